@@ -1,0 +1,11 @@
+//! The model: plain types without I/O, and their JSON form.
+//!
+//! A *runtime* owns *workers*. Every change appends an *event* to the runtime's event log; input
+//! that a worker accepted also appends an *entry* to that worker's *transcript*.
+
+pub mod catalog;
+pub mod diagnostics;
+pub mod identity;
+pub mod interaction;
+pub mod management;
+pub mod observation;

@@ -1,0 +1,298 @@
+//! The rules of every change. An operation reads and stages rows; whether it is committed alone or
+//! with others is not its business.
+
+use crate::error::RuntimeError;
+use crate::model::catalog::{
+    CreateWorkerRequest, WorkerDetail, WorkerIntent, WorkerLifecycleAck, WorkerStatus,
+};
+use crate::model::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::interaction::{TranscriptEntry, WorkerInput, WorkerInteractionAck};
+use crate::model::management::{RuntimeOptions, RuntimeStatus};
+use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
+use crate::store::rows::{self, PAGE_ROWS, RuntimeRecord};
+use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Rows, Stored, Transaction};
+
+/// Creates a runtime that the store does not have.
+pub(super) fn create_runtime(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+    options: &RuntimeOptions,
+) -> Result<(), RuntimeError> {
+    let snapshot = PersistedRuntimeSnapshot {
+        runtime_id: runtime_id.clone(),
+        display_name: options.display_name.clone(),
+        status: RuntimeStatus::Running,
+        limits: options.limits,
+        next_worker_sequence: 1,
+        next_event_id: 1,
+        next_diagnostic_id: 1,
+        diagnostics: Vec::new(),
+    };
+    let (mut runtime, _) = rows::runtime_records(snapshot.into());
+    let started = RuntimeEventKind::RuntimeStarted;
+    log(transaction, runtime_id, &mut runtime, (None, started, None))?;
+    transaction.put_runtime(runtime_id.as_str(), runtime)
+}
+
+/// Creates a worker.
+pub(super) fn create_worker(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+    request: CreateWorkerRequest,
+) -> Result<WorkerDetail, RuntimeError> {
+    let mut runtime = running(transaction, runtime_id)?;
+    refuse_invalid(&request)?;
+    let worker_ref = next_worker(transaction, runtime_id, &mut runtime)?;
+    let created = RuntimeEventKind::WorkerCreated;
+    let event = (Some(&worker_ref), created, None);
+    let last_event_id = log(transaction, runtime_id, &mut runtime, event)?;
+    diagnose(transaction, &worker_ref, &request, &mut runtime)?;
+    let snapshot = PersistedWorkerSnapshot {
+        worker_ref: worker_ref.clone(),
+        status: WorkerStatus::Running,
+        request,
+        next_transcript_sequence: 1,
+        last_event_id,
+    };
+    let worker = rows::worker_record(snapshot.into(), 0);
+    *runtime.workers_in(WorkerStatus::Running) += 1;
+    let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
+    transaction.put_runtime(id, runtime)?;
+    transaction.put_worker(id, worker_id, worker.clone())?;
+    Ok(super::queries::detail(&worker_ref, worker))
+}
+
+/// Accepts input for a running worker.
+pub(super) fn send_input(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+    input: WorkerInput,
+) -> Result<WorkerInteractionAck, RuntimeError> {
+    rows::refuse_foreign(runtime_id, worker_ref)?;
+    let mut runtime = running(transaction, runtime_id)?;
+    if input.content.trim().is_empty() {
+        return Err(invalid("the content of an input must not be blank"));
+    }
+    let mut worker = rows::worker_row(transaction, worker_ref)?;
+    let status = WorkerStatus::from(worker.status);
+    if !status.is_active() {
+        return Err(invalid(format!(
+            "worker {} is not running",
+            worker_ref.worker_id
+        )));
+    }
+    let accepted = RuntimeEventKind::WorkerInputAccepted;
+    let event = (Some(worker_ref), accepted, None);
+    let event_id = log(transaction, runtime_id, &mut runtime, event)?;
+    let sequence = worker.next_transcript_sequence;
+    let position = worker.transcript_len;
+    let entry = TranscriptEntry {
+        sequence,
+        worker_ref: worker_ref.clone(),
+        role: input.kind.into(),
+        content: input.content,
+        event_id,
+    };
+    worker.next_transcript_sequence = after(sequence, "transcript sequences")?;
+    worker.transcript_len += 1;
+    worker.last_event_id = event_id;
+    let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
+    transaction.put_runtime(id, runtime)?;
+    transaction.put_worker(id, worker_id, worker)?;
+    let entry = rows::transcript_record(entry.into());
+    transaction.put_transcript(id, worker_id, position, entry)?;
+    Ok(WorkerInteractionAck {
+        worker_ref: worker_ref.clone(),
+        status,
+        transcript_sequence: sequence,
+        event_id,
+    })
+}
+
+/// Brings a worker to a terminal status; the first one it reached stays.
+pub(super) fn end_worker(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+    (status, kind): (WorkerStatus, RuntimeEventKind),
+    reason: Option<String>,
+) -> Result<WorkerLifecycleAck, RuntimeError> {
+    rows::refuse_foreign(runtime_id, worker_ref)?;
+    let mut runtime = running(transaction, runtime_id)?;
+    let mut worker = rows::worker_row(transaction, worker_ref)?;
+    let current = WorkerStatus::from(worker.status);
+    if !current.is_active() {
+        return Ok(WorkerLifecycleAck {
+            worker_ref: worker_ref.clone(),
+            status: current,
+            event_id: worker.last_event_id,
+        });
+    }
+    let event = (Some(worker_ref), kind, reason);
+    let event_id = log(transaction, runtime_id, &mut runtime, event)?;
+    worker.status = status.into();
+    worker.last_event_id = event_id;
+    *runtime.workers_in(current) -= 1;
+    *runtime.workers_in(status) += 1;
+    let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
+    transaction.put_runtime(id, runtime)?;
+    transaction.put_worker(id, worker_id, worker)?;
+    Ok(WorkerLifecycleAck {
+        worker_ref: worker_ref.clone(),
+        status,
+        event_id,
+    })
+}
+
+/// Stops the runtime and its active workers; a second time changes nothing.
+pub(super) fn stop_runtime(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+) -> Result<u64, RuntimeError> {
+    let mut runtime = rows::runtime_row(transaction, runtime_id)?;
+    if RuntimeStatus::from(runtime.status) == RuntimeStatus::Stopped {
+        return Ok(runtime.next_event_id.saturating_sub(1));
+    }
+    stop_active_workers(transaction, runtime_id)?;
+    runtime.stopped_workers += runtime.running_workers;
+    runtime.running_workers = 0;
+    runtime.status = RuntimeStatus::Stopped.into();
+    let stopped = RuntimeEventKind::RuntimeStopped;
+    let event_id = log(transaction, runtime_id, &mut runtime, (None, stopped, None))?;
+    transaction.put_runtime(runtime_id.as_str(), runtime)?;
+    Ok(event_id)
+}
+
+fn stop_active_workers(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+) -> Result<(), RuntimeError> {
+    let id = runtime_id.as_str();
+    let mut last: Option<String> = None;
+    loop {
+        let page = transaction.workers(id, last.as_deref(), PAGE_ROWS)?;
+        let Some((worker, _)) = page.last() else {
+            return Ok(());
+        };
+        last = Some(worker.clone());
+        for (worker, mut record) in page {
+            if WorkerStatus::from(record.status).is_active() {
+                record.status = WorkerStatus::Stopped.into();
+                transaction.put_worker(id, &worker, record)?;
+            }
+        }
+    }
+}
+
+/// The row of a runtime that takes changes.
+fn running(rows: &dyn Rows, runtime_id: &RuntimeId) -> Result<RuntimeRecord, RuntimeError> {
+    let runtime = rows::runtime_row(rows, runtime_id)?;
+    match runtime.status.into() {
+        RuntimeStatus::Running => Ok(runtime),
+        RuntimeStatus::Stopped => Err(RuntimeError::RuntimeStopped {
+            runtime_id: runtime_id.clone(),
+        }),
+    }
+}
+
+fn invalid(message: impl Into<String>) -> RuntimeError {
+    RuntimeError::InvalidRequest(message.into())
+}
+
+/// The number after `last`; none where the numbers are used up.
+fn after(last: u64, what: &str) -> Result<u64, RuntimeError> {
+    last.checked_add(1)
+        .ok_or_else(|| invalid(format!("the {what} are used up")))
+}
+
+fn refuse_invalid(request: &CreateWorkerRequest) -> Result<(), RuntimeError> {
+    if let WorkerIntent::Task { objective } = &request.intent
+        && objective.trim().is_empty()
+    {
+        return Err(invalid("the objective of a task must not be blank"));
+    }
+    let mut capabilities = request.requested_capabilities.iter();
+    if capabilities.any(|capability| capability.name.trim().is_empty()) {
+        return Err(invalid("the name of a capability must not be blank"));
+    }
+    Ok(())
+}
+
+/// Takes the next worker id. A runtime that was imported can have a worker of that name already:
+/// its number is passed over.
+fn next_worker(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    runtime: &mut RuntimeRecord,
+) -> Result<WorkerRef, RuntimeError> {
+    loop {
+        let worker_id = WorkerId::generated(runtime.next_worker_sequence);
+        runtime.next_worker_sequence = after(runtime.next_worker_sequence, "worker numbers")?;
+        if rows
+            .worker(runtime_id.as_str(), worker_id.as_str())?
+            .is_none()
+        {
+            return Ok(WorkerRef::new(runtime_id.clone(), worker_id));
+        }
+    }
+}
+
+/// Logs one event (worker, kind, message; without one the kind's standard message). Returns its id.
+fn log(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+    runtime: &mut RuntimeRecord,
+    (worker_ref, kind, message): (Option<&WorkerRef>, RuntimeEventKind, Option<String>),
+) -> Result<u64, RuntimeError> {
+    let id = runtime.next_event_id;
+    runtime.next_event_id = after(id, "event ids")?;
+    let message =
+        message.unwrap_or_else(|| RuntimeEvent::standard_message(kind, runtime_id, worker_ref));
+    let event = RuntimeEvent {
+        id,
+        worker_ref: worker_ref.cloned(),
+        kind,
+        message,
+    };
+    let record = rows::event_record(runtime_id, event.into());
+    transaction.put_event(runtime_id.as_str(), id, record)?;
+    Ok(id)
+}
+
+/// Notes what a new worker lacks.
+fn diagnose(
+    transaction: &mut Transaction<'_>,
+    worker_ref: &WorkerRef,
+    request: &CreateWorkerRequest,
+    runtime: &mut RuntimeRecord,
+) -> Result<(), RuntimeError> {
+    let notes = [
+        (
+            request.config_bundle.is_none(),
+            "runtime.local_default_resources",
+            "worker created without ConfigBundleRef; runtime-local defaults are assumed",
+        ),
+        (
+            request.requested_capabilities.is_empty(),
+            "worker.tools_less",
+            "worker created without requested tool capabilities",
+        ),
+    ];
+    for (_, code, message) in notes.into_iter().filter(|(applies, _, _)| *applies) {
+        let id = runtime.next_diagnostic_id;
+        runtime.next_diagnostic_id = after(id, "diagnostic ids")?;
+        runtime.diagnostics += 1;
+        let diagnostic = RuntimeDiagnostic {
+            id,
+            severity: DiagnosticSeverity::Info,
+            code: code.to_owned(),
+            message: message.to_owned(),
+            worker_ref: Some(worker_ref.clone()),
+        };
+        let record = rows::diagnostic_record(Stored::from(diagnostic));
+        transaction.put_diagnostic(worker_ref.runtime_id.as_str(), id, record)?;
+    }
+    Ok(())
+}

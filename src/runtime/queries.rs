@@ -1,0 +1,140 @@
+//! The rules of every read, over any kind of transaction.
+
+use crate::error::RuntimeError;
+use crate::model::catalog::{WorkerDetail, WorkerSummary};
+use crate::model::diagnostics::RuntimeDiagnostic;
+use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
+use crate::model::management::{RuntimeBackendKind, RuntimeSummary};
+use crate::model::observation::{EventCursor, RuntimeEventBatch};
+use crate::store::Rows;
+use crate::store::rows::{self, PAGE_ROWS, RuntimeRecord, WorkerRecord, size};
+
+/// A runtime as a whole: one row, whatever it holds.
+pub(super) fn summary(
+    runtime_id: &RuntimeId,
+    row: RuntimeRecord,
+    backend: RuntimeBackendKind,
+) -> RuntimeSummary {
+    let workers = row.running_workers + row.stopped_workers + row.cancelled_workers;
+    RuntimeSummary {
+        runtime_id: runtime_id.clone(),
+        backend,
+        status: row.status.into(),
+        worker_count: size(workers),
+        active_worker_count: size(row.running_workers),
+        stopped_worker_count: size(row.stopped_workers),
+        cancelled_worker_count: size(row.cancelled_workers),
+        diagnostic_count: size(row.diagnostics),
+        limits: rows::limits(&row),
+        display_name: row.display_name,
+    }
+}
+
+/// Everything that a runtime noticed.
+pub(super) fn diagnostics(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+) -> Result<Vec<RuntimeDiagnostic>, RuntimeError> {
+    let all = rows::all_diagnostics(rows, runtime_id)?;
+    Ok(all.into_iter().map(|stored| stored.value).collect())
+}
+
+/// All workers, in the order of their ids.
+pub(super) fn list_workers(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+) -> Result<Vec<WorkerSummary>, RuntimeError> {
+    let mut workers = Vec::new();
+    let mut last: Option<String> = None;
+    loop {
+        let page = rows.workers(runtime_id.as_str(), last.as_deref(), PAGE_ROWS)?;
+        let Some((worker, _)) = page.last() else {
+            return Ok(workers);
+        };
+        last = Some(worker.clone());
+        for (worker, record) in page {
+            let worker_ref = rows::worker_ref(runtime_id, worker)
+                .map_err(|message| rows.at().corrupt(message))?;
+            workers.push(worker_summary(worker_ref, record));
+        }
+    }
+}
+
+fn worker_summary(worker_ref: WorkerRef, record: WorkerRecord) -> WorkerSummary {
+    let transcript_len = size(record.transcript_len);
+    let snapshot = rows::worker_snapshot(worker_ref, record).value;
+    WorkerSummary {
+        runtime_id: snapshot.worker_ref.runtime_id.clone(),
+        worker_id: snapshot.worker_ref.worker_id.clone(),
+        worker_ref: snapshot.worker_ref,
+        status: snapshot.status,
+        requested_capability_count: snapshot.request.requested_capabilities.len(),
+        has_config_bundle: snapshot.request.config_bundle.is_some(),
+        intent: snapshot.request.intent,
+        profile: snapshot.request.profile,
+        transcript_len,
+        last_event_id: snapshot.last_event_id,
+    }
+}
+
+/// A worker with everything it was created with.
+pub(super) fn worker_detail(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+) -> Result<WorkerDetail, RuntimeError> {
+    rows::refuse_foreign(runtime_id, worker_ref)?;
+    Ok(detail(worker_ref, rows::worker_row(rows, worker_ref)?))
+}
+
+pub(super) fn detail(worker_ref: &WorkerRef, record: WorkerRecord) -> WorkerDetail {
+    let transcript_len = size(record.transcript_len);
+    let snapshot = rows::worker_snapshot(worker_ref.clone(), record).value;
+    let request = snapshot.request;
+    WorkerDetail {
+        worker_ref: worker_ref.clone(),
+        runtime_id: worker_ref.runtime_id.clone(),
+        worker_id: worker_ref.worker_id.clone(),
+        status: snapshot.status,
+        intent: request.intent,
+        profile: request.profile,
+        config_bundle: request.config_bundle,
+        requested_capabilities: request.requested_capabilities,
+        workspace_refs: request.workspace_refs,
+        mount_refs: request.mount_refs,
+        transcript_len,
+        last_event_id: snapshot.last_event_id,
+    }
+}
+
+/// A page of a worker's transcript, within the runtime's limits.
+pub(super) fn transcript_projection(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+    query: TranscriptQuery,
+) -> Result<TranscriptProjection, RuntimeError> {
+    rows::refuse_foreign(runtime_id, worker_ref)?;
+    let limits = rows::limits(&rows::runtime_row(rows, runtime_id)?);
+    let max = limits.max_transcript_projection_items;
+    rows::read_transcript(rows, runtime_id, worker_ref, query, max)
+}
+
+/// A page of the event log, within the runtime's limits.
+pub(super) fn read_events(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    cursor: &EventCursor,
+    limit: usize,
+) -> Result<RuntimeEventBatch, RuntimeError> {
+    rows::refuse_foreign_cursor(runtime_id, cursor)?;
+    let limits = rows::limits(&rows::runtime_row(rows, runtime_id)?);
+    rows::read_events(
+        rows,
+        runtime_id,
+        cursor,
+        limit,
+        limits.max_event_batch_items,
+    )
+}

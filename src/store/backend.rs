@@ -1,0 +1,204 @@
+//! A storage backend that holds back every write until the file is known to be ours.
+//!
+//! Opening a redb file writes to it: it sets a flag, and repairs what was not closed cleanly. We
+//! may only look whether a file is a store of ours, and of which version, after it is open. So the
+//! writes of opening are kept in memory first. Then either they reach the file, in their order and
+//! with their syncs, or they are dropped and the file was never touched.
+
+use redb::{BackendError, StorageBackend};
+use std::io;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+#[derive(Debug)]
+enum Access {
+    Write { offset: u64, data: Vec<u8> },
+    SetLen(u64),
+    Sync,
+}
+
+#[derive(Debug)]
+struct Held {
+    accesses: Vec<Access>,
+    len: u64,
+}
+
+#[derive(Debug)]
+struct State<B> {
+    file: B,
+    holding: AtomicBool,
+    held: Mutex<Held>,
+}
+
+/// The backend that redb gets.
+#[derive(Debug)]
+pub(crate) struct HoldingBackend<B>(Arc<State<B>>);
+
+/// What lets the held writes through.
+#[derive(Debug)]
+pub(crate) struct Gate<B>(Arc<State<B>>);
+
+/// A backend over `file` that holds back writes, and the gate that lets them through.
+pub(crate) fn hold<B: StorageBackend>(file: B) -> io::Result<(HoldingBackend<B>, Gate<B>)> {
+    let len = file.len()?;
+    let state = Arc::new(State {
+        file,
+        holding: AtomicBool::new(true),
+        held: Mutex::new(Held {
+            accesses: Vec::new(),
+            len,
+        }),
+    });
+    Ok((HoldingBackend(Arc::clone(&state)), Gate(state)))
+}
+
+impl<B: StorageBackend> State<B> {
+    fn held(&self) -> io::Result<MutexGuard<'_, Held>> {
+        let poisoned = |_| io::Error::other("a thread panicked while it opened the file");
+        self.held.lock().map_err(poisoned)
+    }
+
+    /// What is held back, or `None` once the gate is open.
+    fn holding(&self) -> io::Result<Option<MutexGuard<'_, Held>>> {
+        if !self.holding.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let held = self.held()?;
+        Ok(self.holding.load(Ordering::Acquire).then_some(held))
+    }
+}
+
+impl<B: StorageBackend> Gate<B> {
+    /// Lets everything that was held back through, in its order, and everything that follows.
+    ///
+    /// A failure on the way leaves what a crash at that moment would have left.
+    pub(crate) fn open(self) -> io::Result<()> {
+        let mut held = self.0.held()?;
+        for access in held.accesses.drain(..) {
+            match access {
+                Access::Write { offset, data } => self.0.file.write(offset, &data)?,
+                Access::SetLen(len) => self.0.file.set_len(len)?,
+                Access::Sync => self.0.file.sync_data()?,
+            }
+        }
+        self.0.holding.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Copies the part of `data`, which stands at `at`, that falls into `out`, which stands at `offset`.
+fn copy_overlap(out: &mut [u8], offset: u64, data: &[u8], at: u64) {
+    let start = offset.max(at);
+    let end = (offset + out.len() as u64).min(at + data.len() as u64);
+    if start < end {
+        let range = |base: u64| (start - base) as usize..(end - base) as usize;
+        out[range(offset)].copy_from_slice(&data[range(at)]);
+    }
+}
+
+impl<B: StorageBackend> HoldingBackend<B> {
+    /// Reads as if everything held back had been written.
+    fn read_through(&self, held: &Held, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let end = offset + out.len() as u64;
+        if end > held.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        out.fill(0);
+        let in_file = self.0.file.len()?.min(end).saturating_sub(offset);
+        self.0.file.read(offset, &mut out[..in_file as usize])?;
+        for access in &held.accesses {
+            match access {
+                Access::Write { offset: at, data } => copy_overlap(out, offset, data, *at),
+                // What is cut off and grown again reads as zeros.
+                Access::SetLen(len) if *len < end => {
+                    out[len.saturating_sub(offset) as usize..].fill(0);
+                }
+                Access::SetLen(_) | Access::Sync => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
+    fn len(&self) -> io::Result<u64> {
+        match self.0.holding()? {
+            Some(held) => Ok(held.len),
+            None => self.0.file.len(),
+        }
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self.0.holding()? {
+            Some(held) => self.read_through(&held, offset, out),
+            None => self.0.file.read(offset, out),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        match self.0.holding()? {
+            Some(mut held) => {
+                held.len = len;
+                held.accesses.push(Access::SetLen(len));
+                Ok(())
+            }
+            None => self.0.file.set_len(len),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        match self.0.holding()? {
+            Some(mut held) => {
+                held.accesses.push(Access::Sync);
+                Ok(())
+            }
+            None => self.0.file.sync_data(),
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        match self.0.holding()? {
+            Some(mut held) => {
+                held.accesses.push(Access::Write {
+                    offset,
+                    data: data.to_vec(),
+                });
+                Ok(())
+            }
+            None => self.0.file.write(offset, data),
+        }
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.0.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.file.query_lock_range(start, end)
+    }
+}

@@ -1,0 +1,440 @@
+//! The commit queue: operations of all threads share commits.
+//!
+//! An operation runs on its caller's thread, one at a time, under the queue's lock. It reads the
+//! committed rows and everything staged above them, and stages its writes into the batch that is
+//! open. Then it waits until that batch is on disk. Whoever finds nobody committing seals the open
+//! batch and commits it, without the lock, so that the next batch fills meanwhile:
+//!
+//! ```text
+//! committed rows  <-  batch being committed  <-  open batch  <-  the operation that runs now
+//! ```
+//!
+//! One thread alone never waits for anybody. An operation waits for the commit under way and its
+//! own. Nothing returns before everything that it saw is on disk, so nobody can learn of a change
+//! that a crash could still undo.
+//!
+//! A commit that fails on I/O may or may not be in the file. What was staged above it saw it, so it
+//! fails too, and the queue refuses everything until the store is opened again.
+
+use super::context::At;
+use super::read::{Rows, View};
+use super::shared::Shared;
+use super::transaction::{Staged, Transaction};
+use crate::error::RuntimeError;
+use redb::WriteTransaction;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// A batch that has this many operations, or this many bytes, takes no more.
+const MAX_BATCH_OPERATIONS: usize = 1024;
+const MAX_BATCH_BYTES: usize = 16 << 20;
+
+/// The queue of one store.
+#[derive(Default)]
+pub(crate) struct Pipeline {
+    queue: Mutex<Queue>,
+    /// Wakes the waiters of batch `n` at `n % 2`: at most two batches are unfinished.
+    done: [Condvar; 2],
+    /// Wakes who waits for room in the open batch, or for the queue to be idle.
+    room: Condvar,
+    /// Whether `queue.over` is set, for those who must not wait for the lock.
+    over: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// What operations staged since the last batch was sealed.
+    open: Staged,
+    open_operations: usize,
+    /// What is being committed.
+    sealed: Option<Arc<Staged>>,
+    /// The number of the open batch. Batches below it were sealed.
+    open_batch: u64,
+    /// Who has the file: a commit, or an exclusive writer.
+    busy: Option<Busy>,
+    /// How many wait until nothing is on its way to the disk.
+    waiting_for_idle: usize,
+    /// Why nothing is taken any more.
+    over: Option<Over>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Busy {
+    Commit,
+    Exclusive,
+}
+
+enum Over {
+    /// The commit of batch `batch` failed. Its operations learn why, later ones only that.
+    Failed { batch: u64, failure: Failure },
+    /// The store was closed.
+    Closed,
+}
+
+/// Why a commit failed, to be told to each of its operations.
+#[derive(Clone)]
+enum Failure {
+    /// On the way to the disk: it may be there.
+    Uncertain(std::io::ErrorKind, String),
+    /// Before that: it is not there.
+    Refused(std::io::ErrorKind, String),
+    /// The file is damaged; it is not there.
+    Corrupt(String),
+}
+
+impl Failure {
+    fn error(&self, at: At<'_>) -> RuntimeError {
+        match self {
+            Self::Uncertain(kind, message) => RuntimeError::CommitUncertain {
+                path: at.path.to_owned(),
+                source: std::io::Error::new(*kind, message.clone()),
+            },
+            Self::Refused(kind, message) => at.io(std::io::Error::new(*kind, message.clone())),
+            Self::Corrupt(message) => at.corrupt(message.clone()),
+        }
+    }
+
+    /// A failure before the commit began: nothing of the batch is in the file.
+    fn before_commit(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::StoreIo { source, .. } => {
+                Self::Refused(source.kind(), source.to_string())
+            }
+            RuntimeError::StoreCorrupt { message, .. } => Self::Corrupt(message),
+            other => Self::Refused(std::io::ErrorKind::Other, other.to_string()),
+        }
+    }
+
+    /// A failure of the commit itself.
+    fn in_commit(error: redb::CommitError) -> Self {
+        match redb::Error::from(error) {
+            redb::Error::Io(source) => Self::Uncertain(source.kind(), source.to_string()),
+            other => Self::Uncertain(std::io::ErrorKind::Other, other.to_string()),
+        }
+    }
+}
+
+thread_local! {
+    /// The queue whose lock this thread holds while an operation runs, by address.
+    static RUNNING_IN: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Pipeline {
+    fn lock(&self) -> Result<MutexGuard<'_, Queue>, RuntimeError> {
+        if RUNNING_IN.get() == std::ptr::from_ref(self).addr() {
+            return Err(RuntimeError::InvalidRequest(
+                "an operation on the store was called from within a transaction on it; \
+                 call the transaction's own methods there"
+                    .to_owned(),
+            ));
+        }
+        self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
+    }
+
+    /// Whether the queue takes nothing any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Ends the queue, unless it is over already.
+    fn end(&self, queue: &mut Queue, over: Over) {
+        queue.over.get_or_insert(over);
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// The queue once nothing is on its way to the disk, or once it takes nothing any more.
+    /// Operations that come later wait behind us.
+    fn lock_idle(&self) -> Result<MutexGuard<'_, Queue>, RuntimeError> {
+        let mut queue = self.lock()?;
+        queue.waiting_for_idle += 1;
+        while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
+            queue = wait(&self.room, queue)?;
+        }
+        queue.waiting_for_idle -= 1;
+        Ok(queue)
+    }
+
+    /// Waits for the commits under way, and ends the queue.
+    pub(crate) fn close(&self) -> Result<(), RuntimeError> {
+        let mut queue = self.lock_idle()?;
+        self.end(&mut queue, Over::Closed);
+        drop(queue);
+        self.room.notify_all();
+        Ok(())
+    }
+}
+
+fn wait<'q>(
+    condvar: &Condvar,
+    queue: MutexGuard<'q, Queue>,
+) -> Result<MutexGuard<'q, Queue>, RuntimeError> {
+    condvar.wait(queue).map_err(|_| RuntimeError::StatePoisoned)
+}
+
+impl Queue {
+    /// Whether the open batch takes another operation now.
+    fn has_room(&self) -> bool {
+        self.busy != Some(Busy::Exclusive)
+            && self.waiting_for_idle == 0
+            && self.open_operations < MAX_BATCH_OPERATIONS
+            && self.open.bytes() < MAX_BATCH_BYTES
+    }
+
+    /// Whether `batch` is on disk. Batches below the open one were sealed; the last of them may
+    /// still be on its way, or have failed.
+    fn is_durable(&self, batch: u64) -> bool {
+        let failed = match &self.over {
+            Some(Over::Failed { batch: failed, .. }) => *failed <= batch,
+            _ => false,
+        };
+        let on_its_way = self.sealed.is_some() && batch + 1 == self.open_batch;
+        batch < self.open_batch && !on_its_way && !failed
+    }
+
+    /// The error for an operation of batch `batch` or, without one, for a new operation.
+    fn refusal(&self, batch: Option<u64>, at: At<'_>) -> Option<RuntimeError> {
+        match self.over.as_ref()? {
+            Over::Closed => Some(at.closed()),
+            Over::Failed {
+                batch: failed,
+                failure,
+            } if batch == Some(*failed) => Some(failure.error(at)),
+            Over::Failed { .. } => Some(at.failed()),
+        }
+    }
+}
+
+/// What an operation returned, or its panic.
+type Outcome<T> = std::thread::Result<Result<T, RuntimeError>>;
+
+impl Shared {
+    /// Runs `operation` and returns when what it wrote is on disk.
+    ///
+    /// It runs on this thread. Where it fails or panics, nothing that it staged is committed.
+    pub(crate) fn write<T>(
+        &self,
+        name: &'static str,
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let at = self.at(name);
+        let mut queue = self.pipeline.lock()?;
+        while queue.over.is_none() && !queue.has_room() {
+            queue = wait(&self.pipeline.room, queue)?;
+        }
+        if let Some(refusal) = queue.refusal(None, at) {
+            return Err(refusal);
+        }
+        if self.sharing == super::Sharing::ManyWriters {
+            return self.write_alone(queue, at, operation);
+        }
+        let base = at.guard(|| self.begin_read(at))?;
+        let outcome = self.stage(&mut queue, &View { tables: &base, at }, operation);
+        drop(base);
+        // What the operation saw is in the open batch or the one before it.
+        let batch = if !queue.open.is_empty() {
+            queue.open_batch
+        } else if queue.sealed.is_some() {
+            queue.open_batch - 1
+        } else {
+            drop(queue);
+            return unwind_or_return(outcome);
+        };
+        self.wait_for(queue, batch, at)?;
+        unwind_or_return(outcome)
+    }
+
+    /// Runs `operation` above everything staged so far, and adds what it staged to the open batch
+    /// where it succeeds. A panic is caught, so that it does not poison the queue.
+    fn stage<T>(
+        &self,
+        queue: &mut Queue,
+        base: &dyn Rows,
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Outcome<T> {
+        let below = queue.sealed.iter().map(Arc::as_ref);
+        let mut transaction = Transaction::new(base, below.chain([&queue.open]).collect());
+        RUNNING_IN.set(std::ptr::from_ref(&self.pipeline).addr());
+        let outcome = catch_unwind(AssertUnwindSafe(|| operation(&mut transaction)));
+        RUNNING_IN.set(0);
+        let staged = transaction.into_staged();
+        if matches!(outcome, Ok(Ok(_))) && !staged.is_empty() {
+            queue.open.merge(staged);
+            queue.open_operations += 1;
+        }
+        outcome
+    }
+
+    /// Returns when `batch` is on disk; commits it where nobody else does.
+    fn wait_for<'q>(
+        &'q self,
+        mut queue: MutexGuard<'q, Queue>,
+        batch: u64,
+        at: At<'_>,
+    ) -> Result<(), RuntimeError> {
+        while !queue.is_durable(batch) {
+            if let Some(refusal) = queue.refusal(Some(batch), at) {
+                return Err(refusal);
+            }
+            queue = if queue.busy.is_some() {
+                wait(&self.pipeline.done[parity(batch)], queue)?
+            } else {
+                self.commit_open(queue, at)?
+            };
+        }
+        Ok(())
+    }
+
+    /// Seals the open batch and commits it, without holding the queue's lock meanwhile.
+    fn commit_open<'q>(
+        &'q self,
+        mut queue: MutexGuard<'q, Queue>,
+        at: At<'_>,
+    ) -> Result<MutexGuard<'q, Queue>, RuntimeError> {
+        let batch = queue.open_batch;
+        let sealed = Arc::new(std::mem::take(&mut queue.open));
+        queue.open_operations = 0;
+        queue.open_batch += 1;
+        queue.sealed = Some(Arc::clone(&sealed));
+        queue.busy = Some(Busy::Commit);
+        drop(queue);
+        self.pipeline.room.notify_all();
+
+        let outcome = match at.guard(|| self.begin_write(at)) {
+            Ok(transaction) => write_and_commit(transaction, &sealed, at),
+            Err(error) => Err(Failure::before_commit(error)),
+        };
+
+        let mut queue = self
+            .pipeline
+            .queue
+            .lock()
+            .map_err(|_| RuntimeError::StatePoisoned)?;
+        queue.busy = None;
+        queue.sealed = None;
+        self.pipeline.done[parity(batch)].notify_all();
+        match outcome {
+            // One of those who wait for the next batch commits it.
+            Ok(()) => self.pipeline.done[parity(batch + 1)].notify_one(),
+            Err(failure) => {
+                self.pipeline
+                    .end(&mut queue, Over::Failed { batch, failure });
+                self.pipeline.done[parity(batch + 1)].notify_all();
+            }
+        }
+        self.pipeline.room.notify_all();
+        Ok(queue)
+    }
+
+    /// Runs and commits one operation with the file to itself: where other processes write too,
+    /// what it reads has to be read inside the write transaction.
+    fn write_alone<T>(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
+        at: At<'_>,
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let transaction = at.guard(|| self.begin_write(at))?;
+        let view = View {
+            tables: &transaction,
+            at,
+        };
+        let outcome = self.stage(&mut queue, &view, operation);
+        let batch = queue.open_batch;
+        let staged = std::mem::take(&mut queue.open);
+        queue.open_operations = 0;
+        if staged.is_empty() {
+            at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
+            return unwind_or_return(outcome);
+        }
+        if let Err(failure) = write_and_commit(transaction, &staged, at) {
+            let error = failure.error(at);
+            self.pipeline
+                .end(&mut queue, Over::Failed { batch, failure });
+            return Err(error);
+        }
+        unwind_or_return(outcome)
+    }
+
+    /// Runs `load` in a write transaction of its own, with nothing else on its way to the disk.
+    /// Commits where it succeeds; `Err` and a panic undo all of it.
+    pub(crate) fn write_exclusively<T, E: From<RuntimeError>>(
+        &self,
+        name: &'static str,
+        load: impl FnOnce(&WriteTransaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let at = self.at(name);
+        let mut queue = self.pipeline.lock_idle()?;
+        if let Some(refusal) = queue.refusal(None, at) {
+            return Err(refusal.into());
+        }
+        queue.busy = Some(Busy::Exclusive);
+        drop(queue);
+        let turn = ExclusiveTurn(&self.pipeline);
+        let transaction = at.guard(|| self.begin_write(at))?;
+        let result = match load(&transaction) {
+            Ok(result) => result,
+            Err(error) => {
+                at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
+                return Err(error);
+            }
+        };
+        if let Err(failure) = commit(transaction, at) {
+            let error = failure.error(at);
+            turn.fail(failure);
+            return Err(error.into());
+        }
+        Ok(result)
+    }
+}
+
+/// The turn of an exclusive writer; over when dropped, also by a panic.
+struct ExclusiveTurn<'p>(&'p Pipeline);
+
+impl ExclusiveTurn<'_> {
+    fn fail(&self, failure: Failure) {
+        if let Ok(mut queue) = self.0.queue.lock() {
+            let batch = queue.open_batch;
+            self.0.end(&mut queue, Over::Failed { batch, failure });
+        }
+    }
+}
+
+impl Drop for ExclusiveTurn<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut queue) = self.0.queue.lock() {
+            queue.busy = None;
+        }
+        self.0.room.notify_all();
+    }
+}
+
+fn write_and_commit(
+    transaction: WriteTransaction,
+    batch: &Staged,
+    at: At<'_>,
+) -> Result<(), Failure> {
+    at.guard(|| batch.write(&transaction, at))
+        .map_err(Failure::before_commit)?;
+    commit(transaction, at)
+}
+
+fn commit(transaction: WriteTransaction, at: At<'_>) -> Result<(), Failure> {
+    match at.guard(|| Ok(transaction.commit())) {
+        Ok(outcome) => outcome.map_err(Failure::in_commit),
+        // A panic in the middle of a commit says as little about its outcome as an error does.
+        Err(panic) => Err(Failure::Uncertain(
+            std::io::ErrorKind::Other,
+            panic.to_string(),
+        )),
+    }
+}
+
+fn parity(batch: u64) -> usize {
+    usize::from(batch % 2 == 1)
+}
+
+fn unwind_or_return<T>(outcome: Outcome<T>) -> Result<T, RuntimeError> {
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}

@@ -1,0 +1,109 @@
+//! Where an operation stands when something fails: its name and the store's path.
+
+use crate::error::RuntimeError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// An operation on a store: what errors name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At<'a> {
+    pub(crate) operation: &'static str,
+    pub(crate) path: &'a Path,
+}
+
+impl<'a> At<'a> {
+    pub(crate) fn new(operation: &'static str, path: &'a Path) -> Self {
+        Self { operation, path }
+    }
+
+    pub(crate) fn io(self, source: std::io::Error) -> RuntimeError {
+        RuntimeError::StoreIo {
+            operation: self.operation,
+            path: self.path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn corrupt(self, message: impl Into<String>) -> RuntimeError {
+        RuntimeError::StoreCorrupt {
+            operation: self.operation,
+            path: self.path.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn missing(self) -> RuntimeError {
+        RuntimeError::StoreMissing {
+            operation: self.operation,
+            path: self.path.to_owned(),
+        }
+    }
+
+    pub(crate) fn closed(self) -> RuntimeError {
+        RuntimeError::StoreClosed {
+            operation: self.operation,
+            path: self.path.to_owned(),
+        }
+    }
+
+    pub(crate) fn failed(self) -> RuntimeError {
+        RuntimeError::StoreFailed {
+            operation: self.operation,
+            path: self.path.to_owned(),
+        }
+    }
+
+    pub(crate) fn read_only(self) -> RuntimeError {
+        RuntimeError::StoreReadOnly {
+            operation: self.operation,
+            path: self.path.to_owned(),
+        }
+    }
+
+    pub(crate) fn not_a_store(self, message: impl Into<String>) -> RuntimeError {
+        RuntimeError::NotAStore {
+            path: self.path.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// What an error of redb's means to our callers.
+    pub(crate) fn redb(self, error: impl Into<redb::Error>) -> RuntimeError {
+        use redb::Error;
+        match error.into() {
+            Error::Io(source) => self.io(source),
+            Error::Corrupted(message) => self.corrupt(message),
+            Error::PreviousIo => self.failed(),
+            Error::DatabaseClosed => self.closed(),
+            Error::LockPoisoned(_) => RuntimeError::StatePoisoned,
+            error @ Error::ValueTooLarge(_) => RuntimeError::InvalidRequest(error.to_string()),
+            Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch => RuntimeError::StoreLocked {
+                path: self.path.to_owned(),
+                holder: None,
+            },
+            Error::RepairAborted => RuntimeError::NeedsRepair {
+                path: self.path.to_owned(),
+            },
+            error @ Error::UpgradeRequired(_) => self.not_a_store(error.to_string()),
+            // The rest speaks of tables that are missing or of another type, which no file of
+            // ours has.
+            error => self.corrupt(error.to_string()),
+        }
+    }
+
+    /// Runs `access`, which uses redb. On damaged pages redb may panic instead of returning an
+    /// error: that panic is damage too, and does not reach the caller.
+    pub(crate) fn guard<T>(
+        self,
+        access: impl FnOnce() -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|panic| {
+            let message = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(self.corrupt(format!("redb panicked: {message}")))
+        })
+    }
+}

@@ -1,0 +1,241 @@
+//! One redb file that holds any number of runtimes.
+//!
+//! # Durability
+//!
+//! An operation has returned `Ok` only when its commit is on disk. Every operation is one
+//! transaction: its events, entries, snapshots and counters are there together, or not at all.
+//! Commits have two phases (two syncs): after a failed sync, one-phase commits can leave a file
+//! that no longer opens.
+//!
+//! When a commit fails on I/O its outcome is unknown: the operation returns
+//! [`RuntimeError::CommitUncertain`], and every later write [`RuntimeError::StoreFailed`], until
+//! the store is opened again. Opening it shows the operation wholly there, or not at all.
+//!
+//! # Locking
+//!
+//! One process writes; others may open the file read-only meanwhile and follow its commits
+//! ([`Sharing`]). Within a process all opens of a file give the same store, and operations of all
+//! threads share commits. The locks are the system's byte-range locks, so they end with their
+//! process, and network file systems that do not have them are not supported.
+//!
+//! # Compatibility
+//!
+//! The file carries a schema version. A store of a newer version, and whatever is not a store, is
+//! refused and never touched. Every value has a version and a checksum of its own, which is
+//! verified on every read: damage is [`RuntimeError::StoreCorrupt`], never wrong data.
+//!
+//! # Memory
+//!
+//! Nothing of the runtimes is held in memory but redb's cache of pages
+//! ([`StoreOptions::cache_bytes`]).
+
+mod backend;
+mod bulk;
+mod commit;
+mod context;
+mod convert;
+mod open;
+mod options;
+mod persisted;
+mod projection;
+mod read;
+mod record;
+mod registry;
+mod runtime_store;
+mod schema;
+mod shared;
+mod snapshot;
+mod tables;
+mod transaction;
+
+pub use bulk::BulkLoad;
+pub use options::{Sharing, StoreOptions};
+pub use persisted::{
+    ImportRecord, PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot, Stored,
+    UnknownMember,
+};
+pub use runtime_store::{RedbRuntimeStore, RuntimeStoreTransaction};
+pub use snapshot::Snapshot;
+
+pub(crate) use context::At;
+pub(crate) use read::Rows;
+pub(crate) use shared::Shared;
+pub(crate) use transaction::Transaction;
+pub(crate) mod rows {
+    //! What the rules of the model need of the store: records, their conversions, bounded reads.
+    pub(crate) use super::convert::{
+        diagnostic_record, event_record, limits, runtime_records, size, transcript_record,
+        worker_record, worker_ref, worker_snapshot,
+    };
+    pub(crate) use super::projection::{
+        read_events, read_transcript, refuse_foreign, refuse_foreign_cursor, worker_row,
+    };
+    pub(crate) use super::read::PAGE_ROWS;
+    pub(crate) use super::record::{RuntimeRecord, WorkerRecord};
+    pub(crate) use super::runtime_store::row as runtime_row;
+    pub(crate) use super::snapshot::{all_diagnostics, all_runtimes};
+}
+
+use crate::error::RuntimeError;
+use crate::model::identity::RuntimeId;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// An open store. Clones are handles of the same store; it closes when the last is dropped, or for
+/// all of them by [`close`](Self::close).
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+    read_only: bool,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path())
+            .field("read_only", &self.read_only)
+            .finish()
+    }
+}
+
+impl Store {
+    pub(crate) fn new(shared: Arc<Shared>, read_only: bool) -> Self {
+        Self { shared, read_only }
+    }
+
+    /// Opens the store at `path` for reading and writing; creates it, with mode 0600, where there
+    /// is nothing. A crash while it is created leaves nothing at the path, or a whole store.
+    ///
+    /// # Errors
+    ///
+    /// | at the path | error |
+    /// |---|---|
+    /// | a directory, an empty or other file, a redb file of another program | `NotAStore` |
+    /// | a store of a newer schema | `StoreSchemaTooNew` |
+    /// | a store that another process has open | `StoreLocked` |
+    /// | a damaged store | `StoreCorrupt` |
+    /// | a dangling symbolic link, anything the system refuses | `StoreIo` |
+    ///
+    /// Whatever is refused is not touched.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
+        Self::options().open(path)
+    }
+
+    /// Opens the store at `path` for reading only, also while another process writes to it, whose
+    /// commits it follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `StoreMissing` where there is nothing, `NeedsRepair` for a store
+    /// that was not closed cleanly and that nobody writes to.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
+        Self::options().read_only(true).open(path)
+    }
+
+    /// A new store in memory: the same code without a file. Gone when the last handle is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `StoreIo` where the system has no random numbers.
+    pub fn in_memory() -> Result<Self, RuntimeError> {
+        open::in_memory()
+    }
+
+    /// How to open a store in any other way.
+    #[must_use]
+    pub fn options() -> StoreOptions {
+        StoreOptions::default()
+    }
+
+    /// The path that the store was opened at.
+    pub fn path(&self) -> &Path {
+        self.shared.path()
+    }
+
+    /// Whether this handle refuses writes.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Closes the store for every handle, also other clones: what they do then is
+    /// [`RuntimeError::StoreClosed`]. Operations under way end first. The file is free when this
+    /// returns. Closing it again is no error.
+    ///
+    /// # Errors
+    ///
+    /// `StoreIo` where closing fails; everything acknowledged is on disk all the same.
+    pub fn close(&self) -> Result<(), RuntimeError> {
+        self.shared.close()
+    }
+
+    /// One moment of the store, for reading it whole.
+    ///
+    /// # Errors
+    ///
+    /// `StoreIo`, `StoreCorrupt`, `StoreClosed`.
+    pub fn snapshot(&self) -> Result<Snapshot, RuntimeError> {
+        Snapshot::new(self)
+    }
+
+    /// Runs `load` in one transaction of its own, while all other writers wait. When this returns
+    /// `Ok`, all of it is on disk; after an error none of it is in the store.
+    ///
+    /// # Errors
+    ///
+    /// What `load` returns, and the errors of every write: `StoreReadOnly`, `StoreClosed`,
+    /// `StoreFailed`, `StoreIo`, `StoreCorrupt`; `CommitUncertain` where it is unknown whether the
+    /// load is in the store.
+    pub fn bulk_load<T, E: From<RuntimeError>>(
+        &self,
+        load: impl FnOnce(&mut BulkLoad<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.refuse_read_only("load")?;
+        let at = self.shared.at("load");
+        self.shared.write_exclusively("load", |transaction| {
+            let mut bulk = BulkLoad::new(transaction, at);
+            let result = load(&mut bulk)?;
+            bulk.finish()?;
+            Ok(result)
+        })
+    }
+
+    /// The persistence boundary of the runtime `id`, for hosts that keep their own runtime logic.
+    ///
+    /// # Errors
+    ///
+    /// `RuntimeNotFound` where the store does not have it, and the errors of every read.
+    pub fn runtime_store(&self, id: &RuntimeId) -> Result<RedbRuntimeStore, RuntimeError> {
+        RedbRuntimeStore::new(self.clone(), id.clone())
+    }
+
+    pub(crate) fn refuse_read_only(&self, operation: &'static str) -> Result<(), RuntimeError> {
+        if self.read_only {
+            return Err(self.shared.at(operation).read_only());
+        }
+        Ok(())
+    }
+
+    /// Runs one operation; see [`Shared::write`].
+    pub(crate) fn write<T>(
+        &self,
+        operation: &'static str,
+        run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        self.refuse_read_only(operation)?;
+        self.shared.write(operation, run)
+    }
+}
+
+/// 128 random bits in lower-case hex.
+pub(crate) fn unique_id(at: At<'_>) -> Result<String, RuntimeError> {
+    let mut bits = [0_u8; 16];
+    getrandom::fill(&mut bits).map_err(|error| at.io(error.into()))?;
+    Ok(bits
+        .iter()
+        .fold(String::with_capacity(32), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        }))
+}

@@ -1,0 +1,263 @@
+//! Creating and opening.
+//!
+//! A file that cannot be opened is never touched: not renamed, truncated, replaced, repaired or
+//! stamped. See [`super::backend`] for how that holds although redb writes when it opens.
+
+use super::backend::{Gate, hold};
+use super::context::At;
+use super::options::{Sharing, StoreOptions};
+use super::registry::{FileId, Found, Registration, find};
+use super::schema;
+use super::shared::{Handle, Shared};
+use super::{Store, unique_id};
+use crate::error::RuntimeError;
+use crate::model::management::RuntimeBackendKind;
+use redb::backends::{FileBackend, InMemoryBackend};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What every redb file begins with.
+const REDB_MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+/// How often a locked file is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(10);
+
+/// Opens the store at `path`, creates it where there is nothing.
+pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Store, RuntimeError> {
+    let at = At::new("open", path);
+    if let Err(error) = std::fs::symlink_metadata(path) {
+        if error.kind() != ErrorKind::NotFound {
+            return Err(at.io(error));
+        }
+        if !options.create || options.read_only {
+            return Err(at.missing());
+        }
+        create(At::new("create", path))?;
+    }
+    open_existing(at, options)
+}
+
+/// Opens a store in memory.
+///
+/// redb's in-memory backend grants no range locks, so nothing is shared, and commits have to be
+/// asked for two phases.
+pub(crate) fn in_memory() -> Result<Store, RuntimeError> {
+    let path = PathBuf::from("(in memory)");
+    let at = At::new("create", &path);
+    let database = at.guard(|| {
+        let database = Builder::new()
+            .create_with_backend(InMemoryBackend::new())
+            .map_err(|error| at.redb(error))?;
+        initialise(&database, at)?;
+        Ok(database)
+    })?;
+    let shared = Shared::new(
+        path.clone(),
+        RuntimeBackendKind::Memory,
+        Sharing::Exclusive,
+        Handle::Writer(database),
+        None,
+    );
+    Ok(Store::new(Arc::new(shared), false))
+}
+
+/// Writes the schema into an empty database.
+fn initialise(database: &Database, at: At<'_>) -> Result<(), RuntimeError> {
+    let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
+    transaction.set_two_phase_commit(true);
+    schema::create(&transaction, unique_id(at)?, at)?;
+    transaction.commit().map_err(|error| at.redb(error))
+}
+
+/// Creates a store at `at.path`: written and synced beside it, then renamed into place. A crash
+/// leaves nothing at the path, or a whole store. Where another creator was quicker, theirs stays.
+fn create(at: At<'_>) -> Result<(), RuntimeError> {
+    let directory = match at.path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = at.path.file_name().ok_or_else(|| {
+        at.io(io::Error::new(
+            ErrorKind::InvalidInput,
+            "the path names no file",
+        ))
+    })?;
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(name);
+    prefix.push(".tmp-");
+    // Created with mode 0600, and removed again where anything below fails.
+    let staged = tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempfile_in(directory)
+        .map_err(|error| at.io(error))?;
+    at.guard(|| {
+        let file = staged.reopen().map_err(|error| at.io(error))?;
+        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+        let database = Builder::new()
+            .create_with_backend(backend)
+            .map_err(|error| at.redb(error))?;
+        initialise(&database, at)?;
+        database.close().map_err(|error| at.redb(error))
+    })?;
+    staged.as_file().sync_all().map_err(|error| at.io(error))?;
+    match staged.persist_noclobber(at.path) {
+        Ok(_) => {}
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(at.io(error.error)),
+    }
+    sync_directory(directory).map_err(|error| at.io(error))
+}
+
+/// Makes what was created or renamed in `directory` survive a power loss.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(directory)?.sync_all()
+    } else {
+        Ok(())
+    }
+}
+
+fn open_existing(at: At<'_>, options: &StoreOptions) -> Result<Store, RuntimeError> {
+    loop {
+        let metadata = std::fs::metadata(at.path).map_err(|error| at.io(error))?;
+        refuse_other_kinds(&metadata, at)?;
+        let registration = match FileId::of(&metadata) {
+            None => None,
+            Some(file) => match find(file, !options.read_only) {
+                Found::Open(shared) if shared.is_over() => {
+                    // Closed, or in need of being opened again: leftover handles do not matter.
+                    shared.close()?;
+                    continue;
+                }
+                Found::Open(shared) => return Ok(Store::new(shared, options.read_only)),
+                Found::Vacant(registration) => Some(registration),
+            },
+        };
+        return open_file(at, options, registration);
+    }
+}
+
+/// Refuses what cannot be a store by its kind.
+fn refuse_other_kinds(metadata: &Metadata, at: At<'_>) -> Result<(), RuntimeError> {
+    if metadata.is_dir() {
+        return Err(at.not_a_store("it is a directory"));
+    }
+    if !metadata.is_file() {
+        return Err(at.not_a_store("it is not a regular file"));
+    }
+    if metadata.len() == 0 {
+        return Err(at.not_a_store("it is an empty file"));
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be a store by its first bytes.
+fn refuse_other_formats(file: &mut File, at: At<'_>) -> Result<(), RuntimeError> {
+    let mut magic = Vec::with_capacity(REDB_MAGIC.len());
+    let limit = REDB_MAGIC.len() as u64;
+    file.take(limit)
+        .read_to_end(&mut magic)
+        .map_err(|error| at.io(error))?;
+    if magic != REDB_MAGIC {
+        return Err(at.not_a_store("it is not a redb database"));
+    }
+    Ok(())
+}
+
+fn open_file(
+    at: At<'_>,
+    options: &StoreOptions,
+    registration: Option<Registration>,
+) -> Result<Store, RuntimeError> {
+    let deadline = Instant::now() + options.lock_timeout;
+    let handle = loop {
+        let opened = if options.read_only {
+            open_reader(at, options)
+        } else {
+            open_writer(at, options)
+        };
+        match opened {
+            Err(RuntimeError::StoreLocked { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_POLL.min(options.lock_timeout));
+            }
+            other => break other?,
+        }
+    };
+    let key = registration.as_ref().map(Registration::key);
+    let shared = Arc::new(Shared::new(
+        at.path.to_owned(),
+        RuntimeBackendKind::RedbStore,
+        options.sharing,
+        handle,
+        registration,
+    ));
+    if let Some(key) = key {
+        Registration::publish(key, &shared);
+    }
+    Ok(Store::new(shared, options.read_only))
+}
+
+fn builder(options: &StoreOptions) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .set_cache_size(options.cache_bytes)
+        .set_concurrency_mode(options.sharing.concurrency_mode())
+        .set_check_integrity_on_open(options.verify_on_open && !options.read_only);
+    if let Some(on_repair) = options.on_repair.clone() {
+        builder.set_repair_callback(move |session| {
+            if on_repair(session.progress()).is_break() {
+                session.abort();
+            }
+        });
+    }
+    builder
+}
+
+/// What redb's refusal to open means: a file of ours that redb cannot make sense of is damaged.
+fn refused(at: At<'_>, error: DatabaseError) -> RuntimeError {
+    at.redb(error)
+}
+
+fn open_reader(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
+    let mut file = File::open(at.path).map_err(|error| at.io(error))?;
+    refuse_other_formats(&mut file, at)?;
+    at.guard(|| {
+        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+        let database = builder(options)
+            .open_read_only_with_backend(backend)
+            .map_err(|error| refused(at, error))?;
+        let transaction = database.begin_read().map_err(|error| at.redb(error))?;
+        schema::check(&transaction, at)?;
+        Ok(Handle::Reader(database))
+    })
+}
+
+fn open_writer(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(at.path)
+        .map_err(|error| at.io(error))?;
+    refuse_other_formats(&mut file, at)?;
+    at.guard(|| {
+        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+        let (backend, gate) = hold(backend).map_err(|error| at.io(error))?;
+        let database = builder(options)
+            .create_with_backend(backend)
+            .map_err(|error| refused(at, error))?;
+        accept(&database, gate, at)?;
+        Ok(Handle::Writer(database))
+    })
+}
+
+/// Lets the writes of opening reach the file once it is known to be a store that we can read.
+fn accept(database: &Database, gate: Gate<FileBackend>, at: At<'_>) -> Result<(), RuntimeError> {
+    let transaction = database.begin_read().map_err(|error| at.redb(error))?;
+    schema::check(&transaction, at)?;
+    drop(transaction);
+    gate.open().map_err(|error| at.io(error))
+}

@@ -1,0 +1,153 @@
+//! How to open a store.
+
+use super::Store;
+use crate::error::RuntimeError;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How processes share a store's file. All of them have to agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sharing {
+    /// One process writes; others may read meanwhile and follow its commits.
+    #[default]
+    OneWriter,
+    /// One process has the file, for reading or writing; or several, for reading only.
+    Exclusive,
+    /// Several processes write, a commit at a time; others may read meanwhile.
+    ManyWriters,
+}
+
+impl Sharing {
+    pub(crate) fn concurrency_mode(self) -> redb::ConcurrencyMode {
+        match self {
+            Self::OneWriter => redb::ConcurrencyMode::SingleWriter,
+            Self::Exclusive => redb::ConcurrencyMode::ExclusiveWriter,
+            Self::ManyWriters => redb::ConcurrencyMode::MultiWriter,
+        }
+    }
+}
+
+/// Told how far a repair has come, from 0 to 1; can stop it.
+pub(crate) type OnRepair = Arc<dyn Fn(f64) -> ControlFlow<()> + Send + Sync>;
+
+/// How to open a store: [`Store::options`].
+#[derive(Clone)]
+pub struct StoreOptions {
+    pub(crate) cache_bytes: usize,
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) sharing: Sharing,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) verify_on_open: bool,
+    pub(crate) on_repair: Option<OnRepair>,
+    pub(crate) backup_before_migration: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            create: true,
+            read_only: false,
+            sharing: Sharing::default(),
+            lock_timeout: Duration::ZERO,
+            verify_on_open: false,
+            on_repair: None,
+            backup_before_migration: true,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// The memory that redb may use for pages of the file, in bytes. 64 MiB by default.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Whether to create the store where there is nothing at the path. `true` by default.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Whether to open for reading only; such a store is never created, repaired or migrated.
+    /// `false` by default.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// How processes share the file. [`Sharing::OneWriter`] by default.
+    #[must_use]
+    pub fn sharing(mut self, sharing: Sharing) -> Self {
+        self.sharing = sharing;
+        self
+    }
+
+    /// How long to wait for another process that has the store open. Zero by default.
+    #[must_use]
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// Whether to verify every page's checksum on opening, which reads the whole file and is not
+    /// done when opening read-only. `false` by default.
+    #[must_use]
+    pub fn verify_on_open(mut self, verify: bool) -> Self {
+        self.verify_on_open = verify;
+        self
+    }
+
+    /// Called while a store that was not closed cleanly is repaired, with the progress from 0 to 1.
+    /// Where it returns [`ControlFlow::Break`], the repair is given up, the file is as it was, and
+    /// opening fails with [`RuntimeError::NeedsRepair`].
+    #[must_use]
+    pub fn on_repair(
+        mut self,
+        on_repair: impl Fn(f64) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_repair = Some(Arc::new(on_repair));
+        self
+    }
+
+    /// Whether to copy a store of an older schema to `<path>.v<N>.bak` before migrating it. `true`
+    /// by default.
+    #[must_use]
+    pub fn backup_before_migration(mut self, backup: bool) -> Self {
+        self.backup_before_migration = backup;
+        self
+    }
+
+    /// Opens the store at `path` like this; see [`Store::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store, RuntimeError> {
+        super::open::open(path.as_ref(), self)
+    }
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("cache_bytes", &self.cache_bytes)
+            .field("create", &self.create)
+            .field("read_only", &self.read_only)
+            .field("sharing", &self.sharing)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("verify_on_open", &self.verify_on_open)
+            .field("on_repair", &self.on_repair.is_some())
+            .field("backup_before_migration", &self.backup_before_migration)
+            .finish()
+    }
+}

@@ -1,0 +1,255 @@
+//! Bounded reads of records. A read costs the seek and the items it returns, at any length of a
+//! log.
+
+use super::context::At;
+use super::record::{
+    self, DiagnosticRecord, EventRecord, ImportRow, KeyBytes, Record, RuntimeRecord,
+    TranscriptRecord, WorkerRecord,
+};
+use super::tables::{
+    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+};
+use crate::error::RuntimeError;
+use redb::{Key, ReadableTable};
+use std::borrow::Borrow;
+use std::ops::{Bound, RangeBounds};
+
+/// How many rows a reader that walks a whole table takes at a time.
+pub(crate) const PAGE_ROWS: usize = 1024;
+
+/// The rows of a store, as of one moment. Pages begin at a key or after one, and hold at most
+/// `limit` rows in the order of their keys.
+///
+/// Implemented by the transactions of the file ([`View`]) and by an operation that sees its own
+/// writes above them ([`super::transaction::Transaction`]), so that the rules above are written
+/// once.
+pub(crate) trait Rows {
+    /// What an error names.
+    fn at(&self) -> At<'_>;
+
+    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRecord>, RuntimeError>;
+
+    fn runtimes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError>;
+
+    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRecord>, RuntimeError>;
+
+    fn workers(
+        &self,
+        runtime: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, WorkerRecord)>, RuntimeError>;
+
+    fn events(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, EventRecord)>, RuntimeError>;
+
+    fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError>;
+
+    fn transcript(
+        &self,
+        runtime: &str,
+        worker: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, TranscriptRecord)>, RuntimeError>;
+
+    fn diagnostics(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError>;
+
+    fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError>;
+}
+
+/// The committed rows that one transaction of the file sees.
+pub(crate) struct View<'a, T> {
+    pub(crate) tables: &'a T,
+    pub(crate) at: At<'a>,
+}
+
+impl<T: Tables> View<'_, T> {
+    /// The record under `key`.
+    pub(crate) fn get<K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        key: K::SelfType<'_>,
+    ) -> Result<Option<R>, RuntimeError>
+    where
+        K: Key + 'static,
+        R: Record,
+        for<'k> K::SelfType<'k>: KeyBytes,
+    {
+        self.at.guard(|| {
+            let open = self
+                .tables
+                .open(table.definition)
+                .map_err(|error| self.at.redb(error))?;
+            let value = open.get(&key).map_err(|error| self.at.redb(error))?;
+            value
+                .map(|value| self.decode(table, &key, value.value()))
+                .transpose()
+        })
+    }
+
+    /// The first `limit` rows of `range`, with the part of the key that `own` takes.
+    fn page<'r, K, R, O>(
+        &self,
+        table: &TableOf<K, R>,
+        range: impl RangeBounds<K::SelfType<'r>> + 'r,
+        limit: usize,
+        own: impl for<'k> Fn(K::SelfType<'k>) -> O,
+    ) -> Result<Vec<(O, R)>, RuntimeError>
+    where
+        K: Key + 'static,
+        R: Record,
+        for<'k> K::SelfType<'k>: KeyBytes + Borrow<K::SelfType<'k>>,
+    {
+        self.at.guard(|| {
+            let open = self
+                .tables
+                .open(table.definition)
+                .map_err(|error| self.at.redb(error))?;
+            let rows = open
+                .range::<K::SelfType<'r>>(range)
+                .map_err(|error| self.at.redb(error))?;
+            let mut page = Vec::with_capacity(limit.min(PAGE_ROWS));
+            for row in rows.take(limit) {
+                let (key, value) = row.map_err(|error| self.at.redb(error))?;
+                let record = self.decode(table, &key.value(), value.value())?;
+                page.push((own(key.value()), record));
+            }
+            Ok(page)
+        })
+    }
+
+    fn decode<K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        key: &K::SelfType<'_>,
+        value: &[u8],
+    ) -> Result<R, RuntimeError>
+    where
+        K: Key + 'static,
+        R: Record,
+        for<'k> K::SelfType<'k>: KeyBytes,
+    {
+        record::decode(table.name, key, value).map_err(|message| {
+            self.at
+                .corrupt(format!("table {}, key {key:?}: {message}", table.name))
+        })
+    }
+}
+
+/// The smallest text that is greater than `runtime`: the end of what keys have it first.
+pub(crate) fn after_runtime(runtime: &str) -> String {
+    format!("{runtime}\0")
+}
+
+fn after_bound(after: Option<&str>) -> Bound<&str> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+impl<T: Tables> Rows for View<'_, T> {
+    fn at(&self) -> At<'_> {
+        self.at
+    }
+
+    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRecord>, RuntimeError> {
+        self.get(&RUNTIMES, runtime)
+    }
+
+    fn runtimes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError> {
+        let range = (after_bound(after), Bound::Unbounded);
+        self.page(&RUNTIMES, range, limit, |key: &str| key.to_owned())
+    }
+
+    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRecord>, RuntimeError> {
+        self.get(&WORKERS, (runtime, worker))
+    }
+
+    fn workers(
+        &self,
+        runtime: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, WorkerRecord)>, RuntimeError> {
+        let from = match after {
+            Some(worker) => Bound::Excluded((runtime, worker)),
+            None => Bound::Included((runtime, "")),
+        };
+        let next = after_runtime(runtime);
+        let range = (from, Bound::Excluded((next.as_str(), "")));
+        self.page(&WORKERS, range, limit, |(_, worker): (&str, &str)| {
+            worker.to_owned()
+        })
+    }
+
+    fn events(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, EventRecord)>, RuntimeError> {
+        let range = (runtime, from)..=(runtime, u64::MAX);
+        self.page(&EVENTS, range, limit, |(_, id): (&str, u64)| id)
+    }
+
+    fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
+        self.at.guard(|| {
+            let open = self
+                .tables
+                .open(EVENTS.definition)
+                .map_err(|error| self.at.redb(error))?;
+            let mut range = open
+                .range((runtime, 0)..=(runtime, u64::MAX))
+                .map_err(|error| self.at.redb(error))?;
+            let last = range.next_back().transpose();
+            let last = last.map_err(|error| self.at.redb(error))?;
+            Ok(last.map(|(key, _)| key.value().1))
+        })
+    }
+
+    fn transcript(
+        &self,
+        runtime: &str,
+        worker: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, TranscriptRecord)>, RuntimeError> {
+        let range = (runtime, worker, from)..=(runtime, worker, u64::MAX);
+        self.page(
+            &TRANSCRIPTS,
+            range,
+            limit,
+            |(_, _, position): (&str, &str, u64)| position,
+        )
+    }
+
+    fn diagnostics(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError> {
+        let range = (runtime, from)..=(runtime, u64::MAX);
+        self.page(&DIAGNOSTICS, range, limit, |(_, id): (&str, u64)| id)
+    }
+
+    fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError> {
+        self.get(&IMPORTS, runtime)
+    }
+}

@@ -1,0 +1,434 @@
+//! Stored records: what a value holds, and how it is written.
+//!
+//! A value is `version byte · postcard body · CRC-32`. The CRC (IEEE, little-endian) is over the
+//! table's name, a zero byte, the key, the version and the body, since redb does not verify
+//! checksums when it reads. In the key each text is followed by the byte 0xFF, which no UTF-8 text
+//! contains, and each number is eight little-endian bytes.
+//!
+//! postcard (wire format: <https://postcard.jamesmunns.com/wire-format>) writes fields in order and
+//! variants by index, and knows nothing of names or defaults. So records are types of their own,
+//! without serde attributes, and **fields and variants are only ever appended, under a new
+//! version**. The tests pin the bytes of each.
+
+use super::persisted::UnknownMember;
+use crate::model::catalog::WorkerStatus;
+use crate::model::diagnostics::DiagnosticSeverity;
+use crate::model::interaction::TranscriptRole;
+use crate::model::management::RuntimeStatus;
+use crate::model::observation::RuntimeEventKind;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The bytes of the CRC at the end of a value.
+const CRC_BYTES: usize = 4;
+
+/// The largest value that is written, in bytes. redb's own limit is 3 GiB.
+pub(crate) const MAX_VALUE_BYTES: usize = 1 << 30;
+
+/// A record that a table's values hold.
+pub(crate) trait Record: Serialize + DeserializeOwned {
+    /// The version that is written, and the only one that is read.
+    const VERSION: u8 = 1;
+}
+
+/// The bytes of a key that the CRC covers.
+pub(crate) trait KeyBytes {
+    /// Feeds the key to `crc`.
+    fn digest(&self, crc: &mut crc32fast::Hasher);
+}
+
+impl KeyBytes for &str {
+    fn digest(&self, crc: &mut crc32fast::Hasher) {
+        crc.update(self.as_bytes());
+        crc.update(&[0xFF]);
+    }
+}
+
+impl KeyBytes for u64 {
+    fn digest(&self, crc: &mut crc32fast::Hasher) {
+        crc.update(&self.to_le_bytes());
+    }
+}
+
+impl<A: KeyBytes, B: KeyBytes> KeyBytes for (A, B) {
+    fn digest(&self, crc: &mut crc32fast::Hasher) {
+        self.0.digest(crc);
+        self.1.digest(crc);
+    }
+}
+
+impl<A: KeyBytes, B: KeyBytes, C: KeyBytes> KeyBytes for (A, B, C) {
+    fn digest(&self, crc: &mut crc32fast::Hasher) {
+        self.0.digest(crc);
+        self.1.digest(crc);
+        self.2.digest(crc);
+    }
+}
+
+fn checksum(table: &str, key: &impl KeyBytes, versioned_body: &[u8]) -> [u8; CRC_BYTES] {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(table.as_bytes());
+    crc.update(&[0]);
+    key.digest(&mut crc);
+    crc.update(versioned_body);
+    crc.finalize().to_le_bytes()
+}
+
+/// The value for `record` under `key` of `table`, written into `value`, which is emptied first.
+/// Fails, with the reason, where the value would be larger than [`MAX_VALUE_BYTES`].
+pub(crate) fn encode<R: Record>(
+    table: &str,
+    key: &impl KeyBytes,
+    record: &R,
+    value: &mut Vec<u8>,
+) -> Result<(), String> {
+    value.clear();
+    value.push(R::VERSION);
+    let buffer = std::mem::take(value);
+    *value = postcard::to_extend(record, buffer).map_err(|error| error.to_string())?;
+    if value.len() + CRC_BYTES > MAX_VALUE_BYTES {
+        return Err(format!(
+            "a value of {} bytes is over the limit of {MAX_VALUE_BYTES}",
+            value.len()
+        ));
+    }
+    let crc = checksum(table, key, value);
+    value.extend_from_slice(&crc);
+    Ok(())
+}
+
+/// The record in `value`. Fails, with the reason, on a wrong CRC, another version, a body that
+/// does not decode, and bytes left over after it.
+pub(crate) fn decode<R: Record>(
+    table: &str,
+    key: &impl KeyBytes,
+    value: &[u8],
+) -> Result<R, String> {
+    let Some((versioned_body, crc)) = value.split_last_chunk::<CRC_BYTES>() else {
+        return Err(format!("a value of {} bytes is too short", value.len()));
+    };
+    if checksum(table, key, versioned_body) != *crc {
+        return Err("the checksum of the value is wrong".to_owned());
+    }
+    let Some((&version, body)) = versioned_body.split_first() else {
+        return Err("the value is empty".to_owned());
+    };
+    if version != R::VERSION {
+        return Err(format!("value version {version} is not known"));
+    }
+    match postcard::take_from_bytes(body) {
+        Ok((record, [])) => Ok(record),
+        Ok((_, rest)) => Err(format!("{} bytes follow the record", rest.len())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A value of the `meta` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MetaRecord {
+    Number(u32),
+    Text(String),
+}
+
+impl Record for MetaRecord {}
+
+/// A value of the `runtimes` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RuntimeRecord {
+    pub(crate) display_name: Option<String>,
+    pub(crate) status: RuntimeStatusRecord,
+    pub(crate) max_transcript_projection_items: u64,
+    pub(crate) max_event_batch_items: u64,
+    pub(crate) next_worker_sequence: u64,
+    pub(crate) next_event_id: u64,
+    pub(crate) next_diagnostic_id: u64,
+    pub(crate) running_workers: u64,
+    pub(crate) stopped_workers: u64,
+    pub(crate) cancelled_workers: u64,
+    pub(crate) diagnostics: u64,
+    pub(crate) unknown: Vec<UnknownRecord>,
+}
+
+impl Record for RuntimeRecord {}
+
+impl RuntimeRecord {
+    /// The count of the workers in `status`, to be kept in step with the `workers` table.
+    pub(crate) fn workers_in(&mut self, status: WorkerStatus) -> &mut u64 {
+        match status {
+            WorkerStatus::Running => &mut self.running_workers,
+            WorkerStatus::Stopped => &mut self.stopped_workers,
+            WorkerStatus::Cancelled => &mut self.cancelled_workers,
+        }
+    }
+}
+
+/// A value of the `workers` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WorkerRecord {
+    pub(crate) status: WorkerStatusRecord,
+    pub(crate) request: RequestRecord,
+    pub(crate) next_transcript_sequence: u64,
+    pub(crate) last_event_id: u64,
+    pub(crate) transcript_len: u64,
+    pub(crate) unknown: Vec<UnknownRecord>,
+}
+
+impl Record for WorkerRecord {}
+
+/// A value of the `events` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EventRecord {
+    pub(crate) worker_id: Option<String>,
+    pub(crate) kind: EventKindRecord,
+    /// `None` where it is the kind's standard message: nearly always, and a quarter of the row.
+    pub(crate) message: Option<String>,
+    pub(crate) unknown: Vec<UnknownRecord>,
+}
+
+impl Record for EventRecord {}
+
+/// A value of the `transcripts` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TranscriptRecord {
+    pub(crate) sequence: u64,
+    pub(crate) role: RoleRecord,
+    pub(crate) event_id: u64,
+    pub(crate) content: String,
+    pub(crate) unknown: Vec<UnknownRecord>,
+}
+
+impl Record for TranscriptRecord {}
+
+/// A value of the `diagnostics` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DiagnosticRecord {
+    pub(crate) severity: SeverityRecord,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) worker_id: Option<String>,
+    pub(crate) unknown: Vec<UnknownRecord>,
+}
+
+impl Record for DiagnosticRecord {}
+
+/// A value of the `imports` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImportRow {
+    pub(crate) source: String,
+    pub(crate) fingerprint: u128,
+    pub(crate) imported_at_s: u64,
+    pub(crate) workers: u64,
+    pub(crate) events: u64,
+    pub(crate) transcript_entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) salvaged: bool,
+    pub(crate) findings: Vec<String>,
+}
+
+impl Record for ImportRow {}
+
+/// A JSON member that came from outside and that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnknownRecord {
+    pub(crate) pointer: String,
+    pub(crate) name: String,
+    pub(crate) json: String,
+}
+
+impl From<UnknownMember> for UnknownRecord {
+    fn from(member: UnknownMember) -> Self {
+        Self {
+            pointer: member.pointer,
+            name: member.name,
+            json: member.json,
+        }
+    }
+}
+
+impl From<UnknownRecord> for UnknownMember {
+    fn from(record: UnknownRecord) -> Self {
+        Self {
+            pointer: record.pointer,
+            name: record.name,
+            json: record.json,
+        }
+    }
+}
+
+/// What a worker was created with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RequestRecord {
+    pub(crate) intent: IntentRecord,
+    pub(crate) profile: ProfileRecord,
+    pub(crate) config_bundle: Option<String>,
+    /// (name, reason)
+    pub(crate) requested_capabilities: Vec<(String, Option<String>)>,
+    /// (name, reference)
+    pub(crate) workspace_refs: Vec<(String, String)>,
+    /// (name, reference)
+    pub(crate) mount_refs: Vec<(String, String)>,
+}
+
+/// A worker's intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum IntentRecord {
+    Assistant {
+        purpose: Option<String>,
+    },
+    Task {
+        objective: String,
+    },
+    Role {
+        role: String,
+        purpose: Option<String>,
+    },
+}
+
+/// A worker's profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ProfileRecord {
+    RuntimeDefault,
+    Builtin(String),
+    Named(String),
+}
+
+/// Declares the stored twin of an enum without fields, with the conversions both ways.
+macro_rules! plain_enum_record {
+    ($(#[$doc:meta])* $record:ident, $model:ident, [$($variant:ident),+]) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub(crate) enum $record {
+            $($variant),+
+        }
+
+        impl From<$model> for $record {
+            fn from(value: $model) -> Self {
+                match value {
+                    $($model::$variant => Self::$variant),+
+                }
+            }
+        }
+
+        impl From<$record> for $model {
+            fn from(record: $record) -> Self {
+                match record {
+                    $($record::$variant => Self::$variant),+
+                }
+            }
+        }
+    };
+}
+
+plain_enum_record!(
+    /// A runtime's status.
+    RuntimeStatusRecord,
+    RuntimeStatus,
+    [Running, Stopped]
+);
+plain_enum_record!(
+    /// A worker's status.
+    WorkerStatusRecord,
+    WorkerStatus,
+    [Running, Stopped, Cancelled]
+);
+plain_enum_record!(
+    /// An event's kind.
+    EventKindRecord,
+    RuntimeEventKind,
+    [
+        RuntimeStarted,
+        RuntimeStopped,
+        WorkerCreated,
+        WorkerInputAccepted,
+        WorkerStopped,
+        WorkerCancelled
+    ]
+);
+plain_enum_record!(
+    /// Who said a transcript entry.
+    RoleRecord,
+    TranscriptRole,
+    [User, Assistant, System]
+);
+plain_enum_record!(
+    /// How much a diagnostic matters.
+    SeverityRecord,
+    DiagnosticSeverity,
+    [Info, Warning, Error]
+);
+
+fn text_bytes<'t>(texts: impl IntoIterator<Item = &'t String>) -> usize {
+    texts.into_iter().map(String::len).sum()
+}
+
+fn unknown_bytes(unknown: &[UnknownRecord]) -> usize {
+    text_bytes(
+        unknown
+            .iter()
+            .flat_map(|member| [&member.pointer, &member.name, &member.json]),
+    )
+}
+
+fn pair_bytes(pairs: &[(String, String)]) -> usize {
+    text_bytes(pairs.iter().flat_map(|(name, reference)| [name, reference]))
+}
+
+impl RuntimeRecord {
+    /// The bytes of all texts in the record.
+    pub(crate) fn text_bytes(&self) -> usize {
+        text_bytes(&self.display_name) + unknown_bytes(&self.unknown)
+    }
+}
+
+impl WorkerRecord {
+    /// The bytes of all texts in the record.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let request = &self.request;
+        let intent = match &request.intent {
+            IntentRecord::Assistant { purpose } => text_bytes(purpose),
+            IntentRecord::Task { objective } => objective.len(),
+            IntentRecord::Role { role, purpose } => role.len() + text_bytes(purpose),
+        };
+        let profile = match &request.profile {
+            ProfileRecord::RuntimeDefault => 0,
+            ProfileRecord::Builtin(value) | ProfileRecord::Named(value) => value.len(),
+        };
+        let capabilities = request.requested_capabilities.iter();
+        intent
+            + profile
+            + text_bytes(&request.config_bundle)
+            + text_bytes(
+                capabilities.flat_map(|(name, reason)| std::iter::once(name).chain(reason)),
+            )
+            + pair_bytes(&request.workspace_refs)
+            + pair_bytes(&request.mount_refs)
+            + unknown_bytes(&self.unknown)
+    }
+}
+
+impl EventRecord {
+    /// The bytes of all texts in the record.
+    pub(crate) fn text_bytes(&self) -> usize {
+        text_bytes(&self.worker_id) + text_bytes(&self.message) + unknown_bytes(&self.unknown)
+    }
+}
+
+impl TranscriptRecord {
+    /// The bytes of all texts in the record.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.content.len() + unknown_bytes(&self.unknown)
+    }
+}
+
+impl DiagnosticRecord {
+    /// The bytes of all texts in the record.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.code.len()
+            + self.message.len()
+            + text_bytes(&self.worker_id)
+            + unknown_bytes(&self.unknown)
+    }
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

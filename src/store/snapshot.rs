@@ -1,0 +1,313 @@
+//! One moment of a store, read to any length in constant memory.
+
+use super::Store;
+use super::convert;
+use super::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use super::read::{PAGE_ROWS, Rows, View};
+use crate::error::RuntimeError;
+use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use redb::ReadTransaction;
+use std::path::PathBuf;
+
+/// The store as it was at one moment, whatever is written meanwhile.
+///
+/// Pages that are replaced in the file meanwhile stay in it until the snapshot is dropped.
+pub struct Snapshot {
+    transaction: ReadTransaction,
+    path: PathBuf,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("path", &self.path)
+            .finish()
+    }
+}
+
+/// Walks a table a page at a time. `next_page` gets the last key of the page before.
+struct Paged<K, T, F> {
+    page: std::vec::IntoIter<T>,
+    last: Option<K>,
+    next_page: F,
+    ended: bool,
+}
+
+impl<K: Clone, T, F> Paged<K, T, F>
+where
+    F: FnMut(Option<&K>) -> Result<Vec<(K, T)>, RuntimeError>,
+{
+    fn new(next_page: F) -> Self {
+        Self {
+            page: Vec::new().into_iter(),
+            last: None,
+            next_page,
+            ended: false,
+        }
+    }
+}
+
+impl<K: Clone, T, F> Iterator for Paged<K, T, F>
+where
+    F: FnMut(Option<&K>) -> Result<Vec<(K, T)>, RuntimeError>,
+{
+    type Item = Result<T, RuntimeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(item) = self.page.next() {
+            return Some(Ok(item));
+        }
+        if self.ended {
+            return None;
+        }
+        match (self.next_page)(self.last.as_ref()) {
+            Err(error) => {
+                self.ended = true;
+                Some(Err(error))
+            }
+            Ok(page) => {
+                self.ended = page.len() < PAGE_ROWS;
+                self.last = page.last().map(|(key, _)| key.clone());
+                let items: Vec<T> = page.into_iter().map(|(_, item)| item).collect();
+                self.page = items.into_iter();
+                self.page.next().map(Ok)
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(store: &Store) -> Result<Self, RuntimeError> {
+        let at = store.shared.at("read");
+        Ok(Self {
+            transaction: at.guard(|| store.shared.begin_read(at))?,
+            path: store.path().to_owned(),
+        })
+    }
+
+    fn view(&self) -> View<'_, ReadTransaction> {
+        View {
+            tables: &self.transaction,
+            at: super::context::At::new("read", &self.path),
+        }
+    }
+
+    /// The ids of all runtimes, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`.
+    pub fn runtime_ids(&self) -> Result<Vec<RuntimeId>, RuntimeError> {
+        all_runtimes(&self.view())?
+            .into_iter()
+            .map(|(id, _)| Ok(id))
+            .collect()
+    }
+
+    /// A runtime's own state, with its diagnostics; `None` where the store does not have it. What
+    /// is unknown of a diagnostic stands under `/diagnostics/<index>`.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn runtime(
+        &self,
+        id: &RuntimeId,
+    ) -> Result<Option<Stored<PersistedRuntimeSnapshot>>, RuntimeError> {
+        runtime_snapshot(&self.view(), id)
+    }
+
+    /// A runtime's workers, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids), also of each item.
+    pub fn workers(
+        &self,
+        id: &RuntimeId,
+    ) -> Result<
+        impl Iterator<Item = Result<Stored<PersistedWorkerSnapshot>, RuntimeError>> + use<'_>,
+        RuntimeError,
+    > {
+        let id = id.clone();
+        Ok(Paged::new(move |last: Option<&String>| {
+            let view = self.view();
+            let page = view.workers(id.as_str(), last.map(String::as_str), PAGE_ROWS)?;
+            page.into_iter()
+                .map(|(worker, record)| {
+                    let worker_ref = convert::worker_ref(&id, worker.clone())
+                        .map_err(|message| view.at.corrupt(message))?;
+                    Ok((worker, convert::worker_snapshot(worker_ref, record)))
+                })
+                .collect()
+        }))
+    }
+
+    /// A worker's own state; `None` where the runtime does not have it.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn worker(
+        &self,
+        worker: &WorkerRef,
+    ) -> Result<Option<Stored<PersistedWorkerSnapshot>>, RuntimeError> {
+        let record = self
+            .view()
+            .worker(worker.runtime_id.as_str(), worker.worker_id.as_str())?;
+        Ok(record.map(|record| convert::worker_snapshot(worker.clone(), record)))
+    }
+
+    /// How many entries a worker's transcript has; 0 for an unknown worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn transcript_len(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
+        let record = self
+            .view()
+            .worker(worker.runtime_id.as_str(), worker.worker_id.as_str())?;
+        Ok(record.map_or(0, |record| record.transcript_len))
+    }
+
+    /// A runtime's events with an id of at least `from`.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids), also of each item.
+    pub fn events(
+        &self,
+        id: &RuntimeId,
+        from: u64,
+    ) -> Result<
+        impl Iterator<Item = Result<Stored<RuntimeEvent>, RuntimeError>> + use<'_>,
+        RuntimeError,
+    > {
+        let id = id.clone();
+        Ok(Paged::new(move |last: Option<&u64>| {
+            let from = match last {
+                Some(&u64::MAX) => return Ok(Vec::new()),
+                Some(last) => last + 1,
+                None => from,
+            };
+            let view = self.view();
+            view.events(id.as_str(), from, PAGE_ROWS)?
+                .into_iter()
+                .map(|(event, record)| {
+                    let stored = convert::event(&id, event, record)
+                        .map_err(|message| view.at.corrupt(message))?;
+                    Ok((event, stored))
+                })
+                .collect()
+        }))
+    }
+
+    /// A worker's transcript from a position (from 0) on.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids), also of each item.
+    pub fn transcript(
+        &self,
+        worker: &WorkerRef,
+        from: u64,
+    ) -> Result<
+        impl Iterator<Item = Result<Stored<TranscriptEntry>, RuntimeError>> + use<'_>,
+        RuntimeError,
+    > {
+        let worker = worker.clone();
+        Ok(Paged::new(move |last: Option<&u64>| {
+            let from = match last {
+                Some(&u64::MAX) => return Ok(Vec::new()),
+                Some(last) => last + 1,
+                None => from,
+            };
+            let runtime = worker.runtime_id.as_str();
+            let page =
+                self.view()
+                    .transcript(runtime, worker.worker_id.as_str(), from, PAGE_ROWS)?;
+            Ok(page
+                .into_iter()
+                .map(|(position, record)| (position, convert::transcript_entry(&worker, record)))
+                .collect())
+        }))
+    }
+
+    /// The id of a runtime's last event; `None` for an empty log.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn last_event_id(&self, id: &RuntimeId) -> Result<Option<u64>, RuntimeError> {
+        self.view().last_event_id(id.as_str())
+    }
+
+    /// Where a runtime was imported from; `None` where it was created here.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn import_record(&self, id: &RuntimeId) -> Result<Option<ImportRecord>, RuntimeError> {
+        Ok(self.view().import(id.as_str())?.map(ImportRecord::from))
+    }
+}
+
+/// Every runtime's id and row.
+pub(crate) fn all_runtimes(
+    rows: &dyn Rows,
+) -> Result<Vec<(RuntimeId, super::record::RuntimeRecord)>, RuntimeError> {
+    let mut all = Vec::new();
+    let mut last: Option<String> = None;
+    loop {
+        let page = rows.runtimes(last.as_deref(), PAGE_ROWS)?;
+        let Some((id, _)) = page.last() else {
+            return Ok(all);
+        };
+        last = Some(id.clone());
+        for (id, row) in page {
+            let id = RuntimeId::new(id)
+                .ok_or_else(|| rows.at().corrupt("a stored runtime id is blank"))?;
+            all.push((id, row));
+        }
+    }
+}
+
+/// A runtime's own state with all its diagnostics.
+pub(crate) fn runtime_snapshot(
+    rows: &dyn Rows,
+    id: &RuntimeId,
+) -> Result<Option<Stored<PersistedRuntimeSnapshot>>, RuntimeError> {
+    let Some(row) = rows.runtime(id.as_str())? else {
+        return Ok(None);
+    };
+    let diagnostics = all_diagnostics(rows, id)?;
+    Ok(Some(convert::runtime_snapshot(
+        id.clone(),
+        row,
+        diagnostics,
+    )))
+}
+
+/// All diagnostics of a runtime.
+pub(crate) fn all_diagnostics(
+    rows: &dyn Rows,
+    id: &RuntimeId,
+) -> Result<Vec<Stored<crate::model::diagnostics::RuntimeDiagnostic>>, RuntimeError> {
+    let mut all = Vec::new();
+    let mut from = 0;
+    loop {
+        let page = rows.diagnostics(id.as_str(), from, PAGE_ROWS)?;
+        let last = page.last().map(|(last, _)| *last);
+        for (diagnostic, row) in page {
+            let stored = convert::diagnostic(id, diagnostic, row)
+                .map_err(|message| rows.at().corrupt(message))?;
+            all.push(stored);
+        }
+        match last.and_then(|last| last.checked_add(1)) {
+            Some(next) => from = next,
+            None => return Ok(all),
+        }
+    }
+}

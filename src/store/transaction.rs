@@ -1,0 +1,405 @@
+//! The staged writes of one operation.
+//!
+//! An operation never writes to the file. It reads through its own writes, those of the operations
+//! before it that wait for the same or the previous commit, and the committed rows; what it writes
+//! is staged. An operation that fails or panics is dropped with everything that it staged; one that
+//! succeeds hands it on to the commit that it shares.
+
+use super::context::At;
+use super::read::Rows;
+use super::record::{
+    self, DiagnosticRecord, EventRecord, ImportRow, KeyBytes, Record, RuntimeRecord,
+    TranscriptRecord, WorkerRecord,
+};
+use super::tables::{DIAGNOSTICS, EVENTS, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS};
+use crate::error::RuntimeError;
+use redb::{Key, WriteTransaction};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// What staging a row costs in memory besides its texts, roughly. Only bounds batches.
+const ROW_BYTES: usize = 128;
+
+/// The most text that one row may have, in bytes: well below what a value may have, so that a row
+/// that was staged can be written, and no operation fails the commit that it shares.
+const MAX_TEXT_BYTES: usize = record::MAX_VALUE_BYTES / 2;
+
+fn row_bytes(text_bytes: usize) -> Result<usize, RuntimeError> {
+    if text_bytes > MAX_TEXT_BYTES {
+        return Err(RuntimeError::InvalidRequest(format!(
+            "{text_bytes} bytes of text in one row are over the limit of {MAX_TEXT_BYTES}"
+        )));
+    }
+    Ok(ROW_BYTES + text_bytes)
+}
+
+/// Rows that are written but not yet committed. Rows are added or replaced, never removed.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    runtimes: BTreeMap<String, StagedRuntime>,
+    bytes: usize,
+}
+
+/// The staged rows of one runtime.
+#[derive(Debug, Default)]
+struct StagedRuntime {
+    row: Option<RuntimeRecord>,
+    workers: BTreeMap<String, WorkerRecord>,
+    events: BTreeMap<u64, EventRecord>,
+    transcripts: BTreeMap<String, BTreeMap<u64, TranscriptRecord>>,
+    diagnostics: BTreeMap<u64, DiagnosticRecord>,
+}
+
+impl Staged {
+    /// Whether nothing is staged.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runtimes.is_empty()
+    }
+
+    /// Roughly how much memory the rows take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes over everything that a later operation staged.
+    pub(crate) fn merge(&mut self, later: Staged) {
+        self.bytes += later.bytes;
+        for (id, later) in later.runtimes {
+            let runtime = self.runtimes.entry(id).or_default();
+            if later.row.is_some() {
+                runtime.row = later.row;
+            }
+            runtime.workers.extend(later.workers);
+            runtime.events.extend(later.events);
+            runtime.diagnostics.extend(later.diagnostics);
+            for (worker, entries) in later.transcripts {
+                runtime
+                    .transcripts
+                    .entry(worker)
+                    .or_default()
+                    .extend(entries);
+            }
+        }
+    }
+
+    fn runtime_mut(&mut self, runtime: &str) -> &mut StagedRuntime {
+        self.runtimes.entry(runtime.to_owned()).or_default()
+    }
+
+    /// Writes every row into `transaction`, each table's in the order of their keys.
+    pub(crate) fn write(
+        &self,
+        transaction: &WriteTransaction,
+        at: At<'_>,
+    ) -> Result<(), RuntimeError> {
+        let all = || {
+            self.runtimes
+                .iter()
+                .map(|(id, staged)| (id.as_str(), staged))
+        };
+        let writer = RowWriter { transaction, at };
+        writer.write(
+            &RUNTIMES,
+            all().filter_map(|(id, staged)| Some((id, staged.row.as_ref()?))),
+        )?;
+        writer.write(
+            &WORKERS,
+            all().flat_map(|(id, staged)| {
+                let rows = staged.workers.iter();
+                rows.map(move |(worker, row)| ((id, worker.as_str()), row))
+            }),
+        )?;
+        writer.write(
+            &EVENTS,
+            all().flat_map(|(id, staged)| {
+                let rows = staged.events.iter();
+                rows.map(move |(event, row)| ((id, *event), row))
+            }),
+        )?;
+        writer.write(
+            &TRANSCRIPTS,
+            all().flat_map(|(id, staged)| {
+                staged
+                    .transcripts
+                    .iter()
+                    .flat_map(move |(worker, entries)| {
+                        let worker = worker.as_str();
+                        let rows = entries.iter();
+                        rows.map(move |(position, row)| ((id, worker, *position), row))
+                    })
+            }),
+        )?;
+        writer.write(
+            &DIAGNOSTICS,
+            all().flat_map(|(id, staged)| {
+                let rows = staged.diagnostics.iter();
+                rows.map(move |(diagnostic, row)| ((id, *diagnostic), row))
+            }),
+        )
+    }
+}
+
+/// Writes records into the tables of a transaction.
+pub(crate) struct RowWriter<'a> {
+    pub(crate) transaction: &'a WriteTransaction,
+    pub(crate) at: At<'a>,
+}
+
+impl RowWriter<'_> {
+    /// Inserts `rows`; a table without rows is not opened.
+    pub(crate) fn write<'r, K, R: Record + 'r>(
+        &self,
+        table: &TableOf<K, R>,
+        rows: impl Iterator<Item = (K::SelfType<'r>, &'r R)>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        K::SelfType<'r>: KeyBytes,
+    {
+        let mut rows = rows.peekable();
+        if rows.peek().is_none() {
+            return Ok(());
+        }
+        let mut open = self
+            .transaction
+            .open_table(table.definition)
+            .map_err(|error| self.at.redb(error))?;
+        let mut value = Vec::new();
+        for (key, row) in rows {
+            record::encode(table.name, &key, row, &mut value)
+                .map_err(RuntimeError::InvalidRequest)?;
+            open.insert(&key, value.as_slice())
+                .map_err(|error| self.at.redb(error))?;
+        }
+        Ok(())
+    }
+}
+
+/// What one operation reads and stages.
+pub(crate) struct Transaction<'a> {
+    base: &'a dyn Rows,
+    /// What earlier operations staged above `base`, the oldest first.
+    below: Vec<&'a Staged>,
+    staged: Staged,
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("staged", &self.staged)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(base: &'a dyn Rows, below: Vec<&'a Staged>) -> Self {
+        Self {
+            base,
+            below,
+            staged: Staged::default(),
+        }
+    }
+
+    /// What the operation staged.
+    pub(crate) fn into_staged(self) -> Staged {
+        self.staged
+    }
+
+    pub(crate) fn put_runtime(
+        &mut self,
+        runtime: &str,
+        row: RuntimeRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.bytes += row_bytes(row.text_bytes())?;
+        self.staged.runtime_mut(runtime).row = Some(row);
+        Ok(())
+    }
+
+    pub(crate) fn put_worker(
+        &mut self,
+        runtime: &str,
+        worker: &str,
+        row: WorkerRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.bytes += row_bytes(row.text_bytes())?;
+        let staged = self.staged.runtime_mut(runtime);
+        staged.workers.insert(worker.to_owned(), row);
+        Ok(())
+    }
+
+    pub(crate) fn put_event(
+        &mut self,
+        runtime: &str,
+        id: u64,
+        row: EventRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.bytes += row_bytes(row.text_bytes())?;
+        self.staged.runtime_mut(runtime).events.insert(id, row);
+        Ok(())
+    }
+
+    pub(crate) fn put_transcript(
+        &mut self,
+        runtime: &str,
+        worker: &str,
+        position: u64,
+        row: TranscriptRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.bytes += row_bytes(row.text_bytes())?;
+        let staged = self.staged.runtime_mut(runtime);
+        let entries = staged.transcripts.entry(worker.to_owned()).or_default();
+        entries.insert(position, row);
+        Ok(())
+    }
+
+    pub(crate) fn put_diagnostic(
+        &mut self,
+        runtime: &str,
+        id: u64,
+        row: DiagnosticRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.bytes += row_bytes(row.text_bytes())?;
+        self.staged.runtime_mut(runtime).diagnostics.insert(id, row);
+        Ok(())
+    }
+
+    /// The layers above the committed rows, the newest first.
+    fn layers(&self) -> impl Iterator<Item = &Staged> {
+        std::iter::once(&self.staged).chain(self.below.iter().rev().copied())
+    }
+
+    /// The staged parts of `runtime`, the newest first.
+    fn staged<'s>(&'s self, runtime: &'s str) -> impl Iterator<Item = &'s StagedRuntime> {
+        self.layers()
+            .filter_map(move |layer| layer.runtimes.get(runtime))
+    }
+}
+
+/// Lays `layers`, the newest first, over a page of committed rows, and cuts the result to `limit`.
+/// Right because layers add and replace, but never remove: the first `limit` rows of the whole are
+/// among the first `limit` of each part.
+fn overlay<'r, K: Ord + Clone + 'r, R: Clone + 'r>(
+    page: Vec<(K, R)>,
+    layers: impl Iterator<Item = &'r BTreeMap<K, R>>,
+    from: Bound<K>,
+    limit: usize,
+) -> Vec<(K, R)> {
+    let mut layers = layers.peekable();
+    if layers.peek().is_none() {
+        return page;
+    }
+    let mut rows: BTreeMap<K, R> = BTreeMap::new();
+    for layer in layers {
+        for (key, row) in layer.range((from.clone(), Bound::Unbounded)).take(limit) {
+            rows.entry(key.clone()).or_insert_with(|| row.clone());
+        }
+    }
+    for (key, row) in page {
+        rows.entry(key).or_insert(row);
+    }
+    rows.into_iter().take(limit).collect()
+}
+
+fn after_bound(after: Option<&str>) -> Bound<String> {
+    after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_owned()))
+}
+
+impl Rows for Transaction<'_> {
+    fn at(&self) -> At<'_> {
+        self.base.at()
+    }
+
+    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRecord>, RuntimeError> {
+        match self.staged(runtime).find_map(|staged| staged.row.as_ref()) {
+            Some(row) => Ok(Some(row.clone())),
+            None => self.base.runtime(runtime),
+        }
+    }
+
+    fn runtimes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError> {
+        let layers: Vec<BTreeMap<String, RuntimeRecord>> = self
+            .layers()
+            .map(|layer| {
+                let rows = layer.runtimes.iter();
+                rows.filter_map(|(id, staged)| Some((id.clone(), staged.row.clone()?)))
+                    .collect()
+            })
+            .collect();
+        let page = self.base.runtimes(after, limit)?;
+        Ok(overlay(page, layers.iter(), after_bound(after), limit))
+    }
+
+    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRecord>, RuntimeError> {
+        let staged = self
+            .staged(runtime)
+            .find_map(|staged| staged.workers.get(worker));
+        match staged {
+            Some(row) => Ok(Some(row.clone())),
+            None => self.base.worker(runtime, worker),
+        }
+    }
+
+    fn workers(
+        &self,
+        runtime: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, WorkerRecord)>, RuntimeError> {
+        let page = self.base.workers(runtime, after, limit)?;
+        let layers = self.staged(runtime).map(|staged| &staged.workers);
+        Ok(overlay(page, layers, after_bound(after), limit))
+    }
+
+    fn events(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, EventRecord)>, RuntimeError> {
+        let page = self.base.events(runtime, from, limit)?;
+        let layers = self.staged(runtime).map(|staged| &staged.events);
+        Ok(overlay(page, layers, Bound::Included(from), limit))
+    }
+
+    fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
+        let staged = self
+            .staged(runtime)
+            .filter_map(|staged| staged.events.last_key_value())
+            .map(|(id, _)| *id)
+            .max();
+        Ok(staged.max(self.base.last_event_id(runtime)?))
+    }
+
+    fn transcript(
+        &self,
+        runtime: &str,
+        worker: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, TranscriptRecord)>, RuntimeError> {
+        let page = self.base.transcript(runtime, worker, from, limit)?;
+        let layers = self
+            .staged(runtime)
+            .filter_map(|staged| staged.transcripts.get(worker));
+        Ok(overlay(page, layers, Bound::Included(from), limit))
+    }
+
+    fn diagnostics(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError> {
+        let page = self.base.diagnostics(runtime, from, limit)?;
+        let layers = self.staged(runtime).map(|staged| &staged.diagnostics);
+        Ok(overlay(page, layers, Bound::Included(from), limit))
+    }
+
+    fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError> {
+        self.base.import(runtime)
+    }
+}

@@ -1,0 +1,1 @@
+//! The tests of what a host and a user see: one binary.
