@@ -1,1 +1,5 @@
-//! The tests of what a host and a user see: one binary.
+//! What a host and a user see.
+
+mod layout_round_trip;
+mod layout_salvage;
+mod layout_support;

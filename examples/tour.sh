@@ -1,0 +1,23 @@
+#!/bin/sh
+# Imports a small directory into a store, looks at it, and exports it back.
+set -eu
+cd "$(dirname "$0")/.."
+tour=$(mktemp -d)
+trap 'rm -rf "$tour"' EXIT
+cargo build --quiet --features program
+
+run() {
+    printf '\n$ runtime-store %s\n' "$*"
+    cargo run --quiet --features program -- "$@"
+}
+run import tests/fixtures/small "$tour/agents.redb"
+run runtimes "$tour/agents.redb"
+run workers "$tour/agents.redb" 
+run events "$tour/agents.redb" 
+run transcript "$tour/agents.redb" worker-00000001
+run export "$tour/agents.redb" "$tour/exported"
+run compare "$tour/exported" "$tour/agents.redb"
+
+printf '\n$ diff -r\n'
+diff -r tests/fixtures/small "$tour/exported"
+echo "the export is the directory that was imported, byte for byte"

@@ -1,0 +1,62 @@
+//! `compare`: whether a directory and a store say the same.
+
+use crate::failure::{Failure, Status};
+use crate::output::{Output, count, visible};
+use clap::Args;
+use redb_runtime_store::Store;
+use redb_runtime_store::layout;
+use std::path::PathBuf;
+
+/// Compare a directory with a store
+///
+/// Every record of both is read. Exit code 0: they say the same; 4: they differ.
+#[derive(Args)]
+pub(crate) struct Compare {
+    /// The directory that has `runtimes/`
+    #[arg(value_name = "ROOT")]
+    root: PathBuf,
+    /// The store's file
+    #[arg(value_name = "STORE")]
+    store: PathBuf,
+}
+
+impl Compare {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let store = Store::open_read_only(&self.store)?;
+        let comparison = layout::compare(&store, &self.root)?;
+        let status = if comparison.is_same() {
+            Status::Done
+        } else {
+            Status::Differs
+        };
+        if output.json {
+            output.object(&comparison)?;
+            return Ok(status);
+        }
+        output.findings(&comparison.findings);
+        for difference in &comparison.differences {
+            output.line(visible(&difference.to_string()))?;
+        }
+        let listed = comparison.differences.len() as u64;
+        if comparison.total_differences > listed {
+            let more = comparison.total_differences - listed;
+            output.line(format!(
+                "and {} more",
+                count(more, "difference", "differences")
+            ))?;
+        }
+        output.summary(format!(
+            "{}: {}, {}, {}, {} on both sides",
+            if comparison.is_same() {
+                "the same"
+            } else {
+                "different"
+            },
+            count(comparison.runtimes, "runtime", "runtimes"),
+            count(comparison.workers, "worker", "workers"),
+            count(comparison.events, "event", "events"),
+            count(comparison.transcript_entries, "entry", "entries"),
+        ))?;
+        Ok(status)
+    }
+}

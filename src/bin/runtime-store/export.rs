@@ -1,0 +1,89 @@
+//! `export`: a store into a directory.
+
+use crate::failure::{Failure, Status};
+use crate::import::rate;
+use crate::output::{Output, count};
+use crate::progress;
+use crate::select::{StoreArgument, parse_runtime_id};
+use clap::Args;
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::layout::{
+    self, ExistingDirectory, ExportOptions, ExportReport, RuntimeExport,
+};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Export a store into a directory
+///
+/// The export is the store at one moment, while it is written to. A runtime directory appears whole
+/// or not at all; one that is there already is refused, unless --replace or --update is given.
+#[derive(Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    store: StoreArgument,
+    /// The directory that gets `runtimes/`
+    #[arg(value_name = "ROOT")]
+    root: PathBuf,
+    /// Export only this runtime; may be given several times
+    #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
+    runtime: Vec<RuntimeId>,
+    /// Put the export in the place of a directory that is there already
+    #[arg(long, conflicts_with = "update")]
+    replace: bool,
+    /// Add what is new to a directory that an earlier export wrote
+    #[arg(long)]
+    update: bool,
+}
+
+#[derive(Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    report: &'a ExportReport,
+    seconds: f64,
+}
+
+impl Export {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let begin = Instant::now();
+        let store = self.store.open()?;
+        let bar = progress::bar(output, "exporting");
+        let shown = bar.clone();
+        let existing = match (self.replace, self.update) {
+            (true, _) => ExistingDirectory::Replace,
+            (_, true) => ExistingDirectory::Update,
+            _ => ExistingDirectory::Refuse,
+        };
+        let options = ExportOptions::new()
+            .runtimes(self.runtime.iter().cloned())
+            .existing(existing)
+            .progress(move |progress| progress::show(&shown, progress));
+        let exported = layout::export(&store, &self.root, &options);
+        bar.finish_and_clear();
+        print(output, &exported?, begin.elapsed())?;
+        Ok(Status::Done)
+    }
+}
+
+fn print(output: &mut Output, report: &ExportReport, elapsed: Duration) -> Result<(), Failure> {
+    if output.json {
+        return output.object(&Printed {
+            report,
+            seconds: elapsed.as_secs_f64(),
+        });
+    }
+    let sum = |of: fn(&RuntimeExport) -> u64| report.runtimes.iter().map(of).sum::<u64>();
+    output.summary(format!(
+        "exported: {}, {}, {}, {}",
+        count(report.runtimes.len() as u64, "runtime", "runtimes"),
+        count(sum(|runtime| runtime.workers), "worker", "workers"),
+        count(sum(|runtime| runtime.events), "event", "events"),
+        count(
+            sum(|runtime| runtime.transcript_entries),
+            "entry",
+            "entries"
+        ),
+    ))?;
+    let bytes = sum(|runtime| runtime.bytes);
+    output.summary(rate("wrote", bytes, elapsed))
+}

@@ -1,0 +1,89 @@
+//! How a run ends.
+
+use redb_runtime_store::RuntimeError;
+use redb_runtime_store::layout::LayoutError;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::process::ExitCode;
+
+/// How a run ended; the discriminant is the exit code. clap ends a run of wrong use itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Done = 0,
+    Failed = 1,
+    WrongUse = 2,
+    Locked = 3,
+    Differs = 4,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// Why a run failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Store(RuntimeError),
+    Layout(LayoutError),
+    Output(io::Error),
+    WrongUse(String),
+}
+
+impl Failure {
+    /// Whether the reader of our output went away, which is not our failure.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == ErrorKind::BrokenPipe)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Store(error) | Self::Layout(LayoutError::Store(error)) => store_status(error),
+            Self::Layout(
+                LayoutError::Refused { .. }
+                | LayoutError::Conflict { .. }
+                | LayoutError::NotAPrefix { .. },
+            ) => Status::Differs,
+            Self::WrongUse(_) => Status::WrongUse,
+            Self::Layout(_) | Self::Output(_) => Status::Failed,
+        }
+    }
+}
+
+fn store_status(error: &RuntimeError) -> Status {
+    match error {
+        RuntimeError::StoreLocked { .. } => Status::Locked,
+        RuntimeError::StoreCorrupt { .. } => Status::Differs,
+        _ => Status::Failed,
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Layout(error) => error.fmt(f),
+            Self::Output(error) => write!(f, "cannot write the output: {error}"),
+            Self::WrongUse(message) => f.write_str(message),
+        }
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<LayoutError> for Failure {
+    fn from(error: LayoutError) -> Self {
+        Self::Layout(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}

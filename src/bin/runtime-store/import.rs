@@ -1,0 +1,146 @@
+//! `import`: a directory into a store.
+
+use crate::failure::{Failure, Status};
+use crate::output::{Output, bytes_for_people, count};
+use crate::progress;
+use crate::select::parse_runtime_id;
+use clap::Args;
+use redb_runtime_store::Store;
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::layout::{self, ImportOptions, ImportOutcome, ImportReport};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Import a directory into a store
+///
+/// The store is created where there is none. Everything is imported, or nothing: a directory with
+/// damage is refused, unless --salvage imports what is whole and reports the rest. The directory is
+/// only ever read.
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The directory that has `runtimes/`
+    #[arg(value_name = "ROOT")]
+    root: PathBuf,
+    /// The store's file
+    #[arg(value_name = "STORE")]
+    store: PathBuf,
+    /// Import only this runtime; may be given several times
+    #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
+    runtime: Vec<RuntimeId>,
+    /// Import what is whole, and report what is not
+    #[arg(long)]
+    salvage: bool,
+    /// Read and report, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Replace runtimes that the store has already
+    #[arg(long)]
+    replace: bool,
+}
+
+#[derive(Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    report: &'a ImportReport,
+    dry_run: bool,
+    seconds: f64,
+}
+
+impl Import {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let begin = Instant::now();
+        let bar = progress::bar(output, "importing");
+        let shown = bar.clone();
+        let options = ImportOptions::new()
+            .runtimes(self.runtime.iter().cloned())
+            .salvage(self.salvage)
+            .dry_run(self.dry_run)
+            .replace(self.replace)
+            .progress(move |progress| progress::show(&shown, progress));
+        let imported = layout::import_to_path(&self.root, &self.store, &Store::options(), &options);
+        bar.finish_and_clear();
+        let report = imported?;
+        self.print(output, &report, begin.elapsed())?;
+        Ok(if report.has_losses() {
+            Status::Differs
+        } else {
+            Status::Done
+        })
+    }
+
+    fn print(
+        &self,
+        output: &mut Output,
+        report: &ImportReport,
+        elapsed: Duration,
+    ) -> Result<(), Failure> {
+        let seconds = elapsed.as_secs_f64();
+        if output.json {
+            return output.object(&Printed {
+                report,
+                dry_run: self.dry_run,
+                seconds,
+            });
+        }
+        output.findings(&report.findings);
+        let known = report.count(ImportOutcome::AlreadyImported) as u64;
+        if known > 0 {
+            output.summary(format!(
+                "already imported: {}",
+                count(known, "runtime", "runtimes")
+            ))?;
+        }
+        let skipped = report.count(ImportOutcome::Skipped) as u64;
+        if skipped > 0 {
+            output.summary(format!(
+                "left out: {}",
+                count(skipped, "runtime", "runtimes")
+            ))?;
+        }
+        let moved: Vec<_> = report
+            .runtimes
+            .iter()
+            .filter(|runtime| {
+                matches!(
+                    runtime.outcome,
+                    ImportOutcome::Imported | ImportOutcome::Replaced
+                )
+            })
+            .collect();
+        let sum = |of: fn(&layout::RuntimeImport) -> u64| moved.iter().map(|r| of(r)).sum::<u64>();
+        let bytes = sum(|runtime| runtime.bytes);
+        output.summary(format!(
+            "{}: {}, {}, {}, {}",
+            if self.dry_run {
+                "would import"
+            } else {
+                "imported"
+            },
+            count(moved.len() as u64, "runtime", "runtimes"),
+            count(sum(|runtime| runtime.workers), "worker", "workers"),
+            count(sum(|runtime| runtime.events), "event", "events"),
+            count(
+                sum(|runtime| runtime.transcript_entries),
+                "entry",
+                "entries"
+            ),
+        ))?;
+        output.summary(rate("read", bytes, elapsed))
+    }
+}
+
+/// `read 1.0 MiB in 0.50 s (2.0 MiB/s)`
+pub(crate) fn rate(verb: &str, bytes: u64, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let per_second = if seconds > 0.0 {
+        bytes as f64 / seconds
+    } else {
+        0.0
+    };
+    format!(
+        "{verb} {} in {seconds:.2} s ({}/s)",
+        bytes_for_people(bytes),
+        bytes_for_people(per_second as u64)
+    )
+}

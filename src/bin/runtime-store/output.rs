@@ -1,0 +1,120 @@
+//! What a run prints: results on standard output, remarks on standard error.
+
+use crate::failure::Failure;
+use redb_runtime_store::layout::Finding;
+use serde::Serialize;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+/// Where a run prints, and how.
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    quiet: bool,
+    stdout: BufWriter<StdoutLock<'static>>,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self {
+            json,
+            quiet,
+            stdout: BufWriter::with_capacity(64 << 10, io::stdout().lock()),
+        }
+    }
+
+    /// Prints one JSON object on a line of its own.
+    pub(crate) fn object(&mut self, object: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.stdout, object).map_err(io::Error::from)?;
+        self.stdout.write_all(b"\n")?;
+        Ok(())
+    }
+
+    /// Prints bytes that are whole lines.
+    pub(crate) fn bytes(&mut self, lines: &[u8]) -> Result<(), Failure> {
+        self.stdout.write_all(lines)?;
+        Ok(())
+    }
+
+    /// Prints one line.
+    pub(crate) fn line(&mut self, line: impl AsRef<str>) -> Result<(), Failure> {
+        writeln!(self.stdout, "{}", line.as_ref().trim_end())?;
+        Ok(())
+    }
+
+    /// Prints one line of result for people: nothing with `--json` or `--quiet`.
+    pub(crate) fn summary(&mut self, line: impl AsRef<str>) -> Result<(), Failure> {
+        if self.json || self.quiet {
+            return Ok(());
+        }
+        self.line(line)
+    }
+
+    /// Whether there are people who watch: progress is shown to them only.
+    pub(crate) fn shows_progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Prints findings: on standard error, one a line, long texts cut.
+    pub(crate) fn findings(&self, findings: &[Finding]) {
+        if self.json || self.quiet {
+            return;
+        }
+        for finding in findings {
+            eprintln!("{}: {}", finding.severity(), visible(&finding.to_string()));
+            if let Some(text) = &finding.text {
+                let shown = match text.as_str() {
+                    Some(text) => visible(text),
+                    None => text.as_bytes().escape_ascii().to_string(),
+                };
+                eprintln!("    {}", cut(&shown));
+            }
+        }
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        self.stdout.flush()?;
+        Ok(())
+    }
+}
+
+/// The longest piece of a finding's text that a terminal gets, in characters.
+const FINDING_TEXT_CHARS: usize = 160;
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(FINDING_TEXT_CHARS) {
+        Some((end, _)) => format!(
+            "{}… ({} more bytes with --json)",
+            &text[..end],
+            text.len() - end
+        ),
+        None => text.to_owned(),
+    }
+}
+
+/// `text` without characters that a terminal would act on: they are shown as escapes.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_invisible_mark(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Marks that change the direction of the text around them.
+fn is_invisible_mark(character: char) -> bool {
+    matches!(character, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes_for_people(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// `1 worker`, `2 workers`.
+pub(crate) fn count(number: u64, singular: &str, plural: &str) -> String {
+    let word = if number == 1 { singular } else { plural };
+    format!("{} {word}", indicatif::HumanCount(number))
+}

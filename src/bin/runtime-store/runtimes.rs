@@ -1,0 +1,46 @@
+//! `runtimes`: the runtimes of a store.
+
+use crate::failure::{Failure, Status};
+use crate::output::Output;
+use crate::select::StoreArgument;
+use crate::table::{Column, Table};
+use clap::Args;
+use redb_runtime_store::management::RuntimeStatus;
+
+/// List the runtimes of a store
+#[derive(Args)]
+pub(crate) struct Runtimes {
+    #[command(flatten)]
+    store: StoreArgument,
+}
+
+impl Runtimes {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let store = self.store.open()?;
+        let mut table = Table::new([
+            Column::text("RUNTIME", 24),
+            Column::text("NAME", 18),
+            Column::text("STATUS", 7),
+            Column::number("WORKERS", 8),
+            Column::number("ACTIVE", 8),
+        ]);
+        for runtime in store.runtimes()? {
+            if output.json {
+                output.object(&runtime)?;
+                continue;
+            }
+            let cells = [
+                runtime.runtime_id.as_str(),
+                runtime.display_name.as_deref().unwrap_or("-"),
+                match runtime.status {
+                    RuntimeStatus::Running => "running",
+                    RuntimeStatus::Stopped => "stopped",
+                },
+                &runtime.worker_count.to_string(),
+                &runtime.active_worker_count.to_string(),
+            ];
+            table.row(output, cells)?;
+        }
+        Ok(Status::Done)
+    }
+}

@@ -1,0 +1,71 @@
+//! Which store, and which runtime of it.
+
+use crate::failure::Failure;
+use clap::Args;
+use redb_runtime_store::Store;
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::management::RuntimeSummary;
+use std::path::PathBuf;
+
+/// A runtime id from the command line.
+pub(crate) fn parse_runtime_id(text: &str) -> Result<RuntimeId, String> {
+    RuntimeId::new(text).ok_or_else(|| "a runtime id must not be blank".to_owned())
+}
+
+/// A store to read.
+#[derive(Args)]
+pub(crate) struct StoreArgument {
+    /// The store's file
+    #[arg(value_name = "STORE")]
+    path: PathBuf,
+}
+
+impl StoreArgument {
+    /// Opens the store read-only.
+    pub(crate) fn open(&self) -> Result<Store, Failure> {
+        Ok(Store::open_read_only(&self.path)?)
+    }
+}
+
+/// One runtime of a store.
+#[derive(Args)]
+pub(crate) struct RuntimeArgument {
+    /// The runtime, where the store has several
+    #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
+    runtime: Option<RuntimeId>,
+}
+
+impl RuntimeArgument {
+    /// The runtime that is meant.
+    pub(crate) fn find(&self, store: &Store) -> Result<RuntimeSummary, Failure> {
+        let mut all = store.runtimes()?;
+        if let Some(id) = &self.runtime {
+            return match all.into_iter().find(|runtime| runtime.runtime_id == *id) {
+                Some(runtime) => Ok(runtime),
+                None => Err(Failure::Store(
+                    redb_runtime_store::RuntimeError::RuntimeNotFound {
+                        path: store.path().to_owned(),
+                        runtime_id: id.clone(),
+                    },
+                )),
+            };
+        }
+        let path = store.path().display();
+        match all.len() {
+            0 => Err(Failure::WrongUse(format!(
+                "{path}: there is no runtime in this store"
+            ))),
+            1 => Ok(all.swap_remove(0)),
+            several => {
+                let ids: Vec<String> = all
+                    .iter()
+                    .map(|runtime| format!("\n  --runtime {:?}", runtime.runtime_id.as_str()))
+                    .collect();
+                Err(Failure::WrongUse(format!(
+                    "{path}: there are {several} runtimes in this store, name one of them:{}",
+                    ids.concat()
+                )))
+            }
+        }
+    }
+}

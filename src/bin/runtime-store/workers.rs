@@ -1,0 +1,67 @@
+//! `workers`: the workers of a runtime.
+
+use crate::failure::{Failure, Status};
+use crate::output::Output;
+use crate::select::{RuntimeArgument, StoreArgument};
+use crate::table::{Column, Table};
+use clap::Args;
+use redb_runtime_store::catalog::{WorkerIntent, WorkerStatus, WorkerSummary};
+use redb_runtime_store::management::RuntimeOptions;
+
+/// List the workers of a runtime
+#[derive(Args)]
+pub(crate) struct Workers {
+    #[command(flatten)]
+    store: StoreArgument,
+    #[command(flatten)]
+    runtime: RuntimeArgument,
+}
+
+impl Workers {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let store = self.store.open()?;
+        let runtime_id = self.runtime.find(&store)?.runtime_id;
+        let runtime = store.runtime(RuntimeOptions {
+            runtime_id: Some(runtime_id),
+            ..RuntimeOptions::default()
+        })?;
+        let mut table = Table::new([
+            Column::text("WORKER", 16),
+            Column::text("STATUS", 9),
+            Column::number("ENTRIES", 8),
+            Column::number("LAST EVENT", 10),
+            Column::text("INTENT", 29),
+        ]);
+        for worker in runtime.list_workers()? {
+            if output.json {
+                output.object(&worker)?;
+            } else {
+                row(&mut table, output, &worker)?;
+            }
+        }
+        Ok(Status::Done)
+    }
+}
+
+fn row(table: &mut Table<5>, output: &mut Output, worker: &WorkerSummary) -> Result<(), Failure> {
+    let intent = match &worker.intent {
+        WorkerIntent::Assistant { purpose: None } => "assistant".to_owned(),
+        WorkerIntent::Assistant {
+            purpose: Some(purpose),
+        } => format!("assistant: {purpose}"),
+        WorkerIntent::Task { objective } => format!("task: {objective}"),
+        WorkerIntent::Role { role, .. } => format!("role: {role}"),
+    };
+    let cells = [
+        worker.worker_id.as_str(),
+        match worker.status {
+            WorkerStatus::Running => "running",
+            WorkerStatus::Stopped => "stopped",
+            WorkerStatus::Cancelled => "cancelled",
+        },
+        &worker.transcript_len.to_string(),
+        &worker.last_event_id.to_string(),
+        &intent,
+    ];
+    table.row(output, cells)
+}

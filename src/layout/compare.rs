@@ -1,0 +1,382 @@
+//! Whether a directory and a store say the same.
+//!
+//! The directory is read as a salvage import reads it, and every record is held against the
+//! store's as it comes, so that neither side is ever held whole.
+
+use super::document::{RuntimeDocument, WorkerDocument};
+use super::error::LayoutError;
+use super::import::{self, ReadOutcome};
+use super::json::{self, Form};
+use super::listing::{Entry, Listing};
+use super::log::LogRecord;
+use super::names;
+use super::options::ImportOptions;
+use super::reader::{Place, Sink};
+use super::report::{Comparison, Difference};
+use super::walk::WORKERS;
+use crate::error::RuntimeError;
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Store, Stored};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, HashSet};
+use std::iter::Peekable;
+use std::path::{Path, PathBuf};
+
+/// How many differences are listed; the others are counted.
+const LISTED_DIFFERENCES: usize = 100;
+
+/// How much of a differing value is shown, in characters.
+const SHOWN_CHARS: usize = 60;
+
+/// Compares all runtimes of the directory `root` and of `store`, member by member, those that this
+/// version does not know included. Formatting is no difference. Damage in the directory is one.
+///
+/// # Errors
+///
+/// Where the directory or the store cannot be read. A difference is not an error.
+pub fn compare(store: &Store, root: impl AsRef<Path>) -> Result<Comparison, LayoutError> {
+    compare_runtimes(store, root, &[])
+}
+
+/// As [`compare`], only for the runtimes that are named; for all if none is.
+///
+/// # Errors
+///
+/// As [`compare`].
+pub fn compare_runtimes(
+    store: &Store,
+    root: impl AsRef<Path>,
+    runtimes: &[RuntimeId],
+) -> Result<Comparison, LayoutError> {
+    let mut listing = Listing::open(root.as_ref(), &[])?;
+    let is_wanted = |id: &RuntimeId| runtimes.is_empty() || runtimes.contains(id);
+    let snapshot = store.snapshot()?;
+    let mut out = Comparison::default();
+    let findings = std::mem::take(&mut listing.findings);
+    if runtimes.is_empty() {
+        take_findings(&mut out, findings);
+    }
+    let options = ImportOptions::new().salvage(true);
+    let in_store: HashSet<RuntimeId> = snapshot.runtime_ids()?.into_iter().collect();
+    for entry in listing.entries.iter().filter(|entry| is_wanted(&entry.id)) {
+        if !in_store.contains(&entry.id) {
+            let path = listing.runtimes.path_of(&entry.name);
+            differ(
+                &mut out,
+                &path,
+                None,
+                "the store does not have this runtime",
+            );
+            continue;
+        }
+        out.runtimes += 1;
+        of_one(&snapshot, &listing, entry, &options, &mut out)?;
+    }
+    let in_directory: HashSet<&RuntimeId> = listing.entries.iter().map(|entry| &entry.id).collect();
+    let mut only_in_store: Vec<_> = in_store.iter().filter(|id| is_wanted(id)).collect();
+    only_in_store.retain(|id| !in_directory.contains(id));
+    only_in_store.sort();
+    for id in only_in_store {
+        let path = listing.runtimes.path_of(names::encode(id.as_str()));
+        let what = format!("the directory does not have runtime \"{id}\" of the store");
+        differ(&mut out, &path, None, what);
+    }
+    Ok(out)
+}
+
+/// Compares one runtime that is on both sides.
+pub(super) fn of_runtime(
+    snapshot: &Snapshot,
+    listing: &Listing,
+    entry: &Entry,
+    options: &ImportOptions,
+) -> Result<Comparison, LayoutError> {
+    let mut out = Comparison::default();
+    of_one(snapshot, listing, entry, options, &mut out)?;
+    Ok(out)
+}
+
+fn of_one(
+    snapshot: &Snapshot,
+    listing: &Listing,
+    entry: &Entry,
+    options: &ImportOptions,
+    out: &mut Comparison,
+) -> Result<(), LayoutError> {
+    let rules = options.clone().salvage(true).rules();
+    let mut comparing = Comparing {
+        snapshot,
+        id: &entry.id,
+        dir: listing.runtimes.path_of(&entry.name),
+        events: Side::new(snapshot.events(&entry.id, 0)?),
+        transcript: None,
+        workers: HashSet::new(),
+        out,
+    };
+    let reading = import::read_runtime(listing, entry, rules, &mut comparing, &|_| {})?;
+    if reading.outcome != ReadOutcome::Read {
+        let path = listing.runtimes.path_of(&entry.name);
+        differ(
+            out,
+            &path,
+            None,
+            "the directory has no runtime that can be read",
+        );
+    }
+    take_findings(out, reading.findings);
+    Ok(())
+}
+
+/// Damage is a difference; what else there is to say is passed on.
+fn take_findings(out: &mut Comparison, findings: Vec<super::Finding>) {
+    for finding in findings {
+        if finding.kind.is_accepted() {
+            out.findings.push(finding);
+        } else {
+            let what = format!("{}: {}", finding.kind, finding.message);
+            differ(out, &finding.path, finding.line, what);
+        }
+    }
+}
+
+fn differ(out: &mut Comparison, path: &Path, line: Option<u64>, what: impl Into<String>) {
+    out.total_differences += 1;
+    if out.differences.len() < LISTED_DIFFERENCES {
+        out.differences.push(Difference {
+            path: path.to_owned(),
+            line,
+            what: what.into(),
+        });
+    }
+}
+
+type Records<'s, T> = Box<dyn Iterator<Item = Result<Stored<T>, RuntimeError>> + 's>;
+
+/// A log of the store, as far as it was compared.
+struct Side<'s, T>(Peekable<Records<'s, T>>);
+
+impl<'s, T: LogRecord + PartialEq> Side<'s, T> {
+    fn new(records: impl Iterator<Item = Result<Stored<T>, RuntimeError>> + 's) -> Self {
+        let records: Records<'s, T> = Box::new(records);
+        Self(records.peekable())
+    }
+
+    /// Holds a record of the directory against the store's. Returns whether they are the same.
+    fn next_is(
+        &mut self,
+        place: Place<'_>,
+        record: &Stored<T>,
+        out: &mut Comparison,
+    ) -> Result<bool, LayoutError> {
+        let number = record.value.number();
+        loop {
+            let is_due = |next: &Result<Stored<T>, RuntimeError>| match next {
+                Ok(next) => next.value.number() <= number,
+                Err(_) => true,
+            };
+            let Some(next) = self.0.next_if(is_due).transpose()? else {
+                let what = format!("the store does not have {} {number}", T::NUMBER);
+                differ(out, place.path, place.line, what);
+                return Ok(false);
+            };
+            if next.value.number() < number {
+                missing::<T>(out, place.path, next.value.number());
+                continue;
+            }
+            if next == *record {
+                return Ok(true);
+            }
+            let what = first_difference(
+                &as_json(place.path, &record.value, &record.unknown, Form::Line)?,
+                &as_json(place.path, &next.value, &next.unknown, Form::Line)?,
+            );
+            differ(out, place.path, place.line, what);
+            return Ok(false);
+        }
+    }
+
+    /// What the directory's log does not have.
+    fn finish(&mut self, path: &Path, out: &mut Comparison) -> Result<(), LayoutError> {
+        for record in self.0.by_ref() {
+            missing::<T>(out, path, record?.value.number());
+        }
+        Ok(())
+    }
+}
+
+fn missing<T: LogRecord>(out: &mut Comparison, path: &Path, number: u64) {
+    let what = format!(
+        "the directory does not have {} {number} of the store",
+        T::NUMBER
+    );
+    differ(out, path, None, what);
+}
+
+/// The comparison of one runtime: what the directory has comes in, and is held against the store.
+struct Comparing<'s, 'o> {
+    snapshot: &'s Snapshot,
+    id: &'s RuntimeId,
+    dir: PathBuf,
+    events: Side<'s, RuntimeEvent>,
+    /// The transcript that is being compared.
+    transcript: Option<(WorkerRef, Side<'s, TranscriptEntry>)>,
+    workers: HashSet<WorkerId>,
+    out: &'o mut Comparison,
+}
+
+impl Sink for Comparing<'_, '_> {
+    fn entry(
+        &mut self,
+        place: Place<'_>,
+        entry: Stored<TranscriptEntry>,
+    ) -> Result<(), LayoutError> {
+        let worker = &entry.value.worker_ref;
+        let (_, side) = match &mut self.transcript {
+            Some(open) if open.0 == *worker => open,
+            other => {
+                let side = Side::new(self.snapshot.transcript(worker, 0)?);
+                other.insert((worker.clone(), side))
+            }
+        };
+        let is_same = side.next_is(place, &entry, self.out)?;
+        self.out.transcript_entries += u64::from(is_same);
+        Ok(())
+    }
+
+    fn worker(
+        &mut self,
+        place: Place<'_>,
+        worker: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<(), LayoutError> {
+        let worker_ref = worker.value.worker_ref.clone();
+        self.workers.insert(worker_ref.worker_id.clone());
+        let Some(stored) = self.snapshot.worker(&worker_ref)? else {
+            differ(
+                self.out,
+                place.path,
+                None,
+                "the store does not have this worker",
+            );
+            return Ok(());
+        };
+        let opened = self.transcript.take().filter(|(of, _)| *of == worker_ref);
+        let mut side = match opened {
+            Some((_, side)) => side,
+            None => Side::new(self.snapshot.transcript(&worker_ref, 0)?),
+        };
+        let log = place.path.with_file_name(TranscriptEntry::FILE);
+        side.finish(&log, self.out)?;
+        let one = worker_json(place.path, worker)?;
+        let other = worker_json(place.path, stored)?;
+        if one == other {
+            self.out.workers += 1;
+        } else {
+            differ(self.out, place.path, None, first_difference(&one, &other));
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, place: Place<'_>, event: Stored<RuntimeEvent>) -> Result<(), LayoutError> {
+        let is_same = self.events.next_is(place, &event, self.out)?;
+        self.out.events += u64::from(is_same);
+        Ok(())
+    }
+
+    fn runtime(
+        &mut self,
+        place: Place<'_>,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+    ) -> Result<(), LayoutError> {
+        let log = place.path.with_file_name(RuntimeEvent::FILE);
+        self.events.finish(&log, self.out)?;
+        for worker in self.snapshot.workers(self.id)? {
+            let id = worker?.value.worker_ref.worker_id;
+            if !self.workers.contains(&id) {
+                let path = self.dir.join(WORKERS).join(names::encode(id.as_str()));
+                let what = format!("the directory does not have worker \"{id}\" of the store");
+                differ(self.out, &path, None, what);
+            }
+        }
+        let Some(stored) = self.snapshot.runtime(self.id)? else {
+            differ(
+                self.out,
+                place.path,
+                None,
+                "the store does not have this runtime",
+            );
+            return Ok(());
+        };
+        let one = runtime_json(place.path, runtime)?;
+        let other = runtime_json(place.path, stored)?;
+        if one != other {
+            differ(self.out, place.path, None, first_difference(&one, &other));
+        }
+        Ok(())
+    }
+}
+
+fn worker_json(
+    path: &Path,
+    worker: Stored<PersistedWorkerSnapshot>,
+) -> Result<Vec<u8>, LayoutError> {
+    let document = WorkerDocument::from(worker.value);
+    as_json(path, &document, &worker.unknown, Form::Document)
+}
+
+fn runtime_json(
+    path: &Path,
+    runtime: Stored<PersistedRuntimeSnapshot>,
+) -> Result<Vec<u8>, LayoutError> {
+    let document = RuntimeDocument::from(runtime.value);
+    as_json(path, &document, &runtime.unknown, Form::Document)
+}
+
+fn as_json<T: Serialize>(
+    path: &Path,
+    value: &T,
+    unknown: &[crate::store::UnknownMember],
+    form: Form,
+) -> Result<Vec<u8>, LayoutError> {
+    let mut json = Vec::new();
+    json::write(value, unknown, form, &mut json).map_err(|problem| LayoutError::Unwritable {
+        path: path.to_owned(),
+        message: problem.message,
+    })?;
+    Ok(json)
+}
+
+/// The first member of two records that is not the same, in words.
+fn first_difference(directory: &[u8], store: &[u8]) -> String {
+    type Members<'a> = BTreeMap<String, &'a RawValue>;
+    let (Ok(directory), Ok(store)) = (
+        serde_json::from_slice::<Members<'_>>(directory),
+        serde_json::from_slice::<Members<'_>>(store),
+    ) else {
+        return "the records differ".into();
+    };
+    for (name, here) in &directory {
+        match store.get(name) {
+            Some(there) if there.get() == here.get() => {}
+            Some(there) => {
+                let (here, there) = (shown(here), shown(there));
+                return format!("{name} is {here} in the directory and {there} in the store");
+            }
+            None => return format!("the store does not have the member {name:?}"),
+        }
+    }
+    match store.keys().find(|name| !directory.contains_key(*name)) {
+        Some(name) => format!("the directory does not have the member {name:?} of the store"),
+        None => "the records differ in members of one name, or in their order".into(),
+    }
+}
+
+fn shown(value: &RawValue) -> String {
+    let text: String = value.get().split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

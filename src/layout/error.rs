@@ -1,0 +1,194 @@
+//! Why an import, an export or a comparison was given up.
+
+use super::finding::Finding;
+use super::report::Difference;
+use crate::error::RuntimeError;
+use crate::model::identity::{RuntimeId, WorkerId};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// How many findings or differences a message lists.
+const LISTED: usize = 10;
+
+/// Why an import, an export or a comparison was given up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] RuntimeError),
+    /// The system refused an access to the directory.
+    #[error("{path}: {operation}: {source}", path = path.display())]
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no layout under the root.
+    #[error("{path}: there is no `runtimes` directory here{found}", path = path.display())]
+    NoLayout {
+        /// The root.
+        path: PathBuf,
+        /// What there is instead, in words; or nothing.
+        found: String,
+    },
+    /// A runtime that was asked for is not in the directory.
+    #[error("{path}: there is no runtime {runtime_id} in this directory", path = path.display())]
+    RuntimeNotInDirectory {
+        /// The root.
+        path: PathBuf,
+        /// The runtime that was asked for.
+        runtime_id: RuntimeId,
+    },
+    /// A strict import met damage. The store is as it was.
+    #[error("{root}: nothing was imported:{list}\n{advice}", root = root.display(),
+        list = Listed(findings), advice = "a salvage import (`--salvage`) imports what is whole and reports the rest")]
+    Refused {
+        /// The root.
+        root: PathBuf,
+        /// The first damage of every bad runtime.
+        findings: Vec<Finding>,
+    },
+    /// The store has runtimes of the directory already, and they say something else. The store is
+    /// as it was.
+    #[error("{root}: nothing was imported:{list}\nreplace it (`--replace`) or leave it out", root = root.display(),
+        list = Listed(conflicts))]
+    Conflict {
+        /// The root.
+        root: PathBuf,
+        /// The runtimes.
+        conflicts: Vec<Conflict>,
+    },
+    /// An import that was to make a store found one at its path when it was done.
+    #[error("{path}: a file appeared here during the import; nothing was imported", path = path.display())]
+    StoreAppeared {
+        /// The path.
+        path: PathBuf,
+    },
+    /// An export would write over a runtime directory.
+    #[error(
+        "{path}: the runtime is there already; replace it (`--replace`), update it (`--update`) or choose another root",
+        path = path.display()
+    )]
+    Exists {
+        /// The runtime directory.
+        path: PathBuf,
+    },
+    /// An export found something that it does not write over.
+    #[error("{path}: {message}; nothing was written", path = path.display())]
+    InTheWay {
+        /// What is there.
+        path: PathBuf,
+        /// What it is.
+        message: String,
+    },
+    /// Another export works on the same root.
+    #[error("{path}: another export is under way here", path = path.display())]
+    Busy {
+        /// The `runtimes` directory.
+        path: PathBuf,
+    },
+    /// An id whose directory would have a name that is too long for a file system. Nothing was
+    /// written.
+    #[error(
+        "{subject}: the name of its directory would have {bytes} bytes, the limit is {limit}",
+        subject = Subject(runtime_id, worker_id)
+    )]
+    NameTooLong {
+        /// The runtime.
+        runtime_id: RuntimeId,
+        /// The worker, where it is a worker's id.
+        worker_id: Option<WorkerId>,
+        /// How long the name would be.
+        bytes: usize,
+        /// How long a name may be.
+        limit: usize,
+    },
+    /// An update found a directory that is not the beginning of what the store says. It was not
+    /// changed.
+    #[error(
+        "{difference}\nthe directory is not an earlier state of the store; replace it (`--replace`) or choose another root"
+    )]
+    NotAPrefix {
+        /// The first difference.
+        difference: Box<Difference>,
+    },
+    /// A stored record cannot be written in this layout.
+    #[error("{path}: {message}", path = path.display())]
+    Unwritable {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// Why not.
+        message: String,
+    },
+}
+
+impl LayoutError {
+    pub(super) fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+/// A runtime that is in the directory and in the store, with different content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The runtime.
+    pub runtime_id: RuntimeId,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The first differences.
+    pub differences: Vec<Difference>,
+    /// How many differences there are.
+    pub total: u64,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "runtime {} is in the store already, with {} differences",
+            self.runtime_id, self.total
+        )?;
+        for difference in self.differences.iter().take(LISTED) {
+            write!(f, "\n    {difference}")?;
+        }
+        Ok(())
+    }
+}
+
+struct Listed<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for item in self.0.iter().take(LISTED) {
+            write!(f, "\n  {item}")?;
+        }
+        if self.0.len() > LISTED {
+            write!(f, "\n  and {} more", self.0.len() - LISTED)?;
+        }
+        Ok(())
+    }
+}
+
+struct Subject<'a>(&'a RuntimeId, &'a Option<WorkerId>);
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(worker) => write!(f, "worker {worker} of runtime {}", self.0),
+            None => write!(f, "runtime {}", self.0),
+        }
+    }
+}

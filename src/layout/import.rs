@@ -1,0 +1,388 @@
+//! From a directory into a store.
+
+use super::compare;
+use super::error::{Conflict, LayoutError};
+use super::finding::Finding;
+use super::listing::{Entry, Listing};
+use super::options::ImportOptions;
+use super::reader::{Counts, Halt, Nowhere, Place, Reader, Rules, Sink};
+use super::report::{ImportOutcome, ImportReport, RuntimeImport};
+use crate::error::RuntimeError;
+use crate::model::identity::RuntimeId;
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use crate::store::{
+    BulkLoad, ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Store,
+    Stored,
+};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Imports the directory `root` into `store`.
+///
+/// A strict import is one transaction: all runtimes, or none and [`LayoutError::Refused`]. A
+/// salvage import is one transaction for each runtime. A runtime that the store has already is
+/// left alone where the directory says the same, or is unchanged since it was imported; otherwise
+/// it is refused ([`LayoutError::Conflict`]), or replaced on request.
+///
+/// # Errors
+///
+/// [`LayoutError::Refused`] and [`LayoutError::Conflict`] as above, and wherever the directory
+/// cannot be read or the store not be written. Runtimes whose transactions were done stay imported.
+pub fn import(
+    store: &Store,
+    root: impl AsRef<Path>,
+    options: &ImportOptions,
+) -> Result<ImportReport, LayoutError> {
+    Import::new(root.as_ref(), options)?.run(Some(store))
+}
+
+/// Reads the directory `root` as an import into an empty store would, and writes nothing.
+///
+/// # Errors
+///
+/// As [`import`].
+pub fn check(root: impl AsRef<Path>, options: &ImportOptions) -> Result<ImportReport, LayoutError> {
+    Import::new(root.as_ref(), options)?.run(None)
+}
+
+/// One reading of one runtime directory.
+pub(super) struct Reading {
+    pub(super) outcome: ReadOutcome,
+    pub(super) counts: Counts,
+    pub(super) findings: Vec<Finding>,
+    pub(super) fingerprint: u128,
+}
+
+/// How a reading ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadOutcome {
+    /// The runtime was sent on.
+    Read,
+    /// It had to be left out: nothing was sent on.
+    LeftOut,
+    /// A strict reading stopped at its last finding.
+    Refused,
+}
+
+/// Reads one runtime directory into `sink`.
+pub(super) fn read_runtime(
+    listing: &Listing,
+    entry: &Entry,
+    rules: Rules,
+    sink: &mut dyn Sink,
+    on_bytes: &dyn Fn(u64),
+) -> Result<Reading, LayoutError> {
+    let path = listing.runtimes.path_of(&entry.name);
+    let mut reader = Reader::new(path, rules, sink, on_bytes);
+    let outcome = match reader.read_runtime(&listing.runtimes, &entry.name, &entry.id) {
+        Ok(true) => ReadOutcome::Read,
+        Ok(false) => ReadOutcome::LeftOut,
+        Err(Halt::Refused) => ReadOutcome::Refused,
+        Err(Halt::Failed(error)) => return Err(error),
+    };
+    let counts = reader.counts;
+    let (findings, fingerprint) = reader.finish();
+    Ok(Reading {
+        outcome,
+        counts,
+        findings,
+        fingerprint,
+    })
+}
+
+/// An import under way.
+struct Import<'a> {
+    root: &'a Path,
+    options: &'a ImportOptions,
+    listing: Listing,
+    report: ImportReport,
+    refused: Vec<Finding>,
+    conflicts: Vec<Conflict>,
+    progress: Box<dyn Fn(u64) + 'a>,
+}
+
+impl<'a> Import<'a> {
+    fn new(root: &'a Path, options: &'a ImportOptions) -> Result<Self, LayoutError> {
+        let listing = Listing::open(root, &options.runtimes)?;
+        let progress = options.progress_over(&listing);
+        Ok(Self {
+            root,
+            options,
+            listing,
+            report: ImportReport::default(),
+            refused: Vec::new(),
+            conflicts: Vec::new(),
+            progress,
+        })
+    }
+
+    fn run(mut self, store: Option<&Store>) -> Result<ImportReport, LayoutError> {
+        self.take_findings_of_listing();
+        let snapshot = store.map(Store::snapshot).transpose()?;
+        let mut to_load = Vec::new();
+        for entry in std::mem::take(&mut self.listing.entries) {
+            let is_there = match &snapshot {
+                Some(snapshot) => snapshot.runtime(&entry.id)?.is_some(),
+                None => false,
+            };
+            match &snapshot {
+                Some(snapshot) if is_there && !self.options.replace => {
+                    self.recognise(snapshot, &entry)?;
+                }
+                _ => to_load.push((entry, is_there)),
+            }
+        }
+        drop(snapshot);
+        match store.filter(|_| !self.options.dry_run) {
+            None => self.load_nothing(&to_load)?,
+            Some(store) if self.options.salvage => {
+                for (entry, _) in &to_load {
+                    self.load_salvaged(store, entry)?;
+                }
+            }
+            Some(_) if self.is_refused() => self.load_nothing(&to_load)?,
+            Some(store) => self.load_all(store, &to_load)?,
+        }
+        self.verdict()?;
+        self.report
+            .runtimes
+            .sort_by(|a, b| a.runtime_id.cmp(&b.runtime_id));
+        Ok(self.report)
+    }
+
+    fn take_findings_of_listing(&mut self) {
+        for finding in std::mem::take(&mut self.listing.findings) {
+            if !self.options.salvage && !finding.kind.is_accepted() {
+                self.refused.push(finding);
+            } else {
+                self.report.findings.push(finding);
+            }
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        !self.refused.is_empty() || !self.conflicts.is_empty()
+    }
+
+    /// Whether the import as a whole is refused.
+    fn verdict(&mut self) -> Result<(), LayoutError> {
+        let root = self.root.to_owned();
+        if !self.refused.is_empty() {
+            let findings = std::mem::take(&mut self.refused);
+            return Err(LayoutError::Refused { root, findings });
+        }
+        if !self.conflicts.is_empty() {
+            let conflicts = std::mem::take(&mut self.conflicts);
+            return Err(LayoutError::Conflict { root, conflicts });
+        }
+        Ok(())
+    }
+
+    fn read(&self, entry: &Entry, sink: &mut dyn Sink) -> Result<Reading, LayoutError> {
+        let rules = self.options.rules();
+        read_runtime(&self.listing, entry, rules, sink, &*self.progress)
+    }
+
+    /// Notes what became of a runtime.
+    fn done(&mut self, entry: &Entry, outcome: ImportOutcome, mut reading: Reading) {
+        if reading.outcome == ReadOutcome::Refused {
+            self.refused.extend(reading.findings.pop());
+            return;
+        }
+        let outcome = match reading.outcome {
+            ReadOutcome::LeftOut => ImportOutcome::Skipped,
+            _ => outcome,
+        };
+        self.report.findings.append(&mut reading.findings);
+        self.report.runtimes.push(RuntimeImport {
+            runtime_id: entry.id.clone(),
+            outcome,
+            workers: reading.counts.workers,
+            events: reading.counts.events,
+            transcript_entries: reading.counts.transcript_entries,
+            bytes: reading.counts.bytes,
+        });
+    }
+
+    /// Decides on a runtime that the store has already.
+    fn recognise(&mut self, snapshot: &Snapshot, entry: &Entry) -> Result<(), LayoutError> {
+        let reading = self.read(entry, &mut Nowhere)?;
+        let known = snapshot.import_record(&entry.id)?;
+        let is_known = known.is_some_and(|record| record.fingerprint == reading.fingerprint);
+        if is_known || reading.outcome != ReadOutcome::Read {
+            self.done(entry, ImportOutcome::AlreadyImported, reading);
+            return Ok(());
+        }
+        let comparison = compare::of_runtime(snapshot, &self.listing, entry, self.options)?;
+        if comparison.is_same() {
+            self.done(entry, ImportOutcome::AlreadyImported, reading);
+            return Ok(());
+        }
+        let conflict = Conflict {
+            runtime_id: entry.id.clone(),
+            path: self.listing.runtimes.path_of(&entry.name),
+            differences: comparison.differences,
+            total: comparison.total_differences,
+        };
+        if self.options.salvage {
+            let kind = super::FindingKind::Conflict;
+            let finding = Finding::new(kind, conflict.path.clone(), conflict.to_string());
+            self.report.findings.push(finding);
+            self.done(entry, ImportOutcome::Skipped, reading);
+        } else {
+            self.conflicts.push(conflict);
+        }
+        Ok(())
+    }
+
+    /// Reads without writing: a dry run, or a search for what else is bad.
+    fn load_nothing(&mut self, to_load: &[(Entry, bool)]) -> Result<(), LayoutError> {
+        for (entry, is_there) in to_load {
+            let reading = self.read(entry, &mut Nowhere)?;
+            self.done(entry, outcome_of(*is_there), reading);
+        }
+        Ok(())
+    }
+
+    /// Imports every runtime in one transaction. After the first bad one the others are only read.
+    fn load_all(&mut self, store: &Store, to_load: &[(Entry, bool)]) -> Result<(), LayoutError> {
+        if to_load.is_empty() {
+            return Ok(());
+        }
+        store.bulk_load(|load| {
+            for (entry, _) in to_load {
+                if self.is_refused() {
+                    let reading = self.read(entry, &mut Nowhere)?;
+                    self.done(entry, ImportOutcome::Skipped, reading);
+                    continue;
+                }
+                let (outcome, reading) = self.load_one(load, entry)?;
+                self.done(entry, outcome, reading);
+            }
+            self.verdict()
+        })
+    }
+
+    /// Imports what is whole of one runtime, in a transaction of its own.
+    fn load_salvaged(&mut self, store: &Store, entry: &Entry) -> Result<(), LayoutError> {
+        let loaded = store.bulk_load(|load| {
+            let (outcome, reading) = self.load_one(load, entry)?;
+            match reading.outcome {
+                ReadOutcome::Read => Ok((outcome, reading)),
+                // What was to be replaced stays.
+                _ => Err(NotLoaded::LeftOut(Box::new(reading))),
+            }
+        });
+        let (outcome, reading) = match loaded {
+            Ok(loaded) => loaded,
+            Err(NotLoaded::LeftOut(reading)) => (ImportOutcome::Skipped, *reading),
+            Err(NotLoaded::Failed(error)) => return Err(error),
+        };
+        self.done(entry, outcome, reading);
+        Ok(())
+    }
+
+    fn load_one(
+        &self,
+        load: &mut BulkLoad<'_>,
+        entry: &Entry,
+    ) -> Result<(ImportOutcome, Reading), LayoutError> {
+        let is_there = load.contains_runtime(&entry.id)?;
+        if is_there && !self.options.replace {
+            // It was not there when the import began.
+            return Err(LayoutError::Conflict {
+                root: self.root.to_owned(),
+                conflicts: vec![Conflict {
+                    runtime_id: entry.id.clone(),
+                    path: self.listing.runtimes.path_of(&entry.name),
+                    differences: Vec::new(),
+                    total: 0,
+                }],
+            });
+        }
+        if is_there {
+            load.remove_runtime(&entry.id)?;
+        }
+        let imported_at = SystemTime::now().duration_since(UNIX_EPOCH);
+        let id = &entry.id;
+        let reading = self.read(entry, &mut Loading { load, id })?;
+        if reading.outcome == ReadOutcome::Read {
+            let record = ImportRecord {
+                source: self.root.to_string_lossy().into_owned(),
+                fingerprint: reading.fingerprint,
+                imported_at_s: imported_at.map_or(0, |since| since.as_secs()),
+                workers: reading.counts.workers,
+                events: reading.counts.events,
+                transcript_entries: reading.counts.transcript_entries,
+                bytes: reading.counts.bytes,
+                salvaged: reading.findings.iter().any(|f| !f.kind.is_accepted()),
+                findings: reading.findings.iter().map(as_json).collect(),
+            };
+            load.put_import_record(&entry.id, record)?;
+        }
+        Ok((outcome_of(is_there), reading))
+    }
+}
+
+fn outcome_of(is_there: bool) -> ImportOutcome {
+    match is_there {
+        true => ImportOutcome::Replaced,
+        false => ImportOutcome::Imported,
+    }
+}
+
+fn as_json(finding: &Finding) -> String {
+    // A finding is strings and numbers: it can always be written.
+    serde_json::to_string(finding).unwrap_or_else(|_| finding.to_string())
+}
+
+/// Why a runtime was not loaded.
+enum NotLoaded {
+    LeftOut(Box<Reading>),
+    Failed(LayoutError),
+}
+
+impl From<RuntimeError> for NotLoaded {
+    fn from(error: RuntimeError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<LayoutError> for NotLoaded {
+    fn from(error: LayoutError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Sends what is read into a store.
+struct Loading<'l, 'b> {
+    load: &'l mut BulkLoad<'b>,
+    id: &'l RuntimeId,
+}
+
+impl Sink for Loading<'_, '_> {
+    fn entry(&mut self, _: Place<'_>, entry: Stored<TranscriptEntry>) -> Result<(), LayoutError> {
+        Ok(self.load.append_transcript_entry(entry)?)
+    }
+
+    fn worker(
+        &mut self,
+        _: Place<'_>,
+        worker: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<(), LayoutError> {
+        Ok(self.load.put_worker(worker)?)
+    }
+
+    fn event(&mut self, _: Place<'_>, event: Stored<RuntimeEvent>) -> Result<(), LayoutError> {
+        Ok(self.load.append_event(self.id, event)?)
+    }
+
+    fn runtime(
+        &mut self,
+        _: Place<'_>,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+    ) -> Result<(), LayoutError> {
+        Ok(self.load.put_runtime(runtime)?)
+    }
+}

@@ -1,0 +1,251 @@
+//! Reading a log: `events.jsonl` or a `transcript.jsonl`, a line at a time.
+
+use super::finding::{Finding, FindingKind};
+use super::gaps::Gaps;
+use super::json::{self, Form, Problem};
+use super::lines::Line;
+use super::reader::{Halt, Place, Reader, Sink};
+use super::salvage::{self, Piece};
+use super::source::SourceDir;
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use crate::store::Stored;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+
+/// A record of a log.
+pub(super) trait LogRecord: Serialize + DeserializeOwned {
+    /// The log's file.
+    const FILE: &'static str;
+    /// What a record begins with, as every writer writes it.
+    const BEGINNING: &'static [u8];
+    /// What its number is called.
+    const NUMBER: &'static str;
+
+    fn number(&self) -> u64;
+    fn send(
+        record: Stored<Self>,
+        place: Place<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), super::LayoutError>;
+}
+
+impl LogRecord for RuntimeEvent {
+    const FILE: &'static str = "events.jsonl";
+    const BEGINNING: &'static [u8] = b"{\"id\":";
+    const NUMBER: &'static str = "event id";
+
+    fn number(&self) -> u64 {
+        self.id
+    }
+
+    fn send(
+        record: Stored<Self>,
+        place: Place<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), super::LayoutError> {
+        sink.event(place, record)
+    }
+}
+
+impl LogRecord for TranscriptEntry {
+    const FILE: &'static str = "transcript.jsonl";
+    const BEGINNING: &'static [u8] = b"{\"sequence\":";
+    const NUMBER: &'static str = "sequence";
+
+    fn number(&self) -> u64 {
+        self.sequence
+    }
+
+    fn send(
+        record: Stored<Self>,
+        place: Place<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), super::LayoutError> {
+        sink.entry(place, record)
+    }
+}
+
+/// Checks a record against what it should belong to; in words what is wrong with it.
+pub(super) type Check<'c, T> = dyn FnMut(&T, Place<'_>) -> Result<(), String> + 'c;
+
+/// What a log holds.
+#[derive(Debug, Default)]
+pub(super) struct LogSummary {
+    /// The last number; 0 where there is no record.
+    pub(super) last: u64,
+    pub(super) records: u64,
+    /// The numbers left out.
+    pub(super) gaps: Gaps,
+}
+
+impl LogSummary {
+    /// Compares the counter that gives out the next number. Returns what it should be instead
+    /// where it would give out one that was given out before.
+    pub(super) fn check_counter(&mut self, next: u64) -> Result<(), u64> {
+        if next <= self.last {
+            return Err(self.last + 1);
+        }
+        self.gaps.note(self.last, next);
+        Ok(())
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// Reads a log, and sends its records on. A log that is missing has none.
+    pub(super) fn read_log<T: LogRecord>(
+        &mut self,
+        dir: &SourceDir,
+        check: &mut Check<'_, T>,
+    ) -> Result<LogSummary, Halt> {
+        let mut summary = LogSummary::default();
+        let Some(file) = self.open_file(dir, T::FILE, FindingKind::MissingFile)? else {
+            return Ok(summary);
+        };
+        let path = dir.path_of(T::FILE);
+        let mut lines = self.lines(file);
+        while let Some(line) = lines
+            .next()
+            .map_err(super::LayoutError::io("read", &path))?
+        {
+            if line.is_too_long() {
+                self.report(self.too_long(&path, &line))?;
+            } else if !line.bytes.trim_ascii().is_empty() {
+                self.read_line(&path, &line, check, &mut summary)?;
+            }
+        }
+        self.close_file(dir, lines.into_inner().into_inner())?;
+        Ok(summary)
+    }
+
+    fn too_long(&self, path: &Path, line: &Line<'_>) -> Finding {
+        let message = format!(
+            "the line has {} bytes, the limit is {}",
+            line.length, self.rules.max_line_bytes
+        );
+        let finding = Finding::new(FindingKind::LineTooLong, path.to_owned(), message);
+        let mut finding = finding.at(line.number, line.offset, line.bytes);
+        finding.length = Some(line.length);
+        finding
+    }
+
+    fn read_line<T: LogRecord>(
+        &mut self,
+        path: &Path,
+        line: &Line<'_>,
+        check: &mut Check<'_, T>,
+        summary: &mut LogSummary,
+    ) -> Result<(), Halt> {
+        match json::read::<T>(line.bytes, Form::Line, &mut self.scratch) {
+            Ok(record) => self.take(path, line, line.bytes, 0, record, check, summary),
+            Err(problem) => self.read_pieces(path, line, problem, check, summary),
+        }
+    }
+
+    /// Reads what is whole of a line that is not one record.
+    fn read_pieces<T: LogRecord>(
+        &mut self,
+        path: &Path,
+        line: &Line<'_>,
+        problem: Problem,
+        check: &mut Check<'_, T>,
+        summary: &mut LogSummary,
+    ) -> Result<(), Halt> {
+        let pieces = salvage::take_apart::<T>(line.bytes, problem, &mut self.scratch);
+        let has_records = pieces.iter().any(|p| matches!(p, Piece::Record(..)));
+        let has_rest = pieces.iter().any(|p| matches!(p, Piece::Rest(..)));
+        if !has_rest {
+            let message = format!("{} whole records in one line", pieces.len());
+            let finding = Finding::new(FindingKind::MergedLine, path.to_owned(), message);
+            self.report(finding.at(line.number, line.offset, b""))?;
+        }
+        for piece in pieces {
+            match piece {
+                Piece::Record(from, to, record) => {
+                    let bytes = &line.bytes[from..to];
+                    self.take(path, line, bytes, from, *record, check, summary)?;
+                }
+                Piece::Rest(from, to, problem) => {
+                    let kind = kind_of_rest(line, to, has_records, &problem);
+                    let message = in_words(&problem, from);
+                    let finding = Finding::new(kind, path.to_owned(), message);
+                    let offset = line.offset + from as u64;
+                    self.report(finding.at(line.number, offset, &line.bytes[from..to]))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a whole record if it is one that belongs here.
+    #[allow(clippy::too_many_arguments)] // A record, its place, and where it goes.
+    fn take<T: LogRecord>(
+        &mut self,
+        path: &Path,
+        line: &Line<'_>,
+        bytes: &[u8],
+        from: usize,
+        record: Stored<T>,
+        check: &mut Check<'_, T>,
+        summary: &mut LogSummary,
+    ) -> Result<(), Halt> {
+        let place = Place {
+            path,
+            line: Some(line.number),
+        };
+        let number = record.value.number();
+        let refused = if number == u64::MAX {
+            let message = format!("{} {number} leaves none for the next", T::NUMBER);
+            Some((FindingKind::InvalidLine, message))
+        } else if number <= summary.last {
+            Some((
+                FindingKind::NotIncreasing,
+                not_increasing::<T>(number, summary),
+            ))
+        } else {
+            check(&record.value, place)
+                .err()
+                .map(|message| (FindingKind::Mismatch, message))
+        };
+        if let Some((kind, message)) = refused {
+            let finding = Finding::new(kind, PathBuf::from(path), message);
+            return self.report(finding.at(line.number, line.offset + from as u64, bytes));
+        }
+        summary.gaps.note(summary.last, number);
+        summary.last = number;
+        summary.records += 1;
+        T::send(record, place, self.sink)?;
+        Ok(())
+    }
+}
+
+fn not_increasing<T: LogRecord>(number: u64, summary: &LogSummary) -> String {
+    match summary.records {
+        0 => format!("{} {number}, the first is 1", T::NUMBER),
+        _ => format!("{} {number} after {}", T::NUMBER, summary.last),
+    }
+}
+
+/// What a part of a line is that is no record.
+fn kind_of_rest(line: &Line<'_>, to: usize, has_records: bool, problem: &Problem) -> FindingKind {
+    let is_last = to == line.bytes.len() && !line.is_ended;
+    if is_last && problem.cut_off {
+        FindingKind::CutOff
+    } else if has_records {
+        FindingKind::MergedLine
+    } else {
+        FindingKind::InvalidLine
+    }
+}
+
+fn in_words(problem: &Problem, from: usize) -> String {
+    match problem.line {
+        0 => problem.message.clone(),
+        _ => format!(
+            "{} at byte {} of the line",
+            problem.message,
+            from + problem.column
+        ),
+    }
+}

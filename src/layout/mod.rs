@@ -1,0 +1,52 @@
+//! The JSON/JSONL directory layout: importing it into a store, exporting a store to it, and
+//! comparing the two.
+//!
+//! ```text
+//! <root>/runtimes/id-<hex>/runtime.json
+//!                          events.jsonl
+//!                          workers/id-<hex>/worker.json
+//!                                           transcript.jsonl
+//! ```
+//!
+//! `<hex>` is an id's UTF-8 bytes in lower-case hex. The documents are pretty-printed JSON, the logs
+//! one JSON object a line. Members that this version does not know are kept, and exported again
+//! after the known ones.
+//!
+//! The source is only ever read. Nothing here follows a symbolic link below the root. Logs are
+//! streamed in both directions: memory does not grow with them.
+
+mod compare;
+mod document;
+mod error;
+mod export;
+mod finding;
+mod gaps;
+mod import;
+mod json;
+mod line;
+mod lines;
+mod listing;
+mod log;
+mod names;
+mod options;
+mod reader;
+mod report;
+mod salvage;
+mod source;
+mod staging;
+mod to_path;
+mod update;
+mod walk;
+
+pub use compare::{compare, compare_runtimes};
+pub use error::{Conflict, LayoutError};
+pub use export::export;
+pub use finding::{Finding, FindingKind, FindingText, Severity};
+pub use import::{check, import};
+pub use line::write_line;
+pub use options::{DEFAULT_MAX_LINE_BYTES, ExistingDirectory, ExportOptions, ImportOptions};
+pub use report::{
+    Comparison, Difference, ExportOutcome, ExportReport, ImportOutcome, ImportReport, Progress,
+    RuntimeExport, RuntimeImport,
+};
+pub use to_path::import_to_path;

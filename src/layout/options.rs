@@ -1,0 +1,187 @@
+//! What an import and an export can be told.
+
+use super::listing::Listing;
+use super::reader::Rules;
+use super::report::Progress;
+use crate::model::identity::RuntimeId;
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+
+/// How long a line may be unless it is said otherwise.
+pub const DEFAULT_MAX_LINE_BYTES: usize = 64 << 20;
+
+/// How long a document may be: it is held in memory. `runtime.json` grows with every worker.
+const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
+
+/// Told about progress, from the thread that works.
+#[derive(Clone)]
+struct OnProgress(Arc<dyn Fn(Progress) + Send + Sync>);
+
+impl fmt::Debug for OnProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnProgress")
+    }
+}
+
+/// What an import does, and with what.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    pub(super) runtimes: Vec<RuntimeId>,
+    pub(super) salvage: bool,
+    pub(super) dry_run: bool,
+    pub(super) replace: bool,
+    max_line_bytes: usize,
+    progress: Option<OnProgress>,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self {
+            runtimes: Vec::new(),
+            salvage: false,
+            dry_run: false,
+            replace: false,
+            max_line_bytes: DEFAULT_MAX_LINE_BYTES,
+            progress: None,
+        }
+    }
+}
+
+impl ImportOptions {
+    /// A strict import of all runtimes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Imports only these runtimes; none of them named: all.
+    #[must_use]
+    pub fn runtimes(mut self, runtimes: impl IntoIterator<Item = RuntimeId>) -> Self {
+        self.runtimes = runtimes.into_iter().collect();
+        self
+    }
+
+    /// Imports what is whole and reports the rest, instead of refusing a damaged directory.
+    #[must_use]
+    pub fn salvage(mut self, salvage: bool) -> Self {
+        self.salvage = salvage;
+        self
+    }
+
+    /// Reads and reports, and writes nothing.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Replaces runtimes that the store has already, whatever it knows of them.
+    #[must_use]
+    pub fn replace(mut self, replace: bool) -> Self {
+        self.replace = replace;
+        self
+    }
+
+    /// How long a line may be; [`DEFAULT_MAX_LINE_BYTES`] unless set. A longer one is damage.
+    #[must_use]
+    pub fn max_line_bytes(mut self, max_line_bytes: usize) -> Self {
+        self.max_line_bytes = max_line_bytes;
+        self
+    }
+
+    /// Calls `on_progress` now and then, from the thread that works.
+    #[must_use]
+    pub fn progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(OnProgress(Arc::new(on_progress)));
+        self
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            is_strict: !self.salvage,
+            max_line_bytes: self.max_line_bytes,
+            max_document_bytes: MAX_DOCUMENT_BYTES,
+        }
+    }
+
+    /// What to call with the number of bytes that were read.
+    pub(super) fn progress_over(&self, listing: &Listing) -> Box<dyn Fn(u64)> {
+        let Some(OnProgress(on_progress)) = self.progress.clone() else {
+            return Box::new(|_| {});
+        };
+        let bytes_total = listing.total_bytes();
+        let done = Cell::new(0_u64);
+        Box::new(move |bytes| {
+            done.set(done.get() + bytes);
+            on_progress(Progress {
+                bytes_done: done.get(),
+                bytes_total: bytes_total.max(done.get()),
+            });
+        })
+    }
+}
+
+/// What an export does with a runtime directory that is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExistingDirectory {
+    /// Refuses.
+    #[default]
+    Refuse,
+    /// Puts the export in its place: the old or the new directory at every moment, never a mix.
+    Replace,
+    /// Appends what is new and rewrites the snapshots; refuses a directory that is not an earlier
+    /// state of the store.
+    Update,
+}
+
+/// What an export does, and with what.
+#[derive(Clone, Debug, Default)]
+pub struct ExportOptions {
+    pub(super) runtimes: Vec<RuntimeId>,
+    pub(super) existing: ExistingDirectory,
+    progress: Option<OnProgress>,
+}
+
+impl ExportOptions {
+    /// An export of all runtimes to new directories.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Exports only these runtimes; none of them named: all.
+    #[must_use]
+    pub fn runtimes(mut self, runtimes: impl IntoIterator<Item = RuntimeId>) -> Self {
+        self.runtimes = runtimes.into_iter().collect();
+        self
+    }
+
+    /// What to do with a runtime directory that is there already.
+    #[must_use]
+    pub fn existing(mut self, existing: ExistingDirectory) -> Self {
+        self.existing = existing;
+        self
+    }
+
+    /// Calls `on_progress` now and then, from the thread that works. The total is not known.
+    #[must_use]
+    pub fn progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(OnProgress(Arc::new(on_progress)));
+        self
+    }
+
+    /// What to call with the number of bytes that were written.
+    pub(super) fn progress_of_writing(&self) -> Box<dyn Fn(u64)> {
+        let Some(OnProgress(on_progress)) = self.progress.clone() else {
+            return Box::new(|_| {});
+        };
+        let done = Cell::new(0_u64);
+        Box::new(move |bytes| {
+            done.set(done.get() + bytes);
+            on_progress(Progress {
+                bytes_done: done.get(),
+                bytes_total: 0,
+            });
+        })
+    }
+}

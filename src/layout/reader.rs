@@ -1,0 +1,461 @@
+//! One reading of one runtime directory: what it gives, what it notices, and where it stops.
+//!
+//! Strict and salvage imports, dry runs and comparisons all read in this way; they differ in what
+//! a finding leads to and in where the records go.
+
+use super::document::{BACKEND, RuntimeDocument, SCHEMA_VERSION, Stamp, WorkerDocument};
+use super::error::LayoutError;
+use super::finding::{Finding, FindingKind, FindingText};
+use super::json::{self, Form};
+use super::lines::LineReader;
+use super::source::{Moment, NotOpened, SourceDir, SourceFile};
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+/// How much is read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// How many findings of one runtime are kept one by one, and how many bytes of text with them. What
+/// is beyond is counted.
+const MAX_FINDINGS: usize = 10_000;
+const MAX_TEXT_BYTES: usize = 64 << 20;
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) path: &'a Path,
+    pub(super) line: Option<u64>,
+}
+
+/// Where the records of a reading go. A worker comes after its transcript, the runtime last.
+pub(super) trait Sink {
+    fn entry(
+        &mut self,
+        place: Place<'_>,
+        entry: Stored<TranscriptEntry>,
+    ) -> Result<(), LayoutError>;
+    fn worker(
+        &mut self,
+        place: Place<'_>,
+        worker: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<(), LayoutError>;
+    fn event(&mut self, place: Place<'_>, event: Stored<RuntimeEvent>) -> Result<(), LayoutError>;
+    fn runtime(
+        &mut self,
+        place: Place<'_>,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+    ) -> Result<(), LayoutError>;
+}
+
+/// A reading that writes nothing.
+pub(super) struct Nowhere;
+
+impl Sink for Nowhere {
+    fn entry(&mut self, _: Place<'_>, _: Stored<TranscriptEntry>) -> Result<(), LayoutError> {
+        Ok(())
+    }
+
+    fn worker(
+        &mut self,
+        _: Place<'_>,
+        _: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<(), LayoutError> {
+        Ok(())
+    }
+
+    fn event(&mut self, _: Place<'_>, _: Stored<RuntimeEvent>) -> Result<(), LayoutError> {
+        Ok(())
+    }
+
+    fn runtime(
+        &mut self,
+        _: Place<'_>,
+        _: Stored<PersistedRuntimeSnapshot>,
+    ) -> Result<(), LayoutError> {
+        Ok(())
+    }
+}
+
+/// Why a reading stopped before its end.
+pub(super) enum Halt {
+    /// At a finding that a strict reading does not accept: the last one.
+    Refused,
+    /// At an error.
+    Failed(LayoutError),
+}
+
+impl From<LayoutError> for Halt {
+    fn from(error: LayoutError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a reading is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// Whether to stop at damage.
+    pub(super) is_strict: bool,
+    pub(super) max_line_bytes: usize,
+    pub(super) max_document_bytes: u64,
+}
+
+/// What a reading gave.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) workers: u64,
+    pub(super) events: u64,
+    pub(super) transcript_entries: u64,
+    pub(super) bytes: u64,
+}
+
+/// One reading.
+pub(super) struct Reader<'a> {
+    pub(super) rules: Rules,
+    pub(super) sink: &'a mut dyn Sink,
+    pub(super) counts: Counts,
+    pub(super) scratch: Vec<u8>,
+    /// Told how many bytes more were read.
+    pub(super) on_bytes: &'a dyn Fn(u64),
+    findings: Findings,
+    digest: Xxh3,
+    root: PathBuf,
+}
+
+impl<'a> Reader<'a> {
+    /// A reading of the runtime directory `root`.
+    pub(super) fn new(
+        root: PathBuf,
+        rules: Rules,
+        sink: &'a mut dyn Sink,
+        on_bytes: &'a dyn Fn(u64),
+    ) -> Self {
+        Self {
+            rules,
+            sink,
+            counts: Counts::default(),
+            scratch: Vec::new(),
+            on_bytes,
+            findings: Findings::default(),
+            digest: Xxh3::new(),
+            root,
+        }
+    }
+
+    /// What was noticed, and a digest of everything that was read.
+    pub(super) fn finish(self) -> (Vec<Finding>, u128) {
+        (self.findings.finish(), self.digest.digest128())
+    }
+
+    /// Notes a finding. A strict reading ends at one that it does not accept.
+    pub(super) fn report(&mut self, finding: Finding) -> Result<(), Halt> {
+        let ends = self.rules.is_strict && !finding.kind.is_accepted();
+        self.findings.add(finding);
+        if ends { Err(Halt::Refused) } else { Ok(()) }
+    }
+
+    /// Opens a directory that should be there; `None` where it is not and the reading goes on.
+    pub(super) fn open_dir(
+        &mut self,
+        parent: &SourceDir,
+        name: &str,
+    ) -> Result<Option<SourceDir>, Halt> {
+        match parent.open_dir(name) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) => {
+                self.not_opened(parent, name, error, FindingKind::MissingFile)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens a file that should be there; `None` where it is not and the reading goes on.
+    pub(super) fn open_file(
+        &mut self,
+        dir: &SourceDir,
+        name: &str,
+        missing: FindingKind,
+    ) -> Result<Option<Opened<'a>>, Halt> {
+        match dir.open_file(name) {
+            Ok(file) => Ok(Some(Opened::new(file, name, self.on_bytes))),
+            Err(error) => {
+                self.not_opened(dir, name, error, missing)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn not_opened(
+        &mut self,
+        dir: &SourceDir,
+        name: &str,
+        error: NotOpened,
+        missing: FindingKind,
+    ) -> Result<(), Halt> {
+        let path = dir.path_of(name);
+        self.report(match error {
+            NotOpened::Missing => Finding::new(missing, path, format!("{name} is missing")),
+            NotOpened::Other(what) => {
+                Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
+            }
+            NotOpened::Io(source) => return Err(LayoutError::io("open", path)(source).into()),
+        })
+    }
+
+    /// Notes a file that is read to its end, and whether it is still what it was.
+    pub(super) fn close_file(&mut self, dir: &SourceDir, file: Opened<'a>) -> Result<(), Halt> {
+        let path = dir.path_of(&file.name);
+        let relative = path.strip_prefix(&self.root).unwrap_or(&path);
+        self.digest.update(relative.as_os_str().as_encoded_bytes());
+        self.digest.update(b"\0");
+        self.digest.update(&file.read_bytes.to_le_bytes());
+        self.digest.update(&file.digest.digest128().to_le_bytes());
+        self.counts.bytes += file.read_bytes;
+        let ended_early = file.read_bytes != file.file.len();
+        self.expect_unchanged(dir, &file.name, file.file.opened(), ended_early)
+    }
+
+    /// Notes if the file `name` is not what it was when it was opened.
+    pub(super) fn expect_unchanged(
+        &mut self,
+        dir: &SourceDir,
+        name: &str,
+        opened: Moment,
+        ended_early: bool,
+    ) -> Result<(), Halt> {
+        let path = dir.path_of(name);
+        let is_unchanged = dir
+            .is_unchanged(name, opened)
+            .map_err(LayoutError::io("look at", &path))?;
+        if is_unchanged && !ended_early {
+            return Ok(());
+        }
+        let message = "the file changed while it was read; stop what writes to it";
+        self.report(Finding::new(FindingKind::Changed, path, message))
+    }
+
+    /// Reads a document; `None` where it cannot be used and the reading goes on.
+    pub(super) fn read_document<T: Document>(
+        &mut self,
+        dir: &SourceDir,
+        missing: FindingKind,
+    ) -> Result<Option<ReadDocument<T>>, Halt> {
+        let Some(mut file) = self.open_file(dir, T::FILE, missing)? else {
+            return Ok(None);
+        };
+        let path = dir.path_of(T::FILE);
+        let (length, limit) = (file.file.len(), self.rules.max_document_bytes);
+        if length > limit {
+            let message = format!("the document has {length} bytes, the limit is {limit}");
+            let finding = Finding::new(FindingKind::InvalidDocument, path, message);
+            self.report(finding)?;
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+        file.read_to_end(&mut bytes)
+            .map_err(LayoutError::io("read", &path))?;
+        let opened = file.file.opened();
+        self.close_file(dir, file)?;
+        match json::read::<T>(&bytes, Form::Document, &mut self.scratch) {
+            Ok(stored) if stored.value.stamp().is_supported::<T>() => Ok(Some(ReadDocument {
+                stored,
+                opened,
+                bytes,
+            })),
+            Ok(stored) => {
+                self.report(unsupported(path, &stored.value.stamp(), &bytes))?;
+                Ok(None)
+            }
+            Err(problem) => {
+                // Another version of the layout is told from damage.
+                let stamp = serde_json::from_slice::<Stamp>(&bytes).ok();
+                let finding = match stamp.filter(|stamp| !stamp.is_supported::<T>()) {
+                    Some(stamp) => unsupported(path, &stamp, &bytes),
+                    None => invalid_document(path, &problem, &bytes),
+                };
+                self.report(finding)?;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn lines(&self, file: Opened<'a>) -> LineReader<BufReader<Opened<'a>>> {
+        let capacity = usize::try_from(file.file.len()).unwrap_or(READ_BYTES);
+        LineReader::new(
+            BufReader::with_capacity(capacity.clamp(1024, READ_BYTES), file),
+            self.rules.max_line_bytes,
+        )
+    }
+}
+
+fn unsupported(path: PathBuf, stamp: &Stamp, bytes: &[u8]) -> Finding {
+    let message = match &stamp.backend {
+        Some(backend) if stamp.schema_version == SCHEMA_VERSION => {
+            format!("backend is {backend:?}, only {BACKEND:?} is read")
+        }
+        _ => format!(
+            "schema_version is {}, only {SCHEMA_VERSION} is read",
+            stamp.schema_version
+        ),
+    };
+    whole(Finding::new(FindingKind::Unsupported, path, message), bytes)
+}
+
+fn invalid_document(path: PathBuf, problem: &json::Problem, bytes: &[u8]) -> Finding {
+    let message = problem.message.clone();
+    let finding = Finding::new(FindingKind::InvalidDocument, path, message);
+    let mut finding = whole(finding, bytes);
+    if problem.line > 0 {
+        let is_newline = |(_, byte): &(usize, &u8)| **byte == b'\n';
+        let mut newlines = bytes.iter().enumerate().filter(is_newline);
+        let line_start = match problem.line {
+            1 => 0,
+            line => newlines.nth(line - 2).map_or(0, |(index, _)| index + 1),
+        };
+        finding.line = Some(problem.line as u64);
+        finding.byte = Some((line_start + problem.column) as u64);
+    }
+    finding
+}
+
+/// A finding about a whole document.
+pub(super) fn whole(mut finding: Finding, bytes: &[u8]) -> Finding {
+    finding.length = Some(bytes.len() as u64);
+    finding.text = Some(FindingText::new(bytes));
+    finding
+}
+
+/// A document of the layout.
+pub(super) trait Document: Serialize + DeserializeOwned {
+    /// Its file.
+    const FILE: &'static str;
+    /// Whether it says which backend wrote it.
+    const HAS_BACKEND: bool;
+
+    fn stamp(&self) -> Stamp;
+}
+
+impl Document for RuntimeDocument {
+    const FILE: &'static str = "runtime.json";
+    const HAS_BACKEND: bool = true;
+
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            schema_version: self.schema_version,
+            backend: Some(self.backend.clone()),
+        }
+    }
+}
+
+impl Document for WorkerDocument {
+    const FILE: &'static str = "worker.json";
+    const HAS_BACKEND: bool = false;
+
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            schema_version: self.schema_version,
+            backend: None,
+        }
+    }
+}
+
+impl Stamp {
+    fn is_supported<T: Document>(&self) -> bool {
+        let backend = self.backend.as_deref().unwrap_or(BACKEND);
+        self.schema_version == SCHEMA_VERSION && (!T::HAS_BACKEND || backend == BACKEND)
+    }
+}
+
+/// A document that was read.
+pub(super) struct ReadDocument<T> {
+    pub(super) stored: Stored<T>,
+    pub(super) opened: Moment,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// An open file that digests what is read of it.
+pub(super) struct Opened<'a> {
+    file: SourceFile,
+    name: String,
+    digest: Xxh3,
+    read_bytes: u64,
+    on_bytes: &'a dyn Fn(u64),
+}
+
+impl<'a> Opened<'a> {
+    fn new(file: SourceFile, name: &str, on_bytes: &'a dyn Fn(u64)) -> Self {
+        Self {
+            file,
+            name: name.to_owned(),
+            digest: Xxh3::new(),
+            read_bytes: 0,
+            on_bytes,
+        }
+    }
+}
+
+impl Read for Opened<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.digest.update(&buffer[..read]);
+        self.read_bytes += read as u64;
+        (self.on_bytes)(read as u64);
+        Ok(read)
+    }
+}
+
+/// Findings, up to a bound one by one, beyond it counted by kind.
+#[derive(Default)]
+struct Findings {
+    list: Vec<Finding>,
+    text_bytes: usize,
+    more: BTreeMap<FindingKind, (u64, Finding)>,
+}
+
+impl Findings {
+    fn add(&mut self, mut finding: Finding) {
+        let text_bytes = finding
+            .text
+            .as_ref()
+            .map_or(0, |text| text.as_bytes().len());
+        let fits = self.list.len() < MAX_FINDINGS
+            && (self.list.is_empty() || self.text_bytes + text_bytes <= MAX_TEXT_BYTES);
+        if fits {
+            self.text_bytes += text_bytes;
+            self.list.push(finding);
+            return;
+        }
+        finding.text = None;
+        let length = finding.length;
+        let (count, first) = self.more.entry(finding.kind).or_insert_with(|| {
+            (
+                0,
+                Finding {
+                    length: None,
+                    ..finding
+                },
+            )
+        });
+        *count += 1;
+        if let Some(length) = length {
+            first.length = Some(first.length.unwrap_or(0).saturating_add(length));
+        }
+    }
+
+    fn finish(mut self) -> Vec<Finding> {
+        for (_, (count, mut first)) in self.more {
+            first.message = format!(
+                "{count} more findings of this kind from here on, too many to list: {}",
+                first.message
+            );
+            self.list.push(first);
+        }
+        self.list
+    }
+}

@@ -1,0 +1,278 @@
+//! Writing directories that appear whole or not at all: everything is written under a temporary
+//! name beside its place, synced, and renamed into it. Every step goes from an open directory to a
+//! name in it, and never through a symbolic link.
+
+use super::error::LayoutError;
+use super::json::Problem;
+use super::source::{NotOpened, SourceDir};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// What the temporary names of an export begin with.
+pub(super) const PREFIX: &str = ".export.tmp-";
+
+/// How much is gathered before it is written.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// An open directory that is written to.
+pub(super) struct TargetDir(SourceDir);
+
+impl TargetDir {
+    /// Opens the directory at `path`, making it and its parents where they are missing.
+    pub(super) fn open_or_create(path: &Path) -> Result<Self, LayoutError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(LayoutError::io("make the directory", path))?;
+        let dir = SourceDir::open(path).map_err(LayoutError::io("open", path))?;
+        Ok(Self(dir))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(super) fn path_of(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.0.path_of(name)
+    }
+
+    pub(super) fn as_source(&self) -> &SourceDir {
+        &self.0
+    }
+
+    /// The directory `name`, which must be one.
+    pub(super) fn open_dir(&self, name: &str) -> Result<Self, LayoutError> {
+        self.0
+            .open_dir(name)
+            .map(Self)
+            .map_err(|error| match error {
+                NotOpened::Other(what) => LayoutError::InTheWay {
+                    path: self.path_of(name),
+                    message: format!("this is {what}, not a directory"),
+                },
+                NotOpened::Missing => {
+                    LayoutError::io("open", self.path_of(name))(io::ErrorKind::NotFound.into())
+                }
+                NotOpened::Io(source) => LayoutError::io("open", self.path_of(name))(source),
+            })
+    }
+
+    /// Makes the directory `name`; it must not be there.
+    pub(super) fn create_dir(&self, name: &str) -> Result<Self, LayoutError> {
+        rustix::fs::mkdirat(self.0.fd(), name, Mode::from_raw_mode(0o700))
+            .map_err(io::Error::from)
+            .map_err(LayoutError::io("make the directory", self.path_of(name)))?;
+        self.open_dir(name)
+    }
+
+    /// Opens the directory `name`, making it where it is missing.
+    pub(super) fn ensure_dir(&self, name: &str) -> Result<Self, LayoutError> {
+        let made = rustix::fs::mkdirat(self.0.fd(), name, Mode::from_raw_mode(0o700));
+        match made {
+            Ok(()) => self.sync()?,
+            Err(Errno::EXIST) => {}
+            Err(error) => {
+                let path = self.path_of(name);
+                return Err(LayoutError::io("make the directory", path)(error.into()));
+            }
+        }
+        self.open_dir(name)
+    }
+
+    /// Makes the file `name`; it must not be there.
+    pub(super) fn create_file(&self, name: &str) -> Result<TargetFile, LayoutError> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(self.0.fd(), name, flags, Mode::from_raw_mode(0o600))
+            .map_err(io::Error::from)
+            .map_err(LayoutError::io("create", self.path_of(name)))?;
+        Ok(TargetFile::new(File::from(fd), self.path_of(name)))
+    }
+
+    /// Waits until the names in the directory are on disk.
+    pub(super) fn sync(&self) -> Result<(), LayoutError> {
+        rustix::fs::fsync(self.0.fd())
+            .map_err(io::Error::from)
+            .map_err(LayoutError::io("sync", self.path()))
+    }
+
+    /// Keeps other exports out until the directory is dropped.
+    pub(super) fn lock(&self) -> Result<(), LayoutError> {
+        match rustix::fs::flock(self.0.fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(()),
+            Err(Errno::WOULDBLOCK) => Err(LayoutError::Busy {
+                path: self.path().to_owned(),
+            }),
+            // Some file systems have no locks: two exports at a time are on the caller there.
+            Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK | Errno::INVAL) => Ok(()),
+            Err(error) => Err(LayoutError::io("lock", self.path())(error.into())),
+        }
+    }
+
+    /// Renames `from` to `to`, where nothing may be.
+    pub(super) fn rename_new(&self, from: &str, to: &str) -> Result<(), LayoutError> {
+        self.rename_into(from, self, to)
+    }
+
+    /// Renames `from` to `to` in another directory, where nothing may be.
+    pub(super) fn rename_into(&self, from: &str, dir: &Self, to: &str) -> Result<(), LayoutError> {
+        let (here, there) = (self.0.fd(), dir.0.fd());
+        let renamed = match rustix::fs::renameat_with(here, from, there, to, RenameFlags::NOREPLACE)
+        {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match dir.has(to)? {
+                true => Err(Errno::EXIST),
+                false => rustix::fs::renameat(here, from, there, to),
+            },
+            renamed => renamed,
+        };
+        match renamed {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => Err(LayoutError::Exists {
+                path: dir.path_of(to),
+            }),
+            Err(error) => Err(LayoutError::io("rename to", dir.path_of(to))(error.into())),
+        }
+    }
+
+    /// Renames the file `from` over `to`.
+    pub(super) fn rename_over(&self, from: &str, to: &str) -> Result<(), LayoutError> {
+        rustix::fs::renameat(self.0.fd(), from, self.0.fd(), to)
+            .map_err(io::Error::from)
+            .map_err(LayoutError::io("rename to", self.path_of(to)))
+    }
+
+    /// Puts the directory `new` at `place` and what was there at `new`: in one step where the
+    /// system offers it.
+    pub(super) fn exchange(&self, new: &str, place: &str) -> Result<(), LayoutError> {
+        let fd = self.0.fd();
+        match rustix::fs::renameat_with(fd, new, fd, place, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(()),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                let old = format!("{new}-old");
+                self.rename_new(place, &old)?;
+                if let Err(error) = self.rename_new(new, place) {
+                    self.rename_new(&old, place)?;
+                    return Err(error);
+                }
+                self.rename_new(&old, new)
+            }
+            Err(error) => Err(LayoutError::io("exchange", self.path_of(place))(
+                error.into(),
+            )),
+        }
+    }
+
+    /// Whether there is anything of that name.
+    pub(super) fn has(&self, name: &str) -> Result<bool, LayoutError> {
+        let kind = self
+            .0
+            .kind_of(name)
+            .map_err(LayoutError::io("look at", self.path_of(name)))?;
+        Ok(kind.is_some())
+    }
+
+    /// Removes `name` and everything below it. Links are removed, not followed.
+    pub(super) fn remove(&self, name: impl AsRef<OsStr>) -> Result<(), LayoutError> {
+        let name = name.as_ref();
+        let path = self.path_of(name);
+        let flags = match self.0.open_dir(name) {
+            Ok(dir) => {
+                let dir = Self(dir);
+                for inner in dir.0.names().map_err(LayoutError::io("list", &path))? {
+                    dir.remove(&inner)?;
+                }
+                AtFlags::REMOVEDIR
+            }
+            Err(NotOpened::Other(_)) => AtFlags::empty(),
+            Err(NotOpened::Missing) => return Ok(()),
+            Err(NotOpened::Io(source)) => return Err(LayoutError::io("open", path)(source)),
+        };
+        rustix::fs::unlinkat(self.0.fd(), name, flags)
+            .map_err(io::Error::from)
+            .map_err(LayoutError::io("remove", path))
+    }
+
+    /// Removes what exports that were killed have left here. To be called under the lock.
+    pub(super) fn remove_leftovers(&self) -> Result<(), LayoutError> {
+        let names = self
+            .0
+            .names()
+            .map_err(LayoutError::io("list", self.path()))?;
+        for name in names {
+            if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name for something that is not in its place yet.
+pub(super) fn temporary_name() -> String {
+    let mut random = [0; 8];
+    // Without randomness the process id alone must do: a name that is taken is an error.
+    let _ = getrandom::fill(&mut random);
+    let random = u64::from_le_bytes(random);
+    format!("{PREFIX}{}-{random:016x}", std::process::id())
+}
+
+/// A file that is written in large pieces.
+pub(super) struct TargetFile {
+    file: File,
+    path: PathBuf,
+    buffer: Vec<u8>,
+    written: u64,
+}
+
+impl TargetFile {
+    pub(super) fn new(file: File, path: PathBuf) -> Self {
+        Self {
+            file,
+            path,
+            buffer: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// Appends what `fill` adds to the buffer, and returns how much that is. One call adds whole
+    /// lines, and a write takes whole calls, so that a reader meanwhile sees whole lines.
+    pub(super) fn append(
+        &mut self,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Problem>,
+    ) -> Result<u64, LayoutError> {
+        let before = self.buffer.len();
+        fill(&mut self.buffer).map_err(|problem| LayoutError::Unwritable {
+            path: self.path.clone(),
+            message: problem.message,
+        })?;
+        let added = (self.buffer.len() - before) as u64;
+        if self.buffer.len() >= WRITE_BYTES {
+            self.flush()?;
+        }
+        Ok(added)
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), LayoutError> {
+        self.file
+            .write_all(&self.buffer)
+            .map_err(LayoutError::io("write", &self.path))?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes and syncs everything. Returns how many bytes were written.
+    pub(super) fn finish(mut self) -> Result<u64, LayoutError> {
+        self.flush()?;
+        self.file
+            .sync_all()
+            .map_err(LayoutError::io("sync", &self.path))?;
+        Ok(self.written)
+    }
+}

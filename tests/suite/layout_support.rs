@@ -1,0 +1,138 @@
+//! Directories to import, and what to do with them.
+
+use redb_runtime_store::layout::{
+    ExportOptions, ImportOptions, ImportReport, LayoutError, export, import,
+};
+use redb_runtime_store::store::{Store, Stored};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+pub(crate) const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
+
+/// A directory of directories that the original store wrote. They are not part of the crate: tests
+/// that want them do without where they are not there.
+pub(crate) fn unpack(archive: &str) -> Option<TempDir> {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures");
+    let fixtures = std::env::var("LAYOUT_FIXTURES").unwrap_or_else(|_| fixtures.into());
+    let packed = fs::File::open(Path::new(&fixtures).join(archive)).ok()?;
+    let dir = tempfile::tempdir().unwrap();
+    tar::Archive::new(flate2::read::GzDecoder::new(packed))
+        .unpack(dir.path())
+        .unwrap();
+    Some(dir)
+}
+
+/// A copy of the small directory that ships with the tests, to be damaged.
+pub(crate) fn small() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(Path::new(SMALL), dir.path());
+    dir
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// The directory of an id.
+pub(crate) fn dir_of(id: &str) -> String {
+    let hex: String = id.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("id-{hex}")
+}
+
+/// The only runtime directory under a root.
+pub(crate) fn runtime_dir(root: &Path) -> PathBuf {
+    let mut dirs = fs::read_dir(root.join("runtimes")).unwrap();
+    dirs.next().unwrap().unwrap().path()
+}
+
+/// The directory of the `n`-th worker of the only runtime.
+pub(crate) fn worker_dir(root: &Path, n: u64) -> PathBuf {
+    let worker = dir_of(&format!("worker-{n:08x}"));
+    runtime_dir(root).join("workers").join(worker)
+}
+
+/// Every file under `root` with its content, and every directory.
+pub(crate) fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    walk(root, root, &mut found);
+    found
+}
+
+fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let relative = path.strip_prefix(root).unwrap().to_owned();
+        if path.is_dir() {
+            found.insert(relative, None);
+            walk(root, &path, found);
+        } else {
+            found.insert(relative, Some(fs::read(&path).unwrap()));
+        }
+    }
+}
+
+pub(crate) fn store() -> Store {
+    Store::in_memory().unwrap()
+}
+
+pub(crate) fn strict(store: &Store, root: &Path) -> Result<ImportReport, LayoutError> {
+    import(store, root, &ImportOptions::new())
+}
+
+pub(crate) fn salvage(store: &Store, root: &Path) -> ImportReport {
+    import(store, root, &ImportOptions::new().salvage(true)).unwrap()
+}
+
+/// A fresh export of everything.
+pub(crate) fn exported(store: &Store) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    export(store, dir.path(), &ExportOptions::new()).unwrap();
+    dir
+}
+
+/// Everything that a store holds, in a form that can be compared.
+pub(crate) fn content(store: &Store) -> Vec<String> {
+    fn line<T: std::fmt::Debug>(stored: &Stored<T>) -> String {
+        format!("{stored:?}")
+    }
+    let snapshot = store.snapshot().unwrap();
+    let mut all = Vec::new();
+    for id in snapshot.runtime_ids().unwrap() {
+        all.push(line(&snapshot.runtime(&id).unwrap().unwrap()));
+        for event in snapshot.events(&id, 0).unwrap() {
+            all.push(line(&event.unwrap()));
+        }
+        for worker in snapshot.workers(&id).unwrap() {
+            let worker = worker.unwrap();
+            all.push(line(&worker));
+            for entry in snapshot.transcript(&worker.value.worker_ref, 0).unwrap() {
+                all.push(line(&entry.unwrap()));
+            }
+        }
+    }
+    all
+}
+
+/// Replaces `old` by `new` in a file, once.
+pub(crate) fn edit(path: &Path, old: &str, new: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(old), "{}: no {old:?}", path.display());
+    fs::write(path, text.replacen(old, new, 1)).unwrap();
+}
+
+/// Appends bytes to a file.
+pub(crate) fn append(path: &Path, bytes: &[u8]) {
+    let mut all = fs::read(path).unwrap();
+    all.extend_from_slice(bytes);
+    fs::write(path, all).unwrap();
+}
