@@ -368,3 +368,7 @@ impl From<ImportRow> for ImportRecord {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

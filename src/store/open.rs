@@ -13,7 +13,7 @@ use super::{Store, unique_id};
 use crate::error::RuntimeError;
 use crate::model::management::RuntimeBackendKind;
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{Builder, Database, DatabaseError, ReadableDatabase};
+use redb::{Builder, Database, ReadableDatabase, StorageBackend};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -217,11 +217,6 @@ fn builder(options: &StoreOptions) -> Builder {
     builder
 }
 
-/// What redb's refusal to open means: a file of ours that redb cannot make sense of is damaged.
-fn refused(at: At<'_>, error: DatabaseError) -> RuntimeError {
-    at.redb(error)
-}
-
 fn open_reader(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
     let mut file = File::open(at.path).map_err(|error| at.io(error))?;
     refuse_other_formats(&mut file, at)?;
@@ -229,7 +224,7 @@ fn open_reader(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeErro
         let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
         let database = builder(options)
             .open_read_only_with_backend(backend)
-            .map_err(|error| refused(at, error))?;
+            .map_err(|error| at.redb(error))?;
         let transaction = database.begin_read().map_err(|error| at.redb(error))?;
         schema::check(&transaction, at)?;
         Ok(Handle::Reader(database))
@@ -245,13 +240,47 @@ fn open_writer(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeErro
     refuse_other_formats(&mut file, at)?;
     at.guard(|| {
         let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-        let (backend, gate) = hold(backend).map_err(|error| at.io(error))?;
+        open_over(backend, at, options)
+    })
+}
+
+/// Opens the store that is in `backend`.
+fn open_over(
+    backend: impl StorageBackend,
+    at: At<'_>,
+    options: &StoreOptions,
+) -> Result<Handle, RuntimeError> {
+    let (backend, gate) = hold(backend).map_err(|error| at.io(error))?;
+    let database = builder(options)
+        .create_with_backend(backend)
+        .map_err(|error| at.redb(error))?;
+    accept(&database, gate, at)?;
+    Ok(Handle::Writer(database))
+}
+
+/// Opens the store that is in `backend`, or creates it in an empty one. For the simulator of
+/// faults: a backend of the host's own has none of the guarantees that a file has.
+#[cfg(feature = "fault-injection")]
+pub(crate) fn open_backend(
+    backend: impl StorageBackend,
+    options: &StoreOptions,
+) -> Result<Store, RuntimeError> {
+    let path = PathBuf::from("(backend)");
+    let at = At::new("open", &path);
+    let is_empty = backend.len().map_err(|error| at.io(error))? == 0;
+    let handle = at.guard(|| {
+        if !is_empty {
+            return open_over(backend, at, options);
+        }
         let database = builder(options)
             .create_with_backend(backend)
-            .map_err(|error| refused(at, error))?;
-        accept(&database, gate, at)?;
+            .map_err(|error| at.redb(error))?;
+        initialise(&database, at)?;
         Ok(Handle::Writer(database))
-    })
+    })?;
+    let backend = RuntimeBackendKind::RedbStore;
+    let shared = Shared::new(path.clone(), backend, options.sharing, handle, None);
+    Ok(Store::new(Arc::new(shared), false))
 }
 
 /// Lets the writes of opening reach the file once it is known to be a store that we can read.

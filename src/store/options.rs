@@ -135,6 +135,13 @@ impl StoreOptions {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store, RuntimeError> {
         super::open::open(path.as_ref(), self)
     }
+
+    /// Opens the store in `backend`, or creates it in an empty one. For simulators of faults.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    pub fn open_backend(&self, backend: impl redb::StorageBackend) -> Result<Store, RuntimeError> {
+        super::open::open_backend(backend, self)
+    }
 }
 
 impl fmt::Debug for StoreOptions {

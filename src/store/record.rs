@@ -431,4 +431,4 @@ impl DiagnosticRecord {
 
 #[cfg(test)]
 #[path = "record_tests.rs"]
-mod tests;
+pub(super) mod tests;
