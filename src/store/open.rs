@@ -284,7 +284,11 @@ pub(crate) fn open_backend(
 }
 
 /// Lets the writes of opening reach the file once it is known to be a store that we can read.
-fn accept(database: &Database, gate: Gate<FileBackend>, at: At<'_>) -> Result<(), RuntimeError> {
+fn accept<B: StorageBackend>(
+    database: &Database,
+    gate: Gate<B>,
+    at: At<'_'>,
+) -> Result<(), RuntimeError> {
     let transaction = database.begin_read().map_err(|error| at.redb(error))?;
     schema::check(&transaction, at)?;
     drop(transaction);

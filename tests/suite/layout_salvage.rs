@@ -414,9 +414,9 @@ const STATES: &[State] = &[
     State {
         name: "another schema version of another form",
         damage: |root| fs::write(worker_json(root), "{\"schema_version\": 7, \"id\": 3}").unwrap(),
-        strict: Some("unsupported: worker.json 31\n"),
+        strict: Some("unsupported: worker.json 30\n"),
         says: "schema_version is 7, only 1 is read",
-        salvage: "unsupported: worker.json 31\norphaned: transcript.jsonl 459\n\
+        salvage: "unsupported: worker.json 30\norphaned: transcript.jsonl 459\n\
             unknown worker: events.jsonl 2\n",
         kept: [1, 8, 1],
     },
@@ -610,31 +610,26 @@ const STATES: &[State] = &[
 
 #[test]
 fn every_state_is_refused_and_salvaged_as_the_layout_says() {
+    let mut wrong = String::new();
     for state in STATES {
         let dir = small();
         (state.damage)(dir.path());
-        println!("{}", state.name);
-        match state.strict {
-            Some(strict) => {
-                let finding = refusal(dir.path());
-                assert_eq!(
-                    kinds(std::slice::from_ref(&finding)),
-                    strict,
-                    "{}",
-                    state.name
-                );
-                assert!(
-                    finding.message.contains(state.says),
-                    "{}: {finding}",
-                    state.name
-                );
+        if let Some(expected) = state.strict {
+            let finding = refusal(dir.path());
+            let found = kinds(std::slice::from_ref(&finding));
+            if found != expected || !finding.message.contains(state.says) {
+                let _ = writeln!(wrong, "{}: refused: {finding}\n{found}", state.name);
             }
-            None => drop(strict(&store(), dir.path()).unwrap()),
+        } else {
+            strict(&store(), dir.path()).unwrap();
         }
         let (_, report) = salvaged(dir.path());
-        assert_eq!(kinds(&report.findings), state.salvage, "{}", state.name);
         let runtime = &report.runtimes[0];
         let kept = [runtime.workers, runtime.events, runtime.transcript_entries];
-        assert_eq!(kept, state.kept, "{}", state.name);
+        let found = kinds(&report.findings);
+        if found != state.salvage || kept != state.kept {
+            let _ = writeln!(wrong, "{}: salvaged: {kept:?}\n{found}", state.name);
+        }
     }
+    assert!(wrong.is_empty(), "{wrong}");
 }
