@@ -287,7 +287,7 @@ pub(crate) fn open_backend(
 fn accept<B: StorageBackend>(
     database: &Database,
     gate: Gate<B>,
-    at: At<'_'>,
+    at: At<'_>,
 ) -> Result<(), RuntimeError> {
     let transaction = database.begin_read().map_err(|error| at.redb(error))?;
     schema::check(&transaction, at)?;
