@@ -44,8 +44,8 @@ pub mod store;
 
 pub use error::RuntimeError;
 pub use model::{catalog, diagnostics, identity, interaction, management, observation};
-pub use runtime::{RedbRuntimeStoreOptions, Runtime};
-pub use store::Store;
+pub use runtime::{RedbRuntimeStoreOptions, Runtime, RuntimeTransaction};
+pub use store::{Pending, Store};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 
 mod operations;
 mod queries;
+mod transaction;
 
 use crate::error::RuntimeError;
 use crate::model::catalog::{
@@ -18,8 +19,10 @@ use crate::model::management::{
 use crate::model::observation::{
     EventCursor, EventSubscription, EventSubscriptionMode, RuntimeEventBatch, RuntimeEventKind,
 };
-use crate::store::{Rows, Store, rows};
+use crate::store::{Pending, Rows, Store, rows};
 use std::path::PathBuf;
+
+pub use transaction::RuntimeTransaction;
 
 /// A runtime that owns workers. Clones are handles of the same runtime; it is safe to use from any
 /// number of threads.
@@ -349,6 +352,51 @@ impl Runtime {
         let to = (WorkerStatus::Cancelled, RuntimeEventKind::WorkerCancelled);
         self.store.write("cancel worker", |transaction| {
             operations::end_worker(transaction, &self.runtime_id, worker_ref, to, reason)
+        })
+    }
+
+    /// Runs `operations` and commits what they did as one transaction; `Err` and a panic undo all of
+    /// it. Durable when it returns; see [`Runtime`] for when it fails.
+    ///
+    /// The closure runs once, on this thread, while other writers of the store wait: keep it short.
+    /// It must not use the store but through its argument; a call on the runtime itself is refused
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// What the closure returns; the errors of every write.
+    pub fn transaction<T>(
+        &self,
+        operations: impl FnOnce(&mut RuntimeTransaction<'_, '_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        self.store.write("transaction", |transaction| {
+            operations(&mut RuntimeTransaction {
+                transaction,
+                runtime_id: &self.runtime_id,
+                backend: self.backend(),
+            })
+        })
+    }
+
+    /// Runs `operations` as [`transaction`](Self::transaction) does, and returns at once: the commit
+    /// goes on in the background. What is submitted by one thread is committed in that order.
+    /// Nothing is durable before [`Pending::wait`], or awaiting it, has returned `Ok`; dropping it
+    /// cancels nothing.
+    ///
+    /// Where 1,024 operations or 16 MiB wait already, this waits for the commit under way first.
+    pub fn submit<T: Send + 'static>(
+        &self,
+        operations: impl FnOnce(&mut RuntimeTransaction<'_, '_>) -> Result<T, RuntimeError>
+        + Send
+        + 'static,
+    ) -> Pending<T> {
+        let (runtime_id, backend) = (self.runtime_id.clone(), self.backend());
+        self.store.submit("submit", move |transaction| {
+            operations(&mut RuntimeTransaction {
+                transaction,
+                runtime_id: &runtime_id,
+                backend,
+            })
         })
     }
 

@@ -17,15 +17,18 @@
 //! fails too, and the queue refuses everything until the store is opened again.
 
 use super::context::At;
+use super::pending::Background;
 use super::read::{Rows, View};
 use super::shared::Shared;
 use super::transaction::{Staged, Transaction};
 use crate::error::RuntimeError;
 use redb::WriteTransaction;
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::Waker;
 
 /// A batch that has this many operations, or this many bytes, takes no more.
 const MAX_BATCH_OPERATIONS: usize = 1024;
@@ -41,6 +44,8 @@ pub(crate) struct Pipeline {
     room: Condvar,
     /// Whether `queue.over` is set, for those who must not wait for the lock.
     over: AtomicBool,
+    /// Commits what nobody waits for.
+    pub(super) background: Background,
 }
 
 #[derive(Default)]
@@ -52,6 +57,10 @@ struct Queue {
     sealed: Option<Arc<Staged>>,
     /// The number of the open batch. Batches below it were sealed.
     open_batch: u64,
+    /// Whom to wake, without the lock, when a batch is finished: by batch and waiter.
+    wakers: BTreeMap<(u64, u64), Waker>,
+    /// The batch that the background thread was told to commit last.
+    driven_batch: Option<u64>,
     /// Who has the file: a commit, or an exclusive writer.
     busy: Option<Busy>,
     /// How many wait until nothing is on its way to the disk.
@@ -117,13 +126,22 @@ impl Failure {
 }
 
 thread_local! {
-    /// The queue whose lock this thread holds while an operation runs, by address.
-    static RUNNING_IN: Cell<usize> = const { Cell::new(0) };
+    /// The queues whose locks this thread holds while operations run, by address.
+    static RUNNING_IN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `operation` with a note of the queue that it runs in, and catches its panic.
+fn run_noted<T>(pipeline: &Pipeline, operation: impl FnOnce() -> T) -> std::thread::Result<T> {
+    RUNNING_IN.with_borrow_mut(|running| running.push(std::ptr::from_ref(pipeline).addr()));
+    let outcome = catch_unwind(AssertUnwindSafe(operation));
+    RUNNING_IN.with_borrow_mut(Vec::pop);
+    outcome
 }
 
 impl Pipeline {
     fn lock(&self) -> Result<MutexGuard<'_, Queue>, RuntimeError> {
-        if RUNNING_IN.get() == std::ptr::from_ref(self).addr() {
+        let this = std::ptr::from_ref(self).addr();
+        if RUNNING_IN.with_borrow(|running| running.contains(&this)) {
             return Err(RuntimeError::InvalidRequest(
                 "an operation on the store was called from within a transaction on it; \
                  call the transaction's own methods there"
@@ -193,6 +211,14 @@ impl Queue {
         batch < self.open_batch && !on_its_way && !failed
     }
 
+    /// What became of `batch`, once that is known.
+    fn finished(&self, batch: u64, at: At<'_>) -> Option<Result<(), RuntimeError>> {
+        if self.is_durable(batch) {
+            return Some(Ok(()));
+        }
+        self.refusal(Some(batch), at).map(Err)
+    }
+
     /// The error for an operation of batch `batch` or, without one, for a new operation.
     fn refusal(&self, batch: Option<u64>, at: At<'_>) -> Option<RuntimeError> {
         match self.over.as_ref()? {
@@ -207,7 +233,7 @@ impl Queue {
 }
 
 /// What an operation returned, or its panic.
-type Outcome<T> = std::thread::Result<Result<T, RuntimeError>>;
+pub(crate) type Outcome<T> = std::thread::Result<Result<T, RuntimeError>>;
 
 impl Shared {
     /// Runs `operation` and returns when what it wrote is on disk.
@@ -219,30 +245,68 @@ impl Shared {
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         let at = self.at(name);
+        let queue = self.lock_with_room(at)?;
+        if self.sharing == super::Sharing::ManyWriters {
+            return unwind_or_return(self.write_alone(queue, at, operation)?);
+        }
+        let (queue, outcome, batch) = self.stage_in_open(queue, at, operation)?;
+        if let Some(batch) = batch {
+            self.wait_for(queue, batch, at)?;
+        } else {
+            drop(queue);
+        }
+        unwind_or_return(outcome)
+    }
+
+    /// Runs `operation` and leaves its commit to the background thread. Returns its outcome and the
+    /// batch that must be on disk before anybody may learn of it.
+    pub(super) fn stage_for_later<T>(
+        self: &Arc<Self>,
+        at: At<'_>,
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<(Outcome<T>, Option<u64>), RuntimeError> {
+        let queue = self.lock_with_room(at)?;
+        let (mut queue, outcome, batch) = self.stage_in_open(queue, at, operation)?;
+        let undriven =
+            batch.filter(|batch| queue.driven_batch.is_none_or(|driven| driven < *batch));
+        if let Some(batch) = undriven {
+            queue.driven_batch = Some(batch);
+            drop(queue);
+            self.drive(batch)?;
+        }
+        Ok((outcome, batch))
+    }
+
+    /// The queue, once the open batch takes another operation.
+    fn lock_with_room(&self, at: At<'_>) -> Result<MutexGuard<'_, Queue>, RuntimeError> {
         let mut queue = self.pipeline.lock()?;
         while queue.over.is_none() && !queue.has_room() {
             queue = wait(&self.pipeline.room, queue)?;
         }
-        if let Some(refusal) = queue.refusal(None, at) {
-            return Err(refusal);
+        match queue.refusal(None, at) {
+            Some(refusal) => Err(refusal),
+            None => Ok(queue),
         }
-        if self.sharing == super::Sharing::ManyWriters {
-            return self.write_alone(queue, at, operation);
-        }
+    }
+
+    /// Runs `operation`, and says which batch has what it saw and wrote: the open one or the one
+    /// before it; `None` where everything is on disk.
+    #[allow(clippy::type_complexity)]
+    fn stage_in_open<'q, T>(
+        &'q self,
+        mut queue: MutexGuard<'q, Queue>,
+        at: At<'_>,
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<(MutexGuard<'q, Queue>, Outcome<T>, Option<u64>), RuntimeError> {
         let base = at.guard(|| self.begin_read(at))?;
         let outcome = self.stage(&mut queue, &View { tables: &base, at }, operation);
         drop(base);
-        // What the operation saw is in the open batch or the one before it.
         let batch = if !queue.open.is_empty() {
-            queue.open_batch
-        } else if queue.sealed.is_some() {
-            queue.open_batch - 1
+            Some(queue.open_batch)
         } else {
-            drop(queue);
-            return unwind_or_return(outcome);
+            queue.sealed.as_ref().map(|_| queue.open_batch - 1)
         };
-        self.wait_for(queue, batch, at)?;
-        unwind_or_return(outcome)
+        Ok((queue, outcome, batch))
     }
 
     /// Runs `operation` above everything staged so far, and adds what it staged to the open batch
@@ -255,9 +319,7 @@ impl Shared {
     ) -> Outcome<T> {
         let below = queue.sealed.iter().map(Arc::as_ref);
         let mut transaction = Transaction::new(base, below.chain([&queue.open]).collect());
-        RUNNING_IN.set(std::ptr::from_ref(&self.pipeline).addr());
-        let outcome = catch_unwind(AssertUnwindSafe(|| operation(&mut transaction)));
-        RUNNING_IN.set(0);
+        let outcome = run_noted(&self.pipeline, || operation(&mut transaction));
         let staged = transaction.into_staged();
         if matches!(outcome, Ok(Ok(_))) && !staged.is_empty() {
             queue.open.merge(staged);
@@ -273,25 +335,49 @@ impl Shared {
         batch: u64,
         at: At<'_>,
     ) -> Result<(), RuntimeError> {
-        while !queue.is_durable(batch) {
-            if let Some(refusal) = queue.refusal(Some(batch), at) {
-                return Err(refusal);
+        loop {
+            if let Some(finished) = queue.finished(batch, at) {
+                return finished;
             }
             queue = if queue.busy.is_some() {
                 wait(&self.pipeline.done[parity(batch)], queue)?
             } else {
-                self.commit_open(queue, at)?
+                self.commit_open(queue, at)?;
+                self.pipeline.lock()?
             };
         }
-        Ok(())
+    }
+
+    /// Returns when `batch` is on disk.
+    pub(super) fn wait_for_batch(&self, batch: u64, at: At<'_>) -> Result<(), RuntimeError> {
+        self.wait_for(self.pipeline.lock()?, batch, at)
+    }
+
+    /// Whether `batch` is on disk, or why it will not be; else `waker` is woken when it is known.
+    pub(super) fn poll_batch(
+        &self,
+        batch: u64,
+        waiter: u64,
+        waker: &Waker,
+        at: At<'_>,
+    ) -> Option<Result<(), RuntimeError>> {
+        let mut queue = match self.pipeline.lock() {
+            Ok(queue) => queue,
+            Err(error) => return Some(Err(error)),
+        };
+        let finished = queue.finished(batch, at);
+        if finished.is_none() {
+            queue.wakers.insert((batch, waiter), waker.clone());
+        }
+        finished
     }
 
     /// Seals the open batch and commits it, without holding the queue's lock meanwhile.
-    fn commit_open<'q>(
-        &'q self,
-        mut queue: MutexGuard<'q, Queue>,
+    fn commit_open(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
         at: At<'_>,
-    ) -> Result<MutexGuard<'q, Queue>, RuntimeError> {
+    ) -> Result<(), RuntimeError> {
         let batch = queue.open_batch;
         let sealed = Arc::new(std::mem::take(&mut queue.open));
         queue.open_operations = 0;
@@ -314,17 +400,24 @@ impl Shared {
         queue.busy = None;
         queue.sealed = None;
         self.pipeline.done[parity(batch)].notify_all();
-        match outcome {
-            // One of those who wait for the next batch commits it.
-            Ok(()) => self.pipeline.done[parity(batch + 1)].notify_one(),
+        let wakers = match outcome {
+            Ok(()) => {
+                // One of those who wait for the next batch commits it.
+                self.pipeline.done[parity(batch + 1)].notify_one();
+                let later = queue.wakers.split_off(&(batch + 1, 0));
+                std::mem::replace(&mut queue.wakers, later)
+            }
             Err(failure) => {
                 self.pipeline
                     .end(&mut queue, Over::Failed { batch, failure });
                 self.pipeline.done[parity(batch + 1)].notify_all();
+                std::mem::take(&mut queue.wakers)
             }
-        }
+        };
+        drop(queue);
         self.pipeline.room.notify_all();
-        Ok(queue)
+        wakers.into_values().for_each(Waker::wake);
+        Ok(())
     }
 
     /// Runs and commits one operation with the file to itself: where other processes write too,
@@ -334,7 +427,7 @@ impl Shared {
         mut queue: MutexGuard<'_, Queue>,
         at: At<'_>,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
-    ) -> Result<T, RuntimeError> {
+    ) -> Result<Outcome<T>, RuntimeError> {
         let transaction = at.guard(|| self.begin_write(at))?;
         let view = View {
             tables: &transaction,
@@ -346,15 +439,29 @@ impl Shared {
         queue.open_operations = 0;
         if staged.is_empty() {
             at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
-            return unwind_or_return(outcome);
-        }
-        if let Err(failure) = write_and_commit(transaction, &staged, at) {
+        } else if let Err(failure) = write_and_commit(transaction, &staged, at) {
             let error = failure.error(at);
             self.pipeline
                 .end(&mut queue, Over::Failed { batch, failure });
             return Err(error);
         }
-        unwind_or_return(outcome)
+        Ok(outcome)
+    }
+
+    /// Runs one operation as [`write`](Self::write) does where several processes write, and gives
+    /// its panic back instead of raising it.
+    pub(super) fn write_alone_caught<T>(
+        &self,
+        at: At<'_>,
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Outcome<T> {
+        match self.lock_with_room(at) {
+            Ok(queue) => match self.write_alone(queue, at, operation) {
+                Ok(outcome) => outcome,
+                Err(error) => Ok(Err(error)),
+            },
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     /// Runs `load` in a write transaction of its own, with nothing else on its way to the disk.
@@ -435,6 +542,6 @@ fn parity(batch: u64) -> usize {
     usize::from(batch % 2 == 1)
 }
 
-fn unwind_or_return<T>(outcome: Outcome<T>) -> Result<T, RuntimeError> {
+pub(super) fn unwind_or_return<T>(outcome: Outcome<T>) -> Result<T, RuntimeError> {
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -36,6 +36,7 @@ mod context;
 mod convert;
 mod open;
 mod options;
+mod pending;
 mod persisted;
 mod projection;
 mod read;
@@ -50,6 +51,7 @@ mod transaction;
 
 pub use bulk::BulkLoad;
 pub use options::{Sharing, StoreOptions};
+pub use pending::Pending;
 pub use persisted::{
     ImportRecord, PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot, Stored,
     UnknownMember,
@@ -224,6 +226,18 @@ impl Store {
     ) -> Result<T, RuntimeError> {
         self.refuse_read_only(operation)?;
         self.shared.write(operation, run)
+    }
+
+    /// Runs one operation and leaves its commit to the background; see [`Shared::submit`].
+    pub(crate) fn submit<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
+    ) -> Pending<T> {
+        match self.refuse_read_only(operation) {
+            Ok(()) => self.shared.submit(operation, run),
+            Err(error) => Pending::refused(operation, error),
+        }
     }
 }
 

@@ -186,6 +186,20 @@ fn refuse_behind(counter: &str, next: u64, last: Option<u64>) -> Result<(), Runt
 }
 
 impl RuntimeStoreTransaction<'_, '_> {
+    /// Runs one method: where it fails, nothing that it staged stays.
+    fn part(
+        &mut self,
+        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_, '_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
+        let runtime_id = self.runtime_id;
+        self.transaction.nested(|transaction| {
+            stage(&mut RuntimeStoreTransaction {
+                transaction,
+                runtime_id,
+            })
+        })
+    }
+
     fn refuse_foreign(&self, worker_ref: Option<&WorkerRef>) -> Result<(), RuntimeError> {
         worker_ref.map_or(Ok(()), |worker_ref| {
             refuse_foreign(self.runtime_id, worker_ref)
@@ -204,6 +218,10 @@ impl RuntimeStoreTransaction<'_, '_> {
         &mut self,
         snapshot: &PersistedRuntimeSnapshot,
     ) -> Result<(), RuntimeError> {
+        self.part(|part| part.stage_runtime(snapshot))
+    }
+
+    fn stage_runtime(&mut self, snapshot: &PersistedRuntimeSnapshot) -> Result<(), RuntimeError> {
         let id = self.runtime_id;
         if snapshot.runtime_id != *id {
             return Err(RuntimeError::InvalidRequest(format!(
@@ -254,6 +272,10 @@ impl RuntimeStoreTransaction<'_, '_> {
         &mut self,
         snapshot: &PersistedWorkerSnapshot,
     ) -> Result<(), RuntimeError> {
+        self.part(|part| part.stage_worker(snapshot))
+    }
+
+    fn stage_worker(&mut self, snapshot: &PersistedWorkerSnapshot) -> Result<(), RuntimeError> {
         let worker_ref = &snapshot.worker_ref;
         self.refuse_foreign(Some(worker_ref))?;
         let (id, worker) = (self.runtime_id.as_str(), worker_ref.worker_id.as_str());
@@ -284,6 +306,10 @@ impl RuntimeStoreTransaction<'_, '_> {
     ///
     /// `WrongRuntime`; `InvalidRequest` for an id that is not greater than the last one.
     pub fn append_event(&mut self, event: &RuntimeEvent) -> Result<(), RuntimeError> {
+        self.part(|part| part.stage_event(event))
+    }
+
+    fn stage_event(&mut self, event: &RuntimeEvent) -> Result<(), RuntimeError> {
         self.refuse_foreign(event.worker_ref.as_ref())?;
         let id = self.runtime_id.as_str();
         refuse_not_after("event id", event.id, self.transaction.last_event_id(id)?)?;
@@ -304,6 +330,10 @@ impl RuntimeStoreTransaction<'_, '_> {
     /// `WrongRuntime`, `WorkerNotFound`; `InvalidRequest` for a sequence that is not greater than
     /// the last one.
     pub fn append_transcript_entry(&mut self, entry: &TranscriptEntry) -> Result<(), RuntimeError> {
+        self.part(|part| part.stage_entry(entry))
+    }
+
+    fn stage_entry(&mut self, entry: &TranscriptEntry) -> Result<(), RuntimeError> {
         self.refuse_foreign(Some(&entry.worker_ref))?;
         let worker_id = &entry.worker_ref.worker_id;
         let (id, worker) = (self.runtime_id.as_str(), worker_id.as_str());

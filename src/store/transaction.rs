@@ -200,6 +200,18 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Runs a part of the operation: where it fails, nothing that it staged stays.
+    pub(crate) fn nested<T>(
+        &mut self,
+        part: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let mut inner = Transaction::new(self, Vec::new());
+        let result = part(&mut inner)?;
+        let staged = inner.into_staged();
+        self.staged.merge(staged);
+        Ok(result)
+    }
+
     /// What the operation staged.
     pub(crate) fn into_staged(self) -> Staged {
         self.staged

@@ -1,0 +1,166 @@
+//! Several operations of one runtime as one commit.
+
+use super::{operations, queries};
+use crate::error::RuntimeError;
+use crate::model::catalog::{
+    CreateWorkerRequest, WorkerDetail, WorkerLifecycleAck, WorkerStatus, WorkerSummary,
+};
+use crate::model::diagnostics::RuntimeDiagnostic;
+use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::model::interaction::{
+    TranscriptProjection, TranscriptQuery, WorkerInput, WorkerInteractionAck,
+};
+use crate::model::management::{RuntimeBackendKind, RuntimeSummary};
+use crate::model::observation::{EventCursor, RuntimeEventBatch, RuntimeEventKind};
+use crate::store::{Transaction, rows};
+
+/// What runs in one commit: [`Runtime::transaction`](super::Runtime::transaction) and
+/// [`Runtime::submit`](super::Runtime::submit).
+///
+/// The methods are those of [`Runtime`](super::Runtime), with the same rules and errors. Reads see
+/// what was written before them. One that fails changes nothing; what came before it stays, unless
+/// the closure returns the error.
+#[derive(Debug)]
+pub struct RuntimeTransaction<'a, 't> {
+    pub(super) transaction: &'a mut Transaction<'t>,
+    pub(super) runtime_id: &'a RuntimeId,
+    pub(super) backend: RuntimeBackendKind,
+}
+
+impl RuntimeTransaction<'_, '_> {
+    /// The runtime.
+    pub fn runtime_id(&self) -> &RuntimeId {
+        self.runtime_id
+    }
+
+    /// Creates a worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::create_worker`](super::Runtime::create_worker).
+    pub fn create_worker(
+        &mut self,
+        request: CreateWorkerRequest,
+    ) -> Result<WorkerDetail, RuntimeError> {
+        let id = self.runtime_id;
+        self.transaction
+            .nested(|transaction| operations::create_worker(transaction, id, request))
+    }
+
+    /// Gives input to a running worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::send_input`](super::Runtime::send_input).
+    pub fn send_input(
+        &mut self,
+        worker_ref: &WorkerRef,
+        input: WorkerInput,
+    ) -> Result<WorkerInteractionAck, RuntimeError> {
+        let id = self.runtime_id;
+        self.transaction
+            .nested(|transaction| operations::send_input(transaction, id, worker_ref, input))
+    }
+
+    /// Stops a worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::stop_worker`](super::Runtime::stop_worker).
+    pub fn stop_worker(
+        &mut self,
+        worker_ref: &WorkerRef,
+        reason: Option<String>,
+    ) -> Result<WorkerLifecycleAck, RuntimeError> {
+        let to = (WorkerStatus::Stopped, RuntimeEventKind::WorkerStopped);
+        self.end_worker(worker_ref, to, reason)
+    }
+
+    /// Cancels a worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::cancel_worker`](super::Runtime::cancel_worker).
+    pub fn cancel_worker(
+        &mut self,
+        worker_ref: &WorkerRef,
+        reason: Option<String>,
+    ) -> Result<WorkerLifecycleAck, RuntimeError> {
+        let to = (WorkerStatus::Cancelled, RuntimeEventKind::WorkerCancelled);
+        self.end_worker(worker_ref, to, reason)
+    }
+
+    fn end_worker(
+        &mut self,
+        worker_ref: &WorkerRef,
+        to: (WorkerStatus, RuntimeEventKind),
+        reason: Option<String>,
+    ) -> Result<WorkerLifecycleAck, RuntimeError> {
+        let id = self.runtime_id;
+        self.transaction
+            .nested(|transaction| operations::end_worker(transaction, id, worker_ref, to, reason))
+    }
+
+    /// The runtime as a whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::summary`](super::Runtime::summary).
+    pub fn summary(&self) -> Result<RuntimeSummary, RuntimeError> {
+        let row = rows::runtime_row(self.transaction, self.runtime_id)?;
+        Ok(queries::summary(self.runtime_id, row, self.backend))
+    }
+
+    /// What the runtime noticed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::diagnostics`](super::Runtime::diagnostics).
+    pub fn diagnostics(&self) -> Result<Vec<RuntimeDiagnostic>, RuntimeError> {
+        queries::diagnostics(self.transaction, self.runtime_id)
+    }
+
+    /// All workers, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::list_workers`](super::Runtime::list_workers).
+    pub fn list_workers(&self) -> Result<Vec<WorkerSummary>, RuntimeError> {
+        queries::list_workers(self.transaction, self.runtime_id)
+    }
+
+    /// A worker with everything it was created with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::worker_detail`](super::Runtime::worker_detail).
+    pub fn worker_detail(&self, worker_ref: &WorkerRef) -> Result<WorkerDetail, RuntimeError> {
+        queries::worker_detail(self.transaction, self.runtime_id, worker_ref)
+    }
+
+    /// A page of a worker's transcript.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::transcript_projection`](super::Runtime::transcript_projection).
+    pub fn transcript_projection(
+        &self,
+        worker_ref: &WorkerRef,
+        query: TranscriptQuery,
+    ) -> Result<TranscriptProjection, RuntimeError> {
+        queries::transcript_projection(self.transaction, self.runtime_id, worker_ref, query)
+    }
+
+    /// Up to `limit` events from `cursor` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::read_events`](super::Runtime::read_events).
+    pub fn read_events(
+        &self,
+        cursor: &EventCursor,
+        limit: usize,
+    ) -> Result<RuntimeEventBatch, RuntimeError> {
+        queries::read_events(self.transaction, self.runtime_id, cursor, limit)
+    }
+}
