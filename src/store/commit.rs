@@ -22,11 +22,11 @@ use super::read::{Rows, View};
 use super::shared::Shared;
 use super::transaction::{Staged, Transaction};
 use crate::error::RuntimeError;
-use redb::WriteTransaction;
+use redb::{ReadTransaction, WriteTransaction};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::Waker;
 
@@ -38,14 +38,47 @@ const MAX_BATCH_BYTES: usize = 16 << 20;
 #[derive(Default)]
 pub(crate) struct Pipeline {
     queue: Mutex<Queue>,
-    /// Wakes the waiters of batch `n` at `n % 2`: at most two batches are unfinished.
-    done: [Condvar; 2],
-    /// Wakes who waits for room in the open batch, or for the queue to be idle.
-    room: Condvar,
+    /// Those who wait for batch `n`, at `n % 2`: at most two batches are unfinished.
+    done: [Waiters; 2],
+    /// Those who wait for room in the open batch, or for the queue to be idle.
+    room: Waiters,
     /// Whether `queue.over` is set, for those who must not wait for the lock.
     over: AtomicBool,
     /// Commits what nobody waits for.
     pub(super) background: Background,
+}
+
+/// Threads that wait for the queue to change. Waking nobody costs no system call.
+#[derive(Default)]
+struct Waiters {
+    condvar: Condvar,
+    /// Changed only with the queue's lock held.
+    count: AtomicUsize,
+}
+
+impl Waiters {
+    fn wait<'q>(
+        &self,
+        queue: MutexGuard<'q, Queue>,
+    ) -> Result<MutexGuard<'q, Queue>, RuntimeError> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let queue = self.condvar.wait(queue);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        queue.map_err(|_| RuntimeError::StatePoisoned)
+    }
+
+    /// To be called after the change, which was made with the queue's lock held.
+    fn wake_all(&self) {
+        if self.count.load(Ordering::Relaxed) > 0 {
+            self.condvar.notify_all();
+        }
+    }
+
+    fn wake_one(&self) {
+        if self.count.load(Ordering::Relaxed) > 0 {
+            self.condvar.notify_one();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -53,6 +86,9 @@ struct Queue {
     /// What operations staged since the last batch was sealed.
     open: Staged,
     open_operations: usize,
+    /// The committed rows below `sealed` and `open`, for all operations until the next commit is
+    /// done. Held only while a batch is on its way: a reader that stays pins old pages.
+    base: Option<ReadTransaction>,
     /// What is being committed.
     sealed: Option<Arc<Staged>>,
     /// The number of the open batch. Batches below it were sealed.
@@ -168,7 +204,7 @@ impl Pipeline {
         let mut queue = self.lock()?;
         queue.waiting_for_idle += 1;
         while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
-            queue = wait(&self.room, queue)?;
+            queue = self.room.wait(queue)?;
         }
         queue.waiting_for_idle -= 1;
         Ok(queue)
@@ -179,16 +215,9 @@ impl Pipeline {
         let mut queue = self.lock_idle()?;
         self.end(&mut queue, Over::Closed);
         drop(queue);
-        self.room.notify_all();
+        self.room.wake_all();
         Ok(())
     }
-}
-
-fn wait<'q>(
-    condvar: &Condvar,
-    queue: MutexGuard<'q, Queue>,
-) -> Result<MutexGuard<'q, Queue>, RuntimeError> {
-    condvar.wait(queue).map_err(|_| RuntimeError::StatePoisoned)
 }
 
 impl Queue {
@@ -281,7 +310,7 @@ impl Shared {
     fn lock_with_room(&self, at: At<'_>) -> Result<MutexGuard<'_, Queue>, RuntimeError> {
         let mut queue = self.pipeline.lock()?;
         while queue.over.is_none() && !queue.has_room() {
-            queue = wait(&self.pipeline.room, queue)?;
+            queue = self.pipeline.room.wait(queue)?;
         }
         match queue.refusal(None, at) {
             Some(refusal) => Err(refusal),
@@ -298,14 +327,17 @@ impl Shared {
         at: At<'_>,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<(MutexGuard<'q, Queue>, Outcome<T>, Option<u64>), RuntimeError> {
-        let base = at.guard(|| self.begin_read(at))?;
+        let base = match queue.base.take() {
+            Some(base) => base,
+            None => at.guard(|| self.begin_read(at))?,
+        };
         let outcome = self.stage(&mut queue, &View { tables: &base, at }, operation);
-        drop(base);
         let batch = if !queue.open.is_empty() {
             Some(queue.open_batch)
         } else {
             queue.sealed.as_ref().map(|_| queue.open_batch - 1)
         };
+        queue.base = batch.map(|_| base);
         Ok((queue, outcome, batch))
     }
 
@@ -340,7 +372,7 @@ impl Shared {
                 return finished;
             }
             queue = if queue.busy.is_some() {
-                wait(&self.pipeline.done[parity(batch)], queue)?
+                self.pipeline.done[parity(batch)].wait(queue)?
             } else {
                 self.commit_open(queue, at)?;
                 self.pipeline.lock()?
@@ -385,7 +417,7 @@ impl Shared {
         queue.sealed = Some(Arc::clone(&sealed));
         queue.busy = Some(Busy::Commit);
         drop(queue);
-        self.pipeline.room.notify_all();
+        self.pipeline.room.wake_all();
 
         let outcome = match at.guard(|| self.begin_write(at)) {
             Ok(transaction) => write_and_commit(transaction, &sealed, at),
@@ -399,23 +431,24 @@ impl Shared {
             .map_err(|_| RuntimeError::StatePoisoned)?;
         queue.busy = None;
         queue.sealed = None;
-        self.pipeline.done[parity(batch)].notify_all();
+        queue.base = None;
+        self.pipeline.done[parity(batch)].wake_all();
         let wakers = match outcome {
             Ok(()) => {
                 // One of those who wait for the next batch commits it.
-                self.pipeline.done[parity(batch + 1)].notify_one();
+                self.pipeline.done[parity(batch + 1)].wake_one();
                 let later = queue.wakers.split_off(&(batch + 1, 0));
                 std::mem::replace(&mut queue.wakers, later)
             }
             Err(failure) => {
                 self.pipeline
                     .end(&mut queue, Over::Failed { batch, failure });
-                self.pipeline.done[parity(batch + 1)].notify_all();
+                self.pipeline.done[parity(batch + 1)].wake_all();
                 std::mem::take(&mut queue.wakers)
             }
         };
         drop(queue);
-        self.pipeline.room.notify_all();
+        self.pipeline.room.wake_all();
         wakers.into_values().for_each(Waker::wake);
         Ok(())
     }
@@ -513,7 +546,7 @@ impl Drop for ExclusiveTurn<'_> {
         if let Ok(mut queue) = self.0.queue.lock() {
             queue.busy = None;
         }
-        self.0.room.notify_all();
+        self.0.room.wake_all();
     }
 }
 
