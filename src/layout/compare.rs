@@ -116,7 +116,7 @@ fn of_one(
         workers: HashSet::new(),
         out,
     };
-    let reading = import::read_runtime(listing, entry, rules, &mut comparing, &|_| {})?;
+    let reading = import::read_runtime(&listing.runtimes, entry, rules, &mut comparing, &|_| {})?;
     if reading.outcome != ReadOutcome::Read {
         let path = listing.runtimes.path_of(&entry.name);
         differ(
@@ -190,8 +190,8 @@ impl<'s, T: LogRecord + PartialEq> Side<'s, T> {
                 return Ok(true);
             }
             let what = first_difference(
-                &as_json(place.path, &record.value, &record.unknown, Form::Line)?,
-                &as_json(place.path, &next.value, &next.unknown, Form::Line)?,
+                &record_json(place.path, record)?,
+                &record_json(place.path, &next)?,
             );
             differ(out, place.path, place.line, what);
             return Ok(false);
@@ -318,7 +318,7 @@ impl Sink for Comparing<'_, '_> {
     }
 }
 
-fn worker_json(
+pub(super) fn worker_json(
     path: &Path,
     worker: Stored<PersistedWorkerSnapshot>,
 ) -> Result<Vec<u8>, LayoutError> {
@@ -326,12 +326,20 @@ fn worker_json(
     as_json(path, &document, &worker.unknown, Form::Document)
 }
 
-fn runtime_json(
+pub(super) fn runtime_json(
     path: &Path,
     runtime: Stored<PersistedRuntimeSnapshot>,
 ) -> Result<Vec<u8>, LayoutError> {
     let document = RuntimeDocument::from(runtime.value);
     as_json(path, &document, &runtime.unknown, Form::Document)
+}
+
+/// A record as it stands in its log.
+pub(super) fn record_json<T: LogRecord>(
+    path: &Path,
+    record: &Stored<T>,
+) -> Result<Vec<u8>, LayoutError> {
+    as_json(path, &record.value, &record.unknown, Form::Line)
 }
 
 fn as_json<T: Serialize>(
@@ -348,8 +356,8 @@ fn as_json<T: Serialize>(
     Ok(json)
 }
 
-/// The first member of two records that is not the same, in words.
-fn first_difference(directory: &[u8], store: &[u8]) -> String {
+/// The first member of a record of the directory and one of the store that is not the same, in words.
+pub(super) fn first_difference(directory: &[u8], store: &[u8]) -> String {
     type Members<'a> = BTreeMap<String, &'a RawValue>;
     let (Ok(directory), Ok(store)) = (
         serde_json::from_slice::<Members<'_>>(directory),

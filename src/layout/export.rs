@@ -166,7 +166,7 @@ impl Export<'_> {
         let updates = updates
             .into_iter()
             .map(|step| {
-                let update = self.check_update(&self.runtimes.open_dir(&step.name)?, &step.id)?;
+                let update = self.check_update(self.runtimes, &step.id)?;
                 Ok((step, update))
             })
             .collect::<Result<Vec<_>, LayoutError>>()?;
@@ -282,6 +282,25 @@ impl Export<'_> {
     ) -> Result<u64, LayoutError> {
         let bytes =
             log.append(|out| json::write(&record.value, &record.unknown, Form::Line, out))?;
+        (self.on_bytes)(bytes);
+        Ok(bytes)
+    }
+}
+
+impl Export<'_> {
+    /// Appends a line of which the first `skip` bytes are there already.
+    pub(super) fn append_after<T: LogRecord>(
+        &self,
+        log: &mut TargetFile,
+        record: &Stored<T>,
+        skip: usize,
+    ) -> Result<u64, LayoutError> {
+        let bytes = log.append(|out| {
+            let mut line = Vec::new();
+            json::write(&record.value, &record.unknown, Form::Line, &mut line)?;
+            out.extend_from_slice(line.get(skip..).unwrap_or_default());
+            Ok(())
+        })?;
         (self.on_bytes)(bytes);
         Ok(bytes)
     }

@@ -7,6 +7,7 @@ use super::listing::{Entry, Listing};
 use super::options::ImportOptions;
 use super::reader::{Counts, Halt, Nowhere, Place, Reader, Rules, Sink};
 use super::report::{ImportOutcome, ImportReport, RuntimeImport};
+use super::source::SourceDir;
 use crate::error::RuntimeError;
 use crate::model::identity::RuntimeId;
 use crate::model::interaction::TranscriptEntry;
@@ -67,15 +68,15 @@ pub(super) enum ReadOutcome {
 
 /// Reads one runtime directory into `sink`.
 pub(super) fn read_runtime(
-    listing: &Listing,
+    runtimes: &SourceDir,
     entry: &Entry,
     rules: Rules,
     sink: &mut dyn Sink,
     on_bytes: &dyn Fn(u64),
 ) -> Result<Reading, LayoutError> {
-    let path = listing.runtimes.path_of(&entry.name);
+    let path = runtimes.path_of(&entry.name);
     let mut reader = Reader::new(path, rules, sink, on_bytes);
-    let outcome = match reader.read_runtime(&listing.runtimes, &entry.name, &entry.id) {
+    let outcome = match reader.read_runtime(runtimes, &entry.name, &entry.id) {
         Ok(true) => ReadOutcome::Read,
         Ok(false) => ReadOutcome::LeftOut,
         Err(Halt::Refused) => ReadOutcome::Refused,
@@ -181,7 +182,7 @@ impl<'a> Import<'a> {
 
     fn read(&self, entry: &Entry, sink: &mut dyn Sink) -> Result<Reading, LayoutError> {
         let rules = self.options.rules();
-        read_runtime(&self.listing, entry, rules, sink, &*self.progress)
+        read_runtime(&self.listing.runtimes, entry, rules, sink, &*self.progress)
     }
 
     /// Notes what became of a runtime.

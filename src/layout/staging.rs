@@ -4,13 +4,13 @@
 
 use super::error::LayoutError;
 use super::json::Problem;
-use super::source::{NotOpened, SourceDir};
+use super::source::{EntryKind, NotOpened, SourceDir};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 /// What the temporary names of an export begin with.
@@ -95,6 +95,21 @@ impl TargetDir {
         Ok(TargetFile::new(File::from(fd), self.path_of(name)))
     }
 
+    /// Opens the regular file `name` to append to it.
+    pub(super) fn append_to(&self, name: &str) -> Result<TargetFile, LayoutError> {
+        let path = self.path_of(name);
+        let kind = self.0.kind_of(name);
+        if kind.map_err(LayoutError::io("look at", &path))? != Some(EntryKind::File) {
+            let message = "this is no regular file".into();
+            return Err(LayoutError::InTheWay { path, message });
+        }
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(self.0.fd(), name, flags, Mode::empty())
+            .map_err(io::Error::from)
+            .map_err(LayoutError::io("open", &path))?;
+        Ok(TargetFile::new(File::from(fd), path))
+    }
+
     /// Waits until the names in the directory are on disk.
     pub(super) fn sync(&self) -> Result<(), LayoutError> {
         rustix::fs::fsync(self.0.fd())
@@ -140,11 +155,11 @@ impl TargetDir {
         }
     }
 
-    /// Renames the file `from` over `to`.
-    pub(super) fn rename_over(&self, from: &str, to: &str) -> Result<(), LayoutError> {
-        rustix::fs::renameat(self.0.fd(), from, self.0.fd(), to)
+    /// Renames the file `from` over `to` in another directory.
+    pub(super) fn rename_over(&self, from: &str, dir: &Self, to: &str) -> Result<(), LayoutError> {
+        rustix::fs::renameat(self.0.fd(), from, dir.0.fd(), to)
             .map_err(io::Error::from)
-            .map_err(LayoutError::io("rename to", self.path_of(to)))
+            .map_err(LayoutError::io("rename to", dir.path_of(to)))
     }
 
     /// Puts the directory `new` at `place` and what was there at `new`: in one step where the
@@ -240,8 +255,9 @@ impl TargetFile {
         }
     }
 
-    /// Appends what `fill` adds to the buffer, and returns how much that is. One call adds whole
-    /// lines, and a write takes whole calls, so that a reader meanwhile sees whole lines.
+    /// Appends what `fill` adds to the buffer, and returns how much that is. One call adds a whole
+    /// line, and a write takes whole calls: what follows the last newline, which a kill or the
+    /// system's paging can leave for a moment, is only ever completed.
     pub(super) fn append(
         &mut self,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Problem>,
@@ -258,13 +274,37 @@ impl TargetFile {
         Ok(added)
     }
 
-    pub(super) fn flush(&mut self) -> Result<(), LayoutError> {
-        self.file
-            .write_all(&self.buffer)
-            .map_err(LayoutError::io("write", &self.path))?;
+    fn flush(&mut self) -> Result<(), LayoutError> {
+        let before = self.file.metadata().map(|metadata| metadata.len());
+        if let Err(error) = self.file.write_all(&self.buffer) {
+            // No part of a line stays: on a full disk, say, with a process that goes on.
+            if let Ok(length) = before {
+                let _ = self.file.set_len(length);
+            }
+            return Err(LayoutError::io("write", &self.path)(error));
+        }
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Whether anything was appended.
+    pub(super) fn is_written(&self) -> bool {
+        self.written > 0 || !self.buffer.is_empty()
+    }
+
+    /// Whether the file is empty or ends with a newline.
+    pub(super) fn ends_with_newline(&self) -> Result<bool, LayoutError> {
+        let mut last = [0];
+        let length = self.file.metadata().map(|metadata| metadata.len());
+        let read = length.and_then(|length| match length {
+            0 => Ok(true),
+            _ => self
+                .file
+                .read_exact_at(&mut last, length - 1)
+                .map(|()| last == *b"\n"),
+        });
+        read.map_err(LayoutError::io("read", &self.path))
     }
 
     /// Writes and syncs everything. Returns how many bytes were written.

@@ -1,0 +1,265 @@
+//! Damaged files: an error or the right data. Never wrong data, a panic, or a file that changed
+//! because somebody tried to open it.
+
+use crate::support::{Sight, named, say, scratch, seed};
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::{RuntimeError, Store};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// What a store holds, whole.
+#[derive(Debug, PartialEq)]
+struct Whole {
+    /// Runtimes with their diagnostics, workers with their transcripts.
+    counted: Vec<String>,
+    events: Vec<String>,
+}
+
+/// Reads everything of a store.
+fn whole(store: &Store) -> Result<Whole, RuntimeError> {
+    let snapshot = store.snapshot()?;
+    let (mut counted, mut events) = (Vec::new(), Vec::new());
+    for id in snapshot.runtime_ids()? {
+        counted.push(format!("{:?}", snapshot.runtime(&id)?));
+        for worker in snapshot.workers(&id)? {
+            let worker = worker?;
+            counted.push(format!("{worker:?}"));
+            for entry in snapshot.transcript(&worker.value.worker_ref, 0)? {
+                counted.push(format!("{:?}", entry?));
+            }
+        }
+        for event in snapshot.events(&id, 0)? {
+            events.push(format!("{:?}", event?));
+        }
+    }
+    Ok(Whole { counted, events })
+}
+
+/// A store to damage, as bytes, and what it holds.
+struct Sample {
+    _directory: TempDir,
+    path: PathBuf,
+    bytes: Vec<u8>,
+    whole: Whole,
+}
+
+impl Sample {
+    /// A store that was closed in order or, unclean, as a kill leaves it.
+    fn new(unclean: bool) -> Self {
+        let (_directory, path) = scratch();
+        let live = path.with_extension("live");
+        let store = Store::open(&live).unwrap();
+        for id in ["r", "s"] {
+            let runtime = store.runtime(named(id)).unwrap();
+            for _ in 0..3 {
+                let worker = runtime
+                    .create_worker(CreateWorkerRequest::default())
+                    .unwrap();
+                for number in 0..8 {
+                    say(
+                        &runtime,
+                        &worker.worker_ref,
+                        &format!("{number}").repeat(40),
+                    )
+                    .unwrap();
+                }
+            }
+        }
+        let whole = whole(&store).unwrap();
+        let unclean_bytes = std::fs::read(&live).unwrap();
+        store.close().unwrap();
+        let bytes = if unclean {
+            unclean_bytes
+        } else {
+            std::fs::read(&live).unwrap()
+        };
+        std::fs::remove_file(live).unwrap();
+        Self {
+            _directory,
+            path,
+            bytes,
+            whole,
+        }
+    }
+
+    /// Asserts that the damaged store `bytes` is refused untouched, or gives what it held or an
+    /// error; and that nothing panics on the way. Returns whether it opened.
+    fn assert_safe(&self, bytes: &[u8], what: &str) -> bool {
+        std::fs::write(&self.path, bytes).unwrap();
+        let before = Sight::of(&self.path);
+        let path: &Path = &self.path;
+        let opened = catch_unwind(|| {
+            match Store::open_read_only(path) {
+                Ok(store) => self.assert_reads(&store, what),
+                Err(error) => assert_says_damage(&error, what),
+            }
+            before.assert_unchanged(path);
+            match Store::options().verify_on_open(true).open(path) {
+                Ok(store) => self.assert_reads(&store, what),
+                Err(error) => {
+                    assert_says_damage(&error, what);
+                    before.assert_unchanged(path);
+                }
+            }
+            std::fs::write(path, bytes).unwrap();
+            let before = Sight::of(path);
+            match Store::open(path) {
+                Ok(store) => {
+                    self.assert_reads(&store, what);
+                    self.assert_writes(&store, what);
+                    true
+                }
+                Err(error) => {
+                    assert_says_damage(&error, what);
+                    before.assert_unchanged(path);
+                    false
+                }
+            }
+        });
+        opened.unwrap_or_else(|_| panic!("{what}: a panic reached the caller"))
+    }
+
+    fn assert_reads(&self, store: &Store, what: &str) {
+        match whole(store) {
+            Ok(read) => {
+                let counted = read.counted == self.whole.counted;
+                assert!(counted, "{what}: wrong data: {read:#?}");
+                // No row says how many events there are, so a page that no longer refers to some
+                // of them cannot be told from a log with gaps. What is there has to be right.
+                let mut ours = self.whole.events.iter();
+                let right = read
+                    .events
+                    .iter()
+                    .all(|event| ours.any(|ours| ours == event));
+                assert!(right, "{what}: wrong events: {:#?}", read.events);
+            }
+            Err(error) => assert_says_damage(&error, what),
+        }
+        let state = RuntimeId::new("r").map(|id| store.runtime_store(&id)?.load_runtime_state());
+        match state {
+            Some(Err(error)) => assert_says_damage(&error, what),
+            _ => {}
+        }
+    }
+
+    /// Writing and closing may fail, but not by a panic.
+    fn assert_writes(&self, store: &Store, what: &str) {
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            let runtime = store.runtime(named("r"))?;
+            runtime.create_worker(CreateWorkerRequest::default())?;
+            runtime.stop_runtime()
+        }));
+        assert!(written.is_ok(), "{what}: writing panicked");
+        let closed = catch_unwind(AssertUnwindSafe(|| store.close()));
+        assert!(closed.is_ok(), "{what}: closing panicked");
+    }
+}
+
+#[track_caller]
+fn assert_says_damage(error: &RuntimeError, what: &str) {
+    match error {
+        RuntimeError::StoreCorrupt { .. }
+        | RuntimeError::NotAStore { .. }
+        | RuntimeError::NeedsRepair { .. } => {}
+        // redb's answer to everything after a read that failed.
+        RuntimeError::StoreFailed { .. } => {}
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_file_cut_off_anywhere_is_refused_and_left_as_it_is() {
+    for unclean in [false, true] {
+        let sample = Sample::new(unclean);
+        let len = sample.bytes.len();
+        let edges = [9, 10, 63, 64, 200, 320, 321, 4095, 4096, 4097, 8192, 16384];
+        let pages = (1..20).map(|twentieth| len / 20 * twentieth);
+        for cut in edges.into_iter().chain(pages).chain([len - 4096, len - 1]) {
+            sample.assert_safe(
+                &sample.bytes[..cut],
+                &format!("unclean {unclean}, cut at {cut}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_with_something_after_its_end_gives_its_data_or_an_error() {
+    for unclean in [false, true] {
+        let sample = Sample::new(unclean);
+        for more in [1, 511, 4096, 1 << 20] {
+            let longer = [&sample.bytes[..], &vec![0xA5; more]].concat();
+            sample.assert_safe(&longer, &format!("unclean {unclean}, {more} bytes more"));
+        }
+    }
+}
+
+#[test]
+fn an_overwritten_page_gives_its_data_or_an_error() {
+    for unclean in [false, true] {
+        let sample = Sample::new(unclean);
+        let mut refused = 0;
+        let pages = sample.bytes.len() / 4096;
+        for page in 0..pages {
+            let here = page * 4096..(page + 1) * 4096;
+            let old = &sample.bytes[here.clone()];
+            // Pages that were never used hold nothing to lose.
+            if old.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            let mut bytes = sample.bytes.clone();
+            bytes[here].fill(0xFF);
+            let what = format!("unclean {unclean}, page {page} overwritten");
+            refused += usize::from(!sample.assert_safe(&bytes, &what));
+        }
+        assert!(refused > 0, "no page mattered");
+    }
+}
+
+#[test]
+fn a_flipped_bit_gives_the_right_data_or_an_error() {
+    let mut random = Random(seed());
+    for unclean in [false, true] {
+        let sample = Sample::new(unclean);
+        let used: Vec<usize> = (0..sample.bytes.len())
+            .filter(|at| {
+                sample.bytes[at / 512 * 512..at / 512 * 512 + 512]
+                    .iter()
+                    .any(|b| *b != 0)
+            })
+            .collect();
+        for round in 0..100 {
+            // Every other one in the header, which decides what redb takes the rest for.
+            let at = match round % 2 {
+                0 => random.below(320),
+                _ => used[random.below(used.len())],
+            };
+            // Byte 9 says which of redb's two commits is the last. No checksum covers it, and the
+            // other one is whole as well: the flip reads as the store one commit ago.
+            if at == 9 {
+                continue;
+            }
+            let mut bytes = sample.bytes.clone();
+            bytes[at] ^= 1 << random.below(8);
+            sample.assert_safe(
+                &bytes,
+                &format!("unclean {unclean}, a bit of byte {at} flipped"),
+            );
+        }
+    }
+}
+
+/// A generator that gives the same numbers for the same seed (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 |= 1;
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % end
+    }
+}

@@ -1,0 +1,517 @@
+//! Importing again, replacing, and bringing an export up to date.
+
+use super::layout_support::*;
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::layout::{
+    ExistingDirectory, ExportOptions, ExportOutcome, FindingKind, ImportOptions, ImportOutcome,
+    LayoutError, check, compare, export, import, import_to_path,
+};
+use redb_runtime_store::management::RuntimeOptions;
+use redb_runtime_store::observation::RuntimeEvent;
+use redb_runtime_store::{Runtime, Store};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn demo() -> RuntimeId {
+    RuntimeId::new("demo").unwrap()
+}
+
+fn runtime(store: &Store) -> Runtime {
+    let options = RuntimeOptions {
+        runtime_id: Some(demo()),
+        ..RuntimeOptions::default()
+    };
+    store.runtime(options).unwrap()
+}
+
+/// Something of every kind that can happen to a runtime.
+fn go_on(store: &Store) {
+    let runtime = runtime(store);
+    let first = runtime.list_workers().unwrap().remove(0).worker_ref;
+    for n in 0..3 {
+        let input = WorkerInput::user(format!("more {n}: \u{e9}\n\u{1}"));
+        runtime.send_input(&first, input).unwrap();
+    }
+    let new = runtime
+        .create_worker(CreateWorkerRequest::default())
+        .unwrap();
+    runtime
+        .send_input(&new.worker_ref, WorkerInput::system("begin"))
+        .unwrap();
+    runtime.stop_worker(&first, None).unwrap();
+}
+
+fn imported() -> Store {
+    let store = store();
+    strict(&store, SMALL.as_ref()).unwrap();
+    store
+}
+
+fn outcome(store: &Store, root: &Path, options: &ImportOptions) -> ImportOutcome {
+    import(store, root, options).unwrap().runtimes[0].outcome
+}
+
+fn updating() -> ExportOptions {
+    ExportOptions::new().existing(ExistingDirectory::Update)
+}
+
+fn replacing() -> ExportOptions {
+    ExportOptions::new().existing(ExistingDirectory::Replace)
+}
+
+#[test]
+fn the_same_source_is_recognised_also_when_the_store_has_moved_on() {
+    let options = ImportOptions::new();
+    let store = imported();
+    assert_eq!(
+        outcome(&store, SMALL.as_ref(), &options),
+        ImportOutcome::AlreadyImported
+    );
+    go_on(&store);
+    let before = content(&store);
+    assert_eq!(
+        outcome(&store, SMALL.as_ref(), &options),
+        ImportOutcome::AlreadyImported
+    );
+    assert_eq!(
+        outcome(&store, small().path(), &options),
+        ImportOutcome::AlreadyImported
+    );
+    let salvage = ImportOptions::new().salvage(true);
+    assert_eq!(
+        outcome(&store, SMALL.as_ref(), &salvage),
+        ImportOutcome::AlreadyImported
+    );
+    assert_eq!(content(&store), before);
+}
+
+#[test]
+fn a_directory_that_says_what_the_store_says_is_already_imported() {
+    let store = imported();
+    go_on(&store);
+    let out = exported(&store);
+    let options = ImportOptions::new();
+    assert_eq!(
+        outcome(&store, out.path(), &options),
+        ImportOutcome::AlreadyImported
+    );
+}
+
+#[test]
+fn a_source_that_has_grown_is_refused_with_what_differs_unless_it_replaces() {
+    let dir = small();
+    let store = store();
+    strict(&store, dir.path()).unwrap();
+    let event = r#"{"id":9,"kind":{"kind":"runtime_stopped"},"message":"late"}"#;
+    append(
+        &runtime_dir(dir.path()).join("events.jsonl"),
+        format!("{event}\n").as_bytes(),
+    );
+    edit(
+        &runtime_dir(dir.path()).join("runtime.json"),
+        "\"next_event_id\": 9",
+        "\"next_event_id\": 10",
+    );
+    let before = content(&store);
+
+    let error = strict(&store, dir.path()).unwrap_err();
+    assert!(matches!(error, LayoutError::Conflict { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("line 9: the store does not have event id 9"),
+        "{text}"
+    );
+    assert!(
+        text.contains("next_event_id is 10 in the directory and 9 in the store"),
+        "{text}"
+    );
+    assert!(text.contains("--replace"), "{text}");
+
+    let report = salvage(&store, dir.path());
+    assert_eq!(report.runtimes[0].outcome, ImportOutcome::Skipped);
+    assert_eq!(report.findings[0].kind, FindingKind::Conflict);
+    assert_eq!(content(&store), before);
+
+    let replace = ImportOptions::new().replace(true);
+    let dry = replace.clone().dry_run(true);
+    assert_eq!(outcome(&store, dir.path(), &dry), ImportOutcome::Replaced);
+    assert_eq!(content(&store), before);
+    assert_eq!(
+        outcome(&store, dir.path(), &replace),
+        ImportOutcome::Replaced
+    );
+    assert!(compare(&store, dir.path()).unwrap().is_same());
+}
+
+#[test]
+fn a_salvage_that_cannot_read_a_runtime_does_not_replace_it_with_nothing() {
+    let dir = small();
+    let store = store();
+    strict(&store, dir.path()).unwrap();
+    let before = content(&store);
+    fs::write(runtime_dir(dir.path()).join("runtime.json"), "{").unwrap();
+    let options = ImportOptions::new().salvage(true).replace(true);
+    assert_eq!(
+        outcome(&store, dir.path(), &options),
+        ImportOutcome::Skipped
+    );
+    assert_eq!(content(&store), before);
+    assert!(import(&store, dir.path(), &ImportOptions::new().replace(true)).is_err());
+    assert_eq!(content(&store), before);
+}
+
+#[test]
+fn a_dry_run_finds_the_same_and_writes_nothing() {
+    let dir = small();
+    append(&runtime_dir(dir.path()).join("events.jsonl"), b"{\"id\":9");
+    let salvage = ImportOptions::new().salvage(true);
+    let dry = salvage.clone().dry_run(true);
+    let beside = tempfile::tempdir().unwrap();
+    let path = beside.path().join("store.redb");
+    let planned = import_to_path(dir.path(), &path, &Store::options(), &dry).unwrap();
+    assert_eq!(fs::read_dir(beside.path()).unwrap().count(), 0);
+    let store = store();
+    assert_eq!(import(&store, dir.path(), &dry).unwrap(), planned);
+    assert_eq!(check(dir.path(), &salvage).unwrap(), planned);
+    assert_eq!(content(&store), Vec::<String>::new());
+    assert_eq!(import(&store, dir.path(), &salvage).unwrap(), planned);
+    let error = check(dir.path(), &ImportOptions::new()).unwrap_err();
+    assert!(matches!(error, LayoutError::Refused { .. }), "{error}");
+}
+
+#[test]
+fn the_store_keeps_what_an_import_noticed() {
+    let dir = small();
+    append(
+        &runtime_dir(dir.path()).join("events.jsonl"),
+        b"{\"id\":9\xff",
+    );
+    let store = store();
+    let report = salvage(&store, dir.path());
+    let record = store
+        .snapshot()
+        .unwrap()
+        .import_record(&demo())
+        .unwrap()
+        .unwrap();
+    let findings: Vec<String> = report
+        .findings
+        .iter()
+        .map(|finding| serde_json::to_string(finding).unwrap())
+        .collect();
+    assert_eq!(record.findings, findings);
+    assert!(
+        findings[0].contains("\"text_hex\":\"7b226964223a39ff\""),
+        "{findings:?}"
+    );
+    assert!(record.salvaged);
+    assert_eq!(
+        (record.workers, record.events, record.transcript_entries),
+        (2, 8, 4)
+    );
+    assert_eq!(record.bytes, report.runtimes[0].bytes);
+}
+
+#[test]
+fn one_bad_runtime_does_not_stop_the_others_in_salvage() {
+    let Some(clean) = unpack("legacy-clean.tar.gz") else {
+        return;
+    };
+    let alpha = clean.path().join("runtimes").join(dir_of("runtime-alpha"));
+    fs::remove_file(alpha.join("runtime.json")).unwrap();
+    fs::create_dir(clean.path().join("runtimes/backup")).unwrap();
+    let store = store();
+    let report = salvage(&store, clean.path());
+    assert_eq!(report.count(ImportOutcome::Imported), 2);
+    assert_eq!(report.count(ImportOutcome::Skipped), 1);
+    assert_eq!(report.findings[0].kind, FindingKind::InvalidName);
+    assert!(report.has_losses());
+
+    let only = ImportOptions::new().runtimes([RuntimeId::new("r").unwrap()]);
+    let other = super::layout_support::store();
+    assert_eq!(
+        import(&other, clean.path(), &only).unwrap().runtimes.len(),
+        1
+    );
+    let missing = ImportOptions::new().runtimes([demo()]);
+    let error = import(&other, clean.path(), &missing).unwrap_err();
+    assert!(
+        matches!(error, LayoutError::RuntimeNotInDirectory { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_root_without_the_layout_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = strict(&store(), dir.path()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("there is no `runtimes` directory here"),
+        "{error}"
+    );
+    symlink(
+        Path::new(SMALL).join("runtimes"),
+        dir.path().join("runtimes"),
+    )
+    .unwrap();
+    let error = strict(&store(), dir.path()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("only a symbolic link of that name"),
+        "{error}"
+    );
+    let error = strict(&store(), &dir.path().join("nowhere")).unwrap_err();
+    assert!(matches!(error, LayoutError::Io { .. }), "{error}");
+}
+
+#[test]
+fn an_empty_layout_goes_in_and_out() {
+    let out = exported(&store());
+    assert_eq!(tree(out.path()).len(), 1);
+    assert_eq!(strict(&store(), out.path()).unwrap().runtimes, []);
+}
+
+#[test]
+fn a_replaced_export_is_the_new_one_and_leaves_nothing_else() {
+    let store = imported();
+    let out = exported(&store);
+    fs::write(runtime_dir(out.path()).join("notes"), "mine").unwrap();
+    go_on(&store);
+    let report = export(&store, out.path(), &replacing()).unwrap();
+    assert_eq!(report.runtimes[0].outcome, ExportOutcome::Replaced);
+    assert_eq!(tree(out.path()), tree(exported(&store).path()));
+}
+
+#[test]
+fn an_export_does_not_follow_links() {
+    let store = imported();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    fs::create_dir(out.path().join("runtimes")).unwrap();
+    symlink(
+        elsewhere.path(),
+        out.path().join("runtimes").join(dir_of("demo")),
+    )
+    .unwrap();
+    for options in [ExportOptions::new(), replacing(), updating()] {
+        let error = export(&store, out.path(), &options).unwrap_err();
+        assert!(matches!(error, LayoutError::InTheWay { .. }), "{error}");
+    }
+    let linked = tempfile::tempdir().unwrap();
+    symlink(elsewhere.path(), linked.path().join("runtimes")).unwrap();
+    let error = export(&store, linked.path(), &ExportOptions::new()).unwrap_err();
+    assert!(matches!(error, LayoutError::InTheWay { .. }), "{error}");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_killed_export_left_is_removed_by_the_next() {
+    let store = imported();
+    let out = tempfile::tempdir().unwrap();
+    let left = out.path().join("runtimes/.export.tmp-1-00/workers");
+    fs::create_dir_all(&left).unwrap();
+    symlink(SMALL, left.join("link")).unwrap();
+    assert_eq!(
+        strict(&store, out.path()).unwrap().findings[0].kind,
+        FindingKind::TemporaryFile
+    );
+    export(&store, out.path(), &ExportOptions::new()).unwrap();
+    assert_eq!(tree(out.path()), tree(SMALL.as_ref()));
+}
+
+#[test]
+fn two_exports_to_one_root_do_not_mix() {
+    let store = imported();
+    let out = exported(&store);
+    let runtimes = fs::File::open(out.path().join("runtimes")).unwrap();
+    runtimes.lock().unwrap();
+    let error = export(&store, out.path(), &replacing()).unwrap_err();
+    assert!(matches!(error, LayoutError::Busy { .. }), "{error}");
+    drop(runtimes);
+    export(&store, out.path(), &replacing()).unwrap();
+}
+
+#[test]
+fn an_update_adds_what_is_new() {
+    let store = imported();
+    let out = exported(&store);
+    let report = export(&store, out.path(), &updating()).unwrap();
+    assert_eq!(report.runtimes[0].bytes, 0);
+    go_on(&store);
+    let report = export(&store, out.path(), &updating()).unwrap();
+    let runtime = &report.runtimes[0];
+    assert_eq!(runtime.outcome, ExportOutcome::Updated);
+    assert_eq!(
+        (runtime.workers, runtime.events, runtime.transcript_entries),
+        (2, 6, 4)
+    );
+    assert_eq!(tree(out.path()), tree(exported(&store).path()));
+    let fresh = tempfile::tempdir().unwrap();
+    let report = export(&store, fresh.path(), &updating()).unwrap();
+    assert_eq!(report.runtimes[0].outcome, ExportOutcome::Written);
+}
+
+#[test]
+fn a_directory_of_the_original_store_can_be_updated() {
+    let dir = small();
+    let events = runtime_dir(dir.path()).join("events.jsonl");
+    let text = fs::read_to_string(&events).unwrap();
+    fs::write(&events, text.trim_end()).unwrap();
+    let store = imported();
+    go_on(&store);
+    export(&store, dir.path(), &updating()).unwrap();
+    assert_eq!(tree(dir.path()), tree(exported(&store).path()));
+}
+
+/// The files of an export and of a later one, and what an update that is killed after any step
+/// leaves: the later snapshots, and logs that are cut at any byte between the two.
+#[test]
+fn an_update_that_was_killed_is_completed_by_the_next() {
+    let store = imported();
+    let old = exported(&store);
+    go_on(&store);
+    let new = exported(&store);
+    let logs = |root: &Path| {
+        let transcript = worker_dir(root, 1).join("transcript.jsonl");
+        [transcript, runtime_dir(root).join("events.jsonl")]
+    };
+    let from = logs(old.path()).map(|log| fs::read(log).unwrap().len());
+    let whole = logs(new.path()).map(|log| fs::read(log).unwrap());
+    let mut cuts = 0;
+    for (log, from) in from.into_iter().enumerate() {
+        for cut in from..=whole[log].len() {
+            let dir = tempfile::tempdir().unwrap();
+            copy(new.path(), dir.path());
+            let paths = logs(dir.path());
+            fs::write(&paths[log], &whole[log][..cut]).unwrap();
+            if log == 0 {
+                fs::copy(&logs(old.path())[1], &paths[1]).unwrap();
+            }
+            fs::write(runtime_dir(dir.path()).join(".export.tmp-1-1"), "{").unwrap();
+            export(&store, dir.path(), &updating()).unwrap();
+            assert_eq!(tree(dir.path()), tree(new.path()), "log {log} cut at {cut}");
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 500, "{cuts}");
+}
+
+#[test]
+fn an_update_refuses_a_directory_that_is_no_earlier_state() {
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage); 8] = [
+        ("line 8: message is", |root| {
+            edit(
+                &runtime_dir(root).join("events.jsonl"),
+                "done for today",
+                "done",
+            );
+        }),
+        ("id is 9999 in the directory and 9 in the store", |root| {
+            let event = "{\"id\":9999,\"kind\":{\"kind\":\"runtime_stopped\"},\"message\":\"\"}\n";
+            append(&runtime_dir(root).join("events.jsonl"), event.as_bytes());
+            edit(
+                &runtime_dir(root).join("runtime.json"),
+                "event_id\": 9",
+                "event_id\": 10000",
+            );
+        }),
+        ("next_event_id is 10000 in the directory", |root| {
+            edit(
+                &runtime_dir(root).join("runtime.json"),
+                "event_id\": 9",
+                "event_id\": 10000",
+            );
+        }),
+        ("display_name is", |root| {
+            edit(
+                &runtime_dir(root).join("runtime.json"),
+                "A small",
+                "Another",
+            );
+        }),
+        ("status is \"cancelled\"", |root| {
+            edit(
+                &worker_dir(root, 2).join("worker.json"),
+                "stopped",
+                "cancelled",
+            );
+        }),
+        ("does not have the member \"x\"", |root| {
+            edit(
+                &worker_dir(root, 1).join("worker.json"),
+                "{\n",
+                "{\n\"x\": 1,\n",
+            );
+        }),
+        ("cut off", |root| {
+            append(&runtime_dir(root).join("events.jsonl"), b"{\"id\":8")
+        }),
+        ("missing", |root| {
+            fs::remove_file(worker_dir(root, 1).join("transcript.jsonl")).unwrap()
+        }),
+    ];
+    let store = imported();
+    let old = exported(&store);
+    go_on(&store);
+    for (what, damage) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        copy(old.path(), dir.path());
+        damage(dir.path());
+        let before = tree(dir.path());
+        let error = export(&store, dir.path(), &updating()).unwrap_err();
+        assert!(
+            matches!(error, LayoutError::NotAPrefix { .. }),
+            "{what}: {error}"
+        );
+        assert!(error.to_string().contains(what), "{what}: {error}");
+        assert_eq!(tree(dir.path()), before, "{what}");
+    }
+}
+
+/// A reader that tails takes what a newline ends: the system shows long writes page by page. What
+/// it took is never taken back, and every line is a record.
+#[test]
+fn a_reader_that_tails_an_updated_log_sees_whole_lines() {
+    let store = imported();
+    let out = exported(&store);
+    let log = runtime_dir(out.path()).join("events.jsonl");
+    let stop = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut seen: Vec<u8> = Vec::new();
+            let mut is_last = false;
+            while !is_last {
+                is_last = stop.load(Ordering::Relaxed);
+                let mut bytes = fs::read(&log).unwrap();
+                bytes.truncate(bytes.iter().rposition(|b| *b == b'\n').unwrap() + 1);
+                assert!(bytes.starts_with(&seen));
+                for line in bytes[seen.len()..].split_inclusive(|b| *b == b'\n') {
+                    serde_json::from_slice::<RuntimeEvent>(line).unwrap();
+                }
+                seen = bytes;
+            }
+            seen
+        });
+        let runtime = runtime(&store);
+        let worker = runtime.list_workers().unwrap().remove(0).worker_ref;
+        for _ in 0..20 {
+            for _ in 0..50 {
+                runtime
+                    .send_input(&worker, WorkerInput::user("more"))
+                    .unwrap();
+            }
+            export(&store, out.path(), &updating()).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        reader.join().unwrap()
+    });
+    assert_eq!(seen, fs::read(&log).unwrap());
+}

@@ -1,0 +1,299 @@
+//! What a directory from anywhere may hold: nothing of it is followed, trusted or held whole.
+
+use super::layout_support::*;
+use redb_runtime_store::layout::{
+    Finding, FindingKind, ImportOptions, LayoutError, check, compare, import,
+};
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+/// What a strict import says to `line` as the ninth event, where `line` is no event.
+fn refused_line(line: &[u8]) -> Finding {
+    let dir = small();
+    append(&runtime_dir(dir.path()).join("events.jsonl"), line);
+    append(&runtime_dir(dir.path()).join("events.jsonl"), b"\n");
+    let report = salvage(&store(), dir.path());
+    let found = report.findings.iter().find(|f| f.line == Some(9)).unwrap();
+    assert_eq!(report.runtimes[0].events, 8);
+    assert_eq!(found.byte, Some(1097));
+    assert_eq!(found.text.as_ref().unwrap().as_bytes(), line);
+    match strict(&store(), dir.path()) {
+        Err(LayoutError::Refused { findings, .. }) => {
+            assert_eq!(findings[0], *found);
+            findings.into_iter().next().unwrap()
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn event(message: &str) -> String {
+    format!(r#"{{"id":9,"kind":{{"kind":"runtime_stopped"}},"message":{message}}}"#)
+}
+
+fn with_member(member: &str) -> String {
+    format!("{},{member}}}", event("\"m\"").trim_end_matches('}'))
+}
+
+#[test]
+fn lines_that_are_no_records_are_refused_with_line_and_byte() {
+    let deep = format!("{{\"id\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+    let cases: [(Vec<u8>, &str); 12] = [
+        (
+            b"[9,null,{\"kind\":\"runtime_stopped\"},\"m\"]".to_vec(),
+            "a JSON object was expected",
+        ),
+        (event("\"a\u{0}b\"").into_bytes(), "control character"),
+        (b"\0\0\0\0".to_vec(), "expected value"),
+        (
+            b"{\"id\":9,\"message\":\"\xff\xfe\"}".to_vec(),
+            "it is not UTF-8 at byte 19",
+        ),
+        (deep.into_bytes(), "invalid type: sequence, expected u64"),
+        (
+            event("\"m\"")
+                .replace(":9,", ":99999999999999999999999,")
+                .into_bytes(),
+            "invalid type: floating point",
+        ),
+        (
+            event("\"m\"").replace(":9,", ":-1,").into_bytes(),
+            "invalid value: integer `-1`",
+        ),
+        (
+            event("\"m\"").replace(":9,", ":9.0,").into_bytes(),
+            "invalid type: floating point",
+        ),
+        (
+            event("\"m\"").replace(":9,", ":9,\"id\":9,").into_bytes(),
+            "duplicate field `id`",
+        ),
+        (
+            event("\"\\ud800\"").into_bytes(),
+            "unexpected end of hex escape",
+        ),
+        (b"null".to_vec(), "invalid type: null"),
+        (
+            event("\"m\"")
+                .replace("{\"kind\":\"runtime_stopped\"}", "[\"runtime_stopped\"]")
+                .into_bytes(),
+            "a JSON object was expected",
+        ),
+    ];
+    for (line, says) in cases {
+        let finding = refused_line(&line);
+        assert!(finding.message.contains(says), "{says:?}: {finding}");
+    }
+}
+
+#[test]
+fn deep_nesting_and_huge_numbers_in_members_that_are_only_kept_come_out_again() {
+    let dir = small();
+    let root = dir.path();
+    let nested = format!("{}1e999999{}", "[".repeat(100_000), "]".repeat(100_000));
+    let line = with_member(&format!("\"x\":{nested}"));
+    append(
+        &runtime_dir(root).join("events.jsonl"),
+        format!("{line}\n").as_bytes(),
+    );
+    edit(
+        &runtime_dir(root).join("runtime.json"),
+        "event_id\": 9",
+        "event_id\": 10",
+    );
+    let store = store();
+    strict(&store, root).unwrap();
+    assert_eq!(tree(exported(&store).path()), tree(root));
+}
+
+#[test]
+fn a_byte_order_mark_is_named_and_what_follows_it_is_kept() {
+    let dir = small();
+    let events = runtime_dir(dir.path()).join("events.jsonl");
+    let text = fs::read(&events).unwrap();
+    fs::write(&events, [b"\xEF\xBB\xBF".as_slice(), &text].concat()).unwrap();
+    let report = salvage(&store(), dir.path());
+    let finding = &report.findings[0];
+    assert_eq!(report.runtimes[0].events, 8);
+    assert_eq!(
+        (finding.line, finding.byte, finding.length),
+        (Some(1), Some(0), Some(3))
+    );
+    assert!(finding.message.contains("byte-order mark"), "{finding}");
+
+    let document = small();
+    let path = runtime_dir(document.path()).join("runtime.json");
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, [b"\xEF\xBB\xBF".as_slice(), &text].concat()).unwrap();
+    let error = strict(&store(), document.path()).unwrap_err();
+    assert!(error.to_string().contains("byte-order mark"), "{error}");
+}
+
+#[test]
+fn documents_that_are_no_records_are_refused_with_line_and_byte() {
+    type Case = (&'static str, &'static str, Option<u64>, &'static str);
+    let cases: [Case; 5] = [
+        (
+            "\"status\": \"running\"",
+            "\"status\": \"idle\"",
+            Some(6),
+            "unknown variant `idle`",
+        ),
+        (
+            "\"status\": \"running\"",
+            "\"status\": {\"running\": null}",
+            None,
+            "a plain value was expected",
+        ),
+        (
+            "\"backend\": \"fs_store\",",
+            "\"backend\": \"fs_store\", \"backend\": \"fs_store\",",
+            Some(5),
+            "duplicate field `backend`",
+        ),
+        (
+            "\"runtime_id\": \"demo\"",
+            "\"runtime_id\": \" \"",
+            Some(3),
+            "an id must not be blank",
+        ),
+        ("  ]\n}\n", "  ]\n}\n{}", Some(37), "trailing characters"),
+    ];
+    for (old, new, line, says) in cases {
+        let dir = small();
+        let path = runtime_dir(dir.path()).join("runtime.json");
+        edit(&path, old, new);
+        let Err(LayoutError::Refused { findings, .. }) = strict(&store(), dir.path()) else {
+            panic!("{new} is not refused");
+        };
+        assert_eq!(
+            findings[0].kind,
+            FindingKind::InvalidDocument,
+            "{}",
+            findings[0]
+        );
+        assert_eq!(findings[0].line, line, "{}", findings[0]);
+        assert!(findings[0].message.contains(says), "{}", findings[0]);
+        let text = findings[0].text.as_ref().unwrap();
+        assert_eq!(text.as_bytes(), fs::read(&path).unwrap());
+    }
+}
+
+#[test]
+fn a_line_past_the_limit_is_refused_and_not_held() {
+    let dir = small();
+    let transcript = worker_dir(dir.path(), 1).join("transcript.jsonl");
+    let options = ImportOptions::new().max_line_bytes(168);
+    check(dir.path(), &options).unwrap();
+    let options = ImportOptions::new().max_line_bytes(167);
+    let Err(LayoutError::Refused { findings, .. }) = check(dir.path(), &options) else {
+        panic!("not refused");
+    };
+    assert_eq!(findings[0].path, transcript);
+    assert_eq!(findings[0].kind, FindingKind::LineTooLong);
+    assert_eq!((findings[0].line, findings[0].byte), (Some(2), Some(163)));
+    assert_eq!(findings[0].length, Some(168));
+    assert!(
+        findings[0].message.contains("168 bytes, the limit is 167"),
+        "{}",
+        findings[0]
+    );
+    let report = check(dir.path(), &options.salvage(true)).unwrap();
+    assert_eq!(report.runtimes[0].transcript_entries, 3);
+}
+
+#[test]
+fn special_files_are_not_opened() {
+    let dir = small();
+    let events = runtime_dir(dir.path()).join("events.jsonl");
+    fs::remove_file(&events).unwrap();
+    // Opening a pipe for reading would wait for a writer for ever.
+    let made = Command::new("mkfifo").arg(&events).status().unwrap();
+    assert!(made.success());
+    let error = strict(&store(), dir.path()).unwrap_err();
+    assert!(
+        error.to_string().contains("this is a named pipe"),
+        "{error}"
+    );
+    let report = salvage(&store(), dir.path());
+    assert_eq!(report.findings[0].kind, FindingKind::NotRegular);
+
+    let dir = small();
+    let _socket = UnixListener::bind(runtime_dir(dir.path()).join("s")).unwrap();
+    let error = strict(&store(), dir.path()).unwrap_err();
+    assert!(error.to_string().contains("this is a socket"), "{error}");
+}
+
+/// Imports while `change` happens after some of the directory was read.
+fn changed_meanwhile(change: fn(&Path)) -> FindingKind {
+    let dir = small();
+    let root = dir.path().to_owned();
+    let options = ImportOptions::new().progress(move |progress| {
+        if progress.bytes_done > 885 && !root.join("changed").exists() {
+            fs::write(root.join("changed"), "").unwrap();
+            change(&root);
+        }
+    });
+    let store = store();
+    let Err(LayoutError::Refused { findings, .. }) = import(&store, dir.path(), &options) else {
+        panic!("not refused");
+    };
+    assert_eq!(content(&store), Vec::<String>::new());
+    findings[0].kind
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_imported_is_refused() {
+    let rewritten = changed_meanwhile(|root| {
+        let path = runtime_dir(root).join("runtime.json");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(root.join("new"), bytes).unwrap();
+        fs::rename(root.join("new"), path).unwrap();
+    });
+    assert_eq!(rewritten, FindingKind::Changed);
+    let grown = changed_meanwhile(|root| {
+        append(&worker_dir(root, 1).join("worker.json"), b" ");
+    });
+    assert_eq!(grown, FindingKind::Changed);
+    let gone = changed_meanwhile(|root| {
+        fs::remove_file(worker_dir(root, 1).join("worker.json")).unwrap();
+    });
+    assert_eq!(gone, FindingKind::Changed);
+    let gone_before = changed_meanwhile(|root| {
+        fs::remove_dir_all(worker_dir(root, 2)).unwrap();
+    });
+    assert_eq!(gone_before, FindingKind::Changed);
+}
+
+#[test]
+fn many_bad_lines_are_counted_beyond_a_bound() {
+    let dir = small();
+    let events = runtime_dir(dir.path()).join("events.jsonl");
+    append(&events, "x\n".repeat(25_000).as_bytes());
+    let report = salvage(&store(), dir.path());
+    assert_eq!(report.findings.len(), 10_001);
+    let last = report.findings.last().unwrap();
+    assert_eq!(last.length, Some(15_000));
+    assert!(
+        last.message.starts_with("15000 more findings of this kind"),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_comparison_with_a_damaged_directory_names_the_damage() {
+    let dir = small();
+    let store = store();
+    strict(&store, dir.path()).unwrap();
+    append(&runtime_dir(dir.path()).join("events.jsonl"), b"{\"id\":9");
+    let comparison = compare(&store, dir.path()).unwrap();
+    assert_eq!(comparison.total_differences, 1);
+    assert!(
+        comparison.differences[0]
+            .to_string()
+            .contains("line 9: cut off")
+    );
+    fs::remove_file(runtime_dir(dir.path()).join("runtime.json")).unwrap();
+    assert!(!compare(&store, dir.path()).unwrap().is_same());
+}

@@ -1,0 +1,411 @@
+//! What a user of the program sees.
+
+use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::management::RuntimeOptions;
+use redb_runtime_store::{Runtime, Store};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use unicode_width::UnicodeWidthStr;
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
+
+struct Workplace(tempfile::TempDir);
+
+impl Workplace {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A store with the fixture in it.
+    fn imported(&self) -> PathBuf {
+        let store = self.path("store");
+        run(&[&"import", &FIXTURE, &store]).expect_code(0);
+        store
+    }
+
+    /// A runtime with one worker, in a store of its own, which is open.
+    fn runtime(&self, store: &str) -> Runtime {
+        let store = Store::open(self.path(store)).expect("open");
+        store
+            .runtime(RuntimeOptions {
+                runtime_id: RuntimeId::new("live"),
+                ..RuntimeOptions::default()
+            })
+            .expect("runtime")
+    }
+}
+
+struct Run {
+    output: Output,
+    command: String,
+}
+
+fn command(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-store"));
+    for argument in arguments {
+        command.arg(argument.as_ref());
+    }
+    command
+}
+
+fn run(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Run {
+    let mut command = command(arguments);
+    let output = command.output().expect("the program runs");
+    Run {
+        output,
+        command: format!("{command:?}"),
+    }
+}
+
+impl Run {
+    #[track_caller]
+    fn expect_code(&self, code: i32) -> &Self {
+        let (out, err) = (self.stdout(), self.stderr());
+        let command = &self.command;
+        assert_eq!(
+            self.output.status.code(),
+            Some(code),
+            "{command}\n{out}\n{err}"
+        );
+        self
+    }
+
+    fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+}
+
+/// Every file below `root`, with its content; directories without.
+fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).expect("list") {
+            let path = entry.expect("entry").path();
+            let name = path.strip_prefix(root).expect("below the root").to_owned();
+            if path.is_dir() {
+                found.insert(name, None);
+                open.push(path);
+            } else {
+                found.insert(name, Some(fs::read(&path).expect("read")));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_imported_is_exported_byte_for_byte() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let exported = work.path("exported");
+    run(&[&"export", &store, &exported]).expect_code(0);
+    assert_eq!(tree(Path::new(FIXTURE)), tree(&exported));
+    run(&[&"compare", &exported, &store]).expect_code(0);
+}
+
+#[test]
+fn import_and_export_sum_up_what_was_moved() {
+    let work = Workplace::new();
+    let imported = run(&[&"import", &FIXTURE, &work.path("store")]).stdout();
+    assert!(
+        imported.contains("imported: 1 runtime, 2 workers, 8 events, 4 entries"),
+        "{imported}"
+    );
+    assert!(imported.contains("/s)"), "how fast: {imported}");
+    let exported = run(&[&"export", &work.path("store"), &work.path("out")]).stdout();
+    assert!(
+        exported.contains("exported: 1 runtime, 2 workers, 8 events, 4 entries"),
+        "{exported}"
+    );
+}
+
+#[test]
+fn quiet_prints_nothing_but_results() {
+    let work = Workplace::new();
+    let store = work.path("store");
+    let imported = run(&[&"import", &FIXTURE, &store, &"--quiet"]);
+    imported.expect_code(0);
+    assert_eq!(imported.stdout() + &imported.stderr(), "");
+}
+
+#[test]
+fn json_of_logs_is_the_lines_of_the_layout() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let files = tree(Path::new(FIXTURE));
+    let content = |suffix: &str| {
+        let mut matching = files.iter().filter(|(path, _)| path.ends_with(suffix));
+        matching
+            .next()
+            .and_then(|(_, content)| content.clone())
+            .expect("a file")
+    };
+    let events = run(&[&"events", &store, &"--json"]);
+    assert_eq!(events.expect_code(0).output.stdout, content("events.jsonl"));
+    let transcript = run(&[&"transcript", &store, &"worker-00000001", &"--json"]);
+    let worker = "id-776f726b65722d3030303030303031/transcript.jsonl";
+    assert_eq!(transcript.expect_code(0).output.stdout, content(worker));
+}
+
+#[test]
+fn json_of_lists_is_one_object_a_line() {
+    let work = Workplace::new();
+    let store = work.imported();
+    for (verb, lines) in [("runtimes", 1), ("workers", 2)] {
+        let listed = run(&[&verb, &store, &"--json"]).expect_code(0).stdout();
+        assert_eq!(listed.lines().count(), lines, "{listed}");
+        for line in listed.lines() {
+            let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            assert!(object.is_object(), "{line}");
+        }
+    }
+}
+
+#[test]
+fn logs_can_be_cut_at_both_ends_and_filtered() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let ids = |arguments: &[&dyn AsRef<std::ffi::OsStr>]| -> Vec<u64> {
+        let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"events", &store, &"--json"];
+        all.extend(arguments);
+        let printed = run(&all).expect_code(0).stdout();
+        let id =
+            |line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["id"].as_u64();
+        printed.lines().filter_map(id).collect()
+    };
+    assert_eq!(ids(&[&"--from", &"3", &"--limit", &"2"]), [3, 4]);
+    assert_eq!(ids(&[&"--worker", &"worker-00000002"]), [5, 6, 8]);
+    assert_eq!(
+        ids(&[&"--worker", &"worker-00000002", &"--limit", &"1"]),
+        [5]
+    );
+    assert_eq!(ids(&[&"--from", &"9"]), [0; 0]);
+    let page = run(&[
+        &"transcript",
+        &store,
+        &"worker-00000001",
+        &"--start",
+        &"1",
+        &"--limit",
+        &"1",
+    ]);
+    assert!(
+        page.expect_code(0)
+            .stdout()
+            .contains("What does this directory hold?")
+    );
+    assert!(!page.stdout().contains("Thanks."));
+}
+
+#[test]
+fn exit_codes_say_what_happened() {
+    let work = Workplace::new();
+    let store = work.imported();
+    run(&[&"frobnicate"]).expect_code(2);
+    run(&[&"events", &store, &"--limit", &"many"]).expect_code(2);
+    let missing = run(&[&"runtimes", &work.path("nothing")]);
+    assert!(
+        missing
+            .expect_code(1)
+            .stderr()
+            .contains("there is no store"),
+        "{}",
+        missing.stderr()
+    );
+    run(&[&"events", &store, &"--runtime", &"unknown"]).expect_code(1);
+    run(&[&"transcript", &store, &"unknown"]).expect_code(1);
+    run(&[&"export", &store, &work.path("out")]).expect_code(0);
+    run(&[&"export", &store, &work.path("out")]).expect_code(1);
+    run(&[&"import", &work.path("nothing"), &work.path("new")]).expect_code(1);
+    assert!(!work.path("new").exists(), "a failed import makes no store");
+}
+
+#[test]
+fn several_runtimes_have_to_be_told_apart() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let opened = Store::open(&store).expect("open");
+    opened
+        .runtime(RuntimeOptions {
+            runtime_id: RuntimeId::new("another"),
+            ..RuntimeOptions::default()
+        })
+        .expect("create");
+    opened.close().expect("close");
+    let refused = run(&[&"events", &store]);
+    assert!(
+        refused
+            .expect_code(2)
+            .stderr()
+            .contains("--runtime \"another\"")
+    );
+    run(&[&"events", &store, &"--runtime", &"another"]).expect_code(0);
+}
+
+#[test]
+fn a_locked_store_is_exit_code_3() {
+    let work = Workplace::new();
+    let runtime = work.runtime("store");
+    run(&[&"import", &FIXTURE, &work.path("store")]).expect_code(3);
+    drop(runtime);
+    run(&[&"import", &FIXTURE, &work.path("store")]).expect_code(0);
+}
+
+#[test]
+fn damage_and_differences_are_exit_code_4() {
+    let work = Workplace::new();
+    let root = work.path("exported");
+    let store = work.imported();
+    run(&[&"export", &store, &root]).expect_code(0);
+    let events = root.join("runtimes/id-64656d6f/events.jsonl");
+    let whole = fs::read(&events).expect("read");
+    fs::write(&events, &whole[..whole.len() - 9]).expect("cut off");
+
+    let compared = run(&[&"compare", &root, &store]);
+    assert!(
+        compared.expect_code(4).stdout().contains("events.jsonl"),
+        "{}",
+        compared.stdout()
+    );
+    let strict = run(&[&"import", &root, &work.path("strict")]);
+    let message = strict.expect_code(4).stderr();
+    assert!(message.contains("events.jsonl, line 8, byte"), "{message}");
+    assert!(message.contains("--salvage"), "{message}");
+    assert!(
+        !work.path("strict").exists(),
+        "a refused import makes no store"
+    );
+    let dry = run(&[
+        &"import",
+        &root,
+        &work.path("dry"),
+        &"--salvage",
+        &"--dry-run",
+    ]);
+    assert!(
+        dry.expect_code(4).stderr().contains("cut off"),
+        "{}",
+        dry.stderr()
+    );
+    assert!(!work.path("dry").exists(), "a dry run makes no store");
+    run(&[&"import", &root, &work.path("salvaged"), &"--salvage"]).expect_code(4);
+    let events = run(&[&"events", &work.path("salvaged"), &"--json"]);
+    assert_eq!(events.expect_code(0).stdout().lines().count(), 7);
+}
+
+#[test]
+fn a_live_store_can_be_read() {
+    let work = Workplace::new();
+    let runtime = work.runtime("store");
+    let worker = runtime
+        .create_worker(CreateWorkerRequest::default())
+        .expect("create");
+    for round in 1..=3 {
+        let input = WorkerInput::user(format!("round {round}"));
+        runtime.send_input(&worker.worker_ref, input).expect("send");
+        let shown = run(&[&"transcript", &work.path("store"), &"worker-00000001"]);
+        assert!(
+            shown
+                .expect_code(0)
+                .stdout()
+                .contains(&format!("round {round}"))
+        );
+    }
+    run(&[&"export", &work.path("store"), &work.path("out")]).expect_code(0);
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let work = Workplace::new();
+    let runtime = work.runtime("store");
+    let worker = runtime
+        .create_worker(CreateWorkerRequest::default())
+        .expect("create");
+    let long = "many words ".repeat(100_000);
+    runtime
+        .send_input(&worker.worker_ref, WorkerInput::user(long))
+        .expect("send");
+    let mut child = command(&[&"transcript", &work.path("store"), &"worker-00000001"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("wait");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn tables_fit_80_columns_and_nothing_reaches_the_terminal_raw() {
+    let work = Workplace::new();
+    let store = Store::open(work.path("store")).expect("open");
+    let wide = "ランタイム/".repeat(12);
+    let runtime = store
+        .runtime(RuntimeOptions {
+            runtime_id: RuntimeId::new(wide.clone()),
+            display_name: Some(format!("\u{1b}[31mred\u{202e} {wide}")),
+            ..RuntimeOptions::default()
+        })
+        .expect("runtime");
+    let intent = WorkerIntent::Task {
+        objective: format!("first\nsecond\u{7} {wide}"),
+    };
+    let request = CreateWorkerRequest::tools_less(intent, ProfileSelector::RuntimeDefault);
+    let worker = runtime.create_worker(request).expect("create").worker_ref;
+    let said = format!(
+        "tab\there \u{1b}]0;title\u{7} {wide}\r\n{}",
+        "x".repeat(300)
+    );
+    runtime
+        .send_input(&worker, WorkerInput::user(said))
+        .expect("send");
+    runtime
+        .stop_worker(&worker, Some(format!("\u{9b}31m {wide}")))
+        .expect("stop");
+    for arguments in [
+        ["runtimes", "", ""],
+        ["workers", "--runtime", &wide],
+        ["events", "--runtime", &wide],
+    ] {
+        let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = Vec::new();
+        all.extend(
+            arguments
+                .iter()
+                .filter(|a| !a.is_empty())
+                .map(|a| a as &dyn AsRef<_>),
+        );
+        let path = work.path("store");
+        all.insert(1, &path);
+        check_shown(&run(&all).expect_code(0).stdout());
+    }
+    let transcript = run(&[
+        &"transcript",
+        &work.path("store"),
+        &worker.worker_id.as_str(),
+    ]);
+    check_shown(&transcript.expect_code(0).stdout());
+}
+
+#[track_caller]
+fn check_shown(shown: &str) {
+    assert!(!shown.is_empty());
+    for line in shown.lines() {
+        assert!(line.width() <= 80, "{} columns: {line}", line.width());
+        let raw = line.chars().find(|c| c.is_control() || *c == '\u{202e}');
+        assert_eq!(raw, None, "{line:?}");
+    }
+}

@@ -1,0 +1,260 @@
+//! A disk that remembers what was done to it, and that fails where it is told to.
+
+use crate::pages::Pages;
+use redb::{BackendError, StorageBackend};
+use std::io;
+use std::ops::Bound;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// One change of a disk.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// `data` was written at `offset`.
+    Write {
+        /// Where.
+        offset: u64,
+        /// What.
+        data: Arc<[u8]>,
+    },
+    /// The length was set.
+    SetLen(u64),
+    /// Everything before is durable.
+    Sync,
+    /// A sync failed. What was not durable stays readable and may or may not come to the disk; no
+    /// later sync writes it again, as the system takes it for written.
+    FailedSync,
+}
+
+/// Which accesses a fault meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Writes and syncs and changes of the length: whatever comes.
+    Change,
+    /// Reads.
+    Read,
+}
+
+/// An error that the disk gives.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    /// Which accesses count.
+    pub kind: FaultKind,
+    /// How many of them still succeed.
+    pub after: usize,
+    /// Whether all that follow fail too.
+    pub lasting: bool,
+    /// The system's number of the error.
+    pub errno: i32,
+}
+
+/// Input/output error, on Linux and elsewhere.
+pub const EIO: i32 = 5;
+/// No space left on device.
+pub const ENOSPC: i32 = 28;
+
+#[derive(Debug, Default)]
+struct State {
+    content: Pages,
+    log: Vec<Access>,
+    lies: bool,
+    fault: Option<Fault>,
+    /// How often the fault struck.
+    struck: usize,
+    /// Whether changes wait, and how many do.
+    on_hold: bool,
+    held: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Wakes who is held up, and who waits for somebody to be.
+    changed: Condvar,
+}
+
+/// A simulated disk with one file. Clones are the same disk.
+///
+/// Locks are always granted: a disk is opened by one store at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Disk(Arc<Shared>);
+
+impl Disk {
+    /// A disk that holds `content`, all of it durable.
+    pub fn with(content: Pages) -> Self {
+        let state = State {
+            content,
+            ..State::default()
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        let state = self.0.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, once changes are not on hold.
+    fn state_for_change(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        while state.on_hold {
+            state.held += 1;
+            self.0.changed.notify_all();
+            let woken = self.0.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+            state.held -= 1;
+        }
+        state
+    }
+
+    /// Makes every change wait until [`release`](Self::release).
+    pub fn hold(&self) {
+        self.state().on_hold = true;
+    }
+
+    /// Lets the changes go on.
+    pub fn release(&self) {
+        self.state().on_hold = false;
+        self.0.changed.notify_all();
+    }
+
+    /// Returns when a change is held up, or after `timeout`.
+    pub fn wait_until_held(&self, timeout: Duration) {
+        let nobody = |state: &mut State| state.on_hold && state.held == 0;
+        // A poisoned lock is another thread's panic, which says more than this one could.
+        drop(
+            self.0
+                .changed
+                .wait_timeout_while(self.state(), timeout, nobody),
+        );
+    }
+
+    /// Makes every sync from now on do nothing, and say that it did.
+    pub fn lie_about_syncs(&self) {
+        self.state().lies = true;
+    }
+
+    /// Fails from now on as `fault` says; `None` heals.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        let mut state = self.state();
+        state.fault = fault;
+        state.struck = 0;
+    }
+
+    /// How often the fault struck since it was set.
+    pub fn struck(&self) -> usize {
+        self.state().struck
+    }
+
+    /// How many changes were made.
+    pub fn position(&self) -> usize {
+        self.state().log.len()
+    }
+
+    /// All changes that were made since the disk began.
+    pub fn log(&self) -> Vec<Access> {
+        self.state().log.clone()
+    }
+
+    /// What reads see.
+    pub fn content(&self) -> Pages {
+        self.state().content.clone()
+    }
+}
+
+impl State {
+    /// Fails where the fault meets this access.
+    fn meet(&mut self, kind: FaultKind) -> io::Result<()> {
+        let Some(fault) = self.fault.as_mut().filter(|fault| fault.kind == kind) else {
+            return Ok(());
+        };
+        if fault.after > 0 {
+            fault.after -= 1;
+            return Ok(());
+        }
+        if self.struck > 0 && !fault.lasting {
+            return Ok(());
+        }
+        self.struck += 1;
+        Err(io::Error::from_raw_os_error(fault.errno))
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state().content.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut state = self.state();
+        state.meet(FaultKind::Read)?;
+        if state.content.read(offset, out) {
+            return Ok(());
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state_for_change();
+        state.meet(FaultKind::Change)?;
+        state.content.set_len(len);
+        state.log.push(Access::SetLen(len));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.state_for_change();
+        let met = state.meet(FaultKind::Change);
+        if met.is_err() {
+            state.log.push(Access::FailedSync);
+        } else if !state.lies {
+            state.log.push(Access::Sync);
+        }
+        met
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.state_for_change();
+        let met = state.meet(FaultKind::Change);
+        // A write that fails may have come half of the way.
+        let written = if met.is_ok() {
+            data.len()
+        } else {
+            data.len() / 2
+        };
+        let data = &data[..written];
+        state.content.write(offset, data);
+        state.log.push(Access::Write {
+            offset,
+            data: data.into(),
+        });
+        met
+    }
+
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn query_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(false)
+    }
+}

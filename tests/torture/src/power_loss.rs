@@ -1,0 +1,185 @@
+//! Power is lost at any moment: what was acknowledged is there, all else wholly or not at all.
+
+use crate::disk::Disk;
+use crate::image::Timeline;
+use crate::pages::Pages;
+use crate::plant::Plant;
+use crate::rng::Rng;
+use crate::workload::{Host, Outcome, Workload, open, runtime};
+use crate::world::{Context, Violation, World, check_rules};
+use redb_runtime_store::Store;
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::interaction::WorkerInput;
+
+/// How many operations a round has at most.
+const MAX_OPS: usize = 60;
+
+/// One run of a workload, and everything that its disk went through.
+#[derive(Debug)]
+pub struct Run {
+    workload: Workload,
+    outcomes: Vec<Outcome>,
+    timeline: Timeline,
+    /// The changes that created the store.
+    created: usize,
+}
+
+/// What was tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Images that were opened.
+    pub images: usize,
+    /// Those of them that a crash during the recovery of another left.
+    pub recoveries: usize,
+}
+
+impl Run {
+    /// Runs the workload of `seed`.
+    ///
+    /// # Errors
+    ///
+    /// Where an operation fails, or the store does not say at once what it should.
+    pub fn of(seed: u64, plant: Option<Plant>) -> Result<Self, Violation> {
+        let mut rng = Rng::new(seed);
+        let ops = rng.between(10, MAX_OPS);
+        let workload = Workload::any(ops, &mut rng)?;
+        let disk = Disk::default();
+        if plant == Some(Plant::LyingSync) {
+            disk.lie_about_syncs();
+        }
+        let store = open(&disk).or_violation("creating a store")?;
+        let created = disk.position();
+        let mut host = Host::new(disk.clone(), store, plant);
+        let outcomes = host.run(&workload.ops);
+        check_outcomes(&workload, &outcomes)?;
+        check_world(host.store(), std::slice::from_ref(workload.last()))?;
+        if rng.chance(50) {
+            host.store().close().or_violation("closing the store")?;
+        }
+        Ok(Self {
+            workload,
+            outcomes,
+            timeline: Timeline::new(Pages::default(), disk.log()),
+            created,
+        })
+    }
+
+    /// The worlds that may be found when power is lost after `changes` changes.
+    fn possible(&self, changes: usize) -> &[World] {
+        let acknowledged = self.outcomes.iter().filter(|one| one.ended <= changes);
+        let begun = self.outcomes.iter().filter(|one| one.begun < changes);
+        let first = acknowledged.count();
+        let last = begun.count().max(first);
+        &self.workload.worlds[first..=last]
+    }
+
+    /// Loses power at any moment, and once more during the recovery from that, until `images`
+    /// images were tried.
+    ///
+    /// # Errors
+    ///
+    /// The first image that is not as it must be.
+    pub fn lose_power(&self, images: usize, rng: &mut Rng) -> Result<Counts, Violation> {
+        let mut counts = Counts::default();
+        while counts.images < images {
+            let changes = rng.between(self.created, self.timeline.len());
+            let image = self.timeline.image(changes, rng);
+            let possible = self.possible(changes);
+            let context = |violation: Violation| {
+                Violation(format!(
+                    "after {changes} of {} changes: {violation}",
+                    self.timeline.len()
+                ))
+            };
+            counts.images += 1;
+            let recovery = recover(image.clone(), possible).map_err(context)?;
+            if !recovery.is_empty() && rng.chance(10) {
+                for changes in 1..=recovery.len().min(images - counts.images) {
+                    let image = recovery.image(changes, rng);
+                    counts.images += 1;
+                    counts.recoveries += 1;
+                    recover(image, possible).map_err(|violation| {
+                        context(Violation(format!(
+                            "then after {changes} of {} changes of the recovery: {violation}",
+                            recovery.len()
+                        )))
+                    })?;
+                }
+            }
+        }
+        Ok(counts)
+    }
+}
+
+fn check_outcomes(workload: &Workload, outcomes: &[Outcome]) -> Result<(), Violation> {
+    let accepted = workload.accepted.iter().zip(&workload.ops);
+    for (number, (outcome, (accepted, op))) in outcomes.iter().zip(accepted).enumerate() {
+        if outcome.result.is_ok() != *accepted {
+            let result = &outcome.result;
+            return Err(Violation(format!("operation {number}, {op:?}: {result:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// Opens the store in `image`, which must hold one of the worlds `possible`, and works. Returns
+/// what opening it changed.
+fn recover(image: Pages, possible: &[World]) -> Result<Timeline, Violation> {
+    let disk = Disk::with(image.clone());
+    let store = open(&disk).or_violation("opening the store")?;
+    let recovery = Timeline::new(image, disk.log());
+    check_world(&store, possible)?;
+    check_works(&store)?;
+    Ok(recovery)
+}
+
+/// Checks that `store` holds one of the worlds `possible`, and keeps the rules across its rows.
+///
+/// # Errors
+///
+/// What it holds instead.
+pub fn check_world(store: &Store, possible: &[World]) -> Result<(), Violation> {
+    let world = World::of(store).or_violation("reading the store")?;
+    check_rules(store, &world)?;
+    if possible.contains(&world) {
+        return Ok(());
+    }
+    let differences: Vec<String> = possible
+        .iter()
+        .filter_map(|expected| world.difference(expected))
+        .map(|difference| format!("\n  not as expected: {difference}"))
+        .collect();
+    Err(Violation(differences.concat()))
+}
+
+/// Checks that `store` takes new work.
+///
+/// # Errors
+///
+/// Why it does not.
+pub fn check_works(store: &Store) -> Result<(), Violation> {
+    let what = "working on after the fault";
+    let runtime = runtime(store, "after the fault").or_violation(what)?;
+    let worker = runtime.create_worker(CreateWorkerRequest::default());
+    let worker = worker.or_violation(what)?.worker_ref;
+    let ack = runtime.send_input(&worker, WorkerInput::user("still there?"));
+    let sequence = ack.or_violation(what)?.transcript_sequence;
+    let len = runtime
+        .worker_detail(&worker)
+        .or_violation(what)?
+        .transcript_len;
+    match (sequence, len) {
+        (1, 1) => Ok(()),
+        _ => Err(Violation(format!("{what}: entry {sequence} of {len}"))),
+    }
+}
+
+/// Runs the workload of `seed` and tries `images` images.
+///
+/// # Errors
+///
+/// The first promise that is broken.
+pub fn round(seed: u64, images: usize, plant: Option<Plant>) -> Result<Counts, Violation> {
+    let run = Run::of(seed, plant)?;
+    run.lose_power(images, &mut Rng::new(seed).part(1))
+}

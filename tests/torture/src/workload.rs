@@ -1,0 +1,346 @@
+//! Operations as a host makes them, with the world that each must lead to.
+
+use crate::disk::Disk;
+use crate::model::{Call, any_call, new_runtime, runtime_id};
+use crate::plant::Plant;
+use crate::rng::Rng;
+use crate::world::{Context, Violation, World};
+use redb_runtime_store::catalog::WorkerStatus;
+use redb_runtime_store::error::RuntimeError;
+use redb_runtime_store::layout::{ImportOptions, LayoutError, import};
+use redb_runtime_store::management::RuntimeOptions;
+use redb_runtime_store::{Pending, Runtime, RuntimeTransaction, Store};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One operation: there wholly or not at all.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Creates a runtime.
+    CreateRuntime(String),
+    /// One call on a runtime.
+    Call(String, Call),
+    /// One call on a runtime, submitted. Submissions that follow each other are in flight together:
+    /// the first has a commit of its own, the others wait meanwhile and share the next.
+    Submit(String, Call),
+    /// Several calls in one host transaction; one that is refused undoes all.
+    Transaction(String, Vec<Call>),
+    /// Imports a directory over the runtime of that name.
+    Import,
+    /// Closes the store, and opens it again.
+    Reopen,
+}
+
+/// Operations, and the worlds between them: `worlds[n]` is what the store says after the first `n`.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// The operations.
+    pub ops: Vec<Op>,
+    /// One more than there are operations.
+    pub worlds: Vec<World>,
+    /// Whether each must be accepted.
+    pub accepted: Vec<bool>,
+}
+
+const FIRST: &str = "first";
+
+/// The runtime in the directory that is imported.
+pub const IMPORTED: &str = "demo";
+
+/// The directory that is imported.
+pub fn import_root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/small"))
+}
+
+/// What the imported directory says.
+fn imported() -> Result<World, Violation> {
+    let store = Store::in_memory().or_violation("opening a store in memory")?;
+    let options = ImportOptions::new();
+    import(&store, import_root(), &options).or_violation("importing into memory")?;
+    World::of(&store).or_violation("reading an import")
+}
+
+impl Workload {
+    /// Any `count` operations.
+    ///
+    /// # Errors
+    ///
+    /// Where the directory that is imported cannot be read.
+    pub fn any(count: usize, rng: &mut Rng) -> Result<Self, Violation> {
+        let mut workload = Self {
+            ops: Vec::new(),
+            worlds: vec![World::default()],
+            accepted: Vec::new(),
+        };
+        let imported = imported()?;
+        workload.push(Op::CreateRuntime(FIRST.to_owned()), &imported);
+        while workload.ops.len() < count {
+            match rng.below(100) {
+                0..=2 => workload.push(Op::Import, &imported),
+                3..=4 => workload.push(Op::Reopen, &imported),
+                5 => {
+                    let id = format!("runtime {}", workload.ops.len());
+                    workload.push(Op::CreateRuntime(id), &imported);
+                }
+                6..=25 => workload.push_transaction(&imported, rng),
+                26..=45 => workload.push_submissions(&imported, rng),
+                _ => {
+                    let (id, mut call) = workload.any_call(rng);
+                    // A stopped runtime makes for dull work: the first one goes on.
+                    if id != FIRST && rng.chance(3) {
+                        call = Call::StopRuntime;
+                    }
+                    workload.push(Op::Call(id, call), &imported);
+                }
+            }
+        }
+        Ok(workload)
+    }
+
+    /// The world after everything.
+    pub fn last(&self) -> &World {
+        &self.worlds[self.worlds.len() - 1]
+    }
+
+    fn any_call(&self, rng: &mut Rng) -> (String, Call) {
+        let runtimes: Vec<_> = self.last().0.iter().collect();
+        let (id, state) = rng.pick(&runtimes);
+        (String::clone(id), any_call(state, rng))
+    }
+
+    fn push(&mut self, op: Op, imported: &World) {
+        let mut world = self.last().clone();
+        let accepted = match &op {
+            Op::CreateRuntime(id) => {
+                world.0.insert(id.clone(), Arc::new(new_runtime(id)));
+                true
+            }
+            Op::Call(id, call) | Op::Submit(id, call) => world.call(id, call),
+            Op::Transaction(id, calls) => {
+                let mut changed = world.clone();
+                let all = calls.iter().all(|call| changed.call(id, call));
+                if all {
+                    world = changed;
+                }
+                all
+            }
+            Op::Import => {
+                world.0.extend(imported.0.clone());
+                true
+            }
+            Op::Reopen => true,
+        };
+        self.ops.push(op);
+        self.worlds.push(world);
+        self.accepted.push(accepted);
+    }
+
+    fn push_transaction(&mut self, imported: &World, rng: &mut Rng) {
+        let (id, call) = self.any_call(rng);
+        let mut calls = vec![call];
+        let mut world = self.last().clone();
+        world.call(&id, &calls[0]);
+        for _ in 0..rng.below(6) {
+            let call = any_call(&world.0[&id], rng);
+            world.call(&id, &call);
+            calls.push(call);
+        }
+        self.push(Op::Transaction(id, calls), imported);
+    }
+
+    fn push_submissions(&mut self, imported: &World, rng: &mut Rng) {
+        for nth in 0..rng.between(2, 7) {
+            let (id, call) = self.any_call(rng);
+            // The first has to change something: others gather behind its commit.
+            let mut changed = self.last().clone();
+            let changes = changed.call(&id, &call) && changed != *self.last();
+            if nth > 0 || changes {
+                self.push(Op::Submit(id, call), imported);
+            }
+        }
+        // What follows at once would be in flight with these, if it were submitted too.
+        self.push(Op::Reopen, imported);
+    }
+}
+
+/// What became of an operation.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How many changes the disk had seen when it began.
+    pub begun: usize,
+    /// How many changes the disk had seen when it returned.
+    pub ended: usize,
+    /// What it returned.
+    pub result: Result<(), RuntimeError>,
+}
+
+/// A host that runs operations on a store on a simulated disk.
+#[derive(Debug)]
+pub struct Host {
+    disk: Disk,
+    store: Store,
+    plant: Option<Plant>,
+    pending: Vec<(usize, Pending<()>)>,
+}
+
+/// Opens the store on `disk`, or creates it.
+///
+/// # Errors
+///
+/// As `Store::open`.
+pub fn open(disk: &Disk) -> Result<Store, RuntimeError> {
+    let options = Store::options().cache_bytes(1 << 20);
+    options.open_backend(disk.clone())
+}
+
+/// The runtime `id` of `store`, which is created where there is none.
+///
+/// # Errors
+///
+/// As `Store::runtime`.
+pub fn runtime(store: &Store, id: &str) -> Result<Runtime, RuntimeError> {
+    store.runtime(RuntimeOptions {
+        runtime_id: Some(runtime_id(id)),
+        ..RuntimeOptions::default()
+    })
+}
+
+fn in_transaction(
+    transaction: &mut RuntimeTransaction<'_, '_>,
+    call: &Call,
+) -> Result<(), RuntimeError> {
+    match call.clone() {
+        Call::Create(request) => transaction.create_worker(request).map(drop),
+        Call::Input(worker, input) => transaction.send_input(&worker, input).map(drop),
+        Call::End(worker, WorkerStatus::Cancelled, reason) => {
+            transaction.cancel_worker(&worker, reason).map(drop)
+        }
+        Call::End(worker, _, reason) => transaction.stop_worker(&worker, reason).map(drop),
+        Call::StopRuntime => Err(RuntimeError::InvalidRequest(
+            "a transaction cannot stop its runtime".to_owned(),
+        )),
+    }
+}
+
+pub(crate) fn alone(runtime: &Runtime, call: &Call) -> Result<(), RuntimeError> {
+    match call.clone() {
+        Call::Create(request) => runtime.create_worker(request).map(drop),
+        Call::Input(worker, input) => runtime.send_input(&worker, input).map(drop),
+        Call::End(worker, WorkerStatus::Cancelled, reason) => {
+            runtime.cancel_worker(&worker, reason).map(drop)
+        }
+        Call::End(worker, _, reason) => runtime.stop_worker(&worker, reason).map(drop),
+        Call::StopRuntime => runtime.stop_runtime().map(drop),
+    }
+}
+
+fn imported_into(store: &Store) -> Result<(), RuntimeError> {
+    let options = ImportOptions::new().replace(true);
+    match import(store, import_root(), &options) {
+        Ok(_) => Ok(()),
+        Err(LayoutError::Store(error)) => Err(error),
+        Err(error) => Err(RuntimeError::InvalidRequest(error.to_string())),
+    }
+}
+
+impl Host {
+    /// A host of `store`, which is on `disk`.
+    pub fn new(disk: Disk, store: Store, plant: Option<Plant>) -> Self {
+        Self {
+            disk,
+            store,
+            plant,
+            pending: Vec::new(),
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Runs `ops` until one fails on its way to the disk, and returns what became of each that was
+    /// begun.
+    pub fn run(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(ops.len());
+        for (number, op) in ops.iter().enumerate() {
+            if !matches!(op, Op::Submit(..)) {
+                self.finish(&mut outcomes);
+            }
+            if outcomes.iter().any(is_failure) {
+                break;
+            }
+            let begun = self.disk.position();
+            let result = self.execute(number, op);
+            let ended = match self.plant {
+                Some(Plant::EarlyAck) => begun,
+                _ => self.disk.position(),
+            };
+            outcomes.push(Outcome {
+                begun,
+                ended,
+                result,
+            });
+        }
+        self.finish(&mut outcomes);
+        outcomes
+    }
+
+    fn execute(&mut self, number: usize, op: &Op) -> Result<(), RuntimeError> {
+        match op {
+            Op::CreateRuntime(id) => runtime(&self.store, id).map(drop),
+            Op::Call(id, call) => match self.plant {
+                Some(plant) => plant.call(&self.store, &runtime(&self.store, id)?, call),
+                None => alone(&runtime(&self.store, id)?, call),
+            },
+            Op::Submit(id, call) => self.submit(number, id, call.clone()),
+            Op::Transaction(id, calls) => runtime(&self.store, id)?
+                .transaction(|tx| calls.iter().try_for_each(|call| in_transaction(tx, call))),
+            Op::Import => imported_into(&self.store),
+            Op::Reopen => {
+                self.store.close()?;
+                self.store = open(&self.disk)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Submits `call`. The commit of the first is held up until all are submitted.
+    fn submit(&mut self, number: usize, id: &str, call: Call) -> Result<(), RuntimeError> {
+        let runtime = runtime(&self.store, id)?;
+        let is_first = self.pending.is_empty();
+        if is_first {
+            self.disk.hold();
+        }
+        let pending = runtime.submit(move |tx| in_transaction(tx, &call));
+        self.pending.push((number, pending));
+        if is_first {
+            self.disk.wait_until_held(Duration::from_secs(5));
+        }
+        Ok(())
+    }
+
+    /// Waits for everything that was submitted.
+    fn finish(&mut self, outcomes: &mut [Outcome]) {
+        self.disk.release();
+        for (number, pending) in self.pending.drain(..) {
+            let outcome = &mut outcomes[number];
+            outcome.result = pending.wait();
+            if self.plant != Some(Plant::EarlyAck) {
+                outcome.ended = self.disk.position();
+            }
+        }
+    }
+}
+
+/// Whether an operation failed, other than by being refused.
+pub fn is_failure(outcome: &Outcome) -> bool {
+    !matches!(
+        outcome.result,
+        Ok(())
+            | Err(RuntimeError::InvalidRequest(_)
+                | RuntimeError::RuntimeStopped { .. }
+                | RuntimeError::WorkerNotFound { .. })
+    )
+}
