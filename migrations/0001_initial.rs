@@ -1,6 +1,6 @@
 //! Schema 1: the tables of the first release.
 
-use redb::{TableDefinition, TableError, WriteTransaction};
+use redb::{Error, TableDefinition, WriteTransaction};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const RUNTIMES: TableDefinition<&str, &[u8]> = TableDefinition::new("runtimes");
@@ -11,7 +11,7 @@ const DIAGNOSTICS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("d
 const IMPORTS: TableDefinition<&str, &[u8]> = TableDefinition::new("imports");
 
 /// Creates every table, empty: a read transaction cannot open a table that is not there.
-pub(crate) fn apply(transaction: &WriteTransaction) -> Result<(), TableError> {
+pub(crate) fn apply(transaction: &WriteTransaction) -> Result<(), Error> {
     transaction.open_table(META)?;
     transaction.open_table(RUNTIMES)?;
     transaction.open_table(WORKERS)?;

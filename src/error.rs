@@ -116,6 +116,21 @@ pub enum RuntimeError {
         /// The newest that this version of the crate reads.
         supported: u32,
     },
+    /// The store was written by an older version of this crate, and a read-only open cannot bring it
+    /// up to date. It was not touched.
+    #[error(
+        "{path}: the store has schema version {found}, this program reads {supported}; open it for \
+         writing once to migrate it",
+        path = path.display()
+    )]
+    StoreSchemaTooOld {
+        /// The file.
+        path: PathBuf,
+        /// The schema version that it carries.
+        found: u32,
+        /// The version that this version of the crate reads.
+        supported: u32,
+    },
     /// Another process has the store open.
     #[error(
         "{path}: the store is open in another process{holder}",
@@ -127,6 +142,16 @@ pub enum RuntimeError {
         path: PathBuf,
         /// The id of that process, where the system tells it.
         holder: Option<u32>,
+    },
+    /// The operation needs the store to itself, and somebody uses it. Nothing was changed.
+    #[error("{path}: {operation}: the store is in use: {reason}", path = path.display())]
+    StoreBusy {
+        /// What was being done.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Who uses it and how, as far as the system tells it.
+        reason: String,
     },
     /// The store was not closed cleanly, and a read-only open cannot repair it.
     #[error(
@@ -165,9 +190,10 @@ pub enum RuntimeError {
         /// What failed.
         source: io::Error,
     },
-    /// An earlier commit failed: writes are refused until the store is opened again.
+    /// An earlier access to the file failed: writes, and reads of the file, are refused until the
+    /// store is opened again.
     #[error(
-        "{path}: {operation}: an earlier commit failed, open the store again to write to it",
+        "{path}: {operation}: an earlier access to the file failed, open the store again",
         path = path.display()
     )]
     StoreFailed {

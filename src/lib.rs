@@ -2,16 +2,17 @@
 //!
 //! A [`Runtime`] owns workers. Every change appends an event to its log; input that a worker
 //! accepted also appends an entry to that worker's transcript. All of it is kept in a [`Store`], one
-//! redb file in which every operation is one transaction.
+//! [redb](https://docs.rs/redb) file in which every operation is one transaction.
 //!
 //! ```
 //! use redb_runtime_store::catalog::CreateWorkerRequest;
 //! use redb_runtime_store::interaction::{TranscriptQuery, WorkerInput};
 //! use redb_runtime_store::{RedbRuntimeStoreOptions, Runtime};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let directory = tempfile::tempdir()?;
+//! # fn main() -> Result<(), redb_runtime_store::RuntimeError> {
+//! # let directory = tempfile::tempdir().unwrap();
 //! # let path = directory.path().join("agents.redb");
+//! // Opens the store at the path, or creates it.
 //! let runtime = Runtime::with_redb_store(RedbRuntimeStoreOptions::new(path))?;
 //!
 //! // Each call is one transaction, and on disk when it returns.
@@ -20,23 +21,76 @@
 //!
 //! let page = runtime.transcript_projection(&worker.worker_ref, TranscriptQuery::new(0, 10))?;
 //! assert_eq!(page.items[0].content, "Hello!");
+//!
+//! let events = runtime.read_events(&runtime.event_cursor_from_start()?, 256)?;
+//! assert_eq!(events.events.len(), 3);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! - [`Runtime`] has the rules of the model and says what each operation guarantees.
-//! - [`store`] explains the file: durability, locking, compatibility, memory.
-//! - [`store::RedbRuntimeStore`] is for hosts that keep their own runtime logic.
-//! - [`layout`] moves runtimes from and to directories of JSON, byte for byte.
-//! - The types of the model: [`identity`], [`catalog`], [`interaction`], [`management`],
-//!   [`observation`], [`diagnostics`].
+//! # A page for each job
 //!
-//! The program `runtime-store` is behind the feature `program`.
+//! - [Moving over](guide::moving_over) from directories of JSON, and back.
+//! - [The same code](guide::from_the_directory_store) as with the directory store.
+//! - [Transactions](guide::transactions), and many operations in flight.
+//! - [Following](guide::following) the events, also from another process.
+//! - [Backups](guide::backup), checks, space and migrations.
+//! - [Errors](guide::errors), and what to do about each.
+//!
+//! [`Runtime`] has the rules of the model. [`store`] explains the file.
+//! [`store::RedbRuntimeStore`] is for hosts that keep their own runtime logic. The model's types are
+//! in [`identity`], [`catalog`], [`interaction`], [`management`], [`observation`] and
+//! [`diagnostics`]. The directory `examples` has programs that run.
+//!
+//! # What you can rely on
+//!
+//! | | guarantee | tests (`tests/suite`) |
+//! |---|---|---|
+//! | durability | what returned `Ok` is on disk: it survives a crash, a kill and a power loss | `commit_queue::nothing_is_acknowledged_before_it_is_synced`, `durability::everything_acknowledged_survives_a_kill_and_ids_have_no_gap_or_repeat` |
+//! | atomicity | an operation, or a transaction of several, is there wholly or not at all | `commits::an_error_or_a_panic_undoes_all_of_a_transaction`, `concurrency::good_failing_and_panicking_operations_do_not_disturb_each_other` |
+//! | isolation | operations take effect one after the other; nobody sees what a crash could still undo | `commit_queue::a_commit_that_is_on_its_way_is_not_acknowledged`, `concurrency::an_acknowledged_change_is_seen_by_every_later_read`, `reading::a_snapshot_is_one_moment_while_a_writer_goes_on` |
+//! | crash | creating a store, importing, exporting, a backup: the old state or the new one, never in between | `durability::a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store`, `layout_round_trip::a_failed_import_leaves_no_file_where_there_was_none`, `maintenance::a_killed_backup_leaves_nothing_at_its_place_and_the_next_one_cleans_up` |
+//! | failing disk | an error; nothing acknowledged is lost; it works again once opened again | `commit_queue::a_failed_commit_is_uncertain_for_its_operations_and_ends_all_later_ones`, `locking::a_store_whose_file_failed_can_be_opened_again_beside_leftover_handles` |
+//! | damage | a value that was changed is an error, never wrong data; a file that cannot be opened is not touched (see the limits) | `damage::a_flipped_bit_gives_the_right_data_or_an_error`, `damage::a_file_cut_off_anywhere_is_refused_and_left_as_it_is`, `maintenance::damaged_pages_are_found_and_nothing_is_changed` |
+//! | foreign files | what is no store, or a newer one, is refused and not touched | `opening::what_is_no_redb_file_is_not_touched`, `opening::a_redb_file_of_another_program_is_not_touched`, `opening::a_store_of_a_newer_schema_is_not_touched` |
+//! | concurrency | any number of threads; those that wait share a commit | `commit_queue::operations_that_arrive_during_a_commit_share_the_next_one`, `commit_queue::no_operation_waits_for_more_than_the_commit_under_way_and_its_own` |
+//! | other processes | they read whole commits while one writes; a second writer is refused; with [`Sharing::ManyWriters`](store::Sharing::ManyWriters) all may write | `sharing::a_reader_in_another_process_sees_whole_commits_only`, `locking::a_store_that_another_process_writes_is_locked_and_told_by_whom`, `sharing::many_writers_lose_and_repeat_nothing_and_a_kill_of_one_stops_nobody` |
+//! | reads | a page costs the seek and its items, at any length of the log | `reading::reads_seek_and_do_not_scan` |
+//! | moving | what was imported and not changed is exported byte for byte | `layout_round_trip::the_directories_of_the_original_store_come_out_as_they_went_in` |
+//!
+//! # Limits
+//!
+//! - One row (an input, an event, a worker's request) has at most 512 MiB of text; more is
+//!   `InvalidRequest`. It passes through memory whole.
+//! - A read returns at most the runtime's limits, 256 items unless set
+//!   ([`Runtime::set_limits`]).
+//! - An id longer than 126 bytes cannot be exported: its directory's name would have more than 255.
+//! - One process writes by default; a commit takes two syncs, so one thread alone writes as fast as
+//!   the disk syncs twice.
+//! - The locks are byte-range locks of the system, and durability is what its sync promises. A
+//!   network file system that has neither in full is no place for a store.
+//! - Every value has a checksum that each read verifies. redb's own pages have checksums that only
+//!   [`Store::verify`] and [`verify_on_open`](store::StoreOptions::verify_on_open) look at: damage
+//!   in them can hide rows or show rows of an older state until then.
+//! - Tested on 64-bit Linux. Files have the same form everywhere: numbers are 64 bits wide. Where a
+//!   machine's words have 32, a count that does not fit reads as the largest number.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `program`: the program `runtime-store`. Install it with
+//!   `cargo install redb-runtime-store --features program`.
+//! - `tracing`: a span for each operation and an event for each commit, with its operations, bytes
+//!   and microseconds, target `redb_runtime_store`.
+//! - `fault-injection`: opening a store over a backend of one's own, for simulators of faults. Not
+//!   for hosts, and no part of what versions promise.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod guide;
 pub mod layout;
 mod model;
 mod runtime;
@@ -44,7 +98,7 @@ pub mod store;
 
 pub use error::RuntimeError;
 pub use model::{catalog, diagnostics, identity, interaction, management, observation};
-pub use runtime::{RedbRuntimeStoreOptions, Runtime, RuntimeTransaction};
+pub use runtime::{EventFollower, RedbRuntimeStoreOptions, Runtime, RuntimeTransaction};
 pub use store::{Pending, Store};
 
 /// The examples of the README, compiled.

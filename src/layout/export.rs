@@ -1,5 +1,6 @@
 //! From a store into a directory.
 
+use super::ahead::{Outbox, ahead};
 use super::document::{RuntimeDocument, WorkerDocument};
 use super::error::LayoutError;
 use super::json::{self, Form};
@@ -18,6 +19,9 @@ use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Store, Stored};
 use std::path::Path;
+
+/// How many records of a log are read before a thread that reads ahead is worth its start.
+const READ_HERE_RECORDS: usize = 2048;
 
 /// Exports runtimes of `store` to directories under `root`, as they are at one moment, while
 /// writers go on.
@@ -230,10 +234,8 @@ impl Export<'_> {
         let file = dir.create_file(RuntimeDocument::FILE)?;
         report.bytes += write_runtime_document(file, runtime)?;
         let mut events = dir.create_file(RuntimeEvent::FILE)?;
-        for event in self.snapshot.events(id, 0)? {
-            report.bytes += self.append(&mut events, &event?)?;
-            report.events += 1;
-        }
+        let records = self.snapshot.events(id, 0)?;
+        report.events += self.append_all(&mut events, records, &mut report.bytes)?;
         events.finish()?;
         let workers = dir.create_dir(WORKERS)?;
         for worker in self.snapshot.workers(id)? {
@@ -263,15 +265,48 @@ impl Export<'_> {
         report: &mut RuntimeExport,
     ) -> Result<(), LayoutError> {
         let mut transcript = dir.create_file(TranscriptEntry::FILE)?;
-        for entry in self.snapshot.transcript(&worker.value.worker_ref, 0)? {
-            report.bytes += self.append(&mut transcript, &entry?)?;
-            report.transcript_entries += 1;
-        }
+        let records = self.snapshot.transcript(&worker.value.worker_ref, 0)?;
+        let bytes = &mut report.bytes;
+        report.transcript_entries += self.append_all(&mut transcript, records, bytes)?;
         transcript.finish()?;
         let file = dir.create_file(WorkerDocument::FILE)?;
         report.bytes += write_worker_document(file, worker)?;
         report.workers += 1;
         dir.sync()
+    }
+
+    /// Appends records to a log. Returns how many they are. A long log is read ahead on a thread of
+    /// its own.
+    fn append_all<T: LogRecord + Send>(
+        &self,
+        log: &mut TargetFile,
+        mut records: impl Iterator<Item = Result<Stored<T>, RuntimeError>> + Send,
+        bytes: &mut u64,
+    ) -> Result<u64, LayoutError> {
+        let mut count = 0;
+        for record in records.by_ref().take(READ_HERE_RECORDS) {
+            *bytes += self.append(log, &record?)?;
+            count += 1;
+        }
+        if count < READ_HERE_RECORDS as u64 {
+            return Ok(count);
+        }
+        let make = |out: &mut Outbox<Result<Stored<T>, RuntimeError>>| {
+            for record in records {
+                let length = record
+                    .as_ref()
+                    .map_or(0, |record| record.value.text_bytes());
+                if out.push(record, length).is_err() {
+                    break;
+                }
+            }
+        };
+        ahead(make, |record| {
+            *bytes += self.append(log, &record?)?;
+            count += 1;
+            Ok::<_, LayoutError>(())
+        })?;
+        Ok(count)
     }
 
     /// Appends one line to a log. Returns how long it is.

@@ -18,6 +18,8 @@ pub enum FindingKind {
     TemporaryFile,
     /// A file that is no part of the layout. It is not read.
     OtherFile,
+    /// Lines that end in CRLF. They are exported with LF.
+    LineEnding,
     /// A counter would give out an id again. Salvage raises it past the log.
     CounterBehind,
     /// A runtime directory without `runtime.json`. Salvage skips it.
@@ -64,7 +66,7 @@ impl FindingKind {
     /// How much it matters.
     pub fn severity(self) -> Severity {
         match self {
-            Self::Gap | Self::TemporaryFile => Severity::Info,
+            Self::Gap | Self::TemporaryFile | Self::LineEnding => Severity::Info,
             Self::UnknownWorker
             | Self::OtherFile
             | Self::CounterBehind
@@ -78,7 +80,11 @@ impl FindingKind {
     pub fn is_accepted(self) -> bool {
         matches!(
             self,
-            Self::Gap | Self::UnknownWorker | Self::TemporaryFile | Self::OtherFile
+            Self::Gap
+                | Self::UnknownWorker
+                | Self::TemporaryFile
+                | Self::OtherFile
+                | Self::LineEnding
         )
     }
 
@@ -89,6 +95,7 @@ impl FindingKind {
             Self::UnknownWorker => "unknown worker",
             Self::TemporaryFile => "temporary file",
             Self::OtherFile => "other file",
+            Self::LineEnding => "line ending",
             Self::CounterBehind => "counter behind",
             Self::NeverInitialised => "never initialised",
             Self::Orphaned => "orphaned",

@@ -1,5 +1,6 @@
 //! From a directory into a store.
 
+use super::ahead::{Outbox, ahead};
 use super::compare;
 use super::error::{Conflict, LayoutError};
 use super::finding::Finding;
@@ -9,13 +10,13 @@ use super::reader::{Counts, Halt, Nowhere, Place, Reader, Rules, Sink};
 use super::report::{ImportOutcome, ImportReport, RuntimeImport};
 use super::source::SourceDir;
 use crate::error::RuntimeError;
-use crate::model::identity::RuntimeId;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::store::{
     BulkLoad, ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Store,
-    Stored,
+    Stored, UnknownMember,
 };
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -100,7 +101,7 @@ struct Import<'a> {
     report: ImportReport,
     refused: Vec<Finding>,
     conflicts: Vec<Conflict>,
-    progress: Box<dyn Fn(u64) + 'a>,
+    progress: Box<dyn Fn(u64) + Sync + 'a>,
 }
 
 impl<'a> Import<'a> {
@@ -307,7 +308,16 @@ impl<'a> Import<'a> {
         }
         let imported_at = SystemTime::now().duration_since(UNIX_EPOCH);
         let id = &entry.id;
-        let reading = self.read(entry, &mut Loading { load, id })?;
+        let make = |out: &mut Outbox<Record>| self.read(entry, &mut Sending(out));
+        let reading = ahead(make, |record| {
+            match record {
+                Record::Entry(entry) => load.append_transcript_entry(entry),
+                Record::Worker(worker) => load.put_worker(worker),
+                Record::Event(event) => load.append_event(id, event),
+                Record::Runtime(runtime) => load.put_runtime(*runtime),
+            }
+            .map_err(LayoutError::from)
+        })??;
         if reading.outcome == ReadOutcome::Read {
             let record = ImportRecord {
                 source: self.root.to_string_lossy().into_owned(),
@@ -356,15 +366,32 @@ impl From<LayoutError> for NotLoaded {
     }
 }
 
-/// Sends what is read into a store.
-struct Loading<'l, 'b> {
-    load: &'l mut BulkLoad<'b>,
-    id: &'l RuntimeId,
+/// What is read, on its way to the thread that writes.
+enum Record {
+    Entry(Stored<TranscriptEntry>),
+    Worker(Stored<PersistedWorkerSnapshot>),
+    Event(Stored<RuntimeEvent>),
+    Runtime(Box<Stored<PersistedRuntimeSnapshot>>),
 }
 
-impl Sink for Loading<'_, '_> {
+/// About how long a record is beside its texts.
+const RECORD_BYTES: usize = 256;
+
+/// Sends what is read to the thread that writes it.
+struct Sending<'o>(&'o mut Outbox<Record>);
+
+impl Sending<'_> {
+    fn send(&mut self, record: Record, bytes: usize) -> Result<(), LayoutError> {
+        // Only ever seen beside the error that stopped the other side.
+        let stopped = |_| LayoutError::io("write to", "the store")(ErrorKind::BrokenPipe.into());
+        self.0.push(record, RECORD_BYTES + bytes).map_err(stopped)
+    }
+}
+
+impl Sink for Sending<'_> {
     fn entry(&mut self, _: Place<'_>, entry: Stored<TranscriptEntry>) -> Result<(), LayoutError> {
-        Ok(self.load.append_transcript_entry(entry)?)
+        let bytes = entry.value.content.len() + bytes_of(&entry.unknown);
+        self.send(Record::Entry(entry), bytes)
     }
 
     fn worker(
@@ -372,11 +399,12 @@ impl Sink for Loading<'_, '_> {
         _: Place<'_>,
         worker: Stored<PersistedWorkerSnapshot>,
     ) -> Result<(), LayoutError> {
-        Ok(self.load.put_worker(worker)?)
+        self.send(Record::Worker(worker), 1024)
     }
 
     fn event(&mut self, _: Place<'_>, event: Stored<RuntimeEvent>) -> Result<(), LayoutError> {
-        Ok(self.load.append_event(self.id, event)?)
+        let bytes = event.value.message.len() + bytes_of(&event.unknown);
+        self.send(Record::Event(event), bytes)
     }
 
     fn runtime(
@@ -384,6 +412,10 @@ impl Sink for Loading<'_, '_> {
         _: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
     ) -> Result<(), LayoutError> {
-        Ok(self.load.put_runtime(runtime)?)
+        self.send(Record::Runtime(Box::new(runtime)), 0)
     }
+}
+
+fn bytes_of(unknown: &[UnknownMember]) -> usize {
+    unknown.iter().map(|member| member.json.len()).sum()
 }

@@ -3,6 +3,7 @@
 use super::finding::{Finding, FindingKind};
 use super::gaps::Gaps;
 use super::json::{self, Form, Problem};
+use super::known;
 use super::lines::Line;
 use super::reader::{Halt, Place, Reader, Sink};
 use super::salvage::{self, Piece};
@@ -24,6 +25,10 @@ pub(super) trait LogRecord: Serialize + DeserializeOwned {
     const NUMBER: &'static str;
 
     fn number(&self) -> u64;
+    /// How long its text is.
+    fn text_bytes(&self) -> usize;
+    /// The record, if it has known members only.
+    fn known(text: &str) -> Option<Self>;
     fn send(
         record: Stored<Self>,
         place: Place<'_>,
@@ -38,6 +43,14 @@ impl LogRecord for RuntimeEvent {
 
     fn number(&self) -> u64 {
         self.id
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.message.len()
+    }
+
+    fn known(text: &str) -> Option<Self> {
+        known::event(text)
     }
 
     fn send(
@@ -56,6 +69,14 @@ impl LogRecord for TranscriptEntry {
 
     fn number(&self) -> u64 {
         self.sequence
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.content.len()
+    }
+
+    fn known(text: &str) -> Option<Self> {
+        known::entry(text)
     }
 
     fn send(
@@ -92,6 +113,34 @@ impl LogSummary {
     }
 }
 
+/// The lines of a log that end in CRLF.
+#[derive(Default)]
+struct CrLf {
+    /// Number and offset.
+    first: Option<(u64, u64)>,
+    lines: u64,
+}
+
+impl CrLf {
+    fn note(&mut self, line: &Line<'_>) {
+        if line.bytes.ends_with(b"\r") {
+            self.first.get_or_insert((line.number, line.offset));
+            self.lines += 1;
+        }
+    }
+
+    fn finding(self, path: PathBuf) -> Option<Finding> {
+        let (line, byte) = self.first?;
+        let message = match self.lines {
+            1 => "the line ends in CRLF; it is exported with LF".to_owned(),
+            lines => format!("{lines} lines from here on end in CRLF; they are exported with LF"),
+        };
+        let mut finding = Finding::new(FindingKind::LineEnding, path, message);
+        (finding.line, finding.byte) = (Some(line), Some(byte));
+        Some(finding)
+    }
+}
+
 impl<'a> Reader<'a> {
     /// Reads a log, and sends its records on. A log that is missing has none.
     pub(super) fn read_log<T: LogRecord>(
@@ -105,6 +154,7 @@ impl<'a> Reader<'a> {
         };
         let path = dir.path_of(T::FILE);
         let mut lines = self.lines(file);
+        let mut crlf = CrLf::default();
         while let Some(line) = lines
             .next()
             .map_err(super::LayoutError::io("read", &path))?
@@ -112,10 +162,14 @@ impl<'a> Reader<'a> {
             if line.is_too_long() {
                 self.report(self.too_long(&path, &line))?;
             } else if !line.bytes.trim_ascii().is_empty() {
+                crlf.note(&line);
                 self.read_line(&path, &line, check, &mut summary)?;
             }
         }
         self.close_file(dir, lines.into_inner().into_inner())?;
+        if let Some(finding) = crlf.finding(path) {
+            self.report(finding)?;
+        }
         Ok(summary)
     }
 
@@ -137,6 +191,10 @@ impl<'a> Reader<'a> {
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
     ) -> Result<(), Halt> {
+        let text = std::str::from_utf8(line.bytes);
+        if let Some(record) = text.ok().and_then(T::known) {
+            return self.take(path, line, line.bytes, 0, record.into(), check, summary);
+        }
         match json::read::<T>(line.bytes, Form::Line, &mut self.scratch) {
             Ok(record) => self.take(path, line, line.bytes, 0, record, check, summary),
             Err(problem) => self.read_pieces(path, line, problem, check, summary),

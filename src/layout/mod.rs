@@ -15,6 +15,7 @@
 //! The source is only ever read. Nothing here follows a symbolic link below the root. Logs are
 //! streamed in both directions: memory does not grow with them.
 
+mod ahead;
 mod compare;
 mod document;
 mod error;
@@ -23,6 +24,7 @@ mod finding;
 mod gaps;
 mod import;
 mod json;
+mod known;
 mod line;
 mod lines;
 mod listing;

@@ -4,9 +4,9 @@ use super::listing::Listing;
 use super::reader::Rules;
 use super::report::Progress;
 use crate::model::identity::RuntimeId;
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How long a line may be unless it is said otherwise.
 pub const DEFAULT_MAX_LINE_BYTES: usize = 64 << 20;
@@ -14,7 +14,7 @@ pub const DEFAULT_MAX_LINE_BYTES: usize = 64 << 20;
 /// How long a document may be: it is held in memory. `runtime.json` grows with every worker.
 const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
 
-/// Told about progress, from the thread that works.
+/// Told about progress, from a thread that works.
 #[derive(Clone)]
 struct OnProgress(Arc<dyn Fn(Progress) + Send + Sync>);
 
@@ -89,7 +89,7 @@ impl ImportOptions {
         self
     }
 
-    /// Calls `on_progress` now and then, from the thread that works.
+    /// Calls `on_progress` now and then, from a thread that works.
     #[must_use]
     pub fn progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(OnProgress(Arc::new(on_progress)));
@@ -105,17 +105,17 @@ impl ImportOptions {
     }
 
     /// What to call with the number of bytes that were read.
-    pub(super) fn progress_over(&self, listing: &Listing) -> Box<dyn Fn(u64)> {
+    pub(super) fn progress_over(&self, listing: &Listing) -> Box<dyn Fn(u64) + Sync> {
         let Some(OnProgress(on_progress)) = self.progress.clone() else {
             return Box::new(|_| {});
         };
         let bytes_total = listing.total_bytes();
-        let done = Cell::new(0_u64);
+        let done = AtomicU64::new(0);
         Box::new(move |bytes| {
-            done.set(done.get() + bytes);
+            let bytes_done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
             on_progress(Progress {
-                bytes_done: done.get(),
-                bytes_total: bytes_total.max(done.get()),
+                bytes_done,
+                bytes_total: bytes_total.max(bytes_done),
             });
         })
     }
@@ -163,7 +163,7 @@ impl ExportOptions {
         self
     }
 
-    /// Calls `on_progress` now and then, from the thread that works. The total is not known.
+    /// Calls `on_progress` now and then, from a thread that works. The total is not known.
     #[must_use]
     pub fn progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(OnProgress(Arc::new(on_progress)));
@@ -171,15 +171,14 @@ impl ExportOptions {
     }
 
     /// What to call with the number of bytes that were written.
-    pub(super) fn progress_of_writing(&self) -> Box<dyn Fn(u64)> {
+    pub(super) fn progress_of_writing(&self) -> Box<dyn Fn(u64) + Sync> {
         let Some(OnProgress(on_progress)) = self.progress.clone() else {
             return Box::new(|_| {});
         };
-        let done = Cell::new(0_u64);
+        let done = AtomicU64::new(0);
         Box::new(move |bytes| {
-            done.set(done.get() + bytes);
             on_progress(Progress {
-                bytes_done: done.get(),
+                bytes_done: done.fetch_add(bytes, Ordering::Relaxed) + bytes,
                 bytes_total: 0,
             });
         })

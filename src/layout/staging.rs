@@ -16,6 +16,10 @@ use std::path::{Path, PathBuf};
 /// What the temporary names of an export begin with.
 pub(super) const PREFIX: &str = ".export.tmp-";
 
+/// What the name of a directory begins with while another takes its place, where the system cannot
+/// exchange the two.
+const OLD_PREFIX: &str = ".export.old-";
+
 /// How much is gathered before it is written.
 const WRITE_BYTES: usize = 256 * 1024;
 
@@ -169,7 +173,9 @@ impl TargetDir {
         match rustix::fs::renameat_with(fd, new, fd, place, RenameFlags::EXCHANGE) {
             Ok(()) => Ok(()),
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                let old = format!("{new}-old");
+                // Not a name that a later export takes for a leftover and removes: where we are
+                // killed between the renames, it is the only copy.
+                let old = new.replacen(PREFIX, OLD_PREFIX, 1);
                 self.rename_new(place, &old)?;
                 if let Err(error) = self.rename_new(new, place) {
                     self.rename_new(&old, place)?;

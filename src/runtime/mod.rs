@@ -1,7 +1,9 @@
 //! A runtime: the rules of the model over a store. An operation is a transaction.
 
+mod follow;
 mod operations;
 mod queries;
+mod settings;
 mod transaction;
 
 use crate::error::RuntimeError;
@@ -22,6 +24,7 @@ use crate::model::observation::{
 use crate::store::{Pending, Rows, Store, rows};
 use std::path::PathBuf;
 
+pub use follow::EventFollower;
 pub use transaction::RuntimeTransaction;
 
 /// A runtime that owns workers. Clones are handles of the same runtime; it is safe to use from any
@@ -33,7 +36,8 @@ pub use transaction::RuntimeTransaction;
 /// did is on disk; after an error nothing of it is, except after
 /// [`CommitUncertain`](RuntimeError::CommitUncertain): then it is there wholly or not at all, and
 /// opening the store again shows which. Until then every write is
-/// [`StoreFailed`](RuntimeError::StoreFailed).
+/// [`StoreFailed`](RuntimeError::StoreFailed), and so are reads: redb does not touch a file again that
+/// failed it.
 ///
 /// # Errors
 ///

@@ -187,7 +187,10 @@ fn stop_active_workers(
 }
 
 /// The row of a runtime that takes changes.
-fn running(rows: &dyn Rows, runtime_id: &RuntimeId) -> Result<RuntimeRecord, RuntimeError> {
+pub(super) fn running(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+) -> Result<RuntimeRecord, RuntimeError> {
     let runtime = rows::runtime_row(rows, runtime_id)?;
     match runtime.status.into() {
         RuntimeStatus::Running => Ok(runtime),

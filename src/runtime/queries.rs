@@ -8,7 +8,7 @@ use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
 use crate::model::management::{RuntimeBackendKind, RuntimeSummary};
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
 use crate::store::Rows;
-use crate::store::rows::{self, PAGE_ROWS, RuntimeRecord, WorkerRecord, size};
+use crate::store::rows::{self, RuntimeRecord, WorkerRecord, size};
 
 /// A runtime as a whole: one row, whatever it holds.
 pub(super) fn summary(
@@ -16,7 +16,7 @@ pub(super) fn summary(
     row: RuntimeRecord,
     backend: RuntimeBackendKind,
 ) -> RuntimeSummary {
-    let workers = row.running_workers + row.stopped_workers + row.cancelled_workers;
+    let workers = row.workers();
     RuntimeSummary {
         runtime_id: runtime_id.clone(),
         backend,
@@ -36,7 +36,8 @@ pub(super) fn diagnostics(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
 ) -> Result<Vec<RuntimeDiagnostic>, RuntimeError> {
-    let all = rows::all_diagnostics(rows, runtime_id)?;
+    let runtime = rows::runtime_row(rows, runtime_id)?;
+    let all = rows::all_diagnostics(rows, runtime_id, &runtime)?;
     Ok(all.into_iter().map(|stored| stored.value).collect())
 }
 
@@ -45,20 +46,12 @@ pub(super) fn list_workers(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
 ) -> Result<Vec<WorkerSummary>, RuntimeError> {
-    let mut workers = Vec::new();
-    let mut last: Option<String> = None;
-    loop {
-        let page = rows.workers(runtime_id.as_str(), last.as_deref(), PAGE_ROWS)?;
-        let Some((worker, _)) = page.last() else {
-            return Ok(workers);
-        };
-        last = Some(worker.clone());
-        for (worker, record) in page {
-            let worker_ref = rows::worker_ref(runtime_id, worker)
-                .map_err(|message| rows.at().corrupt(message))?;
-            workers.push(worker_summary(worker_ref, record));
-        }
-    }
+    let runtime = rows::runtime_row(rows, runtime_id)?;
+    let all = rows::all_workers(rows, runtime_id, &runtime)?;
+    Ok(all
+        .into_iter()
+        .map(|(worker_ref, record)| worker_summary(worker_ref, record))
+        .collect())
 }
 
 fn worker_summary(worker_ref: WorkerRef, record: WorkerRecord) -> WorkerSummary {

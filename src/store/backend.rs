@@ -4,11 +4,14 @@
 //! may only look whether a file is a store of ours, and of which version, after it is open. So the
 //! writes of opening are kept in memory first. Then either they reach the file, in their order and
 //! with their syncs, or they are dropped and the file was never touched.
+//!
+//! Only one process may do so at a time: redb believes that what it wrote is in the file when it
+//! lets other writers in.
 
 use redb::{BackendError, StorageBackend};
 use std::io;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 #[derive(Debug)]
@@ -22,11 +25,30 @@ enum Access {
 struct Held {
     accesses: Vec<Access>,
     len: u64,
+    /// What was locked exclusively, and given up again: redb wrote under these locks.
+    written_under: Vec<LockRange>,
+}
+
+type LockRange = (Bound<u64>, Bound<u64>);
+
+/// The size of an open file in bytes, without asking the system.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileSize(Arc<AtomicU64>);
+
+impl FileSize {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
 struct State<B> {
     file: B,
+    size: FileSize,
     holding: AtomicBool,
     held: Mutex<Held>,
 }
@@ -41,13 +63,27 @@ pub(crate) struct Gate<B>(Arc<State<B>>);
 
 /// A backend over `file` that holds back writes, and the gate that lets them through.
 pub(crate) fn hold<B: StorageBackend>(file: B) -> io::Result<(HoldingBackend<B>, Gate<B>)> {
+    backend(file, true)
+}
+
+/// A backend over `file` that holds nothing back, and the size of the file.
+pub(crate) fn pass<B: StorageBackend>(file: B) -> io::Result<(HoldingBackend<B>, FileSize)> {
+    let (backend, gate) = backend(file, false)?;
+    Ok((backend, gate.size()))
+}
+
+fn backend<B: StorageBackend>(file: B, hold: bool) -> io::Result<(HoldingBackend<B>, Gate<B>)> {
     let len = file.len()?;
+    let size = FileSize::default();
+    size.set(len);
     let state = Arc::new(State {
         file,
-        holding: AtomicBool::new(true),
+        size,
+        holding: AtomicBool::new(hold),
         held: Mutex::new(Held {
             accesses: Vec::new(),
             len,
+            written_under: Vec::new(),
         }),
     });
     Ok((HoldingBackend(Arc::clone(&state)), Gate(state)))
@@ -69,12 +105,24 @@ impl<B: StorageBackend> State<B> {
     }
 }
 
+impl<B> Gate<B> {
+    /// The size of the file, also later.
+    pub(crate) fn size(&self) -> FileSize {
+        self.0.size.clone()
+    }
+}
+
 impl<B: StorageBackend> Gate<B> {
-    /// Lets everything that was held back through, in its order, and everything that follows.
+    /// Lets everything that was held back through, in its order and under the locks that it was
+    /// written under, and everything that follows.
     ///
     /// A failure on the way leaves what a crash at that moment would have left.
     pub(crate) fn open(self) -> io::Result<()> {
         let mut held = self.0.held()?;
+        let locks = std::mem::take(&mut held.written_under);
+        for (start, end) in &locks {
+            self.0.file.lock_range(*start, *end).map_err(lock_error)?;
+        }
         for access in held.accesses.drain(..) {
             match access {
                 Access::Write { offset, data } => self.0.file.write(offset, &data)?,
@@ -82,8 +130,19 @@ impl<B: StorageBackend> Gate<B> {
                 Access::Sync => self.0.file.sync_data()?,
             }
         }
+        for (start, end) in locks {
+            self.0.file.unlock_range(start, end).map_err(lock_error)?;
+        }
+        self.0.size.set(held.len);
         self.0.holding.store(false, Ordering::Release);
         Ok(())
+    }
+}
+
+fn lock_error(error: BackendError) -> io::Error {
+    match error {
+        BackendError::Io(error) => error,
+        other => io::Error::other(other.to_string()),
     }
 }
 
@@ -143,7 +202,11 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
                 held.accesses.push(Access::SetLen(len));
                 Ok(())
             }
-            None => self.0.file.set_len(len),
+            None => {
+                self.0.file.set_len(len)?;
+                self.0.size.set(len);
+                Ok(())
+            }
         }
     }
 
@@ -187,7 +250,13 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.file.lock_range(start, end)
+        self.0.file.lock_range(start, end)?;
+        if let Some(mut held) = self.0.holding()?
+            && !held.written_under.contains(&(start, end))
+        {
+            held.written_under.push((start, end));
+        }
+        Ok(())
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
@@ -200,5 +269,35 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.0.file.query_lock_range(start, end)
+    }
+}
+
+/// A file without its locks, for who has it to himself or only looks.
+#[derive(Debug)]
+pub(crate) struct WithoutLocks<B>(pub(crate) B);
+
+impl<B: StorageBackend> StorageBackend for WithoutLocks<B> {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
     }
 }

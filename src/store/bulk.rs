@@ -12,10 +12,12 @@ use crate::model::catalog::WorkerStatus;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
-use redb::{Key, ReadableTable, Table, WriteTransaction};
-use std::ops::RangeBounds;
+use redb::{CursorError, Key, ReadableTable, WriteTransaction};
+use std::ops::{Bound, RangeBounds};
 
-type LogTable<'a, K> = Option<Table<'a, K, &'static [u8]>>;
+/// A run of rows goes into the file when it has this many rows, or this many bytes.
+const RUN_ROWS: usize = 16 << 10;
+const RUN_BYTES: usize = 4 << 20;
 
 /// A write transaction that takes whole runtimes: [`Store::bulk_load`](super::Store::bulk_load).
 ///
@@ -24,13 +26,91 @@ type LogTable<'a, K> = Option<Table<'a, K, &'static [u8]>>;
 pub struct BulkLoad<'a> {
     transaction: &'a WriteTransaction,
     at: At<'a>,
-    /// Opened by the first row, and kept open.
-    events: LogTable<'a, (&'static str, u64)>,
-    transcripts: LogTable<'a, (&'static str, &'static str, u64)>,
-    /// The worker whose transcript came last, and the entries that it has.
-    transcript: Option<(WorkerRef, u64)>,
-    /// Reused for every value.
+    events: Run<RuntimeId>,
+    transcript: Run<WorkerRef>,
+    /// How many entries the transcript of `transcript.owner` has, with those on their way.
+    transcript_len: u64,
+}
+
+/// Rows of one log on their way into the file, by increasing number. Appending them through one
+/// cursor is about three times as fast as inserting each, and leaves fuller pages.
+struct Run<O> {
+    owner: Option<O>,
+    /// Number, and where its value ends in `values`.
+    rows: Vec<(u64, usize)>,
+    values: Vec<u8>,
+    /// Reused for each value.
     value: Vec<u8>,
+}
+
+impl<O> Default for Run<O> {
+    fn default() -> Self {
+        Self {
+            owner: None,
+            rows: Vec::new(),
+            values: Vec::new(),
+            value: Vec::new(),
+        }
+    }
+}
+
+impl<O> Run<O> {
+    fn push<R: Record>(
+        &mut self,
+        table: &str,
+        key: &impl KeyBytes,
+        number: u64,
+        row: &R,
+    ) -> Result<(), RuntimeError> {
+        record::encode(table, key, row, &mut self.value).map_err(RuntimeError::InvalidRequest)?;
+        self.values.extend_from_slice(&self.value);
+        self.rows.push((number, self.values.len()));
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows.len() >= RUN_ROWS || self.values.len() >= RUN_BYTES
+    }
+
+    /// Appends the rows to `table`, and empties the run.
+    fn write<'k, K, R>(
+        &mut self,
+        (transaction, at): (&WriteTransaction, At<'_>),
+        table: &TableOf<K, R>,
+        key: impl Fn(u64) -> K::SelfType<'k>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+    {
+        let Some((first, _)) = self.rows.first() else {
+            return Ok(());
+        };
+        at.guard(|| {
+            let mut open = transaction
+                .open_table(table.definition)
+                .map_err(|error| at.redb(error))?;
+            let mut cursor = open
+                .lower_bound_mut(Bound::Included(key(*first)))
+                .map_err(|error| at.redb(error))?;
+            let mut begin = 0;
+            for (number, end) in &self.rows {
+                cursor
+                    .insert_before(key(*number), &self.values[begin..*end])
+                    .map_err(|error| match error {
+                        CursorError::UnorderedKey => RuntimeError::InvalidRequest(format!(
+                            "table {}: {number} is not greater than what came before it",
+                            table.name
+                        )),
+                        error => at.redb(error),
+                    })?;
+                begin = *end;
+            }
+            cursor.close().map_err(|error| at.redb(error))
+        })?;
+        self.rows.clear();
+        self.values.clear();
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for BulkLoad<'_> {
@@ -41,44 +121,14 @@ impl std::fmt::Debug for BulkLoad<'_> {
     }
 }
 
-/// Inserts one row into a table that is opened by the first.
-fn insert<'a, K, R>(
-    (transaction, at): (&'a WriteTransaction, At<'_>),
-    open: &mut LogTable<'a, K>,
-    table: &TableOf<K, R>,
-    (key, row): (K::SelfType<'_>, &R),
-    value: &mut Vec<u8>,
-) -> Result<(), RuntimeError>
-where
-    K: Key + 'static,
-    R: Record,
-    for<'k> K::SelfType<'k>: KeyBytes,
-{
-    record::encode(table.name, &key, row, value).map_err(RuntimeError::InvalidRequest)?;
-    at.guard(|| {
-        let open = match open {
-            Some(open) => open,
-            None => open.insert(
-                transaction
-                    .open_table(table.definition)
-                    .map_err(|error| at.redb(error))?,
-            ),
-        };
-        open.insert(&key, value.as_slice())
-            .map_err(|error| at.redb(error))?;
-        Ok(())
-    })
-}
-
 impl<'a> BulkLoad<'a> {
     pub(crate) fn new(transaction: &'a WriteTransaction, at: At<'a>) -> Self {
         Self {
             transaction,
             at,
-            events: None,
-            transcripts: None,
-            transcript: None,
-            value: Vec::new(),
+            events: Run::default(),
+            transcript: Run::default(),
+            transcript_len: 0,
         }
     }
 
@@ -120,7 +170,7 @@ impl<'a> BulkLoad<'a> {
     ///
     /// As [`contains_runtime`](Self::contains_runtime).
     pub fn remove_runtime(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
-        self.close_logs()?;
+        self.flush()?;
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
         let next = next.as_str();
         self.remove(&RUNTIMES, id..next)?;
@@ -168,13 +218,10 @@ impl<'a> BulkLoad<'a> {
     }
 
     /// How many entries the transcript of `worker` has.
-    fn transcript_len(&mut self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
-        if let Some((current, len)) = &self.transcript
-            && current == worker
-        {
-            return Ok(*len);
+    fn transcript_len(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
+        if self.transcript.owner.as_ref() == Some(worker) {
+            return Ok(self.transcript_len);
         }
-        self.transcripts = None;
         let at = self.at;
         at.guard(|| {
             let open = self
@@ -201,72 +248,93 @@ impl<'a> BulkLoad<'a> {
         &mut self,
         entry: Stored<TranscriptEntry>,
     ) -> Result<(), RuntimeError> {
-        let worker_ref = &entry.value.worker_ref;
-        let known = matches!(&self.transcript, Some((current, _)) if current == worker_ref);
-        if !known {
+        let worker = &entry.value.worker_ref;
+        if self.transcript.owner.as_ref() != Some(worker) {
             self.end_transcript()?;
-            let len = self.transcript_len(worker_ref)?;
-            self.transcript = Some((worker_ref.clone(), len));
+            self.transcript_len = self.transcript_len(worker)?;
+            self.transcript.owner = Some(worker.clone());
         }
-        let Some((worker, len)) = &mut self.transcript else {
-            return Err(self.at.corrupt("no transcript was begun"));
-        };
+        let worker = worker.clone();
+        let position = self.transcript_len;
+        let key = (
+            worker.runtime_id.as_str(),
+            worker.worker_id.as_str(),
+            position,
+        );
         let row = convert::transcript_record(entry);
-        insert(
-            (self.transaction, self.at),
-            &mut self.transcripts,
-            &TRANSCRIPTS,
-            (
-                (worker.runtime_id.as_str(), worker.worker_id.as_str(), *len),
-                &row,
-            ),
-            &mut self.value,
-        )?;
-        *len += 1;
+        self.transcript
+            .push(TRANSCRIPTS.name, &key, position, &row)?;
+        self.transcript_len += 1;
+        if self.transcript.is_full() {
+            self.write_transcript()?;
+        }
         Ok(())
     }
 
-    /// Brings the length that the last transcript's worker says up to date, if it was put already.
+    fn write_transcript(&mut self) -> Result<(), RuntimeError> {
+        let Some(worker) = self.transcript.owner.clone() else {
+            return Ok(());
+        };
+        let (runtime, worker) = (worker.runtime_id.as_str(), worker.worker_id.as_str());
+        let into = (self.transaction, self.at);
+        self.transcript
+            .write(into, &TRANSCRIPTS, |position| (runtime, worker, position))
+    }
+
+    /// Writes what is left of the last transcript, and brings the length that its worker says up to
+    /// date, if that was put already.
     fn end_transcript(&mut self) -> Result<(), RuntimeError> {
-        let Some((worker, len)) = self.transcript.take() else {
+        self.write_transcript()?;
+        let Some(worker) = self.transcript.owner.take() else {
             return Ok(());
         };
         let (runtime_id, worker_id) = (worker.runtime_id.as_str(), worker.worker_id.as_str());
         match self.view().worker(runtime_id, worker_id)? {
-            Some(mut row) if row.transcript_len != len => {
-                row.transcript_len = len;
+            Some(mut row) if row.transcript_len != self.transcript_len => {
+                row.transcript_len = self.transcript_len;
                 self.write_worker(&worker, &row)
             }
             _ => Ok(()),
         }
     }
 
-    fn close_logs(&mut self) -> Result<(), RuntimeError> {
-        self.end_transcript()?;
-        self.events = None;
-        self.transcripts = None;
-        Ok(())
-    }
-
     /// Appends an event to a runtime's log. Ids increase.
     ///
     /// # Errors
     ///
-    /// As [`contains_runtime`](Self::contains_runtime).
+    /// `InvalidRequest` for an id that is not greater than the last one; it can come with a later
+    /// call. Otherwise as [`contains_runtime`](Self::contains_runtime).
     pub fn append_event(
         &mut self,
         runtime_id: &RuntimeId,
         event: Stored<RuntimeEvent>,
     ) -> Result<(), RuntimeError> {
+        if self.events.owner.as_ref() != Some(runtime_id) {
+            self.write_events()?;
+            self.events.owner = Some(runtime_id.clone());
+        }
         let id = event.value.id;
         let row = convert::event_record(runtime_id, event);
-        insert(
-            (self.transaction, self.at),
-            &mut self.events,
-            &EVENTS,
-            ((runtime_id.as_str(), id), &row),
-            &mut self.value,
-        )
+        self.events
+            .push(EVENTS.name, &(runtime_id.as_str(), id), id, &row)?;
+        if self.events.is_full() {
+            self.write_events()?;
+        }
+        Ok(())
+    }
+
+    fn write_events(&mut self) -> Result<(), RuntimeError> {
+        let Some(runtime) = self.events.owner.clone() else {
+            return Ok(());
+        };
+        let into = (self.transaction, self.at);
+        self.events
+            .write(into, &EVENTS, |id| (runtime.as_str(), id))
+    }
+
+    fn flush(&mut self) -> Result<(), RuntimeError> {
+        self.end_transcript()?;
+        self.write_events()
     }
 
     /// Adds a runtime, or replaces its own state, with its diagnostics. Its workers are there
@@ -279,7 +347,7 @@ impl<'a> BulkLoad<'a> {
         &mut self,
         runtime: Stored<PersistedRuntimeSnapshot>,
     ) -> Result<(), RuntimeError> {
-        self.close_logs()?;
+        self.flush()?;
         let id = runtime.value.runtime_id.clone();
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
         let (mut row, diagnostics) = convert::runtime_records(runtime);
@@ -327,6 +395,6 @@ impl<'a> BulkLoad<'a> {
 
     /// Ends the load: everything is written, nothing committed.
     pub(crate) fn finish(mut self) -> Result<(), RuntimeError> {
-        self.close_logs()
+        self.flush()
     }
 }

@@ -20,6 +20,7 @@ use super::context::At;
 use super::pending::Background;
 use super::read::{Rows, View};
 use super::shared::Shared;
+use super::trace::{self, Batch};
 use super::transaction::{Staged, Transaction};
 use crate::error::RuntimeError;
 use redb::{ReadTransaction, WriteTransaction};
@@ -221,6 +222,16 @@ impl Pipeline {
 }
 
 impl Queue {
+    /// Empties the open batch.
+    fn take_open(&mut self) -> (Staged, Batch) {
+        let staged = std::mem::take(&mut self.open);
+        let size = Batch {
+            operations: std::mem::take(&mut self.open_operations),
+            bytes: Some(staged.bytes()),
+        };
+        (staged, size)
+    }
+
     /// Whether the open batch takes another operation now.
     fn has_room(&self) -> bool {
         self.busy != Some(Busy::Exclusive)
@@ -274,6 +285,7 @@ impl Shared {
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         let at = self.at(name);
+        let _write = trace::write(at);
         let queue = self.lock_with_room(at)?;
         if self.sharing == super::Sharing::ManyWriters {
             return unwind_or_return(self.write_alone(queue, at, operation)?);
@@ -411,18 +423,20 @@ impl Shared {
         at: At<'_>,
     ) -> Result<(), RuntimeError> {
         let batch = queue.open_batch;
-        let sealed = Arc::new(std::mem::take(&mut queue.open));
-        queue.open_operations = 0;
+        let (sealed, size) = queue.take_open();
+        let sealed = Arc::new(sealed);
         queue.open_batch += 1;
         queue.sealed = Some(Arc::clone(&sealed));
         queue.busy = Some(Busy::Commit);
         drop(queue);
         self.pipeline.room.wake_all();
 
+        let commit = trace::Commit::begin();
         let outcome = match at.guard(|| self.begin_write(at)) {
             Ok(transaction) => write_and_commit(transaction, &sealed, at),
             Err(error) => Err(Failure::before_commit(error)),
         };
+        let failure = outcome.as_ref().err().map(|failure| failure.error(at));
 
         let mut queue = self
             .pipeline
@@ -435,6 +449,7 @@ impl Shared {
         self.pipeline.done[parity(batch)].wake_all();
         let wakers = match outcome {
             Ok(()) => {
+                self.commits.announce();
                 // One of those who wait for the next batch commits it.
                 self.pipeline.done[parity(batch + 1)].wake_one();
                 let later = queue.wakers.split_off(&(batch + 1, 0));
@@ -450,6 +465,7 @@ impl Shared {
         drop(queue);
         self.pipeline.room.wake_all();
         wakers.into_values().for_each(Waker::wake);
+        commit.end(at, size, failure.as_ref());
         Ok(())
     }
 
@@ -461,6 +477,7 @@ impl Shared {
         at: At<'_>,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<Outcome<T>, RuntimeError> {
+        let commit = trace::Commit::begin();
         let transaction = at.guard(|| self.begin_write(at))?;
         let view = View {
             tables: &transaction,
@@ -468,15 +485,20 @@ impl Shared {
         };
         let outcome = self.stage(&mut queue, &view, operation);
         let batch = queue.open_batch;
-        let staged = std::mem::take(&mut queue.open);
-        queue.open_operations = 0;
+        let (staged, size) = queue.take_open();
         if staged.is_empty() {
             at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
         } else if let Err(failure) = write_and_commit(transaction, &staged, at) {
             let error = failure.error(at);
             self.pipeline
                 .end(&mut queue, Over::Failed { batch, failure });
+            drop(queue);
+            commit.end(at, size, Some(&error));
             return Err(error);
+        } else {
+            self.commits.announce();
+            drop(queue);
+            commit.end(at, size, None);
         }
         Ok(outcome)
     }
@@ -505,34 +527,54 @@ impl Shared {
         load: impl FnOnce(&WriteTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
         let at = self.at(name);
-        let mut queue = self.pipeline.lock_idle()?;
-        if let Some(refusal) = queue.refusal(None, at) {
-            return Err(refusal.into());
-        }
-        queue.busy = Some(Busy::Exclusive);
-        drop(queue);
-        let turn = ExclusiveTurn(&self.pipeline);
+        let _write = trace::write(at);
+        let turn = self.take_turn(at)?;
         let transaction = at.guard(|| self.begin_write(at))?;
-        let result = match load(&transaction) {
-            Ok(result) => result,
-            Err(error) => {
+        let result = match run_noted(&self.pipeline, || load(&transaction)) {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => {
                 at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
                 return Err(error);
             }
+            Err(panic) => {
+                // Undone here: redb leaves its pages behind where it is dropped by a panic.
+                let _ = at.guard(|| transaction.abort().map_err(|error| at.redb(error)));
+                resume_unwind(panic)
+            }
         };
+        let (load, size) = (trace::Commit::begin(), Batch::LOAD);
         if let Err(failure) = commit(transaction, at) {
             let error = failure.error(at);
             turn.fail(failure);
+            load.end(at, size, Some(&error));
             return Err(error.into());
         }
+        self.commits.announce();
+        load.end(at, size, None);
         Ok(result)
+    }
+
+    /// Waits until nothing is on its way to the disk, and keeps it so.
+    pub(super) fn take_turn(&self, at: At<'_>) -> Result<ExclusiveTurn<'_>, RuntimeError> {
+        let mut queue = self.pipeline.lock_idle()?;
+        if let Some(refusal) = queue.refusal(None, at) {
+            return Err(refusal);
+        }
+        queue.busy = Some(Busy::Exclusive);
+        Ok(ExclusiveTurn(&self.pipeline))
     }
 }
 
 /// The turn of an exclusive writer; over when dropped, also by a panic.
-struct ExclusiveTurn<'p>(&'p Pipeline);
+pub(super) struct ExclusiveTurn<'p>(&'p Pipeline);
 
 impl ExclusiveTurn<'_> {
+    /// What was written in the turn failed: nothing is written any more until the store is opened
+    /// again.
+    pub(super) fn give_up(&self, message: String) {
+        self.fail(Failure::Refused(std::io::ErrorKind::Other, message));
+    }
+
     fn fail(&self, failure: Failure) {
         if let Ok(mut queue) = self.0.queue.lock() {
             let batch = queue.open_batch;
@@ -555,8 +597,15 @@ fn write_and_commit(
     batch: &Staged,
     at: At<'_>,
 ) -> Result<(), Failure> {
-    at.guard(|| batch.write(&transaction, at))
-        .map_err(Failure::before_commit)?;
+    if let Err(error) = at.guard(|| batch.write(&transaction, at)) {
+        // On a damaged file redb can panic once more when it undoes the transaction. The queue
+        // would be left as if the commit were still under way, and everybody would wait for it.
+        let _ = at.guard(|| {
+            drop(transaction);
+            Ok(())
+        });
+        return Err(Failure::before_commit(error));
+    }
     commit(transaction, at)
 }
 

@@ -1,6 +1,7 @@
 //! Where an operation stands when something fails: its name and the store's path.
 
 use crate::error::RuntimeError;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -71,6 +72,10 @@ impl<'a> At<'a> {
     pub(crate) fn redb(self, error: impl Into<redb::Error>) -> RuntimeError {
         use redb::Error;
         match error.into() {
+            // Nobody else cuts the file while redb has it locked.
+            Error::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
+                self.corrupt("the file ends before what it refers to")
+            }
             Error::Io(source) => self.io(source),
             Error::Corrupted(message) => self.corrupt(message),
             Error::PreviousIo => self.failed(),

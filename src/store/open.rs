@@ -3,17 +3,19 @@
 //! A file that cannot be opened is never touched: not renamed, truncated, replaced, repaired or
 //! stamped. See [`super::backend`] for how that holds although redb writes when it opens.
 
-use super::backend::{Gate, hold};
+use super::backend::{FileSize, hold, pass};
 use super::context::At;
+use super::lock_holder;
 use super::options::{Sharing, StoreOptions};
 use super::registry::{FileId, Found, Registration, find};
-use super::schema;
+use super::migrate::{self, MigrationPlan};
+use super::schema::Schema;
 use super::shared::{Handle, Shared};
 use super::{Store, unique_id};
 use crate::error::RuntimeError;
 use crate::model::management::RuntimeBackendKind;
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{Builder, Database, ReadableDatabase, StorageBackend};
+use redb::{Builder, Database, ReadOnlyDatabase, ReadableDatabase, StorageBackend};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -36,7 +38,7 @@ pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Store, Runtime
         if !options.create || options.read_only {
             return Err(at.missing());
         }
-        create(At::new("create", path))?;
+        create(At::new("create", path), options.schema)?;
     }
     open_existing(at, options)
 }
@@ -52,30 +54,30 @@ pub(crate) fn in_memory() -> Result<Store, RuntimeError> {
         let database = Builder::new()
             .create_with_backend(InMemoryBackend::new())
             .map_err(|error| at.redb(error))?;
-        initialise(&database, at)?;
+        initialise(&database, Schema::default(), at)?;
         Ok(database)
     })?;
     let shared = Shared::new(
         path.clone(),
         RuntimeBackendKind::Memory,
         Sharing::Exclusive,
-        Handle::Writer(database),
+        Handle::Writer(database, FileSize::default()),
         None,
     );
     Ok(Store::new(Arc::new(shared), false))
 }
 
 /// Writes the schema into an empty database.
-fn initialise(database: &Database, at: At<'_>) -> Result<(), RuntimeError> {
+fn initialise(database: &Database, schema: Schema, at: At<'_>) -> Result<(), RuntimeError> {
     let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
     transaction.set_two_phase_commit(true);
-    schema::create(&transaction, unique_id(at)?, at)?;
+    schema.create(&transaction, unique_id(at)?, at)?;
     transaction.commit().map_err(|error| at.redb(error))
 }
 
 /// Creates a store at `at.path`: written and synced beside it, then renamed into place. A crash
 /// leaves nothing at the path, or a whole store. Where another creator was quicker, theirs stays.
-fn create(at: At<'_>) -> Result<(), RuntimeError> {
+fn create(at: At<'_>, schema: Schema) -> Result<(), RuntimeError> {
     let directory = match at.path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -100,7 +102,7 @@ fn create(at: At<'_>) -> Result<(), RuntimeError> {
         let database = Builder::new()
             .create_with_backend(backend)
             .map_err(|error| at.redb(error))?;
-        initialise(&database, at)?;
+        initialise(&database, schema, at)?;
         database.close().map_err(|error| at.redb(error))
     })?;
     staged.as_file().sync_all().map_err(|error| at.io(error))?;
@@ -129,9 +131,12 @@ fn open_existing(at: At<'_>, options: &StoreOptions) -> Result<Store, RuntimeErr
             None => None,
             Some(file) => match find(file, !options.read_only) {
                 Found::Open(shared) if shared.is_over() => {
-                    // Closed, or in need of being opened again: leftover handles do not matter.
-                    shared.close()?;
-                    continue;
+                    // Closed, or in need of being opened again: leftover handles do not matter,
+                    // nor that a file that failed does not close in order.
+                    match shared.close() {
+                        Ok(()) | Err(RuntimeError::StoreFailed { .. }) => continue,
+                        Err(error) => return Err(error),
+                    }
                 }
                 Found::Open(shared) => return Ok(Store::new(shared, options.read_only)),
                 Found::Vacant(registration) => Some(registration),
@@ -173,16 +178,24 @@ fn open_file(
     options: &StoreOptions,
     registration: Option<Registration>,
 ) -> Result<Store, RuntimeError> {
-    let deadline = Instant::now() + options.lock_timeout;
+    // A timeout past the end of time is none.
+    let deadline = Instant::now().checked_add(options.lock_timeout);
     let handle = loop {
-        let opened = if options.read_only {
-            open_reader(at, options)
-        } else {
-            open_writer(at, options)
+        let opened = match (options.read_only, options.sharing) {
+            (true, _) => open_reader(at, options),
+            (false, Sharing::ManyWriters) => open_one_of_many(at, options),
+            (false, _) => open_writer(at, options),
         };
         match opened {
-            Err(RuntimeError::StoreLocked { .. }) if Instant::now() < deadline => {
+            Err(RuntimeError::StoreLocked { .. })
+                if deadline.is_none_or(|deadline| Instant::now() < deadline) =>
+            {
                 std::thread::sleep(LOCK_POLL.min(options.lock_timeout));
+            }
+            Err(RuntimeError::StoreLocked { path, .. }) => {
+                let file = registration.as_ref().map(Registration::file);
+                let holder = file.and_then(lock_holder::holder);
+                return Err(RuntimeError::StoreLocked { path, holder });
             }
             other => break other?,
         }
@@ -218,6 +231,22 @@ fn builder(options: &StoreOptions) -> Builder {
 }
 
 fn open_reader(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
+    let (database, found) = open_any_reader(at, options)?;
+    if found < options.schema.supported() {
+        return Err(RuntimeError::StoreSchemaTooOld {
+            path: at.path.to_owned(),
+            found,
+            supported: options.schema.supported(),
+        });
+    }
+    Ok(Handle::Reader(database))
+}
+
+/// Opens a store of any version that we know for reading; returns its version, too.
+fn open_any_reader(
+    at: At<'_>,
+    options: &StoreOptions,
+) -> Result<(ReadOnlyDatabase, u32), RuntimeError> {
     let mut file = File::open(at.path).map_err(|error| at.io(error))?;
     refuse_other_formats(&mut file, at)?;
     at.guard(|| {
@@ -226,36 +255,144 @@ fn open_reader(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeErro
             .open_read_only_with_backend(backend)
             .map_err(|error| at.redb(error))?;
         let transaction = database.begin_read().map_err(|error| at.redb(error))?;
-        schema::check(&transaction, at)?;
-        Ok(Handle::Reader(database))
+        let found = options.schema.check(&transaction, at)?;
+        drop(transaction);
+        Ok((database, found))
     })
 }
 
 fn open_writer(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
+    let file = open_for_writing(at)?;
+    at.guard(|| {
+        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+        open_over(backend, at, options, |found| {
+            match options.backup_before_migration {
+                true => migrate::keep_copy(at, found),
+                false => Ok(()),
+            }
+        })
+    })
+}
+
+fn open_for_writing(at: At<'_>) -> Result<File, RuntimeError> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .open(at.path)
         .map_err(|error| at.io(error))?;
     refuse_other_formats(&mut file, at)?;
+    Ok(file)
+}
+
+/// Opens the store beside other writers. Nothing can be held back then: another one may commit as
+/// soon as redb believes that it is done with the file. So the file is first looked at read-only,
+/// and one that nobody repairs or migrates for us is brought in order with nobody beside us.
+fn open_one_of_many(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
+    loop {
+        match open_reader(at, options) {
+            Ok(_) => break,
+            Err(RuntimeError::NeedsRepair { .. } | RuntimeError::StoreSchemaTooOld { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let mut alone = options.clone();
+        alone.sharing = Sharing::OneWriter;
+        match open_writer(at, &alone) {
+            Ok(Handle::Writer(database, _)) => {
+                at.guard(|| database.close().map_err(|error| at.redb(error)))?;
+            }
+            Ok(_) => {}
+            // Another one repairs it.
+            Err(RuntimeError::StoreLocked { .. }) => std::thread::sleep(LOCK_POLL),
+            Err(error) => return Err(error),
+        }
+    }
+    let file = open_for_writing(at)?;
     at.guard(|| {
         let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-        open_over(backend, at, options)
+        let (backend, size) = pass(backend).map_err(|error| at.io(error))?;
+        let database = builder(options)
+            .create_with_backend(backend)
+            .map_err(|error| at.redb(error))?;
+        Ok(Handle::Writer(database, size))
     })
 }
 
-/// Opens the store that is in `backend`.
+/// Opens the store that is in `backend`, and migrates it where it is of an older version. Before
+/// anything is written, `before_migration` is told that version.
 fn open_over(
     backend: impl StorageBackend,
     at: At<'_>,
     options: &StoreOptions,
+    before_migration: impl FnOnce(u32) -> Result<(), RuntimeError>,
 ) -> Result<Handle, RuntimeError> {
     let (backend, gate) = hold(backend).map_err(|error| at.io(error))?;
     let database = builder(options)
         .create_with_backend(backend)
         .map_err(|error| at.redb(error))?;
-    accept(&database, gate, at)?;
-    Ok(Handle::Writer(database))
+    let size = gate.size();
+    let found = version_of(&database, options.schema, at)?;
+    let is_old = found < options.schema.supported();
+    if is_old {
+        before_migration(found)?;
+    }
+    // It is a store that we can read: the writes of opening may reach the file.
+    gate.open().map_err(|error| at.io(error))?;
+    if is_old {
+        migrate(&database, options.schema, found, At::new("migrate", at.path))?;
+    }
+    Ok(Handle::Writer(database, size))
+}
+
+/// The version of a store that we can read or migrate.
+fn version_of(database: &Database, schema: Schema, at: At<'_>) -> Result<u32, RuntimeError> {
+    let transaction = database.begin_read().map_err(|error| at.redb(error))?;
+    schema.check(&transaction, at)
+}
+
+/// Brings a store of version `found` up to date, in one transaction.
+fn migrate(
+    database: &Database,
+    schema: Schema,
+    found: u32,
+    at: At<'_>,
+) -> Result<(), RuntimeError> {
+    let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
+    transaction.set_two_phase_commit(true);
+    schema.migrate(&transaction, found, at)?;
+    transaction.commit().map_err(|error| at.redb(error))
+}
+
+/// See [`StoreOptions::migration_plan`].
+pub(crate) fn migration_plan(
+    path: &Path,
+    options: &StoreOptions,
+) -> Result<MigrationPlan, RuntimeError> {
+    let at = At::new("plan a migration", path);
+    if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Err(at.missing());
+    }
+    let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
+    refuse_other_kinds(&metadata, at)?;
+    let found = match open_any_reader(at, options) {
+        Ok((_, found)) => found,
+        // Nobody writes to it. What opening it for writing would write is held back for good.
+        Err(RuntimeError::NeedsRepair { .. }) => at.guard(|| {
+            let backend = FileBackend::new(open_for_writing(at)?).map_err(|error| at.redb(error))?;
+            let (backend, _gate) = hold(backend).map_err(|error| at.io(error))?;
+            let database = builder(options)
+                .create_with_backend(backend)
+                .map_err(|error| at.redb(error))?;
+            version_of(&database, options.schema, at)
+        })?,
+        Err(error) => return Err(error),
+    };
+    let supported = options.schema.supported();
+    let makes_copy = found < supported && options.backup_before_migration;
+    Ok(MigrationPlan {
+        found,
+        supported,
+        backup: makes_copy.then(|| migrate::copy_path(path, found)),
+    })
 }
 
 /// Opens the store that is in `backend`, or creates it in an empty one. For the simulator of
@@ -270,27 +407,15 @@ pub(crate) fn open_backend(
     let is_empty = backend.len().map_err(|error| at.io(error))? == 0;
     let handle = at.guard(|| {
         if !is_empty {
-            return open_over(backend, at, options);
+            return open_over(backend, at, options, |_| Ok(()));
         }
         let database = builder(options)
             .create_with_backend(backend)
             .map_err(|error| at.redb(error))?;
-        initialise(&database, at)?;
-        Ok(Handle::Writer(database))
+        initialise(&database, options.schema, at)?;
+        Ok(Handle::Writer(database, FileSize::default()))
     })?;
     let backend = RuntimeBackendKind::RedbStore;
     let shared = Shared::new(path.clone(), backend, options.sharing, handle, None);
     Ok(Store::new(Arc::new(shared), false))
-}
-
-/// Lets the writes of opening reach the file once it is known to be a store that we can read.
-fn accept<B: StorageBackend>(
-    database: &Database,
-    gate: Gate<B>,
-    at: At<'_>,
-) -> Result<(), RuntimeError> {
-    let transaction = database.begin_read().map_err(|error| at.redb(error))?;
-    schema::check(&transaction, at)?;
-    drop(transaction);
-    gate.open().map_err(|error| at.io(error))
 }

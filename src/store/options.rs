@@ -1,6 +1,8 @@
 //! How to open a store.
 
 use super::Store;
+use super::migrate::MigrationPlan;
+use super::schema::Schema;
 use crate::error::RuntimeError;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -45,6 +47,7 @@ pub struct StoreOptions {
     pub(crate) verify_on_open: bool,
     pub(crate) on_repair: Option<OnRepair>,
     pub(crate) backup_before_migration: bool,
+    pub(crate) schema: Schema,
 }
 
 impl Default for StoreOptions {
@@ -58,6 +61,7 @@ impl Default for StoreOptions {
             verify_on_open: false,
             on_repair: None,
             backup_before_migration: true,
+            schema: Schema::default(),
         }
     }
 }
@@ -107,7 +111,9 @@ impl StoreOptions {
         self
     }
 
-    /// Called while a store that was not closed cleanly is repaired, with the progress from 0 to 1.
+    /// Called while a store that was not closed cleanly is repaired, or verified on opening, with the
+    /// progress from 0 to 1 in a few steps. Not called where there is nothing to walk: the commits of
+    /// a large store save what a repair would rebuild.
     /// Where it returns [`ControlFlow::Break`], the repair is given up, the file is as it was, and
     /// opening fails with [`RuntimeError::NeedsRepair`].
     #[must_use]
@@ -134,6 +140,28 @@ impl StoreOptions {
     /// As [`Store::open`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store, RuntimeError> {
         super::open::open(path.as_ref(), self)
+    }
+
+    /// What opening the store at `path` for writing would do to its schema. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open_read_only`], but a store that was not closed cleanly is no error; it is
+    /// [`StoreLocked`](RuntimeError::StoreLocked) while a host repairs it.
+    pub fn migration_plan(&self, path: impl AsRef<Path>) -> Result<MigrationPlan, RuntimeError> {
+        super::open::migration_plan(path.as_ref(), self)
+    }
+
+    /// Migrates by these steps too, after the released ones. For tests of migrations.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn later_steps(
+        mut self,
+        steps: &'static [fn(&redb::WriteTransaction) -> Result<(), redb::Error>],
+    ) -> Self {
+        self.schema = Schema::with_later(steps);
+        self
     }
 
     /// Opens the store in `backend`, or creates it in an empty one. For simulators of faults.

@@ -2,7 +2,7 @@
 
 use super::convert::{self, size, stored_size};
 use super::read::Rows;
-use super::record::WorkerRecord;
+use super::record::{TranscriptRecord, WorkerRecord};
 use crate::error::RuntimeError;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
@@ -95,20 +95,19 @@ pub(crate) fn read_events(
     })
 }
 
-/// A page of a worker's transcript.
-pub(crate) fn read_transcript(
+/// Up to `limit` rows from position `start` on of a transcript that has `total`.
+pub(crate) fn transcript_rows(
     rows: &dyn Rows,
-    runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
-    query: TranscriptQuery,
-    max_limit: usize,
-) -> Result<TranscriptProjection, RuntimeError> {
-    refuse_foreign(runtime_id, worker_ref)?;
-    refuse_limit(query.limit, max_limit)?;
-    let total = worker_row(rows, worker_ref)?.transcript_len;
-    let start = stored_size(query.start);
-    let expected = size(total.saturating_sub(start)).min(query.limit);
-    let (runtime, worker) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
+    start: u64,
+    limit: usize,
+    total: u64,
+) -> Result<Vec<(u64, TranscriptRecord)>, RuntimeError> {
+    let expected = size(total.saturating_sub(start)).min(limit);
+    let (runtime, worker) = (
+        worker_ref.runtime_id.as_str(),
+        worker_ref.worker_id.as_str(),
+    );
     let page = rows.transcript(runtime, worker, start, expected)?;
     // A position that is missing would shift every later one: damage, never another page.
     let whole = page
@@ -121,6 +120,22 @@ pub(crate) fn read_transcript(
              some are missing"
         )));
     }
+    Ok(page)
+}
+
+/// A page of a worker's transcript.
+pub(crate) fn read_transcript(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+    query: TranscriptQuery,
+    max_limit: usize,
+) -> Result<TranscriptProjection, RuntimeError> {
+    refuse_foreign(runtime_id, worker_ref)?;
+    refuse_limit(query.limit, max_limit)?;
+    let total = worker_row(rows, worker_ref)?.transcript_len;
+    let start = stored_size(query.start);
+    let page = transcript_rows(rows, worker_ref, start, query.limit, total)?;
     let next = query.start.saturating_add(page.len());
     let items = page
         .into_iter()

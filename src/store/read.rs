@@ -125,8 +125,9 @@ impl<T: Tables> View<'_, T> {
             let mut page = Vec::with_capacity(limit.min(PAGE_ROWS));
             for row in rows.take(limit) {
                 let (key, value) = row.map_err(|error| self.at.redb(error))?;
-                let record = self.decode(table, &key.value(), value.value())?;
-                page.push((own(key.value()), record));
+                let key = key.value();
+                let record = self.decode(table, &key, value.value())?;
+                page.push((own(key), record));
             }
             Ok(page)
         })

@@ -30,34 +30,67 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
     const VERSION: u8 = 1;
 }
 
+/// A CRC-32 over many short pieces: they are collected, as each update of the hasher has its price.
+pub(crate) struct Crc {
+    hasher: crc32fast::Hasher,
+    collected: [u8; 128],
+    len: usize,
+}
+
+impl Crc {
+    pub(crate) fn new() -> Self {
+        Self {
+            hasher: crc32fast::Hasher::new(),
+            collected: [0; 128],
+            len: 0,
+        }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        if let Some(free) = self.collected[self.len..].get_mut(..bytes.len()) {
+            free.copy_from_slice(bytes);
+            self.len += bytes.len();
+            return;
+        }
+        self.hasher.update(&self.collected[..self.len]);
+        self.len = 0;
+        self.hasher.update(bytes);
+    }
+
+    pub(crate) fn finalize(mut self) -> u32 {
+        self.hasher.update(&self.collected[..self.len]);
+        self.hasher.finalize()
+    }
+}
+
 /// The bytes of a key that the CRC covers.
 pub(crate) trait KeyBytes {
     /// Feeds the key to `crc`.
-    fn digest(&self, crc: &mut crc32fast::Hasher);
+    fn digest(&self, crc: &mut Crc);
 }
 
 impl KeyBytes for &str {
-    fn digest(&self, crc: &mut crc32fast::Hasher) {
+    fn digest(&self, crc: &mut Crc) {
         crc.update(self.as_bytes());
         crc.update(&[0xFF]);
     }
 }
 
 impl KeyBytes for u64 {
-    fn digest(&self, crc: &mut crc32fast::Hasher) {
+    fn digest(&self, crc: &mut Crc) {
         crc.update(&self.to_le_bytes());
     }
 }
 
 impl<A: KeyBytes, B: KeyBytes> KeyBytes for (A, B) {
-    fn digest(&self, crc: &mut crc32fast::Hasher) {
+    fn digest(&self, crc: &mut Crc) {
         self.0.digest(crc);
         self.1.digest(crc);
     }
 }
 
 impl<A: KeyBytes, B: KeyBytes, C: KeyBytes> KeyBytes for (A, B, C) {
-    fn digest(&self, crc: &mut crc32fast::Hasher) {
+    fn digest(&self, crc: &mut Crc) {
         self.0.digest(crc);
         self.1.digest(crc);
         self.2.digest(crc);
@@ -65,7 +98,7 @@ impl<A: KeyBytes, B: KeyBytes, C: KeyBytes> KeyBytes for (A, B, C) {
 }
 
 fn checksum(table: &str, key: &impl KeyBytes, versioned_body: &[u8]) -> [u8; CRC_BYTES] {
-    let mut crc = crc32fast::Hasher::new();
+    let mut crc = Crc::new();
     crc.update(table.as_bytes());
     crc.update(&[0]);
     key.digest(&mut crc);
@@ -151,6 +184,13 @@ pub(crate) struct RuntimeRecord {
 impl Record for RuntimeRecord {}
 
 impl RuntimeRecord {
+    /// The count of all workers. A sum that overflows is damage, which no count equals.
+    pub(crate) fn workers(&self) -> u64 {
+        self.running_workers
+            .saturating_add(self.stopped_workers)
+            .saturating_add(self.cancelled_workers)
+    }
+
     /// The count of the workers in `status`, to be kept in step with the `workers` table.
     pub(crate) fn workers_in(&mut self, status: WorkerStatus) -> &mut u64 {
         match status {

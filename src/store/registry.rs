@@ -75,6 +75,11 @@ impl Registration {
         (self.place, self.number)
     }
 
+    /// The file that it is for.
+    pub(crate) fn file(&self) -> FileId {
+        self.place.0
+    }
+
     /// Gives the place up, so that the file can be opened again while handles are left over.
     pub(crate) fn vacate(&self) {
         let mut places = lock();

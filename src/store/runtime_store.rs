@@ -6,9 +6,9 @@ use super::persisted::{
     PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot, Stored,
 };
 use super::projection::{self, refuse_foreign};
-use super::read::{PAGE_ROWS, Rows};
+use super::read::Rows;
 use super::record::{RuntimeRecord, UnknownRecord};
-use super::snapshot::{all_diagnostics, runtime_snapshot};
+use super::snapshot::{all_diagnostics, all_workers};
 use super::transaction::Transaction;
 use crate::error::RuntimeError;
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
@@ -95,23 +95,14 @@ impl RedbRuntimeStore {
     /// `RuntimeNotFound` where it was removed meanwhile; `StoreIo`, `StoreCorrupt`, `StoreClosed`.
     pub fn load_runtime_state(&self) -> Result<PersistedRuntimeState, RuntimeError> {
         self.read("load runtime state", |rows| {
-            let runtime = runtime_snapshot(rows, &self.runtime_id)?
-                .ok_or_else(|| not_found(rows, &self.runtime_id))?;
-            let mut workers = Vec::new();
-            let mut last: Option<String> = None;
-            loop {
-                let id = self.runtime_id.as_str();
-                let page = rows.workers(id, last.as_deref(), PAGE_ROWS)?;
-                let Some((worker, _)) = page.last() else {
-                    break;
-                };
-                last = Some(worker.clone());
-                for (worker, record) in page {
-                    let worker_ref = convert::worker_ref(&self.runtime_id, worker)
-                        .map_err(|message| rows.at().corrupt(message))?;
-                    workers.push(convert::worker_snapshot(worker_ref, record).value);
-                }
-            }
+            let id = &self.runtime_id;
+            let row = row(rows, id)?;
+            let workers = all_workers(rows, id, &row)?
+                .into_iter()
+                .map(|(worker_ref, record)| convert::worker_snapshot(worker_ref, record).value)
+                .collect();
+            let diagnostics = all_diagnostics(rows, id, &row)?;
+            let runtime = convert::runtime_snapshot(id.clone(), row, diagnostics);
             Ok(PersistedRuntimeState {
                 runtime: runtime.value,
                 workers,
@@ -178,6 +169,9 @@ fn refuse_not_after(what: &str, id: u64, last: Option<u64>) -> Result<(), Runtim
 
 fn refuse_behind(counter: &str, next: u64, last: Option<u64>) -> Result<(), RuntimeError> {
     match last {
+        _ if next == 0 => Err(RuntimeError::InvalidRequest(format!(
+            "{counter} is 0, but numbers begin at 1"
+        ))),
         Some(last) if next <= last => Err(RuntimeError::InvalidRequest(format!(
             "{counter} {next} is not greater than {last}, which was given already"
         ))),
@@ -231,7 +225,9 @@ impl RuntimeStoreTransaction<'_, '_> {
         }
         let last_event = self.transaction.last_event_id(id.as_str())?;
         refuse_behind("next_event_id", snapshot.next_event_id, last_event)?;
-        let stored = all_diagnostics(self.transaction, id)?;
+        refuse_behind("next_worker_sequence", snapshot.next_worker_sequence, None)?;
+        let current = row(self.transaction, id)?;
+        let stored = all_diagnostics(self.transaction, id, &current)?;
         let continues = stored.len() <= snapshot.diagnostics.len()
             && stored
                 .iter()
@@ -252,7 +248,6 @@ impl RuntimeStoreTransaction<'_, '_> {
                 .put_diagnostic(id.as_str(), diagnostic.id, row)?;
         }
         refuse_behind("next_diagnostic_id", snapshot.next_diagnostic_id, last)?;
-        let current = row(self.transaction, id)?;
         let (mut new, _) = convert::runtime_records(snapshot.clone().into());
         new.running_workers = current.running_workers;
         new.stopped_workers = current.stopped_workers;

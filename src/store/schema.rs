@@ -1,7 +1,8 @@
 //! The version of a store's tables, and the steps from one version to the next.
 //!
-//! The version stands in the `meta` table, and is written in the transaction of the step that it
-//! names. A step, once released, never changes; it has its own copy of the definitions it needs.
+//! The version stands in the `meta` table, and is written in the transaction of the steps that lead
+//! to it. A step, once released, never changes; it has its own copy of the definitions it needs.
+//! What reads the version never changes either: an older program has to see that it is too old.
 
 use super::context::At;
 use super::read::View;
@@ -14,7 +15,8 @@ use redb::{ReadTransaction, TableError, TableHandle, WriteTransaction};
 #[path = "../../migrations/0001_initial.rs"]
 mod initial;
 
-type Step = fn(&WriteTransaction) -> Result<(), TableError>;
+/// What makes one version out of the one before it.
+pub(crate) type Step = fn(&WriteTransaction) -> Result<(), redb::Error>;
 
 /// Step `n` (from 0) makes version `n + 1` out of version `n`. Only ever added to.
 const STEPS: &[Step] = &[initial::apply];
@@ -22,36 +24,92 @@ const STEPS: &[Step] = &[initial::apply];
 /// The version that this crate reads and writes.
 pub(crate) const SUPPORTED: u32 = STEPS.len() as u32;
 
+/// The steps that stores are opened with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Schema {
+    /// Steps to come: none but in tests of the steps' machinery.
+    later: &'static [Step],
+}
+
 const SCHEMA_VERSION: &str = "schema_version";
 const STORE_ID: &str = "store_id";
 const CREATED_BY: &str = "created_by";
 
-/// Makes a new store out of an empty database: all steps, the version, and the store's own facts.
-pub(crate) fn create(
-    transaction: &WriteTransaction,
-    store_id: String,
-    at: At<'_>,
-) -> Result<(), RuntimeError> {
-    migrate(transaction, 0, at)?;
-    let created_by = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
-    let facts = [
-        (STORE_ID, MetaRecord::Text(store_id)),
-        (CREATED_BY, MetaRecord::Text(created_by.to_owned())),
-    ];
-    RowWriter { transaction, at }.write(&META, facts.iter().map(|(key, row)| (*key, row)))
-}
+/// Tells whether a record makes sense as a fact.
+type IsRight = fn(&MetaRecord) -> bool;
 
-/// Runs the steps that a store of version `found` lacks, and writes the version, in `transaction`.
-pub(crate) fn migrate(
-    transaction: &WriteTransaction,
-    found: u32,
-    at: At<'_>,
-) -> Result<(), RuntimeError> {
-    for step in STEPS.iter().skip(found as usize) {
-        step(transaction).map_err(|error| at.redb(error))?;
+/// Every fact of a store, and what it has to look like.
+pub(crate) const FACTS: &[(&str, IsRight)] = &[
+    (
+        SCHEMA_VERSION,
+        |fact| matches!(fact, MetaRecord::Number(version) if *version > 0),
+    ),
+    (
+        STORE_ID,
+        |fact| matches!(fact, MetaRecord::Text(id) if !id.is_empty()),
+    ),
+    (CREATED_BY, |fact| matches!(fact, MetaRecord::Text(_))),
+];
+
+impl Schema {
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn with_later(later: &'static [Step]) -> Self {
+        Self { later }
     }
-    let version = (SCHEMA_VERSION, &MetaRecord::Number(SUPPORTED));
-    RowWriter { transaction, at }.write(&META, std::iter::once(version))
+
+    /// The version that the steps lead to.
+    pub(crate) fn supported(self) -> u32 {
+        SUPPORTED + self.later.len() as u32
+    }
+
+    /// Makes a new store out of an empty database: all steps, the version, and the store's own
+    /// facts.
+    pub(crate) fn create(
+        self,
+        transaction: &WriteTransaction,
+        store_id: String,
+        at: At<'_>,
+    ) -> Result<(), RuntimeError> {
+        self.migrate(transaction, 0, at)?;
+        let created_by = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+        let facts = [
+            (STORE_ID, MetaRecord::Text(store_id)),
+            (CREATED_BY, MetaRecord::Text(created_by.to_owned())),
+        ];
+        RowWriter { transaction, at }.write(&META, facts.iter().map(|(key, row)| (*key, row)))
+    }
+
+    /// Runs the steps that a store of version `found` lacks, and writes the version, in
+    /// `transaction`.
+    pub(crate) fn migrate(
+        self,
+        transaction: &WriteTransaction,
+        found: u32,
+        at: At<'_>,
+    ) -> Result<(), RuntimeError> {
+        for step in STEPS.iter().chain(self.later).skip(found as usize) {
+            step(transaction).map_err(|error| at.redb(error))?;
+        }
+        let version = (SCHEMA_VERSION, &MetaRecord::Number(self.supported()));
+        RowWriter { transaction, at }.write(&META, std::iter::once(version))
+    }
+
+    /// Refuses what this crate cannot read. Returns the version of what it can, if need be after
+    /// a migration.
+    pub(crate) fn check(
+        self,
+        transaction: &ReadTransaction,
+        at: At<'_>,
+    ) -> Result<u32, RuntimeError> {
+        match version(transaction, at)? {
+            found if found > self.supported() => Err(RuntimeError::StoreSchemaTooNew {
+                path: at.path.to_owned(),
+                found,
+                supported: self.supported(),
+            }),
+            found => Ok(found),
+        }
+    }
 }
 
 /// The schema version of the store. A database without one is not ours.
@@ -74,17 +132,5 @@ pub(crate) fn version(transaction: &ReadTransaction, at: At<'_>) -> Result<u32, 
         Some(MetaRecord::Number(version)) if version > 0 => Ok(version),
         Some(_) => Err(at.corrupt("the schema version is not a number from 1")),
         None => Err(at.not_a_store("it is a redb database of another program")),
-    }
-}
-
-/// Refuses what this crate cannot read. Returns the version of what it can.
-pub(crate) fn check(transaction: &ReadTransaction, at: At<'_>) -> Result<u32, RuntimeError> {
-    match version(transaction, at)? {
-        found if found > SUPPORTED => Err(RuntimeError::StoreSchemaTooNew {
-            path: at.path.to_owned(),
-            found,
-            supported: SUPPORTED,
-        }),
-        found => Ok(found),
     }
 }

@@ -1,23 +1,31 @@
 //! What all handles of one open store share: the redb database, and the queue of its commits.
 
+use super::backend::FileSize;
 use super::commit::Pipeline;
 use super::context::At;
+use super::follow::Commits;
 use super::options::Sharing;
 use super::read::View;
-use super::registry::Registration;
+use super::registry::{FileId, Registration};
 use crate::error::RuntimeError;
 use crate::model::management::RuntimeBackendKind;
-use redb::{
-    Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TransactionError,
-    WriteTransaction,
-};
+use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard};
+
+/// From this size of the file on, commits save the state of redb's allocator, so that opening after
+/// a kill need not walk the whole file.
+///
+/// Measured without a disk (tmpfs): the walk takes 0.22 s at 64 MiB and 2.4 s at 1 GB, 0.1 and
+/// 0.2 ms where the state was saved. Saving it costs each commit 0.04 ms at 64 MiB and 0.08 ms at
+/// 1 GB (64 KB more to write for each GB); with a disk whose two syncs took 8 ms no difference could
+/// be seen up to 270 MB.
+const QUICK_REPAIR_BYTES: u64 = 64 << 20;
 
 /// The open redb database.
 pub(crate) enum Handle {
     /// Open for writing and reading.
-    Writer(Database),
+    Writer(Database, FileSize),
     /// Open for reading.
     Reader(ReadOnlyDatabase),
     /// Closed, for every handle of the store.
@@ -31,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) backend: RuntimeBackendKind,
     pub(crate) sharing: Sharing,
     pub(crate) pipeline: Pipeline,
+    pub(crate) commits: Commits,
     handle: RwLock<Handle>,
     /// Declared after `handle`: the file is closed before the store leaves the registry.
     registration: Option<Registration>,
@@ -49,6 +58,7 @@ impl Shared {
             backend,
             sharing,
             pipeline: Pipeline::default(),
+            commits: Commits::default(),
             handle: RwLock::new(handle),
             registration,
         }
@@ -70,7 +80,7 @@ impl Shared {
     pub(crate) fn begin_read(&self, at: At<'_>) -> Result<ReadTransaction, RuntimeError> {
         let handle = self.handle()?;
         let transaction = match &*handle {
-            Handle::Writer(database) => database.begin_read(),
+            Handle::Writer(database, _) => database.begin_read(),
             Handle::Reader(database) => database.begin_read(),
             Handle::Closed => return Err(at.closed()),
         };
@@ -81,13 +91,14 @@ impl Shared {
     /// several may write.
     pub(crate) fn begin_write(&self, at: At<'_>) -> Result<WriteTransaction, RuntimeError> {
         let handle = self.handle()?;
-        let transaction: Result<WriteTransaction, TransactionError> = match &*handle {
-            Handle::Writer(database) => database.begin_write(),
+        let (database, size) = match &*handle {
+            Handle::Writer(database, size) => (database, size),
             Handle::Reader(_) => return Err(at.read_only()),
             Handle::Closed => return Err(at.closed()),
         };
-        let mut transaction = transaction.map_err(|error| at.redb(error))?;
+        let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
         transaction.set_two_phase_commit(true);
+        transaction.set_quick_repair(size.bytes() >= QUICK_REPAIR_BYTES);
         Ok(transaction)
     }
 
@@ -112,6 +123,7 @@ impl Shared {
         let at = self.at("close");
         self.pipeline.close()?;
         let closed = self.close_file(at);
+        self.commits.announce();
         if let Some(registration) = &self.registration {
             registration.vacate();
         }
@@ -124,7 +136,7 @@ impl Shared {
             .write()
             .map_err(|_| RuntimeError::StatePoisoned)?;
         match std::mem::replace(&mut *handle, Handle::Closed) {
-            Handle::Writer(database) => {
+            Handle::Writer(database, _) => {
                 at.guard(|| database.close().map_err(|error| at.redb(error)))
             }
             Handle::Reader(database) => {
@@ -134,8 +146,55 @@ impl Shared {
         }
     }
 
-    /// Whether the store was closed, or refuses writes until it is opened again.
+    /// Whether this process has the file open for writing.
+    pub(crate) fn is_writer(&self) -> Result<bool, RuntimeError> {
+        Ok(matches!(*self.handle()?, Handle::Writer(..)))
+    }
+
+    /// Whether other processes may commit while this one has the store open.
+    pub(crate) fn others_may_write(&self) -> bool {
+        self.sharing == Sharing::ManyWriters || !self.is_writer().unwrap_or(false)
+    }
+
+    /// Runs `work` on the database with nobody beside it in this process: reads that begin later
+    /// wait.
+    pub(crate) fn with_database<T>(
+        &self,
+        at: At<'_>,
+        work: impl FnOnce(&mut Database) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let mut handle = self
+            .handle
+            .write()
+            .map_err(|_| RuntimeError::StatePoisoned)?;
+        match &mut *handle {
+            Handle::Writer(database, _) => at.guard(|| work(database)),
+            Handle::Reader(_) => Err(at.read_only()),
+            Handle::Closed => Err(at.closed()),
+        }
+    }
+
+    /// The file that the store was opened in, where it is in one whose identity is known.
+    pub(crate) fn file(&self) -> Option<FileId> {
+        self.registration.as_ref().map(Registration::file)
+    }
+
+    /// Refuses, with the reason, a store whose own file is not what its path leads to.
+    pub(crate) fn refuse_other_file(&self) -> Result<(), &'static str> {
+        let there = std::fs::metadata(&self.path).ok();
+        match self.file() {
+            None if self.backend == RuntimeBackendKind::Memory => Err("the store is in memory"),
+            None if there.is_none() => Err("the store is in no file of its own"),
+            None => Ok(()),
+            Some(file) if there.and_then(|there| FileId::of(&there)) == Some(file) => Ok(()),
+            Some(_) => Err("the file was moved away from the store's path"),
+        }
+    }
+
+    /// Whether the store was closed, or refuses to go on until it is opened again. After a failed
+    /// access redb answers nothing any more, also to those who only read.
     pub(crate) fn is_over(&self) -> bool {
-        self.pipeline.is_over()
+        let failed = |error| matches!(error, RuntimeError::StoreFailed { .. });
+        self.pipeline.is_over() || self.begin_read(self.at("open")).is_err_and(failed)
     }
 }

@@ -1,10 +1,15 @@
 //! One moment of a store, read to any length in constant memory.
 
 use super::Store;
-use super::convert;
+use super::context::At;
+use super::convert::{self, stored_size};
 use super::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use super::projection::transcript_rows;
 use super::read::{PAGE_ROWS, Rows, View};
+use super::record::{RuntimeRecord, WorkerRecord};
+use super::tables::{DIAGNOSTICS, WORKERS};
 use crate::error::RuntimeError;
+use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
@@ -90,7 +95,7 @@ impl Snapshot {
     fn view(&self) -> View<'_, ReadTransaction> {
         View {
             tables: &self.transaction,
-            at: super::context::At::new("read", &self.path),
+            at: At::new("read", &self.path),
         }
     }
 
@@ -132,9 +137,15 @@ impl Snapshot {
         RuntimeError,
     > {
         let id = id.clone();
+        let row = self.view().runtime(id.as_str())?;
+        let (counted, mut seen) = (row.map_or(0, |row| row.workers()), 0);
         Ok(Paged::new(move |last: Option<&String>| {
             let view = self.view();
             let page = view.workers(id.as_str(), last.map(String::as_str), PAGE_ROWS)?;
+            seen += page.len();
+            if page.len() < PAGE_ROWS {
+                refuse_miscounted(view.at, WORKERS.name, seen, counted)?;
+            }
             page.into_iter()
                 .map(|(worker, record)| {
                     let worker_ref = convert::worker_ref(&id, worker.clone())
@@ -218,16 +229,14 @@ impl Snapshot {
         RuntimeError,
     > {
         let worker = worker.clone();
+        let total = self.transcript_len(&worker)?;
         Ok(Paged::new(move |last: Option<&u64>| {
             let from = match last {
                 Some(&u64::MAX) => return Ok(Vec::new()),
                 Some(last) => last + 1,
                 None => from,
             };
-            let runtime = worker.runtime_id.as_str();
-            let page =
-                self.view()
-                    .transcript(runtime, worker.worker_id.as_str(), from, PAGE_ROWS)?;
+            let page = transcript_rows(&self.view(), &worker, from, PAGE_ROWS, total)?;
             Ok(page
                 .into_iter()
                 .map(|(position, record)| (position, convert::transcript_entry(&worker, record)))
@@ -257,7 +266,7 @@ impl Snapshot {
 /// Every runtime's id and row.
 pub(crate) fn all_runtimes(
     rows: &dyn Rows,
-) -> Result<Vec<(RuntimeId, super::record::RuntimeRecord)>, RuntimeError> {
+) -> Result<Vec<(RuntimeId, RuntimeRecord)>, RuntimeError> {
     let mut all = Vec::new();
     let mut last: Option<String> = None;
     loop {
@@ -282,7 +291,7 @@ pub(crate) fn runtime_snapshot(
     let Some(row) = rows.runtime(id.as_str())? else {
         return Ok(None);
     };
-    let diagnostics = all_diagnostics(rows, id)?;
+    let diagnostics = all_diagnostics(rows, id, &row)?;
     Ok(Some(convert::runtime_snapshot(
         id.clone(),
         row,
@@ -290,11 +299,51 @@ pub(crate) fn runtime_snapshot(
     )))
 }
 
-/// All diagnostics of a runtime.
+/// Refuses a table that does not have the `counted` rows of a runtime that the runtime's own row
+/// says: in a damaged file a row can be missing without a trace in what is left.
+fn refuse_miscounted(
+    at: At<'_>,
+    table: &str,
+    seen: usize,
+    counted: u64,
+) -> Result<(), RuntimeError> {
+    if stored_size(seen) == counted {
+        return Ok(());
+    }
+    Err(at.corrupt(format!(
+        "table {table}: {seen} rows, but the runtime says {counted}"
+    )))
+}
+
+/// All workers of the runtime that has the row `runtime`, in the order of their ids.
+pub(crate) fn all_workers(
+    rows: &dyn Rows,
+    id: &RuntimeId,
+    runtime: &RuntimeRecord,
+) -> Result<Vec<(WorkerRef, WorkerRecord)>, RuntimeError> {
+    let mut all = Vec::new();
+    let mut last: Option<String> = None;
+    loop {
+        let page = rows.workers(id.as_str(), last.as_deref(), PAGE_ROWS)?;
+        let Some((worker, _)) = page.last() else {
+            refuse_miscounted(rows.at(), WORKERS.name, all.len(), runtime.workers())?;
+            return Ok(all);
+        };
+        last = Some(worker.clone());
+        for (worker, record) in page {
+            let worker_ref =
+                convert::worker_ref(id, worker).map_err(|message| rows.at().corrupt(message))?;
+            all.push((worker_ref, record));
+        }
+    }
+}
+
+/// All diagnostics of the runtime that has the row `runtime`.
 pub(crate) fn all_diagnostics(
     rows: &dyn Rows,
     id: &RuntimeId,
-) -> Result<Vec<Stored<crate::model::diagnostics::RuntimeDiagnostic>>, RuntimeError> {
+    runtime: &RuntimeRecord,
+) -> Result<Vec<Stored<RuntimeDiagnostic>>, RuntimeError> {
     let mut all = Vec::new();
     let mut from = 0;
     loop {
@@ -307,7 +356,10 @@ pub(crate) fn all_diagnostics(
         }
         match last.and_then(|last| last.checked_add(1)) {
             Some(next) => from = next,
-            None => return Ok(all),
+            None => {
+                refuse_miscounted(rows.at(), DIAGNOSTICS.name, all.len(), runtime.diagnostics)?;
+                return Ok(all);
+            }
         }
     }
 }

@@ -6,10 +6,13 @@ use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
+use std::future::Future;
 use std::io;
 use std::ops::Bound;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 /// What a test sees of the disk and does to it.
@@ -19,6 +22,9 @@ struct Disk {
     syncs: AtomicU64,
     /// Syncs take this long, in milliseconds.
     sync_ms: AtomicU64,
+    /// Syncs that began, and whether they wait.
+    begun: AtomicU64,
+    held: AtomicBool,
     fails: AtomicBool,
 }
 
@@ -51,8 +57,12 @@ impl StorageBackend for DiskBackend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.0.begun.fetch_add(1, Ordering::SeqCst);
         let wait = self.0.sync_ms.load(Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(wait));
+        while self.0.held.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
         if self.0.fails.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is gone"));
         }
@@ -189,6 +199,22 @@ fn nothing_is_acknowledged_before_it_is_synced() {
             });
         }
     });
+}
+
+#[test]
+fn a_commit_that_is_on_its_way_is_not_acknowledged() {
+    let (disk, runtime, worker) = on_disk();
+    let before = disk.begun.load(Ordering::SeqCst);
+    disk.held.store(true, Ordering::SeqCst);
+    let mut pending = runtime.submit(move |tx| tx.send_input(&worker, WorkerInput::user("x")));
+    while disk.begun.load(Ordering::SeqCst) == before {
+        std::thread::yield_now();
+    }
+    let mut context = Context::from_waker(Waker::noop());
+    let polled = Pin::new(&mut pending).poll(&mut context);
+    disk.held.store(false, Ordering::SeqCst);
+    assert!(polled.is_pending(), "its first sync is still under way: {polled:?}");
+    pending.wait().unwrap();
 }
 
 #[test]

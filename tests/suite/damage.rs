@@ -230,7 +230,7 @@ fn a_flipped_bit_gives_the_right_data_or_an_error() {
                     .any(|b| *b != 0)
             })
             .collect();
-        for round in 0..100 {
+        for round in 0..60 {
             // Every other one in the header, which decides what redb takes the rest for.
             let at = match round % 2 {
                 0 => random.below(320),

@@ -4,7 +4,8 @@ use super::layout_support::*;
 use redb_runtime_store::Store;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::layout::{
-    ExportOptions, ImportOptions, ImportOutcome, LayoutError, compare, export, import_to_path,
+    ExportOptions, FindingKind, ImportOptions, ImportOutcome, LayoutError, compare, export,
+    import_to_path,
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -180,7 +181,9 @@ fn formatting_and_blank_lines_are_no_difference() {
     )
     .unwrap();
     let store = store();
-    assert_eq!(strict(&store, dir.path()).unwrap().findings, []);
+    let report = strict(&store, dir.path()).unwrap();
+    let kinds: Vec<FindingKind> = report.findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [FindingKind::LineEnding]);
     assert!(compare(&store, dir.path()).unwrap().is_same());
     assert_eq!(tree(exported(&store).path()), tree(SMALL.as_ref()));
 }

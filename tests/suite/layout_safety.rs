@@ -131,6 +131,26 @@ fn a_byte_order_mark_is_named_and_what_follows_it_is_kept() {
 }
 
 #[test]
+fn lines_that_end_in_crlf_are_imported_and_said() {
+    let dir = small();
+    let events = runtime_dir(dir.path()).join("events.jsonl");
+    let text = fs::read_to_string(&events).unwrap();
+    let (first, rest) = text.split_once('\n').unwrap();
+    fs::write(&events, format!("{first}\n{}", rest.replace('\n', "\r\n"))).unwrap();
+    let store = store();
+    let report = strict(&store, dir.path()).unwrap();
+    let finding = &report.findings[0];
+    assert_eq!(finding.kind, FindingKind::LineEnding);
+    let second_line = first.len() as u64 + 1;
+    assert_eq!((finding.line, finding.byte), (Some(2), Some(second_line)));
+    assert!(finding.message.contains("7 lines"), "{finding}");
+    assert_eq!(report.runtimes[0].events, 8);
+    let exported = exported(&store);
+    let lf = fs::read_to_string(runtime_dir(exported.path()).join("events.jsonl")).unwrap();
+    assert_eq!(lf, text);
+}
+
+#[test]
 fn documents_that_are_no_records_are_refused_with_line_and_byte() {
     type Case = (&'static str, &'static str, Option<u64>, &'static str);
     let cases: [Case; 5] = [

@@ -1,7 +1,7 @@
 //! Opening: what is at the path decides, and what is refused is not touched.
 
 use crate::support::{
-    Sight, all_entries, all_events, assert_refused, assert_whole, named, say, scratch, seed,
+    Sight, all_entries, all_events, assert_refused, assert_whole, named, say, scratch,
 };
 use redb::{Database, ReadableDatabase, TableDefinition};
 use redb_runtime_store::catalog::CreateWorkerRequest;

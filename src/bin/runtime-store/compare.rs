@@ -1,9 +1,10 @@
 //! `compare`: whether a directory and a store say the same.
 
 use crate::failure::{Failure, Status};
+use crate::help;
 use crate::output::{Output, count, visible};
+use crate::select::RepairArgument;
 use clap::Args;
-use redb_runtime_store::Store;
 use redb_runtime_store::layout;
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 ///
 /// Every record of both is read. Exit code 0: they say the same; 4: they differ.
 #[derive(Args)]
+#[command(after_help = help::COMPARE)]
 pub(crate) struct Compare {
     /// The directory that has `runtimes/`
     #[arg(value_name = "ROOT")]
@@ -18,11 +20,13 @@ pub(crate) struct Compare {
     /// The store's file
     #[arg(value_name = "STORE")]
     store: PathBuf,
+    #[command(flatten)]
+    repair: RepairArgument,
 }
 
 impl Compare {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let store = Store::open_read_only(&self.store)?;
+        let store = self.repair.open(&self.store, output)?;
         let comparison = layout::compare(&store, &self.root)?;
         let status = if comparison.is_same() {
             Status::Done

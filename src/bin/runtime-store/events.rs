@@ -1,15 +1,20 @@
 //! `events`: the event log of a runtime.
 
 use crate::failure::{Failure, Status};
+use crate::follow::{Next, ROWS_AT_A_TIME, follow};
+use crate::help;
 use crate::output::Output;
 use crate::select::{RuntimeArgument, StoreArgument};
 use crate::table::{Column, Table};
 use clap::Args;
+use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout;
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
+use redb_runtime_store::store::{Snapshot, Stored};
 
 /// Print the event log of a runtime
 #[derive(Args)]
+#[command(after_help = help::EVENTS)]
 pub(crate) struct Events {
     #[command(flatten)]
     store: StoreArgument,
@@ -24,37 +29,34 @@ pub(crate) struct Events {
     /// Print only events about this worker
     #[arg(long, value_name = "ID")]
     worker: Option<String>,
+    /// Go on with what is logged from now on, until interrupted
+    #[arg(long)]
+    follow: bool,
 }
 
 impl Events {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let store = self.store.open()?;
+        let store = self.store.open(output)?;
         let runtime_id = self.runtime.find(&store)?.runtime_id;
-        let mut table = Table::new([
-            Column::number("EVENT", 8),
-            Column::text("KIND", 14),
-            Column::text("WORKER", 16),
-            Column::text("MESSAGE", 36),
-        ]);
-        let mut line = Vec::new();
-        let mut left = self.limit.unwrap_or(usize::MAX);
-        let snapshot = store.snapshot()?;
-        for event in snapshot.events(&runtime_id, self.from)? {
-            if left == 0 {
-                break;
-            }
-            let event = event?;
-            if !self.wants(&event.value) {
-                continue;
-            }
-            left -= 1;
-            if output.json {
-                line.clear();
-                layout::write_line(&event, &mut line)?;
-                output.bytes(&line)?;
-            } else {
-                row(&mut table, output, &event.value)?;
-            }
+        let mut printer = Printer {
+            events: self,
+            runtime_id,
+            table: Table::new([
+                Column::number("EVENT", 8),
+                Column::text("KIND", 14),
+                Column::text("WORKER", 16),
+                Column::text("MESSAGE", 36),
+            ]),
+            from: self.from,
+            left: self.limit.unwrap_or(usize::MAX),
+            line: Vec::new(),
+        };
+        if self.follow {
+            follow(&store, output, |snapshot, output| {
+                printer.print(snapshot, output, ROWS_AT_A_TIME)
+            })?;
+        } else {
+            printer.print(&store.snapshot()?, output, usize::MAX)?;
         }
         Ok(Status::Done)
     }
@@ -67,6 +69,57 @@ impl Events {
         self.worker
             .as_deref()
             .is_none_or(|worker| about == Some(worker))
+    }
+}
+
+/// Prints a log, from where it stopped the last time.
+struct Printer<'a> {
+    events: &'a Events,
+    runtime_id: RuntimeId,
+    table: Table<4>,
+    /// The id of the next event to look at.
+    from: u64,
+    /// How many may still be printed.
+    left: usize,
+    line: Vec<u8>,
+}
+
+impl Printer<'_> {
+    /// Looks at no more than `rows` events.
+    fn print(
+        &mut self,
+        snapshot: &Snapshot,
+        output: &mut Output,
+        rows: usize,
+    ) -> Result<Next, Failure> {
+        let events = snapshot.events(&self.runtime_id, self.from)?;
+        let mut looked_at = 0;
+        for event in events.take(rows) {
+            if self.left == 0 {
+                break;
+            }
+            let event = event?;
+            looked_at += 1;
+            self.from = event.value.id.saturating_add(1);
+            if self.events.wants(&event.value) {
+                self.left -= 1;
+                self.one(output, &event)?;
+            }
+        }
+        Ok(match (self.left, looked_at) {
+            (0, _) => Next::Nothing,
+            (_, looked_at) if looked_at == rows => Next::Now,
+            _ => Next::Later,
+        })
+    }
+
+    fn one(&mut self, output: &mut Output, event: &Stored<RuntimeEvent>) -> Result<(), Failure> {
+        if !output.json {
+            return row(&mut self.table, output, &event.value);
+        }
+        self.line.clear();
+        layout::write_line(event, &mut self.line)?;
+        output.bytes(&self.line)
     }
 }
 

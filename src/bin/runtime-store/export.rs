@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Status};
 use crate::import::rate;
 use crate::output::{Output, count};
-use crate::progress;
+use crate::{help, progress};
 use crate::select::{StoreArgument, parse_runtime_id};
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 /// The export is the store at one moment, while it is written to. A runtime directory appears whole
 /// or not at all; one that is there already is refused, unless --replace or --update is given.
 #[derive(Args)]
+#[command(after_help = help::EXPORT)]
 pub(crate) struct Export {
     #[command(flatten)]
     store: StoreArgument,
@@ -46,7 +47,7 @@ struct Printed<'a> {
 impl Export {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let begin = Instant::now();
-        let store = self.store.open()?;
+        let store = self.store.open(output)?;
         let bar = progress::bar(output, "exporting");
         let shown = bar.clone();
         let existing = match (self.replace, self.update) {

@@ -51,9 +51,39 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What the user can do next, where the message does not say it.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        let (Self::Store(error) | Self::Layout(LayoutError::Store(error))) = self else {
+            return None;
+        };
+        Some(match error {
+            RuntimeError::StoreLocked { .. } => {
+                "end that process first; what only reads works beside it"
+            }
+            RuntimeError::NeedsRepair { .. } => "without --no-repair it is repaired first",
+            RuntimeError::StoreMissing { .. } => {
+                "check the path; `runtime-store import` makes a store of a directory"
+            }
+            RuntimeError::NotAStore { path, .. } if path.join("runtimes").is_dir() => {
+                "it has the layout of a directory store: `runtime-store import` makes a store of it"
+            }
+            RuntimeError::StoreSchemaTooNew { .. } => {
+                "use the runtime-store that came with its host"
+            }
+            RuntimeError::StoreCorrupt { .. } => {
+                "keep the file; `runtime-store verify` lists all damage; a backup can take its place"
+            }
+            RuntimeError::RuntimeNotFound { .. } => "`runtime-store runtimes` lists them",
+            RuntimeError::WorkerNotFound { .. } => "`runtime-store workers` lists them",
+            _ => return None,
+        })
+    }
+}
+
 fn store_status(error: &RuntimeError) -> Status {
     match error {
-        RuntimeError::StoreLocked { .. } => Status::Locked,
+        RuntimeError::StoreLocked { .. } | RuntimeError::StoreBusy { .. } => Status::Locked,
         RuntimeError::StoreCorrupt { .. } => Status::Differs,
         _ => Status::Failed,
     }

@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{Output, bytes_for_people, count};
-use crate::progress;
+use crate::{help, progress};
 use crate::select::parse_runtime_id;
 use clap::Args;
 use redb_runtime_store::Store;
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 /// damage is refused, unless --salvage imports what is whole and reports the rest. The directory is
 /// only ever read.
 #[derive(Args)]
+#[command(after_help = help::IMPORT)]
 pub(crate) struct Import {
     /// The directory that has `runtimes/`
     #[arg(value_name = "ROOT")]

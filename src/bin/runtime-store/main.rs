@@ -1,20 +1,31 @@
-//! `runtime-store`: look into stores, and move them to and from directories.
+//! `runtime-store`: look into stores, maintain them, and move them to and from directories.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong use, 3 the store is locked, 4 damage or differences found.
 
 #![forbid(unsafe_code)]
 
+mod backup;
+mod colour;
+mod compact;
 mod compare;
+mod completions;
 mod events;
 mod export;
 mod failure;
+mod follow;
+mod help;
 mod import;
+mod man;
+mod migrate;
 mod output;
 mod progress;
+mod repair;
 mod runtimes;
 mod select;
+mod stats;
 mod table;
 mod transcript;
+mod verify;
 mod workers;
 
 use clap::{Parser, Subcommand};
@@ -22,10 +33,10 @@ use failure::{Failure, Status};
 use output::Output;
 use std::process::ExitCode;
 
-/// Look into runtime stores, and move them to and from directories of JSON.
+/// Look into runtime stores, maintain them, and move them to and from directories of JSON.
 #[derive(Parser)]
-#[command(version, about, after_help = EXIT_CODES, max_term_width = 100)]
-struct Arguments {
+#[command(version, about, after_help = help::PROGRAM, max_term_width = 100)]
+pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,
     /// Print JSON: one object a line
@@ -36,12 +47,6 @@ struct Arguments {
     quiet: bool,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 the store is locked by another process, \
-4 damage or differences found.
-
-A store is read while another process writes to it.";
-
 #[derive(Subcommand)]
 enum Verb {
     Import(import::Import),
@@ -51,6 +56,13 @@ enum Verb {
     Workers(workers::Workers),
     Events(events::Events),
     Transcript(transcript::Transcript),
+    Stats(stats::Stats),
+    Verify(verify::Verify),
+    Backup(backup::Backup),
+    Compact(compact::Compact),
+    Migrate(migrate::Migrate),
+    Completions(completions::Completions),
+    Man(man::Manual),
 }
 
 impl Verb {
@@ -63,6 +75,13 @@ impl Verb {
             Self::Workers(verb) => verb.run(output),
             Self::Events(verb) => verb.run(output),
             Self::Transcript(verb) => verb.run(output),
+            Self::Stats(verb) => verb.run(output),
+            Self::Verify(verb) => verb.run(output),
+            Self::Backup(verb) => verb.run(output),
+            Self::Compact(verb) => verb.run(output),
+            Self::Migrate(verb) => verb.run(output),
+            Self::Completions(verb) => verb.run(output),
+            Self::Man(verb) => verb.run(output),
         }
     }
 }
@@ -80,7 +99,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // What was printed so far comes first. A second failure would say the same.
             let _ = output.finish();
-            eprintln!("runtime-store: {failure}");
+            output::failure(&failure);
             failure.status().into()
         }
     }

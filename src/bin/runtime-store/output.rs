@@ -1,6 +1,9 @@
 //! What a run prints: results on standard output, remarks on standard error.
 
+use crate::colour;
 use crate::failure::Failure;
+use crate::table::WIDTH;
+use anstyle::Style;
 use redb_runtime_store::layout::Finding;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -9,6 +12,7 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 pub(crate) struct Output {
     pub(crate) json: bool,
     quiet: bool,
+    colours: bool,
     stdout: BufWriter<StdoutLock<'static>>,
 }
 
@@ -17,6 +21,7 @@ impl Output {
         Self {
             json,
             quiet,
+            colours: colour::on_stdout(),
             stdout: BufWriter::with_capacity(64 << 10, io::stdout().lock()),
         }
     }
@@ -48,6 +53,24 @@ impl Output {
         self.line(line)
     }
 
+    /// Says something about the run that is no result, on standard error.
+    pub(crate) fn remark(&self, remark: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("runtime-store: {}", visible(remark.as_ref()));
+        }
+    }
+
+    /// `text` as standard output shows it in `style`.
+    pub(crate) fn painted(&self, style: Style, text: &str) -> String {
+        colour::paint(self.colours, style, text)
+    }
+
+    /// How many columns running text may take: a terminal's, within what reads well.
+    pub(crate) fn text_width(&self) -> usize {
+        let terminal = terminal_size::terminal_size_of(io::stdout());
+        terminal.map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(40, 100))
+    }
+
     /// Whether there are people who watch: progress is shown to them only.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
@@ -70,10 +93,24 @@ impl Output {
         }
     }
 
+    /// Brings what was printed so far to who reads it.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         self.stdout.flush()?;
         Ok(())
     }
+}
+
+/// Says why the run failed, and what to do about it, on standard error.
+pub(crate) fn failure(failure: &Failure) {
+    let name = colour::paint(colour::on_stderr(), colour::FAILURE, "runtime-store:");
+    let mut message = failure.to_string();
+    if let Some(advice) = failure.advice() {
+        message.push('\n');
+        message.push_str(advice);
+    }
+    let lines: Vec<String> = message.split('\n').map(visible).collect();
+    // Where standard error is closed nobody is left to be told.
+    let _ = writeln!(io::stderr(), "{name} {}", lines.join("\n"));
 }
 
 /// The longest piece of a finding's text that a terminal gets, in characters.

@@ -3,14 +3,24 @@
 use crate::output::Output;
 use indicatif::{ProgressBar, ProgressStyle};
 use redb_runtime_store::layout::Progress;
+use redb_runtime_store::store::RowProgress;
+use std::time::Duration;
+
+/// A bar for work whose progress is bytes.
+pub(crate) fn bar(output: &Output, what: &'static str) -> ProgressBar {
+    styled(
+        output,
+        what,
+        "{msg} {bar:24} {binary_bytes:>10} of {binary_total_bytes} {binary_bytes_per_sec:>12} {eta:>4}",
+    )
+}
 
 /// A bar on standard error; invisible where nobody watches.
-pub(crate) fn bar(output: &Output, what: &'static str) -> ProgressBar {
+fn styled(output: &Output, what: &'static str, template: &str) -> ProgressBar {
     if !output.shows_progress() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(0);
-    let template = "{msg} {bar:24} {binary_bytes:>10} of {binary_total_bytes} {binary_bytes_per_sec:>12} {eta:>4}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
@@ -22,4 +32,35 @@ pub(crate) fn bar(output: &Output, what: &'static str) -> ProgressBar {
 pub(crate) fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_length(progress.bytes_total.max(progress.bytes_done));
     bar.set_position(progress.bytes_done);
+}
+
+/// A bar for work whose progress is rows.
+pub(crate) fn rows(output: &Output, what: &'static str) -> ProgressBar {
+    styled(
+        output,
+        what,
+        "{msg} {bar:24} {human_pos:>12} of {human_len} rows {eta:>4}",
+    )
+}
+
+/// Shows `progress` on `bar`.
+pub(crate) fn show_rows(bar: &ProgressBar, progress: RowProgress) {
+    bar.set_length(progress.total.max(progress.done));
+    bar.set_position(progress.done);
+}
+
+/// A bar for work whose progress is a part of the whole, from 0 to 1.
+pub(crate) fn part(output: &Output, what: &'static str) -> ProgressBar {
+    let bar = styled(output, what, "{msg} {bar:24} {percent:>3} % {elapsed:>6}");
+    bar.set_length(100);
+    bar
+}
+
+/// A sign that work goes on which does not say how far it is.
+pub(crate) fn spinner(output: &Output, what: &'static str) -> ProgressBar {
+    let bar = styled(output, what, "{spinner} {msg} {elapsed}");
+    if !bar.is_hidden() {
+        bar.enable_steady_tick(Duration::from_millis(100));
+    }
+    bar
 }

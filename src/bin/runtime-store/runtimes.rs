@@ -1,6 +1,7 @@
 //! `runtimes`: the runtimes of a store.
 
 use crate::failure::{Failure, Status};
+use crate::help;
 use crate::output::Output;
 use crate::select::StoreArgument;
 use crate::table::{Column, Table};
@@ -9,6 +10,7 @@ use redb_runtime_store::management::RuntimeStatus;
 
 /// List the runtimes of a store
 #[derive(Args)]
+#[command(after_help = help::RUNTIMES)]
 pub(crate) struct Runtimes {
     #[command(flatten)]
     store: StoreArgument,
@@ -16,7 +18,7 @@ pub(crate) struct Runtimes {
 
 impl Runtimes {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let store = self.store.open()?;
+        let store = self.store.open(output)?;
         let mut table = Table::new([
             Column::text("RUNTIME", 24),
             Column::text("NAME", 18),

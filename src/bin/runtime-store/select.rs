@@ -1,11 +1,13 @@
 //! Which store, and which runtime of it.
 
 use crate::failure::Failure;
+use crate::output::Output;
+use crate::repair;
 use clap::Args;
-use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::management::RuntimeSummary;
-use std::path::PathBuf;
+use redb_runtime_store::{RuntimeError, Store};
+use std::path::{Path, PathBuf};
 
 /// A runtime id from the command line.
 pub(crate) fn parse_runtime_id(text: &str) -> Result<RuntimeId, String> {
@@ -18,12 +20,34 @@ pub(crate) struct StoreArgument {
     /// The store's file
     #[arg(value_name = "STORE")]
     path: PathBuf,
+    #[command(flatten)]
+    repair: RepairArgument,
 }
 
 impl StoreArgument {
-    /// Opens the store read-only.
-    pub(crate) fn open(&self) -> Result<Store, Failure> {
-        Ok(Store::open_read_only(&self.path)?)
+    /// Opens the store read-only; repairs it first where it needs that.
+    pub(crate) fn open(&self, output: &Output) -> Result<Store, Failure> {
+        self.repair.open(&self.path, output)
+    }
+}
+
+/// Whether to repair a store before it is read.
+#[derive(Args)]
+pub(crate) struct RepairArgument {
+    /// Refuse a store that a killed host left, instead of repairing it first
+    #[arg(long)]
+    no_repair: bool,
+}
+
+impl RepairArgument {
+    /// Opens the store at `path` read-only; repairs it first where it needs that.
+    pub(crate) fn open(&self, path: &Path, output: &Output) -> Result<Store, Failure> {
+        match Store::open_read_only(path) {
+            Err(RuntimeError::NeedsRepair { .. }) if !self.no_repair => {
+                repair::and_open(path, output)
+            }
+            opened => Ok(opened?),
+        }
     }
 }
 

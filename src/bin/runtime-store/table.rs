@@ -1,5 +1,6 @@
 //! Tables for people, 80 columns wide.
 
+use crate::colour;
 use crate::failure::Failure;
 use crate::output::{Output, visible};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -51,13 +52,14 @@ impl<const N: usize> Table<N> {
     /// Prints a row, and the titles before the first.
     pub(crate) fn row(&mut self, output: &mut Output, cells: [&str; N]) -> Result<(), Failure> {
         if !std::mem::replace(&mut self.has_title, true) {
-            let titles = self.columns.each_ref().map(|column| column.title);
-            self.print(output, titles)?;
+            let titles = self.line(self.columns.each_ref().map(|column| column.title));
+            let painted = output.painted(colour::HEADING, titles.trim_end());
+            output.line(painted)?;
         }
-        self.print(output, cells)
+        output.line(self.line(cells))
     }
 
-    fn print(&self, output: &mut Output, cells: [&str; N]) -> Result<(), Failure> {
+    fn line(&self, cells: [&str; N]) -> String {
         let mut line = String::with_capacity(WIDTH);
         for (column, cell) in self.columns.iter().zip(cells) {
             if !line.is_empty() {
@@ -73,7 +75,7 @@ impl<const N: usize> Table<N> {
                 line.push_str(&padding);
             }
         }
-        output.line(line)
+        line
     }
 }
 

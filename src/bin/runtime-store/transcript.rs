@@ -1,17 +1,21 @@
 //! `transcript`: what was said to and by a worker.
 
+use crate::colour;
 use crate::failure::{Failure, Status};
+use crate::follow::{Next, ROWS_AT_A_TIME, follow};
+use crate::help;
 use crate::output::{Output, visible};
 use crate::select::{RuntimeArgument, StoreArgument};
-use crate::table::WIDTH;
 use clap::Args;
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
 use redb_runtime_store::layout;
+use redb_runtime_store::store::Snapshot;
 
 /// Print the transcript of a worker
 #[derive(Args)]
+#[command(after_help = help::TRANSCRIPT)]
 pub(crate) struct Transcript {
     #[command(flatten)]
     store: StoreArgument,
@@ -26,35 +30,80 @@ pub(crate) struct Transcript {
     /// Print at most this many entries
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Go on with what is said from now on, until interrupted
+    #[arg(long)]
+    follow: bool,
 }
 
 impl Transcript {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let store = self.store.open()?;
+        let store = self.store.open(output)?;
         let runtime_id = self.runtime.find(&store)?.runtime_id;
         let worker_id = WorkerId::new(&self.worker)
             .ok_or_else(|| Failure::WrongUse("a worker id must not be blank".to_owned()))?;
         let worker = WorkerRef::new(runtime_id, worker_id);
-        let snapshot = store.snapshot()?;
-        if snapshot.worker(&worker)?.is_none() {
+        if store.snapshot()?.worker(&worker)?.is_none() {
             return Err(Failure::Store(RuntimeError::WorkerNotFound {
                 runtime_id: worker.runtime_id,
                 worker_id: worker.worker_id,
             }));
         }
-        let mut line = Vec::new();
-        let limit = self.limit.unwrap_or(usize::MAX);
-        for entry in snapshot.transcript(&worker, self.start)?.take(limit) {
+        let mut printer = Printer {
+            worker,
+            position: self.start,
+            left: self.limit.unwrap_or(usize::MAX),
+            line: Vec::new(),
+        };
+        if self.follow {
+            follow(&store, output, |snapshot, output| {
+                printer.print(snapshot, output, ROWS_AT_A_TIME)
+            })?;
+        } else {
+            printer.print(&store.snapshot()?, output, usize::MAX)?;
+        }
+        Ok(Status::Done)
+    }
+}
+
+/// Prints a transcript, from where it stopped the last time.
+struct Printer {
+    worker: WorkerRef,
+    /// The position of the next entry.
+    position: u64,
+    /// How many may still be printed.
+    left: usize,
+    line: Vec<u8>,
+}
+
+impl Printer {
+    /// Prints no more than `rows` entries.
+    fn print(
+        &mut self,
+        snapshot: &Snapshot,
+        output: &mut Output,
+        rows: usize,
+    ) -> Result<Next, Failure> {
+        let wanted = self.left.min(rows);
+        let entries = snapshot.transcript(&self.worker, self.position)?;
+        let mut printed = 0;
+        for entry in entries.take(wanted) {
             let entry = entry?;
+            printed += 1;
+            self.position += 1;
             if output.json {
-                line.clear();
-                layout::write_line(&entry, &mut line)?;
-                output.bytes(&line)?;
+                self.line.clear();
+                layout::write_line(&entry, &mut self.line)?;
+                output.bytes(&self.line)?;
             } else {
                 print(output, &entry.value)?;
             }
         }
-        Ok(Status::Done)
+        self.left -= printed;
+        Ok(match (self.left, printed) {
+            (0, _) => Next::Nothing,
+            (_, printed) if printed == rows => Next::Now,
+            _ => Next::Later,
+        })
     }
 }
 
@@ -63,15 +112,16 @@ const INDENT: &str = "                   ";
 
 /// Prints an entry: sequence and role, and beside them what was said, wrapped.
 fn print(output: &mut Output, entry: &TranscriptEntry) -> Result<(), Failure> {
-    let role = match entry.role {
-        TranscriptRole::User => "user",
-        TranscriptRole::Assistant => "assistant",
-        TranscriptRole::System => "system",
+    let (role, style) = match entry.role {
+        TranscriptRole::User => ("user      ", colour::USER),
+        TranscriptRole::Assistant => ("assistant ", colour::ASSISTANT),
+        TranscriptRole::System => ("system    ", colour::SYSTEM),
     };
-    let mut before = format!("{:>7} {role:<10} ", entry.sequence);
+    let mut before = format!("{:>7} {} ", entry.sequence, output.painted(style, role));
+    let width = output.text_width() - INDENT.len();
     for paragraph in entry.content.split('\n') {
         let shown = visible(&paragraph.replace('\t', "    "));
-        for line in textwrap::wrap(&shown, WIDTH - INDENT.len()) {
+        for line in textwrap::wrap(&shown, width) {
             output.line(format!("{before}{line}"))?;
             INDENT.clone_into(&mut before);
         }

@@ -1,6 +1,7 @@
 //! `workers`: the workers of a runtime.
 
 use crate::failure::{Failure, Status};
+use crate::help;
 use crate::output::Output;
 use crate::select::{RuntimeArgument, StoreArgument};
 use crate::table::{Column, Table};
@@ -10,6 +11,7 @@ use redb_runtime_store::management::RuntimeOptions;
 
 /// List the workers of a runtime
 #[derive(Args)]
+#[command(after_help = help::WORKERS)]
 pub(crate) struct Workers {
     #[command(flatten)]
     store: StoreArgument,
@@ -19,7 +21,7 @@ pub(crate) struct Workers {
 
 impl Workers {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let store = self.store.open()?;
+        let store = self.store.open(output)?;
         let runtime_id = self.runtime.find(&store)?.runtime_id;
         let runtime = store.runtime(RuntimeOptions {
             runtime_id: Some(runtime_id),

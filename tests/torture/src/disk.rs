@@ -61,7 +61,7 @@ struct State {
     fault: Option<Fault>,
     /// How often the fault struck.
     struck: usize,
-    /// Whether changes wait, and how many do.
+    /// Whether syncs wait, and how many do.
     on_hold: bool,
     held: usize,
 }
@@ -97,10 +97,10 @@ impl Disk {
         state.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state, once changes are not on hold.
-    fn state_for_change(&self) -> MutexGuard<'_, State> {
+    /// The state, once syncs are not on hold.
+    fn state_for_sync(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        while state.on_hold {
+        while state.on_hold && !state.is_growing() {
             state.held += 1;
             self.0.changed.notify_all();
             let woken = self.0.changed.wait(state);
@@ -110,20 +110,21 @@ impl Disk {
         state
     }
 
-    /// Makes every change wait until [`release`](Self::release).
+    /// Makes every sync wait until [`release`](Self::release). Only syncs of
+    /// commits: redb makes readers wait while it writes and while it grows the file.
     pub fn hold(&self) {
         self.state().on_hold = true;
     }
 
-    /// Lets the changes go on.
+    /// Lets the syncs go on.
     pub fn release(&self) {
         self.state().on_hold = false;
         self.0.changed.notify_all();
     }
 
-    /// Returns when a change is held up, or after `timeout`.
+    /// Returns when a sync is held up, an access has failed, or after `timeout`.
     pub fn wait_until_held(&self, timeout: Duration) {
-        let nobody = |state: &mut State| state.on_hold && state.held == 0;
+        let nobody = |state: &mut State| state.on_hold && state.held == 0 && state.struck == 0;
         // A poisoned lock is another thread's panic, which says more than this one could.
         drop(
             self.0
@@ -142,6 +143,14 @@ impl Disk {
         let mut state = self.state();
         state.fault = fault;
         state.struck = 0;
+    }
+
+    fn meet(&self, state: &mut State, kind: FaultKind) -> io::Result<()> {
+        let met = state.meet(kind);
+        if met.is_err() {
+            self.0.changed.notify_all();
+        }
+        met
     }
 
     /// How often the fault struck since it was set.
@@ -166,6 +175,13 @@ impl Disk {
 }
 
 impl State {
+    /// Whether the length was set since the last sync.
+    fn is_growing(&self) -> bool {
+        let since = self.log.iter().rev();
+        let mut since = since.take_while(|access| !matches!(access, Access::Sync));
+        since.any(|access| matches!(access, Access::SetLen(_)))
+    }
+
     /// Fails where the fault meets this access.
     fn meet(&mut self, kind: FaultKind) -> io::Result<()> {
         let Some(fault) = self.fault.as_mut().filter(|fault| fault.kind == kind) else {
@@ -190,7 +206,7 @@ impl StorageBackend for Disk {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut state = self.state();
-        state.meet(FaultKind::Read)?;
+        self.meet(&mut state, FaultKind::Read)?;
         if state.content.read(offset, out) {
             return Ok(());
         }
@@ -198,16 +214,16 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.state_for_change();
-        state.meet(FaultKind::Change)?;
+        let mut state = self.state();
+        self.meet(&mut state, FaultKind::Change)?;
         state.content.set_len(len);
         state.log.push(Access::SetLen(len));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.state_for_change();
-        let met = state.meet(FaultKind::Change);
+        let mut state = self.state_for_sync();
+        let met = self.meet(&mut state, FaultKind::Change);
         if met.is_err() {
             state.log.push(Access::FailedSync);
         } else if !state.lies {
@@ -217,8 +233,8 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.state_for_change();
-        let met = state.meet(FaultKind::Change);
+        let mut state = self.state();
+        let met = self.meet(&mut state, FaultKind::Change);
         // A write that fails may have come half of the way.
         let written = if met.is_ok() {
             data.len()

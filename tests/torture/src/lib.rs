@@ -1,7 +1,22 @@
 //! Faults for `redb-runtime-store`, each replayable from a seed.
+//!
+//! A round of a fault is a function of its seed: it makes a store with real operations, lets the
+//! fault happen at many moments, and checks after each that the store keeps its promises. The
+//! [`model`] knows what it should say, [`world`] compares, [`plant`] has bugs that must be found.
+//!
+//! - [`disk`] is a storage backend that remembers every change and fails on demand; [`image`] makes
+//!   of these what a disk can hold after a power loss.
+//! - [`workload`] makes operations and runs them; [`power_loss`], [`disk_errors`], [`bit_rot`],
+//!   [`crash_steps`], [`kills`] and [`legacy`] are the faults; [`campaign`] runs rounds of them.
 
+pub mod bit_rot;
+pub mod campaign;
+pub mod crash_steps;
 pub mod disk;
+pub mod disk_errors;
 pub mod image;
+pub mod kills;
+pub mod legacy;
 pub mod model;
 pub mod pages;
 pub mod plant;

@@ -43,6 +43,8 @@ pub struct Workload {
     pub accepted: Vec<bool>,
 }
 
+const CACHE_BYTES: usize = 1 << 20;
+
 const FIRST: &str = "first";
 
 /// The runtime in the directory that is imported.
@@ -150,12 +152,13 @@ impl Workload {
     }
 
     fn push_submissions(&mut self, imported: &World, rng: &mut Rng) {
-        for nth in 0..rng.between(2, 7) {
+        let begin = self.ops.len();
+        for _ in 0..rng.between(2, 7) {
             let (id, call) = self.any_call(rng);
             // The first has to change something: others gather behind its commit.
             let mut changed = self.last().clone();
             let changes = changed.call(&id, &call) && changed != *self.last();
-            if nth > 0 || changes {
+            if self.ops.len() > begin || changes {
                 self.push(Op::Submit(id, call), imported);
             }
         }
@@ -181,6 +184,7 @@ pub struct Host {
     disk: Disk,
     store: Store,
     plant: Option<Plant>,
+    cache_bytes: usize,
     pending: Vec<(usize, Pending<()>)>,
 }
 
@@ -190,7 +194,16 @@ pub struct Host {
 ///
 /// As `Store::open`.
 pub fn open(disk: &Disk) -> Result<Store, RuntimeError> {
-    let options = Store::options().cache_bytes(1 << 20);
+    open_with(disk, CACHE_BYTES)
+}
+
+/// Opens the store on `disk`, or creates it, with a cache of `cache_bytes`.
+///
+/// # Errors
+///
+/// As `Store::open`.
+pub fn open_with(disk: &Disk, cache_bytes: usize) -> Result<Store, RuntimeError> {
+    let options = Store::options().cache_bytes(cache_bytes);
     options.open_backend(disk.clone())
 }
 
@@ -251,8 +264,16 @@ impl Host {
             disk,
             store,
             plant,
+            cache_bytes: CACHE_BYTES,
             pending: Vec::new(),
         }
+    }
+
+    /// Opens the store with a cache of `cache_bytes` from now on.
+    #[must_use]
+    pub fn with_cache(mut self, cache_bytes: usize) -> Self {
+        self.cache_bytes = cache_bytes;
+        self
     }
 
     /// The store.
@@ -300,7 +321,7 @@ impl Host {
             Op::Import => imported_into(&self.store),
             Op::Reopen => {
                 self.store.close()?;
-                self.store = open(&self.disk)?;
+                self.store = open_with(&self.disk, self.cache_bytes)?;
                 Ok(())
             }
         }
@@ -316,7 +337,7 @@ impl Host {
         let pending = runtime.submit(move |tx| in_transaction(tx, &call));
         self.pending.push((number, pending));
         if is_first {
-            self.disk.wait_until_held(Duration::from_secs(5));
+            self.disk.wait_until_held(Duration::from_millis(300));
         }
         Ok(())
     }

@@ -1,0 +1,116 @@
+//! `send_input` from one and from many threads.
+
+use super::{Bench, WORKERS};
+use crate::bare_redb::BareRedb;
+use crate::directory::Directory;
+use crate::measure::{Contender, Samples, interleave};
+use crate::ours::Ours;
+use crate::peer::{InputPeer, Measured};
+use crate::plain_file::PlainFile;
+use crate::sqlite::{Connections, Sqlite};
+use crate::table::{Bound, Line, Table, Unit, rate};
+use anyhow::Result;
+use tempfile::TempDir;
+
+const OURS: usize = 0;
+const SQLITE: [usize; 2] = [3, 4];
+
+/// Times as fast as a peer: threshold and stretch.
+struct Asked {
+    threads: usize,
+    directory: Bound,
+    bare_redb: Bound,
+    sqlite: (Bound, Bound),
+}
+
+const ASKED: [Asked; 3] = [
+    Asked {
+        threads: 1,
+        directory: Bound::AtLeast(7.0),
+        bare_redb: Bound::AtLeast(0.9),
+        sqlite: (Bound::AtLeast(0.4), Bound::AtLeast(0.6)),
+    },
+    Asked {
+        threads: 8,
+        directory: Bound::AtLeast(30.0),
+        bare_redb: Bound::None,
+        sqlite: (Bound::AtLeast(1.5), Bound::AtLeast(3.0)),
+    },
+    Asked {
+        threads: 64,
+        directory: Bound::AtLeast(100.0),
+        bare_redb: Bound::None,
+        sqlite: (Bound::AtLeast(7.0), Bound::AtLeast(15.0)),
+    },
+];
+
+pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
+    for asked in &ASKED {
+        let samples = measure(bench, asked.threads)?;
+        report(asked, &samples, table);
+    }
+    Ok(())
+}
+
+/// The seconds that an input takes: ours, the directory, bare redb, SQLite with connections of
+/// their own, SQLite with a shared one, the plain file.
+fn measure(bench: &Bench, threads: usize) -> Result<Vec<Samples>> {
+    let dir = TempDir::new_in(&bench.dir)?;
+    let path = |name: &str| dir.path().join(name);
+    let ours = Ours::open(&path("ours.redb"), WORKERS)?;
+    let directory = Directory::create(&path("directory"), WORKERS)?;
+    let bare = BareRedb::create(&path("bare.redb"), WORKERS)?;
+    let own = Sqlite::create(&path("own.sqlite"), WORKERS, Connections::Own)?;
+    let shared = Sqlite::create(&path("shared.sqlite"), WORKERS, Connections::Shared)?;
+    let plain = PlainFile::create(&path("plain"))?;
+    let peers: [(&str, &dyn InputPeer); 6] = [
+        ("the store", &ours),
+        ("the directory", &directory),
+        ("bare redb", &bare),
+        ("SQLite", &own),
+        ("SQLite over one connection", &shared),
+        ("the plain file", &plain),
+    ];
+    let measured: Vec<Measured<'_>> = peers
+        .iter()
+        .map(|(_, peer)| Measured::new(*peer, &bench.inputs, WORKERS))
+        .collect();
+    let contenders = measured
+        .iter()
+        .map(|peer| Box::new(|| peer.round(threads, bench.slice())) as Contender<'_>)
+        .collect();
+    let samples = interleave(bench.rounds(9, 5), contenders)?;
+    for (peer, (name, _)) in measured.iter().zip(peers) {
+        peer.check(name)?;
+    }
+    Ok(samples)
+}
+
+fn report(asked: &Asked, samples: &[Samples], table: &mut Table) {
+    let ours = &samples[OURS];
+    let [own, shared] = SQLITE.map(|index| &samples[index]);
+    let (sqlite, name) = if own.median() <= shared.median() {
+        (own, "SQLite")
+    } else {
+        (shared, "SQLite, one connection")
+    };
+    let mut push = |against, theirs: &Samples, threshold, stretch| {
+        table.push(Line {
+            work: match asked.threads {
+                1 => "send_input, 1 thread".to_owned(),
+                threads => format!("send_input, {threads} threads"),
+            },
+            against,
+            threshold,
+            stretch,
+            value: ours.speed_over(theirs),
+            unit: Unit::Times,
+            ours: rate(ours.median()),
+            theirs: rate(theirs.median()),
+        });
+    };
+    push("directory", &samples[1], asked.directory, Bound::None);
+    push("bare redb", &samples[2], asked.bare_redb, Bound::None);
+    push(name, sqlite, asked.sqlite.0, asked.sqlite.1);
+    push("plain file", &samples[5], Bound::None, Bound::None);
+}

@@ -1,0 +1,60 @@
+//! `compact`: give a store's free space back to the system.
+
+use crate::failure::{Failure, Status};
+use crate::output::{Output, bytes_for_people};
+use crate::{help, progress, repair};
+use clap::Args;
+use redb_runtime_store::Store;
+use redb_runtime_store::store::CompactReport;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Give a store's free space back to the system
+///
+/// Needs the store to itself: it is refused while a host has the store open (exit code 3), or while
+/// somebody reads an old state of it.
+#[derive(Args)]
+#[command(after_help = help::COMPACT)]
+pub(crate) struct Compact {
+    /// The store's file
+    #[arg(value_name = "STORE")]
+    store: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Printed {
+    #[serde(flatten)]
+    report: CompactReport,
+    freed_bytes: u64,
+    seconds: f64,
+}
+
+impl Compact {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let begin = Instant::now();
+        let store = repair::for_writing(Store::options(), &self.store, output)?;
+        let spinner = progress::spinner(output, "compacting");
+        let compacted = store.compact();
+        spinner.finish_and_clear();
+        let report = compacted?;
+        store.close()?;
+        let freed_bytes = report.bytes_before.saturating_sub(report.bytes_after);
+        if output.json {
+            output.object(&Printed {
+                report,
+                freed_bytes,
+                seconds: begin.elapsed().as_secs_f64(),
+            })?;
+            return Ok(Status::Done);
+        }
+        output.summary(format!(
+            "compacted: {} of {} freed, {} are left, in {:.2} s",
+            bytes_for_people(freed_bytes),
+            bytes_for_people(report.bytes_before),
+            bytes_for_people(report.bytes_after),
+            begin.elapsed().as_secs_f64(),
+        ))?;
+        Ok(Status::Done)
+    }
+}

@@ -1,0 +1,87 @@
+//! What stands below the help of each verb: examples that work as they are written.
+
+/// Below the help of the program.
+pub(crate) const PROGRAM: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 the store is locked by another process, \
+4 damage or differences found.
+
+A store is read while another process writes to it. `runtime-store <COMMAND> --help` has examples.";
+
+pub(crate) const IMPORT: &str = "\
+Examples:
+  runtime-store import /var/lib/agents agents.redb --dry-run
+  runtime-store import /var/lib/agents agents.redb
+  runtime-store import /var/lib/agents agents.redb --runtime demo --replace
+
+  A directory with damage: look at what would be left out, then import the rest.
+  runtime-store import /var/lib/agents agents.redb --salvage --dry-run
+  runtime-store import /var/lib/agents agents.redb --salvage";
+
+pub(crate) const EXPORT: &str = "\
+Examples:
+  runtime-store export agents.redb /var/lib/agents
+  runtime-store export agents.redb /backup/agents --update
+  runtime-store export agents.redb out --runtime demo --runtime test";
+
+pub(crate) const COMPARE: &str = "\
+Examples:
+  runtime-store compare /var/lib/agents agents.redb
+  runtime-store compare /var/lib/agents agents.redb --quiet && echo the same";
+
+pub(crate) const RUNTIMES: &str = "\
+Examples:
+  runtime-store runtimes agents.redb
+  runtime-store runtimes agents.redb --json | jq -r .runtime_id";
+
+pub(crate) const WORKERS: &str = "\
+Examples:
+  runtime-store workers agents.redb
+  runtime-store workers agents.redb --runtime demo --json";
+
+pub(crate) const EVENTS: &str = "\
+Examples:
+  runtime-store events agents.redb --from 1000 --limit 20
+  runtime-store events agents.redb --worker worker-00000001
+  runtime-store events agents.redb --follow --json | jq -c .kind";
+
+pub(crate) const TRANSCRIPT: &str = "\
+Examples:
+  runtime-store transcript agents.redb worker-00000001
+  runtime-store transcript agents.redb worker-00000001 --start 100 --limit 10
+  runtime-store transcript agents.redb worker-00000001 --follow";
+
+pub(crate) const STATS: &str = "\
+Examples:
+  runtime-store stats agents.redb
+  runtime-store stats agents.redb --workers 50 --json";
+
+pub(crate) const VERIFY: &str = "\
+Examples:
+  runtime-store verify agents.redb
+  runtime-store verify agents.redb --json | jq .findings";
+
+pub(crate) const BACKUP: &str = "\
+Examples:
+  runtime-store backup agents.redb agents-$(date +%F).redb
+  runtime-store backup agents.redb copy.redb && runtime-store verify copy.redb";
+
+pub(crate) const COMPACT: &str = "\
+Examples:
+  runtime-store stats agents.redb
+  runtime-store compact agents.redb";
+
+pub(crate) const MIGRATE: &str = "\
+Examples:
+  runtime-store migrate agents.redb --dry-run
+  runtime-store migrate agents.redb";
+
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  runtime-store completions bash > /etc/bash_completion.d/runtime-store
+  runtime-store completions zsh > ~/.zfunc/_runtime-store
+  runtime-store completions fish > runtime-store.fish";
+
+pub(crate) const MAN: &str = "\
+Examples:
+  runtime-store man > runtime-store.1 && man -l runtime-store.1
+  runtime-store man import > runtime-store-import.1";

@@ -1,0 +1,57 @@
+//! Repairing what a killed host left.
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::progress;
+use redb_runtime_store::store::StoreOptions;
+use redb_runtime_store::{RuntimeError, Store};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a host that opens the store at the same moment is given to repair it for us.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Repairs the store at `path`, which nobody has open, says so, and opens it read-only.
+pub(crate) fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
+    output.remark(format!(
+        "{}: the store was not closed cleanly, repairing it",
+        path.display()
+    ));
+    let mut tries = 0;
+    loop {
+        match for_writing(Store::options(), path, output) {
+            Ok(store) => store.close()?,
+            // A host was quicker: it repairs the store.
+            Err(RuntimeError::StoreLocked { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match Store::open_read_only(path) {
+            Err(RuntimeError::NeedsRepair { .. }) if tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// Opens the store at `path` for writing; shows how far a repair is.
+pub(crate) fn for_writing(
+    options: StoreOptions,
+    path: &Path,
+    output: &Output,
+) -> Result<Store, RuntimeError> {
+    let bar = progress::part(output, "repairing");
+    let shown = bar.clone();
+    let opened = options
+        .create(false)
+        .on_repair(move |part| {
+            shown.set_position((part * 100.0) as u64);
+            ControlFlow::Continue(())
+        })
+        .open(path);
+    bar.finish_and_clear();
+    opened
+}

@@ -1,0 +1,135 @@
+//! `stats`: what a store holds, and where its bytes are.
+
+use crate::failure::{Failure, Status};
+use crate::output::{Output, bytes_for_people, count};
+use crate::{help, progress};
+use crate::select::StoreArgument;
+use crate::table::{Column, Table};
+use clap::Args;
+use redb_runtime_store::store::{Census, CensusOptions};
+
+/// Count what a store holds, and where its bytes are
+///
+/// Logical bytes are those of keys and values. Stored bytes are those of the pages in the file.
+#[derive(Args)]
+#[command(after_help = help::STATS)]
+pub(crate) struct Stats {
+    #[command(flatten)]
+    store: StoreArgument,
+    /// List this many of the largest workers
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    workers: usize,
+}
+
+impl Stats {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let store = self.store.open(output)?;
+        let bar = progress::rows(output, "counting");
+        let shown = bar.clone();
+        let options = CensusOptions::new()
+            .largest_workers(self.workers)
+            .on_progress(move |progress| progress::show_rows(&shown, progress));
+        let taken = store.census_with(&options);
+        bar.finish_and_clear();
+        let census = taken?;
+        if output.json {
+            output.object(&census)?;
+            return Ok(Status::Done);
+        }
+        file(output, &census)?;
+        tables(output, &census)?;
+        runtimes(output, &census)?;
+        workers(output, &census)?;
+        Ok(Status::Done)
+    }
+}
+
+fn file(output: &mut Output, census: &Census) -> Result<(), Failure> {
+    let bytes = |bytes: Option<u64>| bytes_for_people(bytes.unwrap_or(0));
+    output.line(format!(
+        "file {}, unused {}; compacting gives back about {}",
+        bytes(census.file_bytes),
+        bytes(census.unused_bytes),
+        bytes(census.compacting_frees_bytes),
+    ))?;
+    for reader in &census.readers {
+        output.line(format!(
+            "process {} reads a state that is {} old: what they replaced stays in the file",
+            reader.pid,
+            count(reader.commits_behind, "commit", "commits"),
+        ))?;
+    }
+    Ok(())
+}
+
+fn tables(output: &mut Output, census: &Census) -> Result<(), Failure> {
+    output.line("")?;
+    let mut table = Table::new([
+        Column::text("TABLE", 12),
+        Column::number("ROWS", 13),
+        Column::number("STORED", 12),
+        Column::number("ROWS TAKE", 12),
+        Column::number("INDEX", 11),
+        Column::number("EMPTY", 10),
+    ]);
+    for each in &census.tables {
+        let cells = [
+            each.table,
+            &each.rows.to_string(),
+            &bytes_for_people(each.bytes()),
+            &bytes_for_people(each.stored_bytes),
+            &bytes_for_people(each.metadata_bytes),
+            &bytes_for_people(each.fragmented_bytes),
+        ];
+        table.row(output, cells)?;
+    }
+    Ok(())
+}
+
+fn runtimes(output: &mut Output, census: &Census) -> Result<(), Failure> {
+    if census.runtimes.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    let mut table = Table::new([
+        Column::text("RUNTIME", 24),
+        Column::number("WORKERS", 9),
+        Column::number("EVENTS", 13),
+        Column::number("ENTRIES", 13),
+        Column::number("LOGICAL", 12),
+    ]);
+    for runtime in &census.runtimes {
+        let cells = [
+            runtime.runtime_id.as_str(),
+            &runtime.workers.items.to_string(),
+            &runtime.events.items.to_string(),
+            &runtime.transcripts.items.to_string(),
+            &bytes_for_people(runtime.bytes()),
+        ];
+        table.row(output, cells)?;
+    }
+    Ok(())
+}
+
+fn workers(output: &mut Output, census: &Census) -> Result<(), Failure> {
+    if census.largest_workers.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    let mut table = Table::new([
+        Column::text("LARGEST WORKERS", 24),
+        Column::text("RUNTIME", 24),
+        Column::number("ENTRIES", 13),
+        Column::number("LOGICAL", 12),
+    ]);
+    for worker in &census.largest_workers {
+        let cells = [
+            worker.worker_ref.worker_id.as_str(),
+            worker.worker_ref.runtime_id.as_str(),
+            &worker.transcript_entries.to_string(),
+            &bytes_for_people(worker.bytes),
+        ];
+        table.row(output, cells)?;
+    }
+    Ok(())
+}

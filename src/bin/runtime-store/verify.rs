@@ -1,0 +1,87 @@
+//! `verify`: whether a store is whole.
+
+use crate::failure::{Failure, Status};
+use crate::output::{Output, count, visible};
+use crate::{help, progress};
+use crate::select::StoreArgument;
+use clap::Args;
+use redb_runtime_store::store::{VerifyOptions, VerifyReport};
+use serde::Serialize;
+use std::time::Instant;
+
+/// Verify a store
+///
+/// The database's own check of every page, the checksum of every value, and the rules across
+/// tables. All findings are listed; nothing is changed. Exit code 0: no damage; 4: damage.
+#[derive(Args)]
+#[command(after_help = help::VERIFY)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    store: StoreArgument,
+    /// List at most this many findings; all are counted
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    findings: usize,
+}
+
+#[derive(Serialize)]
+struct Printed<'a> {
+    is_clean: bool,
+    #[serde(flatten)]
+    report: &'a VerifyReport,
+    seconds: f64,
+}
+
+impl Verify {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let begin = Instant::now();
+        let store = self.store.open(output)?;
+        let bar = progress::rows(output, "verifying");
+        let shown = bar.clone();
+        let options = VerifyOptions::new()
+            .max_findings(self.findings)
+            .on_progress(move |progress| progress::show_rows(&shown, progress));
+        let verified = store.verify_with(&options);
+        bar.finish_and_clear();
+        let report = verified?;
+        let status = if report.is_clean() {
+            Status::Done
+        } else {
+            Status::Differs
+        };
+        if output.json {
+            output.object(&Printed {
+                is_clean: report.is_clean(),
+                report: &report,
+                seconds: begin.elapsed().as_secs_f64(),
+            })?;
+        } else {
+            print(output, &report)?;
+        }
+        Ok(status)
+    }
+}
+
+fn print(output: &mut Output, report: &VerifyReport) -> Result<(), Failure> {
+    for finding in &report.findings {
+        let line = visible(&finding.to_string());
+        output.line(format!("{}: {line}", finding.severity))?;
+    }
+    let found = report.errors + report.warnings + report.infos;
+    let listed = report.findings.len() as u64;
+    if found > listed {
+        let more = count(found - listed, "finding", "findings");
+        output.line(format!("and {more} more"))?;
+    }
+    output.summary(format!(
+        "{}: {}, {}, {}, {}",
+        if report.is_clean() {
+            "whole".to_owned()
+        } else {
+            format!("damaged, {}", count(report.errors, "error", "errors"))
+        },
+        count(report.runtimes, "runtime", "runtimes"),
+        count(report.workers, "worker", "workers"),
+        count(report.events, "event", "events"),
+        count(report.transcript_entries, "entry", "entries"),
+    ))
+}

@@ -1,0 +1,19 @@
+//! A page for each job.
+
+#[doc = include_str!("../docs/moving-over.md")]
+pub mod moving_over {}
+
+#[doc = include_str!("../docs/from-the-directory-store.md")]
+pub mod from_the_directory_store {}
+
+#[doc = include_str!("../docs/transactions.md")]
+pub mod transactions {}
+
+#[doc = include_str!("../docs/following.md")]
+pub mod following {}
+
+#[doc = include_str!("../docs/backup.md")]
+pub mod backup {}
+
+#[doc = include_str!("../docs/errors.md")]
+pub mod errors {}

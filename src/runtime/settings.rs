@@ -1,0 +1,38 @@
+//! What can be set of a runtime. Settings log no event.
+
+use super::{Runtime, operations};
+use crate::error::RuntimeError;
+use crate::model::management::RuntimeLimits;
+use crate::store::rows;
+
+impl Runtime {
+    /// Gives the runtime another name for people, or none. Durable when it returns; see
+    /// [`Runtime`] for when it fails.
+    ///
+    /// # Errors
+    ///
+    /// The errors of every write.
+    pub fn set_display_name(&self, display_name: Option<String>) -> Result<(), RuntimeError> {
+        self.store.write("set display name", |transaction| {
+            let mut row = operations::running(transaction, &self.runtime_id)?;
+            row.display_name = display_name;
+            transaction.put_runtime(self.runtime_id.as_str(), row)
+        })
+    }
+
+    /// Sets how much one read may return. It holds for the reads that begin after it. Durable when
+    /// it returns; see [`Runtime`] for when it fails.
+    ///
+    /// # Errors
+    ///
+    /// The errors of every write.
+    pub fn set_limits(&self, limits: RuntimeLimits) -> Result<(), RuntimeError> {
+        self.store.write("set limits", |transaction| {
+            let mut row = operations::running(transaction, &self.runtime_id)?;
+            row.max_transcript_projection_items =
+                rows::stored_size(limits.max_transcript_projection_items);
+            row.max_event_batch_items = rows::stored_size(limits.max_event_batch_items);
+            transaction.put_runtime(self.runtime_id.as_str(), row)
+        })
+    }
+}

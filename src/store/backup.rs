@@ -1,0 +1,219 @@
+//! A copy of a store, taken while it works.
+
+use super::Store;
+use super::backend::WithoutLocks;
+use super::context::At;
+use super::page_check::{self, PageCheck};
+use super::progress::{Meter, OnProgress, RowProgress};
+use super::read::View;
+use super::record::{self, KeyBytes, Record};
+use super::staged_file::StagedFile;
+use super::tables::{
+    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+};
+use crate::error::RuntimeError;
+use redb::backends::FileBackend;
+use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
+use serde::Serialize;
+use std::path::Path;
+use xxhash_rust::xxh3::Xxh3;
+
+/// What redb holds in memory of the copy while it is written, in bytes.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// How a backup is made.
+#[derive(Clone, Debug, Default)]
+pub struct BackupOptions {
+    on_progress: OnProgress,
+}
+
+impl BackupOptions {
+    /// A backup without progress.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Told now and then how many rows are done, from the thread that copies. Each row is done
+    /// twice: it is read back.
+    #[must_use]
+    pub fn on_progress(
+        mut self,
+        on_progress: impl Fn(RowProgress) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_progress = OnProgress::new(on_progress);
+        self
+    }
+}
+
+/// What a backup holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BackupReport {
+    /// Rows of all tables.
+    pub rows: u64,
+    /// The size of the copy in bytes.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Copies the store to `path`; see [`backup_with`](Self::backup_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`backup_with`](Self::backup_with).
+    pub fn backup(&self, path: impl AsRef<Path>) -> Result<BackupReport, RuntimeError> {
+        self.backup_with(path, &BackupOptions::default())
+    }
+
+    /// Copies the store, as of one moment and without its free space, to `path`, while everybody
+    /// goes on reading and writing. The copy is the same store, down to its id, at that moment.
+    ///
+    /// It is written beside `path`, read back and compared, synced, and renamed into place: what is
+    /// at `path` is whole. A backup that was killed leaves nothing there, and the next one to the
+    /// same path removes its remains. Takes constant memory. Pages that are replaced in the store
+    /// meanwhile are free again when the backup ends.
+    ///
+    /// # Errors
+    ///
+    /// `StoreIo` naming `path` where something is there already (`AlreadyExists`), or where the
+    /// copy cannot be written; naming the store where it cannot be read. `StoreCorrupt` where a row
+    /// of the store does not read: nothing is at `path` then. `StoreClosed`.
+    pub fn backup_with(
+        &self,
+        path: impl AsRef<Path>,
+        options: &BackupOptions,
+    ) -> Result<BackupReport, RuntimeError> {
+        let at = At::new("back up", path.as_ref());
+        let staged = StagedFile::new(at)?;
+        let from = self.shared.at("back up");
+        let transaction = from.guard(|| self.shared.begin_read(from))?;
+        let source = View {
+            tables: &transaction,
+            at: from,
+        };
+        let total = source.total_rows()?;
+        let mut meter = options.on_progress.meter(total.saturating_mul(2));
+        let copied = at.guard(|| write_copy(&source, &staged, at, &mut meter))?;
+        let rows = meter.done();
+        drop(transaction);
+        let read_back = at.guard(|| read_copy(&staged, at, &mut meter))?;
+        if copied != read_back {
+            return Err(at.corrupt("the copy does not read back as it was written"));
+        }
+        let bytes = staged.publish(at)?;
+        Ok(BackupReport { rows, bytes })
+    }
+}
+
+/// Nobody knows of the file: it needs no locks.
+fn backend(staged: &StagedFile, at: At<'_>) -> Result<WithoutLocks<FileBackend>, RuntimeError> {
+    let file = staged.reopen().map_err(|error| at.io(error))?;
+    let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    Ok(WithoutLocks(backend))
+}
+
+/// Writes every row of `source` into the staged file. Returns the digest of what was written.
+fn write_copy(
+    source: &View<'_, ReadTransaction>,
+    staged: &StagedFile,
+    at: At<'_>,
+    meter: &mut Meter,
+) -> Result<u128, RuntimeError> {
+    let mut database: Database = Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(backend(staged, at)?)
+        .map_err(|error| at.redb(error))?;
+    let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
+    transaction.set_two_phase_commit(true);
+    let mut copy = Copy {
+        meter,
+        digest: Xxh3::new(),
+        target: Some((&transaction, at)),
+    };
+    copy.all(source)?;
+    let digest = copy.digest.digest128();
+    transaction.commit().map_err(|error| at.redb(error))?;
+    database.compact().map_err(|error| at.redb(error))?;
+    database.close().map_err(|error| at.redb(error))?;
+    Ok(digest)
+}
+
+/// Has redb check the staged file, and reads every row. Returns their digest.
+fn read_copy(staged: &StagedFile, at: At<'_>, meter: &mut Meter) -> Result<u128, RuntimeError> {
+    match page_check::check(staged.path(), at)? {
+        PageCheck::Whole => {}
+        PageCheck::Damaged(message) => return Err(at.corrupt(message)),
+        other => return Err(at.corrupt(format!("the copy is not whole: {other:?}"))),
+    }
+    let database = Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .open_read_only_with_backend(backend(staged, at)?)
+        .map_err(|error| at.redb(error))?;
+    let transaction = database.begin_read().map_err(|error| at.redb(error))?;
+    let mut copy = Copy {
+        meter,
+        digest: Xxh3::new(),
+        target: None,
+    };
+    copy.all(&View {
+        tables: &transaction,
+        at,
+    })?;
+    Ok(copy.digest.digest128())
+}
+
+/// Reads every row, and writes it where there is a target.
+struct Copy<'a> {
+    meter: &'a mut Meter,
+    digest: Xxh3,
+    target: Option<(&'a WriteTransaction, At<'a>)>,
+}
+
+impl Copy<'_> {
+    fn all(&mut self, source: &View<'_, ReadTransaction>) -> Result<(), RuntimeError> {
+        self.table(source, &META)?;
+        self.table(source, &RUNTIMES)?;
+        self.table(source, &WORKERS)?;
+        self.table(source, &EVENTS)?;
+        self.table(source, &TRANSCRIPTS)?;
+        self.table(source, &DIAGNOSTICS)?;
+        self.table(source, &IMPORTS)
+    }
+
+    fn table<K, R>(
+        &mut self,
+        source: &View<'_, ReadTransaction>,
+        table: &TableOf<K, R>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        R: Record,
+        for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
+    {
+        let mut open = match self.target {
+            None => None,
+            Some((transaction, at)) => {
+                let open = transaction.open(table.definition);
+                Some((open.map_err(|error| at.redb(error))?, at))
+            }
+        };
+        self.digest.update(table.name.as_bytes());
+        source.walk(table, .., |key, value| {
+            record::decode::<R>(table.name, &key, value).map_err(|message| {
+                let message = format!("table {}, key {key:?}: {message}", table.name);
+                source.at.corrupt(message)
+            })?;
+            {
+                let key = <K as Value>::as_bytes(&key);
+                self.digest.update(&key.as_ref().len().to_le_bytes());
+                self.digest.update(key.as_ref());
+            }
+            self.digest.update(&value.len().to_le_bytes());
+            self.digest.update(value);
+            if let Some((open, at)) = &mut open {
+                open.insert(&key, value).map_err(|error| at.redb(error))?;
+            }
+            self.meter.step();
+            Ok(())
+        })
+    }
+}

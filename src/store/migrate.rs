@@ -1,0 +1,64 @@
+//! What is done to a store of an older version besides the steps themselves.
+
+use super::context::At;
+use super::open::sync_directory;
+use crate::error::RuntimeError;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// What opening a store for writing would do to its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MigrationPlan {
+    /// The schema version that the store has.
+    pub found: u32,
+    /// The schema version that it would have.
+    pub supported: u32,
+    /// Where it would be copied to first.
+    pub backup: Option<PathBuf>,
+}
+
+impl MigrationPlan {
+    /// Whether the store would be migrated.
+    pub fn is_needed(&self) -> bool {
+        self.found < self.supported
+    }
+}
+
+/// Where a store of version `found` is copied to before it is migrated.
+pub(crate) fn copy_path(path: &Path, found: u32) -> PathBuf {
+    let mut copy = OsString::from(path);
+    copy.push(format!(".v{found}.bak"));
+    PathBuf::from(copy)
+}
+
+/// Copies the store at `at.path`, which is of version `found` and which nobody else writes to, for
+/// those who want to go back. The copy is synced and renamed into place: it is there whole or not.
+///
+/// It replaces an earlier copy of that version: one that a migration made which then failed, since
+/// when the store has gone on.
+pub(crate) fn keep_copy(at: At<'_>, found: u32) -> Result<(), RuntimeError> {
+    let at = At::new("back up before a migration", at.path);
+    copy_whole(at.path, &copy_path(at.path, found)).map_err(|error| at.io(error))
+}
+
+fn copy_whole(path: &Path, copy: &Path) -> io::Result<()> {
+    let directory = match copy.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = copy.file_name().ok_or(ErrorKind::InvalidInput)?;
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".tmp-");
+    // Created with mode 0600, and removed again where anything below fails.
+    let mut staged = tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempfile_in(directory)?;
+    io::copy(&mut File::open(path)?, staged.as_file_mut())?;
+    staged.as_file().sync_all()?;
+    staged.persist(copy).map_err(|error| error.error)?;
+    sync_directory(directory)
+}

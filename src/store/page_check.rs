@@ -1,0 +1,104 @@
+//! redb's own check of a file, which changes nothing.
+//!
+//! redb checks a database that it has open for writing, and repairs what it can. So it gets one over
+//! the file with every write held back, for good ([`super::backend`]), and without locks: the caller
+//! sees to it that nobody commits meanwhile, or that it is noticed.
+
+use super::backend::{WithoutLocks, hold};
+use super::context::At;
+use crate::error::RuntimeError;
+use redb::backends::FileBackend;
+use redb::{Builder, Database};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// What redb holds in memory of the file while it checks it, in bytes.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// The part of a redb file that changes with every commit: its header.
+const HEADER_BYTES: u64 = 512;
+
+/// How often a file is checked anew that others commit to meanwhile.
+const TRIES: usize = 3;
+
+/// What the check says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PageCheck {
+    /// Every page that is reachable has its checksum, and what the file says of its free pages is
+    /// right.
+    Whole,
+    /// Pages are damaged.
+    Damaged(String),
+    /// Pages are whole, but the file's record of its free pages is not right.
+    WrongFreePages,
+    /// Others commit so often that there was no moment to check.
+    Busy,
+}
+
+/// Checks the file at `path` while nobody commits to it.
+pub(crate) fn check(path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> {
+    match check_pages(path, at) {
+        // What the check was made to find.
+        Err(RuntimeError::StoreCorrupt { message, .. }) => Ok(PageCheck::Damaged(message)),
+        checked => checked,
+    }
+}
+
+fn check_pages(path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> {
+    // Checks every page first, trusting nothing. Only what passes is opened as redb does daily.
+    drop(open(path, at, |builder| {
+        builder.set_check_integrity_on_open(true);
+    })?);
+    // A file that was closed, or whose commits save it, has a record of its free pages. redb
+    // rebuilds that of another file whenever it opens it.
+    let opened = open(path, at, |builder| {
+        builder.set_repair_callback(redb::RepairSession::abort);
+    });
+    let mut database = match opened {
+        Err(RuntimeError::NeedsRepair { .. }) => return Ok(PageCheck::Whole),
+        opened => opened?,
+    };
+    at.guard(|| match database.check_integrity() {
+        Ok(true) => Ok(PageCheck::Whole),
+        Ok(false) => Ok(PageCheck::WrongFreePages),
+        Err(error) => Err(at.redb(error)),
+    })
+}
+
+/// Checks the file at `path`, to which other processes may commit. A commit is noticed, and the
+/// check made anew: the pages of an old state are used again by later commits.
+pub(crate) fn check_shared(path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> {
+    for _ in 0..TRIES {
+        let before = header(path, at)?;
+        let checked = check(path, at);
+        if matches!(checked, Ok(PageCheck::Whole)) || before == header(path, at)? {
+            return checked;
+        }
+    }
+    Ok(PageCheck::Busy)
+}
+
+fn header(path: &Path, at: At<'_>) -> Result<Vec<u8>, RuntimeError> {
+    let file = File::open(path).map_err(|error| at.io(error))?;
+    let mut header = Vec::new();
+    file.take(HEADER_BYTES)
+        .read_to_end(&mut header)
+        .map_err(|error| at.io(error))?;
+    Ok(header)
+}
+
+/// Opens the file with every write held back.
+fn open(path: &Path, at: At<'_>, set: impl FnOnce(&mut Builder)) -> Result<Database, RuntimeError> {
+    let file = File::open(path).map_err(|error| at.io(error))?;
+    let file = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    let (backend, _) = hold(WithoutLocks(file)).map_err(|error| at.io(error))?;
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    set(&mut builder);
+    at.guard(|| {
+        builder
+            .create_with_backend(backend)
+            .map_err(|error| at.redb(error))
+    })
+}

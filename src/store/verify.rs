@@ -1,0 +1,317 @@
+//! Verifying a store: redb's own check, every value's checksum, and the rules across tables.
+
+use super::Store;
+use super::context::At;
+use super::page_check::{self, PageCheck};
+use super::progress::{OnProgress, RowProgress};
+use super::read::View;
+use super::shared::Shared;
+use super::verify_rules::Rules;
+use crate::error::RuntimeError;
+use serde::Serialize;
+use std::fmt;
+
+/// What a verification looks at, and how many findings it keeps.
+#[derive(Clone, Debug)]
+pub struct VerifyOptions {
+    pages: bool,
+    max_findings: usize,
+    on_progress: OnProgress,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self {
+            pages: true,
+            max_findings: 1000,
+            on_progress: OnProgress::default(),
+        }
+    }
+}
+
+impl VerifyOptions {
+    /// Everything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether redb checks every page of the file: it reads the file up to three times, and writers
+    /// of this process wait meanwhile. `true` by default.
+    #[must_use]
+    pub fn pages(mut self, pages: bool) -> Self {
+        self.pages = pages;
+        self
+    }
+
+    /// How many findings are kept; all are counted. 1000 by default.
+    #[must_use]
+    pub fn max_findings(mut self, max_findings: usize) -> Self {
+        self.max_findings = max_findings;
+        self
+    }
+
+    /// Told now and then how many rows are done, from the thread that verifies.
+    #[must_use]
+    pub fn on_progress(
+        mut self,
+        on_progress: impl Fn(RowProgress) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_progress = OnProgress::new(on_progress);
+        self
+    }
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Good to know: an import leaves such traces, and nothing is wrong with them.
+    Info,
+    /// Something is not as a host would write it; everything reads as it is.
+    Warning,
+    /// The store is damaged.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum VerifyKind {
+    /// redb's own check found damaged pages.
+    Pages,
+    /// The file's record of its free pages is not right. redb can put it right: open the store with
+    /// [`verify_on_open`](super::StoreOptions::verify_on_open).
+    FreePages,
+    /// redb's own check could not be made.
+    PagesNotChecked,
+    /// A part of a table that cannot be read.
+    Unreadable,
+    /// A value whose checksum is wrong, or that makes no sense.
+    Value,
+    /// Keys that do not increase.
+    Order,
+    /// A count that is not the number of what it counts.
+    Count,
+    /// A counter that would give out a number again.
+    Counter,
+    /// A hole in the positions of a transcript.
+    Position,
+    /// Sequences of a transcript that do not increase.
+    Sequence,
+    /// Rows of a runtime or a worker that is not there.
+    Orphan,
+    /// The store's own facts are missing.
+    Meta,
+    /// A running worker in a stopped runtime.
+    Status,
+    /// A worker's last event was never given out.
+    LastEvent,
+    /// Events or diagnostics name a worker that is not there.
+    UnknownWorker,
+    /// Entries name an event that the log does not have.
+    UnknownEvent,
+    /// Ids that were given out and that the log does not have.
+    Gap,
+}
+
+impl VerifyKind {
+    /// How much it matters.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Gap | Self::UnknownEvent | Self::PagesNotChecked => Severity::Info,
+            Self::UnknownWorker | Self::LastEvent | Self::Status | Self::FreePages => {
+                Severity::Warning
+            }
+            _ => Severity::Error,
+        }
+    }
+}
+
+/// Something that a verification brought to light.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifyFinding {
+    /// What was found.
+    pub kind: VerifyKind,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The table that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<&'static str>,
+    /// The key in the table, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What was found, in words.
+    pub message: String,
+}
+
+/// Table, key and message, in one line.
+impl fmt::Display for VerifyFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(table) = self.table {
+            write!(f, "table {table}")?;
+            if let Some(key) = &self.key {
+                write!(f, ", key {key}")?;
+            }
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// What a verification says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Rows that were looked at, of all tables.
+    pub rows: u64,
+    /// Runtimes.
+    pub runtimes: u64,
+    /// Workers.
+    pub workers: u64,
+    /// Events.
+    pub events: u64,
+    /// Transcript entries.
+    pub transcript_entries: u64,
+    /// Diagnostics.
+    pub diagnostics: u64,
+    /// Whether redb checked every page of the file.
+    pub pages_checked: bool,
+    /// How many findings are errors.
+    pub errors: u64,
+    /// How many are warnings.
+    pub warnings: u64,
+    /// How many are only good to know.
+    pub infos: u64,
+    /// The findings, as many as are kept.
+    pub findings: Vec<VerifyFinding>,
+}
+
+impl VerifyReport {
+    /// Whether no damage was found.
+    pub fn is_clean(&self) -> bool {
+        self.errors == 0
+    }
+}
+
+/// Gathers findings.
+pub(super) struct Findings {
+    pub(super) report: VerifyReport,
+    max_findings: usize,
+}
+
+impl Findings {
+    pub(super) fn add(
+        &mut self,
+        kind: VerifyKind,
+        (table, key): (Option<&'static str>, Option<String>),
+        message: impl Into<String>,
+    ) {
+        let severity = kind.severity();
+        match severity {
+            Severity::Error => self.report.errors += 1,
+            Severity::Warning => self.report.warnings += 1,
+            Severity::Info => self.report.infos += 1,
+        }
+        if self.report.findings.len() < self.max_findings {
+            self.report.findings.push(VerifyFinding {
+                kind,
+                severity,
+                table,
+                key,
+                message: message.into(),
+            });
+        }
+    }
+
+    fn add_pages(&mut self, checked: PageCheck) {
+        let (kind, message) = match checked {
+            PageCheck::Whole => return,
+            PageCheck::Damaged(message) => (VerifyKind::Pages, message),
+            PageCheck::WrongFreePages => (
+                VerifyKind::FreePages,
+                "the file's record of its free pages is not right".to_owned(),
+            ),
+            PageCheck::Busy => (
+                VerifyKind::PagesNotChecked,
+                "the pages were not checked: another process commits all the time".to_owned(),
+            ),
+        };
+        self.add(kind, (None, None), message);
+    }
+}
+
+impl Store {
+    /// Verifies the whole store; see [`verify_with`](Self::verify_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`verify_with`](Self::verify_with).
+    pub fn verify(&self) -> Result<VerifyReport, RuntimeError> {
+        self.verify_with(&VerifyOptions::default())
+    }
+
+    /// Verifies the store: redb's own check of every page, the checksum of every value, and the
+    /// rules across tables, as of one moment. Damage is no error but a finding, and all of it is
+    /// listed, not the first. Nothing is changed. Takes constant memory.
+    ///
+    /// redb's check needs a file that nobody commits to. Writers of this process wait for it, and
+    /// where several processes may write all of them do. Where one other process writes, it is made
+    /// between that one's commits, and left out, with a finding, where these leave no room. It is
+    /// left out for stores in memory.
+    ///
+    /// # Errors
+    ///
+    /// `StoreIo`, `StoreClosed`, `StoreFailed`: what keeps the store from being verified.
+    pub fn verify_with(&self, options: &VerifyOptions) -> Result<VerifyReport, RuntimeError> {
+        let at = self.shared.at("verify");
+        let mut findings = Findings {
+            report: VerifyReport::default(),
+            max_findings: options.max_findings,
+        };
+        if options.pages {
+            self.shared.verify_pages(at, &mut findings)?;
+        }
+        let transaction = at.guard(|| self.shared.begin_read(at))?;
+        let view = View {
+            tables: &transaction,
+            at,
+        };
+        // A length that cannot be read comes up again where the rows are counted.
+        let total = view.total_rows().unwrap_or(0);
+        Rules::new(view, &mut findings, options.on_progress.meter(total)).check()?;
+        Ok(findings.report)
+    }
+}
+
+impl Shared {
+    fn verify_pages(&self, at: At<'_>, findings: &mut Findings) -> Result<(), RuntimeError> {
+        if let Err(reason) = self.refuse_other_file() {
+            let message = format!("the pages were not checked: {reason}");
+            findings.add(VerifyKind::PagesNotChecked, (None, None), message);
+            return Ok(());
+        }
+        let checked = if self.is_writer()? {
+            let _turn = self.take_turn(at)?;
+            // Keeps the other processes out where several may write; never committed.
+            let transaction = at.guard(|| self.begin_write(at))?;
+            let checked = page_check::check(&self.path, at);
+            at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
+            checked?
+        } else {
+            page_check::check_shared(&self.path, at)?
+        };
+        findings.report.pages_checked = checked != PageCheck::Busy;
+        findings.add_pages(checked);
+        Ok(())
+    }
+}

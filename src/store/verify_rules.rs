@@ -1,0 +1,562 @@
+//! The rules across a store's tables, as [`verify`](super::verify) checks them: in constant memory,
+//! and with every row read once.
+
+use super::progress::Meter;
+use super::read::{View, after_runtime};
+use super::record::{
+    self, EventRecord, KeyBytes, Record, RuntimeRecord, TranscriptRecord, WorkerRecord,
+};
+use super::schema;
+use super::tables::{DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS};
+use super::verify::{Findings, VerifyKind};
+use crate::error::RuntimeError;
+use crate::model::catalog::WorkerStatus;
+use crate::model::management::RuntimeStatus;
+use redb::{Key, ReadTransaction, ReadableTable, Value};
+use std::collections::BTreeMap;
+use std::ops::RangeBounds;
+
+/// How many workers are remembered to be there, or not.
+const KNOWN_WORKERS: usize = 4096;
+
+/// Checks the rules as of one moment.
+pub(super) struct Rules<'a> {
+    view: View<'a, ReadTransaction>,
+    findings: &'a mut Findings,
+    meter: Meter,
+    /// Rows that were walked, by table.
+    walked: BTreeMap<&'static str, u64>,
+    /// Whether the workers of the runtime that is checked now are there.
+    known_workers: BTreeMap<String, bool>,
+}
+
+/// What a runtime's rows have to agree with. Where its row does not read, nothing is known.
+struct Expected<'r> {
+    id: &'r str,
+    /// The smallest id that no key of the runtime has.
+    next: &'r str,
+    row: Option<&'r RuntimeRecord>,
+}
+
+impl<'a> Rules<'a> {
+    pub(super) fn new(
+        view: View<'a, ReadTransaction>,
+        findings: &'a mut Findings,
+        meter: Meter,
+    ) -> Self {
+        Self {
+            view,
+            findings,
+            meter,
+            walked: BTreeMap::new(),
+            known_workers: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, kind: VerifyKind, table: &'static str, key: &str, message: String) {
+        let key = Some(key.to_owned());
+        self.findings.add(kind, (Some(table), key), message);
+    }
+
+    pub(super) fn check(mut self) -> Result<(), RuntimeError> {
+        self.meta();
+        self.walk(&RUNTIMES, .., |rules, id, row| {
+            rules.findings.report.runtimes += 1;
+            let next = after_runtime(id);
+            let expected = Expected {
+                id,
+                next: &next,
+                row: row.as_ref(),
+            };
+            rules.runtime(&expected);
+        });
+        self.imports();
+        self.orphans();
+        self.lengths();
+        self.findings.report.rows = self.meter.done();
+        Ok(())
+    }
+
+    /// Walks a range of a table and gives each key to `rule`, with its record where that reads.
+    /// Keys that do not increase, values that do not read and whatever ends the walk early are
+    /// findings.
+    fn walk<'r, K, R>(
+        &mut self,
+        table: &TableOf<K, R>,
+        range: impl RangeBounds<K::SelfType<'r>> + 'r,
+        mut rule: impl for<'k> FnMut(&mut Self, K::SelfType<'k>, Option<R>),
+    ) where
+        K: Key + 'static,
+        R: Record,
+        for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
+    {
+        let view = View {
+            tables: self.view.tables,
+            at: self.view.at,
+        };
+        let mut last: Option<Vec<u8>> = None;
+        let walked = view.walk(table, range, |key, value| {
+            self.meter.step();
+            *self.walked.entry(table.name).or_default() += 1;
+            let bytes = <K as Value>::as_bytes(&key).as_ref().to_vec();
+            if last
+                .as_ref()
+                .is_some_and(|last| K::compare(last, &bytes).is_ge())
+            {
+                let message = "the key is not greater than the one before it".to_owned();
+                self.add(VerifyKind::Order, table.name, &format!("{key:?}"), message);
+            }
+            last = Some(bytes);
+            let record = match record::decode::<R>(table.name, &key, value) {
+                Ok(record) => Some(record),
+                Err(message) => {
+                    self.add(VerifyKind::Value, table.name, &format!("{key:?}"), message);
+                    None
+                }
+            };
+            rule(self, key, record);
+            Ok(())
+        });
+        if let Err(error) = walked {
+            self.unreadable(table.name, &error);
+        }
+    }
+
+    fn unreadable(&mut self, table: &'static str, error: &RuntimeError) {
+        let message = format!("rows cannot be read: {}", cause(error));
+        self.findings
+            .add(VerifyKind::Unreadable, (Some(table), None), message);
+    }
+
+    fn meta(&mut self) {
+        let mut facts = Vec::new();
+        self.walk(&META, .., |_, key, record| {
+            facts.push((key.to_owned(), record));
+        });
+        for (key, is_right) in schema::FACTS {
+            let fact = facts.iter().find(|(name, _)| name == key);
+            let wrong = match fact {
+                // A value that does not read is a finding already.
+                Some((_, None)) => false,
+                Some((_, Some(record))) => !is_right(record),
+                None => true,
+            };
+            if wrong {
+                let message = "the store's own fact is missing or makes no sense".to_owned();
+                self.add(VerifyKind::Meta, META.name, key, message);
+            }
+        }
+    }
+
+    fn runtime(&mut self, expected: &Expected<'_>) {
+        self.known_workers.clear();
+        if expected.id.trim().is_empty() {
+            let message = "the runtime's id is blank".to_owned();
+            self.add(VerifyKind::Value, RUNTIMES.name, expected.id, message);
+        }
+        self.workers(expected);
+        self.events(expected);
+        self.diagnostics(expected);
+    }
+
+    /// Adds a finding where a number of the runtime's row is not what was counted.
+    fn expect(&mut self, expected: &Expected<'_>, what: &str, says: u64, counted: u64) {
+        if says != counted {
+            let message = format!("the runtime says {says} {what}, there are {counted}");
+            self.add(VerifyKind::Count, RUNTIMES.name, expected.id, message);
+        }
+    }
+
+    fn workers(&mut self, expected: &Expected<'_>) {
+        let (mut running, mut stopped, mut cancelled, mut unread) = (0, 0, 0, 0_u64);
+        let range = (expected.id, "")..(expected.next, "");
+        self.walk(&WORKERS, range, |rules, (_, worker), record| {
+            rules.findings.report.workers += 1;
+            match record.as_ref().map(|record| record.status.into()) {
+                Some(WorkerStatus::Running) => running += 1,
+                Some(WorkerStatus::Stopped) => stopped += 1,
+                Some(WorkerStatus::Cancelled) => cancelled += 1,
+                None => unread += 1,
+            }
+            rules.worker(expected, worker, record.as_ref());
+        });
+        let Some(row) = expected.row.filter(|_| unread == 0) else {
+            return;
+        };
+        self.expect(expected, "running workers", row.running_workers, running);
+        self.expect(expected, "stopped workers", row.stopped_workers, stopped);
+        self.expect(
+            expected,
+            "cancelled workers",
+            row.cancelled_workers,
+            cancelled,
+        );
+        if RuntimeStatus::from(row.status) == RuntimeStatus::Stopped && running > 0 {
+            let message = format!("the runtime is stopped, but {running} of its workers run");
+            self.add(VerifyKind::Status, RUNTIMES.name, expected.id, message);
+        }
+    }
+
+    fn worker(&mut self, expected: &Expected<'_>, worker: &str, record: Option<&WorkerRecord>) {
+        let key = format!("{:?}", (expected.id, worker));
+        if worker.trim().is_empty() {
+            let message = "the worker's id is blank".to_owned();
+            self.add(VerifyKind::Value, WORKERS.name, &key, message);
+        }
+        if let (Some(record), Some(row)) = (record, expected.row)
+            && record.last_event_id >= row.next_event_id
+        {
+            let message = format!(
+                "its last event is {}, but the runtime gives out {} next",
+                record.last_event_id, row.next_event_id
+            );
+            self.add(VerifyKind::LastEvent, WORKERS.name, &key, message);
+        }
+        let entries = self.transcript(expected, (worker, &key), record);
+        if let Some(record) = record
+            && record.transcript_len != entries
+        {
+            let message = format!(
+                "the worker says {} entries, there are {entries}",
+                record.transcript_len
+            );
+            self.add(VerifyKind::Count, WORKERS.name, &key, message);
+        }
+    }
+
+    /// Checks a worker's transcript, and returns how many entries it has.
+    fn transcript(
+        &mut self,
+        expected: &Expected<'_>,
+        (worker, key): (&str, &str),
+        record: Option<&WorkerRecord>,
+    ) -> u64 {
+        let mut seen = TranscriptSeen::default();
+        let range = (expected.id, worker, 0)..=(expected.id, worker, u64::MAX);
+        self.walk(&TRANSCRIPTS, range, |rules, (_, _, position), entry| {
+            rules.findings.report.transcript_entries += 1;
+            let event = entry.as_ref().map(|entry| entry.event_id);
+            let known = event.is_none_or(|event| rules.has_event(expected.id, event));
+            let wrong = seen.take(position, entry.as_ref(), known);
+            if let Some((kind, message)) = wrong {
+                let key = format!("{:?}", (expected.id, worker, position));
+                rules.add(kind, TRANSCRIPTS.name, &key, message);
+            }
+        });
+        if let (Some(record), Some(last)) = (record, seen.last_sequence)
+            && record.next_transcript_sequence <= last
+        {
+            let message = format!(
+                "the next sequence is {}, but {last} was given out already",
+                record.next_transcript_sequence
+            );
+            self.add(VerifyKind::Counter, WORKERS.name, key, message);
+        }
+        if seen.without_event > 0 {
+            let message = format!(
+                "{} of {} entries name an event that the log does not have",
+                seen.without_event, seen.entries
+            );
+            self.add(VerifyKind::UnknownEvent, TRANSCRIPTS.name, key, message);
+        }
+        seen.entries
+    }
+
+    fn events(&mut self, expected: &Expected<'_>) {
+        let (mut last, mut missing, mut strangers) = (0, 0_u64, Strangers::default());
+        let range = (expected.id, 0)..(expected.next, 0);
+        self.walk(&EVENTS, range, |rules, (_, event), record| {
+            rules.findings.report.events += 1;
+            let worker = record
+                .as_ref()
+                .and_then(|event: &EventRecord| event.worker_id.as_deref());
+            rules.note_worker(expected.id, worker, event, &mut strangers);
+            if event == 0 {
+                let key = format!("{:?}", (expected.id, event));
+                let message = "event ids begin at 1".to_owned();
+                rules.add(VerifyKind::Counter, EVENTS.name, &key, message);
+            }
+            missing += event.saturating_sub(last).saturating_sub(1);
+            last = event;
+        });
+        strangers.report(self, EVENTS.name, expected.id, "events");
+        let Some(row) = expected.row else {
+            return;
+        };
+        self.expect_counter(expected, "event", row.next_event_id, last);
+        missing += row.next_event_id.saturating_sub(last).saturating_sub(1);
+        if missing > 0 {
+            let message = format!("{missing} ids that were given out are not in the log");
+            self.add(VerifyKind::Gap, EVENTS.name, expected.id, message);
+        }
+    }
+
+    fn diagnostics(&mut self, expected: &Expected<'_>) {
+        let (mut last, mut count, mut strangers) = (0, 0, Strangers::default());
+        let range = (expected.id, 0)..(expected.next, 0);
+        self.walk(&DIAGNOSTICS, range, |rules, (_, id), record| {
+            rules.findings.report.diagnostics += 1;
+            let worker = record
+                .as_ref()
+                .and_then(|record| record.worker_id.as_deref());
+            rules.note_worker(expected.id, worker, id, &mut strangers);
+            count += 1;
+            last = id;
+        });
+        strangers.report(self, DIAGNOSTICS.name, expected.id, "diagnostics");
+        if let Some(row) = expected.row {
+            self.expect(expected, "diagnostics", row.diagnostics, count);
+            self.expect_counter(expected, "diagnostic", row.next_diagnostic_id, last);
+        }
+    }
+
+    fn expect_counter(&mut self, expected: &Expected<'_>, what: &str, next: u64, last: u64) {
+        if next <= last {
+            let message = format!("the next {what} id is {next}, but {last} was given out already");
+            self.add(VerifyKind::Counter, RUNTIMES.name, expected.id, message);
+        }
+    }
+
+    /// Remembers a row that names a worker that is not there.
+    fn note_worker(
+        &mut self,
+        runtime: &str,
+        worker: Option<&str>,
+        id: u64,
+        strangers: &mut Strangers,
+    ) {
+        let Some(worker) = worker else {
+            return;
+        };
+        let known = match self.known_workers.get(worker) {
+            Some(known) => *known,
+            None => {
+                // A row that cannot be looked for is found unreadable where the table is walked.
+                let known = self.has(&WORKERS, (runtime, worker)).unwrap_or(true);
+                if self.known_workers.len() == KNOWN_WORKERS {
+                    self.known_workers.clear();
+                }
+                self.known_workers.insert(worker.to_owned(), known);
+                known
+            }
+        };
+        if !known {
+            strangers.rows += 1;
+            strangers.first.get_or_insert((id, worker.to_owned()));
+        }
+    }
+
+    fn has_event(&self, runtime: &str, event: u64) -> bool {
+        self.has(&EVENTS, (runtime, event)).unwrap_or(true)
+    }
+
+    fn has<K, R>(&self, table: &TableOf<K, R>, key: K::SelfType<'_>) -> Result<bool, RuntimeError>
+    where
+        K: Key + 'static,
+        for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
+    {
+        let at = self.view.at;
+        at.guard(|| {
+            let open = self.view.tables.open_table(table.definition);
+            let open = open.map_err(|error| at.redb(error))?;
+            let value = open.get(&key).map_err(|error| at.redb(error))?;
+            Ok(value.is_some())
+        })
+    }
+
+    fn imports(&mut self) {
+        self.walk(&IMPORTS, .., |rules, id, _| {
+            if !rules.has(&RUNTIMES, id).unwrap_or(true) {
+                let message = "an import of a runtime that is not there".to_owned();
+                rules.add(VerifyKind::Orphan, IMPORTS.name, id, message);
+            }
+        });
+    }
+
+    /// Finds the rows of runtimes and workers that have none: a seek for each that has rows.
+    fn orphans(&mut self) {
+        self.orphans_of_runtimes(&WORKERS, |id| (id, ""), |(id, _)| id.to_owned());
+        self.orphans_of_runtimes(&EVENTS, |id| (id, 0), |(id, _)| id.to_owned());
+        self.orphans_of_runtimes(&DIAGNOSTICS, |id| (id, 0), |(id, _)| id.to_owned());
+        self.orphans_of_runtimes(&TRANSCRIPTS, |id| (id, "", 0), |(id, _, _)| id.to_owned());
+        self.orphaned_transcripts();
+    }
+
+    fn orphans_of_runtimes<K, R>(
+        &mut self,
+        table: &TableOf<K, R>,
+        first: for<'k> fn(&'k str) -> K::SelfType<'k>,
+        runtime_of: for<'k> fn(K::SelfType<'k>) -> String,
+    ) where
+        K: Key + 'static,
+        R: Record,
+        for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
+    {
+        let mut from = String::new();
+        loop {
+            let found = self.first_key(table, first(&from), runtime_of);
+            let Some(id) = found else {
+                return;
+            };
+            let next = after_runtime(&id);
+            if !self.has(&RUNTIMES, id.as_str()).unwrap_or(true) {
+                let mut rows = 0_u64;
+                self.walk(table, first(&id)..first(&next), |_, _, _| rows += 1);
+                let message = format!("{rows} rows of a runtime that is not there");
+                self.add(VerifyKind::Orphan, table.name, &id, message);
+            }
+            from = next;
+        }
+    }
+
+    /// Finds transcripts of workers that are not there, in runtimes that are.
+    fn orphaned_transcripts(&mut self) {
+        let mut from = (String::new(), String::new());
+        loop {
+            let start = (from.0.as_str(), from.1.as_str(), 0);
+            let found = self.first_key(&TRANSCRIPTS, start, |(runtime, worker, _)| {
+                (runtime.to_owned(), worker.to_owned())
+            });
+            let Some((runtime, worker)) = found else {
+                return;
+            };
+            let key = (runtime.as_str(), worker.as_str());
+            // Those of a runtime that is not there are found already.
+            if self.has(&RUNTIMES, key.0).unwrap_or(false)
+                && !self.has(&WORKERS, key).unwrap_or(true)
+            {
+                let mut rows = 0_u64;
+                let range = (key.0, key.1, 0)..=(key.0, key.1, u64::MAX);
+                self.walk(&TRANSCRIPTS, range, |_, _, _| rows += 1);
+                let message = format!("{rows} entries of a worker that is not there");
+                self.add(
+                    VerifyKind::Orphan,
+                    TRANSCRIPTS.name,
+                    &format!("{key:?}"),
+                    message,
+                );
+            }
+            // The smallest text that is greater.
+            from = (runtime, format!("{worker}\0"));
+        }
+    }
+
+    /// What `own` takes of the first key from `from` on. None where that cannot be read: it is a
+    /// finding.
+    fn first_key<K, R, O>(
+        &mut self,
+        table: &TableOf<K, R>,
+        from: K::SelfType<'_>,
+        own: impl for<'k> Fn(K::SelfType<'k>) -> O,
+    ) -> Option<O>
+    where
+        K: Key + 'static,
+        for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
+    {
+        let at = self.view.at;
+        let found = at.guard(|| {
+            let open = self.view.tables.open_table(table.definition);
+            let open = open.map_err(|error| at.redb(error))?;
+            let mut rows = ReadableTable::range::<K::SelfType<'_>>(&open, from..)
+                .map_err(|error| at.redb(error))?;
+            let first = rows.next().transpose().map_err(|error| at.redb(error))?;
+            Ok(first.map(|(key, _)| own(key.value())))
+        });
+        found.unwrap_or_else(|error| {
+            self.unreadable(table.name, &error);
+            None
+        })
+    }
+
+    /// Compares what each table says of its length with what was walked.
+    fn lengths(&mut self) {
+        let view = &self.view;
+        let says = [
+            (META.name, view.len(&META)),
+            (RUNTIMES.name, view.len(&RUNTIMES)),
+            (WORKERS.name, view.len(&WORKERS)),
+            (EVENTS.name, view.len(&EVENTS)),
+            (TRANSCRIPTS.name, view.len(&TRANSCRIPTS)),
+            (DIAGNOSTICS.name, view.len(&DIAGNOSTICS)),
+            (IMPORTS.name, view.len(&IMPORTS)),
+        ];
+        for (table, says) in says {
+            let walked = self.walked.get(table).copied().unwrap_or(0);
+            match says {
+                Ok(says) if says == walked => {}
+                Ok(says) => {
+                    let message = format!("the table says {says} rows, there are {walked}");
+                    self.findings
+                        .add(VerifyKind::Count, (Some(table), None), message);
+                }
+                Err(error) => self.unreadable(table, &error),
+            }
+        }
+    }
+}
+
+/// An error's own words: path and operation are the same for all findings.
+fn cause(error: &RuntimeError) -> String {
+    match error {
+        RuntimeError::StoreCorrupt { message, .. } => message.clone(),
+        error => error.to_string(),
+    }
+}
+
+/// What was seen of a transcript so far.
+#[derive(Default)]
+struct TranscriptSeen {
+    entries: u64,
+    next_position: u64,
+    last_sequence: Option<u64>,
+    without_event: u64,
+}
+
+impl TranscriptSeen {
+    /// Takes the next entry. Returns what is wrong with it.
+    fn take(
+        &mut self,
+        position: u64,
+        entry: Option<&TranscriptRecord>,
+        has_event: bool,
+    ) -> Option<(VerifyKind, String)> {
+        let expected = std::mem::replace(&mut self.next_position, position.saturating_add(1));
+        self.entries += 1;
+        self.without_event += u64::from(!has_event);
+        let sequence = entry.map(|entry| entry.sequence);
+        let last = self.last_sequence;
+        self.last_sequence = last.max(sequence);
+        if position != expected {
+            let message = format!("the position before it is missing: {expected} is expected");
+            return Some((VerifyKind::Position, message));
+        }
+        let sequence = sequence?;
+        if sequence == 0 || last.is_some_and(|last| sequence <= last) {
+            let message = format!(
+                "sequence {sequence} is not greater than {}",
+                last.unwrap_or(0)
+            );
+            return Some((VerifyKind::Sequence, message));
+        }
+        None
+    }
+}
+
+/// Rows that name workers that are not there.
+#[derive(Default)]
+struct Strangers {
+    rows: u64,
+    first: Option<(u64, String)>,
+}
+
+impl Strangers {
+    fn report(self, rules: &mut Rules<'_>, table: &'static str, runtime: &str, what: &str) {
+        if let Some((id, worker)) = self.first {
+            let message = format!(
+                "{} {what} name workers that are not there, the first is {id} with {worker:?}",
+                self.rows
+            );
+            rules.add(VerifyKind::UnknownWorker, table, runtime, message);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Walking whole tables row by row, in constant memory, whatever their values hold.
+
+use super::read::View;
+use super::tables::{
+    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+};
+use crate::error::RuntimeError;
+use redb::{Key, ReadableTable, ReadableTableMetadata, Value};
+use std::ops::RangeBounds;
+
+impl<T: Tables> View<'_, T> {
+    /// Gives every key and value of `range` to `row`, in the order of their keys.
+    pub(crate) fn walk<'r, K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        range: impl RangeBounds<K::SelfType<'r>> + 'r,
+        mut row: impl for<'k> FnMut(K::SelfType<'k>, &'k [u8]) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
+    {
+        self.at.guard(|| {
+            let open = self
+                .tables
+                .open(table.definition)
+                .map_err(|error| self.at.redb(error))?;
+            let rows = open
+                .range::<K::SelfType<'r>>(range)
+                .map_err(|error| self.at.redb(error))?;
+            for entry in rows {
+                let (key, value) = entry.map_err(|error| self.at.redb(error))?;
+                row(key.value(), value.value())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// How many rows a table says that it has.
+    pub(crate) fn len<K: Key + 'static, R>(
+        &self,
+        table: &TableOf<K, R>,
+    ) -> Result<u64, RuntimeError> {
+        self.at.guard(|| {
+            let open = self
+                .tables
+                .open(table.definition)
+                .map_err(|error| self.at.redb(error))?;
+            open.len().map_err(|error| self.at.redb(error))
+        })
+    }
+
+    /// How many rows all tables say that they have.
+    pub(crate) fn total_rows(&self) -> Result<u64, RuntimeError> {
+        let each = [
+            self.len(&META)?,
+            self.len(&RUNTIMES)?,
+            self.len(&WORKERS)?,
+            self.len(&EVENTS)?,
+            self.len(&TRANSCRIPTS)?,
+            self.len(&DIAGNOSTICS)?,
+            self.len(&IMPORTS)?,
+        ];
+        // A damaged length may be anything.
+        Ok(each.into_iter().fold(0, u64::saturating_add))
+    }
+}
+
+/// The bytes of a key in the file.
+pub(crate) fn key_bytes<K: Key + 'static>(key: &K::SelfType<'_>) -> usize {
+    <K as Value>::as_bytes(key).as_ref().len()
+}

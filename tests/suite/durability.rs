@@ -1,0 +1,213 @@
+//! Kills of a real process in the middle of its work.
+
+use crate::support::{
+    TestChild, all_entries, all_events, assert_refused, assert_whole, named, say, scratch, seed,
+    tell, told_as_child, worker_ref,
+};
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::identity::WorkerRef;
+use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::{Runtime, RuntimeError, Store};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+const THREADS: usize = 4;
+
+fn open(path: &Path) -> Runtime {
+    Store::open(path).unwrap().runtime(named("r")).unwrap()
+}
+
+/// The worker of a thread; two threads share one.
+fn worker(thread: usize) -> WorkerRef {
+    worker_ref("r", &format!("worker-{:08x}", thread / 2 + 1))
+}
+
+/// Sends input from several threads until killed, and tells each acknowledgement after it has it.
+fn send_until_killed(path: &Path) {
+    let runtime = open(path);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let runtime = &runtime;
+            scope.spawn(move || {
+                for number in 0.. {
+                    let text = format!("{} {thread} {number}", std::process::id());
+                    let ack = runtime.send_input(&worker(thread), WorkerInput::user(&text));
+                    let ack = ack.unwrap();
+                    let (sequence, event) = (ack.transcript_sequence, ack.event_id);
+                    tell(&format!(
+                        "{sequence} {event} {} {text}",
+                        worker(thread).worker_id
+                    ));
+                }
+            });
+        }
+    });
+}
+
+/// What a line of the child says: sequence, event id, worker, text.
+type Acknowledged = (u64, u64, String, String);
+
+fn acknowledged(line: &str) -> Acknowledged {
+    let parts: Vec<&str> = line.splitn(4, ' ').collect();
+    let number = |at: usize| parts[at].parse().unwrap();
+    (
+        number(0),
+        number(1),
+        parts[2].to_owned(),
+        parts[3].to_owned(),
+    )
+}
+
+#[test]
+fn everything_acknowledged_survives_a_kill_and_ids_have_no_gap_or_repeat() {
+    if let Some(path) = told_as_child() {
+        return send_until_killed(&path);
+    }
+    let name = "durability::everything_acknowledged_survives_a_kill_and_ids_have_no_gap_or_repeat";
+    let (_directory, path) = scratch();
+    let runtime = open(&path);
+    for _ in 0..THREADS / 2 {
+        runtime
+            .create_worker(CreateWorkerRequest::default())
+            .unwrap();
+    }
+    runtime.store().close().unwrap();
+
+    let mut kills = fastrand(seed());
+    let mut told: BTreeSet<Acknowledged> = BTreeSet::new();
+    for round in 0..20 {
+        let mut child = TestChild::start(name, &path);
+        // Somewhere in the middle of the work, which is all that the child does.
+        for _ in 0..kills() % 60 {
+            told.insert(acknowledged(&child.hear().unwrap()));
+        }
+        child.child.kill().unwrap();
+        // What it told before the kill was acknowledged too.
+        while let Some(line) = child.hear() {
+            told.insert(acknowledged(&line));
+        }
+        child.kill();
+
+        let runtime = open(&path);
+        assert_whole(&runtime);
+        let mut stored = BTreeSet::new();
+        for summary in runtime.list_workers().unwrap() {
+            for entry in all_entries(&runtime, &summary.worker_ref) {
+                let worker = summary.worker_id.to_string();
+                stored.insert((entry.sequence, entry.event_id, worker, entry.content));
+            }
+        }
+        let lost: Vec<_> = told.difference(&stored).collect();
+        assert!(lost.is_empty(), "round {round}: lost {lost:?}");
+        assert_no_gap_in_what_a_thread_sent(&stored);
+        runtime.store().close().unwrap();
+    }
+    assert!(
+        told.len() > 100,
+        "the children did too little to prove anything"
+    );
+}
+
+/// A thread sends one after the other, so what is stored of it has no gap.
+fn assert_no_gap_in_what_a_thread_sent(stored: &BTreeSet<Acknowledged>) {
+    let mut sent: BTreeSet<(String, u64)> = BTreeSet::new();
+    for (_, _, _, text) in stored {
+        let (thread, number) = text.rsplit_once(' ').unwrap();
+        let fresh = sent.insert((thread.to_owned(), number.parse().unwrap()));
+        assert!(fresh, "{text} is there twice");
+    }
+    for (thread, number) in &sent {
+        let before = number.checked_sub(1).map(|before| (thread.clone(), before));
+        let gap = before.is_some_and(|before| !sent.contains(&before));
+        assert!(!gap, "{thread}: nothing before {number}");
+    }
+}
+
+/// Numbers that are the same for the same seed (splitmix64).
+fn fastrand(mut state: u64) -> impl FnMut() -> u64 {
+    move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[test]
+fn a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store() {
+    if let Some(path) = told_as_child() {
+        tell("ready");
+        for number in 0.. {
+            let store = Store::open(path.join(format!("{number}.redb"))).unwrap();
+            tell("created");
+            drop(store);
+        }
+    }
+    let name = "durability::a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store";
+    let mut random = fastrand(seed());
+    let (mut whole, mut rounds) = (0, 0);
+    while rounds < 25 {
+        rounds += 1;
+        let (directory, _) = scratch();
+        let mut child = TestChild::start(name, directory.path());
+        for _ in 0..=random() % 3 {
+            child.hear().unwrap();
+        }
+        std::thread::sleep(Duration::from_micros(random() % 6_000));
+        child.kill();
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            let path = file.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "redb")
+            {
+                let store = Store::open(&path).unwrap();
+                assert_eq!(store.runtimes().unwrap(), []);
+                whole += 1;
+            } else {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                assert!(
+                    name.starts_with('.') && name.contains(".redb.tmp-"),
+                    "{name}"
+                );
+            }
+        }
+    }
+    assert!(whole > 0, "no child came as far as a store");
+}
+
+#[test]
+fn a_repair_after_a_kill_tells_its_progress_and_loses_nothing() {
+    if let Some(path) = told_as_child() {
+        return send_until_killed(&path);
+    }
+    let name = "durability::a_repair_after_a_kill_tells_its_progress_and_loses_nothing";
+    let (_directory, path) = scratch();
+    let runtime = open(&path);
+    for _ in 0..THREADS / 2 {
+        runtime
+            .create_worker(CreateWorkerRequest::default())
+            .unwrap();
+    }
+    runtime.store().close().unwrap();
+    let mut child = TestChild::start(name, &path);
+    for _ in 0..20 {
+        child.hear().unwrap();
+    }
+    child.kill();
+    assert_refused!(
+        Store::open_read_only(&path),
+        RuntimeError::NeedsRepair { .. }
+    );
+    let stopped = Store::options()
+        .on_repair(|_| ControlFlow::Break(()))
+        .open(&path);
+    assert_refused!(stopped, RuntimeError::NeedsRepair { .. });
+    let runtime = open(&path);
+    assert_whole(&runtime);
+    assert!(all_events(&runtime).len() >= 20);
+    say(&runtime, &worker(0), "after the repair").unwrap();
+    assert_whole(&runtime);
+}

@@ -1,0 +1,331 @@
+//! One file, several handles and processes.
+
+use crate::support::{
+    Sight, TestChild, all_events, assert_refused, assert_whole, named, say, scratch, tell,
+    told_as_child, worker_ref,
+};
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::store::Sharing;
+use redb_runtime_store::{Runtime, RuntimeError, Store};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Barrier;
+use std::time::Duration;
+
+fn runtime(store: &Store) -> Runtime {
+    store.runtime(named("r")).unwrap()
+}
+
+fn create(runtime: &Runtime) {
+    runtime
+        .create_worker(CreateWorkerRequest::default())
+        .unwrap();
+}
+
+fn events(store: &Store) -> usize {
+    all_events(&runtime(store)).len()
+}
+
+#[test]
+fn opens_of_one_file_in_a_process_are_handles_of_one_store() {
+    let (_directory, path) = scratch();
+    let first = Store::open(&path).unwrap();
+    create(&runtime(&first));
+    let second = Store::open(&path).unwrap();
+    assert_eq!(events(&second), 2);
+    create(&runtime(&second));
+    assert_eq!(events(&first), 3);
+    drop(first);
+    create(&runtime(&second));
+    assert_eq!(events(&second), 4);
+    drop(second);
+    // Dropping the last handle closed it in order: nothing is left to repair.
+    assert_eq!(events(&Store::open_read_only(&path).unwrap()), 4);
+}
+
+#[test]
+fn a_read_only_handle_beside_a_writer_sees_its_commits_and_refuses_writes() {
+    let (_directory, path) = scratch();
+    let writer = Store::open(&path).unwrap();
+    create(&runtime(&writer));
+    let reader = Store::open_read_only(&path).unwrap();
+    assert!(reader.is_read_only() && !writer.is_read_only());
+    assert_eq!(events(&reader), 2);
+    create(&runtime(&writer));
+    assert_eq!(events(&reader), 3);
+    assert_refuses_writes(&reader);
+    writer.close().unwrap();
+    let alone = Store::open_read_only(&path).unwrap();
+    let before = Sight::of(&path);
+    assert_eq!(events(&alone), 3);
+    assert_refuses_writes(&alone);
+    drop(alone);
+    before.assert_unchanged(&path);
+}
+
+fn assert_refuses_writes(store: &Store) {
+    let runtime = runtime(store);
+    let worker = worker_ref("r", "worker-00000001");
+    macro_rules! assert_read_only {
+        ($result:expr) => {
+            assert_refused!($result, RuntimeError::StoreReadOnly { .. })
+        };
+    }
+    assert_read_only!(runtime.create_worker(CreateWorkerRequest::default()));
+    assert_read_only!(say(&runtime, &worker, "a"));
+    assert_read_only!(runtime.stop_worker(&worker, None));
+    assert_read_only!(runtime.cancel_worker(&worker, None));
+    assert_read_only!(runtime.stop_runtime());
+    assert_read_only!(store.runtime(named("new")));
+    assert_read_only!(store.bulk_load(|_| Ok::<(), RuntimeError>(())));
+    let below = store.runtime_store(&runtime.runtime_id().unwrap()).unwrap();
+    assert_read_only!(below.commit(|_| Ok(())));
+}
+
+#[test]
+fn closing_is_for_every_handle_and_a_leftover_one_never_blocks_a_reopen() {
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let (leftover, reader) = (store.clone(), Store::open_read_only(&path).unwrap());
+    let leftover_runtime = runtime(&store);
+    let snapshot = store.snapshot().unwrap();
+    store.close().unwrap();
+    let reopened = Store::open(&path).unwrap();
+    create(&runtime(&reopened));
+    assert_eq!(events(&reopened), 2);
+    let closed = [
+        leftover.runtimes().unwrap_err(),
+        reader.runtimes().unwrap_err(),
+        leftover_runtime.summary().unwrap_err(),
+        leftover_runtime.stop_runtime().unwrap_err(),
+    ];
+    for error in closed {
+        assert!(
+            matches!(error, RuntimeError::StoreClosed { .. }),
+            "{error:?}"
+        );
+    }
+    // What it read before stays right; what it cannot read any more is an error.
+    match snapshot.runtime_ids() {
+        Ok(ids) => assert_eq!(ids.len(), 1),
+        Err(error) => assert!(
+            matches!(error, RuntimeError::StoreClosed { .. }),
+            "{error:?}"
+        ),
+    }
+    // Dropping what is left over does not close the new one.
+    drop((leftover, reader, leftover_runtime, snapshot, store));
+    create(&runtime(&reopened));
+    assert_eq!(events(&reopened), 3);
+    reopened.close().unwrap();
+    assert_eq!(events(&Store::open_read_only(&path).unwrap()), 3);
+}
+
+#[test]
+fn a_file_that_was_replaced_is_another_store() {
+    let (_directory, path) = scratch();
+    let old = Store::open(&path).unwrap();
+    create(&runtime(&old));
+    std::fs::remove_file(&path).unwrap();
+    let new = Store::open(&path).unwrap();
+    assert_eq!(new.runtimes().unwrap(), []);
+    assert_eq!(events(&old), 2);
+    // A store that moved is still the same.
+    let moved = path.with_extension("moved");
+    create(&runtime(&new));
+    std::fs::rename(&path, &moved).unwrap();
+    create(&runtime(&Store::open(&moved).unwrap()));
+    assert_eq!(events(&new), 3);
+}
+
+#[test]
+fn threads_that_open_and_close_at_once_find_one_whole_store() {
+    let (_directory, path) = scratch();
+    let start = Barrier::new(8);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (path, start) = (&path, &start);
+            scope.spawn(move || {
+                start.wait();
+                for round in 0..12 {
+                    let store = Store::open(path).unwrap();
+                    let made = store
+                        .runtime(named("r"))
+                        .and_then(|runtime| runtime.create_worker(CreateWorkerRequest::default()));
+                    match made {
+                        // Another thread may have closed it meanwhile.
+                        Ok(_) | Err(RuntimeError::StoreClosed { .. }) => {}
+                        Err(other) => panic!("{other:?}"),
+                    }
+                    if (thread + round) % 5 == 0 {
+                        store.close().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let store = Store::open(&path).unwrap();
+    assert_whole(&runtime(&store));
+    assert_eq!(store.runtimes().unwrap().len(), 1);
+}
+
+/// What a child does: opens the store, works until it hears something, and closes it.
+fn hold(path: &Path, sharing: Sharing) {
+    let store = Store::options().sharing(sharing).open(path).unwrap();
+    create(&runtime(&store));
+    tell("open");
+    let mut heard = [0];
+    while std::io::stdin().read(&mut heard).unwrap() == 1 && heard[0] == b'+' {
+        create(&runtime(&store));
+        tell("created");
+    }
+    store.close().unwrap();
+    tell("closed");
+}
+
+fn say_to(child: &mut TestChild, byte: u8) {
+    child
+        .child
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(&[byte])
+        .unwrap();
+}
+
+#[test]
+fn a_store_that_another_process_writes_is_locked_and_told_by_whom() {
+    if let Some(path) = told_as_child() {
+        return hold(&path, Sharing::OneWriter);
+    }
+    let name = "locking::a_store_that_another_process_writes_is_locked_and_told_by_whom";
+    let (_directory, path) = scratch();
+    let mut child = TestChild::start(name, &path);
+    assert_eq!(child.hear().as_deref(), Some("open"));
+    let before = Sight::of(&path);
+    for sharing in [Sharing::OneWriter, Sharing::Exclusive, Sharing::ManyWriters] {
+        for timeout in [Duration::ZERO, Duration::from_millis(20)] {
+            let options = Store::options().sharing(sharing).lock_timeout(timeout);
+            match options.open(&path) {
+                Err(RuntimeError::StoreLocked { path: at, holder }) => {
+                    assert_eq!(at, path);
+                    let pid = child.child.id();
+                    assert!(
+                        holder.is_none_or(|holder| holder == pid),
+                        "{holder:?}, not {pid}"
+                    );
+                }
+                other => panic!("{sharing:?}: {other:?}"),
+            }
+        }
+    }
+    before.assert_unchanged(&path);
+    // Whoever waits gets it when the other one has closed it.
+    let options = Store::options().lock_timeout(Duration::MAX);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| options.open(&path).unwrap());
+        say_to(&mut child, b'.');
+        assert_eq!(child.hear().as_deref(), Some("closed"));
+        assert_eq!(events(&waiting.join().unwrap()), 2);
+    });
+}
+
+#[test]
+fn a_reader_follows_the_commits_of_a_writer_in_another_process() {
+    if let Some(path) = told_as_child() {
+        return hold(&path, Sharing::OneWriter);
+    }
+    let name = "locking::a_reader_follows_the_commits_of_a_writer_in_another_process";
+    let (_directory, path) = scratch();
+    let mut child = TestChild::start(name, &path);
+    assert_eq!(child.hear().as_deref(), Some("open"));
+    let reader = Store::open_read_only(&path).unwrap();
+    let snapshot = reader.snapshot().unwrap();
+    for count in 3..10 {
+        say_to(&mut child, b'+');
+        assert_eq!(child.hear().as_deref(), Some("created"));
+        assert_eq!(events(&reader), count);
+        assert_whole(&runtime(&reader));
+    }
+    assert_eq!(
+        snapshot
+            .last_event_id(&runtime(&reader).runtime_id().unwrap())
+            .unwrap(),
+        Some(2)
+    );
+    assert_refuses_writes(&reader);
+    // The writer dies in its sleep: the reader goes on, and a new writer repairs.
+    child.kill();
+    assert_eq!(events(&reader), 9);
+    drop((snapshot, reader));
+    assert_refused!(
+        Store::open_read_only(&path),
+        RuntimeError::NeedsRepair { .. }
+    );
+    assert_eq!(events(&Store::open(&path).unwrap()), 9);
+}
+
+#[test]
+fn an_exclusive_store_has_no_readers_beside_it() {
+    if let Some(path) = told_as_child() {
+        return hold(&path, Sharing::Exclusive);
+    }
+    let name = "locking::an_exclusive_store_has_no_readers_beside_it";
+    let (_directory, path) = scratch();
+    let mut child = TestChild::start(name, &path);
+    assert_eq!(child.hear().as_deref(), Some("open"));
+    let exclusive = Store::options().sharing(Sharing::Exclusive);
+    assert_refused!(
+        exclusive.clone().read_only(true).open(&path),
+        RuntimeError::StoreLocked { .. }
+    );
+    assert_refused!(exclusive.open(&path), RuntimeError::StoreLocked { .. });
+    say_to(&mut child, b'.');
+    assert_eq!(child.hear().as_deref(), Some("closed"));
+    let reader = exclusive.clone().read_only(true).open(&path).unwrap();
+    assert_eq!(events(&reader), 2);
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_no_lock() {
+    if let Some(path) = told_as_child() {
+        return hold(&path, Sharing::OneWriter);
+    }
+    let name = "locking::a_process_that_is_killed_leaves_no_lock";
+    let (_directory, path) = scratch();
+    let mut child = TestChild::start(name, &path);
+    assert_eq!(child.hear().as_deref(), Some("open"));
+    child.kill();
+    let store = Store::open(&path).unwrap();
+    assert_eq!(events(&store), 2);
+    assert_whole(&runtime(&store));
+}
+
+#[test]
+fn a_store_whose_file_failed_can_be_opened_again_beside_leftover_handles() {
+    for write in [false, true] {
+        let (_directory, path) = scratch();
+        let store = Store::options().cache_bytes(0).open(&path).unwrap();
+        create(&runtime(&store));
+        let leftover = runtime(&store);
+        // The disk fails for a moment.
+        let bytes = std::fs::read(&path).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path);
+        file.unwrap().set_len(4096).unwrap();
+        leftover.list_workers().unwrap_err();
+        std::fs::write(&path, bytes).unwrap();
+        assert_refused!(leftover.list_workers(), RuntimeError::StoreFailed { .. });
+        if write {
+            let request = CreateWorkerRequest::default();
+            assert_refused!(
+                leftover.create_worker(request),
+                RuntimeError::StoreFailed { .. }
+            );
+        }
+        let again = Store::open(&path).unwrap();
+        assert_eq!(events(&again), 2);
+        create(&runtime(&again));
+        assert_whole(&runtime(&again));
+        assert_refused!(leftover.list_workers(), RuntimeError::StoreClosed { .. });
+    }
+}

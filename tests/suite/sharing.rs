@@ -1,0 +1,394 @@
+//! Several processes and one store.
+
+use crate::support::{
+    TestChild, all_entries, all_events, assert_refused, assert_whole, bulk, entry, full_request,
+    named, runtime_snapshot, say, scratch, tell, told_as_child, worker_ref, worker_snapshot,
+};
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::identity::WorkerRef;
+use redb_runtime_store::observation::RuntimeEventKind;
+use redb_runtime_store::store::{Sharing, StoreOptions};
+use redb_runtime_store::{Runtime, RuntimeError, Store};
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A child of the test `name` that plays `role` on the store at `path`.
+fn child(name: &str, role: &str, path: &Path) -> TestChild {
+    let name = format!("sharing::{name}");
+    TestChild::start(&name, &PathBuf::from(format!("{role}|{}", path.display())))
+}
+
+/// The role and the store of this process, where it is a child.
+fn as_child() -> Option<(String, PathBuf)> {
+    let told = told_as_child()?;
+    let (role, path) = told.to_str().unwrap().split_once('|').unwrap();
+    Some((role.to_owned(), PathBuf::from(path)))
+}
+
+/// Waits until the parent ends this process.
+fn wait_to_be_killed() -> ! {
+    let _ = std::io::stdin().read(&mut [0]);
+    std::process::exit(0)
+}
+
+fn many() -> StoreOptions {
+    Store::options()
+        .sharing(Sharing::ManyWriters)
+        .lock_timeout(LONG)
+}
+
+/// The first worker of a runtime, created where there is none.
+fn first_worker(runtime: &Runtime) -> WorkerRef {
+    match runtime.list_workers().unwrap().first() {
+        Some(worker) => worker.worker_ref.clone(),
+        None => runtime.create_worker(full_request()).unwrap().worker_ref,
+    }
+}
+
+#[test]
+fn a_second_writer_learns_who_has_the_store_and_gets_it_once_that_one_ends() {
+    let name = "a_second_writer_learns_who_has_the_store_and_gets_it_once_that_one_ends";
+    if let Some((_, path)) = as_child() {
+        let _store = Store::open(path).unwrap();
+        tell("open");
+        wait_to_be_killed();
+    }
+    let (_directory, path) = scratch();
+    let mut first = child(name, "holds", &path);
+    assert_eq!(first.hear().as_deref(), Some("open"));
+    let pid = first.child.id();
+    for wait in [Duration::ZERO, Duration::from_millis(50)] {
+        let refused = Store::options().lock_timeout(wait).open(&path);
+        let holder = cfg!(target_os = "linux").then_some(pid);
+        assert_refused!(refused, RuntimeError::StoreLocked { holder: told, .. } if told == holder);
+    }
+    let waiting = std::thread::spawn({
+        let path = path.clone();
+        move || Store::options().lock_timeout(LONG).open(path).map(drop)
+    });
+    first.kill();
+    waiting.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_clone_left_over_in_a_thread_does_not_block_a_reopen() {
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let leftover = std::thread::spawn(move || {
+        gone.recv().unwrap();
+        runtime.summary()
+    });
+    store.close().unwrap();
+    let reopened = Store::open(&path).unwrap().runtime(named("r")).unwrap();
+    say(&reopened, &first_worker(&reopened), "again").unwrap();
+    go.send(()).unwrap();
+    assert_refused!(leftover.join().unwrap(), RuntimeError::StoreClosed { .. });
+    assert_whole(&reopened);
+}
+
+#[test]
+fn a_reader_in_another_process_sees_whole_commits_only() {
+    let name = "a_reader_in_another_process_sees_whole_commits_only";
+    if let Some((_, path)) = as_child() {
+        let runtime = Store::open(path).unwrap().runtime(named("r")).unwrap();
+        let [one, two] =
+            [(); 2].map(|()| runtime.create_worker(full_request()).unwrap().worker_ref);
+        tell("ready");
+        for _ in 0..500 {
+            let both = runtime.transaction(|transaction| {
+                let input = redb_runtime_store::interaction::WorkerInput::user("both");
+                transaction.send_input(&one, input.clone())?;
+                transaction.send_input(&two, input)
+            });
+            both.unwrap();
+        }
+        tell("done");
+        wait_to_be_killed();
+    }
+    let (_directory, path) = scratch();
+    let mut writer = child(name, "writes", &path);
+    assert_eq!(writer.hear().as_deref(), Some("ready"));
+    let store = Store::open_read_only(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let mut lengths = BTreeSet::new();
+    while lengths.last() != Some(&500) {
+        let workers = runtime.list_workers().unwrap();
+        assert_eq!(workers[0].transcript_len, workers[1].transcript_len);
+        let snapshot = store.snapshot().unwrap();
+        let seen = [0, 1].map(|worker| {
+            let worker = &workers[worker].worker_ref;
+            snapshot
+                .transcript(worker, 0)
+                .unwrap()
+                .map(Result::unwrap)
+                .count()
+        });
+        assert_eq!(seen[0], seen[1]);
+        lengths.insert(seen[0]);
+    }
+    assert!(lengths.len() > 2, "commits were seen while they were made");
+    assert_whole(&runtime);
+}
+
+#[test]
+fn a_reader_that_never_ends_stops_nobody_and_is_named() {
+    let name = "a_reader_that_never_ends_stops_nobody_and_is_named";
+    if let Some((_, path)) = as_child() {
+        let store = Store::open_read_only(path).unwrap();
+        let _snapshot = store.snapshot().unwrap();
+        tell("reading");
+        wait_to_be_killed();
+    }
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = first_worker(&runtime);
+    let mut reader = child(name, "reads", &path);
+    assert_eq!(reader.hear().as_deref(), Some("reading"));
+    let before = store.census().unwrap();
+    for input in 0..300 {
+        say(&runtime, &worker, &format!("input {input}")).unwrap();
+    }
+    let census = store.census().unwrap();
+    let grown = census.unused_bytes.unwrap() - before.unused_bytes.unwrap();
+    assert!(grown > 500_000, "{grown} bytes are kept for the reader");
+    let refused = store.compact();
+    if cfg!(target_os = "linux") {
+        let pid = reader.child.id();
+        let named = census.readers.iter().find(|reader| reader.pid == pid);
+        assert_eq!(named.unwrap().commits_behind, 300);
+        let words = format!("process {pid}");
+        assert_refused!(refused, RuntimeError::StoreBusy { reason, .. } if reason.contains(&words));
+    } else {
+        assert_refused!(refused, RuntimeError::StoreBusy { .. });
+    }
+    reader.kill();
+    let compacted = store.compact().unwrap();
+    assert!(
+        compacted.bytes_after < compacted.bytes_before - grown / 2,
+        "{compacted:?}"
+    );
+    say(&runtime, &worker, "one more").unwrap();
+    assert_eq!(store.census().unwrap().readers, []);
+    assert_whole(&runtime);
+}
+
+/// Four threads that send inputs, and tell each event id that was acknowledged.
+fn write_with_four_threads(runtime: &Runtime, worker: &WorkerRef, inputs: usize) {
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                for input in 0..inputs {
+                    let text = format!("{} {thread} {input}", std::process::id());
+                    let event = say(runtime, worker, &text).unwrap();
+                    tell(&event.to_string());
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn many_writers_lose_and_repeat_nothing_and_a_kill_of_one_stops_nobody() {
+    let name = "many_writers_lose_and_repeat_nothing_and_a_kill_of_one_stops_nobody";
+    if let Some((role, path)) = as_child() {
+        if role == "opens" {
+            // Opening writes to the file as well.
+            loop {
+                let store = many().open(&path).unwrap();
+                let runtime = store.runtime(named("r")).unwrap();
+                tell(
+                    &say(&runtime, &first_worker(&runtime), "opened")
+                        .unwrap()
+                        .to_string(),
+                );
+                store.close().unwrap();
+            }
+        }
+        let runtime = many().open(path).unwrap().runtime(named("r")).unwrap();
+        let inputs = if role == "killed" { usize::MAX } else { 25 };
+        write_with_four_threads(&runtime, &first_worker(&runtime), inputs);
+        tell("done");
+        wait_to_be_killed();
+    }
+    let (_directory, path) = scratch();
+    let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
+    let worker = first_worker(&runtime);
+    let mut acknowledged = Vec::new();
+    let mut killed = child(name, "killed", &path);
+    let mut opens = child(name, "opens", &path);
+    let mut writers = [0, 1].map(|_| child(name, "writes", &path));
+    for _ in 0..20 {
+        acknowledged.push(killed.hear().unwrap());
+        acknowledged.push(opens.hear().unwrap());
+    }
+    killed.kill();
+    std::iter::from_fn(|| killed.hear()).for_each(|event| acknowledged.push(event));
+    for writer in &mut writers {
+        let told = std::iter::from_fn(|| writer.hear()).take_while(|told| told != "done");
+        acknowledged.extend(told);
+    }
+    writers.iter_mut().for_each(TestChild::kill);
+    opens.kill();
+    std::iter::from_fn(|| opens.hear()).for_each(|event| acknowledged.push(event));
+
+    say(&runtime, &worker, "the last one").unwrap();
+    assert_whole(&runtime);
+    let ids: BTreeSet<u64> = acknowledged.iter().map(|id| id.parse().unwrap()).collect();
+    assert_eq!(ids.len(), acknowledged.len(), "an id was given twice");
+    let events = all_events(&runtime);
+    let input = RuntimeEventKind::WorkerInputAccepted;
+    for id in ids {
+        assert_eq!(events[id as usize - 1].kind, input, "event {id}");
+    }
+    let store = runtime.store();
+    assert!(store.verify().unwrap().is_clean());
+    store.close().unwrap();
+    let reopened = Store::open(&path).unwrap().runtime(named("r")).unwrap();
+    assert_whole(&reopened);
+}
+
+#[test]
+fn reads_beside_many_writers_are_never_stale() {
+    let name = "reads_beside_many_writers_are_never_stale";
+    if let Some((_, path)) = as_child() {
+        let runtime = many().open(path).unwrap().runtime(named("r")).unwrap();
+        let worker = first_worker(&runtime);
+        for input in 0..50 {
+            let event = say(&runtime, &worker, &format!("input {input}")).unwrap();
+            tell(&event.to_string());
+            let mut go = [0];
+            std::io::stdin().read_exact(&mut go).unwrap();
+        }
+        return;
+    }
+    let (_directory, path) = scratch();
+    let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
+    let worker = first_worker(&runtime);
+    let mut writer = child(name, "writes", &path);
+    let mut go = writer.child.stdin.take().unwrap();
+    for _ in 0..50 {
+        let event: u64 = writer.hear().unwrap().parse().unwrap();
+        let cursor = runtime.event_cursor_now().unwrap();
+        assert_eq!(cursor.next_event_id, event + 1);
+        // And what is decided on a read is decided on this one.
+        assert_eq!(say(&runtime, &worker, "mine").unwrap(), event + 1);
+        std::io::Write::write_all(&mut go, b"g").unwrap();
+    }
+    assert_whole(&runtime);
+}
+
+#[test]
+fn a_large_store_that_was_killed_is_opened_without_a_repair() {
+    let name = "a_large_store_that_was_killed_is_opened_without_a_repair";
+    let worker = worker_ref("r", "w");
+    if let Some((_, path)) = as_child() {
+        let store = Store::open(path).unwrap();
+        if store.runtimes().unwrap().is_empty() {
+            // 80 MB: well above the size from which on commits save what a repair would rebuild.
+            let text = "x".repeat(40_000);
+            bulk(&store, |load| {
+                load.put_worker(worker_snapshot(&worker, 2001).into())?;
+                for sequence in 1..=2000 {
+                    load.append_transcript_entry(entry(&worker, sequence, &text).into())?;
+                }
+                load.put_runtime(runtime_snapshot("r", 2001).into())
+            });
+        }
+        write_with_four_threads(&store.runtime(named("r")).unwrap(), &worker, usize::MAX);
+    }
+    let (_directory, path) = scratch();
+    for _ in 0..2 {
+        let mut writer = child(name, "killed", &path);
+        let acknowledged: Vec<u64> = (0..20)
+            .map(|_| writer.hear().unwrap().parse().unwrap())
+            .collect();
+        writer.kill();
+        let repairs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&repairs);
+        let store = Store::options()
+            .on_repair(move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                ControlFlow::Continue(())
+            })
+            .open(&path)
+            .unwrap();
+        assert_eq!(repairs.load(Ordering::Relaxed), 0, "the file was walked");
+        let runtime = store.runtime(named("r")).unwrap();
+        let next = runtime.event_cursor_now().unwrap().next_event_id;
+        assert!(acknowledged.iter().all(|event| *event < next));
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn what_is_set_of_a_runtime_is_durable_and_logs_nothing() {
+    use redb_runtime_store::management::RuntimeLimits;
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let limits = RuntimeLimits {
+        max_transcript_projection_items: 7,
+        max_event_batch_items: 9,
+    };
+    runtime.set_display_name(Some("a name".to_owned())).unwrap();
+    runtime.set_limits(limits).unwrap();
+    store.close().unwrap();
+    let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
+    let summary = runtime.summary().unwrap();
+    assert_eq!(summary.display_name.as_deref(), Some("a name"));
+    assert_eq!(summary.limits, limits);
+    assert_eq!(runtime.event_cursor_now().unwrap().next_event_id, 2);
+    let start = runtime.event_cursor_from_start().unwrap();
+    assert_refused!(
+        runtime.read_events(&start, 10),
+        RuntimeError::LimitTooLarge {
+            requested: 10,
+            max: 9
+        }
+    );
+    runtime.set_display_name(None).unwrap();
+    assert_eq!(runtime.summary().unwrap().display_name, None);
+    runtime.stop_runtime().unwrap();
+    let name = Some("another".to_owned());
+    assert_refused!(
+        runtime.set_display_name(name),
+        RuntimeError::RuntimeStopped { .. }
+    );
+    assert_refused!(
+        runtime.set_limits(limits),
+        RuntimeError::RuntimeStopped { .. }
+    );
+    let read_only = Store::options().read_only(true).open(&path).unwrap();
+    let runtime = read_only.runtime(named("r")).unwrap();
+    assert_refused!(
+        runtime.set_limits(limits),
+        RuntimeError::StoreReadOnly { .. }
+    );
+}
+
+#[test]
+fn one_of_many_writers_alone_reads_and_writes_as_any_other() {
+    let (_directory, path) = scratch();
+    let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
+    let worker = runtime
+        .create_worker(CreateWorkerRequest::default())
+        .unwrap()
+        .worker_ref;
+    assert_refused!(say(&runtime, &worker, " "), RuntimeError::InvalidRequest(_));
+    say(&runtime, &worker, "hello").unwrap();
+    assert_eq!(all_entries(&runtime, &worker).len(), 1);
+    runtime.store().close().unwrap();
+    let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
+    assert_whole(&runtime);
+}

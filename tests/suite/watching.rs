@@ -1,0 +1,302 @@
+//! Followers of an event log.
+
+use crate::support::{
+    TestChild, all_events, assert_refused, assert_whole, cursor, full_request, named, say, scratch,
+    tell, told_as_child,
+};
+use redb_runtime_store::management::RuntimeLimits;
+use redb_runtime_store::observation::RuntimeEvent;
+use redb_runtime_store::{EventFollower, Runtime, RuntimeError, Store};
+use std::io::Read;
+use std::time::Duration;
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+
+fn open(path: &std::path::Path) -> Runtime {
+    Store::open(path).unwrap().runtime(named("r")).unwrap()
+}
+
+/// The next `count` events.
+fn next(follower: &mut EventFollower, count: usize) -> Vec<RuntimeEvent> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        let batch = follower.next_batch(LONG).unwrap();
+        events.extend(batch.expect("an event within the time").events);
+    }
+    events
+}
+
+#[test]
+fn a_follower_gets_every_event_once_while_threads_write() {
+    let (_directory, path) = scratch();
+    let runtime = open(&path);
+    runtime
+        .set_limits(RuntimeLimits {
+            max_event_batch_items: 5,
+            ..RuntimeLimits::default()
+        })
+        .unwrap();
+    let workers: Vec<_> = (0..4)
+        .map(|_| runtime.create_worker(full_request()).unwrap().worker_ref)
+        .collect();
+    let total = 1 + 4 + 4 * 50;
+    let begin = std::time::Instant::now();
+    let followers: Vec<_> = (0..3)
+        .map(|_| {
+            let start = runtime.event_cursor_from_start().unwrap();
+            let mut follower = runtime.follow_events(start).unwrap();
+            std::thread::spawn(move || {
+                let mut events = Vec::new();
+                while events.len() < total {
+                    let batch = follower.next_batch(LONG).unwrap().unwrap();
+                    assert!(batch.events.len() <= 5, "more than the runtime's limit");
+                    events.extend(batch.events);
+                    assert_eq!(follower.cursor(), &batch.cursor);
+                }
+                events
+            })
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for worker in &workers {
+            scope.spawn(|| {
+                for input in 0..50 {
+                    say(&runtime, worker, &format!("input {input}")).unwrap();
+                }
+            });
+        }
+    });
+    for follower in followers {
+        assert_eq!(follower.join().unwrap(), all_events(&runtime));
+    }
+    assert!(
+        begin.elapsed() < LONG / 2,
+        "followers are woken, and do not wait for their timeout"
+    );
+}
+
+#[test]
+fn a_follower_without_news_says_so_and_stays_where_it_is() {
+    let (_directory, path) = scratch();
+    let runtime = open(&path);
+    let mut follower = runtime
+        .follow_events(runtime.event_cursor_now().unwrap())
+        .unwrap();
+    for timeout in [Duration::ZERO, Duration::from_millis(30)] {
+        assert_eq!(follower.next_batch(timeout).unwrap(), None);
+        assert_eq!(follower.cursor().next_event_id, 2);
+    }
+    // What changes no log is no news.
+    runtime.set_display_name(Some("name".to_owned())).unwrap();
+    assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
+    runtime.stop_runtime().unwrap();
+    assert_eq!(next(&mut follower, 1)[0].message, "runtime r stopped");
+    let foreign = runtime.follow_events(cursor("another", 1));
+    assert_refused!(foreign, RuntimeError::WrongRuntimeCursor { .. });
+}
+
+#[test]
+fn closing_the_store_wakes_its_followers() {
+    let (_directory, path) = scratch();
+    let runtime = open(&path);
+    let now = runtime.event_cursor_now().unwrap();
+    let mut follower = runtime.follow_events(now).unwrap();
+    let waiting = std::thread::spawn(move || follower.next_batch(Duration::MAX));
+    std::thread::sleep(Duration::from_millis(50));
+    runtime.store().close().unwrap();
+    assert_refused!(waiting.join().unwrap(), RuntimeError::StoreClosed { .. });
+}
+
+#[test]
+fn a_follower_in_another_process_gets_every_event_once_through_kills_of_the_writer() {
+    let name =
+        "watching::a_follower_in_another_process_gets_every_event_once_through_kills_of_the_writer";
+    if let Some(path) = told_as_child() {
+        let runtime = open(&path);
+        let workers = runtime.list_workers().unwrap();
+        let worker = match workers.first() {
+            Some(worker) => worker.worker_ref.clone(),
+            None => runtime.create_worker(full_request()).unwrap().worker_ref,
+        };
+        for input in 0..500 {
+            say(&runtime, &worker, &format!("input {input}")).unwrap();
+        }
+        tell("done");
+        let _ = std::io::stdin().read(&mut [0]);
+        return;
+    }
+    let (_directory, path) = scratch();
+    open(&path).store().close().unwrap();
+    let follower = Store::open_read_only(&path).unwrap();
+    let follower = follower.runtime(named("r")).unwrap();
+    let start = follower.event_cursor_from_start().unwrap();
+    let mut follower = follower.follow_events(start).unwrap();
+    let mut events = Vec::new();
+    for _ in 0..2 {
+        let mut writer = TestChild::start(name, &path);
+        // The first ones while it writes.
+        events.extend(next(&mut follower, 100));
+        assert_eq!(writer.hear().as_deref(), Some("done"));
+        // It never closes the store: the next writer repairs it, beside this reader.
+        writer.kill();
+    }
+    let runtime = open(&path);
+    runtime.stop_runtime().unwrap();
+    while events.len() < 1003 {
+        events.extend(next(&mut follower, 1));
+    }
+    assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
+    assert_eq!(events, all_events(&runtime));
+    assert_whole(&runtime);
+}
+
+#[cfg(all(unix, feature = "program"))]
+mod program {
+    use super::{open, scratch};
+    use crate::support::{all_events, full_request, say};
+    use redb_runtime_store::Store;
+    use std::io::{BufRead, BufReader};
+    use std::path::Path;
+    use std::process::{Child, ChildStdout, Command, Stdio};
+
+    /// The program, following.
+    struct Follows {
+        child: Child,
+        lines: std::io::Lines<BufReader<ChildStdout>>,
+    }
+
+    impl Follows {
+        fn start(arguments: &[&str], store: &Path) -> Self {
+            let mut child = Command::new(env!("CARGO_BIN_EXE_runtime-store"))
+                .arg(arguments[0])
+                .arg(store)
+                .args(&arguments[1..])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            Self { child, lines }
+        }
+
+        fn line(&mut self) -> String {
+            self.lines.next().expect("a line").unwrap()
+        }
+
+        /// Interrupts the program; its exit code.
+        fn interrupt(mut self) -> Option<i32> {
+            let pid = self.child.id().to_string();
+            let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+            assert!(sent.success());
+            assert!(self.lines.next().is_none(), "a line after the interrupt");
+            self.child.wait().unwrap().code()
+        }
+    }
+
+    #[test]
+    fn events_are_printed_as_they_come_through_a_restart_of_the_host() {
+        let (_directory, path) = scratch();
+        let runtime = open(&path);
+        let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
+        let mut follows = Follows::start(&["events", "--follow", "--json"], &path);
+        let mut printed = vec![follows.line(), follows.line()];
+        for round in 0..3 {
+            let runtime = open(&path);
+            for input in 0..20 {
+                say(&runtime, &worker, &format!("{round} {input}")).unwrap();
+                // Each line comes without the next one pushing it.
+                printed.push(follows.line());
+            }
+            runtime.store().close().unwrap();
+        }
+        let runtime = open(&path);
+        runtime.stop_runtime().unwrap();
+        printed.push(follows.line());
+        let expected: Vec<String> = all_events(&runtime)
+            .iter()
+            .map(|event| serde_json::to_string(event).unwrap())
+            .collect();
+        assert_eq!(printed, expected);
+        assert_eq!(follows.interrupt(), Some(0));
+    }
+
+    #[test]
+    fn a_transcript_is_printed_as_it_is_said() {
+        let (_directory, path) = scratch();
+        let runtime = open(&path);
+        let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
+        let other = runtime.create_worker(full_request()).unwrap().worker_ref;
+        say(&runtime, &worker, "before").unwrap();
+        let name = worker.worker_id.as_str();
+        let mut follows = Follows::start(&["transcript", name, "--follow"], &path);
+        assert_eq!(follows.line().trim(), "1 user       before");
+        for input in 2..10 {
+            say(&runtime, &other, "not this one").unwrap();
+            say(&runtime, &worker, &format!("input {input}")).unwrap();
+            let expected = format!("{input} user       input {input}");
+            assert_eq!(follows.line().trim(), expected);
+        }
+        assert_eq!(follows.interrupt(), Some(0));
+    }
+
+    #[test]
+    fn a_follower_whose_reader_goes_away_ends_quietly() {
+        let (_directory, path) = scratch();
+        let runtime = open(&path);
+        let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
+        let mut follows = Follows::start(&["events", "--follow", "--json"], &path);
+        follows.line();
+        let Follows { mut child, lines } = follows;
+        drop(lines);
+        say(&runtime, &worker, "to nobody").unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+
+    #[test]
+    fn a_limit_ends_a_follower() {
+        let (_directory, path) = scratch();
+        let runtime = open(&path);
+        let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
+        let arguments = ["events", "--follow", "--json", "--limit", "4"];
+        let mut follows = Follows::start(&arguments, &path);
+        follows.line();
+        for input in 0..5 {
+            say(&runtime, &worker, &format!("input {input}")).unwrap();
+        }
+        assert_eq!(follows.lines.by_ref().count(), 3);
+        assert_eq!(follows.child.wait().unwrap().code(), Some(0));
+    }
+
+    #[test]
+    fn reading_verbs_repair_what_a_killed_host_left_and_say_so() {
+        let (_directory, path) = scratch();
+        let store = Store::open(&path).unwrap();
+        store.runtime(crate::support::named("r")).unwrap();
+        // What a killed host leaves is what is in the file while it is open.
+        let left = path.with_extension("left");
+        std::fs::copy(&path, &left).unwrap();
+        let run = |arguments: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_runtime-store"))
+                .arg(arguments[0])
+                .arg(&left)
+                .args(&arguments[1..])
+                .output()
+                .unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            (output.status.code(), error)
+        };
+        let before = std::fs::read(&left).unwrap();
+        let (code, error) = run(&["runtimes", "--no-repair"]);
+        assert_eq!(code, Some(1));
+        assert!(error.contains("not closed cleanly"), "{error}");
+        assert!(
+            before == std::fs::read(&left).unwrap(),
+            "the file was touched"
+        );
+        let (code, error) = run(&["events"]);
+        assert_eq!(code, Some(0), "{error}");
+        assert!(error.contains("repairing it"), "{error}");
+        let (code, error) = run(&["events", "--no-repair"]);
+        assert_eq!((code, error.as_str()), (Some(0), ""));
+    }
+}

@@ -1,0 +1,354 @@
+//! Damage that nobody announces: every read gives an error or the right data, and no panic.
+
+use crate::disk::Disk;
+use crate::model::any_call;
+use crate::pages::{PAGE_BYTES, Pages};
+use crate::rng::Rng;
+use crate::workload::{Workload, alone, open, runtime};
+use crate::world::{Context, RuntimeState, Violation, World};
+use redb_runtime_store::error::RuntimeError;
+use redb_runtime_store::interaction::{TranscriptQuery, WorkerInput};
+use redb_runtime_store::{Runtime, Store};
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What can happen to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// One bit of a page that is used flips.
+    Bit {
+        /// The page.
+        page: u64,
+        /// The bit within it.
+        bit: usize,
+    },
+    /// The file ends early.
+    Truncation(u64),
+    /// The file goes on after its end.
+    Extension(u64),
+    /// A page reads as zeros.
+    Zeros(u64),
+    /// Two pages stand in each other's place.
+    Swap(u64, u64),
+}
+
+impl Damage {
+    /// Any damage to `file`.
+    pub fn any(file: &Pages, rng: &mut Rng) -> Self {
+        let used = file.used();
+        let page = *rng.pick(&used);
+        match rng.below(100) {
+            0..=79 => Self::Bit {
+                page,
+                bit: rng.below(PAGE_BYTES * 8),
+            },
+            80..=84 => Self::Truncation(rng.next() % file.len()),
+            85..=88 => Self::Extension(rng.next() % (1 << 20) + 1),
+            89..=93 => Self::Zeros(page),
+            _ => Self::Swap(page, *rng.pick(&used)),
+        }
+    }
+
+    /// Does it to `file`.
+    pub fn apply(self, file: &mut Pages) {
+        let at = |page: u64| page * PAGE_BYTES as u64;
+        let read = |file: &Pages, page: u64| {
+            let mut bytes = vec![0; PAGE_BYTES.min((file.len() - at(page)) as usize)];
+            file.read(at(page), &mut bytes);
+            bytes
+        };
+        match self {
+            Self::Bit { page, bit } => {
+                let mut bytes = read(file, page);
+                let index = bit / 8 % bytes.len();
+                bytes[index] ^= 1 << (bit % 8);
+                file.write(at(page), &bytes);
+            }
+            Self::Truncation(len) => file.set_len(len),
+            Self::Extension(bytes) => {
+                let end = file.len();
+                file.set_len(end + bytes);
+                file.write(end, &vec![0xA5; bytes.min(64) as usize]);
+            }
+            Self::Zeros(page) => file.write(at(page), &vec![0; read(file, page).len()]),
+            Self::Swap(one, other) => {
+                let (first, second) = (read(file, one), read(file, other));
+                let len = first.len().min(second.len());
+                file.write(at(one), &second[..len]);
+                file.write(at(other), &first[..len]);
+            }
+        }
+    }
+}
+
+/// A store that is known whole: its file, and what it says.
+#[derive(Debug)]
+pub struct Sound {
+    file: Pages,
+    world: World,
+}
+
+/// What became of damaged files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Files that were damaged.
+    pub tried: usize,
+    /// Those that were refused when they were opened.
+    pub refused: usize,
+    /// Those that gave an error later.
+    pub noticed: usize,
+}
+
+impl Sound {
+    /// A store with everything in it: the workload of `seed`, and a long log.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be made.
+    pub fn of(seed: u64) -> Result<Self, Violation> {
+        let what = "making a sound store";
+        let mut rng = Rng::new(seed);
+        let workload = Workload::any(50, &mut rng)?;
+        let disk = Disk::default();
+        let store = open(&disk).or_violation(what)?;
+        let mut host = crate::workload::Host::new(disk.clone(), store, None);
+        host.run(&workload.ops);
+        let store = host.store();
+        let log = runtime(store, "a long log").or_violation(what)?;
+        for _ in 0..rng.between(1, 40) {
+            let worker = log.create_worker(Default::default()).or_violation(what)?.worker_ref;
+            let inputs = rng.between(0, 60);
+            let sent = log.transaction(|tx| {
+                (0..inputs).try_for_each(|_| {
+                    tx.send_input(&worker, WorkerInput::user(rng.text(40))).map(drop)
+                })
+            });
+            sent.or_violation(what)?;
+        }
+        let world = World::of(store).or_violation(what)?;
+        if rng.chance(70) {
+            store.close().or_violation(what)?;
+        }
+        let file = disk.content();
+        Ok(Self { file, world })
+    }
+
+    /// Damages a copy of the file, opens it, reads all of it and works on with it.
+    ///
+    /// # Errors
+    ///
+    /// Wrong data, or a panic.
+    pub fn damage(&self, rng: &mut Rng, counts: &mut Counts) -> Result<(), Violation> {
+        let damage = Damage::any(&self.file, rng);
+        let mut file = self.file.clone();
+        damage.apply(&mut file);
+        counts.tried += 1;
+        let met = catch_unwind(AssertUnwindSafe(|| self.meet(file, rng)));
+        let met = met.unwrap_or_else(|_| Err(Violation("a panic reached the caller".to_owned())));
+        match met.map_err(|violation| Violation(format!("{damage:?}: {violation}")))? {
+            Met::Refused => counts.refused += 1,
+            Met::Noticed => counts.noticed += 1,
+            Met::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn meet(&self, file: Pages, rng: &mut Rng) -> Result<Met, Violation> {
+        let store = match open(&Disk::with(file)) {
+            Ok(store) => store,
+            Err(error) => {
+                expect_damage("opening", &error)?;
+                return Ok(Met::Refused);
+            }
+        };
+        let mut reader = Reader {
+            store: &store,
+            noticed: false,
+        };
+        reader.read_all(&self.world, rng)?;
+        let after = reader.work(&self.world, rng)?;
+        reader.read_all(&after, rng)?;
+        Ok(if reader.noticed { Met::Noticed } else { Met::Nothing })
+    }
+}
+
+enum Met {
+    Refused,
+    Noticed,
+    Nothing,
+}
+
+/// Whether `error` is one that damage may give: any that speaks of the file, none that says
+/// something about its content.
+fn expect_damage(what: &str, error: &RuntimeError) -> Result<(), Violation> {
+    match error {
+        RuntimeError::StoreCorrupt { .. }
+        | RuntimeError::StoreIo { .. }
+        | RuntimeError::StoreFailed { .. }
+        | RuntimeError::CommitUncertain { .. }
+        | RuntimeError::StoreSchemaTooNew { .. }
+        | RuntimeError::NotAStore { .. } => Ok(()),
+        other => Err(Violation(format!("{what}: {other:?}"))),
+    }
+}
+
+struct Reader<'s> {
+    store: &'s Store,
+    noticed: bool,
+}
+
+impl Reader<'_> {
+    /// Takes an error of damage, or the right data.
+    fn expect<T: PartialEq + Debug>(
+        &mut self,
+        what: &str,
+        found: Result<T, RuntimeError>,
+        right: &T,
+    ) -> Result<(), Violation> {
+        match found {
+            Err(error) => {
+                self.noticed = true;
+                expect_damage(what, &error)
+            }
+            Ok(found) if found == *right => Ok(()),
+            Ok(found) => Err(Violation(format!("{what}: {found:?}\n  instead of {right:?}"))),
+        }
+    }
+
+    fn read_all(&mut self, world: &World, rng: &mut Rng) -> Result<(), Violation> {
+        match World::of(self.store) {
+            Err(error) => {
+                self.noticed = true;
+                expect_damage("reading a snapshot", &error)?;
+            }
+            Ok(found) => {
+                if let Some(difference) = found.difference(world) {
+                    return Err(Violation(format!("a snapshot: {difference}")));
+                }
+            }
+        }
+        let counts = self.store.runtimes().map(|all| {
+            let counts = |one: redb_runtime_store::management::RuntimeSummary| {
+                (one.runtime_id.as_str().to_owned(), one.worker_count)
+            };
+            all.into_iter().map(counts).collect::<Vec<_>>()
+        });
+        let right = world.0.iter().map(|(id, state)| (id.clone(), state.workers.len()));
+        self.expect("the list of runtimes", counts, &right.collect())?;
+        for (id, state) in &world.0 {
+            match runtime(self.store, id) {
+                Ok(runtime) => self.read_runtime(&runtime, state, rng)?,
+                Err(error) => {
+                    self.noticed = true;
+                    expect_damage("opening a runtime", &error)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_runtime(
+        &mut self,
+        runtime: &Runtime,
+        state: &RuntimeState,
+        rng: &mut Rng,
+    ) -> Result<(), Violation> {
+        let own = &state.own.value;
+        let status = runtime.summary().map(|one| (one.status, one.diagnostic_count));
+        self.expect("summary", status, &(own.status, own.diagnostics.len()))?;
+        self.expect("diagnostics", runtime.diagnostics(), &own.diagnostics)?;
+        let listed = runtime.list_workers().map(|all| {
+            let worker = |one: redb_runtime_store::catalog::WorkerSummary| {
+                (one.worker_id.as_str().to_owned(), one.status, one.transcript_len)
+            };
+            all.into_iter().map(worker).collect::<Vec<_>>()
+        });
+        let right = state.workers.iter().map(|(id, worker)| {
+            (id.clone(), worker.own.value.status, worker.transcript.len())
+        });
+        self.expect("the list of workers", listed, &right.collect())?;
+        self.read_events(runtime, state, rng)?;
+        for worker in state.workers.values() {
+            let own = &worker.own.value;
+            let detail = runtime.worker_detail(&own.worker_ref);
+            let detail = detail.map(|one| (one.status, one.last_event_id, one.transcript_len));
+            let right = (own.status, own.last_event_id, worker.transcript.len());
+            self.expect("worker_detail", detail, &right)?;
+            let start = rng.below(worker.transcript.len() + 1);
+            let query = TranscriptQuery::new(start, rng.between(0, 50));
+            let page = runtime.transcript_projection(&own.worker_ref, query);
+            let page = page.map(|page| (page.total_items, page.items));
+            let entries = worker.transcript[start..].iter().take(query.limit);
+            let right = entries.map(|entry| entry.value.clone()).collect();
+            self.expect("a page of a transcript", page, &(worker.transcript.len(), right))?;
+        }
+        Ok(())
+    }
+
+    fn read_events(
+        &mut self,
+        runtime: &Runtime,
+        state: &RuntimeState,
+        rng: &mut Rng,
+    ) -> Result<(), Violation> {
+        for _ in 0..3 {
+            let mut cursor = runtime.event_cursor_from_start().or_violation("a cursor")?;
+            let from = rng.below(state.events.len() + 1);
+            cursor.next_event_id = state.events.get(from).map_or(
+                state.own.value.next_event_id,
+                |event| event.value.id,
+            );
+            let limit = rng.between(1, 100);
+            let batch = runtime.read_events(&cursor, limit);
+            let batch = batch.map(|batch| (batch.events, batch.has_more));
+            let page = state.events[from..].iter().take(limit);
+            let page: Vec<_> = page.map(|event| event.value.clone()).collect();
+            let has_more = from + page.len() < state.events.len();
+            self.expect("a page of events", batch, &(page, has_more))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a few calls; returns the world after those that were acknowledged.
+    fn work(&mut self, world: &World, rng: &mut Rng) -> Result<World, Violation> {
+        let mut world = world.clone();
+        for _ in 0..3 {
+            let ids: Vec<String> = world.0.keys().cloned().collect();
+            let id = rng.pick(&ids);
+            let call = any_call(&world.0[id], rng);
+            let mut after = world.clone();
+            let accepted = after.call(id, &call);
+            match (runtime(self.store, id).and_then(|one| alone(&one, &call)), accepted) {
+                (Ok(()), true) => world = after,
+                (Err(error), false) if !is_damage(&error) => {}
+                (Err(error), _) => {
+                    self.noticed = true;
+                    expect_damage(&format!("{call:?}"), &error)?;
+                    // After a failed write the store has to be opened again.
+                    return Ok(world);
+                }
+                (Ok(()), false) => return Err(Violation(format!("{call:?} was accepted"))),
+            }
+        }
+        Ok(world)
+    }
+}
+
+fn is_damage(error: &RuntimeError) -> bool {
+    expect_damage("", error).is_ok()
+}
+
+/// Damages the store of `seed` in `count` ways.
+///
+/// # Errors
+///
+/// The first that gives wrong data.
+pub fn round(seed: u64, count: usize) -> Result<Counts, Violation> {
+    let sound = Sound::of(seed)?;
+    let mut rng = Rng::new(seed).part(2);
+    let mut counts = Counts::default();
+    for _ in 0..count {
+        sound.damage(&mut rng, &mut counts)?;
+    }
+    Ok(counts)
+}

@@ -1,0 +1,171 @@
+//! The disk refuses: a typed error, nothing acknowledged lost, and work goes on after a reopen.
+
+use crate::disk::{Disk, EIO, ENOSPC, Fault, FaultKind};
+use crate::image::Timeline;
+use crate::pages::Pages;
+use crate::power_loss::{check_works, check_world};
+use crate::rng::Rng;
+use crate::workload::{Host, Op, Outcome, Workload, is_failure, open_with, runtime};
+use crate::world::{Context, Violation, World};
+use redb_runtime_store::Store;
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::error::RuntimeError;
+
+/// How many operations a round has at most.
+const MAX_OPS: usize = 25;
+
+/// What was tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Errors that the disk gave, each in a run of its own.
+    pub errors: usize,
+    /// Images of a power loss after them.
+    pub images: usize,
+}
+
+/// Gives an error at every change of the disk that the workload of `seed` makes, and at some of its
+/// reads; once, and from then on.
+///
+/// # Errors
+///
+/// The first promise that is broken.
+pub fn round(seed: u64) -> Result<Counts, Violation> {
+    let mut counts = Counts::default();
+    let mut rng = Rng::new(seed);
+    let ops = rng.between(10, MAX_OPS);
+    let workload = Workload::any(ops, &mut rng)?;
+    for kind in [FaultKind::Change, FaultKind::Read] {
+        let mut after = 0;
+        loop {
+            let fault = Fault {
+                kind,
+                after,
+                lasting: rng.chance(50),
+                errno: *rng.pick(&[EIO, ENOSPC]),
+            };
+            let trial = Trial::run(&workload, fault)?;
+            if trial.disk.struck() == 0 {
+                break;
+            }
+            counts.errors += 1;
+            let images = trial.check(&mut rng);
+            counts.images += images.map_err(|violation| Violation(format!("{fault:?}: {violation}")))?;
+            after += match kind {
+                FaultKind::Change => 1,
+                FaultKind::Read => rng.between(1, 20),
+            };
+        }
+    }
+    Ok(counts)
+}
+
+/// One run into one fault.
+struct Trial<'w> {
+    workload: &'w Workload,
+    disk: Disk,
+    host: Host,
+    outcomes: Vec<Outcome>,
+    cache_bytes: usize,
+}
+
+impl<'w> Trial<'w> {
+    fn run(workload: &'w Workload, fault: Fault) -> Result<Self, Violation> {
+        // Without a cache every read comes to the disk.
+        let cache_bytes = match fault.kind {
+            FaultKind::Change => 1 << 20,
+            FaultKind::Read => 0,
+        };
+        let disk = Disk::default();
+        let store = open_with(&disk, cache_bytes).or_violation("creating a store")?;
+        disk.set_fault(Some(fault));
+        let mut host = Host::new(disk.clone(), store, None).with_cache(cache_bytes);
+        let outcomes = host.run(&workload.ops);
+        Ok(Self {
+            workload,
+            disk,
+            host,
+            outcomes,
+            cache_bytes,
+        })
+    }
+
+    /// Checks everything that must hold from the error on; returns how many images were tried.
+    fn check(self, rng: &mut Rng) -> Result<usize, Violation> {
+        let possible = self.possible()?;
+        self.check_refuses()?;
+        self.disk.set_fault(None);
+        let mut images = 0;
+        images += self.lose_power(possible, rng)?;
+        drop(self.host);
+        let store = open_with(&self.disk, self.cache_bytes).or_violation("opening again")?;
+        check_world(&store, possible).map_err(|one| Violation(format!("after reopening: {one}")))?;
+        check_works(&store)?;
+        let world = World::of(&store).or_violation("reading")?;
+        let timeline = Timeline::new(Pages::default(), self.disk.log());
+        for _ in 0..3 {
+            images += 1;
+            recover(&timeline, std::slice::from_ref(&world), rng)
+                .map_err(|one| Violation(format!("power loss after three more commits: {one}")))?;
+        }
+        Ok(images)
+    }
+
+    /// The worlds that may be found after the error: what was acknowledged, and perhaps what is
+    /// uncertain.
+    fn possible(&self) -> Result<&'w [World], Violation> {
+        let mut certain = 0;
+        let mut uncertain = 0;
+        let mut failed = false;
+        for (number, outcome) in self.outcomes.iter().enumerate() {
+            let wrong = |what: &str| {
+                let op = &self.workload.ops[number];
+                Err(Violation(format!("operation {number}, {op:?}: {what}: {:?}", outcome.result)))
+            };
+            match &outcome.result {
+                Err(RuntimeError::CommitUncertain { .. }) if !failed => uncertain += 1,
+                Err(RuntimeError::StoreIo { .. } | RuntimeError::StoreFailed { .. }) => {
+                    failed = true;
+                }
+                _ if is_failure(outcome) => return wrong("not an error of the disk"),
+                _ if failed || uncertain > 0 => return wrong("acknowledged after an error"),
+                result if result.is_ok() != self.workload.accepted[number] => {
+                    return wrong("not what the rules say");
+                }
+                _ => certain += 1,
+            }
+        }
+        Ok(&self.workload.worlds[certain..=certain + uncertain])
+    }
+
+    /// A commit that failed ends all writing, until the store is opened again.
+    fn check_refuses(&self) -> Result<(), Violation> {
+        let last = self.outcomes.last().filter(|one| is_failure(one));
+        let op = &self.workload.ops[self.outcomes.len() - 1];
+        if last.is_none() || matches!(op, Op::Reopen) {
+            return Ok(());
+        }
+        let refused = runtime(self.host.store(), "first")
+            .and_then(|first| first.create_worker(CreateWorkerRequest::default()));
+        match refused {
+            Err(RuntimeError::StoreFailed { .. }) => Ok(()),
+            other => Err(Violation(format!("a write after {op:?} had failed: {other:?}"))),
+        }
+    }
+
+    /// Loses power while the store is still open.
+    fn lose_power(&self, possible: &[World], rng: &mut Rng) -> Result<usize, Violation> {
+        let timeline = Timeline::new(Pages::default(), self.disk.log());
+        for _ in 0..2 {
+            recover(&timeline, possible, rng)
+                .map_err(|one| Violation(format!("power loss after the error: {one}")))?;
+        }
+        Ok(2)
+    }
+}
+
+/// Opens what is left when power is lost at the end of `timeline`.
+fn recover(timeline: &Timeline, possible: &[World], rng: &mut Rng) -> Result<(), Violation> {
+    let image = timeline.image(timeline.len(), rng);
+    let store: Store = open_with(&Disk::with(image), 1 << 20).or_violation("opening")?;
+    check_world(&store, possible)
+}

@@ -1,0 +1,432 @@
+//! Real processes are killed in the middle of real work.
+//!
+//! A child works on a store and says on its standard output what was acknowledged, a line each. It
+//! is killed at any moment; then everything that it said must be there, and all else wholly or not
+//! at all.
+
+use crate::rng::Rng;
+use crate::workload::{IMPORTED, import_root, runtime};
+use crate::world::{Context, RuntimeState, Violation, World, check_rules};
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::identity::WorkerRef;
+use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::layout::{
+    ExistingDirectory, ExportOptions, ImportOptions, compare, export, import,
+};
+use redb_runtime_store::{Runtime, Store};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// What a child does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Job {
+    /// Sends input from several threads.
+    Work,
+    /// Creates a store.
+    Create,
+    /// Imports a directory, over the one that was imported before.
+    Import,
+    /// Exports a store over an earlier export of it, which it updates.
+    Export,
+    /// Copies a store while it works on.
+    Backup,
+    /// Compacts a store.
+    Compact,
+}
+
+impl Job {
+    /// Every job, the most important ones more than once.
+    pub const ALL: [Self; 10] = [
+        Self::Work,
+        Self::Work,
+        Self::Work,
+        Self::Create,
+        Self::Work,
+        Self::Import,
+        Self::Export,
+        Self::Work,
+        Self::Backup,
+        Self::Compact,
+    ];
+
+    /// The job's name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Work => "work",
+            Self::Create => "create",
+            Self::Import => "import",
+            Self::Export => "export",
+            Self::Backup => "backup",
+            Self::Compact => "compact",
+        }
+    }
+
+    /// The job of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|job| job.name() == name)
+    }
+}
+
+/// The runtime that is worked on.
+const RUNTIME: &str = "killed";
+const WORKERS: usize = 2;
+const THREADS: usize = 4;
+
+/// The files of a job, below its directory.
+struct Paths(PathBuf);
+
+impl Paths {
+    fn store(&self) -> PathBuf {
+        self.0.join("store.redb")
+    }
+
+    fn export(&self) -> PathBuf {
+        self.0.join("export")
+    }
+
+    fn backup(&self) -> PathBuf {
+        self.0.join("backup.redb")
+    }
+}
+
+/// Says that something is acknowledged. The line is with the system when this returns.
+fn say(line: &str) -> Result<(), Violation> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(format!("{line}\n").as_bytes());
+    written.and_then(|()| out.flush()).or_violation("speaking")
+}
+
+/// Does `job` in `directory`, as the child.
+///
+/// # Errors
+///
+/// Where the job fails: nobody disturbs it but by killing it.
+pub fn child(job: Job, directory: &Path) -> Result<(), Violation> {
+    let paths = Paths(directory.to_owned());
+    say("ready")?;
+    match job {
+        Job::Work => work(&paths),
+        Job::Create => {
+            Store::open(paths.store()).or_violation("creating")?;
+            say("done")
+        }
+        Job::Import => {
+            let store = Store::open(paths.store()).or_violation("opening")?;
+            let options = ImportOptions::new().replace(true);
+            import(&store, import_root(), &options).or_violation("importing")?;
+            say("done")
+        }
+        Job::Export => {
+            let store = Store::open(paths.store()).or_violation("opening")?;
+            update_export(&store, &paths)?;
+            say("done")
+        }
+        Job::Backup => {
+            let store = Store::open(paths.store()).or_violation("opening")?;
+            let work = runtime(&store, RUNTIME).or_violation("opening")?;
+            let next = next_inputs(&store)?.get(&0).copied().unwrap_or(0);
+            let workers = workers(&work)?;
+            std::thread::scope(|scope| {
+                scope.spawn(|| thread_of_work(&work, &workers, 0, next));
+                store.backup(paths.backup()).or_violation("copying")?;
+                say("done")?;
+                std::process::exit(0)
+            })
+        }
+        Job::Compact => {
+            let store = Store::open(paths.store()).or_violation("opening")?;
+            store.compact().or_violation("compacting")?;
+            say("done")
+        }
+    }
+}
+
+fn update_export(store: &Store, paths: &Paths) -> Result<(), Violation> {
+    let options = ExportOptions::new().existing(ExistingDirectory::Update);
+    export(store, paths.export(), &options).or_violation("exporting")?;
+    Ok(())
+}
+
+fn workers(runtime: &Runtime) -> Result<Vec<WorkerRef>, Violation> {
+    let mut workers = runtime.list_workers().or_violation("listing workers")?;
+    while workers.len() < WORKERS {
+        let created = runtime.create_worker(CreateWorkerRequest::default());
+        created.or_violation("creating a worker")?;
+        workers = runtime.list_workers().or_violation("listing workers")?;
+    }
+    Ok(workers.into_iter().map(|one| one.worker_ref).collect())
+}
+
+fn work(paths: &Paths) -> Result<(), Violation> {
+    let store = Store::open(paths.store()).or_violation("opening")?;
+    let runtime = runtime(&store, RUNTIME).or_violation("opening")?;
+    let next = next_inputs(&store)?;
+    let workers = workers(&runtime)?;
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (runtime, workers) = (&runtime, &workers);
+            let next = next.get(&thread).copied().unwrap_or(0);
+            scope.spawn(move || thread_of_work(runtime, workers, thread, next));
+        }
+    });
+    Ok(())
+}
+
+/// Sends inputs until the process is killed: one call each, or three in a transaction, or submitted.
+fn thread_of_work(
+    runtime: &Runtime,
+    workers: &[WorkerRef],
+    thread: usize,
+    first: usize,
+) -> Result<(), Violation> {
+    let mut next = first;
+    loop {
+        let worker = &workers[(thread + next) % workers.len()];
+        let input = |number| WorkerInput::user(format!("{thread}:{number}"));
+        let sent = match next % 7 {
+            0 => {
+                let sent = runtime.transaction(|tx| {
+                    (next..next + 3).try_for_each(|one| tx.send_input(worker, input(one)).map(drop))
+                });
+                next += 3;
+                sent
+            }
+            1 | 2 => {
+                let (to, input) = (worker.clone(), input(next));
+                next += 1;
+                let pending = runtime.submit(move |tx| tx.send_input(&to, input).map(drop));
+                pending.wait()
+            }
+            _ => {
+                next += 1;
+                runtime.send_input(worker, input(next - 1)).map(drop)
+            }
+        };
+        sent.or_violation("sending")?;
+        say(&format!("{thread} {next}"))?;
+    }
+}
+
+fn next_inputs(store: &Store) -> Result<BTreeMap<usize, usize>, Violation> {
+    let world = World::of(store).or_violation("reading")?;
+    world.0.get(RUNTIME).map_or(Ok(BTreeMap::new()), |state| said_by(state))
+}
+
+/// How many inputs each thread has in the log; they must be in order, without a gap or a repeat,
+/// transactions whole.
+fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Violation> {
+    let mut inputs: Vec<(u64, &str)> = Vec::new();
+    for worker in state.workers.values() {
+        let entries = worker.transcript.iter().map(|entry| &entry.value);
+        inputs.extend(entries.map(|entry| (entry.event_id, entry.content.as_str())));
+    }
+    inputs.sort_unstable();
+    let mut next: BTreeMap<usize, usize> = BTreeMap::new();
+    for (event, content) in inputs {
+        let wrong = || Violation(format!("event {event} has the input {content:?}"));
+        let (thread, number) = content.split_once(':').ok_or_else(wrong)?;
+        let thread = thread.parse().map_err(|_| wrong())?;
+        let expected = next.entry(thread).or_default();
+        if number.parse() != Ok(*expected) {
+            return Err(Violation(format!("{}, not number {expected}", wrong())));
+        }
+        *expected += 1;
+    }
+    for (thread, next) in &next {
+        // Of three in a transaction that begins at a number that 7 divides, none is alone.
+        if matches!(next % 7, 1 | 2) {
+            return Err(Violation(format!("a transaction of thread {thread} ends at {next}")));
+        }
+    }
+    Ok(next)
+}
+
+/// How a test starts a child: the command that calls [`child`] with that job and directory.
+pub type Start<'s> = &'s (dyn Fn(Job, &Path) -> Command + Sync);
+
+/// Kills one child after another.
+///
+/// # Errors
+///
+/// The first promise that is broken.
+pub fn round(seed: u64, kills: usize, start: Start<'_>) -> Result<usize, Violation> {
+    let mut rng = Rng::new(seed);
+    let directory = tempfile::tempdir().or_violation("making a directory")?;
+    let paths = Paths(directory.path().to_owned());
+    prepare(&paths)?;
+    let mut before = BTreeMap::new();
+    for kill in 0..kills {
+        let job = Job::ALL[kill % Job::ALL.len()];
+        let met = kill_one(job, &paths, &mut before, &mut rng, start);
+        met.map_err(|one| Violation(format!("kill {kill}, {job:?}: {one}")))?;
+    }
+    Ok(kills)
+}
+
+/// A store with an imported runtime, and an export of it.
+fn prepare(paths: &Paths) -> Result<(), Violation> {
+    let store = Store::open(paths.store()).or_violation("opening")?;
+    import(&store, import_root(), &ImportOptions::new()).or_violation("importing")?;
+    let worked = runtime(&store, RUNTIME).or_violation("opening")?;
+    workers(&worked)?;
+    export(&store, paths.export(), &ExportOptions::new()).or_violation("exporting")?;
+    Ok(())
+}
+
+fn kill_one(
+    job: Job,
+    paths: &Paths,
+    before: &mut BTreeMap<usize, usize>,
+    rng: &mut Rng,
+    start: Start<'_>,
+) -> Result<(), Violation> {
+    if job == Job::Create {
+        let fresh = tempfile::tempdir().or_violation("making a directory")?;
+        let paths = Paths(fresh.path().to_owned());
+        let said = kill_after(start(job, fresh.path()), rng.below(4_000))?;
+        return check_created(&paths, &said);
+    }
+    let micros = match job {
+        Job::Work => rng.below(60_000),
+        _ => rng.below(20_000),
+    };
+    let said = kill_after(start(job, &paths.0), micros)?;
+    let store = Store::open(paths.store()).or_violation("opening")?;
+    let world = World::of(&store).or_violation("reading")?;
+    check_rules(&store, &world)?;
+    check_work(&world, &said, before)?;
+    if job == Job::Export {
+        check_exported(&store, paths)?;
+    }
+    if job == Job::Backup {
+        check_backup(paths, &said)?;
+    }
+    Ok(())
+}
+
+/// Starts `command`, kills it after `micros` from its first line on, and returns what it said.
+fn kill_after(mut command: Command, micros: usize) -> Result<Vec<String>, Violation> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().or_violation("starting a child")?;
+    let (said, saying) = channel();
+    let out = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        for line in out.into_iter().flat_map(|out| BufReader::new(out).lines()) {
+            // A line that was cut off by the kill was not said.
+            if line.is_ok_and(|line| said.send(line).is_err()) {
+                break;
+            }
+        }
+    });
+    let mut lines = Vec::new();
+    // The test harness that a child may run in speaks first.
+    while let Ok(line) = saying.recv_timeout(Duration::from_secs(30)) {
+        let is_ready = line == "ready";
+        lines.push(line);
+        if is_ready {
+            break;
+        }
+    }
+    std::thread::sleep(Duration::from_micros(micros as u64));
+    let failed = reap(&mut child)?;
+    drop(reader.join());
+    lines.extend(saying.try_iter());
+    match failed {
+        Some(complaint) => Err(Violation(format!("the child failed by itself: {complaint}"))),
+        None => Ok(lines),
+    }
+}
+
+/// Kills the child. What it complained of where it had ended by itself, and not well.
+fn reap(child: &mut Child) -> Result<Option<String>, Violation> {
+    let ended = child.try_wait().or_violation("looking after a child")?;
+    child.kill().or_violation("killing a child")?;
+    child.wait().or_violation("waiting for a child")?;
+    if ended.is_none_or(|status| status.success()) {
+        return Ok(None);
+    }
+    let mut complaint = String::new();
+    if let Some(mut pipe) = child.stderr.take() {
+        pipe.read_to_string(&mut complaint).or_violation("listening")?;
+    }
+    Ok(Some(complaint))
+}
+
+fn check_created(paths: &Paths, said: &[String]) -> Result<(), Violation> {
+    let path = paths.store();
+    if !path.exists() && said.iter().any(|line| line == "done") {
+        return Err(Violation("the store was created, but it is not there".to_owned()));
+    }
+    if path.exists() {
+        // What is there is whole.
+        Store::options().create(false).open(&path).or_violation("opening")?;
+    }
+    let store = Store::open(&path).or_violation("opening anew")?;
+    crate::power_loss::check_works(&store)
+}
+
+/// Checks that every line that was said holds.
+fn check_work(
+    world: &World,
+    said: &[String],
+    before: &mut BTreeMap<usize, usize>,
+) -> Result<(), Violation> {
+    let Some(state) = world.0.get(RUNTIME) else {
+        return Err(Violation("the runtime is missing".to_owned()));
+    };
+    let found = said_by(state)?;
+    for line in said {
+        let mut words = line.split(' ').map(str::parse::<usize>);
+        if let (Some(Ok(thread)), Some(Ok(next))) = (words.next(), words.next()) {
+            let known = before.entry(thread).or_default();
+            *known = next.max(*known);
+        }
+    }
+    for (thread, acknowledged) in &*before {
+        let there = found.get(thread).copied().unwrap_or(0);
+        if there < *acknowledged {
+            return Err(Violation(format!(
+                "thread {thread}: {acknowledged} inputs were acknowledged, {there} are there"
+            )));
+        }
+    }
+    *before = found;
+    match world.0.contains_key(IMPORTED) {
+        true => Ok(()),
+        false => Err(Violation("the imported runtime is missing".to_owned())),
+    }
+}
+
+/// The export is whole, old or new; and the next one brings it up to date.
+fn check_exported(store: &Store, paths: &Paths) -> Result<(), Violation> {
+    let copy = Store::in_memory().or_violation("opening a store in memory")?;
+    import(&copy, paths.export(), &ImportOptions::new()).or_violation("importing the export")?;
+    update_export(store, paths)?;
+    let compared = compare(store, paths.export()).or_violation("comparing")?;
+    match compared.is_same() {
+        true => Ok(()),
+        false => Err(Violation(format!("store and export differ: {compared:?}"))),
+    }
+}
+
+/// The copy is there, whole, or not there; and the next one works.
+fn check_backup(paths: &Paths, said: &[String]) -> Result<(), Violation> {
+    let path = paths.backup();
+    let is_there = path.exists();
+    if !is_there && said.iter().any(|line| line == "done") {
+        return Err(Violation("the store was copied, but the copy is not there".to_owned()));
+    }
+    if is_there {
+        let copy = Store::open(&path).or_violation("opening the copy")?;
+        let world = World::of(&copy).or_violation("reading the copy")?;
+        check_rules(&copy, &world)?;
+        copy.close().or_violation("closing the copy")?;
+        std::fs::remove_file(&path).or_violation("removing the copy")?;
+    }
+    Ok(())
+}
+
