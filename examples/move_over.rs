@@ -29,10 +29,7 @@ fn start(directory: &Path, path: &Path) -> Result<(), Box<dyn Error>> {
     move_over(directory, path)?;
     let store = Store::open(path)?;
     for runtime in store.runtimes()? {
-        println!(
-            "runtime {}: {} workers",
-            runtime.runtime_id, runtime.worker_count
-        );
+        println!("{}: {} worker(s)", runtime.runtime_id, runtime.worker_count);
     }
     store.close()?;
     Ok(())

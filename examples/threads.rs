@@ -40,15 +40,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             .try_for_each(|thread| thread.join().unwrap_or(Err(RuntimeError::StatePoisoned)))
     })?;
 
-    for worker in runtime.list_workers()? {
-        let last = TranscriptQuery::new(worker.transcript_len - 1, 1);
-        let page = runtime.transcript_projection(&worker.worker_ref, last)?;
+    for worker in &workers {
+        let said = runtime.worker_detail(worker)?.transcript_len;
+        let last = runtime.transcript_projection(worker, TranscriptQuery::new(said - 1, 1))?;
         println!(
-            "{}: {} inputs, the last: {:?}",
-            worker.worker_id, worker.transcript_len, page.items[0].content
+            "{}: {said} inputs, the last: {:?}",
+            worker.worker_id, last.items[0].content
         );
     }
-    println!("stopped with event {}", runtime.stop_runtime()?);
     runtime.store().close()?;
     Ok(())
 }

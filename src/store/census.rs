@@ -145,6 +145,9 @@ pub struct ReaderCensus {
 pub struct Census {
     /// The size of the file; none in memory.
     pub file_bytes: Option<u64>,
+    /// What the system keeps for it, where it tells that: less where the file was grown but not
+    /// written yet.
+    pub disk_bytes: Option<u64>,
     /// Bytes of pages that no table uses: free ones, ones that readers of old states keep, and
     /// redb's own records. None in memory.
     pub unused_bytes: Option<u64>,
@@ -159,6 +162,18 @@ pub struct Census {
     pub largest_workers: Vec<WorkerCensus>,
     /// Who reads an old state now, the oldest first; empty where the system does not tell it.
     pub readers: Vec<ReaderCensus>,
+}
+
+#[cfg(unix)]
+fn disk_bytes(path: &std::path::Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    // In units of 512 bytes, whatever the file system's own.
+    Some(std::fs::metadata(path).ok()?.blocks() * 512)
+}
+
+#[cfg(not(unix))]
+fn disk_bytes(_: &std::path::Path) -> Option<u64> {
+    None
 }
 
 /// About what redb keeps for itself in a compact file: its header, its system tables, and the state
@@ -210,6 +225,7 @@ impl Store {
         };
         Ok(Census {
             file_bytes,
+            disk_bytes: file_bytes.and_then(|_| disk_bytes(self.path())),
             unused_bytes: file_bytes.map(|file| file.saturating_sub(used)),
             compacting_frees_bytes: file_bytes
                 .map(|file| file.saturating_sub(used + own_bytes(used))),

@@ -21,6 +21,9 @@ impl Store {
     /// Moves what is in the file together, and gives the rest back to the system. Durable when it
     /// returns; a crash in the middle leaves the same store.
     ///
+    /// The file grows again with the next commits: redb grows it by doubling. Until the next commit, or
+    /// the close, a kill makes the next open slow, since compaction leaves no record of free pages.
+    ///
     /// Needs the file to itself: writers wait, and so do reads that begin meanwhile, also those of
     /// other processes. Takes about as long as writing what is in the store, in constant memory. A
     /// store in memory shrinks, and reports zeros.
@@ -45,11 +48,6 @@ impl Store {
                 return Err(error);
             }
         }
-        // Compaction leaves no record of the free pages, which the next commit of a large file
-        // makes: a kill before it would make the next open slow.
-        let transaction = at.guard(|| shared.begin_write(at))?;
-        at.guard(|| transaction.commit().map_err(|error| at.redb(error)))
-            .inspect_err(|error| turn.give_up(error.to_string()))?;
         Ok(CompactReport {
             bytes_before,
             bytes_after: shared.file_bytes(at)?,

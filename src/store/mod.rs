@@ -32,9 +32,15 @@
 //!
 //! # Compatibility
 //!
-//! The file carries a schema version. A store of a newer version, and whatever is not a store, is
-//! refused and never touched. Every value has a version and a checksum of its own, which is
-//! verified on every read: damage is [`RuntimeError::StoreCorrupt`], never wrong data.
+//! The file carries a schema version. A store of an older version is copied to `<path>.v<N>.bak` and
+//! migrated, in one transaction, when it is opened for writing. A store of a newer version, and
+//! whatever is not a store, is refused and never touched.
+//!
+//! # Damage
+//!
+//! Every value has a version and a checksum of its own, and every page of the file has one in the
+//! page that refers to it. Both are verified on every read: damage is
+//! [`RuntimeError::StoreCorrupt`], never wrong data.
 //!
 //! # Memory
 //!

@@ -198,3 +198,10 @@ impl Shared {
         self.pipeline.is_over() || self.begin_read(self.at("open")).is_err_and(failed)
     }
 }
+
+impl Drop for Shared {
+    /// Closes the file. redb may panic while it closes a damaged one, which has nobody to reach.
+    fn drop(&mut self) {
+        drop(self.close_file(self.at("close")));
+    }
+}

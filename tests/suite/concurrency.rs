@@ -1,10 +1,11 @@
 //! Many threads on one runtime, and the store closing under them.
 
 use crate::support::{
-    Host, Kept, all_entries, all_events, assert_refused, assert_whole, cursor, entry, event, named,
-    on_both, say, worker_ref, worker_snapshot,
+    Host, Kept, all_entries, assert_refused, assert_whole, cursor, entry, event, named, on_both,
+    say, scratch, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::catalog::{CapabilityRequest, CreateWorkerRequest};
+use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,13 +45,13 @@ fn misbehave(runtime: &Runtime, number: usize) {
             let worker = worker_ref("r", "never");
             transaction.write_worker_snapshot(&worker_snapshot(&worker, 1))?;
             transaction.append_transcript_entry(&entry(&worker, 1, "never"))?;
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 panic!("in the middle of an operation");
             }
             Err(RuntimeError::InvalidRequest("in the middle".to_owned()))
         })
     }));
-    assert_eq!(outcome.is_err(), number % 2 == 0);
+    assert_eq!(outcome.is_err(), number.is_multiple_of(2));
     assert!(!matches!(outcome, Ok(Ok(()))));
 }
 
@@ -207,14 +208,39 @@ fn a_runtime_is_created_once_however_many_ask_for_it() {
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    start.wait();
                     for number in 0..5 {
+                        start.wait();
                         let runtime = store.runtime(named(&format!("new {number}"))).unwrap();
-                        assert_eq!(all_events(&runtime).len(), 1);
+                        runtime
+                            .create_worker(CreateWorkerRequest::default())
+                            .unwrap();
                     }
                 });
             }
         });
         assert_eq!(store.runtimes().unwrap().len(), 6);
+        for number in 0..5 {
+            let runtime = store.runtime(named(&format!("new {number}"))).unwrap();
+            assert_eq!(runtime.list_workers().unwrap().len(), THREADS);
+            assert_whole(&runtime);
+        }
     });
+}
+
+#[test]
+fn an_empty_store_gets_one_runtime_however_many_ask_without_an_id() {
+    for _ in 0..5 {
+        let (_directory, path) = scratch();
+        let store = Store::open(&path).unwrap();
+        let start = Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    store.runtime(RuntimeOptions::default()).unwrap();
+                });
+            }
+        });
+        assert_eq!(store.runtimes().unwrap().len(), 1);
+    }
 }

@@ -1,9 +1,11 @@
 //! Damaged files: an error or the right data. Never wrong data, a panic, or a file that changed
 //! because somebody tried to open it.
 
-use crate::support::{Sight, named, say, scratch, seed};
+use crate::support::{Sight, assert_refused, named, say, scratch, seed, worker_ref};
+use redb::{Database, TableDefinition};
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::interaction::TranscriptQuery;
 use redb_runtime_store::{RuntimeError, Store};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -138,9 +140,8 @@ impl Sample {
             Err(error) => assert_says_damage(&error, what),
         }
         let state = RuntimeId::new("r").map(|id| store.runtime_store(&id)?.load_runtime_state());
-        match state {
-            Some(Err(error)) => assert_says_damage(&error, what),
-            _ => {}
+        if let Some(Err(error)) = state {
+            assert_says_damage(&error, what);
         }
     }
 
@@ -249,6 +250,58 @@ fn a_flipped_bit_gives_the_right_data_or_an_error() {
             );
         }
     }
+}
+
+/// Removes a row of a closed store, as if a page had lost it.
+fn lose<K: redb::Key + 'static>(path: &Path, table: &str, key: K::SelfType<'_>) {
+    let definition: TableDefinition<'_, K, &[u8]> = TableDefinition::new(table);
+    let database = Database::open(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let mut open = transaction.open_table(definition).unwrap();
+    assert!(
+        open.remove(&key).unwrap().is_some(),
+        "{table} has no such row"
+    );
+    drop(open);
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_row_that_is_missing_is_damage_and_never_a_shorter_answer() {
+    let sample = Sample::new(false);
+    let path = &sample.path;
+    let worker = worker_ref("r", "worker-00000002");
+    let fresh = || std::fs::write(path, &sample.bytes).unwrap();
+    let open = || {
+        let store = Store::open(path).unwrap();
+        let runtime = store.runtime(named("r")).unwrap();
+        (runtime, store.snapshot().unwrap(), store)
+    };
+    for position in [0, 3, 7] {
+        fresh();
+        lose::<(&str, &str, u64)>(path, "transcripts", ("r", "worker-00000002", position));
+        let (runtime, snapshot, _store) = open();
+        let query = TranscriptQuery::new(0, 256);
+        let page = runtime.transcript_projection(&worker, query);
+        assert_refused!(page, RuntimeError::StoreCorrupt { .. });
+        let entries: Result<Vec<_>, _> = snapshot.transcript(&worker, 0).unwrap().collect();
+        assert_refused!(entries, RuntimeError::StoreCorrupt { .. });
+    }
+    fresh();
+    lose::<(&str, &str)>(path, "workers", ("r", "worker-00000002"));
+    let (runtime, snapshot, store) = open();
+    assert_refused!(runtime.list_workers(), RuntimeError::StoreCorrupt { .. });
+    let id = runtime.runtime_id().unwrap();
+    let workers: Result<Vec<_>, _> = snapshot.workers(&id).unwrap().collect();
+    assert_refused!(workers, RuntimeError::StoreCorrupt { .. });
+    let state = store.runtime_store(&id).unwrap().load_runtime_state();
+    assert_refused!(state, RuntimeError::StoreCorrupt { .. });
+    drop((runtime, snapshot, store));
+    fresh();
+    lose::<(&str, u64)>(path, "diagnostics", ("r", 2));
+    let (runtime, snapshot, _store) = open();
+    assert_refused!(runtime.diagnostics(), RuntimeError::StoreCorrupt { .. });
+    assert_refused!(snapshot.runtime(&id), RuntimeError::StoreCorrupt { .. });
 }
 
 /// A generator that gives the same numbers for the same seed (xorshift).

@@ -48,6 +48,26 @@ fn every_test_that_a_page_names_exists() {
 }
 
 #[test]
+fn every_error_has_advice() {
+    let page = read("docs/errors.md");
+    let source = read("src/error.rs");
+    let declared = source.split_once("pub enum RuntimeError {").unwrap().1;
+    let variants: Vec<&str> = declared
+        .lines()
+        .take_while(|line| *line != "}")
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()))
+        .map(|line| line.split([' ', '(', ',']).next().unwrap())
+        .collect();
+    assert!(variants.len() > 15, "{variants:?}");
+    for variant in variants {
+        let link = format!("| [`{variant}`](crate::RuntimeError::{variant})");
+        let listed = format!(", [`{variant}`](crate::RuntimeError::{variant})");
+        assert!(page.contains(&link) || page.contains(&listed), "{variant}");
+    }
+}
+
+#[test]
 fn every_example_is_described_where_it_begins() {
     let examples = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
     for entry in examples {

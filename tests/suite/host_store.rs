@@ -109,9 +109,9 @@ fn what_one_commit_writes_is_there_together_and_after_reopening() {
             let store = below(host);
             let state = store.load_runtime_state().unwrap();
             assert_eq!(state.runtime, snapshot);
-            assert_eq!(state.workers, [worker_state.clone()]);
+            assert_eq!(state.workers, std::slice::from_ref(&worker_state));
             let batch = store.read_events(&cursor("r", 2), 1, 1).unwrap();
-            assert_eq!(batch.events, [event.clone()]);
+            assert_eq!(batch.events, std::slice::from_ref(&event));
             let query = TranscriptQuery::new(0, 9);
             let page = store.read_transcript(&worker, query, 9).unwrap();
             assert_eq!(page.items, [entry(&worker, 2, "a"), entry(&worker, 5, "b")]);

@@ -1,13 +1,17 @@
 //! What a host and a user see.
 
+mod bit_rot;
 #[cfg(feature = "fault-injection")]
 mod commit_queue;
 mod commits;
 mod concurrency;
 mod damage;
+mod disk_errors;
 mod documentation;
 mod durability;
+mod faults;
 mod host_store;
+mod kills;
 mod layout_bytes;
 mod layout_fuzzed;
 mod layout_moves;
@@ -17,6 +21,7 @@ mod layout_salvage;
 mod layout_support;
 mod locking;
 mod maintenance;
+mod migrations;
 mod model_json;
 mod opening;
 #[cfg(feature = "program")]
@@ -27,7 +32,9 @@ mod reading;
 mod rules;
 mod sequences;
 mod sharing;
+mod simulated_power_loss;
 mod support;
 #[cfg(feature = "tracing")]
 mod telemetry;
+mod verifying;
 mod watching;

@@ -193,7 +193,9 @@ fn manual_pages_are_roff_of_every_verb() {
         assert!(program.contains(verb), "{verb}");
         let own = page(&["man", verb]);
         assert!(own.contains(".SH SYNOPSIS"), "{own}");
-        assert!(own.contains(&format!("runtime-store {verb}")), "{own}");
+        let name = format!(".TH runtime-store-{verb} 1");
+        assert!(own.contains(&name), "{own}");
+        assert!(own.contains("Examples:"), "{own}");
     }
 }
 

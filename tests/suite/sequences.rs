@@ -1,5 +1,6 @@
 //! Random sequences of operations on two runtimes of one store, against a model in plain memory.
 
+use crate::layout_support::{content, exported, strict, tree};
 use crate::support::{all_entries, all_events, named, runtime_id, scratch, seeded, worker_ref};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -412,5 +413,34 @@ proptest! {
             store.close().unwrap();
             Store::open(&path).unwrap()
         });
+    }
+}
+
+proptest! {
+    #![proptest_config(seeded(60))]
+    #[test]
+    fn any_sequence_of_operations_survives_export_and_import(
+        operations in vec((0_usize..2, any_operation()), 1..60)
+    ) {
+        let store = Store::in_memory().unwrap();
+        let runtimes = IDS.map(|id| store.runtime(named(id)).unwrap());
+        for (on, operation) in operations {
+            if !matches!(operation, Operation::Reopen) {
+                let _ = runtime_does(&runtimes[on], operation);
+            }
+        }
+        let first = exported(&store);
+        let fresh = Store::in_memory().unwrap();
+        let report = strict(&fresh, first.path()).unwrap();
+        prop_assert!(report.findings.is_empty(), "{:?}", report.findings);
+        // Everything that a snapshot holds, counters included.
+        prop_assert_eq!(content(&fresh), content(&store));
+        for (id, runtime) in IDS.into_iter().zip(&runtimes) {
+            let imported = fresh.runtime(named(id)).unwrap();
+            prop_assert_eq!(imported.summary().unwrap(), runtime.summary().unwrap());
+            prop_assert_eq!(imported.list_workers().unwrap(), runtime.list_workers().unwrap());
+            prop_assert_eq!(imported.diagnostics().unwrap(), runtime.diagnostics().unwrap());
+        }
+        prop_assert_eq!(tree(exported(&fresh).path()), tree(first.path()));
     }
 }

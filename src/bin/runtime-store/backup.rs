@@ -3,8 +3,8 @@
 use crate::failure::{Failure, Status};
 use crate::import::rate;
 use crate::output::{Output, count};
-use crate::{help, progress};
 use crate::select::StoreArgument;
+use crate::{help, progress};
 use clap::Args;
 use redb_runtime_store::store::{BackupOptions, BackupReport};
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! `completions`: what a shell needs to complete our arguments.
 
-use crate::{Arguments, help};
 use crate::failure::{Failure, Status};
 use crate::output::Output;
+use crate::{Arguments, help};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 

@@ -3,8 +3,8 @@
 use crate::failure::{Failure, Status};
 use crate::import::rate;
 use crate::output::{Output, count};
-use crate::{help, progress};
 use crate::select::{StoreArgument, parse_runtime_id};
+use crate::{help, progress};
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{

@@ -2,8 +2,8 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{Output, bytes_for_people, count};
-use crate::{help, progress};
 use crate::select::parse_runtime_id;
+use crate::{help, progress};
 use clap::Args;
 use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;

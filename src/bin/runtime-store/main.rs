@@ -35,7 +35,7 @@ use std::process::ExitCode;
 
 /// Look into runtime stores, maintain them, and move them to and from directories of JSON.
 #[derive(Parser)]
-#[command(version, about, after_help = help::PROGRAM, max_term_width = 100)]
+#[command(name = env!("CARGO_BIN_NAME"), version, after_help = help::PROGRAM, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,

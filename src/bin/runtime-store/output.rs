@@ -105,7 +105,7 @@ pub(crate) fn failure(failure: &Failure) {
     let name = colour::paint(colour::on_stderr(), colour::FAILURE, "runtime-store:");
     let mut message = failure.to_string();
     if let Some(advice) = failure.advice() {
-        message.push('\n');
+        message.push_str("\n  ");
         message.push_str(advice);
     }
     let lines: Vec<String> = message.split('\n').map(visible).collect();

@@ -2,9 +2,9 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{Output, bytes_for_people, count};
-use crate::{help, progress};
 use crate::select::StoreArgument;
 use crate::table::{Column, Table};
+use crate::{help, progress};
 use clap::Args;
 use redb_runtime_store::store::{Census, CensusOptions};
 
@@ -47,8 +47,12 @@ impl Stats {
 fn file(output: &mut Output, census: &Census) -> Result<(), Failure> {
     let bytes = |bytes: Option<u64>| bytes_for_people(bytes.unwrap_or(0));
     output.line(format!(
-        "file {}, unused {}; compacting gives back about {}",
+        "file {}, on disk {}",
         bytes(census.file_bytes),
+        bytes(census.disk_bytes.or(census.file_bytes)),
+    ))?;
+    output.line(format!(
+        "unused {}, compacting gives back about {}",
         bytes(census.unused_bytes),
         bytes(census.compacting_frees_bytes),
     ))?;

@@ -2,8 +2,8 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{Output, count, visible};
-use crate::{help, progress};
 use crate::select::StoreArgument;
+use crate::{help, progress};
 use clap::Args;
 use redb_runtime_store::store::{VerifyOptions, VerifyReport};
 use serde::Serialize;

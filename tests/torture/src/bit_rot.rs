@@ -38,14 +38,23 @@ impl Damage {
         let used = file.used();
         let page = *rng.pick(&used);
         match rng.below(100) {
-            0..=79 => Self::Bit {
-                page,
-                bit: rng.below(PAGE_BYTES * 8),
-            },
+            0..=79 => Self::bit(page, rng),
             80..=84 => Self::Truncation(rng.next() % file.len()),
             85..=88 => Self::Extension(rng.next() % (1 << 20) + 1),
             89..=93 => Self::Zeros(page),
             _ => Self::Swap(page, *rng.pick(&used)),
+        }
+    }
+
+    /// Any bit of a page but those of the one byte of a file that no checksum covers: it says which
+    /// of redb's two commits is the last one, and a flip there is the store one commit ago.
+    fn bit(page: u64, rng: &mut Rng) -> Self {
+        const FLAGS: usize = 9;
+        loop {
+            let bit = rng.below(PAGE_BYTES * 8);
+            if page > 0 || bit / 8 != FLAGS {
+                return Self::Bit { page, bit };
+            }
         }
     }
 
@@ -144,7 +153,10 @@ impl Sound {
         damage.apply(&mut file);
         counts.tried += 1;
         let met = catch_unwind(AssertUnwindSafe(|| self.meet(file, rng)));
-        let met = met.unwrap_or_else(|_| Err(Violation("a panic reached the caller".to_owned())));
+        let met = met.unwrap_or_else(|_| {
+            let panic = crate::campaign::last_panic();
+            Err(Violation(format!("a panic reached the caller: {panic}")))
+        });
         match met.map_err(|violation| Violation(format!("{damage:?}: {violation}")))? {
             Met::Refused => counts.refused += 1,
             Met::Noticed => counts.noticed += 1,

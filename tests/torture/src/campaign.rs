@@ -4,9 +4,12 @@ use crate::kills::{self, Start};
 use crate::plant::Plant;
 use crate::world::Violation;
 use crate::{bit_rot, crash_steps, disk_errors, legacy, power_loss};
+use clap::ValueEnum;
+use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::sync::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
 /// What can go wrong.
@@ -20,7 +23,7 @@ pub enum Fault {
     DiskErrors,
     /// Bits flip, pages are zeroed or swapped, the file is cut off or goes on.
     BitRot,
-    /// Creating, importing, migrating, compacting are cut off at every step.
+    /// Importing, migrating, compacting are cut off at every change of the disk.
     CrashSteps,
     /// Directories to import are malformed.
     Legacy,
@@ -56,7 +59,7 @@ impl Fault {
             Self::Kill => "kill -9 of a process in the middle of real work (kills)",
             Self::DiskErrors => "EIO and ENOSPC at every change of the disk and at reads (errors)",
             Self::BitRot => "flipped bits, zeroed and swapped pages, truncation, extension (files)",
-            Self::CrashSteps => "create, import, migrate, compact cut off at every step (steps)",
+            Self::CrashSteps => "import, migrate, compact cut off at every change of the disk (steps)",
             Self::Legacy => "malformed directories to import (directories)",
         }
     }
@@ -65,7 +68,7 @@ impl Fault {
     pub fn per_round(self) -> usize {
         match self {
             Self::PowerLoss | Self::BitRot => 200,
-            Self::Kill => 10,
+            Self::Kill => 11,
             Self::Legacy => 50,
             // A round is everything that can happen to its workload.
             Self::DiskErrors | Self::CrashSteps => 1,
@@ -110,6 +113,19 @@ impl fmt::Debug for Task<'_> {
     }
 }
 
+impl Fault {
+    /// The command that replays the round of `seed`.
+    pub fn replay(self, seed: u64, task: &Task<'_>) -> String {
+        let plant = task.plant.and_then(|plant| plant.to_possible_value());
+        let plant = plant.map_or(String::new(), |plant| format!(" --plant {}", plant.get_name()));
+        format!(
+            "cargo run --release -p torture -- --seed {seed} --count {} {}{plant}",
+            self.per_round().min(task.count),
+            self.name()
+        )
+    }
+}
+
 /// What a campaign came to.
 #[derive(Debug)]
 pub struct Outcome {
@@ -133,9 +149,12 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
     let ended = AtomicBool::new(false);
     let broken = Mutex::new(None);
     let work = || {
+        silence_rounds();
         while tried.load(Ordering::Relaxed) < task.count && !ended.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            match fault.round(seed, per_round, task) {
+            let round = catch_unwind(AssertUnwindSafe(|| fault.round(seed, per_round, task)));
+            let panicked = |_| Err(Violation(format!("a panic: {}", last_panic())));
+            match round.unwrap_or_else(panicked) {
                 Ok(done) => {
                     tried.fetch_add(done, Ordering::Relaxed);
                 }
@@ -173,8 +192,27 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
     }
 }
 
-/// Keeps panics silent that are caught and turned into errors: on damaged files there are many.
-/// Nothing that a thread of a test panics with is lost: it is the test's failure.
-pub fn silence_panics() {
-    std::panic::set_hook(Box::new(|_| {}));
+thread_local! {
+    /// Whether this thread runs rounds, and what it panicked with last.
+    static RUNS_ROUNDS: Cell<bool> = const { Cell::new(false) };
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Keeps the panics of rounds silent: on damaged files there are many that the store catches and
+/// turns into errors. Others are the round's failure, which tells of them.
+fn silence_rounds() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| match RUNS_ROUNDS.get() {
+            true => LAST_PANIC.with_borrow_mut(|last| *last = panic.to_string()),
+            false => others(panic),
+        }));
+    });
+    RUNS_ROUNDS.set(true);
+}
+
+/// What this thread panicked with last, and where.
+pub(crate) fn last_panic() -> String {
+    LAST_PANIC.with_borrow(Clone::clone)
 }

@@ -7,12 +7,14 @@ use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
 use crate::workload::{Host, Workload, import_root, open};
 use crate::world::{Context, Violation, World};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use redb_runtime_store::Store;
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::layout::{ImportOptions, import};
+use redb_runtime_store::store::StoreOptions;
 
-/// Imports over and compacts the store of `seed`, losing power after every change of the disk on
-/// the way. Returns how many steps there were.
+/// Imports over, compacts and migrates the store of `seed`, losing power after every change of the
+/// disk on the way. Returns how many steps there were.
 ///
 /// # Errors
 ///
@@ -34,7 +36,74 @@ pub fn round(seed: u64) -> Result<usize, Violation> {
         }
     })?;
     steps += cut_off(&sound, &mut rng, |store| store.compact().map(drop))?;
+    steps += cut_off_migration(&sound, &mut rng)?;
     Ok(steps)
+}
+
+/// A step to a schema that there is not yet: notes every event in a table of its own.
+///
+/// # Errors
+///
+/// As redb.
+pub fn second_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    const EVENTS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("events");
+    const NOTES: TableDefinition<(&str, u64), u64> = TableDefinition::new("notes");
+    let events = transaction.open_table(EVENTS)?;
+    let mut notes = transaction.open_table(NOTES)?;
+    for row in events.iter()? {
+        let (key, value) = row?;
+        notes.insert(key.value(), value.value().len() as u64)?;
+    }
+    Ok(())
+}
+
+/// A step that begins, and then fails.
+///
+/// # Errors
+///
+/// Always.
+pub fn failing_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    const BEGUN: TableDefinition<u64, u64> = TableDefinition::new("begun");
+    transaction.open_table(BEGUN)?.insert(1, 1)?;
+    Err(redb::Error::Corrupted("this step fails".to_owned()))
+}
+
+/// Opens as a later release will, whose schema is one step further.
+pub fn later_release() -> StoreOptions {
+    Store::options().later_steps(&[second_step])
+}
+
+/// Migrates the store in `sound`, and loses power after every change.
+fn cut_off_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
+    let disk = Disk::with(sound.clone());
+    let store = later_release().open_backend(disk.clone()).or_violation("migrating")?;
+    let world = World::of(&store).or_violation("reading what was migrated")?;
+    let migrated = disk.position();
+    drop(store);
+    let timeline = Timeline::new(sound.clone(), disk.log());
+    for changes in 0..=timeline.len() {
+        let step = |violation| Violation(format!("after {changes} changes: {violation}"));
+        let image = timeline.image(changes, rng);
+        match open(&Disk::with(image.clone())) {
+            Ok(_) if changes >= migrated => {
+                return Err(step(Violation("an older release opens it".to_owned())));
+            }
+            // Neither touched nor half done: the older release works with it.
+            Ok(store) => check_world(&store, std::slice::from_ref(&world)).map_err(step)?,
+            Err(RuntimeError::StoreSchemaTooNew { found: 2, .. }) => {}
+            Err(error) => return Err(step(Violation(error.to_string()))),
+        }
+        let disk = Disk::with(image);
+        let store = later_release().open_backend(disk.clone());
+        let store = store.or_violation("opening by the later release").map_err(step)?;
+        check_world(&store, std::slice::from_ref(&world)).map_err(step)?;
+        check_works(&store).map_err(step)?;
+        drop(store);
+        if !matches!(open(&disk), Err(RuntimeError::StoreSchemaTooNew { found: 2, .. })) {
+            return Err(step(Violation("it is not of version 2 afterwards".to_owned())));
+        }
+    }
+    Ok(timeline.len())
 }
 
 /// Does `work` on the store in `sound`, and loses power after every change.

@@ -107,6 +107,15 @@ impl Timeline {
         Self { log, durable }
     }
 
+    /// What each change was, without its bytes.
+    pub(crate) fn shape(&self) -> Vec<String> {
+        let shape = |access: &Access| match access {
+            Access::Write { offset, data } => format!("{} bytes at {offset}", data.len()),
+            other => format!("{other:?}"),
+        };
+        self.log.iter().map(shape).collect()
+    }
+
     /// How many changes there are.
     pub fn len(&self) -> usize {
         self.log.len()

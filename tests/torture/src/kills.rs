@@ -4,10 +4,13 @@
 //! is killed at any moment; then everything that it said must be there, and all else wholly or not
 //! at all.
 
+use crate::crash_steps::later_release;
 use crate::rng::Rng;
+use crate::power_loss::check_world;
 use crate::workload::{IMPORTED, import_root, runtime};
 use crate::world::{Context, RuntimeState, Violation, World, check_rules};
 use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::layout::{
@@ -36,11 +39,13 @@ pub enum Job {
     Backup,
     /// Compacts a store.
     Compact,
+    /// Migrates a store, as a later release does.
+    Migrate,
 }
 
 impl Job {
     /// Every job, the most important ones more than once.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Work,
         Self::Work,
         Self::Work,
@@ -51,6 +56,7 @@ impl Job {
         Self::Work,
         Self::Backup,
         Self::Compact,
+        Self::Migrate,
     ];
 
     /// The job's name on a command line.
@@ -62,6 +68,7 @@ impl Job {
             Self::Export => "export",
             Self::Backup => "backup",
             Self::Compact => "compact",
+            Self::Migrate => "migrate",
         }
     }
 
@@ -107,7 +114,8 @@ fn say(line: &str) -> Result<(), Violation> {
 /// Where the job fails: nobody disturbs it but by killing it.
 pub fn child(job: Job, directory: &Path) -> Result<(), Violation> {
     let paths = Paths(directory.to_owned());
-    say("ready")?;
+    // A test harness may have begun a line.
+    say("\nready")?;
     match job {
         Job::Work => work(&paths),
         Job::Create => {
@@ -140,6 +148,10 @@ pub fn child(job: Job, directory: &Path) -> Result<(), Violation> {
         Job::Compact => {
             let store = Store::open(paths.store()).or_violation("opening")?;
             store.compact().or_violation("compacting")?;
+            say("done")
+        }
+        Job::Migrate => {
+            later_release().open(paths.store()).or_violation("migrating")?;
             say("done")
         }
     }
@@ -290,6 +302,13 @@ fn kill_one(
         let said = kill_after(start(job, fresh.path()), rng.below(4_000))?;
         return check_created(&paths, &said);
     }
+    if job == Job::Migrate {
+        let fresh = tempfile::tempdir().or_violation("making a directory")?;
+        let copied = Paths(fresh.path().to_owned());
+        std::fs::copy(paths.store(), copied.store()).or_violation("copying")?;
+        let said = kill_after(start(job, fresh.path()), rng.below(12_000))?;
+        return check_migrated(paths, &copied, &said);
+    }
     let micros = match job {
         Job::Work => rng.below(60_000),
         _ => rng.below(20_000),
@@ -366,6 +385,27 @@ fn check_created(paths: &Paths, said: &[String]) -> Result<(), Violation> {
         Store::options().create(false).open(&path).or_violation("opening")?;
     }
     let store = Store::open(&path).or_violation("opening anew")?;
+    crate::power_loss::check_works(&store)
+}
+
+/// The store is as it was, or migrated; a copy that is there is whole.
+fn check_migrated(sound: &Paths, paths: &Paths, said: &[String]) -> Result<(), Violation> {
+    let store = Store::open(sound.store()).or_violation("opening")?;
+    let expected = [World::of(&store).or_violation("reading")?];
+    drop(store);
+    match Store::open(paths.store()) {
+        Ok(_) if said.iter().any(|line| line == "done") => {
+            return Err(Violation("it was migrated, but an older release opens it".to_owned()));
+        }
+        Ok(store) => check_world(&store, &expected)?,
+        Err(RuntimeError::StoreSchemaTooNew { .. }) => {
+            let copy = paths.0.join("store.redb.v1.bak");
+            check_world(&Store::open(copy).or_violation("opening the copy")?, &expected)?;
+        }
+        Err(error) => return Err(Violation(error.to_string())),
+    }
+    let store = later_release().open(paths.store()).or_violation("migrating again")?;
+    check_world(&store, &expected)?;
     crate::power_loss::check_works(&store)
 }
 

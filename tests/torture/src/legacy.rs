@@ -40,7 +40,10 @@ pub fn round(seed: u64, count: usize) -> Result<usize, Violation> {
             done.push_str(&format!("{how} {}; ", file.display()));
         }
         let met = catch_unwind(AssertUnwindSafe(|| meet(&root)));
-        let met = met.unwrap_or_else(|_| Err(Violation("a panic reached the caller".to_owned())));
+        let met = met.unwrap_or_else(|_| {
+            let panic = crate::campaign::last_panic();
+            Err(Violation(format!("a panic reached the caller: {panic}")))
+        });
         met.map_err(|violation| Violation(format!("{done}{violation}")))?;
         fs::remove_dir_all(&root).or_violation("removing")?;
     }

@@ -68,7 +68,6 @@ fn main() -> ExitCode {
             None => ExitCode::FAILURE,
         };
     }
-    campaign::silence_panics();
     let task = Task {
         seed: arguments.seed,
         count: arguments.count,
@@ -97,12 +96,6 @@ fn report(fault: Fault, task: &Task<'_>) -> bool {
         return true;
     };
     println!("{}: BROKEN by seed {seed}: {violation}", fault.name());
-    let per_round = fault.per_round().min(task.count);
-    let plant = task.plant.and_then(|plant| plant.to_possible_value());
-    let plant = plant.map_or(String::new(), |plant| format!(" --plant {}", plant.get_name()));
-    println!(
-        "replay: cargo run --release -p torture -- --seed {seed} --count {per_round} {}{plant}",
-        fault.name()
-    );
+    println!("replay: {}", fault.replay(seed, task));
     false
 }

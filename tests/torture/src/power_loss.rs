@@ -64,6 +64,12 @@ impl Run {
         })
     }
 
+    /// How the disk was changed: what and where, not with which bytes, as some are ids that are
+    /// unique in the world.
+    pub fn changes(&self) -> Vec<String> {
+        self.timeline.shape()
+    }
+
     /// The worlds that may be found when power is lost after `changes` changes.
     fn possible(&self, changes: usize) -> &[World] {
         let acknowledged = self.outcomes.iter().filter(|one| one.ended <= changes);

@@ -1,0 +1,14 @@
+//! Damage that nobody announces.
+
+use crate::faults::assert_holds;
+use torture::campaign::Fault;
+
+#[test]
+fn a_damaged_file_gives_an_error_or_the_right_data() {
+    assert_holds(Fault::BitRot, 2_000);
+}
+
+#[test]
+fn a_malformed_directory_gives_an_error_or_what_is_whole() {
+    assert_holds(Fault::Legacy, 200);
+}

@@ -1,0 +1,9 @@
+//! Errors of the disk, at every change and at reads, once and from then on.
+
+use crate::faults::assert_holds;
+use torture::campaign::Fault;
+
+#[test]
+fn a_disk_error_is_typed_and_loses_nothing_and_a_reopened_store_works() {
+    assert_holds(Fault::DiskErrors, 2_000);
+}

@@ -1,0 +1,190 @@
+//! From one schema to the next. There is only one yet: later releases are played by steps of the
+//! tests' own, after the released ones.
+
+use crate::support::{assert_refused, scratch};
+use redb_runtime_store::layout::{ImportOptions, compare, import};
+use redb_runtime_store::store::StoreOptions;
+use redb_runtime_store::{RuntimeError, Store};
+use std::fs;
+use std::path::{Path, PathBuf};
+use torture::crash_steps::{failing_step, later_release, second_step};
+use torture::world::World;
+
+/// A store that this crate's release of schema 1 wrote; never written again. It holds the runtimes
+/// of the directory beside it.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-1.redb");
+const GOLDEN_DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-1");
+
+/// A store of schema 1 in a directory of its own, and its bytes.
+fn old_store() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+    let (directory, path) = scratch();
+    fs::copy(GOLDEN, &path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    (directory, path, bytes)
+}
+
+fn world(path: &Path) -> World {
+    World::of(&Store::open(path).unwrap()).unwrap()
+}
+
+fn copy_of(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.v1.bak", path.display()))
+}
+
+/// A release whose third step fails.
+fn failing_release() -> StoreOptions {
+    Store::options().later_steps(&[second_step, failing_step])
+}
+
+fn names_beside(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path.parent().unwrap()).unwrap();
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    let mut names: Vec<String> = entries.map(|entry| name(entry.unwrap())).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_golden_file_of_schema_1_says_what_the_directory_beside_it_says() {
+    let (_directory, path, _) = old_store();
+    let store = Store::open(&path).unwrap();
+    let compared = compare(&store, GOLDEN_DIRECTORY).unwrap();
+    assert!(compared.is_same(), "{compared:?}");
+    assert!(store.verify().unwrap().is_clean());
+
+    let again = Store::in_memory().unwrap();
+    import(&again, GOLDEN_DIRECTORY, &ImportOptions::new()).unwrap();
+    let difference = World::of(&store).unwrap().difference(&World::of(&again).unwrap());
+    assert_eq!(difference, None);
+}
+
+#[test]
+fn an_older_store_is_copied_whole_and_then_migrated() {
+    let (_directory, path, bytes) = old_store();
+    let before = world(&path);
+
+    let migrated = later_release().open(&path).unwrap();
+    assert_eq!(World::of(&migrated).unwrap(), before);
+    drop(migrated);
+
+    let copy = copy_of(&path);
+    assert_eq!(names_beside(&path).len(), 2, "{:?}", names_beside(&path));
+    assert_eq!(world(&copy), before);
+    assert_eq!(fs::metadata(&copy).unwrap().len(), bytes.len() as u64);
+    assert_refused!(
+        Store::open(&path),
+        RuntimeError::StoreSchemaTooNew { found: 2, supported: 1, .. },
+    );
+}
+
+#[test]
+fn a_copy_is_not_made_where_it_is_not_wanted_or_nothing_is_migrated() {
+    let (_directory, path, _) = old_store();
+    drop(Store::open(&path).unwrap());
+    assert!(!copy_of(&path).exists());
+    let options = later_release().backup_before_migration(false);
+    drop(options.open(&path).unwrap());
+    assert!(!copy_of(&path).exists());
+    drop(later_release().open(&path).unwrap());
+    assert_eq!(names_beside(&path).len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_copy_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_directory, path, _) = old_store();
+    drop(later_release().open(&path).unwrap());
+    let mode = fs::metadata(copy_of(&path)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_failed_migration_leaves_a_store_that_the_older_release_opens() {
+    let (_directory, path, _) = old_store();
+    let before = world(&path);
+    assert_refused!(failing_release().open(&path), RuntimeError::StoreCorrupt { .. });
+
+    // The second step, which went well, is undone with the third.
+    assert_eq!(world(&path), before);
+    assert_eq!(world(&copy_of(&path)), before);
+    // The next release, whose steps do not fail, begins anew: the copy does not stop it.
+    let migrated = later_release().open(&path).unwrap();
+    assert_eq!(World::of(&migrated).unwrap(), before);
+}
+
+#[test]
+fn a_copy_that_cannot_be_made_leaves_the_store_as_it_is() {
+    let (_directory, path, bytes) = old_store();
+    // Nothing can be renamed over a directory that holds something.
+    fs::create_dir_all(copy_of(&path).join("in the way")).unwrap();
+    assert_refused!(later_release().open(&path), RuntimeError::StoreIo { .. });
+    assert!(fs::read(&path).unwrap() == bytes, "the store was touched");
+    assert_eq!(names_beside(&path).len(), 2, "{:?}", names_beside(&path));
+}
+
+#[test]
+fn a_read_only_open_migrates_nothing() {
+    let (_directory, path, bytes) = old_store();
+    assert_refused!(
+        later_release().read_only(true).open(&path),
+        RuntimeError::StoreSchemaTooOld { found: 1, supported: 2, .. },
+    );
+    assert!(fs::read(&path).unwrap() == bytes, "the store was touched");
+    assert_eq!(names_beside(&path).len(), 1);
+}
+
+#[test]
+fn a_plan_tells_what_a_migration_would_do_and_does_nothing() {
+    let (_directory, path, bytes) = old_store();
+    let now = Store::options().migration_plan(&path).unwrap();
+    assert_eq!((now.found, now.supported, now.backup.clone()), (1, 1, None));
+    assert!(!now.is_needed());
+
+    let later = later_release().migration_plan(&path).unwrap();
+    assert!(later.is_needed());
+    assert_eq!((later.found, later.supported), (1, 2));
+    assert_eq!(later.backup, Some(copy_of(&path)));
+    let without = later_release().backup_before_migration(false);
+    assert_eq!(without.migration_plan(&path).unwrap().backup, None);
+
+    assert!(fs::read(&path).unwrap() == bytes, "the store was touched");
+    assert_eq!(names_beside(&path).len(), 1);
+    let missing = path.with_extension("missing");
+    assert_refused!(later_release().migration_plan(missing), RuntimeError::StoreMissing { .. });
+}
+
+#[test]
+fn a_store_that_was_not_closed_is_planned_for_untouched_and_migrated() {
+    let (_directory, path, _) = old_store();
+    let open = Store::open(&path).unwrap();
+    let unclean = path.with_extension("unclean");
+    fs::copy(&path, &unclean).unwrap();
+    drop(open);
+    let bytes = fs::read(&unclean).unwrap();
+
+    let plan = later_release().migration_plan(&unclean).unwrap();
+    assert_eq!((plan.found, plan.supported), (1, 2));
+    assert!(fs::read(&unclean).unwrap() == bytes, "the store was touched");
+    let migrated = later_release().open(&unclean).unwrap();
+    assert_eq!(World::of(&migrated).unwrap(), world(&path));
+    assert!(fs::read(copy_of(&unclean)).unwrap() == bytes, "not a copy");
+}
+
+#[test]
+fn a_new_store_has_the_newest_schema_at_once() {
+    let (_directory, path) = scratch();
+    drop(later_release().open(&path).unwrap());
+    assert_refused!(Store::open(&path), RuntimeError::StoreSchemaTooNew { found: 2, .. });
+    assert_eq!(names_beside(&path).len(), 1);
+}
+
+#[test]
+fn one_of_several_writers_migrates_an_older_store() {
+    let (_directory, path, _) = old_store();
+    let before = world(&path);
+    let options = later_release().sharing(redb_runtime_store::store::Sharing::ManyWriters);
+    let store = options.open(&path).unwrap();
+    assert_eq!(World::of(&store).unwrap(), before);
+    assert_eq!(world(&copy_of(&path)), before);
+}

@@ -1,0 +1,46 @@
+//! Power losses on a simulated disk, and the planted bugs that the simulation has to find.
+
+use crate::faults::{assert_finds, assert_holds};
+use crate::support::seed;
+use torture::campaign::Fault;
+use torture::plant::Plant;
+use torture::power_loss::Run;
+
+#[test]
+fn power_loss_keeps_what_was_acknowledged_and_all_else_whole_or_absent() {
+    assert_holds(Fault::PowerLoss, 10_000);
+}
+
+#[test]
+fn importing_compacting_and_migrating_are_done_or_not_after_a_power_loss() {
+    assert_holds(Fault::CrashSteps, 2_000);
+}
+
+#[test]
+fn a_sync_that_does_nothing_is_found() {
+    assert_finds(Plant::LyingSync);
+}
+
+#[test]
+fn an_acknowledgement_before_the_commit_is_found() {
+    assert_finds(Plant::EarlyAck);
+}
+
+#[test]
+fn an_operation_that_is_two_transactions_is_found() {
+    assert_finds(Plant::SplitTransaction);
+}
+
+#[test]
+fn a_counter_that_is_committed_without_its_event_is_found() {
+    assert_finds(Plant::CounterWithoutEvent);
+}
+
+#[test]
+fn the_same_seed_makes_the_same_changes_of_the_disk() {
+    let seed = seed();
+    for seed in seed..seed + 5 {
+        let changes = || Run::of(seed, None).unwrap().changes();
+        assert_eq!(changes(), changes(), "seed {seed}");
+    }
+}

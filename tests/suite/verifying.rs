@@ -1,0 +1,308 @@
+//! Verifying stores.
+
+use crate::maintenance::{behind_our_back, break_value, events, rich};
+use crate::support::{
+    TestChild, bulk, entry, event, named, runtime_snapshot, say, scratch, tell, told_as_child,
+    worker_ref, worker_snapshot,
+};
+use redb::{ReadableTable, TableDefinition};
+use redb_runtime_store::management::RuntimeStatus;
+use redb_runtime_store::store::{Severity, VerifyKind, VerifyOptions, VerifyReport};
+use redb_runtime_store::{RuntimeError, Store};
+use std::path::Path;
+
+/// The kinds of what was found, each once.
+fn kinds(report: &VerifyReport) -> Vec<VerifyKind> {
+    let mut kinds: Vec<VerifyKind> = report.findings.iter().map(|found| found.kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+fn verify(path: &Path) -> VerifyReport {
+    let before = std::fs::read(path).unwrap();
+    let store = Store::open_read_only(path).unwrap();
+    let report = store.verify().unwrap();
+    store.close().unwrap();
+    assert!(
+        before == std::fs::read(path).unwrap(),
+        "verify changed the file"
+    );
+    report
+}
+
+#[test]
+fn a_whole_store_verifies_without_a_finding_open_or_closed() {
+    let (_directory, path) = scratch();
+    let store = rich(&path);
+    let report = store.verify().unwrap();
+    assert_eq!(report.findings, []);
+    assert!(report.is_clean() && report.pages_checked);
+    assert_eq!((report.runtimes, report.workers), (2, 6));
+    assert_eq!((report.events, report.transcript_entries), (252, 240));
+    assert_eq!(report.rows, 3 + 2 + 6 + 252 + 240 + report.diagnostics);
+    let runtime = store.runtime(named("a")).unwrap();
+    let worker = worker_ref("a", "worker-00000001");
+    say(&runtime, &worker, "it can be written to afterwards").unwrap();
+    let left_out = VerifyOptions::new().pages(false);
+    let left_out = store.verify_with(&left_out).unwrap();
+    assert!(!left_out.pages_checked && left_out.is_clean());
+    store.close().unwrap();
+    assert_eq!(verify(&path).findings, []);
+    let memory = Store::in_memory().unwrap();
+    memory.runtime(named("a")).unwrap();
+    let report = memory.verify().unwrap();
+    assert_eq!(kinds(&report), [VerifyKind::PagesNotChecked]);
+    assert!(report.is_clean());
+}
+
+#[test]
+fn every_broken_rule_is_found() {
+    use VerifyKind::{
+        Counter, Gap, LastEvent, Orphan, Sequence, Status, UnknownEvent, UnknownWorker,
+    };
+    type Load = fn(&mut redb_runtime_store::store::BulkLoad<'_>) -> Result<(), RuntimeError>;
+    let cases: [(&str, Load, &[VerifyKind]); 7] = [
+        (
+            "an event past the counter",
+            |load| {
+                let id = crate::support::runtime_id("r");
+                load.append_event(&id, event(5, "five").into())?;
+                load.put_runtime(runtime_snapshot("r", 3).into())
+            },
+            &[Counter, Gap],
+        ),
+        (
+            "ids that are missing",
+            |load| {
+                let id = crate::support::runtime_id("r");
+                load.append_event(&id, event(5, "five").into())?;
+                load.put_runtime(runtime_snapshot("r", 9).into())
+            },
+            &[Gap],
+        ),
+        (
+            "sequences that repeat, and a counter behind them",
+            |load| {
+                let worker = worker_ref("r", "w");
+                load.put_worker(worker_snapshot(&worker, 2).into())?;
+                for sequence in [2, 2] {
+                    load.append_transcript_entry(entry(&worker, sequence, "said").into())?;
+                }
+                load.put_runtime(runtime_snapshot("r", 1).into())
+            },
+            &[Counter, Sequence, UnknownEvent],
+        ),
+        (
+            "an event about nobody",
+            |load| {
+                let mut about = event(1, "who?");
+                about.worker_ref = Some(worker_ref("r", "nobody"));
+                load.append_event(&crate::support::runtime_id("r"), about.into())?;
+                load.put_runtime(runtime_snapshot("r", 2).into())
+            },
+            &[UnknownWorker],
+        ),
+        (
+            "a running worker in a stopped runtime",
+            |load| {
+                load.put_worker(worker_snapshot(&worker_ref("r", "w"), 1).into())?;
+                let mut runtime = runtime_snapshot("r", 1);
+                runtime.status = RuntimeStatus::Stopped;
+                load.put_runtime(runtime.into())
+            },
+            &[Status],
+        ),
+        (
+            "a last event that never was",
+            |load| {
+                let mut worker = worker_snapshot(&worker_ref("r", "w"), 1);
+                worker.last_event_id = 7;
+                load.put_worker(worker.into())?;
+                load.put_runtime(runtime_snapshot("r", 7).into())
+            },
+            &[LastEvent, Gap],
+        ),
+        (
+            "rows of a runtime that is not there",
+            |load| {
+                load.append_event(&crate::support::runtime_id("r"), event(1, "one").into())?;
+                load.append_transcript_entry(entry(&worker_ref("r", "w"), 1, "said").into())?;
+                load.put_worker(worker_snapshot(&worker_ref("s", "w"), 1).into())
+            },
+            &[Orphan],
+        ),
+    ];
+    for (what, load, expected) in cases {
+        let (_directory, path) = scratch();
+        let store = Store::open(&path).unwrap();
+        bulk(&store, load);
+        store.close().unwrap();
+        let report = verify(&path);
+        let mut expected = expected.to_vec();
+        expected.sort();
+        assert_eq!(kinds(&report), expected, "{what}: {:#?}", report.findings);
+        let errors = expected
+            .iter()
+            .any(|kind| kind.severity() == Severity::Error);
+        assert_eq!(report.is_clean(), !errors, "{what}");
+    }
+}
+
+#[test]
+fn every_row_that_is_changed_behind_our_back_is_found() {
+    use VerifyKind::{Count, Gap, Orphan, Position, UnknownEvent, UnknownWorker, Value};
+    type Change = fn(&redb::WriteTransaction);
+    const WORKERS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("workers");
+    const TRANSCRIPTS: TableDefinition<(&str, &str, u64), &[u8]> =
+        TableDefinition::new("transcripts");
+    let cases: [(&str, Change, &[VerifyKind]); 6] = [
+        (
+            "an event is gone",
+            |change| {
+                change
+                    .open_table(events())
+                    .unwrap()
+                    .remove(("a", 3))
+                    .unwrap();
+            },
+            &[Gap, UnknownEvent],
+        ),
+        (
+            "an entry is gone",
+            |change| {
+                let mut table = change.open_table(TRANSCRIPTS).unwrap();
+                table.remove(("a", "worker-00000002", 4)).unwrap();
+            },
+            &[Position, Count],
+        ),
+        (
+            "a worker is gone",
+            |change| {
+                let mut table = change.open_table(WORKERS).unwrap();
+                table.remove(("a", "worker-00000001")).unwrap();
+            },
+            &[Count, Orphan, UnknownWorker],
+        ),
+        (
+            "a runtime is gone",
+            |change| {
+                const RUNTIMES: TableDefinition<&str, &[u8]> = TableDefinition::new("runtimes");
+                change.open_table(RUNTIMES).unwrap().remove("b").unwrap();
+            },
+            &[Orphan],
+        ),
+        (
+            "a diagnostic is gone",
+            |change| {
+                const DIAGNOSTICS: TableDefinition<(&str, u64), &[u8]> =
+                    TableDefinition::new("diagnostics");
+                change
+                    .open_table(DIAGNOSTICS)
+                    .unwrap()
+                    .remove(("b", 1))
+                    .unwrap();
+            },
+            &[Count],
+        ),
+        (
+            "two values were exchanged",
+            |change| {
+                let mut table = change.open_table(events()).unwrap();
+                let [one, two] =
+                    [2, 4].map(|id| table.get(("b", id)).unwrap().unwrap().value().to_vec());
+                table.insert(("b", 2), two.as_slice()).unwrap();
+                table.insert(("b", 4), one.as_slice()).unwrap();
+            },
+            &[Value],
+        ),
+    ];
+    for (what, change, expected) in cases {
+        let (_directory, path) = scratch();
+        rich(&path).close().unwrap();
+        behind_our_back(&path, change);
+        let report = verify(&path);
+        let mut expected = expected.to_vec();
+        expected.sort();
+        assert_eq!(kinds(&report), expected, "{what}: {:#?}", report.findings);
+        if what.starts_with("two") {
+            assert_eq!(report.errors, 2, "both are listed");
+        }
+    }
+}
+
+#[test]
+fn damaged_pages_are_found_and_nothing_is_changed() {
+    let (_directory, path) = scratch();
+    rich(&path).close().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    // The texts of the inputs are in the leaf pages of transcripts.
+    let text = b"input 11";
+    let at = whole
+        .windows(text.len())
+        .position(|bytes| bytes == text)
+        .unwrap();
+    let mut damaged = whole;
+    damaged[at] ^= 4;
+    std::fs::write(&path, &damaged).unwrap();
+    let report = verify(&path);
+    let kinds = kinds(&report);
+    assert!(kinds.contains(&VerifyKind::Pages), "{:#?}", report.findings);
+    let unread = [VerifyKind::Value, VerifyKind::Unreadable];
+    assert!(unread.iter().any(|kind| kinds.contains(kind)), "{kinds:?}");
+    assert!(
+        report.transcript_entries >= 120,
+        "the other runtime was looked at"
+    );
+    assert_eq!(report.events, 252, "the other tables were looked at");
+}
+
+#[test]
+fn findings_are_counted_past_the_ones_that_are_kept() {
+    let (_directory, path) = scratch();
+    rich(&path).close().unwrap();
+    for id in 2..20 {
+        break_value(&path, ("a", id));
+    }
+    let store = Store::open(&path).unwrap();
+    let options = VerifyOptions::new().max_findings(5);
+    let report = store.verify_with(&options).unwrap();
+    assert_eq!((report.findings.len(), report.errors), (5, 18));
+}
+
+#[test]
+fn a_store_that_another_process_writes_to_all_the_time_verifies_without_false_damage() {
+    let name = "verifying::a_store_that_another_process_writes_to_all_the_time_verifies_without_false_damage";
+    if let Some(path) = told_as_child() {
+        let store = Store::open(path).unwrap();
+        let worker = worker_ref("r", "w");
+        bulk(&store, |load| {
+            load.put_worker(worker_snapshot(&worker, 30_001).into())?;
+            for sequence in 1..=30_000 {
+                load.append_transcript_entry(entry(&worker, sequence, "some text").into())?;
+            }
+            load.put_runtime(runtime_snapshot("r", 1).into())
+        });
+        tell("ready");
+        let runtime = store.runtime(named("r")).unwrap();
+        loop {
+            say(&runtime, &worker, "input").unwrap();
+        }
+    }
+    let (_directory, path) = scratch();
+    let mut writer = TestChild::start(name, &path);
+    assert_eq!(writer.hear().as_deref(), Some("ready"));
+    let store = Store::open_read_only(&path).unwrap();
+    for _ in 0..5 {
+        let report = store.verify().unwrap();
+        assert!(report.is_clean(), "{:#?}", report.findings);
+    }
+    writer.kill();
+    // What the kill left is checked as it is: opening it would repair it.
+    let report = store.verify().unwrap();
+    assert!(
+        report.is_clean() && report.pages_checked,
+        "{:#?}",
+        report.findings
+    );
+}
