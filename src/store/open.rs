@@ -6,9 +6,9 @@
 use super::backend::{FileSize, hold, pass};
 use super::context::At;
 use super::lock_holder;
+use super::migrate::{self, MigrationPlan};
 use super::options::{Sharing, StoreOptions};
 use super::registry::{FileId, Found, Registration, find};
-use super::migrate::{self, MigrationPlan};
 use super::schema::Schema;
 use super::shared::{Handle, Shared};
 use super::{Store, unique_id};
@@ -338,7 +338,12 @@ fn open_over(
     // It is a store that we can read: the writes of opening may reach the file.
     gate.open().map_err(|error| at.io(error))?;
     if is_old {
-        migrate(&database, options.schema, found, At::new("migrate", at.path))?;
+        migrate(
+            &database,
+            options.schema,
+            found,
+            At::new("migrate", at.path),
+        )?;
     }
     Ok(Handle::Writer(database, size))
 }
@@ -377,7 +382,8 @@ pub(crate) fn migration_plan(
         Ok((_, found)) => found,
         // Nobody writes to it. What opening it for writing would write is held back for good.
         Err(RuntimeError::NeedsRepair { .. }) => at.guard(|| {
-            let backend = FileBackend::new(open_for_writing(at)?).map_err(|error| at.redb(error))?;
+            let backend =
+                FileBackend::new(open_for_writing(at)?).map_err(|error| at.redb(error))?;
             let (backend, _gate) = hold(backend).map_err(|error| at.io(error))?;
             let database = builder(options)
                 .create_with_backend(backend)

@@ -47,9 +47,10 @@ pub(crate) fn check(path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> 
 
 fn check_pages(path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> {
     // Checks every page first, trusting nothing. Only what passes is opened as redb does daily.
-    drop(open(path, at, |builder| {
+    let checked = open(path, at, |builder| {
         builder.set_check_integrity_on_open(true);
-    })?);
+    })?;
+    close(checked, at)?;
     // A file that was closed, or whose commits save it, has a record of its free pages. redb
     // rebuilds that of another file whenever it opens it.
     let opened = open(path, at, |builder| {
@@ -59,11 +60,19 @@ fn check_pages(path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> {
         Err(RuntimeError::NeedsRepair { .. }) => return Ok(PageCheck::Whole),
         opened => opened?,
     };
-    at.guard(|| match database.check_integrity() {
+    let checked = at.guard(|| match database.check_integrity() {
         Ok(true) => Ok(PageCheck::Whole),
         Ok(false) => Ok(PageCheck::WrongFreePages),
         Err(error) => Err(at.redb(error)),
-    })
+    });
+    let closed = close(database, at);
+    checked.and_then(|checked| closed.map(|()| checked))
+}
+
+/// Closes a database that was checked. redb commits when it closes, and may panic there as well
+/// where the file changed under it.
+fn close(database: Database, at: At<'_>) -> Result<(), RuntimeError> {
+    at.guard(|| database.close().map_err(|error| at.redb(error)))
 }
 
 /// Checks the file at `path`, to which other processes may commit. A commit is noticed, and the

@@ -13,6 +13,7 @@ use crate::error::RuntimeError;
 
 /// What a commit takes to the disk.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nobody is told"))]
 pub(super) struct Batch {
     /// Operations that changed something.
     pub(super) operations: usize,
@@ -99,11 +100,6 @@ mod imp {
             Self
         }
 
-        pub(crate) fn end(self, _: At<'_>, batch: Batch, _: Option<&RuntimeError>) {
-            let Batch {
-                operations: _,
-                bytes: _,
-            } = batch;
-        }
+        pub(crate) fn end(self, _: At<'_>, _: Batch, _: Option<&RuntimeError>) {}
     }
 }

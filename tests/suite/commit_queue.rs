@@ -144,7 +144,9 @@ fn operations_that_arrive_during_a_commit_share_the_next_one() {
     let before = disk.syncs();
     std::thread::scope(|scope| {
         for _ in 0..32 {
-            scope.spawn(|| (0..5).for_each(|_| assert!(say(&runtime, &worker, "hello").unwrap() > 0)));
+            scope.spawn(|| {
+                (0..5).for_each(|_| assert!(say(&runtime, &worker, "hello").unwrap() > 0))
+            });
         }
     });
     let syncs = disk.syncs() - before;
@@ -213,7 +215,10 @@ fn a_commit_that_is_on_its_way_is_not_acknowledged() {
     let mut context = Context::from_waker(Waker::noop());
     let polled = Pin::new(&mut pending).poll(&mut context);
     disk.held.store(false, Ordering::SeqCst);
-    assert!(polled.is_pending(), "its first sync is still under way: {polled:?}");
+    assert!(
+        polled.is_pending(),
+        "its first sync is still under way: {polled:?}"
+    );
     pending.wait().unwrap();
 }
 
@@ -289,7 +294,9 @@ fn a_large_operation_does_not_hold_up_the_queue() {
     std::thread::scope(|scope| {
         scope.spawn(|| say(&runtime, &worker, &large).unwrap());
         for _ in 0..8 {
-            scope.spawn(|| (0..10).for_each(|_| assert!(say(&runtime, &worker, "small").unwrap() > 0)));
+            scope.spawn(|| {
+                (0..10).for_each(|_| assert!(say(&runtime, &worker, "small").unwrap() > 0))
+            });
         }
     });
     assert_eq!(runtime.worker_detail(&worker).unwrap().transcript_len, 81);

@@ -19,7 +19,11 @@ pub(crate) fn as_child() -> Option<(Job, String)> {
 /// A process of this binary that does `job`.
 fn start(job: Job, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "kills::a_child_works_until_it_is_killed", "--nocapture"]);
+    command.args([
+        "--exact",
+        "kills::a_child_works_until_it_is_killed",
+        "--nocapture",
+    ]);
     command.env(JOB, job.name()).env(DIRECTORY, directory);
     command
 }
@@ -41,7 +45,12 @@ pub(crate) fn assert_holds(fault: Fault, count: usize) {
     if let Some((seed, violation)) = outcome.broken {
         panic!("{violation}\nreplay: {}", fault.replay(seed, &task));
     }
-    println!("{}: {} tried in {:?}", fault.name(), outcome.tried, outcome.took);
+    println!(
+        "{}: {} tried in {:?}",
+        fault.name(),
+        outcome.tried,
+        outcome.took
+    );
     assert!(outcome.tried >= count);
 }
 

@@ -54,7 +54,9 @@ fn the_golden_file_of_schema_1_says_what_the_directory_beside_it_says() {
 
     let again = Store::in_memory().unwrap();
     import(&again, GOLDEN_DIRECTORY, &ImportOptions::new()).unwrap();
-    let difference = World::of(&store).unwrap().difference(&World::of(&again).unwrap());
+    let difference = World::of(&store)
+        .unwrap()
+        .difference(&World::of(&again).unwrap());
     assert_eq!(difference, None);
 }
 
@@ -73,7 +75,11 @@ fn an_older_store_is_copied_whole_and_then_migrated() {
     assert_eq!(fs::metadata(&copy).unwrap().len(), bytes.len() as u64);
     assert_refused!(
         Store::open(&path),
-        RuntimeError::StoreSchemaTooNew { found: 2, supported: 1, .. },
+        RuntimeError::StoreSchemaTooNew {
+            found: 2,
+            supported: 1,
+            ..
+        },
     );
 }
 
@@ -103,7 +109,10 @@ fn the_copy_is_for_its_owner_only() {
 fn a_failed_migration_leaves_a_store_that_the_older_release_opens() {
     let (_directory, path, _) = old_store();
     let before = world(&path);
-    assert_refused!(failing_release().open(&path), RuntimeError::StoreCorrupt { .. });
+    assert_refused!(
+        failing_release().open(&path),
+        RuntimeError::StoreCorrupt { .. }
+    );
 
     // The second step, which went well, is undone with the third.
     assert_eq!(world(&path), before);
@@ -128,7 +137,11 @@ fn a_read_only_open_migrates_nothing() {
     let (_directory, path, bytes) = old_store();
     assert_refused!(
         later_release().read_only(true).open(&path),
-        RuntimeError::StoreSchemaTooOld { found: 1, supported: 2, .. },
+        RuntimeError::StoreSchemaTooOld {
+            found: 1,
+            supported: 2,
+            ..
+        },
     );
     assert!(fs::read(&path).unwrap() == bytes, "the store was touched");
     assert_eq!(names_beside(&path).len(), 1);
@@ -151,7 +164,10 @@ fn a_plan_tells_what_a_migration_would_do_and_does_nothing() {
     assert!(fs::read(&path).unwrap() == bytes, "the store was touched");
     assert_eq!(names_beside(&path).len(), 1);
     let missing = path.with_extension("missing");
-    assert_refused!(later_release().migration_plan(missing), RuntimeError::StoreMissing { .. });
+    assert_refused!(
+        later_release().migration_plan(missing),
+        RuntimeError::StoreMissing { .. }
+    );
 }
 
 #[test]
@@ -165,7 +181,10 @@ fn a_store_that_was_not_closed_is_planned_for_untouched_and_migrated() {
 
     let plan = later_release().migration_plan(&unclean).unwrap();
     assert_eq!((plan.found, plan.supported), (1, 2));
-    assert!(fs::read(&unclean).unwrap() == bytes, "the store was touched");
+    assert!(
+        fs::read(&unclean).unwrap() == bytes,
+        "the store was touched"
+    );
     let migrated = later_release().open(&unclean).unwrap();
     assert_eq!(World::of(&migrated).unwrap(), world(&path));
     assert!(fs::read(copy_of(&unclean)).unwrap() == bytes, "not a copy");
@@ -175,7 +194,10 @@ fn a_store_that_was_not_closed_is_planned_for_untouched_and_migrated() {
 fn a_new_store_has_the_newest_schema_at_once() {
     let (_directory, path) = scratch();
     drop(later_release().open(&path).unwrap());
-    assert_refused!(Store::open(&path), RuntimeError::StoreSchemaTooNew { found: 2, .. });
+    assert_refused!(
+        Store::open(&path),
+        RuntimeError::StoreSchemaTooNew { found: 2, .. }
+    );
     assert_eq!(names_beside(&path).len(), 1);
 }
 

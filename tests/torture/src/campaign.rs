@@ -59,7 +59,9 @@ impl Fault {
             Self::Kill => "kill -9 of a process in the middle of real work (kills)",
             Self::DiskErrors => "EIO and ENOSPC at every change of the disk and at reads (errors)",
             Self::BitRot => "flipped bits, zeroed and swapped pages, truncation, extension (files)",
-            Self::CrashSteps => "import, migrate, compact cut off at every change of the disk (steps)",
+            Self::CrashSteps => {
+                "import, migrate, compact cut off at every change of the disk (steps)"
+            }
             Self::Legacy => "malformed directories to import (directories)",
         }
     }
@@ -117,7 +119,9 @@ impl Fault {
     /// The command that replays the round of `seed`.
     pub fn replay(self, seed: u64, task: &Task<'_>) -> String {
         let plant = task.plant.and_then(|plant| plant.to_possible_value());
-        let plant = plant.map_or(String::new(), |plant| format!(" --plant {}", plant.get_name()));
+        let plant = plant.map_or(String::new(), |plant| {
+            format!(" --plant {}", plant.get_name())
+        });
         format!(
             "cargo run --release -p torture -- --seed {seed} --count {} {}{plant}",
             self.per_round().min(task.count),

@@ -76,7 +76,9 @@ pub fn later_release() -> StoreOptions {
 /// Migrates the store in `sound`, and loses power after every change.
 fn cut_off_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
     let disk = Disk::with(sound.clone());
-    let store = later_release().open_backend(disk.clone()).or_violation("migrating")?;
+    let store = later_release()
+        .open_backend(disk.clone())
+        .or_violation("migrating")?;
     let world = World::of(&store).or_violation("reading what was migrated")?;
     let migrated = disk.position();
     drop(store);
@@ -95,12 +97,19 @@ fn cut_off_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
         }
         let disk = Disk::with(image);
         let store = later_release().open_backend(disk.clone());
-        let store = store.or_violation("opening by the later release").map_err(step)?;
+        let store = store
+            .or_violation("opening by the later release")
+            .map_err(step)?;
         check_world(&store, std::slice::from_ref(&world)).map_err(step)?;
         check_works(&store).map_err(step)?;
         drop(store);
-        if !matches!(open(&disk), Err(RuntimeError::StoreSchemaTooNew { found: 2, .. })) {
-            return Err(step(Violation("it is not of version 2 afterwards".to_owned())));
+        if !matches!(
+            open(&disk),
+            Err(RuntimeError::StoreSchemaTooNew { found: 2, .. })
+        ) {
+            return Err(step(Violation(
+                "it is not of version 2 afterwards".to_owned(),
+            )));
         }
     }
     Ok(timeline.len())
@@ -124,12 +133,20 @@ fn cut_off(
     for changes in 0..=timeline.len() {
         let image = timeline.image(changes, rng);
         // What is done is acknowledged.
-        let possible = if changes >= ended { &possible[1..] } else { &possible[..] };
+        let possible = if changes >= ended {
+            &possible[1..]
+        } else {
+            &possible[..]
+        };
         let step = |violation| Violation(format!("after {changes} changes: {violation}"));
-        let store = open(&Disk::with(image)).or_violation("opening").map_err(step)?;
+        let store = open(&Disk::with(image))
+            .or_violation("opening")
+            .map_err(step)?;
         check_world(&store, possible).map_err(step)?;
         check_works(&store).map_err(step)?;
-        work(&store).or_violation("the same work again").map_err(step)?;
+        work(&store)
+            .or_violation("the same work again")
+            .map_err(step)?;
     }
     Ok(timeline.len())
 }

@@ -49,7 +49,8 @@ pub fn round(seed: u64) -> Result<Counts, Violation> {
             }
             counts.errors += 1;
             let images = trial.check(&mut rng);
-            counts.images += images.map_err(|violation| Violation(format!("{fault:?}: {violation}")))?;
+            counts.images +=
+                images.map_err(|violation| Violation(format!("{fault:?}: {violation}")))?;
             after += match kind {
                 FaultKind::Change => 1,
                 FaultKind::Read => rng.between(1, 20),
@@ -98,7 +99,8 @@ impl<'w> Trial<'w> {
         images += self.lose_power(possible, rng)?;
         drop(self.host);
         let store = open_with(&self.disk, self.cache_bytes).or_violation("opening again")?;
-        check_world(&store, possible).map_err(|one| Violation(format!("after reopening: {one}")))?;
+        check_world(&store, possible)
+            .map_err(|one| Violation(format!("after reopening: {one}")))?;
         check_works(&store)?;
         let world = World::of(&store).or_violation("reading")?;
         let timeline = Timeline::new(Pages::default(), self.disk.log());
@@ -119,7 +121,10 @@ impl<'w> Trial<'w> {
         for (number, outcome) in self.outcomes.iter().enumerate() {
             let wrong = |what: &str| {
                 let op = &self.workload.ops[number];
-                Err(Violation(format!("operation {number}, {op:?}: {what}: {:?}", outcome.result)))
+                Err(Violation(format!(
+                    "operation {number}, {op:?}: {what}: {:?}",
+                    outcome.result
+                )))
             };
             match &outcome.result {
                 Err(RuntimeError::CommitUncertain { .. }) if !failed => uncertain += 1,
@@ -148,7 +153,9 @@ impl<'w> Trial<'w> {
             .and_then(|first| first.create_worker(CreateWorkerRequest::default()));
         match refused {
             Err(RuntimeError::StoreFailed { .. }) => Ok(()),
-            other => Err(Violation(format!("a write after {op:?} had failed: {other:?}"))),
+            other => Err(Violation(format!(
+                "a write after {op:?} had failed: {other:?}"
+            ))),
         }
     }
 

@@ -5,8 +5,8 @@
 //! at all.
 
 use crate::crash_steps::later_release;
-use crate::rng::Rng;
 use crate::power_loss::check_world;
+use crate::rng::Rng;
 use crate::workload::{IMPORTED, import_root, runtime};
 use crate::world::{Context, RuntimeState, Violation, World, check_rules};
 use redb_runtime_store::catalog::CreateWorkerRequest;
@@ -151,7 +151,9 @@ pub fn child(job: Job, directory: &Path) -> Result<(), Violation> {
             say("done")
         }
         Job::Migrate => {
-            later_release().open(paths.store()).or_violation("migrating")?;
+            later_release()
+                .open(paths.store())
+                .or_violation("migrating")?;
             say("done")
         }
     }
@@ -225,7 +227,10 @@ fn thread_of_work(
 
 fn next_inputs(store: &Store) -> Result<BTreeMap<usize, usize>, Violation> {
     let world = World::of(store).or_violation("reading")?;
-    world.0.get(RUNTIME).map_or(Ok(BTreeMap::new()), |state| said_by(state))
+    world
+        .0
+        .get(RUNTIME)
+        .map_or(Ok(BTreeMap::new()), |state| said_by(state))
 }
 
 /// How many inputs each thread has in the log; they must be in order, without a gap or a repeat,
@@ -251,7 +256,9 @@ fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Violation> {
     for (thread, next) in &next {
         // Of three in a transaction that begins at a number that 7 divides, none is alone.
         if matches!(next % 7, 1 | 2) {
-            return Err(Violation(format!("a transaction of thread {thread} ends at {next}")));
+            return Err(Violation(format!(
+                "a transaction of thread {thread} ends at {next}"
+            )));
         }
     }
     Ok(next)
@@ -330,7 +337,10 @@ fn kill_one(
 /// Starts `command`, kills it after `micros` from its first line on, and returns what it said.
 fn kill_after(mut command: Command, micros: usize) -> Result<Vec<String>, Violation> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = command.stderr(Stdio::piped()).spawn().or_violation("starting a child")?;
+    let mut child = command
+        .stderr(Stdio::piped())
+        .spawn()
+        .or_violation("starting a child")?;
     let (said, saying) = channel();
     let out = child.stdout.take();
     let reader = std::thread::spawn(move || {
@@ -355,7 +365,9 @@ fn kill_after(mut command: Command, micros: usize) -> Result<Vec<String>, Violat
     drop(reader.join());
     lines.extend(saying.try_iter());
     match failed {
-        Some(complaint) => Err(Violation(format!("the child failed by itself: {complaint}"))),
+        Some(complaint) => Err(Violation(format!(
+            "the child failed by itself: {complaint}"
+        ))),
         None => Ok(lines),
     }
 }
@@ -370,7 +382,8 @@ fn reap(child: &mut Child) -> Result<Option<String>, Violation> {
     }
     let mut complaint = String::new();
     if let Some(mut pipe) = child.stderr.take() {
-        pipe.read_to_string(&mut complaint).or_violation("listening")?;
+        pipe.read_to_string(&mut complaint)
+            .or_violation("listening")?;
     }
     Ok(Some(complaint))
 }
@@ -378,11 +391,16 @@ fn reap(child: &mut Child) -> Result<Option<String>, Violation> {
 fn check_created(paths: &Paths, said: &[String]) -> Result<(), Violation> {
     let path = paths.store();
     if !path.exists() && said.iter().any(|line| line == "done") {
-        return Err(Violation("the store was created, but it is not there".to_owned()));
+        return Err(Violation(
+            "the store was created, but it is not there".to_owned(),
+        ));
     }
     if path.exists() {
         // What is there is whole.
-        Store::options().create(false).open(&path).or_violation("opening")?;
+        Store::options()
+            .create(false)
+            .open(&path)
+            .or_violation("opening")?;
     }
     let store = Store::open(&path).or_violation("opening anew")?;
     crate::power_loss::check_works(&store)
@@ -395,16 +413,23 @@ fn check_migrated(sound: &Paths, paths: &Paths, said: &[String]) -> Result<(), V
     drop(store);
     match Store::open(paths.store()) {
         Ok(_) if said.iter().any(|line| line == "done") => {
-            return Err(Violation("it was migrated, but an older release opens it".to_owned()));
+            return Err(Violation(
+                "it was migrated, but an older release opens it".to_owned(),
+            ));
         }
         Ok(store) => check_world(&store, &expected)?,
         Err(RuntimeError::StoreSchemaTooNew { .. }) => {
             let copy = paths.0.join("store.redb.v1.bak");
-            check_world(&Store::open(copy).or_violation("opening the copy")?, &expected)?;
+            check_world(
+                &Store::open(copy).or_violation("opening the copy")?,
+                &expected,
+            )?;
         }
         Err(error) => return Err(Violation(error.to_string())),
     }
-    let store = later_release().open(paths.store()).or_violation("migrating again")?;
+    let store = later_release()
+        .open(paths.store())
+        .or_violation("migrating again")?;
     check_world(&store, &expected)?;
     crate::power_loss::check_works(&store)
 }
@@ -458,7 +483,9 @@ fn check_backup(paths: &Paths, said: &[String]) -> Result<(), Violation> {
     let path = paths.backup();
     let is_there = path.exists();
     if !is_there && said.iter().any(|line| line == "done") {
-        return Err(Violation("the store was copied, but the copy is not there".to_owned()));
+        return Err(Violation(
+            "the store was copied, but the copy is not there".to_owned(),
+        ));
     }
     if is_there {
         let copy = Store::open(&path).or_violation("opening the copy")?;
@@ -469,4 +496,3 @@ fn check_backup(paths: &Paths, said: &[String]) -> Result<(), Violation> {
     }
     Ok(())
 }
-

@@ -35,7 +35,10 @@ pub fn round(seed: u64, count: usize) -> Result<usize, Violation> {
         }
         let mut done = String::new();
         for _ in 0..rng.between(1, 3) {
-            let file = rng.pick(&files).strip_prefix(&sound).or_violation("a path")?;
+            let file = rng
+                .pick(&files)
+                .strip_prefix(&sound)
+                .or_violation("a path")?;
             let how = malform(&root.join(file), &mut rng).or_violation("malforming")?;
             done.push_str(&format!("{how} {}; ", file.display()));
         }
@@ -116,7 +119,10 @@ fn lines(bytes: &[u8], at: usize) -> (usize, usize) {
     let at = at.min(bytes.len());
     let start = bytes[..at].iter().rposition(|byte| *byte == b'\n');
     let end = bytes[at..].iter().position(|byte| *byte == b'\n');
-    (start.map_or(0, |start| start + 1), end.map_or(bytes.len(), |end| at + end + 1))
+    (
+        start.map_or(0, |start| start + 1),
+        end.map_or(bytes.len(), |end| at + end + 1),
+    )
 }
 
 fn meet(root: &Path) -> Result<(), Violation> {
@@ -139,6 +145,8 @@ fn meet(root: &Path) -> Result<(), Violation> {
     let copied = World::of(&copy).or_violation("reading")?;
     match copied.difference(&world) {
         None => Ok(()),
-        Some(difference) => Err(Violation(format!("salvaged, exported, imported: {difference}"))),
+        Some(difference) => Err(Violation(format!(
+            "salvaged, exported, imported: {difference}"
+        ))),
     }
 }

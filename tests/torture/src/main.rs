@@ -45,8 +45,14 @@ fn list() -> ExitCode {
         println!("  {:13} {}", fault.name(), fault.description());
     }
     println!("bugs, to be found by power-loss:");
-    for plant in Plant::value_variants().iter().filter_map(Plant::to_possible_value) {
-        let help = plant.get_help().map(ToString::to_string).unwrap_or_default();
+    for plant in Plant::value_variants()
+        .iter()
+        .filter_map(Plant::to_possible_value)
+    {
+        let help = plant
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         println!("  {:21} {help}", plant.get_name());
     }
     ExitCode::SUCCESS
@@ -91,7 +97,11 @@ fn main() -> ExitCode {
 fn report(fault: Fault, task: &Task<'_>) -> bool {
     let outcome = campaign::run(fault, task);
     let seconds = outcome.took.as_secs_f64();
-    println!("{}: {} tried in {seconds:.1} s", fault.name(), outcome.tried);
+    println!(
+        "{}: {} tried in {seconds:.1} s",
+        fault.name(),
+        outcome.tried
+    );
     let Some((seed, violation)) = outcome.broken else {
         return true;
     };
