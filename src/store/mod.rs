@@ -38,9 +38,9 @@
 //!
 //! # Damage
 //!
-//! Every value has a version and a checksum of its own, and every page of the file has one in the
-//! page that refers to it. Both are verified on every read: damage is
-//! [`RuntimeError::StoreCorrupt`], never wrong data.
+//! Every value has a version and a checksum of its own, which is verified on every read. Pages have
+//! checksums too, which are verified by [`StoreOptions::verify_on_open`] and [`Store::verify`], not on
+//! every read: in a damaged file that neither has looked at, rows can be missing or be older ones.
 //!
 //! # Memory
 //!

@@ -156,10 +156,7 @@ impl StoreOptions {
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     #[must_use]
-    pub fn later_steps(
-        mut self,
-        steps: &'static [fn(&redb::WriteTransaction) -> Result<(), redb::Error>],
-    ) -> Self {
+    pub fn later_steps(mut self, steps: &'static [LaterStep]) -> Self {
         self.schema = Schema::with_later(steps);
         self
     }
@@ -171,6 +168,10 @@ impl StoreOptions {
         super::open::open_backend(backend, self)
     }
 }
+
+/// A step of a migration, for tests of migrations.
+#[cfg(feature = "fault-injection")]
+type LaterStep = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
 
 impl fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
