@@ -143,6 +143,7 @@ impl LayoutError {
 
 /// A runtime that is in the directory and in the store, with different content.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Conflict {
     /// The runtime.
     pub runtime_id: RuntimeId,

@@ -178,6 +178,7 @@ impl fmt::Debug for FindingText {
 /// In JSON an object: `kind`, `severity`, `path`, `line`, `byte`, `length`, `message`, and the text
 /// as `text`, or as `text_hex` where it is not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// What was found.
     pub kind: FindingKind,

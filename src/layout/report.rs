@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 /// How far a long piece of work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes that are done.
     pub bytes_done: u64,
@@ -32,6 +33,7 @@ pub enum ImportOutcome {
 
 /// What an import did with one runtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RuntimeImport {
     /// The runtime.
     pub runtime_id: RuntimeId,
@@ -49,6 +51,7 @@ pub struct RuntimeImport {
 
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ImportReport {
     /// Every runtime of the directory that was asked for, in the order of their ids' bytes.
     pub runtimes: Vec<RuntimeImport>,
@@ -86,6 +89,7 @@ pub enum ExportOutcome {
 
 /// What an export did with one runtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RuntimeExport {
     /// The runtime.
     pub runtime_id: RuntimeId,
@@ -105,6 +109,7 @@ pub struct RuntimeExport {
 
 /// What an export did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ExportReport {
     /// Every runtime that was exported.
     pub runtimes: Vec<RuntimeExport>,
@@ -112,6 +117,7 @@ pub struct ExportReport {
 
 /// One thing that a directory and a store do not agree on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// The file or directory.
     pub path: PathBuf,
@@ -133,6 +139,7 @@ impl fmt::Display for Difference {
 
 /// What a directory and a store agree on, and what not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Runtimes that are on both sides.
     pub runtimes: u64,

@@ -47,6 +47,7 @@ impl BackupOptions {
 
 /// What a backup holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct BackupReport {
     /// Rows of all tables.
     pub rows: u64,

@@ -60,6 +60,7 @@ impl CensusOptions {
 
 /// Logical size: what keys and values take, without the pages they are in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Tally {
     /// Rows.
     pub items: u64,
@@ -76,6 +77,7 @@ impl Tally {
 
 /// What one runtime holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RuntimeCensus {
     /// The runtime.
     pub runtime_id: RuntimeId,
@@ -98,6 +100,7 @@ impl RuntimeCensus {
 
 /// What one worker holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
 pub struct WorkerCensus {
     /// Bytes of its own state and its transcript.
     pub bytes: u64,
@@ -109,6 +112,7 @@ pub struct WorkerCensus {
 
 /// What one table takes in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TableCensus {
     /// The table's name.
     pub table: &'static str,
@@ -133,6 +137,7 @@ impl TableCensus {
 
 /// Somebody who reads a state of the store: the pages that were replaced since are not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
 pub struct ReaderCensus {
     /// How many commits are newer than the state.
     pub commits_behind: u64,
@@ -142,6 +147,7 @@ pub struct ReaderCensus {
 
 /// What a store holds, and where its bytes are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Census {
     /// The size of the file; none in memory.
     pub file_bytes: Option<u64>,

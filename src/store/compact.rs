@@ -10,6 +10,7 @@ use serde::Serialize;
 
 /// What a compaction did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct CompactReport {
     /// The size of the file before, in bytes.
     pub bytes_before: u64,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 /// How far a long piece of work on a store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RowProgress {
     /// Rows that are done.
     pub done: u64,

@@ -140,6 +140,7 @@ impl VerifyKind {
 
 /// Something that a verification brought to light.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct VerifyFinding {
     /// What was found.
     pub kind: VerifyKind,
@@ -171,6 +172,7 @@ impl fmt::Display for VerifyFinding {
 
 /// What a verification says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// Rows that were looked at, of all tables.
     pub rows: u64,
