@@ -101,13 +101,15 @@ impl<T: Tables> View<'_, T> {
         })
     }
 
-    /// The first `limit` rows of `range`, with the part of the key that `own` takes.
-    fn page<'r, K, R, O>(
+    /// The first `limit` rows of `range`, with the part of the key that `own` takes of those that
+    /// belong there. In a damaged file rows can stand anywhere: one that does not belong to the range
+    /// or is not greater than the one before is damage, never data, and no walk goes on for ever.
+    fn page<'r, K, R, O: PartialOrd>(
         &self,
         table: &TableOf<K, R>,
         range: impl RangeBounds<K::SelfType<'r>> + 'r,
         limit: usize,
-        own: impl for<'k> Fn(K::SelfType<'k>) -> O,
+        own: impl for<'k> Fn(K::SelfType<'k>) -> Option<O>,
     ) -> Result<Vec<(O, R)>, RuntimeError>
     where
         K: Key + 'static,
@@ -122,15 +124,24 @@ impl<T: Tables> View<'_, T> {
             let rows = open
                 .range::<K::SelfType<'r>>(range)
                 .map_err(|error| self.at.redb(error))?;
-            let mut page = Vec::with_capacity(limit.min(PAGE_ROWS));
+            let mut page: Vec<(O, R)> = Vec::with_capacity(limit.min(PAGE_ROWS));
             for row in rows.take(limit) {
                 let (key, value) = row.map_err(|error| self.at.redb(error))?;
                 let key = key.value();
                 let record = self.decode(table, &key, value.value())?;
-                page.push((own(key), record));
+                let follows = |own: &O| page.last().is_none_or(|(last, _)| last < own);
+                match own(key).filter(follows) {
+                    Some(own) => page.push((own, record)),
+                    None => return Err(self.out_of_place(table.name)),
+                }
             }
             Ok(page)
         })
+    }
+
+    fn out_of_place(&self, table: &str) -> RuntimeError {
+        self.at
+            .corrupt(format!("table {table}: a row is out of place"))
     }
 
     fn decode<K, R>(
@@ -175,7 +186,11 @@ impl<T: Tables> Rows for View<'_, T> {
         limit: usize,
     ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError> {
         let range = (after_bound(after), Bound::Unbounded);
-        self.page(&RUNTIMES, range, limit, |key: &str| key.to_owned())
+        self.page(&RUNTIMES, range, limit, |key: &str| {
+            after
+                .is_none_or(|after| key > after)
+                .then(|| key.to_owned())
+        })
     }
 
     fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRecord>, RuntimeError> {
@@ -194,8 +209,9 @@ impl<T: Tables> Rows for View<'_, T> {
         };
         let next = after_runtime(runtime);
         let range = (from, Bound::Excluded((next.as_str(), "")));
-        self.page(&WORKERS, range, limit, |(_, worker): (&str, &str)| {
-            worker.to_owned()
+        self.page(&WORKERS, range, limit, |(owner, worker): (&str, &str)| {
+            let belongs = owner == runtime && after.is_none_or(|after| worker > after);
+            belongs.then(|| worker.to_owned())
         })
     }
 
@@ -206,7 +222,9 @@ impl<T: Tables> Rows for View<'_, T> {
         limit: usize,
     ) -> Result<Vec<(u64, EventRecord)>, RuntimeError> {
         let range = (runtime, from)..=(runtime, u64::MAX);
-        self.page(&EVENTS, range, limit, |(_, id): (&str, u64)| id)
+        self.page(&EVENTS, range, limit, |(owner, id): (&str, u64)| {
+            (owner == runtime && id >= from).then_some(id)
+        })
     }
 
     fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
@@ -220,7 +238,10 @@ impl<T: Tables> Rows for View<'_, T> {
                 .map_err(|error| self.at.redb(error))?;
             let last = range.next_back().transpose();
             let last = last.map_err(|error| self.at.redb(error))?;
-            Ok(last.map(|(key, _)| key.value().1))
+            match last.as_ref().map(|(key, _)| key.value()) {
+                Some((owner, _)) if owner != runtime => Err(self.out_of_place(EVENTS.name)),
+                last => Ok(last.map(|(_, id)| id)),
+            }
         })
     }
 
@@ -236,7 +257,9 @@ impl<T: Tables> Rows for View<'_, T> {
             &TRANSCRIPTS,
             range,
             limit,
-            |(_, _, position): (&str, &str, u64)| position,
+            |(owner, of, position): (&str, &str, u64)| {
+                (owner == runtime && of == worker && position >= from).then_some(position)
+            },
         )
     }
 
@@ -247,7 +270,9 @@ impl<T: Tables> Rows for View<'_, T> {
         limit: usize,
     ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError> {
         let range = (runtime, from)..=(runtime, u64::MAX);
-        self.page(&DIAGNOSTICS, range, limit, |(_, id): (&str, u64)| id)
+        self.page(&DIAGNOSTICS, range, limit, |(owner, id): (&str, u64)| {
+            (owner == runtime && id >= from).then_some(id)
+        })
     }
 
     fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError> {
