@@ -31,10 +31,9 @@ pub fn import_to_path(
     let (root, path) = (root.as_ref(), path.as_ref());
     match fs::symlink_metadata(path) {
         Ok(_) => {
+            // Not closed: the host may have it open too.
             let store = store.open(path)?;
-            let report = import(&store, root, options)?;
-            store.close()?;
-            Ok(report)
+            import(&store, root, options)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => match options.dry_run {
             true => check(root, options),

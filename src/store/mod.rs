@@ -55,6 +55,7 @@ mod commit;
 mod compact;
 mod context;
 mod convert;
+mod failure;
 mod follow;
 mod lock_holder;
 mod migrate;

@@ -364,38 +364,52 @@ fn run_step(
             Some((acked.event_id, Box::new(stop)))
         }
         Step::Transaction(a, b) => {
-            let both = |runtime: &Runtime, a: &WorkerRef, b: &WorkerRef, text: &str| {
-                runtime.transaction(|tx| {
-                    tx.send_input(a, WorkerInput::user(format!("{text}, first")))?;
-                    tx.send_input(b, WorkerInput::user(format!("{text}, second")))
-                })
-            };
-            let acked = both(runtime, &workers[a], &workers[b], text).ok()?;
+            let acked = send_both(runtime, &workers[a], &workers[b], text).ok()?;
             let (a, b, text) = (workers[a].clone(), workers[b].clone(), text.to_owned());
-            let replay = move |model: &Runtime| both(model, &a, &b, &text).unwrap().event_id;
+            let replay = move |model: &Runtime| send_both(model, &a, &b, &text).unwrap().event_id;
             Some((acked.event_id, Box::new(replay)))
         }
         Step::FailingTransaction(at) => {
-            let failed: Result<(), _> = runtime.transaction(|tx| {
-                let _ = tx.send_input(&workers[at], input());
-                tx.create_worker(CreateWorkerRequest::default())?;
-                Err(RuntimeError::InvalidRequest("on purpose".to_owned()))
-            });
-            failed.unwrap_err();
+            fail_in_transaction(runtime, &workers[at], text);
             None
         }
         Step::PanickingTransaction(at) => {
-            let panicked = catch_unwind(AssertUnwindSafe(|| {
-                runtime.transaction(|tx| {
-                    let _ = tx.send_input(&workers[at], input());
-                    expected_panic();
-                    Ok(())
-                })
-            }));
-            panicked.unwrap_err();
+            panic_in_transaction(runtime, &workers[at], text);
             None
         }
     }
+}
+
+fn send_both(
+    runtime: &Runtime,
+    a: &WorkerRef,
+    b: &WorkerRef,
+    text: &str,
+) -> Result<WorkerInteractionAck, RuntimeError> {
+    runtime.transaction(|tx| {
+        tx.send_input(a, WorkerInput::user(format!("{text}, first")))?;
+        tx.send_input(b, WorkerInput::user(format!("{text}, second")))
+    })
+}
+
+fn fail_in_transaction(runtime: &Runtime, worker: &WorkerRef, text: &str) {
+    let failed: Result<(), _> = runtime.transaction(|tx| {
+        let _ = tx.send_input(worker, WorkerInput::user(text));
+        tx.create_worker(CreateWorkerRequest::default())?;
+        Err(RuntimeError::InvalidRequest("on purpose".to_owned()))
+    });
+    failed.unwrap_err();
+}
+
+fn panic_in_transaction(runtime: &Runtime, worker: &WorkerRef, text: &str) {
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        runtime.transaction(|tx| {
+            let _ = tx.send_input(worker, WorkerInput::user(text));
+            expected_panic();
+            Ok(())
+        })
+    }));
+    panicked.unwrap_err();
 }
 
 /// Everything that a runtime of the property test holds, but the reasons of stops.

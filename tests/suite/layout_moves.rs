@@ -515,3 +515,13 @@ fn a_reader_that_tails_an_updated_log_sees_whole_lines() {
     });
     assert_eq!(seen, fs::read(&log).unwrap());
 }
+
+#[test]
+fn importing_to_a_store_that_the_host_has_open_leaves_it_open() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("store");
+    let host = Store::open(&path).unwrap();
+    let root = small();
+    import_to_path(root.path(), &path, &Store::options(), &ImportOptions::new()).unwrap();
+    assert_eq!(host.runtimes().unwrap().len(), 1);
+}

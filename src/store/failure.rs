@@ -1,0 +1,47 @@
+//! Why a commit failed.
+
+use super::context::At;
+use crate::error::RuntimeError;
+
+/// Why a commit failed, to be told to each of its operations.
+#[derive(Clone)]
+pub(super) enum Failure {
+    /// On the way to the disk: it may be there.
+    Uncertain(std::io::ErrorKind, String),
+    /// Before that: it is not there.
+    Refused(std::io::ErrorKind, String),
+    /// The file is damaged; it is not there.
+    Corrupt(String),
+}
+
+impl Failure {
+    pub(super) fn error(&self, at: At<'_>) -> RuntimeError {
+        match self {
+            Self::Uncertain(kind, message) => RuntimeError::CommitUncertain {
+                path: at.path.to_owned(),
+                source: std::io::Error::new(*kind, message.clone()),
+            },
+            Self::Refused(kind, message) => at.io(std::io::Error::new(*kind, message.clone())),
+            Self::Corrupt(message) => at.corrupt(message.clone()),
+        }
+    }
+
+    /// A failure before the commit began: nothing of the batch is in the file.
+    pub(super) fn before_commit(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::StoreIo { source, .. } => {
+                Self::Refused(source.kind(), source.to_string())
+            }
+            RuntimeError::StoreCorrupt { message, .. } => Self::Corrupt(message),
+            other => Self::Refused(std::io::ErrorKind::Other, other.to_string()),
+        }
+    }
+
+    /// A failure of the commit itself.
+    pub(super) fn in_commit(error: redb::CommitError) -> Self {
+        match redb::Error::from(error) {
+            redb::Error::Io(source) => Self::Uncertain(source.kind(), source.to_string()),
+            other => Self::Uncertain(std::io::ErrorKind::Other, other.to_string()),
+        }
+    }
+}
