@@ -109,6 +109,9 @@ impl Import {
                 )
             })
             .collect();
+        if moved.is_empty() && known > 0 {
+            return Ok(());
+        }
         let sum = |of: fn(&layout::RuntimeImport) -> u64| moved.iter().map(|r| of(r)).sum::<u64>();
         let bytes = sum(|runtime| runtime.bytes);
         output.summary(format!(
