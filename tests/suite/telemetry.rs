@@ -1,12 +1,16 @@
 //! What a host's `tracing` subscriber sees.
+//!
+//! `tracing` remembers for the whole process whether anybody listens to a span or event, and other
+//! tests that run beside these let it ask in threads where nobody does. So one subscriber listens
+//! in all of them, and hands what it is told to the listener of its thread.
 
 use crate::support::{named, say};
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::{RuntimeError, Store};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -14,12 +18,28 @@ use tracing::{Event, Metadata, Subscriber};
 /// The fields of one span or event, as text; an event's message under `message`.
 type Fields = BTreeMap<String, String>;
 
-/// Keeps what it is told.
-#[derive(Clone, Default)]
+/// What one thread was told.
+#[derive(Default)]
 struct Listener {
-    spans: Arc<Mutex<Vec<(&'static str, Fields)>>>,
-    events: Arc<Mutex<Vec<Fields>>>,
-    next_id: Arc<AtomicU64>,
+    spans: Vec<(&'static str, Fields)>,
+    events: Vec<Fields>,
+}
+
+thread_local! {
+    /// Who listens in this thread.
+    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+}
+
+/// Tells the listener of the thread.
+struct Switchboard;
+
+/// Runs `tell` where somebody listens in this thread.
+fn tell(tell: impl FnOnce(&mut Listener)) {
+    LISTENER.with_borrow_mut(|listener| {
+        if let Some(listener) = listener {
+            tell(listener);
+        }
+    });
 }
 
 struct Visitor<'a>(&'a mut Fields);
@@ -30,17 +50,18 @@ impl Visit for Visitor<'_> {
     }
 }
 
-impl Subscriber for Listener {
+impl Subscriber for Switchboard {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == "redb_runtime_store"
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        let mut fields = Fields::new();
-        span.record(&mut Visitor(&mut fields));
-        let name = span.metadata().name();
-        self.spans.lock().unwrap().push((name, fields));
-        Id::from_u64(self.next_id.fetch_add(1, Ordering::Relaxed) + 1)
+        tell(|listener| {
+            let mut fields = Fields::new();
+            span.record(&mut Visitor(&mut fields));
+            listener.spans.push((span.metadata().name(), fields));
+        });
+        Id::from_u64(1)
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -48,9 +69,11 @@ impl Subscriber for Listener {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields::new();
-        event.record(&mut Visitor(&mut fields));
-        self.events.lock().unwrap().push(fields);
+        tell(|listener| {
+            let mut fields = Fields::new();
+            event.record(&mut Visitor(&mut fields));
+            listener.events.push(fields);
+        });
     }
 
     fn enter(&self, _: &Id) {}
@@ -58,21 +81,18 @@ impl Subscriber for Listener {
     fn exit(&self, _: &Id) {}
 }
 
-/// What is told while `work` runs.
+/// What is told in this thread while `work` runs.
 fn listen<T>(work: impl FnOnce() -> T) -> (T, Listener) {
-    let listener = Listener::default();
-    let done = tracing::subscriber::with_default(listener.clone(), work);
-    (done, listener)
+    static SWITCHBOARD: Once = Once::new();
+    SWITCHBOARD.call_once(|| tracing::subscriber::set_global_default(Switchboard).unwrap());
+    LISTENER.set(Some(Listener::default()));
+    let done = work();
+    (done, LISTENER.take().unwrap())
 }
 
 impl Listener {
-    fn events(&self) -> Vec<Fields> {
-        self.events.lock().unwrap().clone()
-    }
-
     fn operations(&self) -> Vec<String> {
-        let spans = self.spans.lock().unwrap();
-        let writes = spans.iter().filter(|(name, _)| *name == "write");
+        let writes = self.spans.iter().filter(|(name, _)| *name == "write");
         writes
             .map(|(_, fields)| fields["operation"].clone())
             .collect()
@@ -96,7 +116,7 @@ fn each_operation_is_a_span_and_each_commit_an_event_with_its_size_and_time() {
         listener.operations(),
         ["\"create worker\"", "\"send input\""]
     );
-    let commits = listener.events();
+    let commits = listener.events;
     assert_eq!(commits.len(), 2, "{commits:?}");
     for commit in &commits {
         assert_eq!(commit["message"], "committed");
@@ -121,18 +141,18 @@ fn a_transaction_is_one_operation_and_a_refused_one_no_commit() {
             .unwrap()
     });
     assert_eq!(listener.operations(), ["\"transaction\""]);
-    assert_eq!(listener.events().len(), 1);
+    assert_eq!(listener.events.len(), 1);
     let (refused, listener) = listen(|| say(&runtime, &worker, " "));
     assert!(matches!(refused, Err(RuntimeError::InvalidRequest(_))));
     assert_eq!(listener.operations(), ["\"send input\""]);
-    assert_eq!(listener.events(), Vec::<Fields>::new());
+    assert_eq!(listener.events, Vec::<Fields>::new());
 }
 
 #[test]
 fn a_load_is_a_commit_whose_bytes_are_not_known() {
     let store = Store::in_memory().unwrap();
     let ((), listener) = listen(|| store.bulk_load(|_| Ok::<_, RuntimeError>(())).unwrap());
-    let commits = listener.events();
+    let commits = listener.events;
     assert_eq!(commits.len(), 1);
     assert_eq!(number(&commits[0], "operations"), 1);
     assert!(!commits[0].contains_key("bytes"));
