@@ -1,25 +1,27 @@
 //! Who is meant: runtimes, workers, and the pair that addresses a worker.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-
-/// An id that was blank after trimming.
-#[derive(Debug, thiserror::Error)]
-#[error("an id must not be blank")]
-pub struct BlankId;
+use std::sync::Arc;
 
 macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        ///
+        /// Clones share the text.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The id, or `None` where `id` is blank after trimming. The text is kept as given.
             pub fn new(id: impl Into<String>) -> Option<Self> {
-                let id = id.into();
-                (!id.trim().is_empty()).then_some(Self(id))
+                Self::from_text(&id.into())
+            }
+
+            /// [`new`](Self::new) of borrowed text.
+            pub(crate) fn from_text(id: &str) -> Option<Self> {
+                (!id.trim().is_empty()).then(|| Self(id.into()))
             }
 
             /// The id as text.
@@ -34,17 +36,22 @@ macro_rules! string_id {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = BlankId;
-
-            fn try_from(id: String) -> Result<Self, BlankId> {
-                Self::new(id).ok_or(BlankId)
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.as_str().to_owned()
             }
         }
 
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.0
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let id = String::deserialize(deserializer)?;
+                Self::from_text(&id).ok_or_else(|| D::Error::custom("an id must not be blank"))
             }
         }
     };
@@ -62,8 +69,8 @@ string_id! {
 
 impl WorkerId {
     /// The id that a runtime generates for its `sequence`-th worker: `worker-00000001` for 1.
-    pub fn generated(sequence: u64) -> Self {
-        Self(format!("worker-{sequence:08x}"))
+    pub(crate) fn generated(sequence: u64) -> Self {
+        Self(format!("worker-{sequence:08x}").into())
     }
 }
 
@@ -89,5 +96,18 @@ impl WorkerRef {
 impl fmt::Display for WorkerRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.runtime_id, self.worker_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_worker_ids_are_eight_hex_digits_and_grow_beyond() {
+        let id = |sequence| String::from(WorkerId::generated(sequence));
+        assert_eq!(id(1), "worker-00000001");
+        assert_eq!(id(0xABC), "worker-00000abc");
+        assert_eq!(id(0x1_0000_0000), "worker-100000000");
     }
 }

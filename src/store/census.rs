@@ -327,7 +327,7 @@ impl Count<'_> {
             self.meter.step();
             let bytes = key_bytes::<(&str, &str)>(&key) + value.len();
             workers.add(bytes);
-            let worker_ref = convert::worker_ref(&runtime_id, key.1.to_owned())
+            let worker_ref = convert::worker_ref(&runtime_id, key.1)
                 .map_err(|message| view.at.corrupt(message))?;
             let transcript = self.transcript(&worker_ref)?;
             transcripts.items += transcript.items;

@@ -4,8 +4,8 @@ use super::persisted::{
     ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
 };
 use super::record::{
-    DiagnosticRecord, EventRecord, ImportRow, IntentRecord, ProfileRecord, RequestRecord,
-    RuntimeRecord, TranscriptRecord, UnknownRecord, WorkerRecord,
+    DiagnosticRecord, EventRecord, EventRow, ImportRow, IntentRecord, ProfileRecord, RequestRecord,
+    RuntimeRecord, TranscriptRecord, TranscriptRow, UnknownRecord, WorkerRecord,
 };
 use crate::model::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
@@ -36,8 +36,8 @@ fn to_members(unknown: Vec<UnknownRecord>) -> Vec<UnknownMember> {
 }
 
 /// A worker id out of the file. The layers above never store a blank one, so a blank one is damage.
-pub(crate) fn worker_ref(runtime_id: &RuntimeId, worker_id: String) -> Result<WorkerRef, String> {
-    WorkerId::new(worker_id)
+pub(crate) fn worker_ref(runtime_id: &RuntimeId, worker_id: &str) -> Result<WorkerRef, String> {
+    WorkerId::from_text(worker_id)
         .map(|worker_id| WorkerRef::new(runtime_id.clone(), worker_id))
         .ok_or_else(|| "a stored worker id is blank".to_owned())
 }
@@ -234,20 +234,47 @@ pub(crate) fn worker_record(
     }
 }
 
+/// Refs of the workers that a page of rows names. Those of the last few are kept: few workers make
+/// most of a log, and their clones share the texts.
+pub(crate) struct WorkerRefs<'r> {
+    runtime_id: &'r RuntimeId,
+    recent: [Option<WorkerRef>; 16],
+}
+
+impl<'r> WorkerRefs<'r> {
+    pub(crate) fn new(runtime_id: &'r RuntimeId) -> Self {
+        Self {
+            runtime_id,
+            recent: Default::default(),
+        }
+    }
+
+    /// The ref of `worker_id`. The layers above never store a blank id, so a blank one is damage.
+    fn get(&mut self, worker_id: &str) -> Result<WorkerRef, String> {
+        // Generated ids differ at their end.
+        let place = worker_id.bytes().next_back().map_or(0, |last| last & 0xF);
+        let recent = &mut self.recent[usize::from(place)];
+        if let Some(worker_ref) = recent
+            && worker_ref.worker_id.as_str() == worker_id
+        {
+            return Ok(worker_ref.clone());
+        }
+        let worker_ref = worker_ref(self.runtime_id, worker_id)?;
+        Ok(recent.insert(worker_ref).clone())
+    }
+}
+
 /// An event.
 pub(crate) fn event(
-    runtime_id: &RuntimeId,
+    refs: &mut WorkerRefs<'_>,
     id: u64,
-    record: EventRecord,
+    row: EventRow<'_>,
 ) -> Result<Stored<RuntimeEvent>, String> {
-    let kind = record.kind.into();
-    let worker_ref = match record.worker_id {
-        Some(worker_id) => Some(worker_ref(runtime_id, worker_id)?),
-        None => None,
-    };
-    let message = match record.message {
-        Some(message) => message,
-        None => RuntimeEvent::standard_message(kind, runtime_id, worker_ref.as_ref()),
+    let kind = row.kind.into();
+    let worker_ref = row.worker_id.map(|worker| refs.get(worker)).transpose()?;
+    let message = match row.message {
+        Some(message) => message.to_owned(),
+        None => RuntimeEvent::standard_message(kind, refs.runtime_id, worker_ref.as_ref()),
     };
     Ok(Stored {
         value: RuntimeEvent {
@@ -256,7 +283,7 @@ pub(crate) fn event(
             kind,
             message,
         },
-        unknown: to_members(record.unknown),
+        unknown: to_members(row.unknown),
     })
 }
 
@@ -276,17 +303,17 @@ pub(crate) fn event_record(runtime_id: &RuntimeId, event: Stored<RuntimeEvent>) 
 /// A transcript entry.
 pub(crate) fn transcript_entry(
     worker_ref: &WorkerRef,
-    record: TranscriptRecord,
+    row: TranscriptRow<'_>,
 ) -> Stored<TranscriptEntry> {
     Stored {
         value: TranscriptEntry {
-            sequence: record.sequence,
+            sequence: row.sequence,
             worker_ref: worker_ref.clone(),
-            role: record.role.into(),
-            content: record.content,
-            event_id: record.event_id,
+            role: row.role.into(),
+            content: row.content.to_owned(),
+            event_id: row.event_id,
         },
-        unknown: to_members(record.unknown),
+        unknown: to_members(row.unknown),
     }
 }
 
@@ -308,7 +335,7 @@ pub(crate) fn diagnostic(
     record: DiagnosticRecord,
 ) -> Result<Stored<RuntimeDiagnostic>, String> {
     let worker_ref = match record.worker_id {
-        Some(worker_id) => Some(worker_ref(runtime_id, worker_id)?),
+        Some(worker_id) => Some(worker_ref(runtime_id, &worker_id)?),
         None => None,
     };
     Ok(Stored {

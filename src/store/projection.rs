@@ -1,11 +1,12 @@
 //! Pages of events and transcripts in the model's form, and the refusals that go with them.
 
-use super::convert::{self, size, stored_size};
-use super::read::Rows;
-use super::record::{TranscriptRecord, WorkerRecord};
+use super::convert::{self, WorkerRefs, size, stored_size};
+use super::persisted::Stored;
+use super::read::{PAGE_ROWS, Rows};
+use super::record::WorkerRecord;
 use crate::error::RuntimeError;
 use crate::model::identity::{RuntimeId, WorkerRef};
-use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
+use crate::model::interaction::{TranscriptEntry, TranscriptProjection, TranscriptQuery};
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
 
 /// Refuses a ref of another runtime than `runtime_id`.
@@ -67,23 +68,27 @@ pub(crate) fn read_events(
 ) -> Result<RuntimeEventBatch, RuntimeError> {
     refuse_foreign_cursor(runtime_id, cursor)?;
     refuse_limit(limit, max_limit)?;
+    let mut refs = WorkerRefs::new(runtime_id);
+    let mut events = Vec::with_capacity(limit.min(PAGE_ROWS));
+    let mut has_more = false;
     // One more than asked for says whether there are more.
-    let wanted = limit.saturating_add(1);
-    let mut page = rows.events(runtime_id.as_str(), cursor.next_event_id, wanted)?;
-    let has_more = page.len() > limit;
-    page.truncate(limit);
-    let next_event_id = match page.last() {
-        Some((last, _)) => last
+    let (from, wanted) = (cursor.next_event_id, limit.saturating_add(1));
+    rows.events(runtime_id.as_str(), from, wanted, &mut |id, row| {
+        if events.len() == limit {
+            has_more = true;
+            return Ok(());
+        }
+        let event = convert::event(&mut refs, id, row);
+        events.push(event.map_err(|message| rows.at().corrupt(message))?.value);
+        Ok(())
+    })?;
+    let next_event_id = match events.last() {
+        Some(last) => last
+            .id
             .checked_add(1)
             .ok_or_else(|| rows.at().corrupt("the last event id has no next"))?,
-        None => cursor.next_event_id,
+        None => from,
     };
-    let mut events = Vec::with_capacity(page.len());
-    for (id, record) in page {
-        let event =
-            convert::event(runtime_id, id, record).map_err(|message| rows.at().corrupt(message))?;
-        events.push(event.value);
-    }
     Ok(RuntimeEventBatch {
         runtime_id: runtime_id.clone(),
         cursor: EventCursor {
@@ -95,32 +100,41 @@ pub(crate) fn read_events(
     })
 }
 
-/// Up to `limit` rows from position `start` on of a transcript that has `total`.
-pub(crate) fn transcript_rows(
+/// Up to `limit` entries from position `start` on of a transcript that has `total`, each as `form`
+/// makes it.
+pub(crate) fn transcript_entries<T>(
     rows: &dyn Rows,
     worker_ref: &WorkerRef,
-    start: u64,
-    limit: usize,
+    (start, limit): (u64, usize),
     total: u64,
-) -> Result<Vec<(u64, TranscriptRecord)>, RuntimeError> {
+    form: impl Fn(Stored<TranscriptEntry>) -> T,
+) -> Result<Vec<T>, RuntimeError> {
     let expected = size(total.saturating_sub(start)).min(limit);
     let (runtime, worker) = (
         worker_ref.runtime_id.as_str(),
         worker_ref.worker_id.as_str(),
     );
-    let page = rows.transcript(runtime, worker, start, expected)?;
     // A position that is missing would shift every later one: damage, never another page.
-    let whole = page
-        .iter()
-        .zip(start..)
-        .all(|((at, _), wanted)| *at == wanted);
-    if page.len() != expected || !whole {
-        return Err(rows.at().corrupt(format!(
+    let missing = || {
+        rows.at().corrupt(format!(
             "table transcripts: {worker_ref} says {total} entries, but from position {start} on \
              some are missing"
-        )));
+        ))
+    };
+    let mut entries = Vec::with_capacity(expected.min(PAGE_ROWS));
+    let mut wanted = start;
+    rows.transcript(runtime, worker, start, expected, &mut |position, row| {
+        if position != wanted {
+            return Err(missing());
+        }
+        wanted = wanted.saturating_add(1);
+        entries.push(form(convert::transcript_entry(worker_ref, row)));
+        Ok(())
+    })?;
+    if entries.len() != expected {
+        return Err(missing());
     }
-    Ok(page)
+    Ok(entries)
 }
 
 /// A page of a worker's transcript.
@@ -135,12 +149,9 @@ pub(crate) fn read_transcript(
     refuse_limit(query.limit, max_limit)?;
     let total = worker_row(rows, worker_ref)?.transcript_len;
     let start = stored_size(query.start);
-    let page = transcript_rows(rows, worker_ref, start, query.limit, total)?;
-    let next = query.start.saturating_add(page.len());
-    let items = page
-        .into_iter()
-        .map(|(_, record)| convert::transcript_entry(worker_ref, record).value)
-        .collect();
+    let range = (start, query.limit);
+    let items = transcript_entries(rows, worker_ref, range, total, |entry| entry.value)?;
+    let next = query.start.saturating_add(items.len());
     Ok(TranscriptProjection {
         worker_ref: worker_ref.clone(),
         start: query.start,

@@ -3,8 +3,8 @@
 
 use super::context::At;
 use super::record::{
-    self, DiagnosticRecord, EventRecord, ImportRow, KeyBytes, Record, RuntimeRecord,
-    TranscriptRecord, WorkerRecord,
+    self, CrcPrefix, DiagnosticRecord, EventRow, ImportRow, KeyBytes, Record, RuntimeRecord,
+    TranscriptRow, WorkerRecord,
 };
 use super::tables::{
     DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
@@ -12,6 +12,7 @@ use super::tables::{
 use crate::error::RuntimeError;
 use redb::{Key, ReadableTable};
 use std::borrow::Borrow;
+use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 
 /// How many rows a reader that walks a whole table takes at a time.
@@ -44,22 +45,27 @@ pub(crate) trait Rows {
         limit: usize,
     ) -> Result<Vec<(String, WorkerRecord)>, RuntimeError>;
 
+    /// Shows `each` the first `limit` events from `from` on. An error that it returns ends that.
     fn events(
         &self,
         runtime: &str,
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, EventRecord)>, RuntimeError>;
+        each: &mut dyn FnMut(u64, EventRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError>;
 
     fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError>;
 
+    /// Shows `each` the first `limit` entries from position `from` on. An error that it returns
+    /// ends that.
     fn transcript(
         &self,
         runtime: &str,
         worker: &str,
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, TranscriptRecord)>, RuntimeError>;
+        each: &mut dyn FnMut(u64, TranscriptRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError>;
 
     fn diagnostics(
         &self,
@@ -86,7 +92,7 @@ impl<T: Tables> View<'_, T> {
     ) -> Result<Option<R>, RuntimeError>
     where
         K: Key + 'static,
-        R: Record,
+        R: for<'v> Record<Read<'v> = R>,
         for<'k> K::SelfType<'k>: KeyBytes,
     {
         self.at.guard(|| {
@@ -104,44 +110,80 @@ impl<T: Tables> View<'_, T> {
     /// The first `limit` rows of `range`, with the part of the key that `own` takes of those that
     /// belong there. In a damaged file rows can stand anywhere: one that does not belong to the range
     /// or is not greater than the one before is damage, never data, and no walk goes on for ever.
-    fn page<'r, K, R, O: PartialOrd>(
+    fn page<'r, K, R>(
         &self,
         table: &TableOf<K, R>,
         range: impl RangeBounds<K::SelfType<'r>> + 'r,
         limit: usize,
-        own: impl for<'k> Fn(K::SelfType<'k>) -> Option<O>,
-    ) -> Result<Vec<(O, R)>, RuntimeError>
+        own: impl for<'k> Fn(&K::SelfType<'k>) -> Option<String>,
+    ) -> Result<Vec<(String, R)>, RuntimeError>
+    where
+        K: Key + 'static,
+        R: for<'v> Record<Read<'v> = R>,
+        for<'k> K::SelfType<'k>: KeyBytes + Borrow<K::SelfType<'k>>,
+    {
+        let mut page: Vec<(String, R)> = Vec::with_capacity(limit.min(PAGE_ROWS));
+        self.walk_first(limit, table, range, |key, value| {
+            let key = key.value();
+            let follows = |own: &String| page.last().is_none_or(|(last, _)| last < own);
+            let Some(own) = own(&key).filter(follows) else {
+                return Err(self.out_of_place(table.name));
+            };
+            page.push((own, self.decode(table, &key, value.value())?));
+            Ok(())
+        })?;
+        Ok(page)
+    }
+
+    /// Shows `each` the first `limit` rows of `range`, whose keys are `group` and a number: that of
+    /// a row is what `number` takes of a key that belongs there.
+    ///
+    /// Most numbers follow each other, and a CRC covers the key: where it is right for the number
+    /// that is next, that is the number, and the key is not looked at.
+    fn numbered<'r, K, R>(
+        &self,
+        (table, group): (&TableOf<K, R>, impl KeyBytes),
+        (range, from): (impl RangeBounds<K::SelfType<'r>> + 'r, u64),
+        limit: usize,
+        number: impl for<'k> Fn(&K::SelfType<'k>) -> Option<u64>,
+        mut each: impl FnMut(u64, R::Read<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError>
     where
         K: Key + 'static,
         R: Record,
         for<'k> K::SelfType<'k>: KeyBytes + Borrow<K::SelfType<'k>>,
     {
-        self.at.guard(|| {
-            let open = self
-                .tables
-                .open(table.definition)
-                .map_err(|error| self.at.redb(error))?;
-            let rows = open
-                .range::<K::SelfType<'r>>(range)
-                .map_err(|error| self.at.redb(error))?;
-            let mut page: Vec<(O, R)> = Vec::with_capacity(limit.min(PAGE_ROWS));
-            for row in rows.take(limit) {
-                let (key, value) = row.map_err(|error| self.at.redb(error))?;
-                let key = key.value();
-                let record = self.decode(table, &key, value.value())?;
-                let follows = |own: &O| page.last().is_none_or(|(last, _)| last < own);
-                match own(key).filter(follows) {
-                    Some(own) => page.push((own, record)),
-                    None => return Err(self.out_of_place(table.name)),
-                }
+        let prefix = CrcPrefix::new(table.name, &group);
+        let mut next = Some(from);
+        self.walk_first(limit, table, range, |key, value| {
+            if let Some(expected) = next
+                && let Ok(row) = record::decode_after::<R>(&prefix, &expected, value.value())
+            {
+                next = expected.checked_add(1);
+                return each(expected, row);
             }
-            Ok(page)
+            let key = key.value();
+            let follows = |number: &u64| next.is_some_and(|next| next <= *number);
+            let Some(number) = number(&key).filter(follows) else {
+                return Err(self.out_of_place(table.name));
+            };
+            next = number.checked_add(1);
+            let row = record::decode_after::<R>(&prefix, &number, value.value());
+            each(
+                number,
+                row.map_err(|message| self.unreadable(table.name, &key, message))?,
+            )
         })
     }
 
     fn out_of_place(&self, table: &str) -> RuntimeError {
         self.at
             .corrupt(format!("table {table}: a row is out of place"))
+    }
+
+    fn unreadable(&self, table: &str, key: &impl Debug, message: String) -> RuntimeError {
+        self.at
+            .corrupt(format!("table {table}, key {key:?}: {message}"))
     }
 
     fn decode<K, R>(
@@ -152,13 +194,11 @@ impl<T: Tables> View<'_, T> {
     ) -> Result<R, RuntimeError>
     where
         K: Key + 'static,
-        R: Record,
+        R: for<'v> Record<Read<'v> = R>,
         for<'k> K::SelfType<'k>: KeyBytes,
     {
-        record::decode(table.name, key, value).map_err(|message| {
-            self.at
-                .corrupt(format!("table {}, key {key:?}: {message}", table.name))
-        })
+        record::decode::<R>(table.name, key, value)
+            .map_err(|message| self.unreadable(table.name, key, message))
     }
 }
 
@@ -186,10 +226,10 @@ impl<T: Tables> Rows for View<'_, T> {
         limit: usize,
     ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError> {
         let range = (after_bound(after), Bound::Unbounded);
-        self.page(&RUNTIMES, range, limit, |key: &str| {
+        self.page(&RUNTIMES, range, limit, |key: &&str| {
             after
-                .is_none_or(|after| key > after)
-                .then(|| key.to_owned())
+                .is_none_or(|after| *key > after)
+                .then(|| (*key).to_owned())
         })
     }
 
@@ -209,9 +249,9 @@ impl<T: Tables> Rows for View<'_, T> {
         };
         let next = after_runtime(runtime);
         let range = (from, Bound::Excluded((next.as_str(), "")));
-        self.page(&WORKERS, range, limit, |(owner, worker): (&str, &str)| {
-            let belongs = owner == runtime && after.is_none_or(|after| worker > after);
-            belongs.then(|| worker.to_owned())
+        self.page(&WORKERS, range, limit, |(owner, worker): &(&str, &str)| {
+            let belongs = *owner == runtime && after.is_none_or(|after| *worker > after);
+            belongs.then(|| (*worker).to_owned())
         })
     }
 
@@ -220,11 +260,11 @@ impl<T: Tables> Rows for View<'_, T> {
         runtime: &str,
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, EventRecord)>, RuntimeError> {
+        each: &mut dyn FnMut(u64, EventRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
         let range = (runtime, from)..=(runtime, u64::MAX);
-        self.page(&EVENTS, range, limit, |(owner, id): (&str, u64)| {
-            (owner == runtime && id >= from).then_some(id)
-        })
+        let number = |(owner, id): &(&str, u64)| (*owner == runtime && *id >= from).then_some(*id);
+        self.numbered((&EVENTS, runtime), (range, from), limit, number, each)
     }
 
     fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
@@ -251,16 +291,14 @@ impl<T: Tables> Rows for View<'_, T> {
         worker: &str,
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, TranscriptRecord)>, RuntimeError> {
+        each: &mut dyn FnMut(u64, TranscriptRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
         let range = (runtime, worker, from)..=(runtime, worker, u64::MAX);
-        self.page(
-            &TRANSCRIPTS,
-            range,
-            limit,
-            |(owner, of, position): (&str, &str, u64)| {
-                (owner == runtime && of == worker && position >= from).then_some(position)
-            },
-        )
+        let number = |(owner, of, position): &(&str, &str, u64)| {
+            (*owner == runtime && *of == worker && *position >= from).then_some(*position)
+        };
+        let group = (runtime, worker);
+        self.numbered((&TRANSCRIPTS, group), (range, from), limit, number, each)
     }
 
     fn diagnostics(
@@ -270,9 +308,19 @@ impl<T: Tables> Rows for View<'_, T> {
         limit: usize,
     ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError> {
         let range = (runtime, from)..=(runtime, u64::MAX);
-        self.page(&DIAGNOSTICS, range, limit, |(owner, id): (&str, u64)| {
-            (owner == runtime && id >= from).then_some(id)
-        })
+        let number = |(owner, id): &(&str, u64)| (*owner == runtime && *id >= from).then_some(*id);
+        let mut page = Vec::new();
+        self.numbered(
+            (&DIAGNOSTICS, runtime),
+            (range, from),
+            limit,
+            number,
+            |id, row| {
+                page.push((id, row));
+                Ok(())
+            },
+        )?;
+        Ok(page)
     }
 
     fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError> {

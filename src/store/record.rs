@@ -7,7 +7,7 @@
 //!
 //! postcard (wire format: <https://postcard.jamesmunns.com/wire-format>) writes fields in order and
 //! variants by index, and knows nothing of names or defaults. So records are types of their own,
-//! without serde attributes, and **fields and variants are only ever appended, under a new
+//! without serde attributes that change how they are written, and **fields and variants are only ever appended, under a new
 //! version**. The tests pin the bytes of each.
 
 use super::persisted::UnknownMember;
@@ -16,7 +16,7 @@ use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::interaction::TranscriptRole;
 use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEventKind;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 /// The bytes of the CRC at the end of a value.
 const CRC_BYTES: usize = 4;
@@ -25,9 +25,13 @@ const CRC_BYTES: usize = 4;
 pub(crate) const MAX_VALUE_BYTES: usize = 1 << 30;
 
 /// A record that a table's values hold.
-pub(crate) trait Record: Serialize + DeserializeOwned {
+pub(crate) trait Record: Serialize {
     /// The version that is written, and the only one that is read.
     const VERSION: u8 = 1;
+
+    /// The record as it is read: the same bytes, with texts where they stand in the value where
+    /// that pays.
+    type Read<'v>: Deserialize<'v>;
 }
 
 /// A CRC-32 over many short pieces: they are collected, as each update of the hasher has its price.
@@ -46,6 +50,24 @@ impl Crc {
         }
     }
 
+    /// The CRC of what comes before a value in `table` under `key`.
+    fn of_key(table: &str, key: &impl KeyBytes) -> Self {
+        let mut crc = Self::new();
+        crc.update(table.as_bytes());
+        crc.update(&[0]);
+        key.digest(&mut crc);
+        crc
+    }
+
+    /// A CRC over what `prefix` was made of, to be continued.
+    pub(crate) fn after(prefix: &CrcPrefix) -> Self {
+        Self {
+            hasher: prefix.0.clone(),
+            collected: [0; 128],
+            len: 0,
+        }
+    }
+
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         if let Some(free) = self.collected[self.len..].get_mut(..bytes.len()) {
             free.copy_from_slice(bytes);
@@ -57,9 +79,24 @@ impl Crc {
         self.hasher.update(bytes);
     }
 
-    pub(crate) fn finalize(mut self) -> u32 {
+    pub(crate) fn finalize(self) -> u32 {
+        self.into_prefix().0.finalize()
+    }
+
+    /// What many CRCs begin with.
+    fn into_prefix(mut self) -> CrcPrefix {
         self.hasher.update(&self.collected[..self.len]);
-        self.hasher.finalize()
+        CrcPrefix(self.hasher)
+    }
+}
+
+/// The CRC over a table's name and the part of the key that many rows share.
+pub(crate) struct CrcPrefix(crc32fast::Hasher);
+
+impl CrcPrefix {
+    /// The prefix of the rows of `table` whose keys begin with `key`.
+    pub(crate) fn new(table: &str, key: &impl KeyBytes) -> Self {
+        Crc::of_key(table, key).into_prefix()
     }
 }
 
@@ -97,13 +134,9 @@ impl<A: KeyBytes, B: KeyBytes, C: KeyBytes> KeyBytes for (A, B, C) {
     }
 }
 
-fn checksum(table: &str, key: &impl KeyBytes, versioned_body: &[u8]) -> [u8; CRC_BYTES] {
-    let mut crc = Crc::new();
-    crc.update(table.as_bytes());
-    crc.update(&[0]);
-    key.digest(&mut crc);
-    crc.update(versioned_body);
-    crc.finalize().to_le_bytes()
+fn checksum(mut key: Crc, versioned_body: &[u8]) -> [u8; CRC_BYTES] {
+    key.update(versioned_body);
+    key.finalize().to_le_bytes()
 }
 
 /// The value for `record` under `key` of `table`, written into `value`, which is emptied first.
@@ -124,22 +157,38 @@ pub(crate) fn encode<R: Record>(
             value.len()
         ));
     }
-    let crc = checksum(table, key, value);
+    let crc = checksum(Crc::of_key(table, key), value);
     value.extend_from_slice(&crc);
     Ok(())
 }
 
 /// The record in `value`. Fails, with the reason, on a wrong CRC, another version, a body that
 /// does not decode, and bytes left over after it.
-pub(crate) fn decode<R: Record>(
+pub(crate) fn decode<'v, R: Record>(
     table: &str,
     key: &impl KeyBytes,
-    value: &[u8],
-) -> Result<R, String> {
+    value: &'v [u8],
+) -> Result<R::Read<'v>, String> {
+    unseal::<R>(Crc::of_key(table, key), value)
+}
+
+/// [`decode`] of one of many rows: their keys begin with what is in `prefix`, this one's goes on
+/// with `rest`.
+pub(crate) fn decode_after<'v, R: Record>(
+    prefix: &CrcPrefix,
+    rest: &impl KeyBytes,
+    value: &'v [u8],
+) -> Result<R::Read<'v>, String> {
+    let mut key = Crc::after(prefix);
+    rest.digest(&mut key);
+    unseal::<R>(key, value)
+}
+
+fn unseal<R: Record>(key: Crc, value: &[u8]) -> Result<R::Read<'_>, String> {
     let Some((versioned_body, crc)) = value.split_last_chunk::<CRC_BYTES>() else {
         return Err(format!("a value of {} bytes is too short", value.len()));
     };
-    if checksum(table, key, versioned_body) != *crc {
+    if checksum(key, versioned_body) != *crc {
         return Err("the checksum of the value is wrong".to_owned());
     }
     let Some((&version, body)) = versioned_body.split_first() else {
@@ -162,7 +211,9 @@ pub(crate) enum MetaRecord {
     Text(String),
 }
 
-impl Record for MetaRecord {}
+impl Record for MetaRecord {
+    type Read<'v> = Self;
+}
 
 /// A value of the `runtimes` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,7 +232,9 @@ pub(crate) struct RuntimeRecord {
     pub(crate) unknown: Vec<UnknownRecord>,
 }
 
-impl Record for RuntimeRecord {}
+impl Record for RuntimeRecord {
+    type Read<'v> = Self;
+}
 
 impl RuntimeRecord {
     /// The count of all workers. A sum that overflows is damage, which no count equals.
@@ -212,10 +265,12 @@ pub(crate) struct WorkerRecord {
     pub(crate) unknown: Vec<UnknownRecord>,
 }
 
-impl Record for WorkerRecord {}
+impl Record for WorkerRecord {
+    type Read<'v> = Self;
+}
 
 /// A value of the `events` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct EventRecord {
     pub(crate) worker_id: Option<String>,
     pub(crate) kind: EventKindRecord,
@@ -224,10 +279,34 @@ pub(crate) struct EventRecord {
     pub(crate) unknown: Vec<UnknownRecord>,
 }
 
-impl Record for EventRecord {}
+impl Record for EventRecord {
+    type Read<'v> = EventRow<'v>;
+}
+
+/// An [`EventRecord`] as it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct EventRow<'v> {
+    #[serde(borrow)]
+    pub(crate) worker_id: Option<&'v str>,
+    pub(crate) kind: EventKindRecord,
+    #[serde(borrow)]
+    pub(crate) message: Option<&'v str>,
+    pub(crate) unknown: Vec<UnknownRecord>,
+}
+
+impl<'v> From<&'v EventRecord> for EventRow<'v> {
+    fn from(record: &'v EventRecord) -> Self {
+        Self {
+            worker_id: record.worker_id.as_deref(),
+            kind: record.kind,
+            message: record.message.as_deref(),
+            unknown: record.unknown.clone(),
+        }
+    }
+}
 
 /// A value of the `transcripts` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct TranscriptRecord {
     pub(crate) sequence: u64,
     pub(crate) role: RoleRecord,
@@ -236,7 +315,31 @@ pub(crate) struct TranscriptRecord {
     pub(crate) unknown: Vec<UnknownRecord>,
 }
 
-impl Record for TranscriptRecord {}
+impl Record for TranscriptRecord {
+    type Read<'v> = TranscriptRow<'v>;
+}
+
+/// A [`TranscriptRecord`] as it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct TranscriptRow<'v> {
+    pub(crate) sequence: u64,
+    pub(crate) role: RoleRecord,
+    pub(crate) event_id: u64,
+    pub(crate) content: &'v str,
+    pub(crate) unknown: Vec<UnknownRecord>,
+}
+
+impl<'v> From<&'v TranscriptRecord> for TranscriptRow<'v> {
+    fn from(record: &'v TranscriptRecord) -> Self {
+        Self {
+            sequence: record.sequence,
+            role: record.role,
+            event_id: record.event_id,
+            content: &record.content,
+            unknown: record.unknown.clone(),
+        }
+    }
+}
 
 /// A value of the `diagnostics` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,7 +351,9 @@ pub(crate) struct DiagnosticRecord {
     pub(crate) unknown: Vec<UnknownRecord>,
 }
 
-impl Record for DiagnosticRecord {}
+impl Record for DiagnosticRecord {
+    type Read<'v> = Self;
+}
 
 /// A value of the `imports` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,7 +369,9 @@ pub(crate) struct ImportRow {
     pub(crate) findings: Vec<String>,
 }
 
-impl Record for ImportRow {}
+impl Record for ImportRow {
+    type Read<'v> = Self;
+}
 
 /// A JSON member that came from outside and that this version does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

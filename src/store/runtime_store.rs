@@ -350,8 +350,13 @@ impl RuntimeStoreTransaction<'_, '_> {
             Some(record) if record.transcript_len > 0 => record.transcript_len,
             _ => return Ok(None),
         };
-        let last = self.transaction.transcript(id, worker, len - 1, 1)?;
-        Ok(last.first().map(|(_, entry)| entry.sequence))
+        let mut last = None;
+        let transaction = &*self.transaction;
+        transaction.transcript(id, worker, len - 1, 1, &mut |_, entry| {
+            last = Some(entry.sequence);
+            Ok(())
+        })?;
+        Ok(last)
     }
 }
 

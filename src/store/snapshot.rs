@@ -2,9 +2,9 @@
 
 use super::Store;
 use super::context::At;
-use super::convert::{self, stored_size};
+use super::convert::{self, WorkerRefs, stored_size};
 use super::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
-use super::projection::transcript_rows;
+use super::projection::transcript_entries;
 use super::read::{PAGE_ROWS, Rows, View};
 use super::record::{RuntimeRecord, WorkerRecord};
 use super::tables::{DIAGNOSTICS, WORKERS};
@@ -148,7 +148,7 @@ impl Snapshot {
             }
             page.into_iter()
                 .map(|(worker, record)| {
-                    let worker_ref = convert::worker_ref(&id, worker.clone())
+                    let worker_ref = convert::worker_ref(&id, &worker)
                         .map_err(|message| view.at.corrupt(message))?;
                     Ok((worker, convert::worker_snapshot(worker_ref, record)))
                 })
@@ -204,14 +204,15 @@ impl Snapshot {
                 None => from,
             };
             let view = self.view();
-            view.events(id.as_str(), from, PAGE_ROWS)?
-                .into_iter()
-                .map(|(event, record)| {
-                    let stored = convert::event(&id, event, record)
-                        .map_err(|message| view.at.corrupt(message))?;
-                    Ok((event, stored))
-                })
-                .collect()
+            let mut refs = WorkerRefs::new(&id);
+            let mut page = Vec::with_capacity(PAGE_ROWS);
+            view.events(id.as_str(), from, PAGE_ROWS, &mut |event, row| {
+                let stored = convert::event(&mut refs, event, row)
+                    .map_err(|message| view.at.corrupt(message))?;
+                page.push((event, stored));
+                Ok(())
+            })?;
+            Ok(page)
         }))
     }
 
@@ -236,11 +237,9 @@ impl Snapshot {
                 Some(last) => last + 1,
                 None => from,
             };
-            let page = transcript_rows(&self.view(), &worker, from, PAGE_ROWS, total)?;
-            Ok(page
-                .into_iter()
-                .map(|(position, record)| (position, convert::transcript_entry(&worker, record)))
-                .collect())
+            let range = (from, PAGE_ROWS);
+            let page = transcript_entries(&self.view(), &worker, range, total, |entry| entry)?;
+            Ok((from..).zip(page).collect())
         }))
     }
 
@@ -332,7 +331,7 @@ pub(crate) fn all_workers(
         last = Some(worker.clone());
         for (worker, record) in page {
             let worker_ref =
-                convert::worker_ref(id, worker).map_err(|message| rows.at().corrupt(message))?;
+                convert::worker_ref(id, &worker).map_err(|message| rows.at().corrupt(message))?;
             all.push((worker_ref, record));
         }
     }

@@ -8,13 +8,14 @@
 use super::context::At;
 use super::read::Rows;
 use super::record::{
-    self, DiagnosticRecord, EventRecord, ImportRow, KeyBytes, Record, RuntimeRecord,
-    TranscriptRecord, WorkerRecord,
+    self, DiagnosticRecord, EventRecord, EventRow, ImportRow, KeyBytes, Record, RuntimeRecord,
+    TranscriptRecord, TranscriptRow, WorkerRecord,
 };
 use super::tables::{DIAGNOSTICS, EVENTS, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS};
 use crate::error::RuntimeError;
 use redb::{Key, WriteTransaction};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
+use std::iter::Peekable;
 use std::ops::Bound;
 
 /// What staging a row costs in memory besides its texts, roughly. Only bounds batches.
@@ -312,6 +313,78 @@ fn overlay<'r, K: Ord + Clone + 'r, R: Clone + 'r>(
     rows.into_iter().take(limit).collect()
 }
 
+/// Puts staged rows between the committed ones that are shown in their order, as [`overlay`] does.
+struct Merge<'r, R> {
+    /// The staged rows, the newest of each number.
+    staged: Peekable<btree_map::IntoIter<u64, &'r R>>,
+    /// How many rows may still be shown.
+    left: usize,
+}
+
+/// To whom rows are shown.
+type Each<'e, R> = dyn for<'v> FnMut(u64, <R as Record>::Read<'v>) -> Result<(), RuntimeError> + 'e;
+
+impl<'r, R: Record + 'static> Merge<'r, R>
+where
+    for<'v> R::Read<'v>: From<&'v R>,
+{
+    /// The first `limit` rows from number `from` on, of `layers`, the newest first, and of what will
+    /// be passed in. `None` where nothing is staged.
+    fn new(
+        layers: impl Iterator<Item = &'r BTreeMap<u64, R>>,
+        from: u64,
+        limit: usize,
+    ) -> Option<Self> {
+        let mut staged = BTreeMap::new();
+        for layer in layers {
+            for (number, row) in layer.range(from..).take(limit) {
+                staged.entry(*number).or_insert(row);
+            }
+        }
+        (!staged.is_empty()).then(|| Self {
+            staged: staged.into_iter().peekable(),
+            left: limit,
+        })
+    }
+
+    fn show(
+        &mut self,
+        number: u64,
+        row: R::Read<'_>,
+        each: &mut Each<'_, R>,
+    ) -> Result<(), RuntimeError> {
+        if self.left == 0 {
+            return Ok(());
+        }
+        self.left -= 1;
+        each(number, row)
+    }
+
+    /// Shows what is staged before a committed row, then that row or what replaces it.
+    fn committed(
+        &mut self,
+        number: u64,
+        row: R::Read<'_>,
+        each: &mut Each<'_, R>,
+    ) -> Result<(), RuntimeError> {
+        while let Some((before, row)) = self.staged.next_if(|(staged, _)| *staged < number) {
+            self.show(before, row.into(), each)?;
+        }
+        match self.staged.next_if(|(staged, _)| *staged == number) {
+            Some((_, staged)) => self.show(number, staged.into(), each),
+            None => self.show(number, row, each),
+        }
+    }
+
+    /// Shows what is staged after all committed rows.
+    fn rest(mut self, each: &mut Each<'_, R>) -> Result<(), RuntimeError> {
+        while let Some((number, row)) = self.staged.next() {
+            self.show(number, row.into(), each)?;
+        }
+        Ok(())
+    }
+}
+
 fn after_bound(after: Option<&str>) -> Bound<String> {
     after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_owned()))
 }
@@ -371,10 +444,15 @@ impl Rows for Transaction<'_> {
         runtime: &str,
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, EventRecord)>, RuntimeError> {
-        let page = self.base.events(runtime, from, limit)?;
+        each: &mut dyn FnMut(u64, EventRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
         let layers = self.staged(runtime).map(|staged| &staged.events);
-        Ok(overlay(page, layers, Bound::Included(from), limit))
+        let Some(mut merge) = Merge::<EventRecord>::new(layers, from, limit) else {
+            return self.base.events(runtime, from, limit, each);
+        };
+        let mut committed = |id, row: EventRow<'_>| merge.committed(id, row, each);
+        self.base.events(runtime, from, limit, &mut committed)?;
+        merge.rest(each)
     }
 
     fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
@@ -392,12 +470,18 @@ impl Rows for Transaction<'_> {
         worker: &str,
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, TranscriptRecord)>, RuntimeError> {
-        let page = self.base.transcript(runtime, worker, from, limit)?;
+        each: &mut dyn FnMut(u64, TranscriptRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
         let layers = self
             .staged(runtime)
             .filter_map(|staged| staged.transcripts.get(worker));
-        Ok(overlay(page, layers, Bound::Included(from), limit))
+        let Some(mut merge) = Merge::<TranscriptRecord>::new(layers, from, limit) else {
+            return self.base.transcript(runtime, worker, from, limit, each);
+        };
+        let mut committed = |at, row: TranscriptRow<'_>| merge.committed(at, row, each);
+        let base = self.base;
+        base.transcript(runtime, worker, from, limit, &mut committed)?;
+        merge.rest(each)
     }
 
     fn diagnostics(

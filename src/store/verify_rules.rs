@@ -3,9 +3,7 @@
 
 use super::progress::Meter;
 use super::read::{View, after_runtime};
-use super::record::{
-    self, EventRecord, KeyBytes, Record, RuntimeRecord, TranscriptRecord, WorkerRecord,
-};
+use super::record::{self, KeyBytes, Record, RuntimeRecord, TranscriptRow, WorkerRecord};
 use super::schema;
 use super::tables::{DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS};
 use super::verify::{Findings, VerifyKind};
@@ -84,7 +82,7 @@ impl<'a> Rules<'a> {
         &mut self,
         table: &TableOf<K, R>,
         range: impl RangeBounds<K::SelfType<'r>> + 'r,
-        mut rule: impl for<'k> FnMut(&mut Self, K::SelfType<'k>, Option<R>),
+        mut rule: impl for<'k> FnMut(&mut Self, K::SelfType<'k>, Option<R::Read<'k>>),
     ) where
         K: Key + 'static,
         R: Record,
@@ -267,9 +265,7 @@ impl<'a> Rules<'a> {
         let range = (expected.id, 0)..(expected.next, 0);
         self.walk(&EVENTS, range, |rules, (_, event), record| {
             rules.findings.report.events += 1;
-            let worker = record
-                .as_ref()
-                .and_then(|event: &EventRecord| event.worker_id.as_deref());
+            let worker = record.and_then(|event| event.worker_id);
             rules.note_worker(expected.id, worker, event, &mut strangers);
             if event == 0 {
                 let key = format!("{:?}", (expected.id, event));
@@ -517,7 +513,7 @@ impl TranscriptSeen {
     fn take(
         &mut self,
         position: u64,
-        entry: Option<&TranscriptRecord>,
+        entry: Option<&TranscriptRow<'_>>,
         has_event: bool,
     ) -> Option<(VerifyKind, String)> {
         let expected = std::mem::replace(&mut self.next_position, position.saturating_add(1));

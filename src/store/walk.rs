@@ -5,7 +5,7 @@ use super::tables::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
 };
 use crate::error::RuntimeError;
-use redb::{Key, ReadableTable, ReadableTableMetadata, Value};
+use redb::{AccessGuard, Key, ReadableTable, ReadableTableMetadata, Value};
 use std::ops::RangeBounds;
 
 impl<T: Tables> View<'_, T> {
@@ -20,6 +20,23 @@ impl<T: Tables> View<'_, T> {
         K: Key + 'static,
         for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
     {
+        self.walk_first(usize::MAX, table, range, |key, value| {
+            row(key.value(), value.value())
+        })
+    }
+
+    /// Gives the first `limit` keys and values of `range` to `row`, in the order of their keys.
+    pub(crate) fn walk_first<'r, K, R>(
+        &self,
+        limit: usize,
+        table: &TableOf<K, R>,
+        range: impl RangeBounds<K::SelfType<'r>> + 'r,
+        mut row: impl FnMut(&AccessGuard<K>, &AccessGuard<&[u8]>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
+    {
         self.at.guard(|| {
             let open = self
                 .tables
@@ -28,9 +45,9 @@ impl<T: Tables> View<'_, T> {
             let rows = open
                 .range::<K::SelfType<'r>>(range)
                 .map_err(|error| self.at.redb(error))?;
-            for entry in rows {
+            for entry in rows.take(limit) {
                 let (key, value) = entry.map_err(|error| self.at.redb(error))?;
-                row(key.value(), value.value())?;
+                row(&key, &value)?;
             }
             Ok(())
         })

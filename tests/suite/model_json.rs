@@ -457,13 +457,3 @@ fn diagnostics_leave_out_a_worker_that_they_have_not() {
         &with_ref(r#"{"id":1,"severity":"warning","code":"c","message":"m","worker_ref":@}"#),
     );
 }
-
-#[test]
-fn generated_worker_ids_are_eight_hex_digits_and_grow_beyond() {
-    assert_eq!(WorkerId::generated(1).as_str(), "worker-00000001");
-    assert_eq!(WorkerId::generated(0xABC).as_str(), "worker-00000abc");
-    assert_eq!(
-        WorkerId::generated(0x1_0000_0000).as_str(),
-        "worker-100000000"
-    );
-}
