@@ -10,14 +10,17 @@
 //! ```
 //!
 //! One thread alone never waits for anybody. An operation waits for the commit under way and its
-//! own. Nothing returns before everything that it saw is on disk, so nobody can learn of a change
-//! that a crash could still undo.
+//! own, which waits a moment for those who are about to join it ([`super::gather`]). The first in a
+//! batch that has to wait leads it, and is woken to commit it as soon as the commit before is done.
+//! Nothing returns before everything that it saw is on disk, so nobody can learn of a change that a
+//! crash could still undo.
 //!
 //! A commit that fails on I/O may or may not be in the file. What was staged above it saw it, so it
 //! fails too, and the queue refuses everything until the store is opened again.
 
 use super::context::At;
 use super::failure::Failure;
+use super::gather::Gather;
 use super::pending::Background;
 use super::read::{Rows, View};
 use super::shared::Shared;
@@ -29,8 +32,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
+use std::thread::{self, Thread};
+use std::time::Instant;
 
 /// A batch that has this many operations, or this many bytes, takes no more.
 const MAX_BATCH_OPERATIONS: usize = 1024;
@@ -40,8 +45,6 @@ const MAX_BATCH_BYTES: usize = 16 << 20;
 #[derive(Default)]
 pub(crate) struct Pipeline {
     queue: Mutex<Queue>,
-    /// Those who wait for batch `n`, at `n % 2`: at most two batches are unfinished.
-    done: [Waiters; 2],
     /// Those who wait for room in the open batch, or for the queue to be idle.
     room: Waiters,
     /// Whether `queue.over` is set, for those who must not wait for the lock.
@@ -75,12 +78,6 @@ impl Waiters {
             self.condvar.notify_all();
         }
     }
-
-    fn wake_one(&self) {
-        if self.count.load(Ordering::Relaxed) > 0 {
-            self.condvar.notify_one();
-        }
-    }
 }
 
 #[derive(Default)]
@@ -95,6 +92,13 @@ struct Queue {
     sealed: Option<Arc<Staged>>,
     /// The number of the open batch. Batches below it were sealed.
     open_batch: u64,
+    /// What those wait for who are in the open batch, and in the one that is being committed.
+    open_fate: Arc<OnceLock<Fate>>,
+    sealed_fate: Arc<OnceLock<Fate>>,
+    /// Whom the next commit waits for.
+    gather: Gather,
+    /// Who commits the open batch as soon as the commit under way is done. Parked until then.
+    next_leader: Option<Thread>,
     /// Whom to wake, without the lock, when a batch is finished: by batch and waiter.
     wakers: BTreeMap<(u64, u64), Waker>,
     /// The batch that the background thread was told to commit last.
@@ -105,6 +109,26 @@ struct Queue {
     waiting_for_idle: usize,
     /// Why nothing is taken any more.
     over: Option<Over>,
+}
+
+/// What became of a batch.
+enum Fate {
+    /// It is on disk.
+    Durable,
+    /// Its commit failed.
+    Failed(Failure),
+    /// The commit of the batch that it was staged above failed.
+    Undone,
+}
+
+impl Fate {
+    fn result(&self, at: At<'_>) -> Result<(), RuntimeError> {
+        match self {
+            Self::Durable => Ok(()),
+            Self::Failed(failure) => Err(failure.error(at)),
+            Self::Undone => Err(at.failed()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -144,6 +168,12 @@ impl Pipeline {
             ));
         }
         self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
+    }
+
+    /// The queue for the thread that commits: those who wait are told what became of their batch, even
+    /// where the lock is poisoned.
+    fn lock_of_committer(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the queue takes nothing any more.
@@ -188,6 +218,12 @@ impl Queue {
             bytes: Some(staged.bytes()),
         };
         (staged, size)
+    }
+
+    /// Gives the lead up, where this thread has it.
+    fn step_down(&mut self) {
+        let this = thread::current().id();
+        self.next_leader.take_if(|leader| leader.id() == this);
     }
 
     /// Whether the open batch takes another operation now.
@@ -326,11 +362,17 @@ impl Shared {
         if matches!(outcome, Ok(Ok(_))) && !staged.is_empty() {
             queue.open.merge(staged);
             queue.open_operations += 1;
+            let operations = queue.open_operations;
+            queue.gather.operation_came(operations);
         }
         outcome
     }
 
     /// Returns when `batch` is on disk; commits it where nobody else does.
+    ///
+    /// The first who waits for the open batch while a sealed one is committed becomes its leader and
+    /// is woken alone, to commit it. All others are woken when their batch is finished, and need not
+    /// look at the queue again: its lock would make them wait for each other once more.
     fn wait_for<'q>(
         &'q self,
         mut queue: MutexGuard<'q, Queue>,
@@ -341,13 +383,45 @@ impl Shared {
             if let Some(finished) = queue.finished(batch, at) {
                 return finished;
             }
-            queue = if queue.busy.is_some() {
-                self.pipeline.done[parity(batch)].wait(queue)?
+            if queue.busy.is_none() {
+                self.commit_open(self.gather(queue), at)?;
+            } else if batch == queue.open_batch
+                && queue.sealed.is_some()
+                && queue.next_leader.is_none()
+            {
+                queue.next_leader = Some(thread::current());
+                drop(queue);
+                thread::park();
             } else {
-                self.commit_open(queue, at)?;
-                self.pipeline.lock()?
-            };
+                let fate = match batch == queue.open_batch {
+                    true => Arc::clone(&queue.open_fate),
+                    false => Arc::clone(&queue.sealed_fate),
+                };
+                drop(queue);
+                return fate.wait().result(at);
+            }
+            queue = self.pipeline.lock()?;
+            // Woken for another reason than our turn: whoever is parked has to be the leader.
+            queue.step_down();
         }
+    }
+
+    /// Waits until those are in the open batch who are expected there, with the file taken: this
+    /// thread commits it.
+    fn gather<'q>(&'q self, mut queue: MutexGuard<'q, Queue>) -> MutexGuard<'q, Queue> {
+        queue.busy = Some(Busy::Commit);
+        while queue.has_room()
+            && let Some(left) = queue
+                .gather
+                .time_left(Instant::now(), queue.open_operations)
+        {
+            queue.gather.set_leader(Some(thread::current()));
+            drop(queue);
+            thread::park_timeout(left);
+            queue = self.pipeline.lock_of_committer();
+            queue.gather.set_leader(None);
+        }
+        queue
     }
 
     /// Returns when `batch` is on disk.
@@ -385,10 +459,12 @@ impl Shared {
         let sealed = Arc::new(sealed);
         queue.open_batch += 1;
         queue.sealed = Some(Arc::clone(&sealed));
+        queue.sealed_fate = std::mem::take(&mut queue.open_fate);
         queue.busy = Some(Busy::Commit);
         drop(queue);
         self.pipeline.room.wake_all();
 
+        let begin = Instant::now();
         let commit = trace::Commit::begin();
         let outcome = match at.guard(|| self.begin_write(at)) {
             Ok(transaction) => write_and_commit(transaction, &sealed, at),
@@ -396,31 +472,37 @@ impl Shared {
         };
         let failure = outcome.as_ref().err().map(|failure| failure.error(at));
 
-        let mut queue = self
-            .pipeline
-            .queue
-            .lock()
-            .map_err(|_| RuntimeError::StatePoisoned)?;
+        let mut queue = self.pipeline.lock_of_committer();
         queue.busy = None;
         queue.sealed = None;
         queue.base = None;
-        self.pipeline.done[parity(batch)].wake_all();
-        let wakers = match outcome {
+        let (took, waiting) = ((begin, Instant::now()), queue.open_operations);
+        queue.gather.commit_is_done(took, size.operations, waiting);
+        // Before all others, so that the disk is busy again while those are woken.
+        if let Some(leader) = queue.next_leader.take() {
+            leader.unpark();
+        }
+        let finished = Arc::clone(&queue.sealed_fate);
+        let (wakers, fate) = match outcome {
             Ok(()) => {
                 self.commits.announce();
-                // One of those who wait for the next batch commits it.
-                self.pipeline.done[parity(batch + 1)].wake_one();
                 let later = queue.wakers.split_off(&(batch + 1, 0));
-                std::mem::replace(&mut queue.wakers, later)
+                let wakers = std::mem::replace(&mut queue.wakers, later);
+                (wakers, Fate::Durable)
             }
             Err(failure) => {
-                self.pipeline
-                    .end(&mut queue, Over::Failed { batch, failure });
-                self.pipeline.done[parity(batch + 1)].wake_all();
-                std::mem::take(&mut queue.wakers)
+                let over = Over::Failed {
+                    batch,
+                    failure: failure.clone(),
+                };
+                self.pipeline.end(&mut queue, over);
+                let _ = queue.open_fate.set(Fate::Undone);
+                (std::mem::take(&mut queue.wakers), Fate::Failed(failure))
             }
         };
         drop(queue);
+        // Each is set once: by the commit of its batch, or by that of the one before.
+        let _ = finished.set(fate);
         self.pipeline.room.wake_all();
         wakers.into_values().for_each(Waker::wake);
         commit.end(at, size, failure.as_ref());
@@ -576,10 +658,6 @@ fn commit(transaction: WriteTransaction, at: At<'_>) -> Result<(), Failure> {
             panic.to_string(),
         )),
     }
-}
-
-fn parity(batch: u64) -> usize {
-    usize::from(batch % 2 == 1)
 }
 
 pub(super) fn unwind_or_return<T>(outcome: Outcome<T>) -> Result<T, RuntimeError> {

@@ -57,6 +57,7 @@ mod context;
 mod convert;
 mod failure;
 mod follow;
+mod gather;
 mod lock_holder;
 mod migrate;
 mod open;
