@@ -49,7 +49,7 @@
 //! | durability | what returned `Ok` is on disk: it survives a crash, a kill and a power loss | `commit_queue::nothing_is_acknowledged_before_it_is_synced`, `durability::everything_acknowledged_survives_a_kill_and_ids_have_no_gap_or_repeat`, `simulated_power_loss::power_loss_keeps_what_was_acknowledged_and_all_else_whole_or_absent` |
 //! | atomicity | an operation, or a transaction of several, is there wholly or not at all | `commits::an_error_or_a_panic_undoes_all_of_a_transaction`, `concurrency::good_failing_and_panicking_operations_do_not_disturb_each_other`, `kills::a_killed_process_leaves_what_it_acknowledged_and_all_else_whole_or_absent` |
 //! | isolation | operations take effect one after the other; nobody sees what a crash could still undo | `commit_queue::a_commit_that_is_on_its_way_is_not_acknowledged`, `concurrency::an_acknowledged_change_is_seen_by_every_later_read`, `reading::a_snapshot_is_one_moment_while_a_writer_goes_on` |
-//! | crash | creating a store, importing, exporting, migrating, compacting, a backup: the old state or the new one, never in between | `durability::a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store`, `simulated_power_loss::importing_compacting_and_migrating_are_done_or_not_after_a_power_loss`, `maintenance::a_killed_backup_leaves_nothing_at_its_place_and_the_next_one_cleans_up` |
+//! | crash | creating a store, importing, exporting, migrating, compacting, a backup: the old state or the new one, never in between | `crash_steps::what_is_cut_off_at_any_step_leaves_the_old_or_the_new_and_can_be_done_again`, `durability::a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store`, `maintenance::a_killed_backup_leaves_nothing_at_its_place_and_the_next_one_cleans_up` |
 //! | failing disk | an error; nothing acknowledged is lost; it works again once opened again | `disk_errors::a_disk_error_is_typed_and_loses_nothing_and_a_reopened_store_works`, `commit_queue::a_failed_commit_is_uncertain_for_its_operations_and_ends_all_later_ones` |
 //! | damage | a value that was changed is an error, never wrong data; a file that cannot be opened is not touched (see the limits) | `damage::a_file_cut_off_anywhere_is_refused_and_left_as_it_is`, `bit_rot::a_damaged_file_gives_an_error_or_the_right_data`, `verifying::damaged_pages_are_found_and_nothing_is_changed` |
 //! | foreign files | what is no store, or a newer one, is refused and not touched | `opening::what_is_no_redb_file_is_not_touched`, `opening::a_redb_file_of_another_program_is_not_touched`, `opening::a_store_of_a_newer_schema_is_not_touched` |
@@ -84,8 +84,8 @@
 //!   `cargo install redb-runtime-store --features program`.
 //! - `tracing`: a span for each operation and an event for each commit, with its operations, bytes
 //!   and microseconds, target `redb_runtime_store`.
-//! - `fault-injection`: opening a store over a backend of one's own, for simulators of faults. Not
-//!   for hosts, and no part of what versions promise.
+//! - `fault-injection`: opening a store over a backend of one's own, and hooks at every change of the
+//!   file system, for simulators of faults. Not for hosts, and no part of what versions promise.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -95,6 +95,11 @@ pub mod guide;
 pub mod layout;
 mod model;
 mod runtime;
+#[cfg(not(feature = "fault-injection"))]
+mod steps;
+#[cfg(feature = "fault-injection")]
+#[doc(hidden)]
+pub mod steps;
 pub mod store;
 
 pub use error::RuntimeError;

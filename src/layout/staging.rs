@@ -5,11 +5,12 @@
 use super::error::LayoutError;
 use super::json::Problem;
 use super::source::{EntryKind, NotOpened, SourceDir};
+use crate::steps::{self, Step, step};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
@@ -29,13 +30,19 @@ pub(super) struct TargetDir(SourceDir);
 impl TargetDir {
     /// Opens the directory at `path`, making it and its parents where they are missing.
     pub(super) fn open_or_create(path: &Path) -> Result<Self, LayoutError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(LayoutError::io("make the directory", path))?;
+        create_all(path).map_err(LayoutError::io("make the directory", path))?;
+        Self::open(path)
+    }
+
+    /// Opens the directory at `path`.
+    pub(super) fn open(path: &Path) -> Result<Self, LayoutError> {
         let dir = SourceDir::open(path).map_err(LayoutError::io("open", path))?;
         Ok(Self(dir))
+    }
+
+    /// All names in the directory.
+    pub(super) fn names(&self) -> Result<Vec<OsString>, LayoutError> {
+        self.0.names().map_err(LayoutError::io("list", self.path()))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -72,6 +79,7 @@ impl TargetDir {
         rustix::fs::mkdirat(self.0.fd(), name, Mode::from_raw_mode(0o700))
             .map_err(io::Error::from)
             .map_err(LayoutError::io("make the directory", self.path_of(name)))?;
+        step(|| Step::CreatedDir(self.path_of(name)));
         self.open_dir(name)
     }
 
@@ -79,7 +87,10 @@ impl TargetDir {
     pub(super) fn ensure_dir(&self, name: &str) -> Result<Self, LayoutError> {
         let made = rustix::fs::mkdirat(self.0.fd(), name, Mode::from_raw_mode(0o700));
         match made {
-            Ok(()) => self.sync()?,
+            Ok(()) => {
+                step(|| Step::CreatedDir(self.path_of(name)));
+                self.sync()?;
+            }
             Err(Errno::EXIST) => {}
             Err(error) => {
                 let path = self.path_of(name);
@@ -96,6 +107,7 @@ impl TargetDir {
         let fd = rustix::fs::openat(self.0.fd(), name, flags, Mode::from_raw_mode(0o600))
             .map_err(io::Error::from)
             .map_err(LayoutError::io("create", self.path_of(name)))?;
+        step(|| Step::Created(self.path_of(name)));
         Ok(TargetFile::new(File::from(fd), self.path_of(name)))
     }
 
@@ -118,7 +130,9 @@ impl TargetDir {
     pub(super) fn sync(&self) -> Result<(), LayoutError> {
         rustix::fs::fsync(self.0.fd())
             .map_err(io::Error::from)
-            .map_err(LayoutError::io("sync", self.path()))
+            .map_err(LayoutError::io("sync", self.path()))?;
+        step(|| Step::Synced(self.path().to_owned()));
+        Ok(())
     }
 
     /// Keeps other exports out until the directory is dropped.
@@ -151,7 +165,10 @@ impl TargetDir {
             renamed => renamed,
         };
         match renamed {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                step(|| Step::Renamed(self.path_of(from), dir.path_of(to)));
+                Ok(())
+            }
             Err(Errno::EXIST | Errno::NOTEMPTY) => Err(LayoutError::Exists {
                 path: dir.path_of(to),
             }),
@@ -163,7 +180,9 @@ impl TargetDir {
     pub(super) fn rename_over(&self, from: &str, dir: &Self, to: &str) -> Result<(), LayoutError> {
         rustix::fs::renameat(self.0.fd(), from, dir.0.fd(), to)
             .map_err(io::Error::from)
-            .map_err(LayoutError::io("rename to", dir.path_of(to)))
+            .map_err(LayoutError::io("rename to", dir.path_of(to)))?;
+        step(|| Step::Renamed(self.path_of(from), dir.path_of(to)));
+        Ok(())
     }
 
     /// Puts the directory `new` at `place` and what was there at `new`: in one step where the
@@ -171,7 +190,10 @@ impl TargetDir {
     pub(super) fn exchange(&self, new: &str, place: &str) -> Result<(), LayoutError> {
         let fd = self.0.fd();
         match rustix::fs::renameat_with(fd, new, fd, place, RenameFlags::EXCHANGE) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                step(|| Step::Exchanged(self.path_of(new), self.path_of(place)));
+                Ok(())
+            }
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 // Not a name that a later export takes for a leftover and removes: where we are
                 // killed between the renames, it is the only copy.
@@ -205,7 +227,7 @@ impl TargetDir {
         let flags = match self.0.open_dir(name) {
             Ok(dir) => {
                 let dir = Self(dir);
-                for inner in dir.0.names().map_err(LayoutError::io("list", &path))? {
+                for inner in dir.names()? {
                     dir.remove(&inner)?;
                 }
                 AtFlags::REMOVEDIR
@@ -216,22 +238,42 @@ impl TargetDir {
         };
         rustix::fs::unlinkat(self.0.fd(), name, flags)
             .map_err(io::Error::from)
-            .map_err(LayoutError::io("remove", path))
+            .map_err(LayoutError::io("remove", path))?;
+        step(|| Step::Removed(self.path_of(name)));
+        Ok(())
     }
 
     /// Removes what exports that were killed have left here. To be called under the lock.
     pub(super) fn remove_leftovers(&self) -> Result<(), LayoutError> {
-        let names = self
-            .0
-            .names()
-            .map_err(LayoutError::io("list", self.path()))?;
-        for name in names {
+        for name in self.names()? {
             if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
                 self.remove(&name)?;
             }
         }
         Ok(())
     }
+}
+
+/// Makes the directory at `path` and those above it that are missing, and waits until their names
+/// are on disk.
+fn create_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    create_all(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => step(|| Step::CreatedDir(path.to_owned())),
+        // Another export was quicker.
+        Err(_) if path.is_dir() => {}
+        Err(error) => return Err(error),
+    }
+    File::open(parent)?.sync_all()?;
+    step(|| Step::Synced(parent.to_owned()));
+    Ok(())
 }
 
 /// A name for something that is not in its place yet.
@@ -282,7 +324,7 @@ impl TargetFile {
 
     fn flush(&mut self) -> Result<(), LayoutError> {
         let before = self.file.metadata().map(|metadata| metadata.len());
-        if let Err(error) = self.file.write_all(&self.buffer) {
+        if let Err(error) = steps::write_all(&mut self.file, &self.buffer, &self.path) {
             // No part of a line stays: on a full disk, say, with a process that goes on.
             if let Ok(length) = before {
                 let _ = self.file.set_len(length);
@@ -319,6 +361,7 @@ impl TargetFile {
         self.file
             .sync_all()
             .map_err(LayoutError::io("sync", &self.path))?;
+        step(|| Step::Synced(self.path.clone()));
         Ok(self.written)
     }
 }

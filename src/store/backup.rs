@@ -1,7 +1,6 @@
 //! A copy of a store, taken while it works.
 
 use super::Store;
-use super::backend::WithoutLocks;
 use super::context::At;
 use super::page_check::{self, PageCheck};
 use super::progress::{Meter, OnProgress, RowProgress};
@@ -12,9 +11,9 @@ use super::tables::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
 };
 use crate::error::RuntimeError;
-use redb::backends::FileBackend;
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
 use serde::Serialize;
+use std::io::ErrorKind;
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -84,7 +83,10 @@ impl Store {
         options: &BackupOptions,
     ) -> Result<BackupReport, RuntimeError> {
         let at = At::new("back up", path.as_ref());
-        let staged = StagedFile::new(at)?;
+        if std::fs::symlink_metadata(at.path).is_ok() {
+            return Err(at.io(ErrorKind::AlreadyExists.into()));
+        }
+        let staged = StagedFile::beside(at.path).map_err(|error| at.io(error))?;
         let from = self.shared.at("back up");
         let transaction = from.guard(|| self.shared.begin_read(from))?;
         let source = View {
@@ -100,16 +102,9 @@ impl Store {
         if copied != read_back {
             return Err(at.corrupt("the copy does not read back as it was written"));
         }
-        let bytes = staged.publish(at)?;
+        let bytes = staged.publish().map_err(|error| at.io(error))?;
         Ok(BackupReport { rows, bytes })
     }
-}
-
-/// Nobody knows of the file: it needs no locks.
-fn backend(staged: &StagedFile, at: At<'_>) -> Result<WithoutLocks<FileBackend>, RuntimeError> {
-    let file = staged.reopen().map_err(|error| at.io(error))?;
-    let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-    Ok(WithoutLocks(backend))
 }
 
 /// Writes every row of `source` into the staged file. Returns the digest of what was written.
@@ -121,7 +116,7 @@ fn write_copy(
 ) -> Result<u128, RuntimeError> {
     let mut database: Database = Builder::new()
         .set_cache_size(CACHE_BYTES)
-        .create_with_backend(backend(staged, at)?)
+        .create_with_backend(staged.backend(at)?)
         .map_err(|error| at.redb(error))?;
     let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
     transaction.set_two_phase_commit(true);
@@ -147,7 +142,7 @@ fn read_copy(staged: &StagedFile, at: At<'_>, meter: &mut Meter) -> Result<u128,
     }
     let database = Builder::new()
         .set_cache_size(CACHE_BYTES)
-        .open_read_only_with_backend(backend(staged, at)?)
+        .open_read_only_with_backend(staged.backend(at)?)
         .map_err(|error| at.redb(error))?;
     let transaction = database.begin_read().map_err(|error| at.redb(error))?;
     let mut copy = Copy {

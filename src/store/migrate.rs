@@ -1,11 +1,10 @@
 //! What is done to a store of an older version besides the steps themselves.
 
 use super::context::At;
-use super::open::sync_directory;
+use super::staged_file::StagedFile;
 use crate::error::RuntimeError;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// What opening a store for writing would do to its schema.
@@ -41,24 +40,9 @@ pub(crate) fn copy_path(path: &Path, found: u32) -> PathBuf {
 /// when the store has gone on.
 pub(crate) fn keep_copy(at: At<'_>, found: u32) -> Result<(), RuntimeError> {
     let at = At::new("back up before a migration", at.path);
-    copy_whole(at.path, &copy_path(at.path, found)).map_err(|error| at.io(error))
-}
-
-fn copy_whole(path: &Path, copy: &Path) -> io::Result<()> {
-    let directory = match copy.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let name = copy.file_name().ok_or(ErrorKind::InvalidInput)?;
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(".tmp-");
-    // Created with mode 0600, and removed again where anything below fails.
-    let mut staged = tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempfile_in(directory)?;
-    io::copy(&mut File::open(path)?, staged.as_file_mut())?;
-    staged.as_file().sync_all()?;
-    staged.persist(copy).map_err(|error| error.error)?;
-    sync_directory(directory)
+    let copied = StagedFile::beside(&copy_path(at.path, found)).and_then(|mut copy| {
+        copy.fill_from(&mut File::open(at.path)?)?;
+        copy.replace()
+    });
+    copied.map_err(|error| at.io(error))
 }

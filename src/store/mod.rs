@@ -81,6 +81,8 @@ mod transaction;
 mod verify;
 mod verify_rules;
 mod walk;
+#[cfg(feature = "fault-injection")]
+mod watched;
 
 pub use backup::{BackupOptions, BackupReport};
 pub use bulk::BulkLoad;
@@ -99,6 +101,9 @@ pub use progress::RowProgress;
 pub use runtime_store::{RedbRuntimeStore, RuntimeStoreTransaction};
 pub use snapshot::Snapshot;
 pub use verify::{Severity, VerifyFinding, VerifyKind, VerifyOptions, VerifyReport};
+#[cfg(feature = "fault-injection")]
+#[doc(hidden)]
+pub use watched::FileAccess;
 
 pub(crate) use context::At;
 pub(crate) use read::Rows;

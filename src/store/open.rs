@@ -11,13 +11,14 @@ use super::options::{Sharing, StoreOptions};
 use super::registry::{FileId, Found, Registration, find};
 use super::schema::Schema;
 use super::shared::{Handle, Shared};
+use super::staged_file::StagedFile;
 use super::{Store, unique_id};
 use crate::error::RuntimeError;
 use crate::model::management::RuntimeBackendKind;
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, ReadOnlyDatabase, ReadableDatabase, StorageBackend};
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,48 +79,17 @@ fn initialise(database: &Database, schema: Schema, at: At<'_>) -> Result<(), Run
 /// Creates a store at `at.path`: written and synced beside it, then renamed into place. A crash
 /// leaves nothing at the path, or a whole store. Where another creator was quicker, theirs stays.
 fn create(at: At<'_>, schema: Schema) -> Result<(), RuntimeError> {
-    let directory = match at.path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let name = at.path.file_name().ok_or_else(|| {
-        at.io(io::Error::new(
-            ErrorKind::InvalidInput,
-            "the path names no file",
-        ))
-    })?;
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(name);
-    prefix.push(".tmp-");
-    // Created with mode 0600, and removed again where anything below fails.
-    let staged = tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempfile_in(directory)
-        .map_err(|error| at.io(error))?;
+    let staged = StagedFile::beside(at.path).map_err(|error| at.io(error))?;
     at.guard(|| {
-        let file = staged.reopen().map_err(|error| at.io(error))?;
-        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
         let database = Builder::new()
-            .create_with_backend(backend)
+            .create_with_backend(staged.backend(at)?)
             .map_err(|error| at.redb(error))?;
         initialise(&database, schema, at)?;
         database.close().map_err(|error| at.redb(error))
     })?;
-    staged.as_file().sync_all().map_err(|error| at.io(error))?;
-    match staged.persist_noclobber(at.path) {
-        Ok(_) => {}
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(at.io(error.error)),
-    }
-    sync_directory(directory).map_err(|error| at.io(error))
-}
-
-/// Makes what was created or renamed in `directory` survive a power loss.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(directory)?.sync_all()
-    } else {
-        Ok(())
+    match staged.publish() {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at.io(error)),
+        _ => Ok(()),
     }
 }
 
@@ -265,7 +235,7 @@ fn open_writer(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeErro
     let file = open_for_writing(at)?;
     at.guard(|| {
         let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-        open_over(backend, at, options, |found| {
+        open_over(options.file(backend), at, options, |found| {
             match options.backup_before_migration {
                 true => migrate::keep_copy(at, found),
                 false => Ok(()),
@@ -422,6 +392,7 @@ pub(crate) fn open_backend(
         Ok(Handle::Writer(database, FileSize::default()))
     })?;
     let backend = RuntimeBackendKind::RedbStore;
-    let shared = Shared::new(path.clone(), backend, options.sharing, handle, None);
+    let mut shared = Shared::new(path.clone(), backend, options.sharing, handle, None);
+    shared.one_phase = options.one_phase;
     Ok(Store::new(Arc::new(shared), false))
 }

@@ -3,8 +3,14 @@
 use super::Store;
 use super::migrate::MigrationPlan;
 use super::schema::Schema;
+#[cfg(feature = "fault-injection")]
+use super::watched::{FileAccess, OnAccess, WatchedFile};
 use crate::error::RuntimeError;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
 use std::fmt;
+#[cfg(feature = "fault-injection")]
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +54,10 @@ pub struct StoreOptions {
     pub(crate) on_repair: Option<OnRepair>,
     pub(crate) backup_before_migration: bool,
     pub(crate) schema: Schema,
+    #[cfg(feature = "fault-injection")]
+    on_access: Option<OnAccess>,
+    #[cfg(feature = "fault-injection")]
+    pub(crate) one_phase: bool,
 }
 
 impl Default for StoreOptions {
@@ -62,6 +72,10 @@ impl Default for StoreOptions {
             on_repair: None,
             backup_before_migration: true,
             schema: Schema::default(),
+            #[cfg(feature = "fault-injection")]
+            on_access: None,
+            #[cfg(feature = "fault-injection")]
+            one_phase: false,
         }
     }
 }
@@ -161,10 +175,48 @@ impl StoreOptions {
         self
     }
 
+    /// Calls `on_access` before each access of the file that a writer makes, but not while it is
+    /// created; an error takes its place. For simulators of faults.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn on_access(
+        mut self,
+        on_access: impl Fn(FileAccess) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_access = Some(Arc::new(on_access));
+        self
+    }
+
+    /// The file that redb writes to.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn file(&self, file: FileBackend) -> impl StorageBackend {
+        WatchedFile {
+            file,
+            on_access: self.on_access.clone(),
+        }
+    }
+
+    /// The file that redb writes to.
+    #[cfg(not(feature = "fault-injection"))]
+    pub(crate) fn file(&self, file: FileBackend) -> impl StorageBackend {
+        file
+    }
+
+    /// Commits in one phase, which is a bug. For what has to find it.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn one_phase(mut self) -> Self {
+        self.sharing = Sharing::Exclusive;
+        self.one_phase = true;
+        self
+    }
+
     /// Opens the store in `backend`, or creates it in an empty one. For simulators of faults.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
-    pub fn open_backend(&self, backend: impl redb::StorageBackend) -> Result<Store, RuntimeError> {
+    pub fn open_backend(&self, backend: impl StorageBackend) -> Result<Store, RuntimeError> {
         super::open::open_backend(backend, self)
     }
 }

@@ -43,6 +43,9 @@ pub(crate) struct Shared {
     handle: RwLock<Handle>,
     /// Declared after `handle`: the file is closed before the store leaves the registry.
     registration: Option<Registration>,
+    /// A bug, planted on purpose.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) one_phase: bool,
 }
 
 impl Shared {
@@ -61,6 +64,8 @@ impl Shared {
             commits: Commits::default(),
             handle: RwLock::new(handle),
             registration,
+            #[cfg(feature = "fault-injection")]
+            one_phase: false,
         }
     }
 
@@ -98,6 +103,8 @@ impl Shared {
         };
         let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
         transaction.set_two_phase_commit(true);
+        #[cfg(feature = "fault-injection")]
+        transaction.set_two_phase_commit(!self.one_phase);
         transaction.set_quick_repair(size.bytes() >= QUICK_REPAIR_BYTES);
         Ok(transaction)
     }

@@ -3,45 +3,44 @@
 //! It is locked while its process lives. So one that a killed process left behind is told from one
 //! that is still being written, and the next run removes it.
 
+use super::backend::WithoutLocks;
 use super::context::At;
-use super::open::sync_directory;
 use crate::error::RuntimeError;
+use crate::steps::{Step, step};
+use redb::backends::FileBackend;
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// A staged file; removed when dropped without being published.
+/// A staged file; removed when dropped without being put into its place.
 #[derive(Debug)]
 pub(crate) struct StagedFile {
     file: NamedTempFile,
+    place: PathBuf,
     directory: PathBuf,
 }
 
 impl StagedFile {
-    /// Stages a file for `at.path`, with mode 0600, and removes what killed runs left behind.
-    pub(crate) fn new(at: At<'_>) -> Result<Self, RuntimeError> {
-        if std::fs::symlink_metadata(at.path).is_ok() {
-            return Err(at.io(ErrorKind::AlreadyExists.into()));
-        }
-        let directory = match at.path.parent() {
+    /// Stages a file for `place`, with mode 0600, and removes what killed runs left behind.
+    pub(crate) fn beside(place: &Path) -> io::Result<Self> {
+        let directory = match place.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let name = at.path.file_name().ok_or_else(|| {
-            at.io(io::Error::new(
-                ErrorKind::InvalidInput,
-                "the path names no file",
-            ))
-        })?;
+        let name = place
+            .file_name()
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path names no file"))?;
         let mut prefix = OsString::from(".");
         prefix.push(name);
         prefix.push(".partial-");
-        remove_leftovers(directory, &prefix).map_err(|error| at.io(error))?;
-        let file = create_locked(directory, &prefix).map_err(|error| at.io(error))?;
+        remove_leftovers(directory, &prefix)?;
+        let file = create_locked(directory, &prefix)?;
+        step(|| Step::Created(file.path().to_owned()));
         Ok(Self {
             file,
+            place: place.to_owned(),
             directory: directory.to_owned(),
         })
     }
@@ -50,23 +49,60 @@ impl StagedFile {
         self.file.path()
     }
 
-    /// A handle of its own.
-    pub(crate) fn reopen(&self) -> io::Result<File> {
-        self.file.reopen()
+    /// For redb. Nobody knows of the file: it needs no locks.
+    pub(crate) fn backend(&self, at: At<'_>) -> Result<WithoutLocks<FileBackend>, RuntimeError> {
+        let file = self.file.reopen().map_err(|error| at.io(error))?;
+        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+        Ok(WithoutLocks(backend))
     }
 
-    /// Puts the file, synced, into its place; refuses to replace what is there. Returns its size in
-    /// bytes.
-    pub(crate) fn publish(self, at: At<'_>) -> Result<u64, RuntimeError> {
-        let file = self.file.as_file();
-        file.sync_all().map_err(|error| at.io(error))?;
-        let bytes = file.metadata().map_err(|error| at.io(error))?.len();
-        self.file
-            .persist_noclobber(at.path)
-            .map_err(|error| at.io(error.error))?;
-        sync_directory(&self.directory).map_err(|error| at.io(error))?;
+    /// Writes everything in `source`.
+    pub(crate) fn fill_from(&mut self, source: &mut File) -> io::Result<()> {
+        io::copy(source, self.file.as_file_mut())?;
+        step(|| Step::Written(self.path().to_owned()));
+        Ok(())
+    }
+
+    /// Puts the file, synced, into its place; `AlreadyExists` where something is there, which then
+    /// stays, with its name on disk. Returns its size in bytes.
+    pub(crate) fn publish(self) -> io::Result<u64> {
+        let bytes = self.sync()?;
+        let staged = self.path().to_owned();
+        let published = self.file.persist_noclobber(&self.place);
+        if published.is_ok() {
+            step(|| Step::Renamed(staged, self.place));
+        }
+        sync_directory(&self.directory)?;
+        published.map_err(|error| error.error)?;
         Ok(bytes)
     }
+
+    /// Puts the file, synced, into its place, over what may be there.
+    pub(crate) fn replace(self) -> io::Result<()> {
+        self.sync()?;
+        let staged = self.path().to_owned();
+        self.file
+            .persist(&self.place)
+            .map_err(|error| error.error)?;
+        step(|| Step::Renamed(staged, self.place));
+        sync_directory(&self.directory)
+    }
+
+    fn sync(&self) -> io::Result<u64> {
+        let file = self.file.as_file();
+        file.sync_all()?;
+        step(|| Step::Synced(self.path().to_owned()));
+        Ok(file.metadata()?.len())
+    }
+}
+
+/// Makes what was created or renamed in `directory` survive a power loss.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(directory)?.sync_all()?;
+        step(|| Step::Synced(directory.to_owned()));
+    }
+    Ok(())
 }
 
 fn create_locked(directory: &Path, prefix: &OsString) -> io::Result<NamedTempFile> {
@@ -98,7 +134,12 @@ fn remove_leftovers(directory: &Path, prefix: &OsString) -> io::Result<()> {
         }
         // Whose process lives is locked.
         match File::open(entry.path()) {
-            Ok(file) if file.try_lock().is_ok() => std::fs::remove_file(entry.path())?,
+            Ok(file) if file.try_lock().is_ok() => match std::fs::remove_file(entry.path()) {
+                Ok(()) => step(|| Step::Removed(entry.path())),
+                // It came into its place meanwhile, or another run removed it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            },
             _ => {}
         }
     }

@@ -169,7 +169,7 @@ fn a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store() {
             } else {
                 let name = path.file_name().unwrap().to_string_lossy().into_owned();
                 assert!(
-                    name.starts_with('.') && name.contains(".redb.tmp-"),
+                    name.starts_with('.') && name.contains(".redb.partial-"),
                     "{name}"
                 );
             }

@@ -1,0 +1,80 @@
+//! The changes of the file system that are made outside redb's backend, one after the other, so that
+//! a test can end the process after each of them. Without the feature `fault-injection` nothing is
+//! compiled of it but plain writes.
+
+#![cfg_attr(not(feature = "fault-injection"), allow(dead_code, unreachable_pub))]
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A change of the file system that was just made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A file was made.
+    Created(PathBuf),
+    /// A directory was made.
+    CreatedDir(PathBuf),
+    /// A file was written to.
+    Written(PathBuf),
+    /// A file, or the names in a directory, are on disk.
+    Synced(PathBuf),
+    /// The first was renamed to the second, over what may have been there.
+    Renamed(PathBuf, PathBuf),
+    /// The two have changed places.
+    Exchanged(PathBuf, PathBuf),
+    /// A file or an empty directory was removed.
+    Removed(PathBuf),
+}
+
+#[cfg(feature = "fault-injection")]
+mod watch {
+    use super::Step;
+    use std::sync::OnceLock;
+
+    type OnStep = Box<dyn Fn(Step) + Send + Sync>;
+
+    static ON_STEP: OnceLock<OnStep> = OnceLock::new();
+
+    /// Calls `on_step` after every step from now on. Only the first of a process counts.
+    pub fn on_step(on_step: impl Fn(Step) + Send + Sync + 'static) {
+        let _ = ON_STEP.set(Box::new(on_step));
+    }
+
+    pub(super) fn watcher() -> Option<&'static OnStep> {
+        ON_STEP.get()
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+pub use watch::on_step;
+
+/// Tells whoever watches that `made` was done.
+#[cfg(feature = "fault-injection")]
+pub(crate) fn step(made: impl FnOnce() -> Step) {
+    if let Some(on_step) = watch::watcher() {
+        on_step(made());
+    }
+}
+
+/// Nobody can watch.
+#[cfg(not(feature = "fault-injection"))]
+pub(crate) fn step(_: impl FnOnce() -> Step) {}
+
+/// Writes all of `bytes` to `file`, which is at `path`. Where somebody watches, in two halves: a kill
+/// can cut off a write.
+pub(crate) fn write_all(file: &mut File, bytes: &[u8], path: &Path) -> io::Result<()> {
+    #[cfg(feature = "fault-injection")]
+    let bytes = match watch::watcher() {
+        None => bytes,
+        Some(_) => {
+            let (front, back) = bytes.split_at(bytes.len() / 2);
+            file.write_all(front)?;
+            step(|| Step::Written(path.to_owned()));
+            back
+        }
+    };
+    file.write_all(bytes)?;
+    step(|| Step::Written(path.to_owned()));
+    Ok(())
+}
