@@ -4,27 +4,25 @@ use crate::support::seed;
 use std::path::Path;
 use std::process::Command;
 use torture::campaign::{self, Fault, Task};
-use torture::kills::Job;
 use torture::plant::Plant;
 
 const JOB: &str = "TORTURE_JOB";
 const DIRECTORY: &str = "TORTURE_DIRECTORY";
 
 /// The job and the directory of this process, where it is a child that is to be killed.
-pub(crate) fn as_child() -> Option<(Job, String)> {
-    let job = std::env::var(JOB).ok()?;
-    Some((Job::named(&job)?, std::env::var(DIRECTORY).ok()?))
+pub(crate) fn as_child() -> Option<(String, String)> {
+    Some((std::env::var(JOB).ok()?, std::env::var(DIRECTORY).ok()?))
 }
 
 /// A process of this binary that does `job`.
-fn start(job: Job, directory: &Path) -> Command {
+fn start(job: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([
         "--exact",
         "kills::a_child_works_until_it_is_killed",
         "--nocapture",
     ]);
-    command.env(JOB, job.name()).env(DIRECTORY, directory);
+    command.env(JOB, job).env(DIRECTORY, directory);
     command
 }
 
@@ -56,6 +54,12 @@ pub(crate) fn assert_holds(fault: Fault, count: usize) {
 
 /// Asserts that `plant` is found.
 pub(crate) fn assert_finds(plant: Plant) {
-    let outcome = campaign::run(Fault::PowerLoss, &task(seed(), 10_000, Some(plant)));
-    assert!(outcome.broken.is_some(), "{plant:?} was not found");
+    let fault = plant.found_by();
+    let outcome = campaign::run(fault, &task(seed(), 10_000, Some(plant)));
+    let Some((seed, _)) = outcome.broken else {
+        panic!("{plant:?} was not found");
+    };
+    // The same round without the bug.
+    let outcome = campaign::run(fault, &task(seed, fault.per_round(), None));
+    assert!(outcome.broken.is_none(), "{:?}", outcome.broken);
 }

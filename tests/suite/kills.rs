@@ -8,7 +8,7 @@ use torture::campaign::Fault;
 #[test]
 fn a_child_works_until_it_is_killed() {
     if let Some((job, directory)) = as_child() {
-        torture::kills::child(job, Path::new(&directory)).unwrap();
+        torture::child::run(&job, Path::new(&directory)).unwrap();
     }
 }
 

@@ -5,6 +5,7 @@ mod bit_rot;
 mod commit_queue;
 mod commits;
 mod concurrency;
+mod crash_steps;
 mod damage;
 mod disk_errors;
 mod documentation;

@@ -12,11 +12,6 @@ fn power_loss_keeps_what_was_acknowledged_and_all_else_whole_or_absent() {
 }
 
 #[test]
-fn importing_compacting_and_migrating_are_done_or_not_after_a_power_loss() {
-    assert_holds(Fault::CrashSteps, 2_000);
-}
-
-#[test]
 fn a_sync_that_does_nothing_is_found() {
     assert_finds(Plant::LyingSync);
 }
@@ -34,6 +29,11 @@ fn an_operation_that_is_two_transactions_is_found() {
 #[test]
 fn a_counter_that_is_committed_without_its_event_is_found() {
     assert_finds(Plant::CounterWithoutEvent);
+}
+
+#[test]
+fn commits_of_one_phase_are_found() {
+    assert_finds(Plant::OnePhase);
 }
 
 #[test]

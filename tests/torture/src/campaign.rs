@@ -1,11 +1,12 @@
 //! Rounds of a fault, each from a seed of its own, until enough was tried.
 
-use crate::kills::{self, Start};
+use crate::child::Start;
 use crate::plant::Plant;
 use crate::world::Violation;
-use crate::{bit_rot, crash_steps, disk_errors, legacy, power_loss};
+use crate::{bit_rot, crash_steps, disk_errors, kills, legacy, power_loss};
 use clap::ValueEnum;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ pub enum Fault {
     DiskErrors,
     /// Bits flip, pages are zeroed or swapped, the file is cut off or goes on.
     BitRot,
-    /// Importing, migrating, compacting are cut off at every change of the disk.
+    /// Creating, importing, exporting, copying, compacting, migrating are cut off at every step.
     CrashSteps,
     /// Directories to import are malformed.
     Legacy,
@@ -60,7 +61,7 @@ impl Fault {
             Self::DiskErrors => "EIO and ENOSPC at every change of the disk and at reads (errors)",
             Self::BitRot => "flipped bits, zeroed and swapped pages, truncation, extension (files)",
             Self::CrashSteps => {
-                "import, migrate, compact cut off at every change of the disk (steps)"
+                "create, import, export, backup, compact, migrate cut off at every step (steps)"
             }
             Self::Legacy => "malformed directories to import (directories)",
         }
@@ -77,15 +78,54 @@ impl Fault {
         }
     }
 
-    /// Runs one round, and returns how much it tried.
-    fn round(self, seed: u64, count: usize, task: &Task<'_>) -> Result<usize, Violation> {
+    /// Runs one round, and returns how much it tried, with how much of it what was.
+    fn round(self, seed: u64, count: usize, task: &Task<'_>) -> Result<Tried, Violation> {
         match self {
-            Self::PowerLoss => power_loss::round(seed, count, task.plant).map(|done| done.images),
-            Self::Kill => kills::round(seed, count, task.start),
-            Self::DiskErrors => disk_errors::round(seed).map(|done| done.errors),
-            Self::BitRot => bit_rot::round(seed, count).map(|done| done.tried),
-            Self::CrashSteps => crash_steps::round(seed),
-            Self::Legacy => legacy::round(seed, count),
+            Self::PowerLoss => power_loss::round(seed, count, task.plant).map(|done| {
+                let recoveries = ("in a recovery", done.recoveries);
+                let shared = (
+                    "operations of real threads in the commit of another",
+                    done.shared,
+                );
+                Tried::new(done.images, &[recoveries, shared])
+            }),
+            Self::Kill => kills::round(seed, count, task.start).map(|kills| Tried::new(kills, &[])),
+            Self::DiskErrors => disk_errors::round(seed, task.plant).map(|done| {
+                let by_path = ("under a path", done.by_path);
+                Tried::new(done.errors, &[by_path, ("images after them", done.images)])
+            }),
+            Self::BitRot => bit_rot::round(seed, count).map(|done| {
+                let refused = ("refused when opened", done.refused);
+                Tried::new(done.tried, &[refused, ("noticed later", done.noticed)])
+            }),
+            Self::CrashSteps => crash_steps::round(seed, task.start).map(|done| {
+                let killed = ("by killing a process", done.killed);
+                Tried::new(done.simulated + done.killed, &[killed])
+            }),
+            Self::Legacy => legacy::round(seed, count).map(|tried| Tried::new(tried, &[])),
+        }
+    }
+}
+
+/// How much was tried, and how much of it what was.
+#[derive(Debug, Default)]
+struct Tried {
+    all: usize,
+    figures: BTreeMap<&'static str, usize>,
+}
+
+impl Tried {
+    fn new(all: usize, figures: &[(&'static str, usize)]) -> Self {
+        Self {
+            all,
+            figures: figures.iter().copied().collect(),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.all += other.all;
+        for (what, count) in other.figures {
+            *self.figures.entry(what).or_default() += count;
         }
     }
 }
@@ -135,6 +175,8 @@ impl Fault {
 pub struct Outcome {
     /// How much was tried.
     pub tried: usize,
+    /// How much of that was what, and what else was counted.
+    pub figures: BTreeMap<&'static str, usize>,
     /// How long it took.
     pub took: Duration,
     /// The round that broke a promise, and how.
@@ -150,6 +192,7 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
     let per_round = fault.per_round().min(task.count);
     let next = AtomicU64::new(task.seed);
     let tried = AtomicUsize::new(0);
+    let sum = Mutex::new(Tried::default());
     let ended = AtomicBool::new(false);
     let broken = Mutex::new(None);
     let work = || {
@@ -160,7 +203,10 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
             let panicked = |_| Err(Violation(format!("a panic: {}", last_panic())));
             match round.unwrap_or_else(panicked) {
                 Ok(done) => {
-                    tried.fetch_add(done, Ordering::Relaxed);
+                    tried.fetch_add(done.all, Ordering::Relaxed);
+                    if let Ok(mut sum) = sum.lock() {
+                        sum.add(done);
+                    }
                 }
                 Err(violation) => {
                     ended.store(true, Ordering::Relaxed);
@@ -189,8 +235,10 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
             }
         }
     });
+    let sum = sum.into_inner().unwrap_or_default();
     Outcome {
-        tried: tried.into_inner(),
+        tried: sum.all,
+        figures: sum.figures,
         took: begun.elapsed(),
         broken: broken.into_inner().unwrap_or(None),
     }

@@ -1,5 +1,7 @@
 //! Work that is more than a commit, cut off at every step: old or new, and never stuck.
 
+use crate::child::{Start, patient};
+use crate::cuts::{self, Job};
 use crate::disk::Disk;
 use crate::image::Timeline;
 use crate::pages::Pages;
@@ -13,13 +15,22 @@ use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::layout::{ImportOptions, import};
 use redb_runtime_store::store::StoreOptions;
 
+/// What was tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Power losses of a simulated disk.
+    pub simulated: usize,
+    /// Processes that were killed.
+    pub killed: usize,
+}
+
 /// Imports over, compacts and migrates the store of `seed`, losing power after every change of the
-/// disk on the way. Returns how many steps there were.
+/// disk on the way; then has every job of [`cuts`] killed at each of its steps.
 ///
 /// # Errors
 ///
 /// The first step that leaves neither the old nor the new.
-pub fn round(seed: u64) -> Result<usize, Violation> {
+pub fn round(seed: u64, start: Start<'_>) -> Result<Counts, Violation> {
     let mut rng = Rng::new(seed);
     let disk = Disk::default();
     let store = open(&disk).or_violation("creating a store")?;
@@ -37,7 +48,14 @@ pub fn round(seed: u64) -> Result<usize, Violation> {
     })?;
     steps += cut_off(&sound, &mut rng, |store| store.compact().map(drop))?;
     steps += cut_off_migration(&sound, &mut rng)?;
-    Ok(steps)
+    let mut counts = Counts {
+        simulated: steps,
+        killed: 0,
+    };
+    for job in Job::ALL {
+        counts.killed += cuts::every_step(job, seed, start)?;
+    }
+    Ok(counts)
 }
 
 /// A step to a schema that there is not yet: notes every event in a table of its own.
@@ -70,7 +88,7 @@ pub fn failing_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
 
 /// Opens as a later release will, whose schema is one step further.
 pub fn later_release() -> StoreOptions {
-    Store::options().later_steps(&[second_step])
+    patient().later_steps(&[second_step])
 }
 
 /// Migrates the store in `sound`, and loses power after every change.

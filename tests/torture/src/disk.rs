@@ -53,14 +53,49 @@ pub const EIO: i32 = 5;
 /// No space left on device.
 pub const ENOSPC: i32 = 28;
 
+/// The error that is to be given, and how often it was.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    fault: Option<Fault>,
+    struck: usize,
+}
+
+impl Faults {
+    /// Fails from now on as `fault` says; `None` heals.
+    pub(crate) fn set(&mut self, fault: Option<Fault>) {
+        *self = Self { fault, struck: 0 };
+    }
+
+    /// How often the fault struck since it was set.
+    pub(crate) fn struck(&self) -> usize {
+        self.struck
+    }
+
+    /// Fails where the fault meets this access.
+    pub(crate) fn meet(&mut self, kind: FaultKind) -> io::Result<()> {
+        let Some(fault) = self.fault.as_mut().filter(|fault| fault.kind == kind) else {
+            return Ok(());
+        };
+        if fault.after > 0 {
+            fault.after -= 1;
+            return Ok(());
+        }
+        if self.struck > 0 && !fault.lasting {
+            return Ok(());
+        }
+        self.struck += 1;
+        Err(io::Error::from_raw_os_error(fault.errno))
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     content: Pages,
     log: Vec<Access>,
     lies: bool,
-    fault: Option<Fault>,
-    /// How often the fault struck.
-    struck: usize,
+    one_phase: bool,
+    sync_takes: Duration,
+    faults: Faults,
     /// Whether syncs wait, and how many do.
     on_hold: bool,
     held: usize,
@@ -124,7 +159,8 @@ impl Disk {
 
     /// Returns when a sync is held up, an access has failed, or after `timeout`.
     pub fn wait_until_held(&self, timeout: Duration) {
-        let nobody = |state: &mut State| state.on_hold && state.held == 0 && state.struck == 0;
+        let nobody =
+            |state: &mut State| state.on_hold && state.held == 0 && state.faults.struck() == 0;
         // A poisoned lock is another thread's panic, which says more than this one could.
         drop(
             self.0
@@ -138,15 +174,28 @@ impl Disk {
         self.state().lies = true;
     }
 
+    /// Makes stores that are opened on it commit in one phase, which is a bug.
+    pub fn take_one_phase(&self) {
+        self.state().one_phase = true;
+    }
+
+    /// Whether stores that are opened on it commit in one phase.
+    pub(crate) fn takes_one_phase(&self) -> bool {
+        self.state().one_phase
+    }
+
+    /// Makes every sync from now on take as long: threads gather behind it meanwhile.
+    pub fn slow_syncs(&self, sync_takes: Duration) {
+        self.state().sync_takes = sync_takes;
+    }
+
     /// Fails from now on as `fault` says; `None` heals.
     pub fn set_fault(&self, fault: Option<Fault>) {
-        let mut state = self.state();
-        state.fault = fault;
-        state.struck = 0;
+        self.state().faults.set(fault);
     }
 
     fn meet(&self, state: &mut State, kind: FaultKind) -> io::Result<()> {
-        let met = state.meet(kind);
+        let met = state.faults.meet(kind);
         if met.is_err() {
             self.0.changed.notify_all();
         }
@@ -155,7 +204,7 @@ impl Disk {
 
     /// How often the fault struck since it was set.
     pub fn struck(&self) -> usize {
-        self.state().struck
+        self.state().faults.struck()
     }
 
     /// How many changes were made.
@@ -180,22 +229,6 @@ impl State {
         let since = self.log.iter().rev();
         let mut since = since.take_while(|access| !matches!(access, Access::Sync));
         since.any(|access| matches!(access, Access::SetLen(_)))
-    }
-
-    /// Fails where the fault meets this access.
-    fn meet(&mut self, kind: FaultKind) -> io::Result<()> {
-        let Some(fault) = self.fault.as_mut().filter(|fault| fault.kind == kind) else {
-            return Ok(());
-        };
-        if fault.after > 0 {
-            fault.after -= 1;
-            return Ok(());
-        }
-        if self.struck > 0 && !fault.lasting {
-            return Ok(());
-        }
-        self.struck += 1;
-        Err(io::Error::from_raw_os_error(fault.errno))
     }
 }
 
@@ -222,6 +255,10 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let takes = self.state().sync_takes;
+        if !takes.is_zero() {
+            std::thread::sleep(takes);
+        }
         let mut state = self.state_for_sync();
         let met = self.meet(&mut state, FaultKind::Change);
         if met.is_err() {

@@ -3,6 +3,8 @@
 use crate::disk::{Disk, EIO, ENOSPC, Fault, FaultKind};
 use crate::image::Timeline;
 use crate::pages::Pages;
+use crate::path_errors;
+use crate::plant::Plant;
 use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
 use crate::workload::{Host, Op, Outcome, Workload, is_failure, open_with, runtime};
@@ -19,17 +21,19 @@ const MAX_OPS: usize = 25;
 pub struct Counts {
     /// Errors that the disk gave, each in a run of its own.
     pub errors: usize,
+    /// Those of them that a store met which was opened by its path.
+    pub by_path: usize,
     /// Images of a power loss after them.
     pub images: usize,
 }
 
 /// Gives an error at every change of the disk that the workload of `seed` makes, and at some of its
-/// reads; once, and from then on.
+/// reads; once, and from then on. Then the same by [`path_errors`].
 ///
 /// # Errors
 ///
 /// The first promise that is broken.
-pub fn round(seed: u64) -> Result<Counts, Violation> {
+pub fn round(seed: u64, plant: Option<Plant>) -> Result<Counts, Violation> {
     let mut counts = Counts::default();
     let mut rng = Rng::new(seed);
     let ops = rng.between(10, MAX_OPS);
@@ -43,7 +47,7 @@ pub fn round(seed: u64) -> Result<Counts, Violation> {
                 lasting: rng.chance(50),
                 errno: *rng.pick(&[EIO, ENOSPC]),
             };
-            let trial = Trial::run(&workload, fault)?;
+            let trial = Trial::run(&workload, fault, plant)?;
             if trial.disk.struck() == 0 {
                 break;
             }
@@ -57,6 +61,8 @@ pub fn round(seed: u64) -> Result<Counts, Violation> {
             };
         }
     }
+    counts.by_path = path_errors::round(seed)?;
+    counts.errors += counts.by_path;
     Ok(counts)
 }
 
@@ -70,13 +76,16 @@ struct Trial<'w> {
 }
 
 impl<'w> Trial<'w> {
-    fn run(workload: &'w Workload, fault: Fault) -> Result<Self, Violation> {
+    fn run(workload: &'w Workload, fault: Fault, plant: Option<Plant>) -> Result<Self, Violation> {
         // Without a cache every read comes to the disk.
         let cache_bytes = match fault.kind {
             FaultKind::Change => 1 << 20,
             FaultKind::Read => 0,
         };
         let disk = Disk::default();
+        if plant == Some(Plant::OnePhase) {
+            disk.take_one_phase();
+        }
         let store = open_with(&disk, cache_bytes).or_violation("creating a store")?;
         disk.set_fault(Some(fault));
         let mut host = Host::new(disk.clone(), store, None).with_cache(cache_bytes);
@@ -92,7 +101,7 @@ impl<'w> Trial<'w> {
 
     /// Checks everything that must hold from the error on; returns how many images were tried.
     fn check(self, rng: &mut Rng) -> Result<usize, Violation> {
-        let possible = self.possible()?;
+        let possible = possible_worlds(self.workload, &self.outcomes)?;
         self.check_refuses()?;
         self.disk.set_fault(None);
         let mut images = 0;
@@ -110,36 +119,6 @@ impl<'w> Trial<'w> {
                 .map_err(|one| Violation(format!("power loss after three more commits: {one}")))?;
         }
         Ok(images)
-    }
-
-    /// The worlds that may be found after the error: what was acknowledged, and perhaps what is
-    /// uncertain.
-    fn possible(&self) -> Result<&'w [World], Violation> {
-        let mut certain = 0;
-        let mut uncertain = 0;
-        let mut failed = false;
-        for (number, outcome) in self.outcomes.iter().enumerate() {
-            let wrong = |what: &str| {
-                let op = &self.workload.ops[number];
-                Err(Violation(format!(
-                    "operation {number}, {op:?}: {what}: {:?}",
-                    outcome.result
-                )))
-            };
-            match &outcome.result {
-                Err(RuntimeError::CommitUncertain { .. }) if !failed => uncertain += 1,
-                Err(RuntimeError::StoreIo { .. } | RuntimeError::StoreFailed { .. }) => {
-                    failed = true;
-                }
-                _ if is_failure(outcome) => return wrong("not an error of the disk"),
-                _ if failed || uncertain > 0 => return wrong("acknowledged after an error"),
-                result if result.is_ok() != self.workload.accepted[number] => {
-                    return wrong("not what the rules say");
-                }
-                _ => certain += 1,
-            }
-        }
-        Ok(&self.workload.worlds[certain..=certain + uncertain])
     }
 
     /// A commit that failed ends all writing, until the store is opened again.
@@ -168,6 +147,39 @@ impl<'w> Trial<'w> {
         }
         Ok(2)
     }
+}
+
+/// The worlds that may be found after the error: what was acknowledged, and perhaps what is
+/// uncertain.
+pub(crate) fn possible_worlds<'w>(
+    workload: &'w Workload,
+    outcomes: &[Outcome],
+) -> Result<&'w [World], Violation> {
+    let mut certain = 0;
+    let mut uncertain = 0;
+    let mut failed = false;
+    for (number, outcome) in outcomes.iter().enumerate() {
+        let wrong = |what: &str| {
+            let op = &workload.ops[number];
+            Err(Violation(format!(
+                "operation {number}, {op:?}: {what}: {:?}",
+                outcome.result
+            )))
+        };
+        match &outcome.result {
+            Err(RuntimeError::CommitUncertain { .. }) if !failed => uncertain += 1,
+            Err(RuntimeError::StoreIo { .. } | RuntimeError::StoreFailed { .. }) => {
+                failed = true;
+            }
+            _ if is_failure(outcome) => return wrong("not an error of the disk"),
+            _ if failed || uncertain > 0 => return wrong("acknowledged after an error"),
+            result if result.is_ok() != workload.accepted[number] => {
+                return wrong("not what the rules say");
+            }
+            _ => certain += 1,
+        }
+    }
+    Ok(&workload.worlds[certain..=certain + uncertain])
 }
 
 /// Opens what is left when power is lost at the end of `timeline`.

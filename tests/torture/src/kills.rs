@@ -4,6 +4,7 @@
 //! is killed at any moment; then everything that it said must be there, and all else wholly or not
 //! at all.
 
+use crate::child::{Start, patient, say};
 use crate::crash_steps::later_release;
 use crate::power_loss::check_world;
 use crate::rng::Rng;
@@ -18,7 +19,7 @@ use redb_runtime_store::layout::{
 };
 use redb_runtime_store::{Runtime, Store};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -79,7 +80,7 @@ impl Job {
 }
 
 /// The runtime that is worked on.
-const RUNTIME: &str = "killed";
+pub(crate) const RUNTIME: &str = "killed";
 const WORKERS: usize = 2;
 const THREADS: usize = 4;
 
@@ -100,41 +101,28 @@ impl Paths {
     }
 }
 
-/// Says that something is acknowledged. The line is with the system when this returns.
-fn say(line: &str) -> Result<(), Violation> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(format!("{line}\n").as_bytes());
-    written.and_then(|()| out.flush()).or_violation("speaking")
-}
-
 /// Does `job` in `directory`, as the child.
-///
-/// # Errors
-///
-/// Where the job fails: nobody disturbs it but by killing it.
-pub fn child(job: Job, directory: &Path) -> Result<(), Violation> {
+pub(crate) fn child(job: Job, directory: &Path) -> Result<(), Violation> {
     let paths = Paths(directory.to_owned());
-    // A test harness may have begun a line.
-    say("\nready")?;
     match job {
         Job::Work => work(&paths),
         Job::Create => {
-            Store::open(paths.store()).or_violation("creating")?;
+            patient().open(paths.store()).or_violation("creating")?;
             say("done")
         }
         Job::Import => {
-            let store = Store::open(paths.store()).or_violation("opening")?;
+            let store = patient().open(paths.store()).or_violation("opening")?;
             let options = ImportOptions::new().replace(true);
             import(&store, import_root(), &options).or_violation("importing")?;
             say("done")
         }
         Job::Export => {
-            let store = Store::open(paths.store()).or_violation("opening")?;
+            let store = patient().open(paths.store()).or_violation("opening")?;
             update_export(&store, &paths)?;
             say("done")
         }
         Job::Backup => {
-            let store = Store::open(paths.store()).or_violation("opening")?;
+            let store = patient().open(paths.store()).or_violation("opening")?;
             let work = runtime(&store, RUNTIME).or_violation("opening")?;
             let next = next_inputs(&store)?.get(&0).copied().unwrap_or(0);
             let workers = workers(&work)?;
@@ -146,7 +134,7 @@ pub fn child(job: Job, directory: &Path) -> Result<(), Violation> {
             })
         }
         Job::Compact => {
-            let store = Store::open(paths.store()).or_violation("opening")?;
+            let store = patient().open(paths.store()).or_violation("opening")?;
             store.compact().or_violation("compacting")?;
             say("done")
         }
@@ -176,7 +164,7 @@ fn workers(runtime: &Runtime) -> Result<Vec<WorkerRef>, Violation> {
 }
 
 fn work(paths: &Paths) -> Result<(), Violation> {
-    let store = Store::open(paths.store()).or_violation("opening")?;
+    let store = patient().open(paths.store()).or_violation("opening")?;
     let runtime = runtime(&store, RUNTIME).or_violation("opening")?;
     let next = next_inputs(&store)?;
     let workers = workers(&runtime)?;
@@ -235,7 +223,7 @@ fn next_inputs(store: &Store) -> Result<BTreeMap<usize, usize>, Violation> {
 
 /// How many inputs each thread has in the log; they must be in order, without a gap or a repeat,
 /// transactions whole.
-fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Violation> {
+pub(crate) fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Violation> {
     let mut inputs: Vec<(u64, &str)> = Vec::new();
     for worker in state.workers.values() {
         let entries = worker.transcript.iter().map(|entry| &entry.value);
@@ -264,9 +252,6 @@ fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Violation> {
     Ok(next)
 }
 
-/// How a test starts a child: the command that calls [`child`] with that job and directory.
-pub type Start<'s> = &'s (dyn Fn(Job, &Path) -> Command + Sync);
-
 /// Kills one child after another.
 ///
 /// # Errors
@@ -288,7 +273,7 @@ pub fn round(seed: u64, kills: usize, start: Start<'_>) -> Result<usize, Violati
 
 /// A store with an imported runtime, and an export of it.
 fn prepare(paths: &Paths) -> Result<(), Violation> {
-    let store = Store::open(paths.store()).or_violation("opening")?;
+    let store = patient().open(paths.store()).or_violation("opening")?;
     import(&store, import_root(), &ImportOptions::new()).or_violation("importing")?;
     let worked = runtime(&store, RUNTIME).or_violation("opening")?;
     workers(&worked)?;
@@ -306,22 +291,22 @@ fn kill_one(
     if job == Job::Create {
         let fresh = tempfile::tempdir().or_violation("making a directory")?;
         let paths = Paths(fresh.path().to_owned());
-        let said = kill_after(start(job, fresh.path()), rng.below(4_000))?;
+        let said = kill_after(start(job.name(), fresh.path()), rng.below(4_000))?;
         return check_created(&paths, &said);
     }
     if job == Job::Migrate {
         let fresh = tempfile::tempdir().or_violation("making a directory")?;
         let copied = Paths(fresh.path().to_owned());
         std::fs::copy(paths.store(), copied.store()).or_violation("copying")?;
-        let said = kill_after(start(job, fresh.path()), rng.below(12_000))?;
+        let said = kill_after(start(job.name(), fresh.path()), rng.below(12_000))?;
         return check_migrated(paths, &copied, &said);
     }
     let micros = match job {
         Job::Work => rng.below(60_000),
         _ => rng.below(20_000),
     };
-    let said = kill_after(start(job, &paths.0), micros)?;
-    let store = Store::open(paths.store()).or_violation("opening")?;
+    let said = kill_after(start(job.name(), &paths.0), micros)?;
+    let store = patient().open(paths.store()).or_violation("opening")?;
     let world = World::of(&store).or_violation("reading")?;
     check_rules(&store, &world)?;
     check_work(&world, &said, before)?;
@@ -397,21 +382,21 @@ fn check_created(paths: &Paths, said: &[String]) -> Result<(), Violation> {
     }
     if path.exists() {
         // What is there is whole.
-        Store::options()
+        patient()
             .create(false)
             .open(&path)
             .or_violation("opening")?;
     }
-    let store = Store::open(&path).or_violation("opening anew")?;
+    let store = patient().open(&path).or_violation("opening anew")?;
     crate::power_loss::check_works(&store)
 }
 
 /// The store is as it was, or migrated; a copy that is there is whole.
 fn check_migrated(sound: &Paths, paths: &Paths, said: &[String]) -> Result<(), Violation> {
-    let store = Store::open(sound.store()).or_violation("opening")?;
+    let store = patient().open(sound.store()).or_violation("opening")?;
     let expected = [World::of(&store).or_violation("reading")?];
     drop(store);
-    match Store::open(paths.store()) {
+    match patient().open(paths.store()) {
         Ok(_) if said.iter().any(|line| line == "done") => {
             return Err(Violation(
                 "it was migrated, but an older release opens it".to_owned(),
@@ -421,7 +406,7 @@ fn check_migrated(sound: &Paths, paths: &Paths, said: &[String]) -> Result<(), V
         Err(RuntimeError::StoreSchemaTooNew { .. }) => {
             let copy = paths.0.join("store.redb.v1.bak");
             check_world(
-                &Store::open(copy).or_violation("opening the copy")?,
+                &patient().open(copy).or_violation("opening the copy")?,
                 &expected,
             )?;
         }
@@ -488,7 +473,7 @@ fn check_backup(paths: &Paths, said: &[String]) -> Result<(), Violation> {
         ));
     }
     if is_there {
-        let copy = Store::open(&path).or_violation("opening the copy")?;
+        let copy = patient().open(&path).or_violation("opening the copy")?;
         let world = World::of(&copy).or_violation("reading the copy")?;
         check_rules(&copy, &world)?;
         copy.close().or_violation("closing the copy")?;

@@ -4,7 +4,7 @@ use clap::{Parser, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use torture::campaign::{self, Fault, Task};
-use torture::kills::{self, Job};
+use torture::child;
 use torture::plant::Plant;
 
 /// Power losses, kills, disk errors and bit rot for redb-runtime-store.
@@ -21,7 +21,7 @@ struct Arguments {
     /// How much of each fault to try at least.
     #[arg(long, default_value_t = 1_000)]
     count: usize,
-    /// Plants a bug, which the fault `power-loss` must find.
+    /// Plants a bug, which the fault that `--list` names beside it must find.
     #[arg(long)]
     plant: Option<Plant>,
     /// Lists the faults and the bugs.
@@ -32,10 +32,10 @@ struct Arguments {
     child: Vec<String>,
 }
 
-fn start(job: Job, directory: &Path) -> Command {
+fn start(job: &str, directory: &Path) -> Command {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("torture"));
     let mut command = Command::new(program);
-    command.args(["--child", job.name()]).arg(directory);
+    command.args(["--child", job]).arg(directory);
     command
 }
 
@@ -44,16 +44,18 @@ fn list() -> ExitCode {
     for fault in Fault::ALL {
         println!("  {:13} {}", fault.name(), fault.description());
     }
-    println!("bugs, to be found by power-loss:");
-    for plant in Plant::value_variants()
-        .iter()
-        .filter_map(Plant::to_possible_value)
-    {
-        let help = plant
-            .get_help()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        println!("  {:21} {help}", plant.get_name());
+    println!("bugs, each with the fault that has to find it:");
+    for plant in Plant::value_variants() {
+        let Some(value) = plant.to_possible_value() else {
+            continue;
+        };
+        let help = value.get_help().map(ToString::to_string);
+        let found_by = plant.found_by().name();
+        println!(
+            "  {:21} {found_by:12} {}",
+            value.get_name(),
+            help.unwrap_or_default()
+        );
     }
     ExitCode::SUCCESS
 }
@@ -64,14 +66,12 @@ fn main() -> ExitCode {
         return list();
     }
     if let [job, directory] = arguments.child.as_slice() {
-        let done = Job::named(job).map(|job| kills::child(job, Path::new(directory)));
-        return match done {
-            Some(Ok(())) => ExitCode::SUCCESS,
-            Some(Err(violation)) => {
+        return match child::run(job, Path::new(directory)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(violation) => {
                 eprintln!("{violation}");
                 ExitCode::FAILURE
             }
-            None => ExitCode::FAILURE,
         };
     }
     let task = Task {
@@ -82,8 +82,15 @@ fn main() -> ExitCode {
         progress: true,
     };
     let faults = match (arguments.faults.is_empty(), arguments.plant) {
-        (true, Some(_)) => vec![Fault::PowerLoss],
+        (true, Some(plant)) => vec![plant.found_by()],
         (true, None) => Fault::ALL.to_vec(),
+        (false, Some(plant)) if arguments.faults != [plant.found_by()] => {
+            eprintln!(
+                "this bug is planted in, and found by, {}",
+                plant.found_by().name()
+            );
+            return ExitCode::from(2);
+        }
         (false, _) => arguments.faults,
     };
     let broken = faults.into_iter().filter(|fault| !report(*fault, &task));
@@ -97,11 +104,16 @@ fn main() -> ExitCode {
 fn report(fault: Fault, task: &Task<'_>) -> bool {
     let outcome = campaign::run(fault, task);
     let seconds = outcome.took.as_secs_f64();
-    println!(
-        "{}: {} tried in {seconds:.1} s",
-        fault.name(),
-        outcome.tried
-    );
+    let figures = outcome.figures.iter();
+    let figures: Vec<String> = figures
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    let figures = match figures.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", figures.join(", ")),
+    };
+    let (name, tried) = (fault.name(), outcome.tried);
+    println!("{name}: {tried} tried{figures} in {seconds:.1} s");
     let Some((seed, violation)) = outcome.broken else {
         return true;
     };

@@ -1,5 +1,6 @@
 //! Bugs that are planted on purpose: what does not find them proves nothing.
 
+use crate::campaign::Fault;
 use crate::model::Call;
 use crate::workload::alone;
 use redb_runtime_store::error::RuntimeError;
@@ -19,16 +20,19 @@ pub enum Plant {
     SplitTransaction,
     /// The counter of events is committed before the event that it counts.
     CounterWithoutEvent,
+    /// Commits have one phase, as redb's have unless they are asked for two.
+    OnePhase,
 }
 
 impl Plant {
-    /// Every planted bug.
-    pub const ALL: [Self; 4] = [
-        Self::LyingSync,
-        Self::EarlyAck,
-        Self::SplitTransaction,
-        Self::CounterWithoutEvent,
-    ];
+    /// The fault that has to find it.
+    pub fn found_by(self) -> Fault {
+        match self {
+            // Harmless until a sync fails.
+            Self::OnePhase => Fault::DiskErrors,
+            _ => Fault::PowerLoss,
+        }
+    }
 
     /// Makes `call` on `runtime`, with this bug.
     pub(crate) fn call(

@@ -5,6 +5,7 @@ use crate::image::Timeline;
 use crate::pages::Pages;
 use crate::plant::Plant;
 use crate::rng::Rng;
+use crate::threads;
 use crate::workload::{Host, Outcome, Workload, open, runtime};
 use crate::world::{Context, Violation, World, check_rules};
 use redb_runtime_store::Store;
@@ -31,6 +32,8 @@ pub struct Counts {
     pub images: usize,
     /// Those of them that a crash during the recovery of another left.
     pub recoveries: usize,
+    /// Operations of real threads that shared the commit of another.
+    pub shared: usize,
 }
 
 impl Run {
@@ -79,42 +82,57 @@ impl Run {
         &self.workload.worlds[first..=last]
     }
 
-    /// Loses power at any moment, and once more during the recovery from that, until `images`
-    /// images were tried.
+    /// Loses power at any moment until `images` images were tried.
     ///
     /// # Errors
     ///
     /// The first image that is not as it must be.
     pub fn lose_power(&self, images: usize, rng: &mut Rng) -> Result<Counts, Violation> {
-        let mut counts = Counts::default();
-        while counts.images < images {
-            let changes = rng.between(self.created, self.timeline.len());
-            let image = self.timeline.image(changes, rng);
-            let possible = self.possible(changes);
-            let context = |violation: Violation| {
-                Violation(format!(
-                    "after {changes} of {} changes: {violation}",
-                    self.timeline.len()
-                ))
-            };
-            counts.images += 1;
-            let recovery = recover(image.clone(), possible).map_err(context)?;
-            if !recovery.is_empty() && rng.chance(10) {
-                for changes in 1..=recovery.len().min(images - counts.images) {
-                    let image = recovery.image(changes, rng);
-                    counts.images += 1;
-                    counts.recoveries += 1;
-                    recover(image, possible).map_err(|violation| {
-                        context(Violation(format!(
-                            "then after {changes} of {} changes of the recovery: {violation}",
-                            recovery.len()
-                        )))
-                    })?;
-                }
+        let check = |changes: usize, store: &Store| {
+            check_world(store, self.possible(changes))?;
+            check_works(store)
+        };
+        lose_power(&self.timeline, self.created, images, rng, &check)
+    }
+}
+
+/// Checks a store that was opened after a power loss, and how many changes there had been.
+pub(crate) type Check<'c> = &'c dyn Fn(usize, &Store) -> Result<(), Violation>;
+
+/// Loses power at any moment of `timeline` from `first` on, and now and then once more during the
+/// recovery from that, until `images` images were tried.
+pub(crate) fn lose_power(
+    timeline: &Timeline,
+    first: usize,
+    images: usize,
+    rng: &mut Rng,
+    check: Check<'_>,
+) -> Result<Counts, Violation> {
+    let mut counts = Counts::default();
+    while counts.images < images {
+        let changes = rng.between(first, timeline.len());
+        let image = timeline.image(changes, rng);
+        let of = timeline.len();
+        let context =
+            |violation| Violation(format!("after {changes} of {of} changes: {violation}"));
+        counts.images += 1;
+        let check = |store: &Store| check(changes, store);
+        let recovery = recover(image.clone(), &check).map_err(context)?;
+        if !recovery.is_empty() && rng.chance(10) {
+            for changes in 1..=recovery.len().min(images - counts.images) {
+                let image = recovery.image(changes, rng);
+                counts.images += 1;
+                counts.recoveries += 1;
+                recover(image, &check).map_err(|violation| {
+                    context(Violation(format!(
+                        "then after {changes} of {} changes of the recovery: {violation}",
+                        recovery.len()
+                    )))
+                })?;
             }
         }
-        Ok(counts)
     }
+    Ok(counts)
 }
 
 fn check_outcomes(workload: &Workload, outcomes: &[Outcome]) -> Result<(), Violation> {
@@ -128,14 +146,15 @@ fn check_outcomes(workload: &Workload, outcomes: &[Outcome]) -> Result<(), Viola
     Ok(())
 }
 
-/// Opens the store in `image`, which must hold one of the worlds `possible`, and works. Returns
-/// what opening it changed.
-fn recover(image: Pages, possible: &[World]) -> Result<Timeline, Violation> {
+/// Opens the store in `image` and checks it. Returns what opening it changed.
+fn recover(
+    image: Pages,
+    check: &dyn Fn(&Store) -> Result<(), Violation>,
+) -> Result<Timeline, Violation> {
     let disk = Disk::with(image.clone());
     let store = open(&disk).or_violation("opening the store")?;
     let recovery = Timeline::new(image, disk.log());
-    check_world(&store, possible)?;
-    check_works(&store)?;
+    check(&store)?;
     Ok(recovery)
 }
 
@@ -180,12 +199,16 @@ pub fn check_works(store: &Store) -> Result<(), Violation> {
     }
 }
 
-/// Runs the workload of `seed` and tries `images` images.
+/// Runs the workload of `seed` and tries `images` images. Every fourth round is one of
+/// [`threads`], into which no bugs are planted.
 ///
 /// # Errors
 ///
 /// The first promise that is broken.
 pub fn round(seed: u64, images: usize, plant: Option<Plant>) -> Result<Counts, Violation> {
+    if seed.is_multiple_of(4) && plant.is_none() {
+        return threads::round(seed, images);
+    }
     let run = Run::of(seed, plant)?;
     run.lose_power(images, &mut Rng::new(seed).part(1))
 }

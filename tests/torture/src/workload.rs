@@ -178,10 +178,56 @@ pub struct Outcome {
     pub result: Result<(), RuntimeError>,
 }
 
-/// A host that runs operations on a store on a simulated disk.
+/// Where a host has its store.
+pub trait Medium {
+    /// Opens the store, or creates it, with a cache of `cache_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// As `Store::open`.
+    fn open(&self, cache_bytes: usize) -> Result<Store, RuntimeError>;
+
+    /// How many changes were made, where they are counted.
+    fn position(&self) -> usize {
+        0
+    }
+
+    /// Holds up the commit that comes next, where that can be.
+    fn hold(&self) {}
+
+    /// Returns when a commit is held up, or cannot be.
+    fn wait_until_held(&self) {}
+
+    /// Lets commits go on.
+    fn release(&self) {}
+}
+
+impl Medium for Disk {
+    fn open(&self, cache_bytes: usize) -> Result<Store, RuntimeError> {
+        open_with(self, cache_bytes)
+    }
+
+    fn position(&self) -> usize {
+        Self::position(self)
+    }
+
+    fn hold(&self) {
+        Self::hold(self);
+    }
+
+    fn wait_until_held(&self) {
+        Self::wait_until_held(self, Duration::from_millis(300));
+    }
+
+    fn release(&self) {
+        Self::release(self);
+    }
+}
+
+/// A host that runs operations on a store, on a simulated disk unless it is said otherwise.
 #[derive(Debug)]
-pub struct Host {
-    disk: Disk,
+pub struct Host<M = Disk> {
+    medium: M,
     store: Store,
     plant: Option<Plant>,
     cache_bytes: usize,
@@ -203,7 +249,10 @@ pub fn open(disk: &Disk) -> Result<Store, RuntimeError> {
 ///
 /// As `Store::open`.
 pub fn open_with(disk: &Disk, cache_bytes: usize) -> Result<Store, RuntimeError> {
-    let options = Store::options().cache_bytes(cache_bytes);
+    let mut options = Store::options().cache_bytes(cache_bytes);
+    if disk.takes_one_phase() {
+        options = options.one_phase();
+    }
     options.open_backend(disk.clone())
 }
 
@@ -269,11 +318,11 @@ fn imported_into(store: &Store) -> Result<(), RuntimeError> {
     }
 }
 
-impl Host {
-    /// A host of `store`, which is on `disk`.
-    pub fn new(disk: Disk, store: Store, plant: Option<Plant>) -> Self {
+impl<M: Medium> Host<M> {
+    /// A host of `store`, which is on `medium`.
+    pub fn new(medium: M, store: Store, plant: Option<Plant>) -> Self {
         Self {
-            disk,
+            medium,
             store,
             plant,
             cache_bytes: CACHE_BYTES,
@@ -304,11 +353,11 @@ impl Host {
             if outcomes.iter().any(is_failure) {
                 break;
             }
-            let begun = self.disk.position();
+            let begun = self.medium.position();
             let result = self.execute(number, op);
             let ended = match self.plant {
                 Some(Plant::EarlyAck) => begun,
-                _ => self.disk.position(),
+                _ => self.medium.position(),
             };
             outcomes.push(Outcome {
                 begun,
@@ -333,7 +382,7 @@ impl Host {
             Op::Import => imported_into(&self.store),
             Op::Reopen => {
                 self.store.close()?;
-                self.store = open_with(&self.disk, self.cache_bytes)?;
+                self.store = self.medium.open(self.cache_bytes)?;
                 Ok(())
             }
         }
@@ -344,24 +393,24 @@ impl Host {
         let runtime = runtime(&self.store, id)?;
         let is_first = self.pending.is_empty();
         if is_first {
-            self.disk.hold();
+            self.medium.hold();
         }
         let pending = runtime.submit(move |tx| in_transaction(tx, &call));
         self.pending.push((number, pending));
         if is_first {
-            self.disk.wait_until_held(Duration::from_millis(300));
+            self.medium.wait_until_held();
         }
         Ok(())
     }
 
     /// Waits for everything that was submitted.
     fn finish(&mut self, outcomes: &mut [Outcome]) {
-        self.disk.release();
+        self.medium.release();
         for (number, pending) in self.pending.drain(..) {
             let outcome = &mut outcomes[number];
             outcome.result = pending.wait();
             if self.plant != Some(Plant::EarlyAck) {
-                outcome.ended = self.disk.position();
+                outcome.ended = self.medium.position();
             }
         }
     }

@@ -1,0 +1,201 @@
+//! The disk refuses under a store that was opened by its path, and its host keeps the handles that it
+//! had: they refuse, the path opens again beside them, and nothing acknowledged is lost.
+
+use crate::child::scratch;
+use crate::disk::{EIO, ENOSPC, Fault, FaultKind, Faults};
+use crate::disk_errors::possible_worlds;
+use crate::power_loss::{check_works, check_world};
+use crate::rng::Rng;
+use crate::workload::{Host, Medium, Outcome, Workload, is_failure, runtime};
+use crate::world::{Context, Violation, World};
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::error::RuntimeError;
+use redb_runtime_store::store::{FileAccess, Snapshot};
+use redb_runtime_store::{Runtime, Store};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How many operations a round has at most.
+const MAX_OPS: usize = 12;
+
+/// A store's path, below which the disk fails where it is told to.
+#[derive(Clone, Debug)]
+struct RealFile {
+    path: PathBuf,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl RealFile {
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Medium for RealFile {
+    fn open(&self, cache_bytes: usize) -> Result<Store, RuntimeError> {
+        let file = self.clone();
+        Store::options()
+            .cache_bytes(cache_bytes)
+            // A process that is being started holds for a moment what is locked here.
+            .lock_timeout(Duration::from_secs(60))
+            .on_access(move |access| {
+                let kind = match access {
+                    FileAccess::Read => FaultKind::Read,
+                    _ => FaultKind::Change,
+                };
+                file.faults().meet(kind)
+            })
+            .open(&self.path)
+    }
+}
+
+/// Gives an error at every change of the file that the workload of `seed` makes, and at some of the
+/// reads. Returns how many errors were given.
+///
+/// # Errors
+///
+/// The first promise that is broken.
+pub fn round(seed: u64) -> Result<usize, Violation> {
+    let mut errors = 0;
+    let mut rng = Rng::new(seed).part(2);
+    let ops = rng.between(4, MAX_OPS);
+    let workload = Workload::any(ops, &mut rng)?;
+    for kind in [FaultKind::Change, FaultKind::Read] {
+        let mut after = 0;
+        loop {
+            let fault = Fault {
+                kind,
+                after,
+                lasting: rng.chance(50),
+                errno: *rng.pick(&[EIO, ENOSPC]),
+            };
+            let struck = trial(&workload, fault)
+                .map_err(|violation| Violation(format!("by its path, {fault:?}: {violation}")))?;
+            if !struck {
+                break;
+            }
+            errors += 1;
+            after += match kind {
+                FaultKind::Change => 1,
+                FaultKind::Read => rng.between(1, 20),
+            };
+        }
+    }
+    Ok(errors)
+}
+
+/// One run into one fault, and on. Whether it struck.
+fn trial(workload: &Workload, fault: Fault) -> Result<bool, Violation> {
+    // Without a cache every read comes to the disk.
+    let cache_bytes = match fault.kind {
+        FaultKind::Change => 1 << 20,
+        FaultKind::Read => 0,
+    };
+    let directory = scratch()?;
+    let file = RealFile {
+        path: directory.path().join("store.redb"),
+        faults: Arc::default(),
+    };
+    let store = file.open(cache_bytes).or_violation("creating a store")?;
+    let mut host = Host::new(file.clone(), store, None).with_cache(cache_bytes);
+    // The first operation makes the runtime that the kept handles are of.
+    let mut outcomes = host.run(&workload.ops[..1]);
+    let kept = Kept::of(host.store())?;
+    file.faults().set(Some(fault));
+    outcomes.extend(host.run(&workload.ops[1..]));
+    if file.faults().struck() == 0 {
+        return Ok(false);
+    }
+    let has_failed = outcomes.iter().any(is_failure);
+    check_on(&file, &kept, host, &outcomes, workload, has_failed)?;
+    Ok(true)
+}
+
+/// Checks everything that must hold from the error on.
+fn check_on(
+    file: &RealFile,
+    kept: &Kept,
+    host: Host<RealFile>,
+    outcomes: &[Outcome],
+    workload: &Workload,
+    has_failed: bool,
+) -> Result<(), Violation> {
+    let possible = possible_worlds(workload, outcomes)?;
+    if has_failed {
+        kept.check_refuse()?;
+    }
+    // Nothing is lost by an attempt that comes too early.
+    match file.open(1 << 20) {
+        Ok(_) | Err(RuntimeError::StoreIo { .. }) => {}
+        Err(error) => return Err(Violation(format!("opening on a failing disk: {error:?}"))),
+    }
+    file.faults().set(None);
+    let store = file
+        .open(1 << 20)
+        .or_violation("opening beside old handles")?;
+    if has_failed {
+        kept.check_refuse()?;
+    }
+    check_world(&store, possible).map_err(|one| Violation(format!("after reopening: {one}")))?;
+    check_works(&store)?;
+    if has_failed {
+        kept.check_refuse()?;
+    }
+    drop(host);
+    let world = World::of(&store).or_violation("reading")?;
+    store.close().or_violation("closing")?;
+    let store = file.open(1 << 20).or_violation("opening once more")?;
+    check_world(&store, std::slice::from_ref(&world))?;
+    let report = store.verify().or_violation("verifying")?;
+    match report.is_clean() {
+        true => Ok(()),
+        false => Err(Violation(format!("verify finds {report:?}"))),
+    }
+}
+
+/// What a host still has of the store that failed.
+struct Kept {
+    store: Store,
+    runtime: Runtime,
+    snapshot: Snapshot,
+}
+
+impl Kept {
+    fn of(store: &Store) -> Result<Self, Violation> {
+        Ok(Self {
+            store: store.clone(),
+            runtime: runtime(store, "first").or_violation("opening a runtime")?,
+            snapshot: store.snapshot().or_violation("taking a snapshot")?,
+        })
+    }
+
+    /// The handles refuse: of a store that failed, or was closed, whatever was opened meanwhile.
+    fn check_refuse(&self) -> Result<(), Violation> {
+        let request = CreateWorkerRequest::default();
+        let answers = [
+            ("a write", self.runtime.create_worker(request).map(drop)),
+            ("a write", self.store.bulk_load(|_| Ok(()))),
+            ("a submission", self.submit()),
+        ];
+        for (what, answer) in answers {
+            match answer {
+                Err(RuntimeError::StoreFailed { .. } | RuntimeError::StoreClosed { .. }) => {}
+                other => return Err(Violation(format!("{what} by an old handle: {other:?}"))),
+            }
+        }
+        // A moment that was read before stays, or is refused: it never says anything else.
+        match self.snapshot.runtime_ids() {
+            Ok(ids) if ids.len() == 1 => Ok(()),
+            Ok(ids) => Err(Violation(format!("an old snapshot lists {ids:?}"))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn submit(&self) -> Result<(), RuntimeError> {
+        let submitted = self
+            .runtime
+            .submit(|tx| tx.create_worker(CreateWorkerRequest::default()).map(drop));
+        submitted.wait()
+    }
+}
