@@ -95,6 +95,7 @@ pub mod guide;
 pub mod layout;
 mod model;
 mod runtime;
+mod severity;
 #[cfg(not(feature = "fault-injection"))]
 mod steps;
 #[cfg(feature = "fault-injection")]
@@ -105,6 +106,7 @@ pub mod store;
 pub use error::RuntimeError;
 pub use model::{catalog, diagnostics, identity, interaction, management, observation};
 pub use runtime::{EventFollower, RedbRuntimeStoreOptions, Runtime, RuntimeTransaction};
+pub use severity::Severity;
 pub use store::{Pending, Store};
 
 /// The examples of the README, compiled.

@@ -43,7 +43,7 @@ mod walk;
 pub use compare::{compare, compare_runtimes};
 pub use error::{Conflict, LayoutError};
 pub use export::export;
-pub use finding::{Finding, FindingKind, FindingText, Severity};
+pub use finding::{Finding, FindingKind, FindingText};
 pub use import::{check, import};
 pub use line::write_line;
 pub use options::{DEFAULT_MAX_LINE_BYTES, ExistingDirectory, ExportOptions, ImportOptions};

@@ -91,7 +91,7 @@ impl ImportOptions {
 
     /// Calls `on_progress` now and then, from a thread that works.
     #[must_use]
-    pub fn progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+    pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(OnProgress(Arc::new(on_progress)));
         self
     }
@@ -165,7 +165,7 @@ impl ExportOptions {
 
     /// Calls `on_progress` now and then, from a thread that works. The total is not known.
     #[must_use]
-    pub fn progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+    pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(OnProgress(Arc::new(on_progress)));
         self
     }

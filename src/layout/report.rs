@@ -1,7 +1,8 @@
 //! What an import, an export and a comparison say when they are done.
 
-use super::finding::{Finding, Severity};
+use super::finding::Finding;
 use crate::model::identity::RuntimeId;
+use crate::severity::Severity;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;

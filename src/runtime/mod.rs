@@ -371,14 +371,10 @@ impl Runtime {
     /// What the closure returns; the errors of every write.
     pub fn transaction<T>(
         &self,
-        operations: impl FnOnce(&mut RuntimeTransaction<'_, '_>) -> Result<T, RuntimeError>,
+        operations: impl FnOnce(&mut RuntimeTransaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         self.store.write("transaction", |transaction| {
-            operations(&mut RuntimeTransaction {
-                transaction,
-                runtime_id: &self.runtime_id,
-                backend: self.backend(),
-            })
+            RuntimeTransaction::run(transaction, &self.runtime_id, self.backend(), operations)
         })
     }
 
@@ -390,17 +386,11 @@ impl Runtime {
     /// Where 1,024 operations or 16 MiB wait already, this waits for the commit under way first.
     pub fn submit<T: Send + 'static>(
         &self,
-        operations: impl FnOnce(&mut RuntimeTransaction<'_, '_>) -> Result<T, RuntimeError>
-        + Send
-        + 'static,
+        operations: impl FnOnce(&mut RuntimeTransaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
     ) -> Pending<T> {
         let (runtime_id, backend) = (self.runtime_id.clone(), self.backend());
         self.store.submit("submit", move |transaction| {
-            operations(&mut RuntimeTransaction {
-                transaction,
-                runtime_id: &runtime_id,
-                backend,
-            })
+            RuntimeTransaction::run(transaction, &runtime_id, backend, operations)
         })
     }
 

@@ -21,13 +21,30 @@ use crate::store::{Transaction, rows};
 /// what was written before them. One that fails changes nothing; what came before it stays, unless
 /// the closure returns the error.
 #[derive(Debug)]
-pub struct RuntimeTransaction<'a, 't> {
-    pub(super) transaction: &'a mut Transaction<'t>,
-    pub(super) runtime_id: &'a RuntimeId,
-    pub(super) backend: RuntimeBackendKind,
+pub struct RuntimeTransaction<'t> {
+    transaction: Transaction<'t>,
+    runtime_id: &'t RuntimeId,
+    backend: RuntimeBackendKind,
 }
 
-impl RuntimeTransaction<'_, '_> {
+impl RuntimeTransaction<'_> {
+    /// Runs `operations` on `transaction`, which is to be dropped where they fail.
+    pub(super) fn run<T>(
+        transaction: &mut Transaction<'_>,
+        runtime_id: &RuntimeId,
+        backend: RuntimeBackendKind,
+        operations: impl FnOnce(&mut RuntimeTransaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let mut own = RuntimeTransaction {
+            transaction: transaction.lend(),
+            runtime_id,
+            backend,
+        };
+        let result = operations(&mut own)?;
+        transaction.give_back(own.transaction);
+        Ok(result)
+    }
+
     /// The runtime.
     pub fn runtime_id(&self) -> &RuntimeId {
         self.runtime_id
@@ -107,7 +124,7 @@ impl RuntimeTransaction<'_, '_> {
     ///
     /// As [`Runtime::summary`](super::Runtime::summary).
     pub fn summary(&self) -> Result<RuntimeSummary, RuntimeError> {
-        let row = rows::runtime_row(self.transaction, self.runtime_id)?;
+        let row = rows::runtime_row(&self.transaction, self.runtime_id)?;
         Ok(queries::summary(self.runtime_id, row, self.backend))
     }
 
@@ -117,7 +134,7 @@ impl RuntimeTransaction<'_, '_> {
     ///
     /// As [`Runtime::diagnostics`](super::Runtime::diagnostics).
     pub fn diagnostics(&self) -> Result<Vec<RuntimeDiagnostic>, RuntimeError> {
-        queries::diagnostics(self.transaction, self.runtime_id)
+        queries::diagnostics(&self.transaction, self.runtime_id)
     }
 
     /// All workers, in the order of their ids.
@@ -126,7 +143,7 @@ impl RuntimeTransaction<'_, '_> {
     ///
     /// As [`Runtime::list_workers`](super::Runtime::list_workers).
     pub fn list_workers(&self) -> Result<Vec<WorkerSummary>, RuntimeError> {
-        queries::list_workers(self.transaction, self.runtime_id)
+        queries::list_workers(&self.transaction, self.runtime_id)
     }
 
     /// A worker with everything it was created with.
@@ -135,7 +152,7 @@ impl RuntimeTransaction<'_, '_> {
     ///
     /// As [`Runtime::worker_detail`](super::Runtime::worker_detail).
     pub fn worker_detail(&self, worker_ref: &WorkerRef) -> Result<WorkerDetail, RuntimeError> {
-        queries::worker_detail(self.transaction, self.runtime_id, worker_ref)
+        queries::worker_detail(&self.transaction, self.runtime_id, worker_ref)
     }
 
     /// A page of a worker's transcript.
@@ -148,7 +165,7 @@ impl RuntimeTransaction<'_, '_> {
         worker_ref: &WorkerRef,
         query: TranscriptQuery,
     ) -> Result<TranscriptProjection, RuntimeError> {
-        queries::transcript_projection(self.transaction, self.runtime_id, worker_ref, query)
+        queries::transcript_projection(&self.transaction, self.runtime_id, worker_ref, query)
     }
 
     /// Up to `limit` events from `cursor` on.
@@ -161,6 +178,6 @@ impl RuntimeTransaction<'_, '_> {
         cursor: &EventCursor,
         limit: usize,
     ) -> Result<RuntimeEventBatch, RuntimeError> {
-        queries::read_events(self.transaction, self.runtime_id, cursor, limit)
+        queries::read_events(&self.transaction, self.runtime_id, cursor, limit)
     }
 }

@@ -380,7 +380,7 @@ impl<'a> BulkLoad<'a> {
     /// # Errors
     ///
     /// As [`contains_runtime`](Self::contains_runtime).
-    pub fn put_import_record(
+    pub(crate) fn put_import_record(
         &mut self,
         id: &RuntimeId,
         record: ImportRecord,

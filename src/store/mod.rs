@@ -100,7 +100,7 @@ pub use persisted::{
 pub use progress::RowProgress;
 pub use runtime_store::{RedbRuntimeStore, RuntimeStoreTransaction};
 pub use snapshot::Snapshot;
-pub use verify::{Severity, VerifyFinding, VerifyKind, VerifyOptions, VerifyReport};
+pub use verify::{VerifyFinding, VerifyKind, VerifyOptions, VerifyReport};
 #[cfg(feature = "fault-injection")]
 #[doc(hidden)]
 pub use watched::FileAccess;

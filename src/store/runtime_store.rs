@@ -122,14 +122,11 @@ impl RedbRuntimeStore {
     /// commit is in the store.
     pub fn commit<T>(
         &self,
-        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_, '_>) -> Result<T, RuntimeError>,
+        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         self.store.write("commit", |transaction| {
             row(transaction, &self.runtime_id)?;
-            stage(&mut RuntimeStoreTransaction {
-                transaction,
-                runtime_id: &self.runtime_id,
-            })
+            RuntimeStoreTransaction::run(transaction, &self.runtime_id, stage)
         })
     }
 }
@@ -149,9 +146,9 @@ pub(crate) fn row(rows: &dyn Rows, runtime_id: &RuntimeId) -> Result<RuntimeReco
 
 /// What one commit writes. See [`RedbRuntimeStore::commit`].
 #[derive(Debug)]
-pub struct RuntimeStoreTransaction<'a, 't> {
-    transaction: &'a mut Transaction<'t>,
-    runtime_id: &'a RuntimeId,
+pub struct RuntimeStoreTransaction<'t> {
+    transaction: Transaction<'t>,
+    runtime_id: &'t RuntimeId,
 }
 
 fn refuse_not_after(what: &str, id: u64, last: Option<u64>) -> Result<(), RuntimeError> {
@@ -179,19 +176,30 @@ fn refuse_behind(counter: &str, next: u64, last: Option<u64>) -> Result<(), Runt
     }
 }
 
-impl RuntimeStoreTransaction<'_, '_> {
+impl RuntimeStoreTransaction<'_> {
+    /// Runs `stage` on `transaction`, which is to be dropped where it fails.
+    fn run<T>(
+        transaction: &mut Transaction<'_>,
+        runtime_id: &RuntimeId,
+        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let mut own = RuntimeStoreTransaction {
+            transaction: transaction.lend(),
+            runtime_id,
+        };
+        let result = stage(&mut own)?;
+        transaction.give_back(own.transaction);
+        Ok(result)
+    }
+
     /// Runs one method: where it fails, nothing that it staged stays.
     fn part(
         &mut self,
-        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_, '_>) -> Result<(), RuntimeError>,
+        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<(), RuntimeError>,
     ) -> Result<(), RuntimeError> {
         let runtime_id = self.runtime_id;
-        self.transaction.nested(|transaction| {
-            stage(&mut RuntimeStoreTransaction {
-                transaction,
-                runtime_id,
-            })
-        })
+        self.transaction
+            .nested(|transaction| RuntimeStoreTransaction::run(transaction, runtime_id, stage))
     }
 
     fn refuse_foreign(&self, worker_ref: Option<&WorkerRef>) -> Result<(), RuntimeError> {
@@ -226,8 +234,8 @@ impl RuntimeStoreTransaction<'_, '_> {
         let last_event = self.transaction.last_event_id(id.as_str())?;
         refuse_behind("next_event_id", snapshot.next_event_id, last_event)?;
         refuse_behind("next_worker_sequence", snapshot.next_worker_sequence, None)?;
-        let current = row(self.transaction, id)?;
-        let stored = all_diagnostics(self.transaction, id, &current)?;
+        let current = row(&self.transaction, id)?;
+        let stored = all_diagnostics(&self.transaction, id, &current)?;
         let continues = stored.len() <= snapshot.diagnostics.len()
             && stored
                 .iter()
@@ -283,7 +291,7 @@ impl RuntimeStoreTransaction<'_, '_> {
         let current = self.transaction.worker(id, worker)?;
         let len = current.as_ref().map_or(0, |current| current.transcript_len);
         let mut new = convert::worker_record(Stored::from(snapshot.clone()), len);
-        let mut runtime = row(self.transaction, self.runtime_id)?;
+        let mut runtime = row(&self.transaction, self.runtime_id)?;
         if let Some(current) = current {
             *runtime.workers_in(WorkerStatus::from(current.status)) -= 1;
             new.unknown = current.unknown;
@@ -308,7 +316,7 @@ impl RuntimeStoreTransaction<'_, '_> {
         self.refuse_foreign(event.worker_ref.as_ref())?;
         let id = self.runtime_id.as_str();
         refuse_not_after("event id", event.id, self.transaction.last_event_id(id)?)?;
-        let mut runtime = row(self.transaction, self.runtime_id)?;
+        let mut runtime = row(&self.transaction, self.runtime_id)?;
         if runtime.next_event_id <= event.id {
             runtime.next_event_id = event.id + 1;
             self.transaction.put_runtime(id, runtime)?;
@@ -332,7 +340,7 @@ impl RuntimeStoreTransaction<'_, '_> {
         self.refuse_foreign(Some(&entry.worker_ref))?;
         let worker_id = &entry.worker_ref.worker_id;
         let (id, worker) = (self.runtime_id.as_str(), worker_id.as_str());
-        let mut record = projection::worker_row(self.transaction, &entry.worker_ref)?;
+        let mut record = projection::worker_row(&self.transaction, &entry.worker_ref)?;
         let last = self.last_sequence(worker_id)?;
         refuse_not_after("transcript sequence", entry.sequence, last)?;
         let position = record.transcript_len;
@@ -351,7 +359,7 @@ impl RuntimeStoreTransaction<'_, '_> {
             _ => return Ok(None),
         };
         let mut last = None;
-        let transaction = &*self.transaction;
+        let transaction = &self.transaction;
         transaction.transcript(id, worker, len - 1, 1, &mut |_, entry| {
             last = Some(entry.sequence);
             Ok(())

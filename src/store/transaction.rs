@@ -213,6 +213,21 @@ impl<'a> Transaction<'a> {
         Ok(result)
     }
 
+    /// The transaction by value, with everything that it staged, until it is
+    /// [given back](Self::give_back).
+    pub(crate) fn lend(&mut self) -> Transaction<'a> {
+        Self {
+            base: self.base,
+            below: self.below.clone(),
+            staged: std::mem::take(&mut self.staged),
+        }
+    }
+
+    /// Takes back what was lent.
+    pub(crate) fn give_back(&mut self, lent: Transaction<'_>) {
+        self.staged = lent.staged;
+    }
+
     /// What the operation staged.
     pub(crate) fn into_staged(self) -> Staged {
         self.staged

@@ -8,6 +8,7 @@ use super::read::View;
 use super::shared::Shared;
 use super::verify_rules::Rules;
 use crate::error::RuntimeError;
+use crate::severity::Severity;
 use serde::Serialize;
 use std::fmt;
 
@@ -58,28 +59,6 @@ impl VerifyOptions {
     ) -> Self {
         self.on_progress = OnProgress::new(on_progress);
         self
-    }
-}
-
-/// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Good to know: an import leaves such traces, and nothing is wrong with them.
-    Info,
-    /// Something is not as a host would write it; everything reads as it is.
-    Warning,
-    /// The store is damaged.
-    Error,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        })
     }
 }
 

@@ -46,7 +46,7 @@ fn changed(
 #[track_caller]
 fn assert_invalid(
     store: &RedbRuntimeStore,
-    stage: impl FnOnce(&mut RuntimeStoreTransaction<'_, '_>) -> Result<(), RuntimeError>,
+    stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<(), RuntimeError>,
 ) {
     let before = store.load_runtime_state().unwrap();
     match store.commit(stage) {
@@ -407,7 +407,7 @@ fn an_error_or_a_panic_in_a_commit_leaves_no_trace() {
     on_both(|host| {
         let store = below(host);
         let worker = worker_ref("r", "w");
-        let stage = |transaction: &mut RuntimeStoreTransaction<'_, '_>| {
+        let stage = |transaction: &mut RuntimeStoreTransaction<'_>| {
             transaction.append_event(&event(2, "a"))?;
             transaction.write_worker_snapshot(&worker_snapshot(&worker, 1))?;
             transaction.append_transcript_entry(&entry(&worker, 1, "a"))

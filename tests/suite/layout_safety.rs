@@ -249,7 +249,7 @@ fn special_files_are_not_opened() {
 fn changed_meanwhile(change: fn(&Path)) -> FindingKind {
     let dir = small();
     let root = dir.path().to_owned();
-    let options = ImportOptions::new().progress(move |progress| {
+    let options = ImportOptions::new().on_progress(move |progress| {
         if progress.bytes_done > 885 && !root.join("changed").exists() {
             fs::write(root.join("changed"), "").unwrap();
             change(&root);

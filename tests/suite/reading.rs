@@ -9,6 +9,7 @@ use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::TranscriptQuery;
+use redb_runtime_store::layout::{ExportOptions, ImportOptions, export, import};
 use redb_runtime_store::management::{RuntimeLimits, RuntimeOptions};
 use redb_runtime_store::store::{ImportRecord, PersistedRuntimeSnapshot, Snapshot};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
@@ -411,9 +412,10 @@ fn snapshots_walk_logs_of_any_length_across_their_pages() {
 /// Ids that begin with each other, or sort next to each other.
 const NEIGHBOURS: [&str; 8] = ["a", "a\0", "a\0\0", "a\u{1}", "a ", "ab", "aa", "b"];
 
-/// Loads each neighbour as a runtime, with each as a worker; all texts say whose they are.
+/// Imports each neighbour as a runtime, with each as a worker; all texts say whose they are.
 fn load_neighbours(store: &Store) {
-    bulk(store, |load| {
+    let made = Store::in_memory().unwrap();
+    bulk(&made, |load| {
         for id in NEIGHBOURS {
             for worker in NEIGHBOURS {
                 let worker = worker_ref(id, worker);
@@ -440,24 +442,19 @@ fn load_neighbours(store: &Store) {
                 ..runtime_snapshot(id, u64::MAX)
             };
             load.put_runtime(runtime.into())?;
-            load.put_import_record(&runtime_id(id), import_record(id))?;
         }
         Ok(())
     });
+    let directory = tempfile::tempdir().unwrap();
+    export(&made, directory.path(), &ExportOptions::new()).unwrap();
+    import(store, directory.path(), &ImportOptions::new()).unwrap();
 }
 
-fn import_record(source: &str) -> ImportRecord {
-    ImportRecord {
-        source: source.to_owned(),
-        fingerprint: 1,
-        imported_at_s: 2,
-        workers: 3,
-        events: 4,
-        transcript_entries: 5,
-        bytes: 6,
-        salvaged: true,
-        findings: vec!["{}".to_owned()],
-    }
+/// Where the runtimes came from, as far as the store knows.
+fn import_records(store: &Store) -> Vec<(&'static str, Option<ImportRecord>)> {
+    let snapshot = store.snapshot().unwrap();
+    let record = |id| snapshot.import_record(&runtime_id(id)).unwrap();
+    NEIGHBOURS.map(|id| (id, record(id))).to_vec()
 }
 
 /// Asserts that the runtime `id` has all of its own, and nothing of its neighbours.
@@ -493,10 +490,8 @@ fn assert_has_its_own(store: &Store, id: &str) {
     );
     let (snapshot, key) = (store.snapshot().unwrap(), runtime_id(id));
     assert_eq!(snapshot.last_event_id(&key).unwrap(), Some(u64::MAX - 1));
-    assert_eq!(
-        snapshot.import_record(&key).unwrap(),
-        Some(import_record(id))
-    );
+    let import = snapshot.import_record(&key).unwrap().unwrap();
+    assert_eq!(import.workers, NEIGHBOURS.len() as u64);
     let diagnostics = runtime.diagnostics().unwrap();
     assert_eq!(
         diagnostics.iter().map(|one| &*one.code).collect::<Vec<_>>(),
@@ -524,6 +519,7 @@ fn removing_a_runtime_removes_all_of_it_and_nothing_of_others() {
     for removed in NEIGHBOURS {
         let store = Store::in_memory().unwrap();
         load_neighbours(&store);
+        let mut imports = import_records(&store);
         let kept = store.runtime(named(removed)).unwrap();
         bulk(&store, |load| load.remove_runtime(&runtime_id(removed)));
         assert_refused!(kept.summary(), RuntimeError::RuntimeNotFound { .. });
@@ -554,7 +550,10 @@ fn removing_a_runtime_removes_all_of_it_and_nothing_of_others() {
             let len = snapshot.transcript_len(&worker_ref(removed, worker));
             assert_eq!(len.unwrap(), 0, "entries were left over");
         }
-        let import = snapshot.import_record(&runtime_id(removed)).unwrap();
-        assert_eq!(import, None, "it was not imported");
+        for (_, import) in imports.iter_mut().filter(|(id, _)| *id == removed) {
+            // The new one was not imported.
+            *import = None;
+        }
+        assert_eq!(import_records(&store), imports);
     }
 }

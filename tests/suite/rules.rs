@@ -13,6 +13,7 @@ use redb_runtime_store::management::{
     RuntimeBackendKind, RuntimeLimits, RuntimeOptions, RuntimeStatus,
 };
 use redb_runtime_store::observation::{EventSubscriptionMode, RuntimeEventKind};
+use redb_runtime_store::store::PersistedRuntimeSnapshot;
 use redb_runtime_store::{RedbRuntimeStoreOptions, Runtime, RuntimeError, Store};
 
 fn request() -> CreateWorkerRequest {
@@ -483,4 +484,26 @@ fn used_up_numbers_are_refused_and_leave_no_trace() {
         assert_eq!(host.runtime.list_workers().unwrap().len(), 1);
         assert_eq!(messages(&host.runtime), before);
     });
+}
+
+#[test]
+fn generated_worker_ids_are_eight_hex_digits_and_grow_beyond() {
+    let wanted = [
+        (1, "worker-00000001"),
+        (0xABC, "worker-00000abc"),
+        (0x1_0000_0000, "worker-100000000"),
+    ];
+    for (sequence, id) in wanted {
+        let store = Store::in_memory().unwrap();
+        bulk(&store, |load| {
+            let runtime = PersistedRuntimeSnapshot {
+                next_worker_sequence: sequence,
+                ..runtime_snapshot("r", 1)
+            };
+            load.put_runtime(runtime.into())
+        });
+        let runtime = store.runtime(named("r")).unwrap();
+        let worker = runtime.create_worker(request()).unwrap();
+        assert_eq!(worker.worker_id.as_str(), id);
+    }
 }

@@ -7,8 +7,8 @@ use crate::support::{
 };
 use redb::{ReadableTable, TableDefinition};
 use redb_runtime_store::management::RuntimeStatus;
-use redb_runtime_store::store::{Severity, VerifyKind, VerifyOptions, VerifyReport};
-use redb_runtime_store::{RuntimeError, Store};
+use redb_runtime_store::store::{VerifyKind, VerifyOptions, VerifyReport};
+use redb_runtime_store::{RuntimeError, Severity, Store};
 use std::path::Path;
 
 /// The kinds of what was found, each once.

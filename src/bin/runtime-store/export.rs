@@ -58,7 +58,7 @@ impl Export {
         let options = ExportOptions::new()
             .runtimes(self.runtime.iter().cloned())
             .existing(existing)
-            .progress(move |progress| progress::show(&shown, progress));
+            .on_progress(move |progress| progress::show(&shown, progress));
         let exported = layout::export(&store, &self.root, &options);
         bar.finish_and_clear();
         print(output, &exported?, begin.elapsed())?;

@@ -58,7 +58,7 @@ impl Import {
             .salvage(self.salvage)
             .dry_run(self.dry_run)
             .replace(self.replace)
-            .progress(move |progress| progress::show(&shown, progress));
+            .on_progress(move |progress| progress::show(&shown, progress));
         let imported = layout::import_to_path(&self.root, &self.store, &Store::options(), &options);
         bar.finish_and_clear();
         let report = imported?;

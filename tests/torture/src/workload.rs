@@ -281,7 +281,7 @@ pub fn runtime(store: &Store, id: &str) -> Result<Runtime, RuntimeError> {
 }
 
 fn in_transaction(
-    transaction: &mut RuntimeTransaction<'_, '_>,
+    transaction: &mut RuntimeTransaction<'_>,
     call: &Call,
 ) -> Result<(), RuntimeError> {
     match call.clone() {
