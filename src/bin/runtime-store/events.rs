@@ -1,14 +1,13 @@
 //! `events`: the event log of a runtime.
 
 use crate::failure::{Failure, Status};
-use crate::follow::{Next, ROWS_AT_A_TIME, follow};
+use crate::follow::{Next, show};
 use crate::help;
 use crate::output::Output;
 use crate::select::{RuntimeArgument, StoreArgument};
 use crate::table::{Column, Table};
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
-use redb_runtime_store::layout;
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{Snapshot, Stored};
 
@@ -36,8 +35,7 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let store = self.store.open(output)?;
-        let runtime_id = self.runtime.find(&store)?.runtime_id;
+        let (store, runtime_id) = self.runtime.open(&self.store, output)?;
         let mut printer = Printer {
             events: self,
             runtime_id,
@@ -49,16 +47,10 @@ impl Events {
             ]),
             from: self.from,
             left: self.limit.unwrap_or(usize::MAX),
-            line: Vec::new(),
         };
-        if self.follow {
-            follow(&store, output, |snapshot, output| {
-                printer.print(snapshot, output, ROWS_AT_A_TIME)
-            })?;
-        } else {
-            printer.print(&store.snapshot()?, output, usize::MAX)?;
-        }
-        Ok(Status::Done)
+        show(&store, output, self.follow, |snapshot, output, rows| {
+            printer.print(snapshot, output, rows)
+        })
     }
 
     fn wants(&self, event: &RuntimeEvent) -> bool {
@@ -81,7 +73,6 @@ struct Printer<'a> {
     from: u64,
     /// How many may still be printed.
     left: usize,
-    line: Vec<u8>,
 }
 
 impl Printer<'_> {
@@ -117,9 +108,7 @@ impl Printer<'_> {
         if !output.json {
             return row(&mut self.table, output, &event.value);
         }
-        self.line.clear();
-        layout::write_line(event, &mut self.line)?;
-        output.bytes(&self.line)
+        output.record(event)
     }
 }
 

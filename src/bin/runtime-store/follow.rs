@@ -1,6 +1,6 @@
 //! Printing what comes next.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Status};
 use crate::output::Output;
 use redb_runtime_store::Store;
 use redb_runtime_store::store::Snapshot;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_millis(20);
 
 /// The most rows that are printed of one state of the store: it is not kept for a slow reader.
-pub(crate) const ROWS_AT_A_TIME: usize = 4096;
+const ROWS_AT_A_TIME: usize = 4096;
 
 /// What follows what was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +25,26 @@ pub(crate) enum Next {
     Nothing,
 }
 
+/// Has `print` print one state of the store, or all that follow as well.
+pub(crate) fn show(
+    store: &Store,
+    output: &mut Output,
+    is_followed: bool,
+    mut print: impl FnMut(&Snapshot, &mut Output, usize) -> Result<Next, Failure>,
+) -> Result<Status, Failure> {
+    if is_followed {
+        follow(store, output, |snapshot, output| {
+            print(snapshot, output, ROWS_AT_A_TIME)
+        })?;
+    } else {
+        print(&store.snapshot()?, output, usize::MAX)?;
+    }
+    Ok(Status::Done)
+}
+
 /// Has `print` print what is new in one state of the store after another, until it says that it is
 /// done, or the user interrupts.
-pub(crate) fn follow(
+fn follow(
     store: &Store,
     output: &mut Output,
     mut print: impl FnMut(&Snapshot, &mut Output) -> Result<Next, Failure>,

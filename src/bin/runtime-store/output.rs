@@ -4,7 +4,8 @@ use crate::colour;
 use crate::failure::Failure;
 use crate::table::WIDTH;
 use anstyle::Style;
-use redb_runtime_store::layout::Finding;
+use redb_runtime_store::layout::{self, Finding};
+use redb_runtime_store::store::Stored;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
@@ -14,6 +15,8 @@ pub(crate) struct Output {
     quiet: bool,
     colours: bool,
     stdout: BufWriter<StdoutLock<'static>>,
+    /// The record that is being printed.
+    line: Vec<u8>,
 }
 
 impl Output {
@@ -23,6 +26,7 @@ impl Output {
             quiet,
             colours: colour::on_stdout(),
             stdout: BufWriter::with_capacity(64 << 10, io::stdout().lock()),
+            line: Vec::new(),
         }
     }
 
@@ -36,6 +40,14 @@ impl Output {
     /// Prints bytes that are whole lines.
     pub(crate) fn bytes(&mut self, lines: &[u8]) -> Result<(), Failure> {
         self.stdout.write_all(lines)?;
+        Ok(())
+    }
+
+    /// Prints a record as the layout's logs have it.
+    pub(crate) fn record<T: Serialize>(&mut self, record: &Stored<T>) -> Result<(), Failure> {
+        self.line.clear();
+        layout::write_line(record, &mut self.line)?;
+        self.stdout.write_all(&self.line)?;
         Ok(())
     }
 

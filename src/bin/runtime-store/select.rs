@@ -60,8 +60,18 @@ pub(crate) struct RuntimeArgument {
 }
 
 impl RuntimeArgument {
-    /// The runtime that is meant.
-    pub(crate) fn find(&self, store: &Store) -> Result<RuntimeSummary, Failure> {
+    /// Opens the store, and says which of its runtimes is meant.
+    pub(crate) fn open(
+        &self,
+        store: &StoreArgument,
+        output: &Output,
+    ) -> Result<(Store, RuntimeId), Failure> {
+        let store = store.open(output)?;
+        let id = self.find(&store)?.runtime_id;
+        Ok((store, id))
+    }
+
+    fn find(&self, store: &Store) -> Result<RuntimeSummary, Failure> {
         let mut all = store.runtimes()?;
         if let Some(id) = &self.runtime {
             return match all.into_iter().find(|runtime| runtime.runtime_id == *id) {

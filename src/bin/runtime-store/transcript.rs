@@ -2,7 +2,7 @@
 
 use crate::colour;
 use crate::failure::{Failure, Status};
-use crate::follow::{Next, ROWS_AT_A_TIME, follow};
+use crate::follow::{Next, show};
 use crate::help;
 use crate::output::{Output, visible};
 use crate::select::{RuntimeArgument, StoreArgument};
@@ -10,7 +10,6 @@ use clap::Args;
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
-use redb_runtime_store::layout;
 use redb_runtime_store::store::Snapshot;
 
 /// Print the transcript of a worker
@@ -37,8 +36,7 @@ pub(crate) struct Transcript {
 
 impl Transcript {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let store = self.store.open(output)?;
-        let runtime_id = self.runtime.find(&store)?.runtime_id;
+        let (store, runtime_id) = self.runtime.open(&self.store, output)?;
         let worker_id = WorkerId::new(&self.worker)
             .ok_or_else(|| Failure::WrongUse("a worker id must not be blank".to_owned()))?;
         let worker = WorkerRef::new(runtime_id, worker_id);
@@ -52,16 +50,10 @@ impl Transcript {
             worker,
             position: self.start,
             left: self.limit.unwrap_or(usize::MAX),
-            line: Vec::new(),
         };
-        if self.follow {
-            follow(&store, output, |snapshot, output| {
-                printer.print(snapshot, output, ROWS_AT_A_TIME)
-            })?;
-        } else {
-            printer.print(&store.snapshot()?, output, usize::MAX)?;
-        }
-        Ok(Status::Done)
+        show(&store, output, self.follow, |snapshot, output, rows| {
+            printer.print(snapshot, output, rows)
+        })
     }
 }
 
@@ -72,7 +64,6 @@ struct Printer {
     position: u64,
     /// How many may still be printed.
     left: usize,
-    line: Vec<u8>,
 }
 
 impl Printer {
@@ -91,9 +82,7 @@ impl Printer {
             printed += 1;
             self.position += 1;
             if output.json {
-                self.line.clear();
-                layout::write_line(&entry, &mut self.line)?;
-                output.bytes(&self.line)?;
+                output.record(&entry)?;
             } else {
                 print(output, &entry.value)?;
             }

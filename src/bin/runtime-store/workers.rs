@@ -21,8 +21,7 @@ pub(crate) struct Workers {
 
 impl Workers {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let store = self.store.open(output)?;
-        let runtime_id = self.runtime.find(&store)?.runtime_id;
+        let (store, runtime_id) = self.runtime.open(&self.store, output)?;
         let runtime = store.runtime(RuntimeOptions {
             runtime_id: Some(runtime_id),
             ..RuntimeOptions::default()
