@@ -13,7 +13,7 @@ use super::tables::{
 use crate::error::RuntimeError;
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
 use serde::Serialize;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -84,7 +84,7 @@ impl Store {
     ) -> Result<BackupReport, RuntimeError> {
         let at = At::new("back up", path.as_ref());
         if std::fs::symlink_metadata(at.path).is_ok() {
-            return Err(at.io(ErrorKind::AlreadyExists.into()));
+            return Err(in_the_way(at));
         }
         let staged = StagedFile::beside(at.path).map_err(|error| at.io(error))?;
         let from = self.shared.at("back up");
@@ -102,9 +102,18 @@ impl Store {
         if copied != read_back {
             return Err(at.corrupt("the copy does not read back as it was written"));
         }
-        let bytes = staged.publish().map_err(|error| at.io(error))?;
+        let bytes = staged.publish().map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => in_the_way(at),
+            _ => at.io(error),
+        })?;
         Ok(BackupReport { rows, bytes })
     }
+}
+
+fn in_the_way(at: At<'_>) -> RuntimeError {
+    let message = "something is there already, and a backup replaces nothing: choose another path, or \
+                   move that away first";
+    at.io(io::Error::new(ErrorKind::AlreadyExists, message))
 }
 
 /// Writes every row of `source` into the staged file. Returns the digest of what was written.

@@ -157,8 +157,8 @@ pub struct Census {
     /// Bytes of pages that no table uses: free ones, ones that readers of old states keep, and
     /// redb's own records. None in memory.
     pub unused_bytes: Option<u64>,
-    /// About what compacting would give back to the system once nobody reads an old state. None in
-    /// memory.
+    /// About what compacting and then closing would give back to the system once nobody reads an old
+    /// state. None in memory.
     pub compacting_frees_bytes: Option<u64>,
     /// Every table.
     pub tables: Vec<TableCensus>,
@@ -182,10 +182,10 @@ fn disk_bytes(_: &std::path::Path) -> Option<u64> {
     None
 }
 
-/// About what redb keeps for itself in a compact file: its header, its system tables, and the state
-/// of its allocator, which grows with the file.
+/// About what redb keeps for itself in a compact file that was closed: its header, its system tables,
+/// and the state of its allocator, which grows with the file. Measured: 32 KiB from no row to 50,000.
 fn own_bytes(table_bytes: u64) -> u64 {
-    (48 << 10) + table_bytes / 8192
+    (32 << 10) + table_bytes / 8192
 }
 
 impl Store {
