@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
+use torture::rng::Rng;
 
 const THREADS: usize = 4;
 
@@ -22,6 +23,16 @@ fn open(path: &Path) -> Runtime {
 /// The worker of a thread; two threads share one.
 fn worker(thread: usize) -> WorkerRef {
     worker_ref("r", &format!("worker-{:08x}", thread / 2 + 1))
+}
+
+/// Creates the workers of all threads.
+fn create_workers(path: &Path) {
+    let runtime = open(path);
+    for _ in 0..THREADS / 2 {
+        let request = CreateWorkerRequest::default();
+        runtime.create_worker(request).unwrap();
+    }
+    runtime.store().close().unwrap();
 }
 
 /// Sends input from several threads until killed, and tells each acknowledgement after it has it.
@@ -67,20 +78,14 @@ fn everything_acknowledged_survives_a_kill_and_ids_have_no_gap_or_repeat() {
     }
     let name = "durability::everything_acknowledged_survives_a_kill_and_ids_have_no_gap_or_repeat";
     let (_directory, path) = scratch();
-    let runtime = open(&path);
-    for _ in 0..THREADS / 2 {
-        runtime
-            .create_worker(CreateWorkerRequest::default())
-            .unwrap();
-    }
-    runtime.store().close().unwrap();
+    create_workers(&path);
 
-    let mut kills = fastrand(seed());
+    let mut kills = Rng::new(seed());
     let mut told: BTreeSet<Acknowledged> = BTreeSet::new();
     for round in 0..20 {
         let mut child = TestChild::start(name, &path);
         // Somewhere in the middle of the work, which is all that the child does.
-        for _ in 0..kills() % 60 {
+        for _ in 0..kills.below(60) {
             told.insert(acknowledged(&child.hear().unwrap()));
         }
         child.child.kill().unwrap();
@@ -125,16 +130,6 @@ fn assert_no_gap_in_what_a_thread_sent(stored: &BTreeSet<Acknowledged>) {
     }
 }
 
-/// Numbers that are the same for the same seed (splitmix64).
-fn fastrand(mut state: u64) -> impl FnMut() -> u64 {
-    move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-}
-
 #[test]
 fn a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store() {
     if let Some(path) = told_as_child() {
@@ -146,16 +141,16 @@ fn a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store() {
         }
     }
     let name = "durability::a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store";
-    let mut random = fastrand(seed());
+    let mut random = Rng::new(seed());
     let (mut whole, mut rounds) = (0, 0);
     while rounds < 25 {
         rounds += 1;
         let (directory, _) = scratch();
         let mut child = TestChild::start(name, directory.path());
-        for _ in 0..=random() % 3 {
+        for _ in 0..=random.below(3) {
             child.hear().unwrap();
         }
-        std::thread::sleep(Duration::from_micros(random() % 6_000));
+        std::thread::sleep(Duration::from_micros(random.below(6_000) as u64));
         child.kill();
         for file in std::fs::read_dir(directory.path()).unwrap() {
             let path = file.unwrap().path();
@@ -185,13 +180,7 @@ fn a_repair_after_a_kill_tells_its_progress_and_loses_nothing() {
     }
     let name = "durability::a_repair_after_a_kill_tells_its_progress_and_loses_nothing";
     let (_directory, path) = scratch();
-    let runtime = open(&path);
-    for _ in 0..THREADS / 2 {
-        runtime
-            .create_worker(CreateWorkerRequest::default())
-            .unwrap();
-    }
-    runtime.store().close().unwrap();
+    create_workers(&path);
     let mut child = TestChild::start(name, &path);
     for _ in 0..20 {
         child.hear().unwrap();

@@ -11,11 +11,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Once;
+use torture::disk::{Disk, EIO, Fault, FaultKind};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// The fields of one span or event, as text; an event's message under `message`.
+/// The fields of one span or event, as text; an event's message under `message`, its level under
+/// `level`.
 type Fields = BTreeMap<String, String>;
 
 /// What one thread was told.
@@ -72,6 +74,8 @@ impl Subscriber for Switchboard {
         tell(|listener| {
             let mut fields = Fields::new();
             event.record(&mut Visitor(&mut fields));
+            let level = event.metadata().level().to_string();
+            fields.insert("level".to_owned(), level);
             listener.events.push(fields);
         });
     }
@@ -120,6 +124,7 @@ fn each_operation_is_a_span_and_each_commit_an_event_with_its_size_and_time() {
     assert_eq!(commits.len(), 2, "{commits:?}");
     for commit in &commits {
         assert_eq!(commit["message"], "committed");
+        assert_eq!(commit["level"], "DEBUG");
         assert_eq!(number(commit, "operations"), 1);
         number(commit, "micros");
         assert!(commit.contains_key("path"));
@@ -156,4 +161,26 @@ fn a_load_is_a_commit_whose_bytes_are_not_known() {
     assert_eq!(commits.len(), 1);
     assert_eq!(number(&commits[0], "operations"), 1);
     assert!(!commits[0].contains_key("bytes"));
+}
+
+#[test]
+fn a_commit_that_failed_is_told_as_an_error_with_its_cause() {
+    let disk = Disk::default();
+    let store = Store::options().open_backend(disk.clone()).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    disk.set_fault(Some(Fault {
+        kind: FaultKind::Sync,
+        after: 0,
+        lasting: true,
+        errno: EIO,
+    }));
+    let (failed, listener) = listen(|| runtime.create_worker(CreateWorkerRequest::default()));
+    assert!(matches!(failed, Err(RuntimeError::CommitUncertain { .. })));
+    let [commit] = listener.events.as_slice() else {
+        panic!("{:?}", listener.events);
+    };
+    assert_eq!(commit["message"], "commit failed");
+    assert_eq!(commit["level"], "ERROR");
+    assert_eq!(number(commit, "operations"), 1);
+    assert!(commit["error"].contains("os error 5"), "{commit:?}");
 }

@@ -2,12 +2,16 @@
 
 use crate::maintenance::{behind_our_back, break_value, events, rich};
 use crate::support::{
-    TestChild, bulk, entry, event, named, runtime_snapshot, say, scratch, tell, told_as_child,
-    worker_ref, worker_snapshot,
+    TestChild, bulk, entry, event, named, runtime_id, runtime_snapshot, say, scratch, tell,
+    told_as_child, worker_ref, worker_snapshot,
 };
 use redb::{ReadableTable, TableDefinition};
 use redb_runtime_store::management::RuntimeStatus;
-use redb_runtime_store::store::{VerifyKind, VerifyOptions, VerifyReport};
+use redb_runtime_store::store::VerifyKind::{
+    Count, Counter, Gap, LastEvent, Orphan, Position, Sequence, Status, UnknownEvent,
+    UnknownWorker, Value,
+};
+use redb_runtime_store::store::{BulkLoad, VerifyKind, VerifyOptions, VerifyReport};
 use redb_runtime_store::{RuntimeError, Severity, Store};
 use std::path::Path;
 
@@ -56,84 +60,84 @@ fn a_whole_store_verifies_without_a_finding_open_or_closed() {
     assert!(report.is_clean());
 }
 
+/// Makes what breaks a rule, and what is to be found then.
+type Load = fn(&mut BulkLoad<'_>) -> Result<(), RuntimeError>;
+
+const BROKEN_RULES: [(&str, Load, &[VerifyKind]); 7] = [
+    (
+        "an event past the counter",
+        |load| {
+            let id = runtime_id("r");
+            load.append_event(&id, event(5, "five").into())?;
+            load.put_runtime(runtime_snapshot("r", 3).into())
+        },
+        &[Counter, Gap],
+    ),
+    (
+        "ids that are missing",
+        |load| {
+            let id = runtime_id("r");
+            load.append_event(&id, event(5, "five").into())?;
+            load.put_runtime(runtime_snapshot("r", 9).into())
+        },
+        &[Gap],
+    ),
+    (
+        "sequences that repeat, and a counter behind them",
+        |load| {
+            let worker = worker_ref("r", "w");
+            load.put_worker(worker_snapshot(&worker, 2).into())?;
+            for sequence in [2, 2] {
+                load.append_transcript_entry(entry(&worker, sequence, "said").into())?;
+            }
+            load.put_runtime(runtime_snapshot("r", 1).into())
+        },
+        &[Counter, Sequence, UnknownEvent],
+    ),
+    (
+        "an event about nobody",
+        |load| {
+            let mut about = event(1, "who?");
+            about.worker_ref = Some(worker_ref("r", "nobody"));
+            load.append_event(&runtime_id("r"), about.into())?;
+            load.put_runtime(runtime_snapshot("r", 2).into())
+        },
+        &[UnknownWorker],
+    ),
+    (
+        "a running worker in a stopped runtime",
+        |load| {
+            load.put_worker(worker_snapshot(&worker_ref("r", "w"), 1).into())?;
+            let mut runtime = runtime_snapshot("r", 1);
+            runtime.status = RuntimeStatus::Stopped;
+            load.put_runtime(runtime.into())
+        },
+        &[Status],
+    ),
+    (
+        "a last event that never was",
+        |load| {
+            let mut worker = worker_snapshot(&worker_ref("r", "w"), 1);
+            worker.last_event_id = 7;
+            load.put_worker(worker.into())?;
+            load.put_runtime(runtime_snapshot("r", 7).into())
+        },
+        &[LastEvent, Gap],
+    ),
+    (
+        "rows of a runtime that is not there",
+        |load| {
+            load.append_event(&runtime_id("r"), event(1, "one").into())?;
+            load.append_transcript_entry(entry(&worker_ref("r", "w"), 1, "said").into())?;
+            load.put_worker(worker_snapshot(&worker_ref("s", "w"), 1).into())
+        },
+        &[Orphan],
+    ),
+];
+
 #[test]
 fn every_broken_rule_is_found() {
-    use VerifyKind::{
-        Counter, Gap, LastEvent, Orphan, Sequence, Status, UnknownEvent, UnknownWorker,
-    };
-    type Load = fn(&mut redb_runtime_store::store::BulkLoad<'_>) -> Result<(), RuntimeError>;
-    let cases: [(&str, Load, &[VerifyKind]); 7] = [
-        (
-            "an event past the counter",
-            |load| {
-                let id = crate::support::runtime_id("r");
-                load.append_event(&id, event(5, "five").into())?;
-                load.put_runtime(runtime_snapshot("r", 3).into())
-            },
-            &[Counter, Gap],
-        ),
-        (
-            "ids that are missing",
-            |load| {
-                let id = crate::support::runtime_id("r");
-                load.append_event(&id, event(5, "five").into())?;
-                load.put_runtime(runtime_snapshot("r", 9).into())
-            },
-            &[Gap],
-        ),
-        (
-            "sequences that repeat, and a counter behind them",
-            |load| {
-                let worker = worker_ref("r", "w");
-                load.put_worker(worker_snapshot(&worker, 2).into())?;
-                for sequence in [2, 2] {
-                    load.append_transcript_entry(entry(&worker, sequence, "said").into())?;
-                }
-                load.put_runtime(runtime_snapshot("r", 1).into())
-            },
-            &[Counter, Sequence, UnknownEvent],
-        ),
-        (
-            "an event about nobody",
-            |load| {
-                let mut about = event(1, "who?");
-                about.worker_ref = Some(worker_ref("r", "nobody"));
-                load.append_event(&crate::support::runtime_id("r"), about.into())?;
-                load.put_runtime(runtime_snapshot("r", 2).into())
-            },
-            &[UnknownWorker],
-        ),
-        (
-            "a running worker in a stopped runtime",
-            |load| {
-                load.put_worker(worker_snapshot(&worker_ref("r", "w"), 1).into())?;
-                let mut runtime = runtime_snapshot("r", 1);
-                runtime.status = RuntimeStatus::Stopped;
-                load.put_runtime(runtime.into())
-            },
-            &[Status],
-        ),
-        (
-            "a last event that never was",
-            |load| {
-                let mut worker = worker_snapshot(&worker_ref("r", "w"), 1);
-                worker.last_event_id = 7;
-                load.put_worker(worker.into())?;
-                load.put_runtime(runtime_snapshot("r", 7).into())
-            },
-            &[LastEvent, Gap],
-        ),
-        (
-            "rows of a runtime that is not there",
-            |load| {
-                load.append_event(&crate::support::runtime_id("r"), event(1, "one").into())?;
-                load.append_transcript_entry(entry(&worker_ref("r", "w"), 1, "said").into())?;
-                load.put_worker(worker_snapshot(&worker_ref("s", "w"), 1).into())
-            },
-            &[Orphan],
-        ),
-    ];
-    for (what, load, expected) in cases {
+    for (what, load, expected) in BROKEN_RULES {
         let (_directory, path) = scratch();
         let store = Store::open(&path).unwrap();
         bulk(&store, load);
@@ -149,75 +153,77 @@ fn every_broken_rule_is_found() {
     }
 }
 
+/// Changes a whole store, and what is to be found then.
+type Change = fn(&redb::WriteTransaction);
+
+const WORKERS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("workers");
+const TRANSCRIPTS: TableDefinition<(&str, &str, u64), &[u8]> = TableDefinition::new("transcripts");
+
+const CHANGED_ROWS: [(&str, Change, &[VerifyKind]); 6] = [
+    (
+        "an event is gone",
+        |change| {
+            change
+                .open_table(events())
+                .unwrap()
+                .remove(("a", 3))
+                .unwrap();
+        },
+        &[Gap, UnknownEvent],
+    ),
+    (
+        "an entry is gone",
+        |change| {
+            let mut table = change.open_table(TRANSCRIPTS).unwrap();
+            table.remove(("a", "worker-00000002", 4)).unwrap();
+        },
+        &[Position, Count],
+    ),
+    (
+        "a worker is gone",
+        |change| {
+            let mut table = change.open_table(WORKERS).unwrap();
+            table.remove(("a", "worker-00000001")).unwrap();
+        },
+        &[Count, Orphan, UnknownWorker],
+    ),
+    (
+        "a runtime is gone",
+        |change| {
+            const RUNTIMES: TableDefinition<&str, &[u8]> = TableDefinition::new("runtimes");
+            change.open_table(RUNTIMES).unwrap().remove("b").unwrap();
+        },
+        &[Orphan],
+    ),
+    (
+        "a diagnostic is gone",
+        |change| {
+            const DIAGNOSTICS: TableDefinition<(&str, u64), &[u8]> =
+                TableDefinition::new("diagnostics");
+            change
+                .open_table(DIAGNOSTICS)
+                .unwrap()
+                .remove(("b", 1))
+                .unwrap();
+        },
+        &[Count],
+    ),
+    (
+        "two values were exchanged",
+        |change| {
+            let mut table = change.open_table(events()).unwrap();
+            let [one, two] =
+                [2, 4].map(|id| table.get(("b", id)).unwrap().unwrap().value().to_vec());
+            table.insert(("b", 2), two.as_slice()).unwrap();
+            table.insert(("b", 4), one.as_slice()).unwrap();
+        },
+        &[Value],
+    ),
+];
+
 #[test]
 fn every_row_that_is_changed_behind_our_back_is_found() {
-    use VerifyKind::{Count, Gap, Orphan, Position, UnknownEvent, UnknownWorker, Value};
-    type Change = fn(&redb::WriteTransaction);
-    const WORKERS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("workers");
-    const TRANSCRIPTS: TableDefinition<(&str, &str, u64), &[u8]> =
-        TableDefinition::new("transcripts");
-    let cases: [(&str, Change, &[VerifyKind]); 6] = [
-        (
-            "an event is gone",
-            |change| {
-                change
-                    .open_table(events())
-                    .unwrap()
-                    .remove(("a", 3))
-                    .unwrap();
-            },
-            &[Gap, UnknownEvent],
-        ),
-        (
-            "an entry is gone",
-            |change| {
-                let mut table = change.open_table(TRANSCRIPTS).unwrap();
-                table.remove(("a", "worker-00000002", 4)).unwrap();
-            },
-            &[Position, Count],
-        ),
-        (
-            "a worker is gone",
-            |change| {
-                let mut table = change.open_table(WORKERS).unwrap();
-                table.remove(("a", "worker-00000001")).unwrap();
-            },
-            &[Count, Orphan, UnknownWorker],
-        ),
-        (
-            "a runtime is gone",
-            |change| {
-                const RUNTIMES: TableDefinition<&str, &[u8]> = TableDefinition::new("runtimes");
-                change.open_table(RUNTIMES).unwrap().remove("b").unwrap();
-            },
-            &[Orphan],
-        ),
-        (
-            "a diagnostic is gone",
-            |change| {
-                const DIAGNOSTICS: TableDefinition<(&str, u64), &[u8]> =
-                    TableDefinition::new("diagnostics");
-                change
-                    .open_table(DIAGNOSTICS)
-                    .unwrap()
-                    .remove(("b", 1))
-                    .unwrap();
-            },
-            &[Count],
-        ),
-        (
-            "two values were exchanged",
-            |change| {
-                let mut table = change.open_table(events()).unwrap();
-                let [one, two] =
-                    [2, 4].map(|id| table.get(("b", id)).unwrap().unwrap().value().to_vec());
-                table.insert(("b", 2), two.as_slice()).unwrap();
-                table.insert(("b", 4), one.as_slice()).unwrap();
-            },
-            &[Value],
-        ),
-    ];
-    for (what, change, expected) in cases {
+    for (what, change, expected) in CHANGED_ROWS {
         let (_directory, path) = scratch();
         rich(&path).close().unwrap();
         behind_our_back(&path, change);

@@ -33,6 +33,8 @@ pub enum FaultKind {
     Change,
     /// Reads.
     Read,
+    /// Syncs alone.
+    Sync,
 }
 
 /// An error that the disk gives.
@@ -212,6 +214,14 @@ impl Disk {
         self.state().log.len()
     }
 
+    /// How many syncs have succeeded.
+    pub fn syncs(&self) -> usize {
+        let log = &self.state().log;
+        log.iter()
+            .filter(|access| matches!(access, Access::Sync))
+            .count()
+    }
+
     /// All changes that were made since the disk began.
     pub fn log(&self) -> Vec<Access> {
         self.state().log.clone()
@@ -261,6 +271,7 @@ impl StorageBackend for Disk {
         }
         let mut state = self.state_for_sync();
         let met = self.meet(&mut state, FaultKind::Change);
+        let met = met.and_then(|()| self.meet(&mut state, FaultKind::Sync));
         if met.is_err() {
             state.log.push(Access::FailedSync);
         } else if !state.lies {

@@ -56,7 +56,7 @@ pub fn round(seed: u64, plant: Option<Plant>) -> Result<Counts, Violation> {
             counts.images +=
                 images.map_err(|violation| Violation(format!("{fault:?}: {violation}")))?;
             after += match kind {
-                FaultKind::Change => 1,
+                FaultKind::Change | FaultKind::Sync => 1,
                 FaultKind::Read => rng.between(1, 20),
             };
         }
@@ -79,7 +79,7 @@ impl<'w> Trial<'w> {
     fn run(workload: &'w Workload, fault: Fault, plant: Option<Plant>) -> Result<Self, Violation> {
         // Without a cache every read comes to the disk.
         let cache_bytes = match fault.kind {
-            FaultKind::Change => 1 << 20,
+            FaultKind::Change | FaultKind::Sync => 1 << 20,
             FaultKind::Read => 0,
         };
         let disk = Disk::default();

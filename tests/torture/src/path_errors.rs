@@ -77,7 +77,7 @@ pub fn round(seed: u64) -> Result<usize, Violation> {
             }
             errors += 1;
             after += match kind {
-                FaultKind::Change => 1,
+                FaultKind::Change | FaultKind::Sync => 1,
                 FaultKind::Read => rng.between(1, 20),
             };
         }
@@ -89,7 +89,7 @@ pub fn round(seed: u64) -> Result<usize, Violation> {
 fn trial(workload: &Workload, fault: Fault) -> Result<bool, Violation> {
     // Without a cache every read comes to the disk.
     let cache_bytes = match fault.kind {
-        FaultKind::Change => 1 << 20,
+        FaultKind::Change | FaultKind::Sync => 1 << 20,
         FaultKind::Read => 0,
     };
     let directory = scratch()?;
