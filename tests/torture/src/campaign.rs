@@ -162,8 +162,15 @@ impl Fault {
         let plant = plant.map_or(String::new(), |plant| {
             format!(" --plant {}", plant.get_name())
         });
+        let chance = match self {
+            Self::Kill => " # the moments are not repeated: try more often",
+            Self::PowerLoss if power_loss::has_threads(seed, task.plant) => {
+                " # real threads: the operations are repeated, not how they mix"
+            }
+            _ => "",
+        };
         format!(
-            "cargo run --release -p torture -- --seed {seed} --count {} {}{plant}",
+            "cargo run --release -p torture -- --seed {seed} --count {} {}{plant}{chance}",
             self.per_round().min(task.count),
             self.name()
         )

@@ -199,6 +199,11 @@ pub fn check_works(store: &Store) -> Result<(), Violation> {
     }
 }
 
+/// Whether the round of `seed` is one of real threads.
+pub(crate) fn has_threads(seed: u64, plant: Option<Plant>) -> bool {
+    seed.is_multiple_of(4) && plant.is_none()
+}
+
 /// Runs the workload of `seed` and tries `images` images. Every fourth round is one of
 /// [`threads`], into which no bugs are planted.
 ///
@@ -206,7 +211,7 @@ pub fn check_works(store: &Store) -> Result<(), Violation> {
 ///
 /// The first promise that is broken.
 pub fn round(seed: u64, images: usize, plant: Option<Plant>) -> Result<Counts, Violation> {
-    if seed.is_multiple_of(4) && plant.is_none() {
+    if has_threads(seed, plant) {
         return threads::round(seed, images);
     }
     let run = Run::of(seed, plant)?;
