@@ -51,7 +51,7 @@
 //! | isolation | operations take effect one after the other; nobody sees what a crash could still undo | `commit_queue::a_commit_that_is_on_its_way_is_not_acknowledged`, `concurrency::an_acknowledged_change_is_seen_by_every_later_read`, `reading::a_snapshot_is_one_moment_while_a_writer_goes_on` |
 //! | crash | creating a store, importing, exporting, migrating, compacting, a backup: the old state or the new one, never in between | `crash_steps::what_is_cut_off_at_any_step_leaves_the_old_or_the_new_and_can_be_done_again`, `durability::a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store`, `maintenance::a_killed_backup_leaves_nothing_at_its_place_and_the_next_one_cleans_up` |
 //! | failing disk | an error; nothing acknowledged is lost; it works again once opened again | `disk_errors::a_disk_error_is_typed_and_loses_nothing_and_a_reopened_store_works`, `commit_queue::a_failed_commit_is_uncertain_for_its_operations_and_ends_all_later_ones` |
-//! | damage | a value that was changed is an error, never wrong data; a file that cannot be opened is not touched (see the limits) | `damage::a_file_cut_off_anywhere_is_refused_and_left_as_it_is`, `bit_rot::a_damaged_file_gives_an_error_or_the_right_data`, `verifying::damaged_pages_are_found_and_nothing_is_changed` |
+//! | damage | what is read of a damaged file is right, or an error; a file that cannot be opened is not touched (see the limits) | `damage::a_file_cut_off_anywhere_is_refused_and_left_as_it_is`, `bit_rot::a_damaged_file_gives_an_error_or_the_right_data`, `checked_pages::a_write_that_meets_a_damaged_page_is_wholly_there_or_not_at_all`, `verifying::damaged_pages_are_found_and_nothing_is_changed` |
 //! | foreign files | what is no store, or a newer one, is refused and not touched | `opening::what_is_no_redb_file_is_not_touched`, `opening::a_redb_file_of_another_program_is_not_touched`, `opening::a_store_of_a_newer_schema_is_not_touched` |
 //! | older stores | read by every later version: migrated in one transaction, after a copy was made | `migrations::the_golden_file_of_schema_1_says_what_the_directory_beside_it_says`, `migrations::an_older_store_is_copied_whole_and_then_migrated` |
 //! | concurrency | any number of threads; those that wait share a commit | `commit_queue::operations_that_arrive_during_a_commit_share_the_next_one`, `commit_queue::no_operation_waits_for_more_than_the_commit_under_way_and_its_own` |
@@ -70,9 +70,9 @@
 //!   the disk syncs twice.
 //! - The locks are byte-range locks of the system, and durability is what its sync promises. A
 //!   network file system that has neither in full is no place for a store.
-//! - Every value has a checksum that each read verifies. redb's own pages have checksums that only
-//!   [`Store::verify`] and [`verify_on_open`](store::StoreOptions::verify_on_open) look at: damage
-//!   in them can hide rows or show rows of an older state until then.
+//! - Pages are checked when they are read in the first 16 GiB of a file, and not for those who write
+//!   with [`Sharing::ManyWriters`](store::Sharing::ManyWriters); values always. After a crash, and
+//!   while a store is open, one bit is not checked: the flag that says which commit is the last.
 //! - Tested on 64-bit Linux. Files have the same form everywhere: numbers are 64 bits wide. Where a
 //!   machine's words have 32, a count that does not fit reads as the largest number.
 //!

@@ -1,20 +1,55 @@
 //! Where an operation stands when something fails: its name and the store's path.
 
+use super::page_sums::BadPages;
 use crate::error::RuntimeError;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 /// An operation on a store: what errors name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct At<'a> {
     pub(crate) operation: &'static str,
     pub(crate) path: &'a Path,
+    table: Option<&'static str>,
+    bad_pages: Option<&'a Arc<BadPages>>,
 }
 
 impl<'a> At<'a> {
     pub(crate) fn new(operation: &'static str, path: &'a Path) -> Self {
-        Self { operation, path }
+        Self {
+            operation,
+            path,
+            table: None,
+            bad_pages: None,
+        }
+    }
+
+    /// With the name of another operation.
+    pub(crate) fn named(self, operation: &'static str) -> Self {
+        Self { operation, ..self }
+    }
+
+    /// With the table that is read.
+    pub(crate) fn in_table(self, name: &'static str) -> Self {
+        Self {
+            table: Some(name),
+            ..self
+        }
+    }
+
+    /// With the note of the store's damaged pages.
+    pub(crate) fn noting(self, bad_pages: &'a Arc<BadPages>) -> Self {
+        Self {
+            bad_pages: Some(bad_pages),
+            ..self
+        }
+    }
+
+    /// Where damaged pages are noted.
+    pub(crate) fn bad_pages(self) -> Arc<BadPages> {
+        self.bad_pages.cloned().unwrap_or_default()
     }
 
     pub(crate) fn io(self, source: std::io::Error) -> RuntimeError {
@@ -77,7 +112,7 @@ impl<'a> At<'a> {
                 self.corrupt("the file ends before what it refers to")
             }
             Error::Io(source) => self.io(source),
-            Error::Corrupted(message) => self.corrupt(message),
+            Error::Corrupted(message) => self.damaged(&message),
             Error::PreviousIo => self.failed(),
             Error::DatabaseClosed => self.closed(),
             Error::LockPoisoned(_) => RuntimeError::StatePoisoned,
@@ -92,8 +127,19 @@ impl<'a> At<'a> {
             error @ Error::UpgradeRequired(_) => self.not_a_store(error.to_string()),
             // The rest speaks of tables that are missing or of another type, which no file of
             // ours has.
-            error => self.corrupt(error.to_string()),
+            error => self.damaged(&error.to_string()),
         }
+    }
+
+    /// Damage that redb met: in which table, which pages, and what redb says.
+    fn damaged(self, message: &str) -> RuntimeError {
+        let table = self.table.map(|name| format!("table {name}: "));
+        let pages = self.bad_pages.and_then(|bad_pages| bad_pages.describe());
+        let table = table.unwrap_or_default();
+        self.corrupt(match pages {
+            Some(pages) => format!("{table}{pages} ({message})"),
+            None => format!("{table}{message}"),
+        })
     }
 
     /// Runs `access`, which uses redb. On damaged pages redb may panic instead of returning an
@@ -108,7 +154,7 @@ impl<'a> At<'a> {
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            Err(self.corrupt(format!("redb panicked: {message}")))
+            Err(self.damaged(&format!("redb panicked: {message}")))
         })
     }
 }

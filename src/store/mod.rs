@@ -38,14 +38,16 @@
 //!
 //! # Damage
 //!
-//! Every value has a version and a checksum of its own, which is verified on every read. Pages have
-//! checksums too, which are verified by [`StoreOptions::verify_on_open`] and [`Store::verify`], not on
-//! every read: in a damaged file that neither has looked at, rows can be missing or be older ones.
+//! Every page that is read from the file is checked against its checksum
+//! ([`StoreOptions::check_pages`]), and every value has a version and a checksum of its own. A damaged
+//! page is [`RuntimeError::StoreCorrupt`] for whoever needs it; the rest of the store can be read, and
+//! [`Store::verify`] lists what is damaged.
 //!
 //! # Memory
 //!
 //! Nothing of the runtimes is held in memory but redb's cache of pages
-//! ([`StoreOptions::cache_bytes`]).
+//! ([`StoreOptions::cache_bytes`]), and 9 bytes for each page of the file to check it by, 36 MiB at
+//! most.
 
 mod backend;
 mod backup;
@@ -63,6 +65,8 @@ mod migrate;
 mod open;
 mod options;
 mod page_check;
+mod page_layout;
+mod page_sums;
 mod pending;
 mod persisted;
 mod progress;

@@ -8,6 +8,7 @@ use super::context::At;
 use super::lock_holder;
 use super::migrate::{self, MigrationPlan};
 use super::options::{Sharing, StoreOptions};
+use super::page_sums::{CheckedPages, Role};
 use super::registry::{FileId, Found, Registration, find};
 use super::schema::Schema;
 use super::shared::{Handle, Shared};
@@ -63,6 +64,7 @@ pub(crate) fn in_memory() -> Result<Store, RuntimeError> {
         RuntimeBackendKind::Memory,
         Sharing::Exclusive,
         Handle::Writer(database, FileSize::default()),
+        Arc::default(),
         None,
     );
     Ok(Store::new(Arc::new(shared), false))
@@ -148,6 +150,8 @@ fn open_file(
     options: &StoreOptions,
     registration: Option<Registration>,
 ) -> Result<Store, RuntimeError> {
+    let bad_pages = Arc::default();
+    let at = at.noting(&bad_pages);
     // A timeout past the end of time is none.
     let deadline = Instant::now().checked_add(options.lock_timeout);
     let handle = loop {
@@ -176,6 +180,7 @@ fn open_file(
         RuntimeBackendKind::RedbStore,
         options.sharing,
         handle,
+        Arc::clone(&bad_pages),
         registration,
     ));
     if let Some(key) = key {
@@ -200,6 +205,20 @@ fn builder(options: &StoreOptions) -> Builder {
     builder
 }
 
+/// A backend over `file` that checks pages, where they are to be checked.
+fn checked<B: StorageBackend>(
+    file: B,
+    role: Role,
+    at: At<'_>,
+    options: &StoreOptions,
+) -> CheckedPages<B> {
+    let role = match options.check_pages {
+        true => role,
+        false => Role::Unchecked,
+    };
+    CheckedPages::new(file, role, at.bad_pages())
+}
+
 fn open_reader(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
     let (database, found) = open_any_reader(at, options)?;
     if found < options.schema.supported() {
@@ -222,7 +241,7 @@ fn open_any_reader(
     at.guard(|| {
         let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
         let database = builder(options)
-            .open_read_only_with_backend(backend)
+            .open_read_only_with_backend(checked(backend, Role::Reader, at, options))
             .map_err(|error| at.redb(error))?;
         let transaction = database.begin_read().map_err(|error| at.redb(error))?;
         let found = options.schema.check(&transaction, at)?;
@@ -297,7 +316,7 @@ fn open_over(
 ) -> Result<Handle, RuntimeError> {
     let (backend, gate) = hold(backend).map_err(|error| at.io(error))?;
     let database = builder(options)
-        .create_with_backend(backend)
+        .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
         .map_err(|error| at.redb(error))?;
     let size = gate.size();
     let found = version_of(&database, options.schema, at)?;
@@ -308,12 +327,7 @@ fn open_over(
     // It is a store that we can read: the writes of opening may reach the file.
     gate.open().map_err(|error| at.io(error))?;
     if is_old {
-        migrate(
-            &database,
-            options.schema,
-            found,
-            At::new("migrate", at.path),
-        )?;
+        migrate(&database, options.schema, found, at.named("migrate"))?;
     }
     Ok(Handle::Writer(database, size))
 }
@@ -342,7 +356,8 @@ pub(crate) fn migration_plan(
     path: &Path,
     options: &StoreOptions,
 ) -> Result<MigrationPlan, RuntimeError> {
-    let at = At::new("plan a migration", path);
+    let bad_pages = Arc::default();
+    let at = At::new("plan a migration", path).noting(&bad_pages);
     if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return Err(at.missing());
     }
@@ -356,7 +371,7 @@ pub(crate) fn migration_plan(
                 FileBackend::new(open_for_writing(at)?).map_err(|error| at.redb(error))?;
             let (backend, _gate) = hold(backend).map_err(|error| at.io(error))?;
             let database = builder(options)
-                .create_with_backend(backend)
+                .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
                 .map_err(|error| at.redb(error))?;
             version_of(&database, options.schema, at)
         })?,
@@ -379,20 +394,28 @@ pub(crate) fn open_backend(
     options: &StoreOptions,
 ) -> Result<Store, RuntimeError> {
     let path = PathBuf::from("(backend)");
-    let at = At::new("open", &path);
+    let bad_pages = Arc::default();
+    let at = At::new("open", &path).noting(&bad_pages);
     let is_empty = backend.len().map_err(|error| at.io(error))? == 0;
     let handle = at.guard(|| {
         if !is_empty {
             return open_over(backend, at, options, |_| Ok(()));
         }
         let database = builder(options)
-            .create_with_backend(backend)
+            .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
             .map_err(|error| at.redb(error))?;
         initialise(&database, options.schema, at)?;
         Ok(Handle::Writer(database, FileSize::default()))
     })?;
     let backend = RuntimeBackendKind::RedbStore;
-    let mut shared = Shared::new(path.clone(), backend, options.sharing, handle, None);
+    let mut shared = Shared::new(
+        path.clone(),
+        backend,
+        options.sharing,
+        handle,
+        Arc::clone(&bad_pages),
+        None,
+    );
     shared.one_phase = options.one_phase;
     Ok(Store::new(Arc::new(shared), false))
 }

@@ -51,6 +51,7 @@ pub struct StoreOptions {
     pub(crate) sharing: Sharing,
     pub(crate) lock_timeout: Duration,
     pub(crate) verify_on_open: bool,
+    pub(crate) check_pages: bool,
     pub(crate) on_repair: Option<OnRepair>,
     pub(crate) backup_before_migration: bool,
     pub(crate) schema: Schema,
@@ -69,6 +70,7 @@ impl Default for StoreOptions {
             sharing: Sharing::default(),
             lock_timeout: Duration::ZERO,
             verify_on_open: false,
+            check_pages: true,
             on_repair: None,
             backup_before_migration: true,
             schema: Schema::default(),
@@ -122,6 +124,19 @@ impl StoreOptions {
     #[must_use]
     pub fn verify_on_open(mut self, verify: bool) -> Self {
         self.verify_on_open = verify;
+        self
+    }
+
+    /// Whether to check each page that is read from the file against its checksum, so that a damaged
+    /// one is [`RuntimeError::StoreCorrupt`] and never wrong data. `true` by default.
+    ///
+    /// Checked are the pages in the first 16 GiB of the file; with [`Sharing::ManyWriters`] only
+    /// those that a read-only store reads. Without the check every value that is read still has its
+    /// own checksum, but rows can be missing or be older ones: for looking at what is left of a
+    /// damaged store, read-only.
+    #[must_use]
+    pub fn check_pages(mut self, check: bool) -> Self {
+        self.check_pages = check;
         self
     }
 
@@ -234,6 +249,7 @@ impl fmt::Debug for StoreOptions {
             .field("sharing", &self.sharing)
             .field("lock_timeout", &self.lock_timeout)
             .field("verify_on_open", &self.verify_on_open)
+            .field("check_pages", &self.check_pages)
             .field("on_repair", &self.on_repair.is_some())
             .field("backup_before_migration", &self.backup_before_migration)
             .finish()

@@ -2,7 +2,6 @@
 
 use super::Sharing;
 use super::commit::{Outcome, unwind_or_return};
-use super::context::At;
 use super::shared::Shared;
 use super::transaction::Transaction;
 use crate::error::RuntimeError;
@@ -272,7 +271,7 @@ impl Shared {
         let job = move || drop(shared.wait_for_batch(batch, shared.at(NAME)));
         match self.pipeline.background.run(Box::new(job)) {
             Ok(()) => Ok(()),
-            Err(_) => self.wait_for_batch(batch, At::new(NAME, &self.path)),
+            Err(_) => self.wait_for_batch(batch, self.at(NAME)),
         }
     }
 }

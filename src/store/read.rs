@@ -95,12 +95,13 @@ impl<T: Tables> View<'_, T> {
         R: for<'v> Record<Read<'v> = R>,
         for<'k> K::SelfType<'k>: KeyBytes,
     {
-        self.at.guard(|| {
+        let at = self.at.in_table(table.name);
+        at.guard(|| {
             let open = self
                 .tables
                 .open(table.definition)
-                .map_err(|error| self.at.redb(error))?;
-            let value = open.get(&key).map_err(|error| self.at.redb(error))?;
+                .map_err(|error| at.redb(error))?;
+            let value = open.get(&key).map_err(|error| at.redb(error))?;
             value
                 .map(|value| self.decode(table, &key, value.value()))
                 .transpose()
@@ -268,16 +269,17 @@ impl<T: Tables> Rows for View<'_, T> {
     }
 
     fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
-        self.at.guard(|| {
+        let at = self.at.in_table(EVENTS.name);
+        at.guard(|| {
             let open = self
                 .tables
                 .open(EVENTS.definition)
-                .map_err(|error| self.at.redb(error))?;
+                .map_err(|error| at.redb(error))?;
             let mut range = open
                 .range((runtime, 0)..=(runtime, u64::MAX))
-                .map_err(|error| self.at.redb(error))?;
+                .map_err(|error| at.redb(error))?;
             let last = range.next_back().transpose();
-            let last = last.map_err(|error| self.at.redb(error))?;
+            let last = last.map_err(|error| at.redb(error))?;
             match last.as_ref().map(|(key, _)| key.value()) {
                 Some((owner, _)) if owner != runtime => Err(self.out_of_place(EVENTS.name)),
                 last => Ok(last.map(|(_, id)| id)),

@@ -5,13 +5,14 @@ use super::commit::Pipeline;
 use super::context::At;
 use super::follow::Commits;
 use super::options::Sharing;
+use super::page_sums::BadPages;
 use super::read::View;
 use super::registry::{FileId, Registration};
 use crate::error::RuntimeError;
 use crate::model::management::RuntimeBackendKind;
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::path::{Path, PathBuf};
-use std::sync::{RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 /// From this size of the file on, commits save the state of redb's allocator, so that opening after
 /// a kill need not walk the whole file.
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) sharing: Sharing,
     pub(crate) pipeline: Pipeline,
     pub(crate) commits: Commits,
+    pub(super) bad_pages: Arc<BadPages>,
     handle: RwLock<Handle>,
     /// Declared after `handle`: the file is closed before the store leaves the registry.
     registration: Option<Registration>,
@@ -54,6 +56,7 @@ impl Shared {
         backend: RuntimeBackendKind,
         sharing: Sharing,
         handle: Handle,
+        bad_pages: Arc<BadPages>,
         registration: Option<Registration>,
     ) -> Self {
         Self {
@@ -62,6 +65,7 @@ impl Shared {
             sharing,
             pipeline: Pipeline::default(),
             commits: Commits::default(),
+            bad_pages,
             handle: RwLock::new(handle),
             registration,
             #[cfg(feature = "fault-injection")]
@@ -70,7 +74,7 @@ impl Shared {
     }
 
     pub(crate) fn at(&self, operation: &'static str) -> At<'_> {
-        At::new(operation, &self.path)
+        At::new(operation, &self.path).noting(&self.bad_pages)
     }
 
     pub(crate) fn path(&self) -> &Path {

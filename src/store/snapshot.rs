@@ -3,6 +3,7 @@
 use super::Store;
 use super::context::At;
 use super::convert::{self, WorkerRefs, stored_size};
+use super::page_sums::BadPages;
 use super::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 use super::projection::transcript_entries;
 use super::read::{PAGE_ROWS, Rows, View};
@@ -15,6 +16,7 @@ use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use redb::ReadTransaction;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The store as it was at one moment, whatever is written meanwhile.
 ///
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 pub struct Snapshot {
     transaction: ReadTransaction,
     path: PathBuf,
+    bad_pages: Arc<BadPages>,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -89,13 +92,14 @@ impl Snapshot {
         Ok(Self {
             transaction: at.guard(|| store.shared.begin_read(at))?,
             path: store.path().to_owned(),
+            bad_pages: at.bad_pages(),
         })
     }
 
     fn view(&self) -> View<'_, ReadTransaction> {
         View {
             tables: &self.transaction,
-            at: At::new("read", &self.path),
+            at: At::new("read", &self.path).noting(&self.bad_pages),
         }
     }
 

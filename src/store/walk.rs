@@ -37,16 +37,17 @@ impl<T: Tables> View<'_, T> {
         K: Key + 'static,
         for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
     {
-        self.at.guard(|| {
+        let at = self.at.in_table(table.name);
+        at.guard(|| {
             let open = self
                 .tables
                 .open(table.definition)
-                .map_err(|error| self.at.redb(error))?;
+                .map_err(|error| at.redb(error))?;
             let rows = open
                 .range::<K::SelfType<'r>>(range)
-                .map_err(|error| self.at.redb(error))?;
+                .map_err(|error| at.redb(error))?;
             for entry in rows.take(limit) {
-                let (key, value) = entry.map_err(|error| self.at.redb(error))?;
+                let (key, value) = entry.map_err(|error| at.redb(error))?;
                 row(&key, &value)?;
             }
             Ok(())
@@ -58,12 +59,13 @@ impl<T: Tables> View<'_, T> {
         &self,
         table: &TableOf<K, R>,
     ) -> Result<u64, RuntimeError> {
-        self.at.guard(|| {
+        let at = self.at.in_table(table.name);
+        at.guard(|| {
             let open = self
                 .tables
                 .open(table.definition)
-                .map_err(|error| self.at.redb(error))?;
-            open.len().map_err(|error| self.at.redb(error))
+                .map_err(|error| at.redb(error))?;
+            open.len().map_err(|error| at.redb(error))
         })
     }
 

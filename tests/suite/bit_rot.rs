@@ -1,11 +1,17 @@
 //! Damage that nobody announces.
 
-use crate::faults::assert_holds;
+use crate::faults::{assert_finds, assert_holds};
 use torture::campaign::Fault;
+use torture::plant::Plant;
 
 #[test]
 fn a_damaged_file_gives_an_error_or_the_right_data() {
     assert_holds(Fault::BitRot, 2_000);
+}
+
+#[test]
+fn pages_that_are_not_checked_are_found() {
+    assert_finds(Plant::UncheckedPages);
 }
 
 #[test]

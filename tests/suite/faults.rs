@@ -32,6 +32,7 @@ fn task(seed: u64, count: usize, plant: Option<Plant>) -> Task<'static> {
         count,
         plant,
         start: &start,
+        start_limited: None,
         progress: false,
     }
 }

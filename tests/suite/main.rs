@@ -1,6 +1,7 @@
 //! What a host and a user see.
 
 mod bit_rot;
+mod checked_pages;
 #[cfg(feature = "fault-injection")]
 mod commit_queue;
 mod commits;

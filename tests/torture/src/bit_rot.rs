@@ -1,21 +1,30 @@
 //! Damage that nobody announces: every read gives an error or the right data, and no panic.
 //!
-//! The store is opened with `verify_on_open`. Without it redb trusts the pages that lead to rows:
-//! about one damage in twenty then hides rows, or brings replaced ones back, although every value
-//! has the right checksum. What that leaves is proved in the suite (`damage`): no value is ever
-//! altered or invented.
+//! The store is opened as a host opens it, and some of the time with `verify_on_open`. With
+//! `check_pages(false)` about one damage in twenty hides rows, or brings replaced ones back, although
+//! every value has the right checksum: that is the bug to plant here.
 
 use crate::disk::Disk;
 use crate::model::any_call;
 use crate::pages::{PAGE_BYTES, Pages};
+use crate::plant::Plant;
 use crate::rng::Rng;
-use crate::workload::{Workload, alone, open, open_verified, runtime};
+use crate::workload::{Workload, alone, open, runtime};
 use crate::world::{Context, RuntimeState, Violation, World};
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::interaction::{TranscriptQuery, WorkerInput};
 use redb_runtime_store::{Runtime, Store};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
+/// The first bytes of a file, which lead to all others.
+const HEADER_BYTES: usize = 320;
+
+/// The bit that says which of redb's two commits is the last one. No checksum covers it, and in a
+/// file that was not closed nothing tells a flip from a commit that a crash cut off.
+const LAST_COMMIT: Damage = Damage::Bit { page: 0, bit: 72 };
 
 /// What can happen to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,25 +52,21 @@ impl Damage {
         let used = file.used();
         let page = *rng.pick(&used);
         match rng.below(100) {
-            0..=79 => Self::bit(page, rng),
+            // The header: what says where all else is.
+            0..=9 => Self::Bit {
+                page: 0,
+                bit: rng.below(HEADER_BYTES * 8),
+            },
+            10..=79 => Self::Bit {
+                page,
+                bit: rng.below(PAGE_BYTES * 8),
+            },
             // Not to nothing: the simulator makes a store of an empty disk, where an empty file is
             // refused (`opening` in the suite).
             80..=84 => Self::Truncation(1 + rng.next() % (file.len() - 1)),
             85..=88 => Self::Extension(rng.next() % (1 << 20) + 1),
             89..=93 => Self::Zeros(page),
             _ => Self::Swap(page, *rng.pick(&used)),
-        }
-    }
-
-    /// Any bit of a page but those of the one byte of a file that no checksum covers: it says which
-    /// of redb's two commits is the last one, and a flip there is the store one commit ago.
-    fn bit(page: u64, rng: &mut Rng) -> Self {
-        const FLAGS: usize = 9;
-        loop {
-            let bit = rng.below(PAGE_BYTES * 8);
-            if page > 0 || bit / 8 != FLAGS {
-                return Self::Bit { page, bit };
-            }
         }
     }
 
@@ -102,6 +107,7 @@ impl Damage {
 pub struct Sound {
     file: Pages,
     world: World,
+    is_closed: bool,
 }
 
 /// What became of damaged files.
@@ -146,11 +152,15 @@ impl Sound {
             sent.or_violation(what)?;
         }
         let world = World::of(store).or_violation(what)?;
-        if rng.chance(70) {
+        let is_closed = rng.chance(70);
+        if is_closed {
             store.close().or_violation(what)?;
         }
-        let file = disk.content();
-        Ok(Self { file, world })
+        Ok(Self {
+            file: disk.content(),
+            world,
+            is_closed,
+        })
     }
 
     /// Damages a copy of the file, opens it, reads all of it and works on with it.
@@ -158,12 +168,20 @@ impl Sound {
     /// # Errors
     ///
     /// Wrong data, or a panic.
-    pub fn damage(&self, rng: &mut Rng, counts: &mut Counts) -> Result<(), Violation> {
-        let damage = Damage::any(&self.file, rng);
+    pub fn damage(
+        &self,
+        rng: &mut Rng,
+        plant: Option<Plant>,
+        counts: &mut Counts,
+    ) -> Result<(), Violation> {
+        let mut damage = Damage::any(&self.file, rng);
+        while damage == LAST_COMMIT && !self.is_closed {
+            damage = Damage::any(&self.file, rng);
+        }
         let mut file = self.file.clone();
         damage.apply(&mut file);
         counts.tried += 1;
-        let met = catch_unwind(AssertUnwindSafe(|| self.meet(file, rng)));
+        let met = catch_unwind(AssertUnwindSafe(|| self.meet(file, rng, plant)));
         let met = met.unwrap_or_else(|_| {
             let panic = crate::campaign::last_panic();
             Err(Violation(format!("a panic reached the caller: {panic}")))
@@ -176,8 +194,13 @@ impl Sound {
         Ok(())
     }
 
-    fn meet(&self, file: Pages, rng: &mut Rng) -> Result<Met, Violation> {
-        let store = match open_verified(&Disk::with(file)) {
+    fn meet(&self, file: Pages, rng: &mut Rng, plant: Option<Plant>) -> Result<Met, Violation> {
+        // Small caches have pages read again and again.
+        let options = Store::options()
+            .cache_bytes(1 << rng.between(12, 22))
+            .verify_on_open(rng.chance(10))
+            .check_pages(plant != Some(Plant::UncheckedPages));
+        let store = match options.open_backend(Disk::with(file)) {
             Ok(store) => store,
             Err(error) => {
                 expect_damage("opening", &error)?;
@@ -384,17 +407,61 @@ fn is_damage(error: &RuntimeError) -> bool {
     expect_damage("", error).is_ok()
 }
 
+/// How a process is started that calls [`limited`] with what it is told.
+pub type Start<'s> = &'s (dyn Fn(u64, usize, Option<Plant>) -> Command + Sync);
+
+/// What a process that reads damaged files may map, in bytes. The files have a few MB.
+const MEMORY_BYTES: u64 = 1 << 30;
+
+/// Damages the store of `seed` in `count` ways, in a process of its own.
+///
+/// # Errors
+///
+/// As [`round`]; and where the process ends in any other way, as it does without memory.
+pub fn limited_round(
+    seed: u64,
+    count: usize,
+    plant: Option<Plant>,
+    start: Start<'_>,
+) -> Result<usize, Violation> {
+    let output = start(seed, count, plant).output();
+    let output = output.or_violation("starting a process")?;
+    match output.status.success() {
+        true => Ok(count),
+        false => Err(Violation(format!(
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))),
+    }
+}
+
+/// Runs a round in this process, which gets no more memory than a round may need from now on.
+///
+/// # Errors
+///
+/// As [`round`].
+pub fn limited(seed: u64, count: usize, plant: Option<Plant>) -> Result<Counts, Violation> {
+    let limit = Rlimit {
+        current: Some(MEMORY_BYTES),
+        maximum: Some(MEMORY_BYTES),
+    };
+    setrlimit(Resource::As, limit).or_violation("limiting the memory")?;
+    crate::campaign::silence_rounds();
+    round(seed, count, plant)
+}
+
 /// Damages the store of `seed` in `count` ways.
 ///
 /// # Errors
 ///
 /// The first that gives wrong data.
-pub fn round(seed: u64, count: usize) -> Result<Counts, Violation> {
+pub fn round(seed: u64, count: usize, plant: Option<Plant>) -> Result<Counts, Violation> {
     let sound = Sound::of(seed)?;
     let mut rng = Rng::new(seed).part(2);
     let mut counts = Counts::default();
     for _ in 0..count {
-        sound.damage(&mut rng, &mut counts)?;
+        sound.damage(&mut rng, plant, &mut counts)?;
     }
     Ok(counts)
 }

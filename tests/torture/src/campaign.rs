@@ -94,10 +94,14 @@ impl Fault {
                 let by_path = ("under a path", done.by_path);
                 Tried::new(done.errors, &[by_path, ("images after them", done.images)])
             }),
-            Self::BitRot => bit_rot::round(seed, count).map(|done| {
-                let refused = ("refused when opened", done.refused);
-                Tried::new(done.tried, &[refused, ("noticed later", done.noticed)])
-            }),
+            Self::BitRot => match task.start_limited {
+                Some(start) => bit_rot::limited_round(seed, count, task.plant, start)
+                    .map(|tried| Tried::new(tried, &[])),
+                None => bit_rot::round(seed, count, task.plant).map(|done| {
+                    let refused = ("refused when opened", done.refused);
+                    Tried::new(done.tried, &[refused, ("noticed later", done.noticed)])
+                }),
+            },
             Self::CrashSteps => crash_steps::round(seed, task.start).map(|done| {
                 let killed = ("by killing a process", done.killed);
                 Tried::new(done.simulated + done.killed, &[killed])
@@ -141,6 +145,9 @@ pub struct Task<'s> {
     pub plant: Option<Plant>,
     /// How children are started.
     pub start: Start<'s>,
+    /// How a process is started that runs a round with little memory. Without it such rounds run
+    /// here, with all there is.
+    pub start_limited: Option<bit_rot::Start<'s>>,
     /// Whether to say how far it is, on standard error.
     pub progress: bool,
 }
@@ -259,7 +266,7 @@ thread_local! {
 
 /// Keeps the panics of rounds silent: on damaged files there are many that the store catches and
 /// turns into errors. Others are the round's failure, which tells of them.
-fn silence_rounds() {
+pub(crate) fn silence_rounds() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let others = std::panic::take_hook();

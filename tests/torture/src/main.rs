@@ -3,9 +3,11 @@
 use clap::{Parser, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use torture::bit_rot;
 use torture::campaign::{self, Fault, Task};
 use torture::child;
 use torture::plant::Plant;
+use torture::world::Violation;
 
 /// Power losses, kills, disk errors and bit rot for redb-runtime-store.
 ///
@@ -27,6 +29,9 @@ struct Arguments {
     /// Lists the faults and the bugs.
     #[arg(long)]
     list: bool,
+    /// Runs a round with little memory.
+    #[arg(long, hide = true)]
+    limited: bool,
     /// Does the job of a child that is to be killed.
     #[arg(long, hide = true, num_args = 2, value_names = ["JOB", "DIRECTORY"])]
     child: Vec<String>,
@@ -36,6 +41,17 @@ fn start(job: &str, directory: &Path) -> Command {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("torture"));
     let mut command = Command::new(program);
     command.args(["--child", job]).arg(directory);
+    command
+}
+
+fn start_limited(seed: u64, count: usize, plant: Option<Plant>) -> Command {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("torture"));
+    let mut command = Command::new(program);
+    command.arg("--limited");
+    command.args(["--seed", &seed.to_string(), "--count", &count.to_string()]);
+    if let Some(plant) = plant.and_then(|plant| plant.to_possible_value()) {
+        command.args(["--plant", plant.get_name()]);
+    }
     command
 }
 
@@ -60,25 +76,38 @@ fn list() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Ends as `done` says, which is said on standard error.
+fn exit<T>(done: Result<T, Violation>) -> ExitCode {
+    match done {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(violation) => {
+            eprintln!("{violation}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list {
         return list();
     }
     if let [job, directory] = arguments.child.as_slice() {
-        return match child::run(job, Path::new(directory)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(violation) => {
-                eprintln!("{violation}");
-                ExitCode::FAILURE
-            }
-        };
+        return exit(child::run(job, Path::new(directory)));
+    }
+    if arguments.limited {
+        return exit(bit_rot::limited(
+            arguments.seed,
+            arguments.count,
+            arguments.plant,
+        ));
     }
     let task = Task {
         seed: arguments.seed,
         count: arguments.count,
         plant: arguments.plant,
         start: &start,
+        start_limited: Some(&start_limited),
         progress: true,
     };
     let faults = match (arguments.faults.is_empty(), arguments.plant) {

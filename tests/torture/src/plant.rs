@@ -22,6 +22,8 @@ pub enum Plant {
     CounterWithoutEvent,
     /// Commits have one phase, as redb's have unless they are asked for two.
     OnePhase,
+    /// Pages are read without being checked.
+    UncheckedPages,
 }
 
 impl Plant {
@@ -30,6 +32,7 @@ impl Plant {
         match self {
             // Harmless until a sync fails.
             Self::OnePhase => Fault::DiskErrors,
+            Self::UncheckedPages => Fault::BitRot,
             _ => Fault::PowerLoss,
         }
     }

@@ -256,18 +256,6 @@ pub fn open_with(disk: &Disk, cache_bytes: usize) -> Result<Store, RuntimeError>
     options.open_backend(disk.clone())
 }
 
-/// Opens the store on `disk` after verifying every page of it.
-///
-/// # Errors
-///
-/// As `Store::open`.
-pub fn open_verified(disk: &Disk) -> Result<Store, RuntimeError> {
-    let options = Store::options()
-        .cache_bytes(CACHE_BYTES)
-        .verify_on_open(true);
-    options.open_backend(disk.clone())
-}
-
 /// The runtime `id` of `store`, which is created where there is none.
 ///
 /// # Errors

@@ -1,0 +1,331 @@
+//! Where things are in redb's pages: its file format 3, which its `docs/design.md` describes.
+//!
+//! redb's file is a tree of checksums. The header has those of the roots of its two last commits, a
+//! branch page those of its children, a page of the list of tables those of the tables' roots. What
+//! stands after the content of a page belongs to nothing, and its checksum does not cover it.
+//!
+//! Everything here reads bytes that can be damaged: what makes no sense is `None`.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+pub(super) const PAGE_BYTES: u64 = 4096;
+pub(super) const HEADER_BYTES: usize = 320;
+
+const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+const FORMAT_VERSION: u8 = 3;
+
+/// Header: the flags, the geometry, the two commit slots.
+const FLAGS: usize = 9;
+const REGION_HEADER_PAGES: usize = 16;
+const REGION_DATA_PAGES: usize = 20;
+const SLOTS: [usize; 2] = [64, 192];
+const SLOT_BYTES: usize = 128;
+
+const SECOND_IS_PRIMARY: u8 = 1;
+const TWO_PHASE: u8 = 4;
+const UNFLUSHED: u8 = 8;
+
+/// Commit slot: whether there are roots, the roots, the slot's checksum.
+const SLOT_HAS_ROOT: [usize; 2] = [1, 2];
+const SLOT_ROOTS: [usize; 2] = [8, 40];
+const SLOT_SUM: usize = 112;
+
+/// Page: its type, how many keys it has.
+const LEAF: u8 = 1;
+const BRANCH: u8 = 2;
+const COUNT: usize = 2;
+const LEAF_ENDS: usize = 4;
+const BRANCH_SUMS: usize = 8;
+
+/// An entry in the list of tables.
+const NORMAL_TABLE: u8 = 3;
+const TABLE_HAS_ROOT: usize = 9;
+const TABLE_ROOT: usize = 10;
+const TABLE_KEY_WIDTH: usize = 42;
+const TABLE_VALUE_WIDTH: usize = 47;
+
+/// A reference: the number of a page, then its checksum where they stand together.
+const SUM_AFTER_NUMBER: usize = 8;
+const SUM_BYTES: usize = 16;
+const NUMBER_BYTES: usize = 8;
+
+fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<usize> {
+    Some(u16::from_le_bytes(number(bytes, at)?).into())
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(number(bytes, at)?))
+}
+
+fn end_at(bytes: &[u8], at: usize) -> Option<usize> {
+    usize::try_from(u32_at(bytes, at)?).ok()
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(number(bytes, at)?))
+}
+
+/// The half of a checksum that is remembered: damage is no forgery.
+pub(super) type Sum = u64;
+
+fn half(sum: u128) -> Sum {
+    sum as u64
+}
+
+/// How wide keys and values are where that is fixed, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Widths {
+    key: Option<u32>,
+    value: Option<u32>,
+}
+
+/// What a tree holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tree {
+    /// The list of tables.
+    Tables,
+    /// The rows of a table.
+    Rows(Widths),
+}
+
+/// What one page says of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reference {
+    /// redb's number of the page.
+    pub(super) number: u64,
+    pub(super) sum: Sum,
+    pub(super) tree: Tree,
+}
+
+/// Where pages are in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    region_header_pages: u64,
+    region_data_pages: u64,
+}
+
+impl Geometry {
+    /// The offset of the page with redb's number `page`. The header is a page before all regions.
+    pub(super) fn offset(self, page: u64) -> u64 {
+        let order = page >> 59;
+        let index = page & (0x000F_FFFF >> order);
+        let region = (page >> 20) & 0x000F_FFFF;
+        let region_pages = self.region_header_pages + self.region_data_pages;
+        let before = region * region_pages + self.region_header_pages + (index << order);
+        (1 + before) * PAGE_BYTES
+    }
+}
+
+/// The header of a file.
+#[derive(Clone, Copy)]
+pub(super) struct Header<'h>(&'h [u8]);
+
+/// One of a header's two commits.
+#[derive(Clone, Copy)]
+pub(super) struct Slot<'h>(&'h [u8]);
+
+impl<'h> Header<'h> {
+    pub(super) fn parse(bytes: &'h [u8]) -> Option<Self> {
+        (bytes.starts_with(MAGIC) && bytes.len() >= HEADER_BYTES).then_some(Self(bytes))
+    }
+
+    pub(super) fn geometry(self) -> Option<Geometry> {
+        Some(Geometry {
+            region_header_pages: u32_at(self.0, REGION_HEADER_PAGES)?.into(),
+            region_data_pages: u32_at(self.0, REGION_DATA_PAGES)?.into(),
+        })
+    }
+
+    fn has(self, flag: u8) -> bool {
+        self.0[FLAGS] & flag != 0
+    }
+
+    /// Whether the pages of the last commit were on disk before the header said that it is the last.
+    pub(super) fn is_two_phase(self) -> bool {
+        self.has(TWO_PHASE)
+    }
+
+    fn slot(self, second: bool) -> Slot<'h> {
+        Slot(&self.0[SLOTS[usize::from(second)]..][..SLOT_BYTES])
+    }
+
+    /// The last commit.
+    pub(super) fn primary(self) -> Slot<'h> {
+        self.slot(self.has(SECOND_IS_PRIMARY))
+    }
+
+    /// The one before the last, or one that was not finished.
+    fn secondary(self) -> Slot<'h> {
+        self.slot(!self.has(SECOND_IS_PRIMARY))
+    }
+
+    /// The commit that a reader beside a writer may see.
+    pub(super) fn published(self) -> Slot<'h> {
+        match self.has(UNFLUSHED) {
+            true => self.secondary(),
+            false => self.primary(),
+        }
+    }
+}
+
+impl Slot<'_> {
+    pub(super) fn is_whole(self) -> bool {
+        let sum = number(self.0, SLOT_SUM).map(u128::from_le_bytes);
+        self.0[0] == FORMAT_VERSION && sum == Some(xxh3_128(&self.0[..SLOT_SUM]))
+    }
+
+    /// The roots of the two lists of tables: ours, and redb's own.
+    pub(super) fn roots(self) -> impl Iterator<Item = Reference> {
+        let roots = SLOT_HAS_ROOT.into_iter().zip(SLOT_ROOTS);
+        roots.filter_map(move |(has_root, root)| {
+            (self.0[has_root] != 0).then(|| reference(self.0, root, Tree::Tables))?
+        })
+    }
+}
+
+fn reference(bytes: &[u8], at: usize, tree: Tree) -> Option<Reference> {
+    Some(Reference {
+        number: u64_at(bytes, at)?,
+        sum: u64_at(bytes, at + SUM_AFTER_NUMBER)?,
+        tree,
+    })
+}
+
+/// A leaf page: its entries' keys and values, one after the other.
+#[derive(Clone, Copy)]
+struct Leaf<'p> {
+    page: &'p [u8],
+    entries: usize,
+    widths: Widths,
+}
+
+impl<'p> Leaf<'p> {
+    fn new(page: &'p [u8], widths: Widths) -> Option<Self> {
+        let entries = u16_at(page, COUNT)?;
+        Some(Self {
+            page,
+            entries,
+            widths,
+        })
+    }
+
+    /// Where the keys begin: after an end for each key and each value that has no fixed width.
+    fn keys_start(self) -> usize {
+        let ends =
+            usize::from(self.widths.key.is_none()) + usize::from(self.widths.value.is_none());
+        LEAF_ENDS + 4 * self.entries * ends
+    }
+
+    fn keys_end(self) -> Option<usize> {
+        match self.widths.key {
+            Some(width) => fixed_end(self.keys_start(), self.entries, width),
+            None => end_at(self.page, LEAF_ENDS + 4 * self.entries.checked_sub(1)?),
+        }
+    }
+
+    fn value_end(self, entry: usize) -> Option<usize> {
+        let key_ends = usize::from(self.widths.key.is_none()) * self.entries;
+        match self.widths.value {
+            Some(width) => fixed_end(self.keys_end()?, entry + 1, width),
+            None => end_at(self.page, LEAF_ENDS + 4 * (key_ends + entry)),
+        }
+    }
+
+    fn end(self) -> Option<usize> {
+        self.value_end(self.entries.checked_sub(1)?)
+    }
+
+    fn value(self, entry: usize) -> Option<&'p [u8]> {
+        let start = match entry.checked_sub(1) {
+            Some(before) => self.value_end(before)?,
+            None => self.keys_end()?,
+        };
+        self.page.get(start..self.value_end(entry)?)
+    }
+}
+
+fn fixed_end(start: usize, count: usize, width: u32) -> Option<usize> {
+    count
+        .checked_mul(usize::try_from(width).ok()?)?
+        .checked_add(start)
+}
+
+/// Where the content of a branch page ends.
+fn branch_end(page: &[u8], widths: Widths) -> Option<usize> {
+    let keys = u16_at(page, COUNT)?;
+    let children_end = BRANCH_SUMS + (SUM_BYTES + NUMBER_BYTES) * (keys + 1);
+    match widths.key {
+        Some(width) => fixed_end(children_end, keys, width),
+        None => end_at(page, children_end + 4 * keys.checked_sub(1)?),
+    }
+}
+
+impl Tree {
+    fn widths(self) -> Widths {
+        match self {
+            Self::Tables => Widths {
+                key: None,
+                value: None,
+            },
+            Self::Rows(widths) => widths,
+        }
+    }
+
+    /// The checksum of a page of this tree; `None` of what cannot be one.
+    pub(super) fn sum(self, page: &[u8]) -> Option<Sum> {
+        let end = match *page.first()? {
+            LEAF => Leaf::new(page, self.widths())?.end()?,
+            BRANCH => branch_end(page, self.widths())?,
+            _ => return None,
+        };
+        page.get(..end).map(xxh3_128).map(half)
+    }
+
+    /// Gives the pages that a whole page of this tree refers to to `learn`. `None` where that
+    /// makes no sense.
+    pub(super) fn references(self, page: &[u8], mut learn: impl FnMut(Reference)) -> Option<()> {
+        match (*page.first()?, self) {
+            (BRANCH, _) => {
+                let children = u16_at(page, COUNT)? + 1;
+                let numbers = BRANCH_SUMS + SUM_BYTES * children;
+                for child in 0..children {
+                    learn(Reference {
+                        number: u64_at(page, numbers + NUMBER_BYTES * child)?,
+                        sum: u64_at(page, BRANCH_SUMS + SUM_BYTES * child)?,
+                        tree: self,
+                    });
+                }
+            }
+            (LEAF, Self::Tables) => {
+                let leaf = Leaf::new(page, self.widths())?;
+                for entry in 0..leaf.entries {
+                    table_root(leaf.value(entry)?)
+                        .into_iter()
+                        .for_each(&mut learn);
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+/// A table's root, from its entry in the list of tables. `None` for a table without rows.
+fn table_root(entry: &[u8]) -> Option<Reference> {
+    if *entry.first()? != NORMAL_TABLE || *entry.get(TABLE_HAS_ROOT)? == 0 {
+        return None;
+    }
+    let width = |at: usize| {
+        let width = u32_at(entry, at + 1)?;
+        Some((*entry.get(at)? != 0).then_some(width))
+    };
+    let tree = Tree::Rows(Widths {
+        key: width(TABLE_KEY_WIDTH)?,
+        value: width(TABLE_VALUE_WIDTH)?,
+    });
+    reference(entry, TABLE_ROOT, tree)
+}

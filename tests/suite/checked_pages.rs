@@ -1,0 +1,225 @@
+//! Pages are checked when they are read: what a damaged one does, and that a whole one is never
+//! taken for damaged.
+
+use crate::support::{
+    TestChild, all_events, assert_refused, bulk, event, named, runtime_snapshot, say, scratch,
+    tell, told_as_child,
+};
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::store::StoreOptions;
+use redb_runtime_store::{RuntimeError, Store};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const PAGE: usize = 4096;
+
+/// Where in a file a text is.
+fn position(bytes: &[u8], text: &str) -> usize {
+    let mut windows = bytes.windows(text.len());
+    windows.position(|here| here == text.as_bytes()).unwrap()
+}
+
+/// Replaces all events of the runtime `r` by `count` others, whose messages name `generation`.
+fn replace_events(store: &Store, generation: u64, count: u64) {
+    let id = RuntimeId::new("r").unwrap();
+    bulk(store, |load| {
+        load.remove_runtime(&id)?;
+        for number in 1..=count {
+            load.append_event(&id, event(number, &format!("{generation} {number}")).into())?;
+        }
+        load.put_runtime(runtime_snapshot("r", count + 1).into())
+    });
+}
+
+/// A closed store with 500 events.
+fn make(path: &Path) -> Vec<u8> {
+    let store = Store::open(path).unwrap();
+    replace_events(&store, 0, 500);
+    store.close().unwrap();
+    std::fs::read(path).unwrap()
+}
+
+fn read_all(store: &Store) -> Result<Vec<String>, RuntimeError> {
+    let id = RuntimeId::new("r").unwrap();
+    let snapshot = store.snapshot()?;
+    let events = snapshot.events(&id, 0)?;
+    events
+        .map(|event| event.map(|event| event.value.message))
+        .collect()
+}
+
+#[test]
+fn a_damaged_page_is_named_with_its_table_and_its_place() {
+    let (_directory, path) = scratch();
+    let mut bytes = make(&path);
+    let at = position(&bytes, "0 250");
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let place = format!("at byte {}", at / PAGE * PAGE);
+    let store = Store::open_read_only(&path).unwrap();
+    // The second time the page is in redb's cache.
+    for _ in 0..2 {
+        assert_refused!(read_all(&store), RuntimeError::StoreCorrupt { message, .. }
+            if message.contains("table events: ") && message.contains(&place));
+    }
+    store.close().unwrap();
+    // With debug assertions redb reads every page when it opens a file for writing.
+    let read = Store::open(&path).and_then(|store| read_all(&store));
+    assert_refused!(read, RuntimeError::StoreCorrupt { message, .. }
+        if message.contains(&place));
+}
+
+#[test]
+fn without_the_check_all_rows_but_the_damaged_one_are_read() {
+    let (_directory, path) = scratch();
+    let mut bytes = make(&path);
+    let at = position(&bytes, "0 250");
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let options = Store::options().read_only(true).check_pages(false);
+    let store = options.open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let mut cursor = runtime.event_cursor_from_start().unwrap();
+    for (next, limit) in [(1, 248), (251, 250)] {
+        cursor.next_event_id = next;
+        let batch = runtime.read_events(&cursor, limit).unwrap();
+        assert_eq!(batch.events.len(), limit);
+    }
+    cursor.next_event_id = 250;
+    let read = runtime.read_events(&cursor, 1);
+    assert_refused!(read, RuntimeError::StoreCorrupt { message, .. }
+        if message.contains("250") && !message.contains("page"));
+}
+
+#[test]
+fn the_flags_of_a_closed_file_cannot_bring_old_rows_back() {
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = runtime.create_worker(CreateWorkerRequest::default());
+    say(&runtime, &worker.unwrap().worker_ref, "last").unwrap();
+    let events = all_events(&runtime);
+    store.close().unwrap();
+    drop(runtime);
+    let whole = std::fs::read(&path).unwrap();
+    for bit in 0..8 {
+        let mut bytes = whole.clone();
+        bytes[9] ^= 1 << bit;
+        for read_only in [true, false] {
+            std::fs::write(&path, &bytes).unwrap();
+            let opened = Store::options().read_only(read_only).open(&path);
+            match opened.and_then(|store| store.runtime(named("r"))) {
+                Ok(runtime) => assert_eq!(all_events(&runtime), events, "bit {bit}"),
+                Err(RuntimeError::StoreCorrupt { .. } | RuntimeError::NeedsRepair { .. }) => {}
+                Err(other) => panic!("bit {bit}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_write_that_meets_a_damaged_page_is_wholly_there_or_not_at_all() {
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = runtime
+        .create_worker(CreateWorkerRequest::default())
+        .unwrap();
+    for number in 0..100 {
+        say(&runtime, &worker.worker_ref, &format!("{number}")).unwrap();
+    }
+    let events = all_events(&runtime).len();
+    store.close().unwrap();
+    drop(runtime);
+    let whole = std::fs::read(&path).unwrap();
+    let mut refused = 0;
+    for page in 1..whole.len() / PAGE {
+        let here = page * PAGE..(page + 1) * PAGE;
+        if whole[here.clone()].iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        let mut bytes = whole.clone();
+        bytes[page * PAGE + 4] ^= 0x40;
+        std::fs::write(&path, &bytes).unwrap();
+        let mut acknowledged = 0;
+        if let Ok(store) = Store::open(&path) {
+            let said = store
+                .runtime(named("r"))
+                .and_then(|runtime| say(&runtime, &worker.worker_ref, "more"));
+            acknowledged += usize::from(said.is_ok());
+            // Closing may meet the page, too.
+            let _ = store.close();
+        }
+        refused += 1 - acknowledged;
+        // With the page as it was everything has to be there.
+        let mut after = std::fs::read(&path).unwrap();
+        if after.get(here.clone()) == Some(&bytes[here.clone()]) {
+            after[here.clone()].copy_from_slice(&whole[here]);
+        }
+        std::fs::write(&path, after).unwrap();
+        let store = Store::open(&path).unwrap();
+        let report = store.verify().unwrap();
+        assert!(report.is_clean(), "page {page}: {report:#?}");
+        let found = all_events(&store.runtime(named("r")).unwrap()).len();
+        assert!(
+            found == events + acknowledged || found == events + 1,
+            "page {page}: {found} events of {events}, {acknowledged} acknowledged"
+        );
+    }
+    assert!(refused > 3, "no page mattered");
+}
+
+#[test]
+fn readers_of_pages_that_a_writer_uses_again_meet_no_damage() {
+    const NAME: &str = "checked_pages::readers_of_pages_that_a_writer_uses_again_meet_no_damage";
+    if let Some(path) = told_as_child() {
+        let store = Store::options().cache_bytes(0).open(path).unwrap();
+        for generation in 1.. {
+            replace_events(&store, generation, 200 + generation % 7 * 100);
+            if generation == 1 {
+                tell("ready");
+            }
+        }
+    }
+    let (_directory, path) = scratch();
+    let mut writer = TestChild::start(NAME, &path);
+    assert_eq!(writer.hear().as_deref(), Some("ready"));
+    // Each its own process would be no different: a store is a file handle and a cache.
+    let read = |options: StoreOptions| {
+        let store = options.read_only(true).open(&path).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| read_generations(&store));
+            }
+        });
+    };
+    read(Store::options().cache_bytes(0));
+    read(Store::options().cache_bytes(64 << 10));
+    read(Store::options());
+    writer.kill();
+}
+
+/// Reads whole snapshots, and older ones again, for a while.
+fn read_generations(store: &Store) {
+    let id = RuntimeId::new("r").unwrap();
+    let begun = Instant::now();
+    let mut kept = store.snapshot().unwrap();
+    let mut generations = Vec::new();
+    while begun.elapsed() < Duration::from_millis(700) || generations.len() < 3 {
+        let now = store.snapshot().unwrap();
+        for snapshot in [&now, &kept] {
+            let events = snapshot.events(&id, 0).unwrap();
+            let messages = events.map(|event| event.unwrap().value.message);
+            let seen: Vec<String> = messages
+                .map(|message| message.split(' ').next().unwrap().to_owned())
+                .collect();
+            assert!(seen.windows(2).all(|two| two[0] == two[1]), "one commit");
+            generations.push(seen[0].clone());
+        }
+        if generations.len() % 6 == 0 {
+            kept = now;
+        }
+        generations.dedup();
+    }
+}
