@@ -27,6 +27,14 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// An open directory that is written to.
 pub(super) struct TargetDir(SourceDir);
 
+/// Gives up the lock, where it was taken. Closing the directory is not enough: a process that is being
+/// started has it open, with the lock, until it runs its own program.
+impl Drop for TargetDir {
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(self.0.fd(), FlockOperation::Unlock);
+    }
+}
+
 impl TargetDir {
     /// Opens the directory at `path`, making it and its parents where they are missing.
     pub(super) fn open_or_create(path: &Path) -> Result<Self, LayoutError> {

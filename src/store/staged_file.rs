@@ -68,23 +68,27 @@ impl StagedFile {
     pub(crate) fn publish(self) -> io::Result<u64> {
         let bytes = self.sync()?;
         let staged = self.path().to_owned();
-        let published = self.file.persist_noclobber(&self.place);
-        if published.is_ok() {
-            step(|| Step::Renamed(staged, self.place));
-        }
+        let published = match self.file.persist_noclobber(&self.place) {
+            Ok(file) => {
+                step(|| Step::Renamed(staged, self.place));
+                unlock(&file)
+            }
+            Err(error) => Err(error.error),
+        };
         sync_directory(&self.directory)?;
-        published.map_err(|error| error.error)?;
-        Ok(bytes)
+        published.map(|()| bytes)
     }
 
     /// Puts the file, synced, into its place, over what may be there.
     pub(crate) fn replace(self) -> io::Result<()> {
         self.sync()?;
         let staged = self.path().to_owned();
-        self.file
+        let file = self
+            .file
             .persist(&self.place)
             .map_err(|error| error.error)?;
         step(|| Step::Renamed(staged, self.place));
+        unlock(&file)?;
         sync_directory(&self.directory)
     }
 
@@ -93,6 +97,15 @@ impl StagedFile {
         file.sync_all()?;
         step(|| Step::Synced(self.path().to_owned()));
         Ok(file.metadata()?.len())
+    }
+}
+
+/// Gives up the lock of a file that is in its place. Closing it is not enough: a process that is being
+/// started inherits the open file, with the lock, until it runs its own program.
+fn unlock(file: &File) -> io::Result<()> {
+    match file.unlock() {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        unlocked => unlocked,
     }
 }
 

@@ -76,6 +76,27 @@ fn operations_that_arrive_during_a_commit_share_the_next_one() {
     );
 }
 
+/// Each batch has somebody who commits it, however its threads come together.
+#[test]
+fn every_operation_of_threads_that_come_again_and_again_gets_through() {
+    let (disk, runtime, worker) = on_disk();
+    disk.slow_syncs(Duration::from_micros(200));
+    let (done, all_done) = std::sync::mpsc::channel();
+    for _ in 0..16 {
+        let (runtime, worker, done) = (runtime.clone(), worker.clone(), done.clone());
+        std::thread::spawn(move || {
+            for _ in 0..150 {
+                say(&runtime, &worker, "hello").unwrap();
+            }
+            done.send(()).unwrap();
+        });
+    }
+    for _ in 0..16 {
+        let finished = all_done.recv_timeout(Duration::from_secs(30));
+        finished.expect("an operation that nobody commits waits for ever");
+    }
+}
+
 #[test]
 fn no_operation_waits_for_more_than_the_commit_under_way_and_its_own() {
     let (disk, runtime, worker) = on_disk();

@@ -9,7 +9,9 @@ use redb_runtime_store::store::Sharing;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn runtime(store: &Store) -> Runtime {
@@ -328,4 +330,31 @@ fn a_store_whose_file_failed_can_be_opened_again_beside_leftover_handles() {
         assert_whole(&runtime(&again));
         assert_refused!(leftover.list_workers(), RuntimeError::StoreClosed { .. });
     }
+}
+
+/// Between fork and exec a process has all open files of the one that starts it, with their locks.
+#[test]
+fn processes_that_are_being_started_hold_no_lock_that_was_given_up() {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let child = Command::new("true").stdin(Stdio::null()).spawn();
+                child.unwrap().wait().unwrap();
+            }
+        });
+        let rounds = std::panic::catch_unwind(|| {
+            for round in 0..100 {
+                let (_directory, path) = scratch();
+                let store = Store::open(&path).unwrap_or_else(|error| panic!("{round}: {error}"));
+                store.close().unwrap();
+                Store::open(&path).unwrap_or_else(|error| panic!("{round}, again: {error}"));
+                let to = path.with_extension("copy");
+                Store::open(&path).unwrap().backup(&to).unwrap();
+                Store::open(&to).unwrap_or_else(|error| panic!("{round}, copy: {error}"));
+            }
+        });
+        over.store(true, Ordering::Relaxed);
+        rounds.unwrap();
+    });
 }
