@@ -2,6 +2,7 @@
 
 use super::identity::{RuntimeId, WorkerRef};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// A place in a runtime's event log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,21 +66,31 @@ pub struct RuntimeEvent {
 
 impl RuntimeEvent {
     /// The message of an event of `kind` that came without words of its own.
-    ///
-    /// Part of stored format version 1, which leaves such a message out: these texts never change.
     pub(crate) fn standard_message(
         kind: RuntimeEventKind,
         runtime_id: &RuntimeId,
         worker_ref: Option<&WorkerRef>,
     ) -> String {
-        let worker_id = worker_ref.map_or("", |worker| worker.worker_id.as_str());
+        let worker_id = worker_ref.map(|worker| worker.worker_id.as_str());
+        Self::standard_text(kind, runtime_id.as_str(), worker_id).into_owned()
+    }
+
+    /// As [`standard_message`](Self::standard_message).
+    ///
+    /// Part of stored format version 1, which leaves such a message out: these texts never change.
+    pub(crate) fn standard_text(
+        kind: RuntimeEventKind,
+        runtime_id: &str,
+        worker_id: Option<&str>,
+    ) -> Cow<'static, str> {
+        let worker_id = worker_id.unwrap_or_default();
         match kind {
-            RuntimeEventKind::RuntimeStarted => "runtime started".to_owned(),
-            RuntimeEventKind::RuntimeStopped => format!("runtime {runtime_id} stopped"),
-            RuntimeEventKind::WorkerCreated => format!("worker {worker_id} created"),
-            RuntimeEventKind::WorkerInputAccepted => "worker input accepted".to_owned(),
-            RuntimeEventKind::WorkerStopped => "worker stopped".to_owned(),
-            RuntimeEventKind::WorkerCancelled => "worker cancelled".to_owned(),
+            RuntimeEventKind::RuntimeStarted => "runtime started".into(),
+            RuntimeEventKind::RuntimeStopped => format!("runtime {runtime_id} stopped").into(),
+            RuntimeEventKind::WorkerCreated => format!("worker {worker_id} created").into(),
+            RuntimeEventKind::WorkerInputAccepted => "worker input accepted".into(),
+            RuntimeEventKind::WorkerStopped => "worker stopped".into(),
+            RuntimeEventKind::WorkerCancelled => "worker cancelled".into(),
         }
     }
 }

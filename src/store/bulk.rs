@@ -2,9 +2,10 @@
 
 use super::context::At;
 use super::convert;
+use super::log_rows::{EventRun, Run, TranscriptRun};
 use super::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 use super::read::{PAGE_ROWS, Rows, View, after_runtime};
-use super::record::{self, ImportRow, KeyBytes, Record, WorkerRecord};
+use super::record::{ImportRow, WorkerRecord};
 use super::tables::{DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS};
 use super::transaction::RowWriter;
 use crate::error::RuntimeError;
@@ -15,10 +16,6 @@ use crate::model::observation::RuntimeEvent;
 use redb::{CursorError, Key, ReadableTable, WriteTransaction};
 use std::ops::{Bound, RangeBounds};
 
-/// A run of rows goes into the file when it has this many rows, or this many bytes.
-const RUN_ROWS: usize = 16 << 10;
-const RUN_BYTES: usize = 4 << 20;
-
 /// A write transaction that takes whole runtimes: [`Store::bulk_load`](super::Store::bulk_load).
 ///
 /// For each runtime: its workers and their transcripts, its events, then the runtime itself, whose
@@ -26,91 +23,43 @@ const RUN_BYTES: usize = 4 << 20;
 pub struct BulkLoad<'a> {
     transaction: &'a WriteTransaction,
     at: At<'a>,
-    events: Run<RuntimeId>,
-    transcript: Run<WorkerRef>,
-    /// How many entries the transcript of `transcript.owner` has, with those on their way.
-    transcript_len: u64,
+    events: Option<EventRun>,
+    /// The entries on their way, and with them how many entries the transcript has.
+    transcript: Option<TranscriptRun>,
 }
 
-/// Rows of one log on their way into the file, by increasing number. Appending them through one
-/// cursor is about three times as fast as inserting each, and leaves fuller pages.
-struct Run<O> {
-    owner: Option<O>,
-    /// Number, and where its value ends in `values`.
-    rows: Vec<(u64, usize)>,
-    values: Vec<u8>,
-    /// Reused for each value.
-    value: Vec<u8>,
-}
-
-impl<O> Default for Run<O> {
-    fn default() -> Self {
-        Self {
-            owner: None,
-            rows: Vec::new(),
-            values: Vec::new(),
-            value: Vec::new(),
+/// Appends rows of one log to `table`. Appending them through one cursor is about three times as
+/// fast as inserting each, and leaves fuller pages.
+fn append<'k, K: Key + 'static, R>(
+    (transaction, at): (&WriteTransaction, At<'_>),
+    table: &TableOf<K, R>,
+    run: &Run,
+    key: impl Fn(u64) -> K::SelfType<'k>,
+) -> Result<(), RuntimeError> {
+    let mut rows = run.rows().peekable();
+    let Some(&(first, _)) = rows.peek() else {
+        return Ok(());
+    };
+    at.guard(|| {
+        let mut open = transaction
+            .open_table(table.definition)
+            .map_err(|error| at.redb(error))?;
+        let mut cursor = open
+            .lower_bound_mut(Bound::Included(key(first)))
+            .map_err(|error| at.redb(error))?;
+        for (number, value) in rows {
+            cursor
+                .insert_before(key(number), value)
+                .map_err(|error| match error {
+                    CursorError::UnorderedKey => RuntimeError::InvalidRequest(format!(
+                        "table {}: {number} is not greater than what came before it",
+                        table.name
+                    )),
+                    error => at.redb(error),
+                })?;
         }
-    }
-}
-
-impl<O> Run<O> {
-    fn push<R: Record>(
-        &mut self,
-        table: &str,
-        key: &impl KeyBytes,
-        number: u64,
-        row: &R,
-    ) -> Result<(), RuntimeError> {
-        record::encode(table, key, row, &mut self.value).map_err(RuntimeError::InvalidRequest)?;
-        self.values.extend_from_slice(&self.value);
-        self.rows.push((number, self.values.len()));
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows.len() >= RUN_ROWS || self.values.len() >= RUN_BYTES
-    }
-
-    /// Appends the rows to `table`, and empties the run.
-    fn write<'k, K, R>(
-        &mut self,
-        (transaction, at): (&WriteTransaction, At<'_>),
-        table: &TableOf<K, R>,
-        key: impl Fn(u64) -> K::SelfType<'k>,
-    ) -> Result<(), RuntimeError>
-    where
-        K: Key + 'static,
-    {
-        let Some((first, _)) = self.rows.first() else {
-            return Ok(());
-        };
-        at.guard(|| {
-            let mut open = transaction
-                .open_table(table.definition)
-                .map_err(|error| at.redb(error))?;
-            let mut cursor = open
-                .lower_bound_mut(Bound::Included(key(*first)))
-                .map_err(|error| at.redb(error))?;
-            let mut begin = 0;
-            for (number, end) in &self.rows {
-                cursor
-                    .insert_before(key(*number), &self.values[begin..*end])
-                    .map_err(|error| match error {
-                        CursorError::UnorderedKey => RuntimeError::InvalidRequest(format!(
-                            "table {}: {number} is not greater than what came before it",
-                            table.name
-                        )),
-                        error => at.redb(error),
-                    })?;
-                begin = *end;
-            }
-            cursor.close().map_err(|error| at.redb(error))
-        })?;
-        self.rows.clear();
-        self.values.clear();
-        Ok(())
-    }
+        cursor.close().map_err(|error| at.redb(error))
+    })
 }
 
 impl std::fmt::Debug for BulkLoad<'_> {
@@ -126,9 +75,8 @@ impl<'a> BulkLoad<'a> {
         Self {
             transaction,
             at,
-            events: Run::default(),
-            transcript: Run::default(),
-            transcript_len: 0,
+            events: None,
+            transcript: None,
         }
     }
 
@@ -219,8 +167,8 @@ impl<'a> BulkLoad<'a> {
 
     /// How many entries the transcript of `worker` has.
     fn transcript_len(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
-        if self.transcript.owner.as_ref() == Some(worker) {
-            return Ok(self.transcript_len);
+        if let Some(open) = self.transcript.as_ref().filter(|t| t.worker_ref == *worker) {
+            return Ok(open.end());
         }
         let at = self.at;
         at.guard(|| {
@@ -248,51 +196,70 @@ impl<'a> BulkLoad<'a> {
         &mut self,
         entry: Stored<TranscriptEntry>,
     ) -> Result<(), RuntimeError> {
-        let worker = &entry.value.worker_ref;
-        if self.transcript.owner.as_ref() != Some(worker) {
-            self.end_transcript()?;
-            self.transcript_len = self.transcript_len(worker)?;
-            self.transcript.owner = Some(worker.clone());
-        }
-        let worker = worker.clone();
-        let position = self.transcript_len;
-        let key = (
-            worker.runtime_id.as_str(),
-            worker.worker_id.as_str(),
-            position,
-        );
-        let row = convert::transcript_record(entry);
-        self.transcript
-            .push(TRANSCRIPTS.name, &key, position, &row)?;
-        self.transcript_len += 1;
-        if self.transcript.is_full() {
+        let transcript = match self.transcript.take() {
+            Some(open) if open.worker_ref == entry.value.worker_ref => open,
+            other => {
+                self.transcript = other;
+                self.end_transcript()?;
+                let worker = entry.value.worker_ref.clone();
+                let len = self.transcript_len(&worker)?;
+                TranscriptRun::new(worker, len)
+            }
+        };
+        let transcript = self.transcript.insert(transcript);
+        transcript.push(&entry.into())?;
+        if transcript.is_full() {
             self.write_transcript()?;
         }
         Ok(())
     }
 
+    /// Appends a run of entries to the transcript of their worker.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidRequest` where the run does not begin where the transcript ends. Otherwise as
+    /// [`contains_runtime`](Self::contains_runtime).
+    pub fn append_transcript(&mut self, run: TranscriptRun) -> Result<(), RuntimeError> {
+        match &self.transcript {
+            Some(open) if open.worker_ref == run.worker_ref => self.write_transcript()?,
+            _ => self.end_transcript()?,
+        }
+        let len = self.transcript_len(&run.worker_ref)?;
+        if run.start != len {
+            return Err(RuntimeError::InvalidRequest(format!(
+                "table {}: {} has {len} entries, the run begins at position {}",
+                TRANSCRIPTS.name, run.worker_ref, run.start
+            )));
+        }
+        self.transcript = Some(run);
+        self.write_transcript()
+    }
+
+    /// Puts the entries on their way into the file.
     fn write_transcript(&mut self) -> Result<(), RuntimeError> {
-        let Some(worker) = self.transcript.owner.clone() else {
+        let Some(run) = self.transcript.as_mut().map(TranscriptRun::take) else {
             return Ok(());
         };
-        let (runtime, worker) = (worker.runtime_id.as_str(), worker.worker_id.as_str());
+        let (runtime, worker) = run.owner();
         let into = (self.transaction, self.at);
-        self.transcript
-            .write(into, &TRANSCRIPTS, |position| (runtime, worker, position))
+        append(into, &TRANSCRIPTS, &run.run, |position| {
+            (runtime, worker, position)
+        })
     }
 
     /// Writes what is left of the last transcript, and brings the length that its worker says up to
     /// date, if that was put already.
     fn end_transcript(&mut self) -> Result<(), RuntimeError> {
         self.write_transcript()?;
-        let Some(worker) = self.transcript.owner.take() else {
+        let Some(ended) = self.transcript.take() else {
             return Ok(());
         };
-        let (runtime_id, worker_id) = (worker.runtime_id.as_str(), worker.worker_id.as_str());
+        let (runtime_id, worker_id) = ended.owner();
         match self.view().worker(runtime_id, worker_id)? {
-            Some(mut row) if row.transcript_len != self.transcript_len => {
-                row.transcript_len = self.transcript_len;
-                self.write_worker(&worker, &row)
+            Some(mut row) if row.transcript_len != ended.end() => {
+                row.transcript_len = ended.end();
+                self.write_worker(&ended.worker_ref, &row)
             }
             _ => Ok(()),
         }
@@ -309,27 +276,41 @@ impl<'a> BulkLoad<'a> {
         runtime_id: &RuntimeId,
         event: Stored<RuntimeEvent>,
     ) -> Result<(), RuntimeError> {
-        if self.events.owner.as_ref() != Some(runtime_id) {
+        if self
+            .events
+            .as_ref()
+            .is_none_or(|run| run.runtime_id != *runtime_id)
+        {
             self.write_events()?;
-            self.events.owner = Some(runtime_id.clone());
         }
-        let id = event.value.id;
-        let row = convert::event_record(runtime_id, event);
-        self.events
-            .push(EVENTS.name, &(runtime_id.as_str(), id), id, &row)?;
-        if self.events.is_full() {
+        let new = || EventRun::new(runtime_id.clone());
+        let events = self.events.get_or_insert_with(new);
+        events.push(&event.into())?;
+        if events.is_full() {
             self.write_events()?;
         }
         Ok(())
     }
 
+    /// Appends a run of events to their runtime's log.
+    ///
+    /// # Errors
+    ///
+    /// As [`append_event`](Self::append_event).
+    pub fn append_events(&mut self, run: EventRun) -> Result<(), RuntimeError> {
+        self.write_events()?;
+        self.events = Some(run);
+        self.write_events()
+    }
+
+    /// Puts the events on their way into the file.
     fn write_events(&mut self) -> Result<(), RuntimeError> {
-        let Some(runtime) = self.events.owner.clone() else {
+        let Some(events) = self.events.take() else {
             return Ok(());
         };
+        let runtime = events.runtime_id.as_str();
         let into = (self.transaction, self.at);
-        self.events
-            .write(into, &EVENTS, |id| (runtime.as_str(), id))
+        append(into, &EVENTS, &events.run, |id| (runtime, id))
     }
 
     fn flush(&mut self) -> Result<(), RuntimeError> {

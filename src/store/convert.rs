@@ -31,15 +31,17 @@ fn to_records(unknown: Vec<UnknownMember>) -> Vec<UnknownRecord> {
     unknown.into_iter().map(UnknownRecord::from).collect()
 }
 
-fn to_members(unknown: Vec<UnknownRecord>) -> Vec<UnknownMember> {
+pub(super) fn to_members(unknown: Vec<UnknownRecord>) -> Vec<UnknownMember> {
     unknown.into_iter().map(UnknownMember::from).collect()
 }
+
+pub(super) const BLANK_WORKER: &str = "a stored worker id is blank";
 
 /// A worker id out of the file. The layers above never store a blank one, so a blank one is damage.
 pub(crate) fn worker_ref(runtime_id: &RuntimeId, worker_id: &str) -> Result<WorkerRef, String> {
     WorkerId::from_text(worker_id)
         .map(|worker_id| WorkerRef::new(runtime_id.clone(), worker_id))
-        .ok_or_else(|| "a stored worker id is blank".to_owned())
+        .ok_or_else(|| BLANK_WORKER.to_owned())
 }
 
 impl From<CreateWorkerRequest> for RequestRecord {

@@ -61,6 +61,7 @@ mod failure;
 mod follow;
 mod gather;
 mod lock_holder;
+mod log_rows;
 mod migrate;
 mod open;
 mod options;
@@ -94,6 +95,7 @@ pub use census::{
     Census, CensusOptions, ReaderCensus, RuntimeCensus, TableCensus, Tally, WorkerCensus,
 };
 pub use compact::CompactReport;
+pub use log_rows::{BorrowedEntry, BorrowedEvent, BorrowedRef, EventRun, TranscriptRun};
 pub use migrate::MigrationPlan;
 pub use options::{Sharing, StoreOptions};
 pub use pending::Pending;

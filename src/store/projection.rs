@@ -3,7 +3,7 @@
 use super::convert::{self, WorkerRefs, size, stored_size};
 use super::persisted::Stored;
 use super::read::{PAGE_ROWS, Rows};
-use super::record::WorkerRecord;
+use super::record::{TranscriptRow, WorkerRecord};
 use crate::error::RuntimeError;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{TranscriptEntry, TranscriptProjection, TranscriptQuery};
@@ -100,15 +100,15 @@ pub(crate) fn read_events(
     })
 }
 
-/// Up to `limit` entries from position `start` on of a transcript that has `total`, each as `form`
-/// makes it.
-pub(crate) fn transcript_entries<T>(
+/// Shows up to `limit` rows from position `start` on of a transcript that has `total` to `each`.
+/// Returns how many they are.
+pub(crate) fn transcript_rows(
     rows: &dyn Rows,
     worker_ref: &WorkerRef,
     (start, limit): (u64, usize),
     total: u64,
-    form: impl Fn(Stored<TranscriptEntry>) -> T,
-) -> Result<Vec<T>, RuntimeError> {
+    each: &mut dyn FnMut(TranscriptRow<'_>) -> Result<(), RuntimeError>,
+) -> Result<usize, RuntimeError> {
     let expected = size(total.saturating_sub(start)).min(limit);
     let (runtime, worker) = (
         worker_ref.runtime_id.as_str(),
@@ -121,19 +121,34 @@ pub(crate) fn transcript_entries<T>(
              some are missing"
         ))
     };
-    let mut entries = Vec::with_capacity(expected.min(PAGE_ROWS));
-    let mut wanted = start;
+    let mut seen = 0;
     rows.transcript(runtime, worker, start, expected, &mut |position, row| {
-        if position != wanted {
+        if position != start.saturating_add(stored_size(seen)) {
             return Err(missing());
         }
-        wanted = wanted.saturating_add(1);
+        seen += 1;
+        each(row)
+    })?;
+    match seen == expected {
+        true => Ok(seen),
+        false => Err(missing()),
+    }
+}
+
+/// The same rows as entries, each as `form` makes it.
+pub(crate) fn transcript_entries<T>(
+    rows: &dyn Rows,
+    worker_ref: &WorkerRef,
+    (start, limit): (u64, usize),
+    total: u64,
+    form: impl Fn(Stored<TranscriptEntry>) -> T,
+) -> Result<Vec<T>, RuntimeError> {
+    let expected = size(total.saturating_sub(start)).min(limit);
+    let mut entries = Vec::with_capacity(expected.min(PAGE_ROWS));
+    transcript_rows(rows, worker_ref, (start, limit), total, &mut |row| {
         entries.push(form(convert::transcript_entry(worker_ref, row)));
         Ok(())
     })?;
-    if entries.len() != expected {
-        return Err(missing());
-    }
     Ok(entries)
 }
 

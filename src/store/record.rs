@@ -91,6 +91,7 @@ impl Crc {
 }
 
 /// The CRC over a table's name and the part of the key that many rows share.
+#[derive(Clone)]
 pub(crate) struct CrcPrefix(crc32fast::Hasher);
 
 impl CrcPrefix {
@@ -151,14 +152,19 @@ pub(crate) fn encode<R: Record>(
     value.push(R::VERSION);
     let buffer = std::mem::take(value);
     *value = postcard::to_extend(record, buffer).map_err(|error| error.to_string())?;
-    if value.len() + CRC_BYTES > MAX_VALUE_BYTES {
-        return Err(format!(
-            "a value of {} bytes is over the limit of {MAX_VALUE_BYTES}",
-            value.len()
-        ));
-    }
+    refuse_too_large(value.len() + CRC_BYTES)?;
     let crc = checksum(Crc::of_key(table, key), value);
     value.extend_from_slice(&crc);
+    Ok(())
+}
+
+/// Refuses a value of so many bytes if that is more than [`MAX_VALUE_BYTES`].
+pub(crate) fn refuse_too_large(bytes: usize) -> Result<(), String> {
+    if bytes > MAX_VALUE_BYTES {
+        return Err(format!(
+            "a value of {bytes} bytes is over the limit of {MAX_VALUE_BYTES}"
+        ));
+    }
     Ok(())
 }
 
@@ -283,8 +289,8 @@ impl Record for EventRecord {
     type Read<'v> = EventRow<'v>;
 }
 
-/// An [`EventRecord`] as it is read.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// An [`EventRecord`] as it is read, and as it is written where its texts are borrowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EventRow<'v> {
     #[serde(borrow)]
     pub(crate) worker_id: Option<&'v str>,
@@ -319,8 +325,8 @@ impl Record for TranscriptRecord {
     type Read<'v> = TranscriptRow<'v>;
 }
 
-/// A [`TranscriptRecord`] as it is read.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// A [`TranscriptRecord`] as it is read, and as it is written where its texts are borrowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TranscriptRow<'v> {
     pub(crate) sequence: u64,
     pub(crate) role: RoleRecord,

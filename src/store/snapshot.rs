@@ -3,9 +3,10 @@
 use super::Store;
 use super::context::At;
 use super::convert::{self, WorkerRefs, stored_size};
+use super::log_rows::{self, BorrowedEntry, BorrowedEvent};
 use super::page_sums::BadPages;
 use super::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
-use super::projection::transcript_entries;
+use super::projection::{transcript_entries, transcript_rows};
 use super::read::{PAGE_ROWS, Rows, View};
 use super::record::{RuntimeRecord, WorkerRecord};
 use super::tables::{DIAGNOSTICS, WORKERS};
@@ -247,6 +248,47 @@ impl Snapshot {
         }))
     }
 
+    /// Shows every event of a runtime to `each`, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `each`, which ends it. Otherwise as [`runtime_ids`](Self::runtime_ids).
+    pub fn each_event<E: From<RuntimeError>>(
+        &self,
+        id: &RuntimeId,
+        mut each: impl FnMut(BorrowedEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let view = self.view();
+        until_error(|stop| {
+            view.events(id.as_str(), 0, usize::MAX, &mut |event, row| {
+                let event =
+                    log_rows::event(id, event, row).map_err(|message| view.at.corrupt(message))?;
+                stop.unless(view.at, each(event))
+            })
+        })
+    }
+
+    /// Shows every entry of a worker's transcript to `each`, in the order of their positions.
+    ///
+    /// # Errors
+    ///
+    /// As [`each_event`](Self::each_event).
+    pub fn each_entry<E: From<RuntimeError>>(
+        &self,
+        worker: &WorkerRef,
+        mut each: impl FnMut(BorrowedEntry<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let view = self.view();
+        let total = self.transcript_len(worker)?;
+        until_error(|stop| {
+            let all = (0, usize::MAX);
+            transcript_rows(&view, worker, all, total, &mut |row| {
+                stop.unless(view.at, each(log_rows::entry(worker, row)))
+            })
+            .map(|_| ())
+        })
+    }
+
     /// The id of a runtime's last event; `None` for an empty log.
     ///
     /// # Errors
@@ -263,6 +305,30 @@ impl Snapshot {
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn import_record(&self, id: &RuntimeId) -> Result<Option<ImportRecord>, RuntimeError> {
         Ok(self.view().import(id.as_str())?.map(ImportRecord::from))
+    }
+}
+
+/// The error of whoever is shown rows, kept while the walk ends.
+struct Stop<E>(Option<E>);
+
+impl<E> Stop<E> {
+    /// Ends the walk if `shown` is an error; with which error does not matter.
+    fn unless(&mut self, at: At<'_>, shown: Result<(), E>) -> Result<(), RuntimeError> {
+        shown.map_err(|error| {
+            self.0 = Some(error);
+            at.closed()
+        })
+    }
+}
+
+fn until_error<E: From<RuntimeError>>(
+    walk: impl FnOnce(&mut Stop<E>) -> Result<(), RuntimeError>,
+) -> Result<(), E> {
+    let mut stop = Stop(None);
+    let walked = walk(&mut stop);
+    match stop.0 {
+        Some(error) => Err(error),
+        None => walked.map_err(E::from),
     }
 }
 

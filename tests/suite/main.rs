@@ -1,6 +1,7 @@
 //! What a host and a user see.
 
 mod bit_rot;
+mod bulk_loading;
 mod checked_pages;
 #[cfg(feature = "fault-injection")]
 mod commit_queue;

@@ -1,0 +1,123 @@
+//! Whole runs of rows, made apart from the store and put in at once.
+
+use crate::support::{
+    assert_refused, bulk, entry, event, runtime_id, runtime_snapshot, worker_ref, worker_snapshot,
+};
+use redb_runtime_store::interaction::TranscriptEntry;
+use redb_runtime_store::observation::RuntimeEvent;
+use redb_runtime_store::store::{EventRun, Stored, TranscriptRun};
+use redb_runtime_store::{RuntimeError, Store};
+
+fn events(ids: std::ops::Range<u64>) -> EventRun {
+    let mut run = EventRun::new(runtime_id("r"));
+    for id in ids {
+        run.push(&Stored::from(event(id, "event")).into()).unwrap();
+    }
+    run
+}
+
+/// Entries with the sequences `sequences`, whose first is at position `start`.
+fn entries(worker: &str, start: u64, sequences: std::ops::Range<u64>) -> TranscriptRun {
+    let worker = worker_ref("r", worker);
+    let mut run = TranscriptRun::new(worker.clone(), start);
+    for sequence in sequences {
+        run.push(&Stored::from(entry(&worker, sequence, "said")).into())
+            .unwrap();
+    }
+    run
+}
+
+#[test]
+fn runs_and_single_rows_make_one_log() {
+    let store = Store::in_memory().unwrap();
+    let (one, other) = (worker_ref("r", "one"), worker_ref("r", "other"));
+    bulk(&store, |load| {
+        load.put_worker(worker_snapshot(&one, 10).into())?;
+        load.append_transcript_entry(entry(&one, 1, "said").into())?;
+        load.append_transcript(entries("one", 1, 2..5))?;
+        load.append_transcript_entry(entry(&one, 5, "said").into())?;
+        load.append_transcript(entries("other", 0, 1..3))?;
+        load.append_transcript(entries("one", 5, 6..10))?;
+        load.put_worker(worker_snapshot(&other, 3).into())?;
+        load.append_events(events(1..4))?;
+        load.append_event(&runtime_id("r"), event(4, "event").into())?;
+        load.append_events(events(5..10))?;
+        load.put_runtime(runtime_snapshot("r", 10).into())
+    });
+    let snapshot = store.snapshot().unwrap();
+    let transcript = |worker| {
+        let entries = snapshot.transcript(worker, 0).unwrap();
+        let entries: Result<Vec<Stored<TranscriptEntry>>, _> = entries.collect();
+        let entries = entries.unwrap().into_iter();
+        entries.map(|entry| entry.value).collect::<Vec<_>>()
+    };
+    let expected = |worker, end| {
+        (1..end)
+            .map(|n| entry(worker, n, "said"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(transcript(&one), expected(&one, 10));
+    assert_eq!(transcript(&other), expected(&other, 3));
+    let log = snapshot.events(&runtime_id("r"), 0).unwrap();
+    let log: Vec<RuntimeEvent> = log.map(|event| event.unwrap().value).collect();
+    assert_eq!(
+        log,
+        (1..10).map(|id| event(id, "event")).collect::<Vec<_>>()
+    );
+    for worker in [&one, &other] {
+        let mut seen = Vec::new();
+        let each = |row: redb_runtime_store::store::BorrowedEntry<'_>| {
+            assert!(row.worker_ref == *worker);
+            seen.push((row.sequence, row.content.into_owned()));
+            Ok::<_, RuntimeError>(())
+        };
+        snapshot.each_entry(worker, each).unwrap();
+        let transcript = transcript(worker).into_iter();
+        let transcript: Vec<_> = transcript.map(|e| (e.sequence, e.content)).collect();
+        assert_eq!(seen, transcript);
+    }
+}
+
+#[test]
+fn a_run_that_does_not_begin_where_the_transcript_ends_is_refused() {
+    let store = Store::in_memory().unwrap();
+    for start in [0, 1, 3] {
+        let refused = store.bulk_load(|load| {
+            load.append_transcript(entries("w", 0, 1..3))?;
+            load.append_transcript(entries("w", start, 3..5))
+        });
+        assert_refused!(refused, RuntimeError::InvalidRequest(_));
+    }
+}
+
+#[test]
+fn a_run_of_events_that_are_there_already_is_refused() {
+    let store = Store::in_memory().unwrap();
+    for again in [1..4, 3..4, 2..9] {
+        let refused = store.bulk_load(|load| {
+            load.append_events(events(1..4))?;
+            load.append_events(events(again))
+        });
+        assert_refused!(refused, RuntimeError::InvalidRequest(_));
+    }
+}
+
+#[test]
+fn an_error_of_who_is_shown_the_rows_ends_the_walk() {
+    let store = Store::in_memory().unwrap();
+    bulk(&store, |load| {
+        load.append_events(events(1..4))?;
+        load.put_runtime(runtime_snapshot("r", 4).into())
+    });
+    let snapshot = store.snapshot().unwrap();
+    let mut seen = Vec::new();
+    let stopped = snapshot.each_event(&runtime_id("r"), |event| {
+        seen.push(event.id);
+        match event.id {
+            2 => Err(RuntimeError::InvalidRequest("enough".into())),
+            _ => Ok(()),
+        }
+    });
+    assert!(matches!(stopped, Err(RuntimeError::InvalidRequest(why)) if why == "enough"));
+    assert_eq!(seen, [1, 2]);
+}
