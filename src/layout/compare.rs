@@ -3,26 +3,28 @@
 //! The directory is read as a salvage import reads it, and every record is held against the
 //! store's as it comes, so that neither side is ever held whole.
 
+use super::against::{StoreLog, StoreLogs, lacks};
 use super::document::{RuntimeDocument, WorkerDocument};
 use super::error::LayoutError;
 use super::import::{self, ReadOutcome};
 use super::json::{self, Form};
 use super::listing::{Entry, Listing};
-use super::log::LogRecord;
+use super::log::{LogRecord, LogRow};
 use super::names;
 use super::options::ImportOptions;
 use super::reader::{Place, Sink};
 use super::report::{Comparison, Difference};
 use super::walk::WORKERS;
-use crate::error::RuntimeError;
-use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
-use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Store, Stored};
+use crate::store::{
+    BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot,
+    Store, Stored,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashSet};
-use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 /// How many differences are listed; the others are counted.
@@ -111,8 +113,7 @@ fn of_one(
         snapshot,
         id: &entry.id,
         dir: listing.runtimes.path_of(&entry.name),
-        events: Side::new(snapshot.events(&entry.id, 0)?),
-        transcript: None,
+        logs: StoreLogs::new(snapshot, &entry.id)?,
         workers: HashSet::new(),
         out,
     };
@@ -153,66 +154,45 @@ fn differ(out: &mut Comparison, path: &Path, line: Option<u64>, what: impl Into<
     }
 }
 
-type Records<'s, T> = Box<dyn Iterator<Item = Result<Stored<T>, RuntimeError>> + 's>;
-
-/// A log of the store, as far as it was compared.
-struct Side<'s, T>(Peekable<Records<'s, T>>);
-
-impl<'s, T: LogRecord + PartialEq> Side<'s, T> {
-    fn new(records: impl Iterator<Item = Result<Stored<T>, RuntimeError>> + 's) -> Self {
-        let records: Records<'s, T> = Box::new(records);
-        Self(records.peekable())
-    }
-
-    /// Holds a record of the directory against the store's. Returns whether they are the same.
-    fn next_is(
-        &mut self,
-        place: Place<'_>,
-        record: &Stored<T>,
-        out: &mut Comparison,
-    ) -> Result<bool, LayoutError> {
-        let number = record.value.number();
-        loop {
-            let is_due = |next: &Result<Stored<T>, RuntimeError>| match next {
-                Ok(next) => next.value.number() <= number,
-                Err(_) => true,
-            };
-            let Some(next) = self.0.next_if(is_due).transpose()? else {
-                let what = format!("the store does not have {} {number}", T::NUMBER);
-                differ(out, place.path, place.line, what);
-                return Ok(false);
-            };
-            if next.value.number() < number {
-                missing::<T>(out, place.path, next.value.number());
-                continue;
-            }
-            if next == *record {
-                return Ok(true);
-            }
-            let what = first_difference(
-                &record_json(place.path, record)?,
-                &record_json(place.path, &next)?,
-            );
+/// Holds a record of the directory against the store's. Returns whether they are the same.
+fn next_is<T: LogRecord>(
+    log: &mut StoreLog<'_, T>,
+    place: Place<'_>,
+    row: &T::Row<'_>,
+    out: &mut Comparison,
+) -> Result<bool, LayoutError> {
+    let number = row.number();
+    missing_before(log, place.path, Some(number), out)?;
+    let difference = match log.next_number()? {
+        Some(next) if next > number => Some(lacks::<T>(number)),
+        _ => log.expect(place, row)?,
+    };
+    match difference {
+        None => Ok(true),
+        Some(what) => {
             differ(out, place.path, place.line, what);
-            return Ok(false);
+            Ok(false)
         }
-    }
-
-    /// What the directory's log does not have.
-    fn finish(&mut self, path: &Path, out: &mut Comparison) -> Result<(), LayoutError> {
-        for record in self.0.by_ref() {
-            missing::<T>(out, path, record?.value.number());
-        }
-        Ok(())
     }
 }
 
-fn missing<T: LogRecord>(out: &mut Comparison, path: &Path, number: u64) {
-    let what = format!(
-        "the directory does not have {} {number} of the store",
-        T::NUMBER
-    );
-    differ(out, path, None, what);
+/// Notes every record of the store's before `number`, or to the end: the directory does not have it.
+fn missing_before<T: LogRecord>(
+    log: &mut StoreLog<'_, T>,
+    path: &Path,
+    number: Option<u64>,
+    out: &mut Comparison,
+) -> Result<(), LayoutError> {
+    let is_before = |next: &u64| number.is_none_or(|number| *next < number);
+    while let Some(next) = log.next_number()?.filter(is_before) {
+        let what = format!(
+            "the directory does not have {} {next} of the store",
+            T::NUMBER
+        );
+        differ(out, path, None, what);
+        log.skip();
+    }
+    Ok(())
 }
 
 /// The comparison of one runtime: what the directory has comes in, and is held against the store.
@@ -220,28 +200,15 @@ struct Comparing<'s, 'o> {
     snapshot: &'s Snapshot,
     id: &'s RuntimeId,
     dir: PathBuf,
-    events: Side<'s, RuntimeEvent>,
-    /// The transcript that is being compared.
-    transcript: Option<(WorkerRef, Side<'s, TranscriptEntry>)>,
+    logs: StoreLogs<'s>,
     workers: HashSet<WorkerId>,
     out: &'o mut Comparison,
 }
 
 impl Sink for Comparing<'_, '_> {
-    fn entry(
-        &mut self,
-        place: Place<'_>,
-        entry: Stored<TranscriptEntry>,
-    ) -> Result<(), LayoutError> {
-        let worker = &entry.value.worker_ref;
-        let (_, side) = match &mut self.transcript {
-            Some(open) if open.0 == *worker => open,
-            other => {
-                let side = Side::new(self.snapshot.transcript(worker, 0)?);
-                other.insert((worker.clone(), side))
-            }
-        };
-        let is_same = side.next_is(place, &entry, self.out)?;
+    fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
+        let log = self.logs.transcript(&entry.worker_ref)?;
+        let is_same = next_is(log, place, &entry, self.out)?;
         self.out.transcript_entries += u64::from(is_same);
         Ok(())
     }
@@ -262,13 +229,9 @@ impl Sink for Comparing<'_, '_> {
             );
             return Ok(());
         };
-        let opened = self.transcript.take().filter(|(of, _)| *of == worker_ref);
-        let mut side = match opened {
-            Some((_, side)) => side,
-            None => Side::new(self.snapshot.transcript(&worker_ref, 0)?),
-        };
-        let log = place.path.with_file_name(TranscriptEntry::FILE);
-        side.finish(&log, self.out)?;
+        let mut rest = self.logs.end_transcript(&worker_ref)?;
+        let path = place.path.with_file_name(TranscriptEntry::FILE);
+        missing_before(&mut rest, &path, None, self.out)?;
         let one = worker_json(place.path, worker)?;
         let other = worker_json(place.path, stored)?;
         if one == other {
@@ -279,8 +242,8 @@ impl Sink for Comparing<'_, '_> {
         Ok(())
     }
 
-    fn event(&mut self, place: Place<'_>, event: Stored<RuntimeEvent>) -> Result<(), LayoutError> {
-        let is_same = self.events.next_is(place, &event, self.out)?;
+    fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
+        let is_same = next_is(&mut self.logs.events, place, &event, self.out)?;
         self.out.events += u64::from(is_same);
         Ok(())
     }
@@ -290,8 +253,8 @@ impl Sink for Comparing<'_, '_> {
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
     ) -> Result<(), LayoutError> {
-        let log = place.path.with_file_name(RuntimeEvent::FILE);
-        self.events.finish(&log, self.out)?;
+        let path = place.path.with_file_name(RuntimeEvent::FILE);
+        missing_before(&mut self.logs.events, &path, None, self.out)?;
         for worker in self.snapshot.workers(self.id)? {
             let id = worker?.value.worker_ref.worker_id;
             if !self.workers.contains(&id) {
@@ -335,11 +298,8 @@ pub(super) fn runtime_json(
 }
 
 /// A record as it stands in its log.
-pub(super) fn record_json<T: LogRecord>(
-    path: &Path,
-    record: &Stored<T>,
-) -> Result<Vec<u8>, LayoutError> {
-    as_json(path, &record.value, &record.unknown, Form::Line)
+pub(super) fn record_json(path: &Path, row: &impl LogRow) -> Result<Vec<u8>, LayoutError> {
+    as_json(path, row, row.unknown(), Form::Line)
 }
 
 fn as_json<T: Serialize>(

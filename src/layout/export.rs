@@ -1,13 +1,13 @@
 //! From a store into a directory.
 
-use super::ahead::{Outbox, ahead};
 use super::document::{RuntimeDocument, WorkerDocument};
 use super::error::LayoutError;
 use super::json::{self, Form};
 use super::listing::RUNTIMES;
-use super::log::LogRecord;
+use super::log::{LogRecord, LogRow};
 use super::names::{self, MAX_NAME_BYTES};
 use super::options::{ExistingDirectory, ExportOptions};
+use super::parallel;
 use super::reader::Document;
 use super::report::{ExportOutcome, ExportReport, RuntimeExport};
 use super::source::EntryKind;
@@ -19,9 +19,7 @@ use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Store, Stored};
 use std::path::Path;
-
-/// How many records of a log are read before a thread that reads ahead is worth its start.
-const READ_HERE_RECORDS: usize = 2048;
+use std::sync::Mutex;
 
 /// Exports runtimes of `store` to directories under `root`, as they are at one moment, while
 /// writers go on.
@@ -156,7 +154,7 @@ fn in_the_way(runtimes: &TargetDir, name: &str, what: &str) -> LayoutError {
 pub(super) struct Export<'a> {
     pub(super) snapshot: &'a Snapshot,
     runtimes: &'a TargetDir,
-    pub(super) on_bytes: &'a dyn Fn(u64),
+    pub(super) on_bytes: &'a (dyn Fn(u64) + Sync),
 }
 
 impl Export<'_> {
@@ -233,18 +231,28 @@ impl Export<'_> {
         let runtime = self.runtime(id)?;
         let file = dir.create_file(RuntimeDocument::FILE)?;
         report.bytes += write_runtime_document(file, runtime)?;
-        let mut events = dir.create_file(RuntimeEvent::FILE)?;
-        let records = self.snapshot.events(id, 0)?;
-        report.events += self.append_all(&mut events, records, &mut report.bytes)?;
-        events.finish()?;
-        let workers = dir.create_dir(WORKERS)?;
-        for worker in self.snapshot.workers(id)? {
-            let worker = worker?;
-            let name = names::encode(worker.value.worker_ref.worker_id.as_str());
-            let worker_dir = workers.create_dir(&name)?;
-            self.write_worker(&worker_dir, worker, report)?;
-        }
-        workers.sync()?;
+        let worker_dirs = dir.create_dir(WORKERS)?;
+        let workers = self.snapshot.workers(id)?;
+        let parts = std::iter::once(Ok(Part::Events))
+            .chain(workers.map(|worker| worker.map(|worker| Part::Worker(Box::new(worker)))));
+        let done = Mutex::new(Written::default());
+        parallel::for_each(parts, |part| {
+            let written = match part? {
+                Part::Events => self.write_events(dir, id)?,
+                Part::Worker(worker) => {
+                    let worker_id = worker.value.worker_ref.worker_id.as_str();
+                    let worker_dir = worker_dirs.create_dir(&names::encode(worker_id))?;
+                    self.write_worker(&worker_dir, *worker)?
+                }
+            };
+            // Nobody panics while it is locked.
+            if let Ok(mut done) = done.lock() {
+                done.add(&written);
+            }
+            Ok::<_, LayoutError>(())
+        })?;
+        done.into_inner().unwrap_or_default().add_to(report);
+        worker_dirs.sync()?;
         dir.sync()
     }
 
@@ -257,87 +265,145 @@ impl Export<'_> {
         Ok(self.snapshot.runtime(id)?.ok_or_else(missing)?)
     }
 
+    fn write_events(&self, dir: &TargetDir, id: &RuntimeId) -> Result<Written, LayoutError> {
+        let mut log = self.log(dir.create_file(RuntimeEvent::FILE)?);
+        self.snapshot.each_event(id, |event| log.append(&event))?;
+        let (events, bytes) = log.finish()?;
+        Ok(Written {
+            events,
+            bytes,
+            ..Written::default()
+        })
+    }
+
     /// Writes one worker into an empty directory, and syncs it.
     pub(super) fn write_worker(
         &self,
         dir: &TargetDir,
         worker: Stored<PersistedWorkerSnapshot>,
-        report: &mut RuntimeExport,
-    ) -> Result<(), LayoutError> {
-        let mut transcript = dir.create_file(TranscriptEntry::FILE)?;
-        let records = self.snapshot.transcript(&worker.value.worker_ref, 0)?;
-        let bytes = &mut report.bytes;
-        report.transcript_entries += self.append_all(&mut transcript, records, bytes)?;
-        transcript.finish()?;
+    ) -> Result<Written, LayoutError> {
+        let mut log = self.log(dir.create_file(TranscriptEntry::FILE)?);
+        let worker_ref = &worker.value.worker_ref;
+        self.snapshot
+            .each_entry(worker_ref, |entry| log.append(&entry))?;
+        let (transcript_entries, bytes) = log.finish()?;
         let file = dir.create_file(WorkerDocument::FILE)?;
-        report.bytes += write_worker_document(file, worker)?;
-        report.workers += 1;
-        dir.sync()
+        let bytes = bytes + write_worker_document(file, worker)?;
+        dir.sync()?;
+        Ok(Written {
+            workers: 1,
+            events: 0,
+            transcript_entries,
+            bytes,
+        })
     }
 
-    /// Appends records to a log. Returns how many they are. A long log is read ahead on a thread of
-    /// its own.
-    fn append_all<T: LogRecord + Send>(
-        &self,
-        log: &mut TargetFile,
-        mut records: impl Iterator<Item = Result<Stored<T>, RuntimeError>> + Send,
-        bytes: &mut u64,
-    ) -> Result<u64, LayoutError> {
-        let mut count = 0;
-        for record in records.by_ref().take(READ_HERE_RECORDS) {
-            *bytes += self.append(log, &record?)?;
-            count += 1;
+    /// A log to append to.
+    pub(super) fn log(&self, file: TargetFile) -> Log<'_> {
+        Log {
+            file,
+            records: 0,
+            bytes: 0,
+            reported: 0,
+            on_bytes: self.on_bytes,
         }
-        if count < READ_HERE_RECORDS as u64 {
-            return Ok(count);
-        }
-        let make = |out: &mut Outbox<Result<Stored<T>, RuntimeError>>| {
-            for record in records {
-                let length = record
-                    .as_ref()
-                    .map_or(0, |record| record.value.text_bytes());
-                if out.push(record, length).is_err() {
-                    break;
-                }
-            }
-        };
-        ahead(make, |record| {
-            *bytes += self.append(log, &record?)?;
-            count += 1;
-            Ok::<_, LayoutError>(())
-        })?;
-        Ok(count)
-    }
-
-    /// Appends one line to a log. Returns how long it is.
-    pub(super) fn append<T: LogRecord>(
-        &self,
-        log: &mut TargetFile,
-        record: &Stored<T>,
-    ) -> Result<u64, LayoutError> {
-        let bytes =
-            log.append(|out| json::write(&record.value, &record.unknown, Form::Line, out))?;
-        (self.on_bytes)(bytes);
-        Ok(bytes)
     }
 }
 
-impl Export<'_> {
-    /// Appends a line of which the first `skip` bytes are there already.
-    pub(super) fn append_after<T: LogRecord>(
-        &self,
-        log: &mut TargetFile,
-        record: &Stored<T>,
+/// A part of a runtime that can be written while others are.
+enum Part {
+    Events,
+    Worker(Box<Stored<PersistedWorkerSnapshot>>),
+}
+
+/// What was written of a runtime.
+#[derive(Default)]
+pub(super) struct Written {
+    workers: u64,
+    events: u64,
+    transcript_entries: u64,
+    bytes: u64,
+}
+
+impl Written {
+    fn add(&mut self, other: &Self) {
+        self.workers += other.workers;
+        self.events += other.events;
+        self.transcript_entries += other.transcript_entries;
+        self.bytes += other.bytes;
+    }
+
+    pub(super) fn add_to(&self, report: &mut RuntimeExport) {
+        report.workers += self.workers;
+        report.events += self.events;
+        report.transcript_entries += self.transcript_entries;
+        report.bytes += self.bytes;
+    }
+}
+
+/// How many bytes are written until progress is told again.
+const REPORT_BYTES: u64 = 64 << 10;
+
+/// A log that is written.
+pub(super) struct Log<'e> {
+    file: TargetFile,
+    records: u64,
+    bytes: u64,
+    /// How many of the bytes progress was told of.
+    reported: u64,
+    on_bytes: &'e (dyn Fn(u64) + Sync),
+}
+
+impl Log<'_> {
+    pub(super) fn append(&mut self, row: &impl LogRow) -> Result<(), LayoutError> {
+        self.append_after(row, 0)
+    }
+
+    /// Appends a record of whose line the first `skip` bytes are there already.
+    pub(super) fn append_after(
+        &mut self,
+        row: &impl LogRow,
         skip: usize,
-    ) -> Result<u64, LayoutError> {
-        let bytes = log.append(|out| {
-            let mut line = Vec::new();
-            json::write(&record.value, &record.unknown, Form::Line, &mut line)?;
-            out.extend_from_slice(line.get(skip..).unwrap_or_default());
+    ) -> Result<(), LayoutError> {
+        self.bytes += self.file.append(|out| {
+            let begin = out.len();
+            row.write_line(out)?;
+            out.drain(begin..out.len().min(begin + skip));
             Ok(())
         })?;
-        (self.on_bytes)(bytes);
-        Ok(bytes)
+        self.records += 1;
+        if self.bytes - self.reported >= REPORT_BYTES {
+            self.report();
+        }
+        Ok(())
+    }
+
+    /// Ends the line that lacks only its end.
+    pub(super) fn end_line(&mut self) -> Result<(), LayoutError> {
+        self.bytes += self.file.append(|out| {
+            out.push(b'\n');
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        if self.reported < self.bytes {
+            (self.on_bytes)(self.bytes - self.reported);
+            self.reported = self.bytes;
+        }
+    }
+
+    /// Whether nothing was appended.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Writes and syncs everything. Returns how many records and bytes were appended.
+    pub(super) fn finish(mut self) -> Result<(u64, u64), LayoutError> {
+        self.report();
+        self.file.finish()?;
+        Ok((self.records, self.bytes))
     }
 }
 

@@ -10,11 +10,10 @@ use super::reader::{Counts, Halt, Nowhere, Place, Reader, Rules, Sink};
 use super::report::{ImportOutcome, ImportReport, RuntimeImport};
 use super::source::SourceDir;
 use crate::error::RuntimeError;
-use crate::model::interaction::TranscriptEntry;
-use crate::model::observation::RuntimeEvent;
+use crate::model::identity::RuntimeId;
 use crate::store::{
-    BulkLoad, ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Store,
-    Stored, UnknownMember,
+    BorrowedEntry, BorrowedEvent, BulkLoad, EventRun, ImportRecord, PersistedRuntimeSnapshot,
+    PersistedWorkerSnapshot, Snapshot, Store, Stored, TranscriptRun,
 };
 use std::io::ErrorKind;
 use std::path::Path;
@@ -307,13 +306,15 @@ impl<'a> Import<'a> {
             load.remove_runtime(&entry.id)?;
         }
         let imported_at = SystemTime::now().duration_since(UNIX_EPOCH);
-        let id = &entry.id;
-        let make = |out: &mut Outbox<Record>| self.read(entry, &mut Sending(out));
+        let make = |out: &mut Outbox<Record>| {
+            let mut sending = Sending::new(out, &entry.id);
+            self.read(entry, &mut sending)
+        };
         let reading = ahead(make, |record| {
             match record {
-                Record::Entry(entry) => load.append_transcript_entry(entry),
+                Record::Transcript(run) => load.append_transcript(run),
                 Record::Worker(worker) => load.put_worker(worker),
-                Record::Event(event) => load.append_event(id, event),
+                Record::Events(run) => load.append_events(run),
                 Record::Runtime(runtime) => load.put_runtime(*runtime),
             }
             .map_err(LayoutError::from)
@@ -368,30 +369,57 @@ impl From<LayoutError> for NotLoaded {
 
 /// What is read, on its way to the thread that writes.
 enum Record {
-    Entry(Stored<TranscriptEntry>),
+    Transcript(TranscriptRun),
     Worker(Stored<PersistedWorkerSnapshot>),
-    Event(Stored<RuntimeEvent>),
+    Events(EventRun),
     Runtime(Box<Stored<PersistedRuntimeSnapshot>>),
 }
 
-/// About how long a record is beside its texts.
-const RECORD_BYTES: usize = 256;
+/// About how long a snapshot is.
+const RECORD_BYTES: usize = 1024;
 
-/// Sends what is read to the thread that writes it.
-struct Sending<'o>(&'o mut Outbox<Record>);
+/// Sends what is read to the thread that writes it: of the logs, runs in the form in which the file
+/// has them, so that this thread has nothing left to do but to put them in.
+struct Sending<'o> {
+    out: &'o mut Outbox<Record>,
+    /// The transcript that is being read, as far as it was not sent yet.
+    transcript: Option<TranscriptRun>,
+    events: EventRun,
+}
 
-impl Sending<'_> {
-    fn send(&mut self, record: Record, bytes: usize) -> Result<(), LayoutError> {
+impl<'o> Sending<'o> {
+    fn new(out: &'o mut Outbox<Record>, id: &RuntimeId) -> Self {
+        Self {
+            out,
+            transcript: None,
+            events: EventRun::new(id.clone()),
+        }
+    }
+
+    fn send(&mut self, record: Record) -> Result<(), LayoutError> {
+        let bytes = match &record {
+            Record::Transcript(run) => run.bytes(),
+            Record::Events(run) => run.bytes(),
+            Record::Worker(_) | Record::Runtime(_) => RECORD_BYTES,
+        };
         // Only ever seen beside the error that stopped the other side.
         let stopped = |_| LayoutError::io("write to", "the store")(ErrorKind::BrokenPipe.into());
-        self.0.push(record, RECORD_BYTES + bytes).map_err(stopped)
+        self.out.push(record, bytes).map_err(stopped)
     }
 }
 
 impl Sink for Sending<'_> {
-    fn entry(&mut self, _: Place<'_>, entry: Stored<TranscriptEntry>) -> Result<(), LayoutError> {
-        let bytes = entry.value.content.len() + bytes_of(&entry.unknown);
-        self.send(Record::Entry(entry), bytes)
+    fn entry(&mut self, _: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
+        let run = match &mut self.transcript {
+            Some(run) => run,
+            none => none.insert(TranscriptRun::new(entry.worker_ref.to_ref()?, 0)),
+        };
+        run.push(&entry)?;
+        if run.is_full() {
+            let full = run.take();
+            self.send(Record::Transcript(full))?;
+        }
+        Ok(())
     }
 
     fn worker(
@@ -399,12 +427,19 @@ impl Sink for Sending<'_> {
         _: Place<'_>,
         worker: Stored<PersistedWorkerSnapshot>,
     ) -> Result<(), LayoutError> {
-        self.send(Record::Worker(worker), 1024)
+        if let Some(rest) = self.transcript.take() {
+            self.send(Record::Transcript(rest))?;
+        }
+        self.send(Record::Worker(worker))
     }
 
-    fn event(&mut self, _: Place<'_>, event: Stored<RuntimeEvent>) -> Result<(), LayoutError> {
-        let bytes = event.value.message.len() + bytes_of(&event.unknown);
-        self.send(Record::Event(event), bytes)
+    fn event(&mut self, _: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
+        self.events.push(&event)?;
+        if self.events.is_full() {
+            let full = self.events.take();
+            self.send(Record::Events(full))?;
+        }
+        Ok(())
     }
 
     fn runtime(
@@ -412,10 +447,8 @@ impl Sink for Sending<'_> {
         _: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
     ) -> Result<(), LayoutError> {
-        self.send(Record::Runtime(Box::new(runtime)), 0)
+        let rest = self.events.take();
+        self.send(Record::Events(rest))?;
+        self.send(Record::Runtime(Box::new(runtime)))
     }
-}
-
-fn bytes_of(unknown: &[UnknownMember]) -> usize {
-    unknown.iter().map(|member| member.json.len()).sum()
 }

@@ -7,6 +7,7 @@
 //! canonical form lacks is kept as it came. An explicit `null` of a member that is left out when
 //! it is empty is kept in the same way.
 
+use super::scan;
 use crate::store::{Stored, UnknownMember};
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -160,6 +161,13 @@ fn write_canonical<T: Serialize>(value: &T, form: Form, out: &mut Vec<u8>) -> Re
         Form::Document => serde_json::to_writer_pretty(out, value)?,
     }
     Ok(())
+}
+
+/// How many bytes from the beginning of `text` stand in a JSON string as they are: up to a quote, a
+/// backslash or a control character.
+pub(super) fn plain_length(text: &str) -> usize {
+    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    scan::length_of::<8>(text.as_bytes(), is_plain)
 }
 
 /// Adds every member of `input` that `canonical` lacks to `unknown`.

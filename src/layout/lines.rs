@@ -1,6 +1,7 @@
 //! Lines of a file, one at a time, with their place in it. A line is as long as the limit allows
 //! and no longer: what is longer is passed over without being held.
 
+use super::scan;
 use std::io::{self, BufRead};
 
 /// How much of a line that is too long is kept, to show what it is.
@@ -30,7 +31,10 @@ impl Line<'_> {
 /// Reads lines into one buffer.
 pub(super) struct LineReader<R> {
     reader: R,
+    /// How much of what `reader` has ready was given out as a line.
+    used: usize,
     limit_bytes: usize,
+    /// Lines that `reader` does not have ready in one piece.
     buffer: Vec<u8>,
     next_number: u64,
     next_offset: u64,
@@ -41,6 +45,7 @@ impl<R: BufRead> LineReader<R> {
     pub(super) fn new(reader: R, limit_bytes: usize) -> Self {
         Self {
             reader,
+            used: 0,
             limit_bytes,
             buffer: Vec::new(),
             next_number: 1,
@@ -54,6 +59,37 @@ impl<R: BufRead> LineReader<R> {
 
     /// The next line; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.reader.consume(std::mem::take(&mut self.used));
+        let ready = match self.reader.fill_buf() {
+            // Reading on tries again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => &[],
+            ready => ready?,
+        };
+        let ready = &ready[..ready.len().min(self.limit_bytes.saturating_add(1))];
+        let length = scan::length_of::<32>(ready, |byte| byte != b'\n');
+        match length < ready.len() {
+            true => self.next_ready(length).map(Some),
+            false => self.next_gathered(),
+        }
+    }
+
+    /// The next line, of which `reader` has all `length` bytes and the newline ready.
+    fn next_ready(&mut self, length: usize) -> io::Result<Line<'_>> {
+        self.used = length + 1;
+        let (number, offset) = (self.next_number, self.next_offset);
+        self.next_number += 1;
+        self.next_offset += self.used as u64;
+        Ok(Line {
+            number,
+            offset,
+            bytes: &self.reader.fill_buf()?[..length],
+            length: length as u64,
+            is_ended: true,
+        })
+    }
+
+    /// The next line, gathered from pieces; `None` at the end.
+    fn next_gathered(&mut self) -> io::Result<Option<Line<'_>>> {
         self.buffer.clear();
         let read = self.read_some(self.limit_bytes.saturating_add(1))?;
         if read == 0 {
@@ -98,12 +134,23 @@ impl<R: BufRead> LineReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::BufReader;
 
     /// Number, offset, text, length, whether it is ended.
     type Seen = (u64, u64, String, u64, bool);
 
+    /// The lines are the same however much of the text is ready at a time.
     fn all(text: &str, limit_bytes: usize) -> Vec<Seen> {
-        let mut lines = LineReader::new(text.as_bytes(), limit_bytes);
+        let whole = seen(text.as_bytes(), limit_bytes);
+        for ready_bytes in [1, 2, 3, 5, 1000] {
+            let reader = BufReader::with_capacity(ready_bytes, text.as_bytes());
+            assert_eq!(seen(reader, limit_bytes), whole, "{ready_bytes} at a time");
+        }
+        whole
+    }
+
+    fn seen(reader: impl BufRead, limit_bytes: usize) -> Vec<Seen> {
+        let mut lines = LineReader::new(reader, limit_bytes);
         let mut seen = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             let bytes = String::from_utf8(line.bytes.to_vec()).unwrap();
@@ -129,6 +176,7 @@ mod tests {
     fn a_line_of_the_limit_is_whole_and_a_longer_one_is_passed_over() {
         assert_eq!(all("abcd\n", 4), [(1, 0, "abcd".into(), 4, true)]);
         assert_eq!(all("abcd", 4), [(1, 0, "abcd".into(), 4, false)]);
+        assert_eq!(all("abcde\n", 4), [(1, 0, "abcd".into(), 5, true)]);
         let long = format!("{}\nx\n", "y".repeat(100_000));
         let seen = all(&long, 4);
         assert_eq!(seen[0], (1, 0, "yyyy".into(), 100_000, true));

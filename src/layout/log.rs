@@ -10,13 +10,13 @@ use super::salvage::{self, Piece};
 use super::source::SourceDir;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
-use crate::store::Stored;
+use crate::store::{BorrowedEntry, BorrowedEvent, Stored, UnknownMember};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 /// A record of a log.
-pub(super) trait LogRecord: Serialize + DeserializeOwned {
+pub(super) trait LogRecord: Serialize + DeserializeOwned + 'static {
     /// The log's file.
     const FILE: &'static str;
     /// What a record begins with, as every writer writes it.
@@ -24,16 +24,63 @@ pub(super) trait LogRecord: Serialize + DeserializeOwned {
     /// What its number is called.
     const NUMBER: &'static str;
 
-    fn number(&self) -> u64;
-    /// How long its text is.
-    fn text_bytes(&self) -> usize;
+    /// The record with its texts borrowed where they can be.
+    type Row<'a>: LogRow + From<Stored<Self>>;
+
     /// The record, if it has known members only.
-    fn known(text: &str) -> Option<Self>;
+    fn known(line: &str) -> Option<Self::Row<'_>>;
+    fn is_same(one: &Self::Row<'_>, other: &Self::Row<'_>) -> bool;
     fn send(
-        record: Stored<Self>,
+        row: Self::Row<'_>,
         place: Place<'_>,
         sink: &mut dyn Sink,
     ) -> Result<(), super::LayoutError>;
+}
+
+/// A record of a log with its texts borrowed where they can be.
+pub(super) trait LogRow: Serialize + Sized {
+    fn number(&self) -> u64;
+    fn unknown(&self) -> &[UnknownMember];
+    /// Appends the record without its unknown members.
+    fn write_known(&self, out: &mut Vec<u8>);
+
+    /// Appends the record as a line, with the newline.
+    fn write_line(&self, out: &mut Vec<u8>) -> Result<(), Problem> {
+        if !self.unknown().is_empty() {
+            return json::write(self, self.unknown(), Form::Line, out);
+        }
+        self.write_known(out);
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+impl LogRow for BorrowedEvent<'_> {
+    fn number(&self) -> u64 {
+        self.id
+    }
+
+    fn unknown(&self) -> &[UnknownMember] {
+        &self.unknown
+    }
+
+    fn write_known(&self, out: &mut Vec<u8>) {
+        known::write_event(self, out);
+    }
+}
+
+impl LogRow for BorrowedEntry<'_> {
+    fn number(&self) -> u64 {
+        self.sequence
+    }
+
+    fn unknown(&self) -> &[UnknownMember] {
+        &self.unknown
+    }
+
+    fn write_known(&self, out: &mut Vec<u8>) {
+        known::write_entry(self, out);
+    }
 }
 
 impl LogRecord for RuntimeEvent {
@@ -41,24 +88,22 @@ impl LogRecord for RuntimeEvent {
     const BEGINNING: &'static [u8] = b"{\"id\":";
     const NUMBER: &'static str = "event id";
 
-    fn number(&self) -> u64 {
-        self.id
+    type Row<'a> = BorrowedEvent<'a>;
+
+    fn known(line: &str) -> Option<BorrowedEvent<'_>> {
+        known::event(line)
     }
 
-    fn text_bytes(&self) -> usize {
-        self.message.len()
-    }
-
-    fn known(text: &str) -> Option<Self> {
-        known::event(text)
+    fn is_same(one: &BorrowedEvent<'_>, other: &BorrowedEvent<'_>) -> bool {
+        one == other
     }
 
     fn send(
-        record: Stored<Self>,
+        row: BorrowedEvent<'_>,
         place: Place<'_>,
         sink: &mut dyn Sink,
     ) -> Result<(), super::LayoutError> {
-        sink.event(place, record)
+        sink.event(place, row)
     }
 }
 
@@ -67,29 +112,28 @@ impl LogRecord for TranscriptEntry {
     const BEGINNING: &'static [u8] = b"{\"sequence\":";
     const NUMBER: &'static str = "sequence";
 
-    fn number(&self) -> u64 {
-        self.sequence
+    type Row<'a> = BorrowedEntry<'a>;
+
+    fn known(line: &str) -> Option<BorrowedEntry<'_>> {
+        known::entry(line)
     }
 
-    fn text_bytes(&self) -> usize {
-        self.content.len()
-    }
-
-    fn known(text: &str) -> Option<Self> {
-        known::entry(text)
+    fn is_same(one: &BorrowedEntry<'_>, other: &BorrowedEntry<'_>) -> bool {
+        one == other
     }
 
     fn send(
-        record: Stored<Self>,
+        row: BorrowedEntry<'_>,
         place: Place<'_>,
         sink: &mut dyn Sink,
     ) -> Result<(), super::LayoutError> {
-        sink.entry(place, record)
+        sink.entry(place, row)
     }
 }
 
 /// Checks a record against what it should belong to; in words what is wrong with it.
-pub(super) type Check<'c, T> = dyn FnMut(&T, Place<'_>) -> Result<(), String> + 'c;
+pub(super) type Check<'c, T> =
+    dyn for<'r> FnMut(&<T as LogRecord>::Row<'r>, Place<'_>) -> Result<(), String> + 'c;
 
 /// What a log holds.
 #[derive(Debug, Default)]
@@ -192,11 +236,11 @@ impl<'a> Reader<'a> {
         summary: &mut LogSummary,
     ) -> Result<(), Halt> {
         let text = std::str::from_utf8(line.bytes);
-        if let Some(record) = text.ok().and_then(T::known) {
-            return self.take(path, line, line.bytes, 0, record.into(), check, summary);
+        if let Some(row) = text.ok().and_then(T::known) {
+            return self.take::<T>(path, line, line.bytes, 0, row, check, summary);
         }
         match json::read::<T>(line.bytes, Form::Line, &mut self.scratch) {
-            Ok(record) => self.take(path, line, line.bytes, 0, record, check, summary),
+            Ok(record) => self.take::<T>(path, line, line.bytes, 0, record.into(), check, summary),
             Err(problem) => self.read_pieces(path, line, problem, check, summary),
         }
     }
@@ -222,7 +266,7 @@ impl<'a> Reader<'a> {
             match piece {
                 Piece::Record(from, to, record) => {
                     let bytes = &line.bytes[from..to];
-                    self.take(path, line, bytes, from, *record, check, summary)?;
+                    self.take::<T>(path, line, bytes, from, (*record).into(), check, summary)?;
                 }
                 Piece::Rest(from, to, problem) => {
                     let kind = kind_of_rest(line, to, has_records, &problem);
@@ -244,7 +288,7 @@ impl<'a> Reader<'a> {
         line: &Line<'_>,
         bytes: &[u8],
         from: usize,
-        record: Stored<T>,
+        row: T::Row<'_>,
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
     ) -> Result<(), Halt> {
@@ -252,7 +296,7 @@ impl<'a> Reader<'a> {
             path,
             line: Some(line.number),
         };
-        let number = record.value.number();
+        let number = row.number();
         let refused = if number == u64::MAX {
             let message = format!("{} {number} leaves none for the next", T::NUMBER);
             Some((FindingKind::InvalidLine, message))
@@ -262,7 +306,7 @@ impl<'a> Reader<'a> {
                 not_increasing::<T>(number, summary),
             ))
         } else {
-            check(&record.value, place)
+            check(&row, place)
                 .err()
                 .map(|message| (FindingKind::Mismatch, message))
         };
@@ -273,7 +317,7 @@ impl<'a> Reader<'a> {
         summary.gaps.note(summary.last, number);
         summary.last = number;
         summary.records += 1;
-        T::send(record, place, self.sink)?;
+        T::send(row, place, self.sink)?;
         Ok(())
     }
 }

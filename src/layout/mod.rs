@@ -15,6 +15,7 @@
 //! The source is only ever read. Nothing here follows a symbolic link below the root. Logs are
 //! streamed in both directions: memory does not grow with them.
 
+mod against;
 mod ahead;
 mod compare;
 mod document;
@@ -31,9 +32,11 @@ mod listing;
 mod log;
 mod names;
 mod options;
+mod parallel;
 mod reader;
 mod report;
 mod salvage;
+mod scan;
 mod source;
 mod staging;
 mod to_path;

@@ -5,8 +5,8 @@ use super::reader::Rules;
 use super::report::Progress;
 use crate::model::identity::RuntimeId;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How long a line may be unless it is said otherwise.
 pub const DEFAULT_MAX_LINE_BYTES: usize = 64 << 20;
@@ -23,6 +23,41 @@ impl fmt::Debug for OnProgress {
         f.write_str("OnProgress")
     }
 }
+
+/// The setters that both have.
+macro_rules! common_setters {
+    ($options:ident, $runtimes:literal, $progress:literal) => {
+        impl $options {
+            #[doc = $runtimes]
+            #[must_use]
+            pub fn runtimes(mut self, runtimes: impl IntoIterator<Item = RuntimeId>) -> Self {
+                self.runtimes = runtimes.into_iter().collect();
+                self
+            }
+
+            #[doc = $progress]
+            #[must_use]
+            pub fn progress(
+                mut self,
+                on_progress: impl Fn(Progress) + Send + Sync + 'static,
+            ) -> Self {
+                self.progress = Some(OnProgress(Arc::new(on_progress)));
+                self
+            }
+        }
+    };
+}
+
+common_setters!(
+    ImportOptions,
+    "Imports only these runtimes; none of them named: all.",
+    "Calls `on_progress` now and then, from a thread that works."
+);
+common_setters!(
+    ExportOptions,
+    "Exports only these runtimes; none of them named: all.",
+    "Calls `on_progress` now and then, from a thread that works. The total is not known."
+);
 
 /// What an import does, and with what.
 #[derive(Clone, Debug)]
@@ -52,13 +87,6 @@ impl ImportOptions {
     /// A strict import of all runtimes.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Imports only these runtimes; none of them named: all.
-    #[must_use]
-    pub fn runtimes(mut self, runtimes: impl IntoIterator<Item = RuntimeId>) -> Self {
-        self.runtimes = runtimes.into_iter().collect();
-        self
     }
 
     /// Imports what is whole and reports the rest, instead of refusing a damaged directory.
@@ -149,13 +177,6 @@ impl ExportOptions {
         Self::default()
     }
 
-    /// Exports only these runtimes; none of them named: all.
-    #[must_use]
-    pub fn runtimes(mut self, runtimes: impl IntoIterator<Item = RuntimeId>) -> Self {
-        self.runtimes = runtimes.into_iter().collect();
-        self
-    }
-
     /// What to do with a runtime directory that is there already.
     #[must_use]
     pub fn existing(mut self, existing: ExistingDirectory) -> Self {
@@ -175,10 +196,13 @@ impl ExportOptions {
         let Some(OnProgress(on_progress)) = self.progress.clone() else {
             return Box::new(|_| {});
         };
-        let done = AtomicU64::new(0);
+        let done = Mutex::new(0);
         Box::new(move |bytes| {
+            // Held while the host is told: what it is told only grows. It panicked? It is told on.
+            let mut bytes_done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            *bytes_done += bytes;
             on_progress(Progress {
-                bytes_done: done.fetch_add(bytes, Ordering::Relaxed) + bytes,
+                bytes_done: *bytes_done,
                 bytes_total: 0,
             });
         })

@@ -9,9 +9,9 @@ use super::finding::{Finding, FindingKind, FindingText};
 use super::json::{self, Form};
 use super::lines::LineReader;
 use super::source::{Moment, NotOpened, SourceDir, SourceFile};
-use crate::model::interaction::TranscriptEntry;
-use crate::model::observation::RuntimeEvent;
-use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use crate::store::{
+    BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -36,17 +36,13 @@ pub(super) struct Place<'a> {
 
 /// Where the records of a reading go. A worker comes after its transcript, the runtime last.
 pub(super) trait Sink {
-    fn entry(
-        &mut self,
-        place: Place<'_>,
-        entry: Stored<TranscriptEntry>,
-    ) -> Result<(), LayoutError>;
+    fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError>;
     fn worker(
         &mut self,
         place: Place<'_>,
         worker: Stored<PersistedWorkerSnapshot>,
     ) -> Result<(), LayoutError>;
-    fn event(&mut self, place: Place<'_>, event: Stored<RuntimeEvent>) -> Result<(), LayoutError>;
+    fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError>;
     fn runtime(
         &mut self,
         place: Place<'_>,
@@ -58,7 +54,7 @@ pub(super) trait Sink {
 pub(super) struct Nowhere;
 
 impl Sink for Nowhere {
-    fn entry(&mut self, _: Place<'_>, _: Stored<TranscriptEntry>) -> Result<(), LayoutError> {
+    fn entry(&mut self, _: Place<'_>, _: BorrowedEntry<'_>) -> Result<(), LayoutError> {
         Ok(())
     }
 
@@ -70,7 +66,7 @@ impl Sink for Nowhere {
         Ok(())
     }
 
-    fn event(&mut self, _: Place<'_>, _: Stored<RuntimeEvent>) -> Result<(), LayoutError> {
+    fn event(&mut self, _: Place<'_>, _: BorrowedEvent<'_>) -> Result<(), LayoutError> {
         Ok(())
     }
 

@@ -344,11 +344,6 @@ impl TargetFile {
         Ok(())
     }
 
-    /// Whether anything was appended.
-    pub(super) fn is_written(&self) -> bool {
-        self.written > 0 || !self.buffer.is_empty()
-    }
-
     /// Whether the file is empty or ends with a newline.
     pub(super) fn ends_with_newline(&self) -> Result<bool, LayoutError> {
         let mut last = [0];

@@ -6,6 +6,7 @@
 //! meanwhile finds counters that are ahead. An update that is killed leaves such a state too, and
 //! at most the beginning of one line, which the next update completes.
 
+use super::against::{StoreLog, StoreLogs};
 use super::compare::{first_difference, record_json, runtime_json, worker_json};
 use super::document::{RuntimeDocument, WorkerDocument};
 use super::error::LayoutError;
@@ -27,7 +28,8 @@ use crate::model::interaction::TranscriptEntry;
 use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEvent;
 use crate::store::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Stored, UnknownMember,
+    BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot,
+    Stored, UnknownMember,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -41,6 +43,16 @@ struct Reached {
     last: u64,
     /// The beginning of the next one, which a kill has cut off.
     tail: Vec<u8>,
+}
+
+impl Reached {
+    fn of<T: LogRecord>(log: &StoreLog<'_, T>) -> Self {
+        Self {
+            records: log.same,
+            last: log.last_same,
+            tail: Vec::new(),
+        }
+    }
 }
 
 /// A runtime directory that is an earlier state of the store.
@@ -68,8 +80,7 @@ impl Export<'_> {
         };
         let mut checking = Checking {
             snapshot: self.snapshot,
-            events: Log::new(self.snapshot.events(id, 0)?),
-            transcript: None,
+            logs: StoreLogs::new(self.snapshot, id)?,
             update: Update {
                 is_runtime_current: false,
                 events: Reached::default(),
@@ -148,7 +159,8 @@ impl Export<'_> {
                 }
                 None => {
                     let temporary = temporary_name();
-                    self.write_worker(&dir.create_dir(&temporary)?, worker, report)?;
+                    let written = self.write_worker(&dir.create_dir(&temporary)?, worker)?;
+                    written.add_to(report);
                     dir.rename_into(&temporary, &workers, &name)?;
                 }
             }
@@ -193,25 +205,22 @@ impl Export<'_> {
         tail: &[u8],
         bytes: &mut u64,
     ) -> Result<u64, LayoutError> {
-        let mut log = dir.append_to(T::FILE)?;
-        if tail.is_empty() && !log.ends_with_newline()? {
-            // The last record is whole, and lacks only its end.
-            *bytes += log.append(|out| {
-                out.push(b'\n');
-                Ok(())
-            })?;
+        let file = dir.append_to(T::FILE)?;
+        let lacks_end = tail.is_empty() && !file.ends_with_newline()?;
+        let mut log = self.log(file);
+        if lacks_end {
+            // The last record is whole.
+            log.end_line()?;
         }
-        let mut records = 0;
+        let mut skip = tail.len();
         for record in rest {
-            *bytes += match records {
-                0 => self.append_after(&mut log, &record?, tail.len())?,
-                _ => self.append(&mut log, &record?)?,
-            };
-            records += 1;
+            log.append_after(&T::Row::from(record?), std::mem::take(&mut skip))?;
         }
-        if log.is_written() {
-            log.finish()?;
+        if log.is_empty() {
+            return Ok(0);
         }
+        let (records, written) = log.finish()?;
+        *bytes += written;
         Ok(records)
     }
 }
@@ -225,7 +234,7 @@ fn take_tail_of<T: LogRecord>(
     let Some(next) = next.transpose()? else {
         return Err(damaged(finding));
     };
-    if !record_json(&finding.path, &next)?.starts_with(text) {
+    if !record_json(&finding.path, &T::Row::from(next))?.starts_with(text) {
         return Err(damaged(finding));
     }
     reached.tail = text.to_vec();
@@ -247,64 +256,25 @@ fn not_a_prefix(path: &Path, line: Option<u64>, what: impl Into<String>) -> Layo
     }
 }
 
-/// A log of the store, and how far the directory's goes along with it.
-struct Log<'s, T> {
-    records: Box<dyn Iterator<Item = Result<Stored<T>, RuntimeError>> + 's>,
-    reached: Reached,
-}
-
-impl<'s, T: LogRecord + PartialEq> Log<'s, T> {
-    fn new(records: impl Iterator<Item = Result<Stored<T>, RuntimeError>> + 's) -> Self {
-        Self {
-            records: Box::new(records),
-            reached: Reached::default(),
-        }
-    }
-
-    fn expect(&mut self, place: Place<'_>, record: &Stored<T>) -> Result<(), LayoutError> {
-        let what = match self.records.next().transpose()? {
-            Some(stored) if stored == *record => {
-                self.reached.records += 1;
-                self.reached.last = record.value.number();
-                return Ok(());
-            }
-            Some(stored) => first_difference(
-                &record_json(place.path, record)?,
-                &record_json(place.path, &stored)?,
-            ),
-            None => {
-                let number = record.value.number();
-                format!("the store does not have {} {number}", T::NUMBER)
-            }
-        };
-        Err(not_a_prefix(place.path, place.line, what))
+/// Refuses a record that is not the store's.
+fn go_along(place: Place<'_>, difference: Option<String>) -> Result<(), LayoutError> {
+    match difference {
+        None => Ok(()),
+        Some(what) => Err(not_a_prefix(place.path, place.line, what)),
     }
 }
 
 /// A directory that is held against the store, record by record.
 struct Checking<'s> {
     snapshot: &'s Snapshot,
-    events: Log<'s, RuntimeEvent>,
-    /// The transcript that is being read.
-    transcript: Option<(WorkerRef, Log<'s, TranscriptEntry>)>,
+    logs: StoreLogs<'s>,
     update: Update,
 }
 
 impl Sink for Checking<'_> {
-    fn entry(
-        &mut self,
-        place: Place<'_>,
-        entry: Stored<TranscriptEntry>,
-    ) -> Result<(), LayoutError> {
-        let worker = &entry.value.worker_ref;
-        let (_, log) = match &mut self.transcript {
-            Some(open) if open.0 == *worker => open,
-            other => {
-                let log = Log::new(self.snapshot.transcript(worker, 0)?);
-                other.insert((worker.clone(), log))
-            }
-        };
-        log.expect(place, &entry)
+    fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
+        let log = self.logs.transcript(&entry.worker_ref)?;
+        go_along(place, log.expect(place, &entry)?)
     }
 
     fn worker(
@@ -324,17 +294,16 @@ impl Sink for Checking<'_> {
         if !is_current {
             check_worker(place.path, worker, stored)?;
         }
-        let log = self.transcript.take().filter(|(of, _)| *of == worker_ref);
         let known = WorkerUpdate {
             is_current,
-            transcript: log.map(|(_, log)| log.reached).unwrap_or_default(),
+            transcript: Reached::of(&self.logs.end_transcript(&worker_ref)?),
         };
         self.update.workers.insert(worker_ref.worker_id, known);
         Ok(())
     }
 
-    fn event(&mut self, place: Place<'_>, event: Stored<RuntimeEvent>) -> Result<(), LayoutError> {
-        self.events.expect(place, &event)
+    fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
+        go_along(place, self.logs.events.expect(place, &event)?)
     }
 
     fn runtime(
@@ -349,7 +318,7 @@ impl Sink for Checking<'_> {
                 "the store does not have this runtime",
             ));
         };
-        self.update.events = std::mem::take(&mut self.events.reached);
+        self.update.events = Reached::of(&self.logs.events);
         self.update.is_runtime_current = runtime == stored;
         match self.update.is_runtime_current {
             true => Ok(()),

@@ -130,7 +130,10 @@ impl Reader<'_> {
                 .as_ref()
                 .filter(|worker| worker.runtime_id != id);
             let refused = if let Some(worker) = foreign {
-                Some((FindingKind::Mismatch, wrong_runtime(worker, &id)))
+                Some((
+                    FindingKind::Mismatch,
+                    wrong_runtime(worker.runtime_id.as_str(), &id),
+                ))
             } else if diagnostic.id == u64::MAX {
                 Some((
                     FindingKind::Mismatch,
@@ -160,7 +163,7 @@ impl Reader<'_> {
     }
 
     /// Reads all workers with their transcripts. Returns those that are whole.
-    fn read_workers(&mut self, dir: &SourceDir, id: &RuntimeId) -> Result<HashSet<WorkerId>, Halt> {
+    fn read_workers(&mut self, dir: &SourceDir, id: &RuntimeId) -> Result<HashSet<String>, Halt> {
         let mut workers = HashSet::new();
         let Some(dir) = self.open_dir(dir, WORKERS)? else {
             return Ok(workers);
@@ -175,7 +178,7 @@ impl Reader<'_> {
             };
             let worker_ref = WorkerRef::new(id.clone(), worker_id);
             if self.read_worker(&worker_dir, &worker_ref)? {
-                workers.insert(worker_ref.worker_id);
+                workers.insert(worker_ref.worker_id.into());
             }
         }
         Ok(workers)
@@ -241,7 +244,11 @@ impl Reader<'_> {
             == *worker_ref
         {
             true => Ok(()),
-            false => Err(wrong_worker(&entry.worker_ref, worker_ref)),
+            false => Err(wrong_worker(
+                &entry.worker_ref.runtime_id,
+                &entry.worker_ref.worker_id,
+                worker_ref,
+            )),
         })?;
         let next = &mut worker.value.next_transcript_sequence;
         if let Err(raised) = summary.check_counter(*next) {
@@ -269,17 +276,17 @@ impl Reader<'_> {
         &mut self,
         dir: &SourceDir,
         id: &RuntimeId,
-        workers: &HashSet<WorkerId>,
+        workers: &HashSet<String>,
     ) -> Result<LogSummary, Halt> {
         let mut unknown = UnknownWorkers::default();
         let summary = self.read_log::<RuntimeEvent>(dir, &mut |event, place| {
             let Some(worker) = &event.worker_ref else {
                 return Ok(());
             };
-            if worker.runtime_id != *id {
-                return Err(wrong_runtime(worker, id));
+            if worker.runtime_id != id.as_str() {
+                return Err(wrong_runtime(&worker.runtime_id, id));
             }
-            if !workers.contains(&worker.worker_id) {
+            if !workers.contains(&*worker.worker_id) {
                 unknown.note(&worker.worker_id, place.line);
             }
             Ok(())
@@ -297,7 +304,7 @@ impl Reader<'_> {
         path: &Path,
         runtime: &mut PersistedRuntimeSnapshot,
         events: &mut LogSummary,
-        workers: &HashSet<WorkerId>,
+        workers: &HashSet<String>,
     ) -> Result<(), Halt> {
         if let Err(raised) = events.check_counter(runtime.next_event_id) {
             let next = runtime.next_event_id;
@@ -464,7 +471,12 @@ fn renumber(unknown: &mut Vec<UnknownMember>, kept: &BTreeMap<usize, usize>) {
 
 fn mismatch(document: &WorkerDocument, expected: &WorkerRef) -> Option<String> {
     if document.worker_ref != *expected {
-        return Some(wrong_worker(&document.worker_ref, expected));
+        let found = &document.worker_ref;
+        return Some(wrong_worker(
+            found.runtime_id.as_str(),
+            found.worker_id.as_str(),
+            expected,
+        ));
     }
     if document.worker_id != expected.worker_id {
         return Some(format!(
@@ -475,21 +487,18 @@ fn mismatch(document: &WorkerDocument, expected: &WorkerRef) -> Option<String> {
     None
 }
 
-fn wrong_worker(found: &WorkerRef, expected: &WorkerRef) -> String {
-    match found.runtime_id == expected.runtime_id {
+fn wrong_worker(runtime_id: &str, worker_id: &str, expected: &WorkerRef) -> String {
+    match runtime_id == expected.runtime_id.as_str() {
         true => format!(
-            "worker_ref names worker \"{}\", the directory is for \"{}\"",
-            found.worker_id, expected.worker_id
+            "worker_ref names worker \"{worker_id}\", the directory is for \"{}\"",
+            expected.worker_id
         ),
-        false => wrong_runtime(found, &expected.runtime_id),
+        false => wrong_runtime(runtime_id, &expected.runtime_id),
     }
 }
 
-fn wrong_runtime(found: &WorkerRef, expected: &RuntimeId) -> String {
-    format!(
-        "worker_ref names runtime \"{}\", the directory is for \"{expected}\"",
-        found.runtime_id
-    )
+fn wrong_runtime(found: &str, expected: &RuntimeId) -> String {
+    format!("worker_ref names runtime \"{found}\", the directory is for \"{expected}\"")
 }
 
 fn behind(path: &Path, counter: &str, next: u64, what: &str, raised: u64) -> Finding {
@@ -504,26 +513,27 @@ fn behind(path: &Path, counter: &str, next: u64, what: &str, raised: u64) -> Fin
 }
 
 /// The sequence that an id was generated from.
-fn generated_sequence(id: &WorkerId) -> Option<u64> {
-    let hex = id.as_str().strip_prefix("worker-")?;
+fn generated_sequence(id: impl AsRef<str>) -> Option<u64> {
+    let id = id.as_ref();
+    let hex = id.strip_prefix("worker-")?;
     let sequence = u64::from_str_radix(hex, 16).ok()?;
-    let is_generated = WorkerId::generated(sequence) == *id && sequence < u64::MAX;
+    let is_generated = WorkerId::generated(sequence).as_str() == id && sequence < u64::MAX;
     is_generated.then_some(sequence)
 }
 
 /// Workers that events name and that are not there.
 #[derive(Default)]
 struct UnknownWorkers {
-    named: BTreeMap<WorkerId, (Option<u64>, u64)>,
+    named: BTreeMap<String, (Option<u64>, u64)>,
     other_events: u64,
 }
 
 impl UnknownWorkers {
-    fn note(&mut self, id: &WorkerId, line: Option<u64>) {
+    fn note(&mut self, id: &str, line: Option<u64>) {
         if let Some((_, events)) = self.named.get_mut(id) {
             *events += 1;
         } else if self.named.len() < NAMED_UNKNOWN_WORKERS {
-            self.named.insert(id.clone(), (line, 1));
+            self.named.insert(id.to_owned(), (line, 1));
         } else {
             self.other_events += 1;
         }
