@@ -21,6 +21,7 @@ mod layout_moves;
 mod layout_round_trip;
 mod layout_safety;
 mod layout_salvage;
+mod layout_states;
 mod layout_support;
 mod locking;
 mod maintenance;
