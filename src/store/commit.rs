@@ -9,7 +9,7 @@
 //! committed rows  <-  batch being committed  <-  open batch  <-  the operation that runs now
 //! ```
 //!
-//! One thread alone never waits for anybody. An operation waits for the commit under way and its
+//! One thread that waits for each of its operations waits for nobody else. An operation waits for the commit under way and its
 //! own, which waits a moment for those who are about to join it ([`super::gather`]). The first in a
 //! batch that has to wait leads it, and is woken to commit it as soon as the commit before is done.
 //! Nothing returns before everything that it saw is on disk, so nobody can learn of a change that a
@@ -34,7 +34,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
-use std::thread::{self, Thread};
 use std::time::Instant;
 
 /// A batch that has this many operations, or this many bytes, takes no more.
@@ -45,6 +44,10 @@ const MAX_BATCH_BYTES: usize = 16 << 20;
 #[derive(Default)]
 pub(crate) struct Pipeline {
     queue: Mutex<Queue>,
+    /// The leader of the open batch, who waits for the commit under way.
+    turn: Condvar,
+    /// Who is about to commit the open batch, and waits for those who are expected in it.
+    gathering: Condvar,
     /// Those who wait for room in the open batch, or for the queue to be idle.
     room: Waiters,
     /// Whether `queue.over` is set, for those who must not wait for the lock.
@@ -97,8 +100,8 @@ struct Queue {
     sealed_fate: Arc<OnceLock<Fate>>,
     /// Whom the next commit waits for.
     gather: Gather,
-    /// Who commits the open batch as soon as the commit under way is done. Parked until then.
-    next_leader: Option<Thread>,
+    /// Whether somebody waits to commit the open batch as soon as the commit under way is done.
+    has_leader: bool,
     /// Whom to wake, without the lock, when a batch is finished: by batch and waiter.
     wakers: BTreeMap<(u64, u64), Waker>,
     /// The batch that the background thread was told to commit last.
@@ -159,6 +162,12 @@ fn run_noted<T>(pipeline: &Pipeline, operation: impl FnOnce() -> T) -> std::thre
 
 impl Pipeline {
     fn lock(&self) -> Result<MutexGuard<'_, Queue>, RuntimeError> {
+        self.refuse_within()?;
+        self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
+    }
+
+    /// Refuses calls from operations of this queue, which hold its lock.
+    fn refuse_within(&self) -> Result<(), RuntimeError> {
         let this = std::ptr::from_ref(self).addr();
         if RUNNING_IN.with_borrow(|running| running.contains(&this)) {
             return Err(RuntimeError::InvalidRequest(
@@ -167,13 +176,20 @@ impl Pipeline {
                     .to_owned(),
             ));
         }
-        self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
+        Ok(())
     }
 
-    /// The queue for the thread that commits: those who wait are told what became of their batch, even
-    /// where the lock is poisoned.
-    fn lock_of_committer(&self) -> MutexGuard<'_, Queue> {
+    /// The queue for those whose operation is staged. They commit, and are told what became of their
+    /// batch, also where the lock is poisoned: no code that can panic leaves the queue half changed.
+    fn lock_staged(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a batch committed that is waited with, where nobody else may join it any more.
+    fn end_gathering(&self, queue: &Queue) {
+        if queue.gather.is_on {
+            self.gathering.notify_one();
+        }
     }
 
     /// Whether the queue takes nothing any more.
@@ -192,6 +208,7 @@ impl Pipeline {
     fn lock_idle(&self) -> Result<MutexGuard<'_, Queue>, RuntimeError> {
         let mut queue = self.lock()?;
         queue.waiting_for_idle += 1;
+        self.end_gathering(&queue);
         while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
             queue = self.room.wait(queue)?;
         }
@@ -218,12 +235,6 @@ impl Queue {
             bytes: Some(staged.bytes()),
         };
         (staged, size)
-    }
-
-    /// Gives the lead up, where this thread has it.
-    fn step_down(&mut self) {
-        let this = thread::current().id();
-        self.next_leader.take_if(|leader| leader.id() == this);
     }
 
     /// Whether the open batch takes another operation now.
@@ -343,7 +354,10 @@ impl Shared {
         } else {
             queue.sealed.as_ref().map(|_| queue.open_batch - 1)
         };
-        queue.base = batch.map(|_| base);
+        match batch {
+            Some(_) => queue.base = Some(base),
+            None => release(Some(base), at),
+        }
         Ok((queue, outcome, batch))
     }
 
@@ -362,8 +376,9 @@ impl Shared {
         if matches!(outcome, Ok(Ok(_))) && !staged.is_empty() {
             queue.open.merge(staged);
             queue.open_operations += 1;
-            let operations = queue.open_operations;
-            queue.gather.operation_came(operations);
+            if !queue.has_room() || queue.gather.is_complete(queue.open_operations) {
+                self.pipeline.end_gathering(queue);
+            }
         }
         outcome
     }
@@ -384,14 +399,11 @@ impl Shared {
                 return finished;
             }
             if queue.busy.is_none() {
-                self.commit_open(self.gather(queue), at)?;
-            } else if batch == queue.open_batch
-                && queue.sealed.is_some()
-                && queue.next_leader.is_none()
-            {
-                queue.next_leader = Some(thread::current());
-                drop(queue);
-                thread::park();
+                self.commit_open(self.gather(queue), at);
+                queue = self.pipeline.lock_staged();
+            } else if batch == queue.open_batch && queue.sealed.is_some() && !queue.has_leader {
+                queue.has_leader = true;
+                queue = self.lead(queue, batch);
             } else {
                 let fate = match batch == queue.open_batch {
                     true => Arc::clone(&queue.open_fate),
@@ -400,10 +412,16 @@ impl Shared {
                 drop(queue);
                 return fate.wait().result(at);
             }
-            queue = self.pipeline.lock()?;
-            // Woken for another reason than our turn: whoever is parked has to be the leader.
-            queue.step_down();
         }
+    }
+
+    /// Waits as the leader of `batch` until it can be committed, or until somebody else was quicker.
+    fn lead<'q>(&'q self, mut queue: MutexGuard<'q, Queue>, batch: u64) -> MutexGuard<'q, Queue> {
+        while queue.sealed.is_some() && batch == queue.open_batch {
+            let turn = self.pipeline.turn.wait(queue);
+            queue = turn.unwrap_or_else(PoisonError::into_inner);
+        }
+        queue
     }
 
     /// Waits until those are in the open batch who are expected there, with the file taken: this
@@ -415,18 +433,18 @@ impl Shared {
                 .gather
                 .time_left(Instant::now(), queue.open_operations)
         {
-            queue.gather.set_leader(Some(thread::current()));
-            drop(queue);
-            thread::park_timeout(left);
-            queue = self.pipeline.lock_of_committer();
-            queue.gather.set_leader(None);
+            queue.gather.is_on = true;
+            let gathering = self.pipeline.gathering.wait_timeout(queue, left);
+            (queue, _) = gathering.unwrap_or_else(PoisonError::into_inner);
+            queue.gather.is_on = false;
         }
         queue
     }
 
     /// Returns when `batch` is on disk.
     pub(super) fn wait_for_batch(&self, batch: u64, at: At<'_>) -> Result<(), RuntimeError> {
-        self.wait_for(self.pipeline.lock()?, batch, at)
+        self.pipeline.refuse_within()?;
+        self.wait_for(self.pipeline.lock_staged(), batch, at)
     }
 
     /// Whether `batch` is on disk, or why it will not be; else `waker` is woken when it is known.
@@ -437,23 +455,23 @@ impl Shared {
         waker: &Waker,
         at: At<'_>,
     ) -> Option<Result<(), RuntimeError>> {
-        let mut queue = match self.pipeline.lock() {
-            Ok(queue) => queue,
-            Err(error) => return Some(Err(error)),
-        };
-        let finished = queue.finished(batch, at);
-        if finished.is_none() {
-            queue.wakers.insert((batch, waiter), waker.clone());
+        if let Err(within) = self.pipeline.refuse_within() {
+            return Some(Err(within));
         }
-        finished
+        // A host's code, which may panic: cloned and dropped without the lock.
+        let waker = waker.clone();
+        let mut queue = self.pipeline.lock_staged();
+        if let Some(finished) = queue.finished(batch, at) {
+            return Some(finished);
+        }
+        let replaced = queue.wakers.insert((batch, waiter), waker);
+        drop(queue);
+        drop(replaced);
+        None
     }
 
     /// Seals the open batch and commits it, without holding the queue's lock meanwhile.
-    fn commit_open(
-        &self,
-        mut queue: MutexGuard<'_, Queue>,
-        at: At<'_>,
-    ) -> Result<(), RuntimeError> {
+    fn commit_open(&self, mut queue: MutexGuard<'_, Queue>, at: At<'_>) {
         let batch = queue.open_batch;
         let (sealed, size) = queue.take_open();
         let sealed = Arc::new(sealed);
@@ -472,15 +490,15 @@ impl Shared {
         };
         let failure = outcome.as_ref().err().map(|failure| failure.error(at));
 
-        let mut queue = self.pipeline.lock_of_committer();
+        let mut queue = self.pipeline.lock_staged();
         queue.busy = None;
         queue.sealed = None;
-        queue.base = None;
+        let base = queue.base.take();
         let (took, waiting) = ((begin, Instant::now()), queue.open_operations);
         queue.gather.commit_is_done(took, size.operations, waiting);
         // Before all others, so that the disk is busy again while those are woken.
-        if let Some(leader) = queue.next_leader.take() {
-            leader.unpark();
+        if std::mem::take(&mut queue.has_leader) {
+            self.pipeline.turn.notify_one();
         }
         let finished = Arc::clone(&queue.sealed_fate);
         let (wakers, fate) = match outcome {
@@ -504,9 +522,12 @@ impl Shared {
         // Each is set once: by the commit of its batch, or by that of the one before.
         let _ = finished.set(fate);
         self.pipeline.room.wake_all();
-        wakers.into_values().for_each(Waker::wake);
+        release(base, at);
+        for waker in wakers.into_values() {
+            // A host's code: its panic is nobody's here, and the others are woken all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
         commit.end(at, size, failure.as_ref());
-        Ok(())
     }
 
     /// Runs and commits one operation with the file to itself: where other processes write too,
@@ -630,6 +651,14 @@ impl Drop for ExclusiveTurn<'_> {
         }
         self.0.room.wake_all();
     }
+}
+
+/// Ends a read. Where redb panics over that, the queue's lock is not poisoned.
+fn release(base: Option<ReadTransaction>, at: At<'_>) {
+    let _ = at.guard(|| {
+        drop(base);
+        Ok(())
+    });
 }
 
 fn write_and_commit(

@@ -5,9 +5,9 @@
 //! a commit would carry half of what it could. So whoever commits next waits until as many
 //! operations are there as there were before, but only for a part of what the last commit took.
 //!
-//! One thread alone is never waited for: then nobody else is expected.
+//! One thread alone waits for nobody: then no other is expected. What was submitted counts like the
+//! operations of threads that wait: more is expected to be submitted.
 
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// The part of the last commit's time that is waited at most: a commit takes that much longer at
@@ -21,8 +21,8 @@ pub(super) struct Gather {
     expected: usize,
     /// Until when the rest is waited for.
     deadline: Option<Instant>,
-    /// Who waits, parked.
-    leader: Option<Thread>,
+    /// Whether somebody waits.
+    pub(super) is_on: bool,
 }
 
 impl Gather {
@@ -38,27 +38,18 @@ impl Gather {
         self.deadline = now.checked_add(now.saturating_duration_since(begin) / PART);
     }
 
+    /// Whether a batch that has `operations` has all that are expected.
+    pub(super) fn is_complete(&self, operations: usize) -> bool {
+        operations >= self.expected
+    }
+
     /// How long to wait for a batch that has `operations`; `None` where it is to be committed now.
     pub(super) fn time_left(&self, now: Instant, operations: usize) -> Option<Duration> {
-        if operations >= self.expected {
+        if self.is_complete(operations) {
             return None;
         }
         let left = self.deadline?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
-    }
-
-    /// `leader` waits, or nobody does any more.
-    pub(super) fn set_leader(&mut self, leader: Option<Thread>) {
-        self.leader = leader;
-    }
-
-    /// The batch has `operations` now: wakes the leader where they are all.
-    pub(super) fn operation_came(&mut self, operations: usize) {
-        if operations >= self.expected
-            && let Some(leader) = self.leader.take()
-        {
-            leader.unpark();
-        }
     }
 }
 

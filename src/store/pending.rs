@@ -6,6 +6,7 @@ use super::shared::Shared;
 use super::transaction::Transaction;
 use crate::error::RuntimeError;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -197,6 +198,12 @@ pub(crate) struct Background {
     jobs: Mutex<Option<Sender<Job>>>,
 }
 
+/// Runs `job`. What panics in it (a host's subscriber of `tracing`, say) does not end the thread: others
+/// wait for its later jobs.
+fn run_alone(job: Job) {
+    let _ = catch_unwind(AssertUnwindSafe(job));
+}
+
 impl Background {
     fn run(&self, job: Job) -> std::io::Result<()> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +215,7 @@ impl Background {
         let (sender, receiver) = channel::<Job>();
         std::thread::Builder::new()
             .name("runtime-store".to_owned())
-            .spawn(move || receiver.into_iter().for_each(|job| job()))?;
+            .spawn(move || receiver.into_iter().for_each(run_alone))?;
         let _ = sender.send(job);
         *jobs = Some(sender);
         Ok(())

@@ -7,7 +7,9 @@ use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use torture::disk::{Disk, EIO, Fault, FaultKind};
 
@@ -81,7 +83,7 @@ fn operations_that_arrive_during_a_commit_share_the_next_one() {
 fn every_operation_of_threads_that_come_again_and_again_gets_through() {
     let (disk, runtime, worker) = on_disk();
     disk.slow_syncs(Duration::from_micros(200));
-    let (done, all_done) = std::sync::mpsc::channel();
+    let (done, all_done) = channel();
     for _ in 0..16 {
         let (runtime, worker, done) = (runtime.clone(), worker.clone(), done.clone());
         std::thread::spawn(move || {
@@ -94,6 +96,45 @@ fn every_operation_of_threads_that_come_again_and_again_gets_through() {
     for _ in 0..16 {
         let finished = all_done.recv_timeout(Duration::from_secs(30));
         finished.expect("an operation that nobody commits waits for ever");
+    }
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker of the host");
+    }
+}
+
+struct Tells(Sender<()>);
+
+impl Wake for Tells {
+    fn wake(self: Arc<Self>) {
+        self.0.send(()).unwrap();
+    }
+}
+
+#[test]
+fn a_waker_that_panics_holds_up_no_other_submission() {
+    let (disk, runtime, worker) = on_disk();
+    disk.slow_syncs(Duration::from_millis(5));
+    let submit = |waker: &Waker| {
+        let to = worker.clone();
+        let mut pending = runtime.submit(move |tx| tx.send_input(&to, WorkerInput::user("hello")));
+        let polled = Pin::new(&mut pending).poll(&mut Context::from_waker(waker));
+        (pending, polled.is_ready())
+    };
+    for _ in 0..5 {
+        let (tell, told) = channel();
+        let (panicking, _) = submit(&Waker::from(Arc::new(Panics)));
+        let (good, ready) = submit(&Waker::from(Arc::new(Tells(tell))));
+        if !ready {
+            told.recv_timeout(Duration::from_secs(30))
+                .expect("nobody commits it and wakes the waker");
+        }
+        good.wait().unwrap();
+        panicking.wait().unwrap();
     }
 }
 
