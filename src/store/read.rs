@@ -12,8 +12,9 @@ use super::tables::{
 use crate::error::RuntimeError;
 use redb::{Key, ReadableTable};
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt::Debug;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 
 /// How many rows a reader that walks a whole table takes at a time.
 pub(crate) const PAGE_ROWS: usize = 1024;
@@ -136,44 +137,45 @@ impl<T: Tables> View<'_, T> {
         Ok(page)
     }
 
-    /// Shows `each` the first `limit` rows of `range`, whose keys are `group` and a number: that of
-    /// a row is what `number` takes of a key that belongs there.
+    /// Shows `each` the first `limit` rows from the key `first` on, whose keys are `group` and a number
+    /// of at least `from`; `place` says where a key stands.
     ///
     /// Most numbers follow each other, and a CRC covers the key: where it is right for the number
     /// that is next, that is the number, and the key is not looked at.
-    fn numbered<'r, K, R>(
+    fn numbered<K, R>(
         &self,
         (table, group): (&TableOf<K, R>, impl KeyBytes),
-        (range, from): (impl RangeBounds<K::SelfType<'r>> + 'r, u64),
+        (first, from): (K::SelfType<'_>, u64),
         limit: usize,
-        number: impl for<'k> Fn(&K::SelfType<'k>) -> Option<u64>,
+        place: impl for<'k> Fn(&K::SelfType<'k>) -> Place,
         mut each: impl FnMut(u64, R::Read<'_>) -> Result<(), RuntimeError>,
     ) -> Result<(), RuntimeError>
     where
         K: Key + 'static,
         R: Record,
-        for<'k> K::SelfType<'k>: KeyBytes + Borrow<K::SelfType<'k>>,
+        for<'k> K::SelfType<'k>: KeyBytes,
     {
         let prefix = CrcPrefix::new(table.name, &group);
         let mut next = Some(from);
-        self.walk_first(limit, table, range, |key, value| {
+        self.walk_from(table, first, limit, |key, value| {
             if let Some(expected) = next
                 && let Ok(row) = record::decode_after::<R>(&prefix, &expected, value.value())
             {
                 next = expected.checked_add(1);
-                return each(expected, row);
+                each(expected, row)?;
+                return Ok(ControlFlow::Continue(()));
             }
             let key = key.value();
-            let follows = |number: &u64| next.is_some_and(|next| next <= *number);
-            let Some(number) = number(&key).filter(follows) else {
-                return Err(self.out_of_place(table.name));
+            let number = match (place(&key), next) {
+                (Place::After, _) => return Ok(ControlFlow::Break(())),
+                (Place::Within(number), Some(next)) if next <= number => number,
+                _ => return Err(self.out_of_place(table.name)),
             };
             next = number.checked_add(1);
-            let row = record::decode_after::<R>(&prefix, &number, value.value());
-            each(
-                number,
-                row.map_err(|message| self.unreadable(table.name, &key, message))?,
-            )
+            let row = record::decode_after::<R>(&prefix, &number, value.value())
+                .map_err(|message| self.unreadable(table.name, &key, message))?;
+            each(number, row)?;
+            Ok(ControlFlow::Continue(()))
         })
     }
 
@@ -200,6 +202,27 @@ impl<T: Tables> View<'_, T> {
     {
         record::decode::<R>(table.name, key, value)
             .map_err(|message| self.unreadable(table.name, key, message))
+    }
+}
+
+/// Where a key stands that is read among those of a group.
+enum Place {
+    /// In the group, with this number.
+    Within(u64),
+    /// After the group, which is over.
+    After,
+    /// Before it: where nothing can stand, but in a damaged file.
+    Before,
+}
+
+impl Place {
+    /// Of a key whose group compares with the one that is read as `group` says.
+    fn of(group: Ordering, number: u64) -> Self {
+        match group {
+            Ordering::Less => Self::Before,
+            Ordering::Equal => Self::Within(number),
+            Ordering::Greater => Self::After,
+        }
     }
 }
 
@@ -263,9 +286,9 @@ impl<T: Tables> Rows for View<'_, T> {
         limit: usize,
         each: &mut dyn FnMut(u64, EventRow<'_>) -> Result<(), RuntimeError>,
     ) -> Result<(), RuntimeError> {
-        let range = (runtime, from)..=(runtime, u64::MAX);
-        let number = |(owner, id): &(&str, u64)| (*owner == runtime && *id >= from).then_some(*id);
-        self.numbered((&EVENTS, runtime), (range, from), limit, number, each)
+        let place = |(owner, id): &(&str, u64)| Place::of(owner.cmp(&runtime), *id);
+        let first = ((runtime, from), from);
+        self.numbered((&EVENTS, runtime), first, limit, place, each)
     }
 
     fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
@@ -295,12 +318,12 @@ impl<T: Tables> Rows for View<'_, T> {
         limit: usize,
         each: &mut dyn FnMut(u64, TranscriptRow<'_>) -> Result<(), RuntimeError>,
     ) -> Result<(), RuntimeError> {
-        let range = (runtime, worker, from)..=(runtime, worker, u64::MAX);
-        let number = |(owner, of, position): &(&str, &str, u64)| {
-            (*owner == runtime && *of == worker && *position >= from).then_some(*position)
-        };
         let group = (runtime, worker);
-        self.numbered((&TRANSCRIPTS, group), (range, from), limit, number, each)
+        let place = |(owner, of, position): &(&str, &str, u64)| {
+            Place::of((*owner, *of).cmp(&group), *position)
+        };
+        let first = ((runtime, worker, from), from);
+        self.numbered((&TRANSCRIPTS, group), first, limit, place, each)
     }
 
     fn diagnostics(
@@ -309,19 +332,13 @@ impl<T: Tables> Rows for View<'_, T> {
         from: u64,
         limit: usize,
     ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError> {
-        let range = (runtime, from)..=(runtime, u64::MAX);
-        let number = |(owner, id): &(&str, u64)| (*owner == runtime && *id >= from).then_some(*id);
+        let place = |(owner, id): &(&str, u64)| Place::of(owner.cmp(&runtime), *id);
+        let (group, first) = ((&DIAGNOSTICS, runtime), ((runtime, from), from));
         let mut page = Vec::new();
-        self.numbered(
-            (&DIAGNOSTICS, runtime),
-            (range, from),
-            limit,
-            number,
-            |id, row| {
-                page.push((id, row));
-                Ok(())
-            },
-        )?;
+        self.numbered(group, first, limit, place, |id, row| {
+            page.push((id, row));
+            Ok(())
+        })?;
         Ok(page)
     }
 

@@ -6,7 +6,7 @@ use super::tables::{
 };
 use crate::error::RuntimeError;
 use redb::{AccessGuard, Key, ReadableTable, ReadableTableMetadata, Value};
-use std::ops::RangeBounds;
+use std::ops::{Bound, ControlFlow, RangeBounds};
 
 impl<T: Tables> View<'_, T> {
     /// Gives every key and value of `range` to `row`, in the order of their keys.
@@ -49,6 +49,41 @@ impl<T: Tables> View<'_, T> {
             for entry in rows.take(limit) {
                 let (key, value) = entry.map_err(|error| at.redb(error))?;
                 row(&key, &value)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives the first `limit` keys and values from `first` on to `row`, until that ends it.
+    pub(super) fn walk_from<K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        first: K::SelfType<'_>,
+        limit: usize,
+        mut row: impl FnMut(
+            &AccessGuard<K>,
+            &AccessGuard<&[u8]>,
+        ) -> Result<ControlFlow<()>, RuntimeError>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+    {
+        let at = self.at.in_table(table.name);
+        at.guard(|| {
+            let open = self
+                .tables
+                .open(table.definition)
+                .map_err(|error| at.redb(error))?;
+            let mut rows = open
+                .lower_bound(Bound::Included(first))
+                .map_err(|error| at.redb(error))?;
+            for _ in 0..limit {
+                let Some((key, value)) = rows.next().map_err(|error| at.redb(error))? else {
+                    break;
+                };
+                if row(&key, &value)?.is_break() {
+                    break;
+                }
             }
             Ok(())
         })
