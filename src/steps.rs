@@ -1,11 +1,15 @@
 //! The changes of the file system that are made outside redb's backend, one after the other, so that
-//! a test can end the process after each of them. Without the feature `fault-injection` nothing is
-//! compiled of it but plain writes.
+//! a test can end the process after each of them; and the locks that tell what killed processes left
+//! behind, so that a test can do without. Without the feature `fault-injection` nothing is compiled of
+//! it but plain writes and locks.
 
 #![cfg_attr(not(feature = "fault-injection"), allow(dead_code, unreachable_pub))]
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// A change of the file system that was just made.
@@ -31,6 +35,7 @@ pub enum Step {
 mod watch {
     use super::Step;
     use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     type OnStep = Box<dyn Fn(Step) + Send + Sync>;
 
@@ -44,10 +49,21 @@ mod watch {
     pub(super) fn watcher() -> Option<&'static OnStep> {
         ON_STEP.get()
     }
+
+    static NO_LOCKS: AtomicBool = AtomicBool::new(false);
+
+    /// From now on everything is staged as on a file system without locks.
+    pub fn without_locks() {
+        NO_LOCKS.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_locks() -> bool {
+        !NO_LOCKS.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(feature = "fault-injection")]
-pub use watch::on_step;
+pub use watch::{on_step, without_locks};
 
 /// Tells whoever watches that `made` was done.
 #[cfg(feature = "fault-injection")]
@@ -77,4 +93,18 @@ pub(crate) fn write_all(file: &mut File, bytes: &[u8], path: &Path) -> io::Resul
     file.write_all(bytes)?;
     step(|| Step::Written(path.to_owned()));
     Ok(())
+}
+
+/// Locks an open file or directory: `true`, or `WOULDBLOCK` where somebody else has it. `false` where
+/// the file system has no locks, and nobody can know.
+pub(crate) fn try_lock(file: impl AsFd) -> Result<bool, Errno> {
+    #[cfg(feature = "fault-injection")]
+    if !watch::has_locks() {
+        return Ok(false);
+    }
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK | Errno::INVAL) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

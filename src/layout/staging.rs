@@ -5,7 +5,7 @@
 use super::error::LayoutError;
 use super::json::Problem;
 use super::source::{EntryKind, NotOpened, SourceDir};
-use crate::steps::{self, Step, step};
+use crate::steps::{self, Step, step, try_lock};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -143,17 +143,15 @@ impl TargetDir {
         Ok(())
     }
 
-    /// Keeps other exports out until the directory is dropped.
-    pub(super) fn lock(&self) -> Result<(), LayoutError> {
-        match rustix::fs::flock(self.0.fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(()),
-            Err(Errno::WOULDBLOCK) => Err(LayoutError::Busy {
+    /// Keeps others out until the directory is dropped. `false` where the file system has no locks:
+    /// two exports at a time are on the caller there.
+    pub(super) fn lock(&self) -> Result<bool, LayoutError> {
+        try_lock(self.0.fd()).map_err(|error| match error {
+            Errno::WOULDBLOCK => LayoutError::Busy {
                 path: self.path().to_owned(),
-            }),
-            // Some file systems have no locks: two exports at a time are on the caller there.
-            Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK | Errno::INVAL) => Ok(()),
-            Err(error) => Err(LayoutError::io("lock", self.path())(error.into())),
-        }
+            },
+            error => LayoutError::io("lock", self.path())(error.into()),
+        })
     }
 
     /// Renames `from` to `to`, where nothing may be.

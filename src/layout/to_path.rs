@@ -10,16 +10,17 @@ use crate::store::StoreOptions;
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::TempDir;
 
 /// Imports the directory `root` into the store at `path`, making it where nothing is.
 ///
 /// A new store is filled under a temporary name beside `path`, synced and renamed into place: a
-/// failure or a crash leaves nothing at `path`. What an import that was killed has left beside it,
-/// the next one removes. A store that is there is opened with `store` and imported into as by
+/// failure or a crash leaves nothing at `path`. What an import that was killed has left beside it, a
+/// directory `.import.tmp-XXXXXX` with six letters or digits, the next one removes. A store that is there is opened with `store` and imported into as by
 /// [`import`]. A dry run makes nothing.
 ///
 /// # Errors
@@ -54,6 +55,12 @@ pub fn import_to_path(
 /// What the temporary names of an import begin with.
 const PREFIX: &str = ".import.tmp-";
 
+/// How many random letters and digits they end with.
+const RANDOM_CHARS: usize = 6;
+
+/// The name of the store in its temporary directory.
+const STAGED: &str = "store";
+
 /// Where a store is to be.
 struct Place<'p> {
     dir: TargetDir,
@@ -76,17 +83,25 @@ impl<'p> Place<'p> {
         Ok(Self { dir, name })
     }
 
-    /// Removes what imports that were killed have left here. Whose process lives is locked.
+    /// Removes what imports that were killed have left here. Whose process lives is locked; where
+    /// the file system has no locks nobody can know, and everything stays.
     fn remove_leftovers(&self) {
         for name in self.dir.names().unwrap_or_default() {
-            if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            let Some(name) = name.to_str().filter(|name| is_temporary(name)) else {
                 continue;
-            }
-            if let Ok(_left) = locked(&self.dir.path_of(&name)) {
+            };
+            if let Ok((_left, true)) = self.locked(name) {
                 // One that may not be removed, another user's say, is in nobody's way.
-                let _ = self.dir.remove(&name);
+                let _ = self.dir.remove(name);
             }
         }
+    }
+
+    /// The directory `name`, which nobody else has locked, and whether it is locked now.
+    fn locked(&self, name: &str) -> Result<(TargetDir, bool), LayoutError> {
+        let dir = self.dir.open_dir(name)?;
+        let is_locked = dir.lock()?;
+        Ok((dir, is_locked))
     }
 
     /// A directory beside the store, locked while it is open; removed with everything in it when it
@@ -96,13 +111,16 @@ impl<'p> Place<'p> {
         loop {
             let staging = tempfile::Builder::new()
                 .prefix(PREFIX)
+                .rand_bytes(RANDOM_CHARS)
+                .permissions(Permissions::from_mode(0o700))
                 .tempdir_in(here)
                 .map_err(LayoutError::io("make a temporary directory in", here))?;
             step(|| Step::CreatedDir(staging.path().to_owned()));
-            let lock = locked(staging.path());
-            let is_there = staging.path().exists();
-            match lock {
-                Ok(lock) if is_there => return Ok((staging, lock)),
+            let name = staging.path().file_name().and_then(OsStr::to_str);
+            let locked = self.locked(name.unwrap_or_default());
+            let is_there = staging.path().symlink_metadata().is_ok();
+            match locked {
+                Ok((dir, _)) if is_there => return Ok((staging, dir)),
                 // Another import has taken it for a leftover before it was locked.
                 Ok(_) | Err(LayoutError::Busy { .. }) => {}
                 Err(_) if !is_there => {}
@@ -111,20 +129,21 @@ impl<'p> Place<'p> {
         }
     }
 
-    /// Renames `staged` to its place, where nothing may be, and waits until that is on disk.
-    fn take(&self, staged: &Path) -> Result<(), LayoutError> {
+    /// Renames the store in `staging` to its place, where nothing may be, and waits until that is on
+    /// disk.
+    fn take(&self, staging: &TargetDir) -> Result<(), LayoutError> {
         let path = self.dir.path_of(self.name);
-        let (cwd, dir) = (rustix::fs::CWD, self.dir.as_source().fd());
+        let (from, to) = (staging.as_source().fd(), self.dir.as_source().fd());
         let flags = RenameFlags::NOREPLACE;
-        let renamed = match rustix::fs::renameat_with(cwd, staged, dir, self.name, flags) {
+        let renamed = match rustix::fs::renameat_with(from, STAGED, to, self.name, flags) {
             // A link is made only where nothing is, too; the staged name goes with its directory.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                rustix::fs::linkat(cwd, staged, dir, self.name, AtFlags::empty())
+                rustix::fs::linkat(from, STAGED, to, self.name, AtFlags::empty())
             }
             renamed => renamed,
         };
         match renamed {
-            Ok(()) => step(|| Step::Renamed(staged.to_owned(), path)),
+            Ok(()) => step(|| Step::Renamed(staging.path_of(STAGED), path)),
             Err(Errno::EXIST) => return Err(LayoutError::StoreAppeared { path }),
             Err(error) => return Err(LayoutError::io("rename to", path)(error.into())),
         }
@@ -132,11 +151,11 @@ impl<'p> Place<'p> {
     }
 }
 
-/// The directory at `path`, which nobody else has locked.
-fn locked(path: &Path) -> Result<TargetDir, LayoutError> {
-    let dir = TargetDir::open(path)?;
-    dir.lock()?;
-    Ok(dir)
+/// Whether the temporary directory of an import could have that name.
+fn is_temporary(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|random| {
+        random.len() == RANDOM_CHARS && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
 }
 
 fn import_to_new(
@@ -145,15 +164,15 @@ fn import_to_new(
     store: &StoreOptions,
     options: &ImportOptions,
 ) -> Result<ImportReport, LayoutError> {
-    let (staging, _lock) = place.stage()?;
-    let staged = staging.path().join("store");
-    let filling = store.open(&staged)?;
+    let (staging, locked) = place.stage()?;
+    let filling = store.open(locked.path_of(STAGED))?;
     let report = import(&filling, root, options)?;
     filling.close()?;
     drop(filling);
-    place.take(&staged)?;
+    place.take(&locked)?;
     let path = staging.path().to_owned();
-    staging.close().map_err(LayoutError::io("remove", &path))?;
+    // The store is in its place: a directory that cannot be removed is no failure.
+    drop(staging);
     step(|| Step::Removed(path));
     Ok(report)
 }

@@ -6,7 +6,7 @@ use super::page_check::{self, PageCheck};
 use super::progress::{Meter, OnProgress, RowProgress};
 use super::read::View;
 use super::record::{self, KeyBytes, Record};
-use super::staged_file::StagedFile;
+use super::staged_file::{self, StagedFile};
 use super::tables::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
 };
@@ -68,8 +68,9 @@ impl Store {
     /// goes on reading and writing. The copy is the same store, down to its id, at that moment.
     ///
     /// It is written beside `path`, read back and compared, synced, and renamed into place: what is
-    /// at `path` is whole. A backup that was killed leaves nothing there, and the next one to the
-    /// same path removes its remains. Takes constant memory. Pages that are replaced in the store
+    /// at `path` is whole. A backup that was killed leaves nothing there, but a directory
+    /// `.NAME.partial-XXXXXX` beside it, with six letters or digits, which the next one to the same
+    /// path removes. Takes constant memory. Pages that are replaced in the store
     /// meanwhile are free again when the backup ends.
     ///
     /// # Errors
@@ -84,6 +85,7 @@ impl Store {
     ) -> Result<BackupReport, RuntimeError> {
         let at = At::new("back up", path.as_ref());
         if std::fs::symlink_metadata(at.path).is_ok() {
+            staged_file::remove_leftovers(at.path);
             return Err(in_the_way(at));
         }
         let staged = StagedFile::beside(at.path).map_err(|error| at.io(error))?;
@@ -144,7 +146,7 @@ fn write_copy(
 
 /// Has redb check the staged file, and reads every row. Returns their digest.
 fn read_copy(staged: &StagedFile, at: At<'_>, meter: &mut Meter) -> Result<u128, RuntimeError> {
-    match page_check::check(staged.path(), at)? {
+    match page_check::check(&staged.path(), at)? {
         PageCheck::Whole => {}
         PageCheck::Damaged(message) => return Err(at.corrupt(message)),
         other => return Err(at.corrupt(format!("the copy is not whole: {other:?}"))),

@@ -1,7 +1,7 @@
 //! What is done to a store of an older version besides the steps themselves.
 
 use super::context::At;
-use super::staged_file::StagedFile;
+use super::staged_file::{self, StagedFile};
 use crate::error::RuntimeError;
 use std::ffi::OsString;
 use std::fs::File;
@@ -45,4 +45,11 @@ pub(crate) fn keep_copy(at: At<'_>, found: u32) -> Result<(), RuntimeError> {
         copy.replace()
     });
     copied.map_err(|error| at.io(error))
+}
+
+/// Removes what opens that were killed left beside the copies of the store at `path`.
+pub(crate) fn remove_leftovers(path: &Path, supported: u32) {
+    for found in 1..supported {
+        staged_file::remove_leftovers(&copy_path(path, found));
+    }
 }

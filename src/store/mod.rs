@@ -159,7 +159,9 @@ impl Store {
     }
 
     /// Opens the store at `path` for reading and writing; creates it, with mode 0600, where there
-    /// is nothing. A crash while it is created leaves nothing at the path, or a whole store.
+    /// is nothing. A crash while it is created leaves nothing at the path, or a whole store. It can
+    /// leave a directory `.NAME.partial-XXXXXX` beside it, with six letters or digits, which the next
+    /// open for writing removes.
     ///
     /// # Errors
     ///

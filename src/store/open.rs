@@ -12,7 +12,7 @@ use super::page_sums::{CheckedPages, Role};
 use super::registry::{FileId, Found, Registration, find};
 use super::schema::Schema;
 use super::shared::{Handle, Shared};
-use super::staged_file::StagedFile;
+use super::staged_file::{self, StagedFile};
 use super::{Store, unique_id};
 use crate::error::RuntimeError;
 use crate::model::management::RuntimeBackendKind;
@@ -174,6 +174,10 @@ fn open_file(
             other => break other?,
         }
     };
+    if !options.read_only {
+        staged_file::remove_leftovers(at.path);
+        migrate::remove_leftovers(at.path, options.schema.supported());
+    }
     let key = registration.as_ref().map(Registration::key);
     let shared = Arc::new(Shared::new(
         at.path.to_owned(),

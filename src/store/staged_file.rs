@@ -1,65 +1,71 @@
 //! A file that is written beside its place and appears there whole.
 //!
-//! It is locked while its process lives. So one that a killed process left behind is told from one
-//! that is still being written, and the next run removes it.
+//! It is written in a directory of its own, `.NAME.partial-XXXXXX`, which is locked while its process
+//! lives. So one that a killed process left behind is told from one that is still being written, and
+//! the next run removes it. The file itself is never locked: others may open it as soon as it is in its
+//! place.
 
 use super::backend::WithoutLocks;
 use super::context::At;
 use crate::error::RuntimeError;
-use crate::steps::{Step, step};
+use crate::steps::{Step, step, try_lock};
 use redb::backends::FileBackend;
-use std::ffi::OsString;
-use std::fs::{File, TryLockError};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use tempfile::TempDir;
+
+/// The name of the file while it is staged.
+const STAGED: &str = "store";
+
+/// How many random letters and digits the name of a staging directory ends with.
+const RANDOM_CHARS: usize = 6;
 
 /// A staged file; removed when dropped without being put into its place.
 #[derive(Debug)]
 pub(crate) struct StagedFile {
-    file: NamedTempFile,
-    place: PathBuf,
-    directory: PathBuf,
+    file: File,
+    staging: Staging,
+    place: Place,
 }
 
 impl StagedFile {
     /// Stages a file for `place`, with mode 0600, and removes what killed runs left behind.
     pub(crate) fn beside(place: &Path) -> io::Result<Self> {
-        let directory = match place.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let name = place
-            .file_name()
-            .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path names no file"))?;
-        let mut prefix = OsString::from(".");
-        prefix.push(name);
-        prefix.push(".partial-");
-        remove_leftovers(directory, &prefix)?;
-        let file = create_locked(directory, &prefix)?;
-        step(|| Step::Created(file.path().to_owned()));
+        let place = Place::of(place)?;
+        place.remove_leftovers();
+        let staging = place.stage()?;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = File::from(rustix::fs::openat(&staging.open, STAGED, flags, mode)?);
+        step(|| Step::Created(staging.file()));
         Ok(Self {
             file,
-            place: place.to_owned(),
-            directory: directory.to_owned(),
+            staging,
+            place,
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.file.path()
+    pub(crate) fn path(&self) -> PathBuf {
+        self.staging.file()
     }
 
     /// For redb. Nobody knows of the file: it needs no locks.
     pub(crate) fn backend(&self, at: At<'_>) -> Result<WithoutLocks<FileBackend>, RuntimeError> {
-        let file = self.file.reopen().map_err(|error| at.io(error))?;
+        let file = self.file.try_clone().map_err(|error| at.io(error))?;
         let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
         Ok(WithoutLocks(backend))
     }
 
     /// Writes everything in `source`.
     pub(crate) fn fill_from(&mut self, source: &mut File) -> io::Result<()> {
-        io::copy(source, self.file.as_file_mut())?;
-        step(|| Step::Written(self.path().to_owned()));
+        io::copy(source, &mut self.file)?;
+        step(|| Step::Written(self.path()));
         Ok(())
     }
 
@@ -67,94 +73,173 @@ impl StagedFile {
     /// stays, with its name on disk. Returns its size in bytes.
     pub(crate) fn publish(self) -> io::Result<u64> {
         let bytes = self.sync()?;
-        let staged = self.path().to_owned();
-        let published = match self.file.persist_noclobber(&self.place) {
-            Ok(file) => {
-                step(|| Step::Renamed(staged, self.place));
-                unlock(&file)
+        let (from, to, name) = (&self.staging.open, &self.place.open, &self.place.name);
+        let flags = RenameFlags::NOREPLACE;
+        let renamed = match rustix::fs::renameat_with(from, STAGED, to, name, flags) {
+            // A link is made only where nothing is, too; the staged name goes with its directory.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                rustix::fs::linkat(from, STAGED, to, name, AtFlags::empty())
             }
-            Err(error) => Err(error.error),
+            renamed => renamed,
         };
-        sync_directory(&self.directory)?;
-        published.map(|()| bytes)
+        self.finish(renamed)?;
+        Ok(bytes)
     }
 
     /// Puts the file, synced, into its place, over what may be there.
     pub(crate) fn replace(self) -> io::Result<()> {
         self.sync()?;
-        let staged = self.path().to_owned();
-        let file = self
-            .file
-            .persist(&self.place)
-            .map_err(|error| error.error)?;
-        step(|| Step::Renamed(staged, self.place));
-        unlock(&file)?;
-        sync_directory(&self.directory)
+        let (from, to) = (&self.staging.open, &self.place.open);
+        let renamed = rustix::fs::renameat(from, STAGED, to, &self.place.name);
+        self.finish(renamed)
     }
 
     fn sync(&self) -> io::Result<u64> {
-        let file = self.file.as_file();
-        file.sync_all()?;
-        step(|| Step::Synced(self.path().to_owned()));
-        Ok(file.metadata()?.len())
+        self.file.sync_all()?;
+        step(|| Step::Synced(self.path()));
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Waits until what is in the place, ours or another's, survives a power loss.
+    fn finish(self, renamed: Result<(), Errno>) -> io::Result<()> {
+        if renamed.is_ok() {
+            step(|| Step::Renamed(self.path(), self.place.path()));
+        }
+        self.place.open.sync_all()?;
+        step(|| Step::Synced(self.place.directory.clone()));
+        renamed?;
+        let staging = self.staging.path.path().to_owned();
+        // The file is in its place: a directory that cannot be removed is no failure.
+        drop(self);
+        step(|| Step::Removed(staging));
+        Ok(())
     }
 }
 
-/// Gives up the lock of a file that is in its place. Closing it is not enough: a process that is being
-/// started inherits the open file, with the lock, until it runs its own program.
-fn unlock(file: &File) -> io::Result<()> {
-    match file.unlock() {
-        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
-        unlocked => unlocked,
+/// Removes what runs that were to put a file at `place` left beside it when they were killed. One that
+/// was killed when the file was just there has left an empty directory.
+pub(crate) fn remove_leftovers(place: &Path) {
+    if let Ok(place) = Place::of(place) {
+        place.remove_leftovers();
     }
 }
 
-/// Makes what was created or renamed in `directory` survive a power loss.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(directory)?.sync_all()?;
-        step(|| Step::Synced(directory.to_owned()));
-    }
-    Ok(())
+/// Where a file is to be.
+#[derive(Debug)]
+struct Place {
+    directory: PathBuf,
+    open: File,
+    name: OsString,
+    /// What the names of its staging directories begin with.
+    prefix: OsString,
 }
 
-fn create_locked(directory: &Path, prefix: &OsString) -> io::Result<NamedTempFile> {
-    loop {
-        let file = tempfile::Builder::new()
-            .prefix(prefix)
-            .tempfile_in(directory)?;
-        match file.as_file().try_lock() {
-            // Another run may have taken it for a leftover before it was locked.
-            Ok(()) if file.path().exists() => return Ok(file),
-            Ok(()) | Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-                return Ok(file);
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let name = path
+            .file_name()
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path names no file"))?;
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        prefix.push(".partial-");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self {
+            directory: directory.to_owned(),
+            open: File::from(rustix::fs::open(directory, flags, Mode::empty())?),
+            name: name.to_owned(),
+            prefix,
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join(&self.name)
+    }
+
+    /// The directory `name` in this one, which must be one and not a link to one.
+    fn open_dir(&self, name: &OsStr) -> Result<File, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = rustix::fs::openat(&self.open, name, flags, Mode::empty())?;
+        Ok(File::from(open))
+    }
+
+    /// Makes a directory beside the place, which only this user may enter, and locks it.
+    fn stage(&self) -> io::Result<Staging> {
+        loop {
+            let path = tempfile::Builder::new()
+                .prefix(&self.prefix)
+                .rand_bytes(RANDOM_CHARS)
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir_in(&self.directory)?;
+            step(|| Step::CreatedDir(path.path().to_owned()));
+            let name = path.path().file_name().unwrap_or_default();
+            let locked = self.open_dir(name).and_then(|open| {
+                try_lock(&open)?;
+                Ok(open)
+            });
+            let is_there = path.path().symlink_metadata().is_ok();
+            match locked {
+                Ok(open) if is_there => return Ok(Staging { path, open }),
+                // Another run has taken it for a leftover before it was locked.
+                Ok(_) | Err(Errno::WOULDBLOCK) => {}
+                Err(_) if !is_there => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(TryLockError::Error(error)) => return Err(error),
         }
+    }
+
+    /// Removes what killed runs left behind. What cannot be removed is in nobody's way.
+    fn remove_leftovers(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if self.is_staging(&name) {
+                let _ = self.remove_leftover(&name);
+            }
+        }
+    }
+
+    /// Whether a staging directory for this place could have that name.
+    fn is_staging(&self, name: &OsStr) -> bool {
+        let random = name
+            .as_encoded_bytes()
+            .strip_prefix(self.prefix.as_encoded_bytes());
+        random.is_some_and(|random| {
+            random.len() == RANDOM_CHARS && random.iter().all(u8::is_ascii_alphanumeric)
+        })
+    }
+
+    /// Removes the staging directory `name`, unless its process lives, or nobody can know.
+    fn remove_leftover(&self, name: &OsStr) -> Result<(), Errno> {
+        let open = self.open_dir(name)?;
+        if !try_lock(&open)? {
+            return Ok(());
+        }
+        match rustix::fs::unlinkat(&open, STAGED, AtFlags::empty()) {
+            Ok(()) => step(|| Step::Removed(self.directory.join(name).join(STAGED))),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        rustix::fs::unlinkat(&self.open, name, AtFlags::REMOVEDIR)?;
+        step(|| Step::Removed(self.directory.join(name)));
+        Ok(())
     }
 }
 
-fn remove_leftovers(directory: &Path, prefix: &OsString) -> io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let is_ours = name
-            .as_encoded_bytes()
-            .starts_with(prefix.as_encoded_bytes());
-        if !is_ours || !entry.file_type()?.is_file() {
-            continue;
-        }
-        // Whose process lives is locked.
-        match File::open(entry.path()) {
-            Ok(file) if file.try_lock().is_ok() => match std::fs::remove_file(entry.path()) {
-                Ok(()) => step(|| Step::Removed(entry.path())),
-                // It came into its place meanwhile, or another run removed it.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            },
-            _ => {}
-        }
+/// A directory that a file is staged in, locked while it is open; removed when it is dropped.
+#[derive(Debug)]
+struct Staging {
+    path: TempDir,
+    open: File,
+}
+
+impl Staging {
+    fn file(&self) -> PathBuf {
+        self.path.path().join(STAGED)
     }
-    Ok(())
 }

@@ -46,6 +46,27 @@ fn opens_of_one_file_in_a_process_are_handles_of_one_store() {
 }
 
 #[test]
+fn threads_that_open_the_same_new_path_at_once_all_get_the_store() {
+    let (directory, _) = scratch();
+    for round in 0..40 {
+        let path = directory.path().join(format!("{round}.redb"));
+        let together = Barrier::new(4);
+        let open = || {
+            together.wait();
+            Store::open(&path)
+        };
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+            joined.collect()
+        });
+        for store in opened {
+            store.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
+}
+
+#[test]
 fn a_read_only_handle_beside_a_writer_sees_its_commits_and_refuses_writes() {
     let (_directory, path) = scratch();
     let writer = Store::open(&path).unwrap();

@@ -37,6 +37,7 @@ mod rules;
 mod sequences;
 mod sharing;
 mod simulated_power_loss;
+mod staging;
 mod support;
 #[cfg(feature = "tracing")]
 mod telemetry;

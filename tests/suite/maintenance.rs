@@ -224,11 +224,12 @@ fn a_killed_backup_leaves_nothing_at_its_place_and_the_next_one_cleans_up() {
     println!("{killed} killed before their end, {whole} after");
     let store = Store::open(&path).unwrap();
     // What another run is still writing stays.
-    let running = directory.path().join(".store.copy.partial-running");
-    let locked = std::fs::File::create(&running).unwrap();
+    let running = directory.path().join(".store.copy.partial-Live01");
+    std::fs::create_dir(&running).unwrap();
+    let locked = std::fs::File::open(&running).unwrap();
     locked.lock().unwrap();
     store.backup(&copy).unwrap();
-    let names = [".store.copy.partial-running", "store.copy", "store.redb"];
+    let names = [".store.copy.partial-Live01", "store.copy", "store.redb"];
     assert_eq!(names_in(directory.path()), names);
 }
 

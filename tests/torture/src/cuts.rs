@@ -134,10 +134,10 @@ impl Job {
     /// What killed runs have left behind: files.
     fn leftovers(self) -> &'static [&'static str] {
         match self {
-            Self::Create => &[".store.redb.partial-left"],
-            Self::ImportNew => &[".import.tmp-left/store"],
-            Self::Backup => &[".backup.redb.partial-left"],
-            Self::Migrate => &[".store.redb.v1.bak.partial-left"],
+            Self::Create => &[".store.redb.partial-Left01/store"],
+            Self::ImportNew => &[".import.tmp-Left01/store"],
+            Self::Backup => &[".backup.redb.partial-Left01/store"],
+            Self::Migrate => &[".store.redb.v1.bak.partial-Left01/store"],
             Self::Replace => &["deep/export/runtimes/.export.tmp-1-0/runtime.json"],
             Self::Update => &[
                 "deep/export/runtimes/.export.tmp-1-0/runtime.json",
