@@ -134,7 +134,9 @@ impl<'a> At<'a> {
     /// Damage that redb met: in which table, which pages, and what redb says.
     fn damaged(self, message: &str) -> RuntimeError {
         let table = self.table.map(|name| format!("table {name}: "));
-        let pages = self.bad_pages.and_then(|bad_pages| bad_pages.describe());
+        let pages = self
+            .bad_pages
+            .and_then(|bad_pages| bad_pages.describe(self.table));
         let table = table.unwrap_or_default();
         self.corrupt(match pages {
             Some(pages) => format!("{table}{pages} ({message})"),
@@ -148,6 +150,9 @@ impl<'a> At<'a> {
         self,
         access: impl FnOnce() -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
+        if let Some(bad_pages) = self.bad_pages {
+            bad_pages.begin();
+        }
         catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|panic| {
             let message = panic
                 .downcast_ref::<String>()

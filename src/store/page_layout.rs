@@ -102,7 +102,7 @@ pub(super) struct Reference {
 }
 
 /// Where pages are in the file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
     region_header_pages: u64,
     region_data_pages: u64,
@@ -283,6 +283,11 @@ impl Tree {
             _ => return None,
         };
         page.get(..end).map(xxh3_128).map(half)
+    }
+
+    /// Whether a page of this tree may refer to others.
+    pub(super) fn has_references(self, page: &[u8]) -> bool {
+        page.first() == Some(&BRANCH) || self == Self::Tables
     }
 
     /// Gives the pages that a whole page of this tree refers to to `learn`. `None` where that

@@ -25,6 +25,11 @@
 //!   used again. So what was read last of a page is right.
 //! - Where several processes write neither holds, and this backend is left out.
 //!
+//! Threads read side by side. A page is hashed without a lock, and an expectation that stands is only
+//! looked at: nobody waits but where something new is learned. What is learned late is no older for
+//! that, because whoever reads a page keeps it from being used again. Headers alone replace each
+//! other, so they are read and learned one at a time.
+//!
 //! # The header
 //!
 //! Its commits have checksums of their own, which redb verifies. The flags have none. One says which
@@ -38,11 +43,13 @@
 
 use super::page_layout::{Geometry, Header, PAGE_BYTES, Reference, Sum, Tree};
 use redb::{BackendError, StorageBackend};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::ThreadId;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The pages of a file that are checked, from its beginning: 16 GiB, of which 9 bytes a page are
@@ -54,6 +61,9 @@ const NO_PAGE: u8 = 0xFF;
 
 /// How many damaged pages are named.
 const NAMED_PAGES: usize = 8;
+
+/// How many damaged reads are kept in mind for operations that may yet fail.
+const NOTED_READS: usize = 256;
 
 /// What the process does with the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,30 +77,76 @@ pub(crate) enum Role {
 }
 
 /// The pages that were found damaged, for the messages of errors.
+///
+/// A page is read in the thread of whoever needs it, and redb gives up on it there: so what a thread
+/// noted since its operation began is what its error is about. redb keeps the page in its cache, and
+/// then gives up on it without a read: so an error over none is about those that the same table
+/// failed on before, if any.
 #[derive(Debug, Default)]
-pub(crate) struct BadPages(Mutex<BTreeSet<u64>>);
+pub(crate) struct BadPages {
+    /// Whether there are any: a whole file costs no more than to look here.
+    any: AtomicBool,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    /// What threads were refused in operations that did not fail yet.
+    refused: Vec<(ThreadId, u64)>,
+    /// What operations failed on, by the table that they read.
+    met: BTreeMap<Option<&'static str>, BTreeSet<u64>>,
+}
+
+impl Notes {
+    /// Takes what the calling thread was refused.
+    fn take(&mut self) -> BTreeSet<u64> {
+        let me = std::thread::current().id();
+        let mine = self.refused.extract_if(.., |(thread, _)| *thread == me);
+        mine.map(|(_, page)| page).take(NAMED_PAGES).collect()
+    }
+}
 
 impl BadPages {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn notes(&self) -> Option<MutexGuard<'_, Notes>> {
+        let notes = || self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.any.load(Ordering::Relaxed).then(notes)
     }
 
     fn note(&self, offset: u64) {
-        let mut pages = self.lock();
-        if pages.len() < NAMED_PAGES {
-            pages.insert(offset);
+        self.any.store(true, Ordering::Relaxed);
+        if let Some(mut notes) = self.notes() {
+            if notes.refused.len() == NOTED_READS {
+                notes.refused.remove(0);
+            }
+            notes.refused.push((std::thread::current().id(), offset));
         }
     }
 
-    /// What is damaged, for people.
-    pub(crate) fn describe(&self) -> Option<String> {
-        let pages = self.lock();
+    /// An operation of the calling thread begins: what it was refused before is of no account.
+    pub(crate) fn begin(&self) {
+        if let Some(mut notes) = self.notes() {
+            notes.take();
+        }
+    }
+
+    /// What is damaged, for people, where an operation of the calling thread failed in `table`.
+    pub(crate) fn describe(&self, table: Option<&'static str>) -> Option<String> {
+        let mut notes = self.notes()?;
+        let mut pages = notes.take();
         if pages.contains(&0) {
             return Some("the header has no whole commit".to_owned());
         }
-        let first = pages.first()?;
+        let met = notes.met.entry(table).or_default();
+        match pages.is_empty() {
+            true => pages.clone_from(met),
+            false => met.extend(&pages),
+        }
+        while met.len() > NAMED_PAGES {
+            met.pop_last();
+        }
+        let first = pages.pop_first()?;
         let mut text = format!("damaged pages of {PAGE_BYTES} bytes and more at byte {first}");
-        for page in pages.iter().skip(1) {
+        for page in pages {
             // Writing to a string cannot fail.
             let _ = write!(text, ", {page}");
         }
@@ -99,7 +155,7 @@ impl BadPages {
 }
 
 /// What a page must be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     /// What was written has this hash.
     Written(u64),
@@ -161,13 +217,20 @@ impl Known {
         (self.kinds[index], self.sums[index]) = (kind, sum);
     }
 
+    /// Where `page` is, if what it says of that place is not known yet and has to be.
+    fn place_of_news(&self, page: Reference) -> Option<u64> {
+        let offset = self.geometry?.offset(page.number);
+        Self::index(offset)?;
+        match self.expected(offset) {
+            Some(Expected::Written(_)) => None,
+            known => (known != Some(Expected::Referred(page.sum, page.tree))).then_some(offset),
+        }
+    }
+
     fn learn(&mut self, page: Reference) {
-        let Some(offset) = self.geometry.map(|geometry| geometry.offset(page.number)) else {
+        let Some(offset) = self.place_of_news(page) else {
             return;
         };
-        if matches!(self.expected(offset), Some(Expected::Written(_))) {
-            return;
-        }
         let found = self.trees.iter().position(|tree| *tree == page.tree);
         let tree = found.unwrap_or_else(|| {
             self.trees.push(page.tree);
@@ -176,20 +239,6 @@ impl Known {
         match u8::try_from(tree + usize::from(FIRST_TREE)) {
             Ok(kind) => self.set(offset, kind, page.sum),
             Err(_) => self.set(offset, UNKNOWN, 0),
-        }
-    }
-
-    /// Learns the roots that redb goes by. After commits of one phase a writer may choose another
-    /// commit than the last: it does so when it verified all of it, and writes what it chose.
-    fn learn_header(&mut self, header: Header<'_>, role: Role) {
-        let slot = match role {
-            Role::OnlyWriter if header.is_two_phase() => header.primary(),
-            Role::Reader => header.published(),
-            _ => return,
-        };
-        self.geometry = header.geometry();
-        if slot.is_whole() {
-            slot.roots().for_each(|root| self.learn(root));
         }
     }
 }
@@ -207,7 +256,9 @@ impl fmt::Debug for Known {
 pub(crate) struct CheckedPages<B> {
     file: B,
     role: Role,
-    known: Mutex<Known>,
+    known: RwLock<Known>,
+    /// Held from when a header is read, or written, until it is learned.
+    header: Mutex<()>,
     bad: Arc<BadPages>,
 }
 
@@ -217,13 +268,65 @@ impl<B: StorageBackend> CheckedPages<B> {
         Self {
             file,
             role,
-            known: Mutex::default(),
+            known: RwLock::default(),
+            header: Mutex::default(),
             bad,
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns what a page that was read says of the pages below it. Where all of that is known no
+    /// reader waits for another one.
+    fn learn_below(&self, tree: Tree, page: &[u8]) {
+        if !tree.has_references(page) {
+            return;
+        }
+        let mut news = Vec::new();
+        let known = self.known();
+        // A page that redb itself made, and that makes no sense to us, tells us nothing more.
+        let _ = tree.references(page, |page| {
+            if known.place_of_news(page).is_some() {
+                news.push(page);
+            }
+        });
+        drop(known);
+        self.learn(news);
+    }
+
+    fn learn(&self, news: Vec<Reference>) {
+        if !news.is_empty() {
+            let mut known = self.known_mut();
+            news.into_iter().for_each(|page| known.learn(page));
+        }
+    }
+
+    /// Learns the roots that redb goes by. After commits of one phase a writer may choose another
+    /// commit than the last: it does so when it verified all of it, and writes what it chose.
+    fn learn_header(&self, header: Header<'_>) {
+        let slot = match self.role {
+            Role::OnlyWriter if header.is_two_phase() => header.primary(),
+            Role::Reader => header.published(),
+            _ => return,
+        };
+        let geometry = header.geometry();
+        let is_new = self.known().geometry != geometry;
+        if is_new {
+            self.known_mut().geometry = geometry;
+        }
+        if slot.is_whole() {
+            let known = self.known();
+            let news = |root: &Reference| known.place_of_news(*root).is_some();
+            let news = slot.roots().filter(news).collect();
+            drop(known);
+            self.learn(news);
+        }
     }
 
     fn refuse(&self, offset: u64, out: &mut [u8]) {
@@ -231,9 +334,9 @@ impl<B: StorageBackend> CheckedPages<B> {
         out.fill(NO_PAGE);
     }
 
-    /// Reads the header, or its first bytes. Nobody learns from another one meanwhile.
+    /// Reads the header, or its first bytes.
     fn read_header(&self, out: &mut [u8]) -> io::Result<()> {
-        let mut known = self.known();
+        let _one_at_a_time = self.header.lock().unwrap_or_else(PoisonError::into_inner);
         self.file.read(0, out)?;
         let Some(header) = Header::parse(out) else {
             return Ok(());
@@ -241,9 +344,18 @@ impl<B: StorageBackend> CheckedPages<B> {
         if self.role == Role::Reader && !header.published().is_whole() {
             self.refuse(0, out);
         } else {
-            known.learn_header(header, self.role);
+            self.learn_header(header);
         }
         Ok(())
+    }
+
+    fn write_header(&self, data: &[u8]) -> io::Result<()> {
+        let _one_at_a_time = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.file.write(0, data);
+        if let Some(header) = Header::parse(data) {
+            self.learn_header(header);
+        }
+        written
     }
 }
 
@@ -260,15 +372,11 @@ impl<B: StorageBackend> StorageBackend for CheckedPages<B> {
             return self.read_header(out);
         }
         self.file.read(offset, out)?;
-        let Some(expected) = self.known().expected(offset) else {
-            return Ok(());
-        };
-        if !expected.is_met_by(out) {
-            self.refuse(offset, out);
-        } else if let Expected::Referred(_, tree) = expected {
-            let mut known = self.known();
-            // A page that redb itself made, and that makes no sense to us, tells us nothing.
-            let _ = tree.references(out, |page| known.learn(page));
+        let expected = self.known().expected(offset);
+        match expected {
+            Some(expected) if !expected.is_met_by(out) => self.refuse(offset, out),
+            Some(Expected::Referred(_, tree)) => self.learn_below(tree, out),
+            _ => {}
         }
         Ok(())
     }
@@ -282,17 +390,18 @@ impl<B: StorageBackend> StorageBackend for CheckedPages<B> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.role == Role::Unchecked {
+            return self.file.write(offset, data);
+        }
+        if offset == 0 {
+            return self.write_header(data);
+        }
+        let hash = xxh3_64(data);
         let written = self.file.write(offset, data);
-        match self.role {
-            Role::Unchecked => {}
-            _ if offset == 0 => {
-                if let Some(header) = Header::parse(data) {
-                    self.known().learn_header(header, self.role);
-                }
-            }
-            _ if written.is_ok() => self.known().set(offset, WRITTEN, xxh3_64(data)),
+        match written {
+            Ok(()) => self.known_mut().set(offset, WRITTEN, hash),
             // What stands there now is not known, until it is written again.
-            _ => self.known().set(offset, UNKNOWN, 0),
+            Err(_) => self.known_mut().set(offset, UNKNOWN, 0),
         }
         written
     }

@@ -138,7 +138,7 @@ fn assert_all_known(counts: &Counts) {
     let unknown = counts.unknown.load(Ordering::Relaxed);
     assert_eq!(unknown, 0, "pages were read unchecked");
     assert!(counts.known.load(Ordering::Relaxed) > 100);
-    assert_eq!(counts.bad.describe(), None);
+    assert_eq!(counts.bad.describe(None), None);
 }
 
 #[test]
@@ -178,6 +178,28 @@ fn pages_are_known_after_a_crash_as_well() {
         database.close().unwrap();
         assert_all_known(&counts);
     }
+}
+
+#[test]
+fn an_error_is_about_what_its_thread_was_refused_in_its_operation() {
+    let bad = BadPages::default();
+    let names = |table, page| bad.describe(table).is_some_and(|text| text.ends_with(page));
+    bad.note(4096);
+    bad.begin();
+    assert_eq!(bad.describe(Some("a")), None, "an operation before");
+    bad.note(8192);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| bad.describe(Some("a")));
+        assert_eq!(other.join().unwrap(), None, "another thread");
+    });
+    assert!(names(Some("a"), "at byte 8192"));
+    assert_eq!(bad.describe(Some("b")), None, "another table");
+    // redb has the page in its cache.
+    bad.begin();
+    assert!(names(Some("a"), "at byte 8192"));
+    bad.note(12288);
+    assert!(names(Some("a"), "at byte 12288"));
+    assert!(names(Some("a"), "at byte 8192, 12288"));
 }
 
 #[test]
