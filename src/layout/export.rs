@@ -47,9 +47,11 @@ pub fn export(
     }
     let on_bytes = options.progress_of_writing();
     let runtimes = TargetDir::open_or_create(root)?.ensure_dir(RUNTIMES)?;
-    runtimes.lock()?;
+    let is_alone = runtimes.lock()?;
     let plan = plan(&runtimes, ids, options.existing)?;
-    runtimes.remove_leftovers()?;
+    if is_alone {
+        runtimes.remove_leftovers()?;
+    }
     let export = Export {
         snapshot: &snapshot,
         runtimes: &runtimes,

@@ -493,7 +493,8 @@ impl Shared {
         let mut queue = self.pipeline.lock_staged();
         queue.busy = None;
         queue.sealed = None;
-        let base = queue.base.take();
+        // Before the next commit begins, which could not use the pages again that it pins.
+        release(queue.base.take(), at);
         let (took, waiting) = ((begin, Instant::now()), queue.open_operations);
         queue.gather.commit_is_done(took, size.operations, waiting);
         // Before all others, so that the disk is busy again while those are woken.
@@ -522,7 +523,6 @@ impl Shared {
         // Each is set once: by the commit of its batch, or by that of the one before.
         let _ = finished.set(fate);
         self.pipeline.room.wake_all();
-        release(base, at);
         for waker in wakers.into_values() {
             // A host's code: its panic is nobody's here, and the others are woken all the same.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
