@@ -96,12 +96,7 @@ impl<T: Tables> View<'_, T> {
         R: for<'v> Record<Read<'v> = R>,
         for<'k> K::SelfType<'k>: KeyBytes,
     {
-        let at = self.at.in_table(table.name);
-        at.guard(|| {
-            let open = self
-                .tables
-                .open(table.definition)
-                .map_err(|error| at.redb(error))?;
+        self.in_table(table, |open, at| {
             let value = open.get(&key).map_err(|error| at.redb(error))?;
             value
                 .map(|value| self.decode(table, &key, value.value()))
@@ -292,12 +287,7 @@ impl<T: Tables> Rows for View<'_, T> {
     }
 
     fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
-        let at = self.at.in_table(EVENTS.name);
-        at.guard(|| {
-            let open = self
-                .tables
-                .open(EVENTS.definition)
-                .map_err(|error| at.redb(error))?;
+        self.in_table(&EVENTS, |open, at| {
             let mut range = open
                 .range((runtime, 0)..=(runtime, u64::MAX))
                 .map_err(|error| at.redb(error))?;

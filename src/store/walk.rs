@@ -1,5 +1,6 @@
 //! Walking whole tables row by row, in constant memory, whatever their values hold.
 
+use super::context::At;
 use super::read::View;
 use super::tables::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
@@ -9,6 +10,19 @@ use redb::{AccessGuard, Key, ReadableTable, ReadableTableMetadata, Value};
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
 impl<T: Tables> View<'_, T> {
+    /// Runs `read` on an open table; its errors name the table.
+    pub(super) fn in_table<K: Key + 'static, R, O>(
+        &self,
+        table: &TableOf<K, R>,
+        read: impl FnOnce(T::Open<'_, K, &'static [u8]>, At<'_>) -> Result<O, RuntimeError>,
+    ) -> Result<O, RuntimeError> {
+        let at = self.at.in_table(table.name);
+        at.guard(|| {
+            let open = self.tables.open(table.definition);
+            read(open.map_err(|error| at.redb(error))?, at)
+        })
+    }
+
     /// Gives every key and value of `range` to `row`, in the order of their keys.
     pub(crate) fn walk<'r, K, R>(
         &self,
@@ -37,12 +51,7 @@ impl<T: Tables> View<'_, T> {
         K: Key + 'static,
         for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
     {
-        let at = self.at.in_table(table.name);
-        at.guard(|| {
-            let open = self
-                .tables
-                .open(table.definition)
-                .map_err(|error| at.redb(error))?;
+        self.in_table(table, |open, at| {
             let rows = open
                 .range::<K::SelfType<'r>>(range)
                 .map_err(|error| at.redb(error))?;
@@ -68,12 +77,7 @@ impl<T: Tables> View<'_, T> {
     where
         K: Key + 'static,
     {
-        let at = self.at.in_table(table.name);
-        at.guard(|| {
-            let open = self
-                .tables
-                .open(table.definition)
-                .map_err(|error| at.redb(error))?;
+        self.in_table(table, |open, at| {
             let mut rows = open
                 .lower_bound(Bound::Included(first))
                 .map_err(|error| at.redb(error))?;
@@ -94,14 +98,7 @@ impl<T: Tables> View<'_, T> {
         &self,
         table: &TableOf<K, R>,
     ) -> Result<u64, RuntimeError> {
-        let at = self.at.in_table(table.name);
-        at.guard(|| {
-            let open = self
-                .tables
-                .open(table.definition)
-                .map_err(|error| at.redb(error))?;
-            open.len().map_err(|error| at.redb(error))
-        })
+        self.in_table(table, |open, at| open.len().map_err(|error| at.redb(error)))
     }
 
     /// How many rows all tables say that they have.
