@@ -3,7 +3,8 @@
 use crate::support::{
     assert_refused, bulk, entry, event, runtime_id, runtime_snapshot, worker_ref, worker_snapshot,
 };
-use redb_runtime_store::interaction::TranscriptEntry;
+use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
+use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::RuntimeEvent;
 use redb_runtime_store::store::{EventRun, Stored, TranscriptRun};
 use redb_runtime_store::{RuntimeError, Store};
@@ -120,4 +121,39 @@ fn an_error_of_who_is_shown_the_rows_ends_the_walk() {
     });
     assert!(matches!(stopped, Err(RuntimeError::InvalidRequest(why)) if why == "enough"));
     assert_eq!(seen, [1, 2]);
+}
+
+#[test]
+fn an_event_that_stands_where_the_next_one_belongs_is_damage_and_stays() {
+    for inputs in [1, 20] {
+        let store = Store::in_memory().unwrap();
+        let worker = worker_ref("r", "w");
+        bulk(&store, |load| {
+            load.put_worker(worker_snapshot(&worker, 1).into())?;
+            load.append_events(events(1..30))?;
+            // The counter is behind the log, as in no store that was only written by operations.
+            load.put_runtime(runtime_snapshot("r", 2).into())
+        });
+        let before: Vec<_> = store.snapshot().unwrap().runtime_ids().unwrap();
+        let runtime = store
+            .runtime(RuntimeOptions {
+                runtime_id: Some(before[0].clone()),
+                ..Default::default()
+            })
+            .unwrap();
+        let refused = runtime.transaction(|tx| {
+            for _ in 0..inputs {
+                tx.send_input(&worker, WorkerInput::user("over it"))?;
+            }
+            Ok(())
+        });
+        assert_refused!(refused, RuntimeError::StoreCorrupt { .. });
+        let log = store.snapshot().unwrap();
+        let log = log.events(&before[0], 0).unwrap();
+        let log: Vec<RuntimeEvent> = log.map(|event| event.unwrap().value).collect();
+        assert_eq!(
+            log,
+            (1..30).map(|id| event(id, "event")).collect::<Vec<_>>()
+        );
+    }
 }
