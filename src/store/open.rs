@@ -95,26 +95,50 @@ fn create(at: At<'_>, schema: Schema) -> Result<(), RuntimeError> {
     }
 }
 
+/// Opens the store at `at.path`, waiting for other processes.
+///
+/// Between two tries this process holds nothing of the file, so that its other opens of it wait as
+/// long as they want to, and no longer.
 fn open_existing(at: At<'_>, options: &StoreOptions) -> Result<Store, RuntimeError> {
+    // A timeout past the end of time is none.
+    let deadline = Instant::now().checked_add(options.lock_timeout);
     loop {
-        let metadata = std::fs::metadata(at.path).map_err(|error| at.io(error))?;
-        refuse_other_kinds(&metadata, at)?;
-        let registration = match FileId::of(&metadata) {
-            None => None,
-            Some(file) => match find(file, !options.read_only) {
-                Found::Open(shared) if shared.is_over() => {
-                    // Closed, or in need of being opened again: leftover handles do not matter,
-                    // nor that a file that failed does not close in order.
-                    match shared.close() {
-                        Ok(()) | Err(RuntimeError::StoreFailed { .. }) => continue,
-                        Err(error) => return Err(error),
-                    }
+        match try_to_open(at, options) {
+            Ok(Some(store)) => return Ok(store),
+            Ok(None) => {}
+            Err(RuntimeError::StoreLocked { path, .. }) => {
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    let file = std::fs::metadata(&path).ok();
+                    let file = file.and_then(|metadata| FileId::of(&metadata));
+                    let holder = file.and_then(lock_holder::holder);
+                    return Err(RuntimeError::StoreLocked { path, holder });
                 }
-                Found::Open(shared) => return Ok(Store::new(shared, options.read_only)),
-                Found::Vacant(registration) => Some(registration),
-            },
-        };
-        return open_file(at, options, registration);
+                std::thread::sleep(LOCK_POLL.min(options.lock_timeout));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Opens the store at `at.path`, or says who is in the way. `None` where there is another one now
+/// than there was a moment ago, and it is to be tried again.
+fn try_to_open(at: At<'_>, options: &StoreOptions) -> Result<Option<Store>, RuntimeError> {
+    let metadata = std::fs::metadata(at.path).map_err(|error| at.io(error))?;
+    refuse_other_kinds(&metadata, at)?;
+    let Some(file) = FileId::of(&metadata) else {
+        return open_file(at, options, None);
+    };
+    match find(file, !options.read_only) {
+        Found::Open(shared) if shared.is_over() => {
+            // Closed, or in need of being opened again: leftover handles do not matter, nor that
+            // a file that failed does not close in order.
+            match shared.close() {
+                Ok(()) | Err(RuntimeError::StoreFailed { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        }
+        Found::Open(shared) => Ok(Some(Store::new(shared, options.read_only))),
+        Found::Vacant(registration) => open_file(at, options, Some(registration)),
     }
 }
 
@@ -145,34 +169,25 @@ fn refuse_other_formats(file: &mut File, at: At<'_>) -> Result<(), RuntimeError>
     Ok(())
 }
 
+/// Opens the file at `at.path`; `None` where it is not the one that was registered.
 fn open_file(
     at: At<'_>,
     options: &StoreOptions,
     registration: Option<Registration>,
-) -> Result<Store, RuntimeError> {
+) -> Result<Option<Store>, RuntimeError> {
     let bad_pages = Arc::default();
-    let at = at.noting(&bad_pages);
-    // A timeout past the end of time is none.
-    let deadline = Instant::now().checked_add(options.lock_timeout);
-    let handle = loop {
-        let opened = match (options.read_only, options.sharing) {
-            (true, _) => open_reader(at, options),
-            (false, Sharing::ManyWriters) => open_one_of_many(at, options),
-            (false, _) => open_writer(at, options),
-        };
-        match opened {
-            Err(RuntimeError::StoreLocked { .. })
-                if deadline.is_none_or(|deadline| Instant::now() < deadline) =>
-            {
-                std::thread::sleep(LOCK_POLL.min(options.lock_timeout));
-            }
-            Err(RuntimeError::StoreLocked { path, .. }) => {
-                let file = registration.as_ref().map(Registration::file);
-                let holder = file.and_then(lock_holder::holder);
-                return Err(RuntimeError::StoreLocked { path, holder });
-            }
-            other => break other?,
-        }
+    let place = Place {
+        at: at.noting(&bad_pages),
+        options,
+        file: registration.as_ref().map(Registration::file),
+    };
+    let opened = match (options.read_only, options.sharing) {
+        (true, _) => place.open_reader()?,
+        (false, Sharing::ManyWriters) => place.open_one_of_many()?,
+        (false, _) => place.open_writer(options)?,
+    };
+    let Some(handle) = opened else {
+        return Ok(None);
     };
     if !options.read_only {
         staged_file::remove_leftovers(at.path);
@@ -190,7 +205,7 @@ fn open_file(
     if let Some(key) = key {
         Registration::publish(key, &shared);
     }
-    Ok(Store::new(shared, options.read_only))
+    Ok(Some(Store::new(shared, options.read_only)))
 }
 
 fn builder(options: &StoreOptions) -> Builder {
@@ -223,25 +238,101 @@ fn checked<B: StorageBackend>(
     CheckedPages::new(file, role, at.bad_pages())
 }
 
-fn open_reader(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
-    let (database, found) = open_any_reader(at, options)?;
-    if found < options.schema.supported() {
-        return Err(RuntimeError::StoreSchemaTooOld {
-            path: at.path.to_owned(),
-            found,
-            supported: options.schema.supported(),
-        });
+/// The place where a file is opened, and the file that has to be there: what is opened is what
+/// later opens of that file share, and a path can lead to another file at any moment.
+///
+/// A file is opened anew each time, since it is with its last descriptor that its locks end. Those
+/// of other descriptors are not touched by that.
+struct Place<'a> {
+    at: At<'a>,
+    options: &'a StoreOptions,
+    /// `None` where files cannot be told apart.
+    file: Option<FileId>,
+}
+
+impl Place<'_> {
+    /// The file, where it is the one that has to be there.
+    fn expected(&self, file: File) -> Result<Option<File>, RuntimeError> {
+        if self.file.is_none() {
+            return Ok(Some(file));
+        }
+        let metadata = file.metadata().map_err(|error| self.at.io(error))?;
+        Ok((FileId::of(&metadata) == self.file).then_some(file))
     }
-    Ok(Handle::Reader(database))
+
+    fn open_reader(&self) -> Result<Option<Handle>, RuntimeError> {
+        let Some(file) = self.expected(open_for_reading(self.at)?)? else {
+            return Ok(None);
+        };
+        let (database, found) = read_any(file, self.at, self.options)?;
+        if found < self.options.schema.supported() {
+            return Err(RuntimeError::StoreSchemaTooOld {
+                path: self.at.path.to_owned(),
+                found,
+                supported: self.options.schema.supported(),
+            });
+        }
+        Ok(Some(Handle::Reader(database)))
+    }
+
+    fn open_writer(&self, options: &StoreOptions) -> Result<Option<Handle>, RuntimeError> {
+        let at = self.at;
+        let Some(file) = self.expected(open_for_writing(at)?)? else {
+            return Ok(None);
+        };
+        let handle = at.guard(|| {
+            let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+            open_over(options.file(backend), at, options, |found| {
+                match options.backup_before_migration {
+                    true => migrate::keep_copy(at, found),
+                    false => Ok(()),
+                }
+            })
+        })?;
+        Ok(Some(handle))
+    }
+
+    /// Opens the store beside other writers. Nothing can be held back then: another one may commit
+    /// as soon as redb believes that it is done with the file. So the file is first looked at
+    /// read-only, and one that nobody repairs or migrates for us is brought in order with nobody
+    /// beside us.
+    fn open_one_of_many(&self) -> Result<Option<Handle>, RuntimeError> {
+        let at = self.at;
+        match self.open_reader() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(RuntimeError::NeedsRepair { .. } | RuntimeError::StoreSchemaTooOld { .. }) => {
+                let mut alone = self.options.clone();
+                alone.sharing = Sharing::OneWriter;
+                if let Some(Handle::Writer(database, _)) = self.open_writer(&alone)? {
+                    at.guard(|| database.close().map_err(|error| at.redb(error)))?;
+                }
+                // To be looked at once more.
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+        let Some(file) = self.expected(open_for_writing(at)?)? else {
+            return Ok(None);
+        };
+        let handle = at.guard(|| {
+            let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+            let (backend, size) = pass(backend).map_err(|error| at.io(error))?;
+            let database = builder(self.options)
+                .create_with_backend(backend)
+                .map_err(|error| at.redb(error))?;
+            Ok(Handle::Writer(database, size))
+        })?;
+        Ok(Some(handle))
+    }
 }
 
 /// Opens a store of any version that we know for reading; returns its version, too.
-fn open_any_reader(
+fn read_any(
+    file: File,
     at: At<'_>,
     options: &StoreOptions,
 ) -> Result<(ReadOnlyDatabase, u32), RuntimeError> {
-    let mut file = File::open(at.path).map_err(|error| at.io(error))?;
-    refuse_other_formats(&mut file, at)?;
     at.guard(|| {
         let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
         let database = builder(options)
@@ -254,17 +345,10 @@ fn open_any_reader(
     })
 }
 
-fn open_writer(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
-    let file = open_for_writing(at)?;
-    at.guard(|| {
-        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-        open_over(options.file(backend), at, options, |found| {
-            match options.backup_before_migration {
-                true => migrate::keep_copy(at, found),
-                false => Ok(()),
-            }
-        })
-    })
+fn open_for_reading(at: At<'_>) -> Result<File, RuntimeError> {
+    let mut file = File::open(at.path).map_err(|error| at.io(error))?;
+    refuse_other_formats(&mut file, at)?;
+    Ok(file)
 }
 
 fn open_for_writing(at: At<'_>) -> Result<File, RuntimeError> {
@@ -275,39 +359,6 @@ fn open_for_writing(at: At<'_>) -> Result<File, RuntimeError> {
         .map_err(|error| at.io(error))?;
     refuse_other_formats(&mut file, at)?;
     Ok(file)
-}
-
-/// Opens the store beside other writers. Nothing can be held back then: another one may commit as
-/// soon as redb believes that it is done with the file. So the file is first looked at read-only,
-/// and one that nobody repairs or migrates for us is brought in order with nobody beside us.
-fn open_one_of_many(at: At<'_>, options: &StoreOptions) -> Result<Handle, RuntimeError> {
-    loop {
-        match open_reader(at, options) {
-            Ok(_) => break,
-            Err(RuntimeError::NeedsRepair { .. } | RuntimeError::StoreSchemaTooOld { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let mut alone = options.clone();
-        alone.sharing = Sharing::OneWriter;
-        match open_writer(at, &alone) {
-            Ok(Handle::Writer(database, _)) => {
-                at.guard(|| database.close().map_err(|error| at.redb(error)))?;
-            }
-            Ok(_) => {}
-            // Another one repairs it.
-            Err(RuntimeError::StoreLocked { .. }) => std::thread::sleep(LOCK_POLL),
-            Err(error) => return Err(error),
-        }
-    }
-    let file = open_for_writing(at)?;
-    at.guard(|| {
-        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-        let (backend, size) = pass(backend).map_err(|error| at.io(error))?;
-        let database = builder(options)
-            .create_with_backend(backend)
-            .map_err(|error| at.redb(error))?;
-        Ok(Handle::Writer(database, size))
-    })
 }
 
 /// Opens the store that is in `backend`, and migrates it where it is of an older version. Before
@@ -367,7 +418,7 @@ pub(crate) fn migration_plan(
     }
     let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
     refuse_other_kinds(&metadata, at)?;
-    let found = match open_any_reader(at, options) {
+    let found = match open_for_reading(at).and_then(|file| read_any(file, at, options)) {
         Ok((_, found)) => found,
         // Nobody writes to it. What opening it for writing would write is held back for good.
         Err(RuntimeError::NeedsRepair { .. }) => at.guard(|| {

@@ -5,7 +5,7 @@ use crate::support::{
     told_as_child, worker_ref,
 };
 use redb_runtime_store::catalog::CreateWorkerRequest;
-use redb_runtime_store::store::Sharing;
+use redb_runtime_store::store::{Sharing, StoreOptions};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -251,6 +251,84 @@ fn a_store_that_another_process_writes_is_locked_and_told_by_whom() {
         assert_eq!(child.hear().as_deref(), Some("closed"));
         assert_eq!(events(&waiting.join().unwrap()), 2);
     });
+}
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Opens `path` in another thread, and gives it the time to find the file locked.
+fn open_and_wait(
+    path: &Path,
+    options: StoreOptions,
+) -> std::thread::JoinHandle<Result<Store, RuntimeError>> {
+    let path = path.to_owned();
+    let waiting = std::thread::spawn(move || options.open(path));
+    std::thread::sleep(Duration::from_millis(100));
+    waiting
+}
+
+#[test]
+fn a_file_that_takes_the_place_of_one_that_is_waited_for_is_another_store() {
+    if let Some(path) = told_as_child() {
+        return hold(&path, Sharing::OneWriter);
+    }
+    let name = "locking::a_file_that_takes_the_place_of_one_that_is_waited_for_is_another_store";
+    let (_directory, path) = scratch();
+    let (new, old) = (path.with_extension("new"), path.with_extension("old"));
+    for sharing in [Sharing::OneWriter, Sharing::ManyWriters] {
+        let store = Store::open(&new).unwrap();
+        store.runtime(named("new")).unwrap();
+        store.close().unwrap();
+        let mut child = TestChild::start(name, &path);
+        assert_eq!(child.hear().as_deref(), Some("open"));
+        let options = Store::options().lock_timeout(LONG).sharing(sharing);
+        let waiting = open_and_wait(&path, options);
+        std::fs::rename(&path, &old).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        let store = waiting.join().unwrap().unwrap();
+        assert_eq!(ids(&store), ["new"]);
+        say_to(&mut child, b'.');
+        assert_eq!(child.hear().as_deref(), Some("closed"));
+        assert_eq!(ids(&Store::open(&old).unwrap()), ["r"]);
+        assert_eq!(ids(&Store::open(&path).unwrap()), ["new"]);
+        store.close().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+/// The ids of the runtimes of `store`.
+fn ids(store: &Store) -> Vec<String> {
+    let runtimes = store.runtimes().unwrap().into_iter();
+    runtimes
+        .map(|runtime| runtime.runtime_id.to_string())
+        .collect()
+}
+
+#[test]
+fn an_open_that_waits_for_another_process_holds_up_no_other_open() {
+    if let Some(path) = told_as_child() {
+        return hold(&path, Sharing::OneWriter);
+    }
+    let name = "locking::an_open_that_waits_for_another_process_holds_up_no_other_open";
+    let (_directory, path) = scratch();
+    let mut child = TestChild::start(name, &path);
+    assert_eq!(child.hear().as_deref(), Some("open"));
+    let waiting = open_and_wait(&path, Store::options().lock_timeout(Duration::MAX));
+    let (others, came) = std::sync::mpsc::channel();
+    std::thread::spawn({
+        let path = path.clone();
+        move || {
+            let refused = Store::open(&path);
+            let reader = Store::open_read_only(&path).map(|reader| events(&reader));
+            others.send((refused, reader)).unwrap();
+        }
+    });
+    let (refused, reader) = came.recv_timeout(LONG).expect("both were held up");
+    assert_refused!(refused, RuntimeError::StoreLocked { .. });
+    assert_eq!(reader.unwrap(), 2);
+    say_to(&mut child, b'.');
+    assert_eq!(child.hear().as_deref(), Some("closed"));
+    assert_eq!(events(&waiting.join().unwrap().unwrap()), 2);
 }
 
 #[test]
