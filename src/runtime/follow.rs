@@ -48,7 +48,8 @@ impl EventFollower {
     /// # Errors
     ///
     /// `StoreClosed` as soon as the store is closed, also while waiting; `RuntimeNotFound` where
-    /// the runtime was removed; `StoreIo`, `StoreCorrupt`. The cursor stays where it was.
+    /// the runtime was removed; `InvalidRequest` where it would wait inside a transaction on the
+    /// store; `StoreIo`, `StoreCorrupt`. The cursor stays where it was.
     pub fn next_batch(
         &mut self,
         timeout: Duration,
@@ -63,7 +64,7 @@ impl EventFollower {
                 self.cursor = batch.cursor.clone();
                 return Ok(Some(batch));
             }
-            if !shared.wait_for_news(seen, deadline) {
+            if !shared.wait_for_news(seen, deadline)? {
                 return Ok(None);
             }
         }

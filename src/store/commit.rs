@@ -167,7 +167,7 @@ impl Pipeline {
     }
 
     /// Refuses calls from operations of this queue, which hold its lock.
-    fn refuse_within(&self) -> Result<(), RuntimeError> {
+    pub(super) fn refuse_within(&self) -> Result<(), RuntimeError> {
         let this = std::ptr::from_ref(self).addr();
         if RUNNING_IN.with_borrow(|running| running.contains(&this)) {
             return Err(RuntimeError::InvalidRequest(

@@ -1,6 +1,7 @@
 //! Waiting for commits.
 
 use super::shared::Shared;
+use crate::error::RuntimeError;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,17 +54,24 @@ impl Shared {
     /// Waits until there may be more to see than when `seen` was remembered: at once after a commit
     /// or the close in this process, and every [`POLL`] where other processes write. Returns whether
     /// there is time left until `deadline`; without one there always is.
-    pub(crate) fn wait_for_news(&self, seen: u64, deadline: Option<Instant>) -> bool {
+    ///
+    /// Refused within an operation on the store: nobody could commit what it waits for.
+    pub(crate) fn wait_for_news(
+        &self,
+        seen: u64,
+        deadline: Option<Instant>,
+    ) -> Result<bool, RuntimeError> {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
-            return false;
+            return Ok(false);
         }
+        self.pipeline.refuse_within()?;
         let poll = self.others_may_write().then_some(POLL);
         let at_most = match (left, poll) {
             (Some(left), Some(poll)) => Some(left.min(poll)),
             (left, poll) => left.or(poll),
         };
         self.commits.wait(seen, at_most);
-        true
+        Ok(true)
     }
 }

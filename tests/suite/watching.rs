@@ -97,6 +97,24 @@ fn a_follower_without_news_says_so_and_stays_where_it_is() {
 }
 
 #[test]
+fn a_follower_does_not_wait_inside_a_transaction_that_nobody_can_commit_beside() {
+    let runtime = Runtime::new_memory();
+    let start = runtime.event_cursor_from_start().unwrap();
+    let mut follower = runtime.follow_events(start).unwrap();
+    runtime
+        .transaction(|tx| {
+            // What is there can be looked at.
+            assert!(follower.next_batch(Duration::ZERO).unwrap().is_some());
+            assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
+            let waited = follower.next_batch(Duration::from_millis(20));
+            assert_refused!(waited, RuntimeError::InvalidRequest(_));
+            tx.create_worker(full_request())
+        })
+        .unwrap();
+    assert_eq!(next(&mut follower, 1).len(), 1);
+}
+
+#[test]
 fn closing_the_store_wakes_its_followers() {
     let (_directory, path) = scratch();
     let runtime = open(&path);
