@@ -7,7 +7,9 @@ use super::registry::FileId;
 
 /// The bytes that redb 4.5 locks, far behind the end of any file: those of its writers, and one
 /// for each state of the file that somebody reads (its design document, "Lock bytes").
-const WRITER_BYTES: std::ops::RangeInclusive<u64> = (1 << 62)..=(1 << 62) + 1;
+const WRITER_BYTES: std::ops::RangeInclusive<u64> = (1 << 62)..=SHARED_WRITER_BYTE;
+/// Held by everybody who has the file open for writing: alone, or with other writers.
+const SHARED_WRITER_BYTE: u64 = (1 << 62) + 1;
 const FIRST_STATE_BYTE: u64 = (1 << 62) + 1024;
 
 /// A byte-range lock on a file.
@@ -30,11 +32,18 @@ pub(crate) fn holder(file: FileId) -> Option<u32> {
     let me = std::process::id();
     let mut locks = locks_on(file);
     locks.retain(|lock| lock.pid != me);
+    in_the_way(&locks)
+}
+
+/// Who of those that hold `locks` keeps others out. Whoever reads has locks too, for a moment also
+/// exclusive ones elsewhere in the file: a writer is told by its bytes.
+fn in_the_way(locks: &[HeldLock]) -> Option<u32> {
     let writer = |lock: &&HeldLock| lock.overlaps(&WRITER_BYTES);
     let lock = locks
         .iter()
-        .find(|lock| lock.is_exclusive)
+        .find(|lock| lock.is_exclusive && writer(lock))
         .or_else(|| locks.iter().find(writer))
+        .or_else(|| locks.iter().find(|lock| lock.is_exclusive))
         .or_else(|| locks.first());
     lock.map(|lock| lock.pid)
 }
@@ -114,7 +123,32 @@ fn parse(pid: u32, line: &str) -> Option<HeldLock> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::{HeldLock, parse};
+    use super::{FIRST_STATE_BYTE, HeldLock, SHARED_WRITER_BYTE, in_the_way, parse};
+
+    #[test]
+    fn a_writer_is_in_the_way_and_not_whoever_else_has_a_lock() {
+        let lock = |pid, is_exclusive, start, end| HeldLock {
+            pid,
+            is_exclusive,
+            start,
+            end,
+        };
+        let reads = lock(1, false, FIRST_STATE_BYTE, FIRST_STATE_BYTE);
+        let header = lock(2, true, 0, 319);
+        let one_of_many = lock(3, false, SHARED_WRITER_BYTE, SHARED_WRITER_BYTE);
+        let writer = lock(4, true, SHARED_WRITER_BYTE - 1, SHARED_WRITER_BYTE);
+        let exclusive = lock(5, true, 0, u64::MAX);
+        for (locks, pid) in [
+            (vec![reads, header, one_of_many, writer], Some(4)),
+            (vec![reads, header, one_of_many], Some(3)),
+            (vec![reads, header], Some(2)),
+            (vec![reads, exclusive], Some(5)),
+            (vec![reads], Some(1)),
+            (vec![], None),
+        ] {
+            assert_eq!(in_the_way(&locks), pid, "{locks:?}");
+        }
+    }
 
     #[test]
     fn a_line_of_the_system_reads_as_the_lock_it_lists() {
