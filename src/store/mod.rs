@@ -215,12 +215,14 @@ impl Store {
     }
 
     /// Closes the store for every handle, also other clones: what they do then is
-    /// [`RuntimeError::StoreClosed`]. Operations under way end first. The file is free when this
-    /// returns. Closing it again is no error.
+    /// [`RuntimeError::StoreClosed`]. Operations under way end first, also those that were submitted
+    /// and that nobody waits for. The file is free when this returns. Closing it again is no error.
     ///
     /// # Errors
     ///
     /// `StoreIo` where closing fails; everything acknowledged is on disk all the same.
+    /// `InvalidRequest`, with nothing closed, from within a transaction, and from a waker where
+    /// [`Sharing::ManyWriters`] has further submissions to run on the thread that called it.
     pub fn close(&self) -> Result<(), RuntimeError> {
         self.shared.close()
     }

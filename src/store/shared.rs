@@ -132,6 +132,11 @@ impl Shared {
     /// Closes the file for every handle. The commits under way end first.
     pub(crate) fn close(&self) -> Result<(), RuntimeError> {
         let at = self.at("close");
+        self.pipeline.refuse_within()?;
+        if self.sharing == Sharing::ManyWriters {
+            // Submissions wait there and not in the queue, where the close would find them.
+            self.pipeline.background.finish()?;
+        }
         self.pipeline.close()?;
         let closed = self.close_file(at);
         self.commits.announce();

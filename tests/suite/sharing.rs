@@ -289,6 +289,66 @@ fn reads_beside_many_writers_are_never_stale() {
 }
 
 #[test]
+fn closing_one_of_many_writers_ends_what_was_submitted_first() {
+    let (_directory, path) = scratch();
+    let store = many().open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = first_worker(&runtime);
+    for input in 0..100 {
+        let worker = worker.clone();
+        let text = redb_runtime_store::interaction::WorkerInput::user(format!("input {input}"));
+        drop(runtime.submit(move |tx| tx.send_input(&worker, text)));
+    }
+    store.close().unwrap();
+    let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
+    assert_eq!(all_entries(&runtime, &worker).len(), 100);
+    assert_whole(&runtime);
+}
+
+/// Closes a store when it is woken, and tells how that went.
+struct Closes(Store, std::sync::mpsc::Sender<Result<(), RuntimeError>>);
+
+impl std::task::Wake for Closes {
+    fn wake(self: Arc<Self>) {
+        let _ = self.1.send(self.0.close());
+    }
+}
+
+#[test]
+fn a_close_that_would_wait_for_its_own_thread_is_refused() {
+    let (_directory, path) = scratch();
+    let store = many().open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = first_worker(&runtime);
+    let (tells, closed) = std::sync::mpsc::channel();
+    let waker = std::task::Waker::from(Arc::new(Closes(store.clone(), tells)));
+    let submit = |go: std::sync::mpsc::Receiver<()>| {
+        let worker = worker.clone();
+        runtime.submit(move |tx| {
+            go.recv().unwrap();
+            let text = redb_runtime_store::interaction::WorkerInput::user("hello");
+            tx.send_input(&worker, text)
+        })
+    };
+    let gates: [_; 2] = std::array::from_fn(|_| std::sync::mpsc::channel());
+    let [(first, behind_first), (second, behind_second)] = gates;
+    let mut pending = [behind_first, behind_second].map(submit);
+    for pending in &mut pending {
+        let mut context = std::task::Context::from_waker(&waker);
+        let polled = std::future::Future::poll(std::pin::Pin::new(pending), &mut context);
+        assert!(polled.is_pending());
+    }
+    // The second one is behind the first on the thread that would wait for it.
+    first.send(()).unwrap();
+    let refused = closed.recv_timeout(LONG).expect("it waits for itself");
+    assert_refused!(refused, RuntimeError::InvalidRequest(_));
+    second.send(()).unwrap();
+    closed.recv_timeout(LONG).expect("nothing is left").unwrap();
+    let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
+    assert_eq!(all_entries(&runtime, &worker).len(), 2);
+}
+
+#[test]
 fn a_large_store_that_was_killed_is_opened_without_a_repair() {
     let name = "a_large_store_that_was_killed_is_opened_without_a_repair";
     let worker = worker_ref("r", "w");
