@@ -109,7 +109,13 @@ struct State<B> {
     size: FileSize,
     holding: AtomicBool,
     held: Mutex<Held>,
+    /// Whether the locks are kept that say whose file it is, while redb lets go of it.
+    keeps_locks: AtomicBool,
 }
+
+/// Where redb's locks begin that are held as long as a file is open, and where those begin that are
+/// held for a read (its design document, "Lock bytes").
+const OPEN_BYTES: std::ops::Range<u64> = 1 << 62..(1 << 62) + 1024;
 
 /// The backend that redb gets.
 #[derive(Debug)]
@@ -143,6 +149,7 @@ fn backend<B: StorageBackend>(file: B, hold: bool) -> io::Result<(HoldingBackend
             len,
             written_under: Vec::new(),
         }),
+        keeps_locks: AtomicBool::new(false),
     });
     Ok((HoldingBackend(Arc::clone(&state)), Gate(state)))
 }
@@ -171,6 +178,11 @@ impl<B> Gate<B> {
 }
 
 impl<B: StorageBackend> Gate<B> {
+    /// The file, to close and open it again with nobody in between. For after the gate was opened.
+    pub(crate) fn file(&self) -> KeptFile<B> {
+        KeptFile(Arc::clone(&self.0))
+    }
+
     /// Lets everything that was held back through, in its order and under the locks that it was
     /// written under, and everything that follows.
     ///
@@ -194,6 +206,27 @@ impl<B: StorageBackend> Gate<B> {
         self.0.size.set(held.len);
         self.0.holding.store(false, Ordering::Release);
         Ok(())
+    }
+}
+
+/// A file that stays this process's while redb closes it and opens it again.
+#[derive(Debug)]
+pub(crate) struct KeptFile<B>(Arc<State<B>>);
+
+impl<B: StorageBackend> KeptFile<B> {
+    /// Runs `reopen`, which closes the file's database and opens another over the backend that it
+    /// gets. The file is locked all the while; it is given up where that fails.
+    pub(crate) fn keep<T, E>(
+        &self,
+        reopen: impl FnOnce(HoldingBackend<B>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.0.keeps_locks.store(true, Ordering::Release);
+        let reopened = reopen(HoldingBackend(Arc::clone(&self.0)));
+        self.0.keeps_locks.store(false, Ordering::Release);
+        if reopened.is_err() {
+            let _ = self.0.file.close();
+        }
+        reopened
     }
 }
 
@@ -292,6 +325,9 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
     }
 
     fn close(&self) -> io::Result<()> {
+        if self.0.keeps_locks.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.0.file.close()
     }
 
@@ -322,6 +358,10 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        let is_of_open = matches!(start, Bound::Included(start) if OPEN_BYTES.contains(&start));
+        if is_of_open && self.0.keeps_locks.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.0.file.unlock_range(start, end)
     }
 

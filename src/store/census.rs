@@ -225,13 +225,11 @@ impl Store {
         let tables = tables(&view)?;
         let used: u64 = tables.iter().map(TableCensus::bytes).sum();
         let readers = self.shared.readers();
-        let file_bytes = match self.shared.file_bytes(at)? {
-            0 => None,
-            bytes => Some(bytes),
-        };
+        let file_bytes = self.shared.file_bytes(at)?;
+        let path = self.shared.file_path().ok();
         Ok(Census {
             file_bytes,
-            disk_bytes: file_bytes.and_then(|_| disk_bytes(self.path())),
+            disk_bytes: path.and_then(|path| disk_bytes(&path)),
             unused_bytes: file_bytes.map(|file| file.saturating_sub(used)),
             compacting_frees_bytes: file_bytes
                 .map(|file| file.saturating_sub(used + own_bytes(used))),

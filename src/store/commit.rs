@@ -485,7 +485,7 @@ impl Shared {
         let begin = Instant::now();
         let commit = trace::Commit::begin();
         let outcome = match at.guard(|| self.begin_write(at)) {
-            Ok(transaction) => write_and_commit(transaction, &sealed, at),
+            Ok(transaction) => self.write_and_commit(transaction, &sealed, at),
             Err(error) => Err(Failure::before_commit(error)),
         };
         let failure = outcome.as_ref().err().map(|failure| failure.error(at));
@@ -549,7 +549,7 @@ impl Shared {
         let (staged, size) = queue.take_open();
         if staged.is_empty() {
             at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
-        } else if let Err(failure) = write_and_commit(transaction, &staged, at) {
+        } else if let Err(failure) = self.write_and_commit(transaction, &staged, at) {
             let error = failure.error(at);
             self.pipeline
                 .end(&mut queue, Over::Failed { batch, failure });
@@ -604,7 +604,7 @@ impl Shared {
             }
         };
         let (load, size) = (trace::Commit::begin(), Batch::LOAD);
-        if let Err(failure) = commit(transaction, at) {
+        if let Err(failure) = self.commit(transaction, at) {
             let error = failure.error(at);
             turn.fail(failure);
             load.end(at, size, Some(&error));
@@ -661,31 +661,36 @@ fn release(base: Option<ReadTransaction>, at: At<'_>) {
     });
 }
 
-fn write_and_commit(
-    transaction: WriteTransaction,
-    batch: &Staged,
-    at: At<'_>,
-) -> Result<(), Failure> {
-    if let Err(error) = at.guard(|| batch.write(&transaction, at)) {
-        // On a damaged file redb can panic once more when it undoes the transaction. The queue
-        // would be left as if the commit were still under way, and everybody would wait for it.
-        let _ = at.guard(|| {
-            drop(transaction);
-            Ok(())
-        });
-        return Err(Failure::before_commit(error));
+impl Shared {
+    fn write_and_commit(
+        &self,
+        transaction: WriteTransaction,
+        batch: &Staged,
+        at: At<'_>,
+    ) -> Result<(), Failure> {
+        if let Err(error) = at.guard(|| batch.write(&transaction, at)) {
+            // On a damaged file redb can panic once more when it undoes the transaction. The queue
+            // would be left as if the commit were still under way, and everybody would wait for it.
+            let _ = at.guard(|| {
+                drop(transaction);
+                Ok(())
+            });
+            return Err(Failure::before_commit(error));
+        }
+        self.commit(transaction, at)
     }
-    commit(transaction, at)
-}
 
-fn commit(transaction: WriteTransaction, at: At<'_>) -> Result<(), Failure> {
-    match at.guard(|| Ok(transaction.commit())) {
-        Ok(outcome) => outcome.map_err(Failure::in_commit),
-        // A panic in the middle of a commit says as little about its outcome as an error does.
-        Err(panic) => Err(Failure::Uncertain(
-            std::io::ErrorKind::Other,
-            panic.to_string(),
-        )),
+    fn commit(&self, mut transaction: WriteTransaction, at: At<'_>) -> Result<(), Failure> {
+        self.save_free_pages(&mut transaction)
+            .map_err(Failure::before_commit)?;
+        match at.guard(|| Ok(transaction.commit())) {
+            Ok(outcome) => outcome.map_err(Failure::in_commit),
+            // A panic in the middle of a commit says as little about its outcome as an error does.
+            Err(panic) => Err(Failure::Uncertain(
+                std::io::ErrorKind::Other,
+                panic.to_string(),
+            )),
+        }
     }
 }
 

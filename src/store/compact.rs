@@ -3,9 +3,9 @@
 use super::Store;
 use super::context::At;
 use super::lock_holder;
-use super::shared::Shared;
+use super::shared::{Shared, Writer};
 use crate::error::RuntimeError;
-use redb::{CompactionError, Database};
+use redb::CompactionError;
 use serde::Serialize;
 
 /// What a compaction did.
@@ -22,8 +22,8 @@ impl Store {
     /// Moves what is in the file together, and gives the rest back to the system. Durable when it
     /// returns; a crash in the middle leaves the same store.
     ///
-    /// The file grows again with the next commits: redb grows it by doubling. Until the next commit, or
-    /// the close, a kill makes the next open slow, since compaction leaves no record of free pages.
+    /// The file grows again with the next commits: redb grows it by doubling. Killed in the middle, a
+    /// large store is repaired by walking it when it is opened next; killed afterwards it is not.
     ///
     /// Needs the file to itself: writers wait, and so do reads that begin meanwhile, also those of
     /// other processes. Takes about as long as writing what is in the store, in constant memory. A
@@ -40,7 +40,7 @@ impl Store {
         let at = shared.at("compact");
         let turn = shared.take_turn(at)?;
         let bytes_before = shared.file_bytes(at)?;
-        let compacted = shared.with_database(at, |database| shared.compact(database, at));
+        let compacted = shared.with_writer(at, |writer| shared.compact(writer, at));
         match compacted {
             Ok(()) => {}
             Err(error @ RuntimeError::StoreBusy { .. }) => return Err(error),
@@ -50,15 +50,20 @@ impl Store {
             }
         }
         Ok(CompactReport {
-            bytes_before,
-            bytes_after: shared.file_bytes(at)?,
+            bytes_before: bytes_before.unwrap_or(0),
+            bytes_after: shared.file_bytes(at)?.unwrap_or(0),
         })
     }
 }
 
 impl Shared {
-    fn compact(&self, database: &mut Database, at: At<'_>) -> Result<(), RuntimeError> {
-        match database.compact() {
+    /// Compacts, and gives the database back where it is still open.
+    fn compact(
+        &self,
+        mut writer: Writer,
+        at: At<'_>,
+    ) -> (Option<Writer>, Result<(), RuntimeError>) {
+        let compacted = at.guard(|| match writer.database.compact() {
             Ok(_) => Ok(()),
             Err(CompactionError::Storage(error)) => Err(at.redb(error)),
             Err(_) => Err(RuntimeError::StoreBusy {
@@ -66,6 +71,14 @@ impl Shared {
                 path: at.path.to_owned(),
                 reason: self.readers_in_words(),
             }),
+        });
+        if compacted.is_err() {
+            return (Some(writer), compacted);
+        }
+        // redb's commits of a compaction have no record of the free pages.
+        match writer.save_free_pages(at) {
+            Ok(writer) => (Some(writer), Ok(())),
+            Err(error) => (None, Err(error)),
         }
     }
 
@@ -91,14 +104,5 @@ impl Shared {
             return "somebody reads an old state of it".to_owned();
         }
         format!("an old state of it is read by {}", readers.join(", "))
-    }
-
-    /// The size of the file; 0 in memory.
-    pub(crate) fn file_bytes(&self, at: At<'_>) -> Result<u64, RuntimeError> {
-        if self.refuse_other_file().is_err() {
-            return Ok(0);
-        }
-        let metadata = std::fs::metadata(&self.path).map_err(|error| at.io(error))?;
-        Ok(metadata.len())
     }
 }

@@ -3,7 +3,7 @@
 //! A file that cannot be opened is never touched: not renamed, truncated, replaced, repaired or
 //! stamped. See [`super::backend`] for how that holds although redb writes when it opens.
 
-use super::backend::{FileSize, hold, pass};
+use super::backend::{FileSize, KeptFile, hold, pass};
 use super::context::At;
 use super::lock_holder;
 use super::migrate::{self, MigrationPlan};
@@ -11,7 +11,7 @@ use super::options::{Sharing, StoreOptions};
 use super::page_sums::{CheckedPages, Role};
 use super::registry::{FileId, Found, Registration, find};
 use super::schema::Schema;
-use super::shared::{Handle, Shared};
+use super::shared::{Handle, Reopen, Shared, Writer};
 use super::staged_file::{self, StagedFile};
 use super::{Store, unique_id};
 use crate::error::RuntimeError;
@@ -63,7 +63,7 @@ pub(crate) fn in_memory() -> Result<Store, RuntimeError> {
         path.clone(),
         RuntimeBackendKind::Memory,
         Sharing::Exclusive,
-        Handle::Writer(database, FileSize::default()),
+        Handle::Writer(Writer::new(database, FileSize::default(), None)),
         Arc::default(),
         None,
     );
@@ -137,7 +137,10 @@ fn try_to_open(at: At<'_>, options: &StoreOptions) -> Result<Option<Store>, Runt
                 Err(error) => Err(error),
             }
         }
-        Found::Open(shared) => Ok(Some(Store::new(shared, options.read_only))),
+        Found::Open(shared) => {
+            shared.found_at(at.path);
+            Ok(Some(Store::new(shared, options.read_only)))
+        }
         Found::Vacant(registration) => open_file(at, options, Some(registration)),
     }
 }
@@ -304,8 +307,8 @@ impl Place<'_> {
             Err(RuntimeError::NeedsRepair { .. } | RuntimeError::StoreSchemaTooOld { .. }) => {
                 let mut alone = self.options.clone();
                 alone.sharing = Sharing::OneWriter;
-                if let Some(Handle::Writer(database, _)) = self.open_writer(&alone)? {
-                    at.guard(|| database.close().map_err(|error| at.redb(error)))?;
+                if let Some(Handle::Writer(writer)) = self.open_writer(&alone)? {
+                    at.guard(|| writer.database.close().map_err(|error| at.redb(error)))?;
                 }
                 // To be looked at once more.
                 return Ok(None);
@@ -321,7 +324,8 @@ impl Place<'_> {
             let database = builder(self.options)
                 .create_with_backend(backend)
                 .map_err(|error| at.redb(error))?;
-            Ok(Handle::Writer(database, size))
+            // redb saves what a repair would rebuild itself, where several write.
+            Ok(Handle::Writer(Writer::new(database, size, None)))
         })?;
         Ok(Some(handle))
     }
@@ -380,11 +384,33 @@ fn open_over(
         before_migration(found)?;
     }
     // It is a store that we can read: the writes of opening may reach the file.
+    let file = gate.file();
     gate.open().map_err(|error| at.io(error))?;
+    let writer = Writer::new(database, size, Some(reopen(file, at, options)));
     if is_old {
-        migrate(&database, options.schema, found, at.named("migrate"))?;
+        migrate(&writer, options.schema, found, at.named("migrate"))?;
     }
-    Ok(Handle::Writer(database, size))
+    Ok(Handle::Writer(writer))
+}
+
+/// How the database in `file` is opened again.
+fn reopen<B: StorageBackend>(file: KeptFile<B>, at: At<'_>, options: &StoreOptions) -> Reopen {
+    let mut options = options.clone();
+    // There is nothing to repair, and it was verified as it was asked for.
+    options.verify_on_open = false;
+    options.on_repair = None;
+    let bad_pages = at.bad_pages();
+    Box::new(move |database, at| {
+        let at = at.noting(&bad_pages);
+        file.keep(|backend| {
+            at.guard(|| {
+                database.close().map_err(|error| at.redb(error))?;
+                builder(&options)
+                    .create_with_backend(checked(backend, Role::OnlyWriter, at, &options))
+                    .map_err(|error| at.redb(error))
+            })
+        })
+    })
 }
 
 /// The version of a store that we can read or migrate.
@@ -394,15 +420,12 @@ fn version_of(database: &Database, schema: Schema, at: At<'_>) -> Result<u32, Ru
 }
 
 /// Brings a store of version `found` up to date, in one transaction.
-fn migrate(
-    database: &Database,
-    schema: Schema,
-    found: u32,
-    at: At<'_>,
-) -> Result<(), RuntimeError> {
-    let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
+fn migrate(writer: &Writer, schema: Schema, found: u32, at: At<'_>) -> Result<(), RuntimeError> {
+    let transaction = writer.database.begin_write();
+    let mut transaction = transaction.map_err(|error| at.redb(error))?;
     transaction.set_two_phase_commit(true);
     schema.migrate(&transaction, found, at)?;
+    transaction.set_quick_repair(writer.is_large());
     transaction.commit().map_err(|error| at.redb(error))
 }
 
@@ -460,7 +483,11 @@ pub(crate) fn open_backend(
             .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
             .map_err(|error| at.redb(error))?;
         initialise(&database, options.schema, at)?;
-        Ok(Handle::Writer(database, FileSize::default()))
+        Ok(Handle::Writer(Writer::new(
+            database,
+            FileSize::default(),
+            None,
+        )))
     })?;
     let backend = RuntimeBackendKind::RedbStore;
     let mut shared = Shared::new(

@@ -12,7 +12,7 @@ use crate::error::RuntimeError;
 use crate::model::management::RuntimeBackendKind;
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 /// From this size of the file on, commits save the state of redb's allocator, so that opening after
 /// a kill need not walk the whole file.
@@ -23,10 +23,50 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 /// be seen up to 270 MB.
 const QUICK_REPAIR_BYTES: u64 = 64 << 20;
 
+/// Closes a database and opens it again, while its file stays ours.
+pub(crate) type Reopen =
+    Box<dyn Fn(Database, At<'_>) -> Result<Database, RuntimeError> + Send + Sync>;
+
+/// A database that is open for writing.
+pub(crate) struct Writer {
+    pub(crate) database: Database,
+    size: FileSize,
+    /// `None` where nothing is to be gained from it.
+    reopen: Option<Reopen>,
+}
+
+impl Writer {
+    pub(crate) fn new(database: Database, size: FileSize, reopen: Option<Reopen>) -> Self {
+        Self {
+            database,
+            size,
+            reopen,
+        }
+    }
+
+    /// Whether commits have to save what a repair would rebuild. To be asked when all that is to be
+    /// committed was written: one transaction can make a small file a large one.
+    pub(crate) fn is_large(&self) -> bool {
+        self.size.bytes() >= QUICK_REPAIR_BYTES
+    }
+
+    /// Has redb save what a repair would rebuild, in the way that leaves the file as small as it is:
+    /// as it does when it closes a file. A commit of ours would grow it to twice its size.
+    pub(crate) fn save_free_pages(self, at: At<'_>) -> Result<Self, RuntimeError> {
+        match &self.reopen {
+            Some(reopen) if self.is_large() => Ok(Self {
+                database: reopen(self.database, at)?,
+                ..self
+            }),
+            _ => Ok(self),
+        }
+    }
+}
+
 /// The open redb database.
 pub(crate) enum Handle {
     /// Open for writing and reading.
-    Writer(Database, FileSize),
+    Writer(Writer),
     /// Open for reading.
     Reader(ReadOnlyDatabase),
     /// Closed, for every handle of the store.
@@ -37,6 +77,8 @@ pub(crate) enum Handle {
 /// reads.
 pub(crate) struct Shared {
     pub(crate) path: PathBuf,
+    /// Where it was opened last: a directory may have been renamed since it was opened first.
+    last_path: Mutex<PathBuf>,
     pub(crate) backend: RuntimeBackendKind,
     pub(crate) sharing: Sharing,
     pub(crate) pipeline: Pipeline,
@@ -60,6 +102,7 @@ impl Shared {
         registration: Option<Registration>,
     ) -> Self {
         Self {
+            last_path: Mutex::new(path.clone()),
             path,
             backend,
             sharing,
@@ -89,7 +132,7 @@ impl Shared {
     pub(crate) fn begin_read(&self, at: At<'_>) -> Result<ReadTransaction, RuntimeError> {
         let handle = self.handle()?;
         let transaction = match &*handle {
-            Handle::Writer(database, _) => database.begin_read(),
+            Handle::Writer(writer) => writer.database.begin_read(),
             Handle::Reader(database) => database.begin_read(),
             Handle::Closed => return Err(at.closed()),
         };
@@ -100,8 +143,8 @@ impl Shared {
     /// several may write.
     pub(crate) fn begin_write(&self, at: At<'_>) -> Result<WriteTransaction, RuntimeError> {
         let handle = self.handle()?;
-        let (database, size) = match &*handle {
-            Handle::Writer(database, size) => (database, size),
+        let database = match &*handle {
+            Handle::Writer(writer) => &writer.database,
             Handle::Reader(_) => return Err(at.read_only()),
             Handle::Closed => return Err(at.closed()),
         };
@@ -109,8 +152,19 @@ impl Shared {
         transaction.set_two_phase_commit(true);
         #[cfg(feature = "fault-injection")]
         transaction.set_two_phase_commit(!self.one_phase);
-        transaction.set_quick_repair(size.bytes() >= QUICK_REPAIR_BYTES);
         Ok(transaction)
+    }
+
+    /// Has `transaction`, which is about to be committed, save what a repair would rebuild, where
+    /// the file is large by now.
+    pub(crate) fn save_free_pages(
+        &self,
+        transaction: &mut WriteTransaction,
+    ) -> Result<(), RuntimeError> {
+        if let Handle::Writer(writer) = &*self.handle()? {
+            transaction.set_quick_repair(writer.is_large());
+        }
+        Ok(())
     }
 
     /// Runs `read` on everything that is committed.
@@ -133,7 +187,7 @@ impl Shared {
     pub(crate) fn close(&self) -> Result<(), RuntimeError> {
         let at = self.at("close");
         self.pipeline.refuse_within()?;
-        if self.sharing == Sharing::ManyWriters {
+        if self.others_write() {
             // Submissions wait there and not in the queue, where the close would find them.
             self.pipeline.background.finish()?;
         }
@@ -152,8 +206,8 @@ impl Shared {
             .write()
             .map_err(|_| RuntimeError::StatePoisoned)?;
         match std::mem::replace(&mut *handle, Handle::Closed) {
-            Handle::Writer(database, _) => {
-                at.guard(|| database.close().map_err(|error| at.redb(error)))
+            Handle::Writer(writer) => {
+                at.guard(|| writer.database.close().map_err(|error| at.redb(error)))
             }
             Handle::Reader(database) => {
                 at.guard(|| database.close().map_err(|error| at.redb(error)))
@@ -169,23 +223,30 @@ impl Shared {
 
     /// Whether other processes may commit while this one has the store open.
     pub(crate) fn others_may_write(&self) -> bool {
-        self.sharing == Sharing::ManyWriters || !self.is_writer().unwrap_or(false)
+        self.others_write() || !self.is_writer().unwrap_or(false)
     }
 
     /// Runs `work` on the database with nobody beside it in this process: reads that begin later
-    /// wait.
-    pub(crate) fn with_database<T>(
+    /// wait. Where it gives the database up, the store is closed.
+    pub(crate) fn with_writer(
         &self,
         at: At<'_>,
-        work: impl FnOnce(&mut Database) -> Result<T, RuntimeError>,
-    ) -> Result<T, RuntimeError> {
+        work: impl FnOnce(Writer) -> (Option<Writer>, Result<(), RuntimeError>),
+    ) -> Result<(), RuntimeError> {
         let mut handle = self
             .handle
             .write()
             .map_err(|_| RuntimeError::StatePoisoned)?;
-        match &mut *handle {
-            Handle::Writer(database, _) => at.guard(|| work(database)),
-            Handle::Reader(_) => Err(at.read_only()),
+        match std::mem::replace(&mut *handle, Handle::Closed) {
+            Handle::Writer(writer) => {
+                let (writer, result) = work(writer);
+                *handle = writer.map_or(Handle::Closed, Handle::Writer);
+                result
+            }
+            Handle::Reader(reader) => {
+                *handle = Handle::Reader(reader);
+                Err(at.read_only())
+            }
             Handle::Closed => Err(at.closed()),
         }
     }
@@ -195,16 +256,52 @@ impl Shared {
         self.registration.as_ref().map(Registration::file)
     }
 
-    /// Refuses, with the reason, a store whose own file is not what its path leads to.
-    pub(crate) fn refuse_other_file(&self) -> Result<(), &'static str> {
-        let there = std::fs::metadata(&self.path).ok();
+    /// Notes that `path` led to the store's file when it was opened there.
+    pub(crate) fn found_at(&self, path: &Path) {
+        let mut found = self
+            .last_path
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        path.clone_into(&mut found);
+    }
+
+    /// A path that leads to the store's own file, or why there is none: the one that it was opened
+    /// at first, else the one that it was opened at last.
+    pub(crate) fn file_path(&self) -> Result<PathBuf, &'static str> {
+        let is_there = |path: &Path| std::fs::metadata(path).ok();
+        let leads_to =
+            |file, path: &Path| is_there(path).and_then(|there| FileId::of(&there)) == Some(file);
+        let last = self
+            .last_path
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match self.file() {
             None if self.backend == RuntimeBackendKind::Memory => Err("the store is in memory"),
-            None if there.is_none() => Err("the store is in no file of its own"),
-            None => Ok(()),
-            Some(file) if there.and_then(|there| FileId::of(&there)) == Some(file) => Ok(()),
+            None if is_there(&self.path).is_none() => Err("the store is in no file of its own"),
+            None => Ok(self.path.clone()),
+            Some(file) if leads_to(file, &self.path) => Ok(self.path.clone()),
+            Some(file) if leads_to(file, &last) => Ok(last.clone()),
             Some(_) => Err("the file was moved away from the store's path"),
         }
+    }
+
+    /// The size of the store's own file, also where no path leads to it any more; `None` where it
+    /// has none, or where only others know it.
+    pub(crate) fn file_bytes(&self, at: At<'_>) -> Result<Option<u64>, RuntimeError> {
+        if let Ok(path) = self.file_path() {
+            let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
+            return Ok(Some(metadata.len()));
+        }
+        match &*self.handle()? {
+            Handle::Writer(writer) if self.file().is_some() && !self.others_write() => {
+                Ok(Some(writer.size.bytes()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn others_write(&self) -> bool {
+        self.sharing == Sharing::ManyWriters
     }
 
     /// Whether the store was closed, or refuses to go on until it is opened again. After a failed

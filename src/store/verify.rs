@@ -11,6 +11,7 @@ use crate::error::RuntimeError;
 use crate::severity::Severity;
 use serde::Serialize;
 use std::fmt;
+use std::path::Path;
 
 /// What a verification looks at, and how many findings it keeps.
 #[derive(Clone, Debug)]
@@ -276,23 +277,30 @@ impl Store {
 
 impl Shared {
     fn verify_pages(&self, at: At<'_>, findings: &mut Findings) -> Result<(), RuntimeError> {
-        if let Err(reason) = self.refuse_other_file() {
-            let message = format!("the pages were not checked: {reason}");
-            findings.add(VerifyKind::PagesNotChecked, (None, None), message);
-            return Ok(());
-        }
-        let checked = if self.is_writer()? {
-            let _turn = self.take_turn(at)?;
-            // Keeps the other processes out where several may write; never committed.
-            let transaction = at.guard(|| self.begin_write(at))?;
-            let checked = page_check::check(&self.path, at);
-            at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
-            checked?
-        } else {
-            page_check::check_shared(&self.path, at)?
+        let path = match self.file_path() {
+            Ok(path) => path,
+            Err(reason) => {
+                let message = format!("the pages were not checked: {reason}");
+                findings.add(VerifyKind::PagesNotChecked, (None, None), message);
+                return Ok(());
+            }
         };
+        let checked = self.check_pages(&path, at)?;
         findings.report.pages_checked = checked != PageCheck::Busy;
         findings.add_pages(checked);
         Ok(())
+    }
+
+    /// redb's own check of the store's file, which is at `path`.
+    fn check_pages(&self, path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> {
+        if !self.is_writer()? {
+            return page_check::check_shared(path, at);
+        }
+        let _turn = self.take_turn(at)?;
+        // Keeps the other processes out where several may write; never committed.
+        let transaction = at.guard(|| self.begin_write(at))?;
+        let checked = page_check::check(path, at);
+        at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
+        checked
     }
 }

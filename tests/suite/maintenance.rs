@@ -299,6 +299,38 @@ fn compacting_gives_back_what_the_census_says() {
 }
 
 #[test]
+fn a_store_whose_directory_was_renamed_is_maintained_as_before() {
+    let (directory, _) = scratch();
+    let [before, after] = ["before", "after"].map(|name| directory.path().join(name));
+    std::fs::create_dir(&before).unwrap();
+    let store = rich(&before.join("store"));
+    let runtime = store.runtime(named("a")).unwrap();
+    std::fs::rename(&before, &after).unwrap();
+    // It is its file that it is maintained in, whether something else is at the path now or not.
+    for other in [false, true] {
+        if other {
+            std::fs::create_dir(&before).unwrap();
+            Store::open(before.join("store")).unwrap();
+        }
+        let reader = Store::open_read_only(after.join("store")).unwrap();
+        for store in [&store, &reader] {
+            let census = store.census().unwrap();
+            let bytes = std::fs::metadata(after.join("store")).unwrap().len();
+            assert_eq!(census.file_bytes, Some(bytes));
+            assert!(census.disk_bytes.is_some());
+            let verified = store.verify().unwrap();
+            assert!(verified.pages_checked, "{verified:?}");
+            assert_eq!(verified.findings, []);
+        }
+        let compacted = store.compact().unwrap();
+        let bytes = std::fs::metadata(after.join("store")).unwrap().len();
+        assert!(compacted.bytes_before > 0);
+        assert_eq!(compacted.bytes_after, bytes);
+        assert_whole(&runtime);
+    }
+}
+
+#[test]
 fn compacting_a_small_store_gives_back_what_the_census_says() {
     for inputs in [0, 10, 1000] {
         let (_directory, path) = scratch();

@@ -288,6 +288,98 @@ fn reads_beside_many_writers_are_never_stale() {
     assert_whole(&runtime);
 }
 
+/// Writes a transcript of 80 MB: well above the size from which on commits save what a repair would
+/// rebuild.
+fn load_80_mb(store: &Store, worker: &WorkerRef) {
+    let text = "x".repeat(40_000);
+    let runtime = worker.runtime_id.as_str();
+    bulk(store, |load| {
+        load.put_worker(worker_snapshot(worker, 2001).into())?;
+        for sequence in 1..=2000 {
+            load.append_transcript_entry(entry(worker, sequence, &text).into())?;
+        }
+        load.put_runtime(runtime_snapshot(runtime, 2001).into())
+    });
+}
+
+/// Opens the open store at `path` as a kill would leave it now, and asserts that the file need not
+/// be walked for it.
+#[track_caller]
+fn assert_a_kill_leaves_nothing_to_repair(path: &Path, options: &StoreOptions) {
+    let killed = path.with_extension("killed");
+    std::fs::copy(path, &killed).unwrap();
+    let repairs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&repairs);
+    let options = options.clone().on_repair(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        ControlFlow::Continue(())
+    });
+    let store = options.open(&killed).unwrap();
+    assert_eq!(repairs.load(Ordering::Relaxed), 0, "the file was walked");
+    assert!(store.verify().unwrap().is_clean());
+    store.close().unwrap();
+    std::fs::remove_file(killed).unwrap();
+}
+
+#[test]
+fn a_load_that_makes_a_store_large_leaves_nothing_to_repair_after_a_kill() {
+    let (_directory, path) = scratch();
+    for options in [
+        Store::options(),
+        Store::options().sharing(Sharing::Exclusive),
+    ] {
+        let store = options.open(&path).unwrap();
+        load_80_mb(&store, &worker_ref("r", "w"));
+        assert_a_kill_leaves_nothing_to_repair(&path, &options);
+        store.close().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn compacting_a_large_store_leaves_it_small_and_nothing_to_repair_after_a_kill() {
+    let (_directory, path) = scratch();
+    for sharing in [Sharing::OneWriter, Sharing::Exclusive, Sharing::ManyWriters] {
+        let options = Store::options().sharing(sharing);
+        let store = options.open(&path).unwrap();
+        let kept = worker_ref("kept", "w");
+        load_80_mb(&store, &kept);
+        load_80_mb(&store, &worker_ref("removed", "w"));
+        let removed = store.runtime(named("removed")).unwrap();
+        bulk(&store, |load| {
+            load.remove_runtime(&removed.runtime_id().unwrap())
+        });
+        let compacted = store.compact().unwrap();
+        assert!(compacted.bytes_after < 150_000_000, "{compacted:?}");
+        assert_eq!(
+            compacted.bytes_after,
+            std::fs::metadata(&path).unwrap().len()
+        );
+        assert_a_kill_leaves_nothing_to_repair(&path, &options);
+        // Nobody else got the file meanwhile, and it is written to and compacted as before.
+        let runtime = store.runtime(named("kept")).unwrap();
+        say(&runtime, &kept, "one more").unwrap();
+        assert_a_kill_leaves_nothing_to_repair(&path, &options);
+        store.compact().unwrap();
+        store.close().unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 150_000_000);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+#[test]
+fn migrating_a_large_store_leaves_nothing_to_repair_after_a_kill() {
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    load_80_mb(&store, &worker_ref("r", "w"));
+    store.close().unwrap();
+    let later = torture::crash_steps::later_release();
+    let store = later.open(&path).unwrap();
+    assert_a_kill_leaves_nothing_to_repair(&path, &later);
+    store.close().unwrap();
+}
+
 #[test]
 fn closing_one_of_many_writers_ends_what_was_submitted_first() {
     let (_directory, path) = scratch();
@@ -355,15 +447,7 @@ fn a_large_store_that_was_killed_is_opened_without_a_repair() {
     if let Some((_, path)) = as_child() {
         let store = Store::open(path).unwrap();
         if store.runtimes().unwrap().is_empty() {
-            // 80 MB: well above the size from which on commits save what a repair would rebuild.
-            let text = "x".repeat(40_000);
-            bulk(&store, |load| {
-                load.put_worker(worker_snapshot(&worker, 2001).into())?;
-                for sequence in 1..=2000 {
-                    load.append_transcript_entry(entry(&worker, sequence, &text).into())?;
-                }
-                load.put_runtime(runtime_snapshot("r", 2001).into())
-            });
+            load_80_mb(&store, &worker);
         }
         write_with_four_threads(&store.runtime(named("r")).unwrap(), &worker, usize::MAX);
     }
