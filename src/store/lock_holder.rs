@@ -9,7 +9,7 @@ use super::registry::FileId;
 /// for each state of the file that somebody reads (its design document, "Lock bytes").
 const WRITER_BYTES: std::ops::RangeInclusive<u64> = (1 << 62)..=SHARED_WRITER_BYTE;
 /// Held by everybody who has the file open for writing: alone, or with other writers.
-const SHARED_WRITER_BYTE: u64 = (1 << 62) + 1;
+pub(crate) const SHARED_WRITER_BYTE: u64 = (1 << 62) + 1;
 const FIRST_STATE_BYTE: u64 = (1 << 62) + 1024;
 
 /// A byte-range lock on a file.

@@ -138,6 +138,10 @@ use std::sync::Arc;
 
 /// An open store. Clones are handles of the same store; it closes when the last is dropped, or for
 /// all of them by [`close`](Self::close).
+///
+/// What is opened while this process has the file open for writing is a handle of that store too, also
+/// with [`read_only`](StoreOptions::read_only): as long as it is kept, the store stays open for
+/// writing, and no other process gets it.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
@@ -184,7 +188,8 @@ impl Store {
     /// # Errors
     ///
     /// As [`open`](Self::open); `StoreMissing` where there is nothing, `NeedsRepair` for a store
-    /// that was not closed cleanly and that nobody writes to.
+    /// that was not closed cleanly and that nobody writes to, `StoreLocked` while another process
+    /// repairs it.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
         Self::options().read_only(true).open(path)
     }

@@ -20,6 +20,7 @@ use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, ReadOnlyDatabase, ReadableDatabase, StorageBackend};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -267,7 +268,13 @@ impl Place<'_> {
         let Some(file) = self.expected(open_for_reading(self.at)?)? else {
             return Ok(None);
         };
-        let (database, found) = read_any(file, self.at, self.options)?;
+        let (database, found) = match read_any(file, self.at, self.options) {
+            Err(RuntimeError::NeedsRepair { path }) if self.has_a_writer()? => {
+                // It repairs the file, or has just done so.
+                return Err(RuntimeError::StoreLocked { path, holder: None });
+            }
+            read => read?,
+        };
         if found < self.options.schema.supported() {
             return Err(RuntimeError::StoreSchemaTooOld {
                 path: self.at.path.to_owned(),
@@ -276,6 +283,14 @@ impl Place<'_> {
             });
         }
         Ok(Some(Handle::Reader(database)))
+    }
+
+    /// Whether somebody has the file open for writing, where the system tells it.
+    fn has_a_writer(&self) -> Result<bool, RuntimeError> {
+        let file = FileBackend::new(open_for_reading(self.at)?);
+        let file = file.map_err(|error| self.at.redb(error))?;
+        let byte = Bound::Included(lock_holder::SHARED_WRITER_BYTE);
+        Ok(file.query_lock_range(byte, byte).unwrap_or(false))
     }
 
     fn open_writer(&self, options: &StoreOptions) -> Result<Option<Handle>, RuntimeError> {

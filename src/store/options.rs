@@ -112,7 +112,11 @@ impl StoreOptions {
         self
     }
 
-    /// How long to wait for another process that has the store open. Zero by default.
+    /// How long to wait for another process that has the store open or, for who only reads, that
+    /// repairs it. Zero by default.
+    ///
+    /// An open of the same file that is under way in this process, with its repair, is waited for in
+    /// any case: it is the same store.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;

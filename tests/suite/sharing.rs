@@ -380,6 +380,65 @@ fn migrating_a_large_store_leaves_nothing_to_repair_after_a_kill() {
     store.close().unwrap();
 }
 
+/// A file at `path` as a kill leaves it.
+fn unclean(path: &Path) {
+    let live = path.with_extension("live");
+    let store = Store::open(&live).unwrap();
+    first_worker(&store.runtime(named("r")).unwrap());
+    std::fs::copy(&live, path).unwrap();
+    store.close().unwrap();
+    std::fs::remove_file(live).unwrap();
+}
+
+#[test]
+fn who_opens_a_store_that_another_process_repairs_waits_as_long_as_it_wants_to() {
+    let name = "who_opens_a_store_that_another_process_repairs_waits_as_long_as_it_wants_to";
+    if let Some((_, path)) = as_child() {
+        let told = AtomicUsize::new(0);
+        let repairing = Store::options().on_repair(move |_| {
+            if told.fetch_add(1, Ordering::Relaxed) == 0 {
+                tell("repairing");
+                std::io::stdin().read_exact(&mut [0]).unwrap();
+            }
+            ControlFlow::Continue(())
+        });
+        let _store = repairing.open(path).unwrap();
+        tell("open");
+        wait_to_be_killed();
+    }
+    let (_directory, path) = scratch();
+    unclean(&path);
+    assert_refused!(
+        Store::open_read_only(&path),
+        RuntimeError::NeedsRepair { .. }
+    );
+    let mut repairs = child(name, "repairs", &path);
+    assert_eq!(repairs.hear().as_deref(), Some("repairing"));
+    let reading = Store::options().read_only(true);
+    let impatient = [
+        Store::options().sharing(Sharing::ManyWriters),
+        reading.clone(),
+    ];
+    for options in impatient {
+        let (opened, came) = std::sync::mpsc::channel();
+        let path = path.clone();
+        std::thread::spawn(move || opened.send(options.open(path)));
+        let refused = came.recv_timeout(LONG).expect("it waits for the repair");
+        let holder = cfg!(target_os = "linux").then(|| repairs.child.id());
+        assert_refused!(refused, RuntimeError::StoreLocked { holder: told, .. } if told == holder);
+    }
+    let waiting = std::thread::spawn({
+        let path = path.clone();
+        move || reading.lock_timeout(LONG).open(path)
+    });
+    std::io::Write::write_all(repairs.child.stdin.as_mut().unwrap(), b"g").unwrap();
+    assert_eq!(
+        waiting.join().unwrap().unwrap().runtimes().unwrap().len(),
+        1
+    );
+    repairs.kill();
+}
+
 #[test]
 fn closing_one_of_many_writers_ends_what_was_submitted_first() {
     let (_directory, path) = scratch();
