@@ -140,8 +140,15 @@ fn try_to_open(at: At<'_>, options: &StoreOptions) -> Result<Option<Store>, Runt
         }
         Found::Open(shared) => {
             shared.found_at(at.path);
+            if options.verify_on_open && !options.read_only {
+                shared.refuse_damaged_pages(at)?;
+            }
             Ok(Some(Store::new(shared, options.read_only)))
         }
+        Found::Within => Err(RuntimeError::InvalidRequest(
+            "the store is opened from within its own opening: `on_repair` only looks and decides"
+                .to_owned(),
+        )),
         Found::Vacant(registration) => open_file(at, options, Some(registration)),
     }
 }

@@ -106,6 +106,9 @@ impl StoreOptions {
     }
 
     /// How processes share the file. [`Sharing::OneWriter`] by default.
+    ///
+    /// Where this process has the store open already, the open gives another handle of it, which is
+    /// shared as it was opened first; so are its cache and whether it checks pages.
     #[must_use]
     pub fn sharing(mut self, sharing: Sharing) -> Self {
         self.sharing = sharing;
@@ -125,6 +128,9 @@ impl StoreOptions {
 
     /// Whether to verify every page's checksum on opening, which reads the whole file and is not
     /// done when opening read-only. `false` by default.
+    ///
+    /// A store that this process has open already is verified too, while its writers wait. Damage
+    /// is refused then as well, and its other handles stay open.
     #[must_use]
     pub fn verify_on_open(mut self, verify: bool) -> Self {
         self.verify_on_open = verify;
@@ -148,7 +154,8 @@ impl StoreOptions {
     /// progress from 0 to 1 in a few steps. Not called where there is nothing to walk: the commits of
     /// a large store save what a repair would rebuild.
     /// Where it returns [`ControlFlow::Break`], the repair is given up, the file is as it was, and
-    /// opening fails with [`RuntimeError::NeedsRepair`].
+    /// opening fails with [`RuntimeError::NeedsRepair`]. It must not open the same store: that is
+    /// refused.
     #[must_use]
     pub fn on_repair(
         mut self,

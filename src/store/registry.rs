@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::ThreadId;
 
 /// A file, whatever path leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +41,14 @@ type Place = (FileId, bool);
 /// Who holds a place.
 struct Entry {
     registration: u64,
-    /// `None` while the store is being opened. Dead while it is being closed.
-    shared: Option<Weak<Shared>>,
+    held: Held,
+}
+
+enum Held {
+    /// By the thread that opens the store.
+    Opening(ThreadId),
+    /// By the store. Dead while it is being closed.
+    Open(Weak<Shared>),
 }
 
 static PLACES: Mutex<BTreeMap<Place, Entry>> = Mutex::new(BTreeMap::new());
@@ -65,7 +72,7 @@ impl Registration {
     pub(crate) fn publish((place, number): (Place, u64), shared: &Arc<Shared>) {
         let entry = Entry {
             registration: number,
-            shared: Some(Arc::downgrade(shared)),
+            held: Held::Open(Arc::downgrade(shared)),
         };
         lock().insert(place, entry);
         CHANGED.notify_all();
@@ -106,6 +113,8 @@ pub(crate) enum Found {
     Open(Arc<Shared>),
     /// It has not, and waits for the holder of this registration to open it.
     Vacant(Registration),
+    /// This very thread is opening it, further up its stack: it would wait for itself.
+    Within,
 }
 
 /// Finds the store in `file`, or registers the caller to open it. Waits for an open or a close of
@@ -122,16 +131,22 @@ pub(crate) fn find(file: FileId, writable: bool) -> Found {
                 let number = NEXT_REGISTRATION.fetch_add(1, Ordering::Relaxed);
                 let entry = Entry {
                     registration: number,
-                    shared: None,
+                    held: Held::Opening(std::thread::current().id()),
                 };
                 places.insert(place, entry);
                 return Found::Vacant(Registration { place, number });
             }
-            Some(entry) => {
-                if let Some(shared) = entry.shared.as_ref().and_then(Weak::upgrade) {
-                    return Found::Open(shared);
+            Some(entry) => match &entry.held {
+                Held::Opening(thread) if *thread == std::thread::current().id() => {
+                    return Found::Within;
                 }
-            }
+                Held::Opening(_) => {}
+                Held::Open(shared) => {
+                    if let Some(shared) = shared.upgrade() {
+                        return Found::Open(shared);
+                    }
+                }
+            },
         }
         places = CHANGED.wait(places).unwrap_or_else(PoisonError::into_inner);
     }

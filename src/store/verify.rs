@@ -303,4 +303,15 @@ impl Shared {
         at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
         checked
     }
+
+    /// Refuses a store with damaged pages, as an open that verifies them does.
+    pub(super) fn refuse_damaged_pages(&self, at: At<'_>) -> Result<(), RuntimeError> {
+        let Ok(path) = self.file_path() else {
+            return Ok(());
+        };
+        match self.check_pages(&path, at)? {
+            PageCheck::Damaged(message) => Err(at.corrupt(message)),
+            PageCheck::Whole | PageCheck::WrongFreePages | PageCheck::Busy => Ok(()),
+        }
+    }
 }

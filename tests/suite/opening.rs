@@ -363,3 +363,56 @@ fn a_repair_that_is_stopped_leaves_the_file_as_it_was() {
     }
     assert_contents(&Store::open(&path).unwrap(), &contents);
 }
+
+#[test]
+fn opening_a_store_from_within_its_own_repair_is_refused() {
+    let (_directory, path) = scratch();
+    let contents = unclean_store(&path);
+    let (opens, came) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (inner, within) = (Arc::new(std::sync::Mutex::new(Vec::new())), path.clone());
+        let refused = Arc::clone(&inner);
+        let repairing = Store::options().on_repair(move |_| {
+            for read_only in [false, true] {
+                let opened = Store::options().read_only(read_only).open(&within);
+                refused.lock().unwrap().push(opened.map(drop));
+            }
+            ControlFlow::Continue(())
+        });
+        let outer = repairing.open(&path);
+        let inner = std::mem::take(&mut *inner.lock().unwrap());
+        opens.send((outer, inner)).unwrap();
+    });
+    let (outer, inner) = came
+        .recv_timeout(std::time::Duration::from_secs(60))
+        .expect("it waits for itself");
+    assert_contents(&outer.unwrap(), &contents);
+    assert!(!inner.is_empty());
+    for opened in inner {
+        assert_refused!(opened, RuntimeError::InvalidRequest(_));
+    }
+}
+
+#[test]
+fn a_store_that_is_open_already_is_verified_where_an_open_asks_for_it() {
+    let (_directory, path) = scratch();
+    let contents = closed_store(&path);
+    let verifying = Store::options().verify_on_open(true);
+    let first = Store::open(&path).unwrap();
+    assert_contents(&verifying.open(&path).unwrap(), &contents);
+    // The disk rots under it.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let text = b"input 7";
+    // In old pages, too.
+    for at in 0..bytes.len() - text.len() {
+        if bytes[at..].starts_with(text) {
+            bytes[at] ^= 1;
+        }
+    }
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+    assert_refused!(verifying.open(&path), RuntimeError::StoreCorrupt { .. });
+    assert_eq!(Store::open(&path).unwrap().runtimes().unwrap().len(), 1);
+    first.close().unwrap();
+    assert_refused!(verifying.open(&path), RuntimeError::StoreCorrupt { .. });
+}
