@@ -63,6 +63,14 @@ pub enum LayoutError {
         /// The runtimes.
         conflicts: Vec<Conflict>,
     },
+    /// A dry run met a store that has to be repaired or migrated before it can be read. It was not
+    /// touched.
+    #[error("{source}
+a dry run does not do that: {advice}, then try again", advice = before_dry_run(source))]
+    NotForDryRun {
+        /// Why the store cannot be read as it is.
+        source: RuntimeError,
+    },
     /// An import that was to make a store found one at its path when it was done.
     #[error("{path}: a file appeared here during the import; nothing was imported", path = path.display())]
     StoreAppeared {
@@ -138,6 +146,15 @@ impl LayoutError {
             path,
             source,
         }
+    }
+}
+
+fn before_dry_run(source: &RuntimeError) -> &'static str {
+    match source {
+        RuntimeError::StoreSchemaTooOld { .. } => {
+            "bring it up to date with `runtime-store migrate`"
+        }
+        _ => "read the store with `runtime-store runtimes`, which repairs it",
     }
 }
 

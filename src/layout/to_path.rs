@@ -5,8 +5,9 @@ use super::import::{check, import};
 use super::options::ImportOptions;
 use super::report::ImportReport;
 use super::staging::TargetDir;
+use crate::error::RuntimeError;
 use crate::steps::{Step, step};
-use crate::store::StoreOptions;
+use crate::store::{Store, StoreOptions};
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -20,12 +21,14 @@ use tempfile::TempDir;
 ///
 /// A new store is filled under a temporary name beside `path`, synced and renamed into place: a
 /// failure or a crash leaves nothing at `path`. What an import that was killed has left beside it, a
-/// directory `.import.tmp-XXXXXX` with six letters or digits, the next one removes. A store that is there is opened with `store` and imported into as by
-/// [`import`]. A dry run makes nothing.
+/// directory `.import.tmp-XXXXXX` with six letters or digits, the next one removes. A store that is
+/// there is opened with `store` and imported into as by [`import`]. A dry run makes nothing, and opens
+/// a store that is there read-only: also one that may not be written to, or that a host has open.
 ///
 /// # Errors
 ///
-/// As [`import`]; and where the store can be neither made nor opened.
+/// As [`import`]; and where the store can be neither made nor opened. A dry run refuses a store that
+/// would have to be repaired or migrated first: [`LayoutError::NotForDryRun`].
 pub fn import_to_path(
     root: impl AsRef<Path>,
     path: impl AsRef<Path>,
@@ -38,17 +41,29 @@ pub fn import_to_path(
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(LayoutError::io("look at", path)(error)),
     };
-    if options.dry_run && !is_there {
-        return check(root, options);
-    }
+    // Also where nothing is written: an import without it would fail here.
     let place = Place::of(path)?;
-    if !options.dry_run {
-        place.remove_leftovers();
+    if options.dry_run {
+        return match is_there {
+            true => import(&open_for_dry_run(path, store)?, root, options),
+            false => check(root, options),
+        };
     }
+    place.remove_leftovers();
     match is_there {
         // Not closed: the host may have it open too.
         true => import(&store.open(path)?, root, options),
         false => import_to_new(root, &place, store, options),
+    }
+}
+
+/// Opens the store at `path` in a way that changes nothing, whatever state it is in.
+fn open_for_dry_run(path: &Path, store: &StoreOptions) -> Result<Store, LayoutError> {
+    match store.clone().read_only(true).open(path) {
+        Err(
+            source @ (RuntimeError::NeedsRepair { .. } | RuntimeError::StoreSchemaTooOld { .. }),
+        ) => Err(LayoutError::NotForDryRun { source }),
+        opened => Ok(opened?),
     }
 }
 

@@ -14,6 +14,8 @@ mod documentation;
 mod durability;
 mod faults;
 mod host_store;
+#[cfg(feature = "program")]
+mod importing;
 mod kills;
 mod layout_bytes;
 mod layout_fuzzed;

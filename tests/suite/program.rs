@@ -43,12 +43,12 @@ impl Workplace {
     }
 }
 
-struct Run {
+pub(crate) struct Run {
     output: Output,
     command: String,
 }
 
-fn command(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+pub(crate) fn command(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-store"));
     for argument in arguments {
         command.arg(argument.as_ref());
@@ -56,7 +56,7 @@ fn command(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
     command
 }
 
-fn run(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Run {
+pub(crate) fn run(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Run {
     let mut command = command(arguments);
     let output = command.output().expect("the program runs");
     Run {
@@ -67,7 +67,7 @@ fn run(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Run {
 
 impl Run {
     #[track_caller]
-    fn expect_code(&self, code: i32) -> &Self {
+    pub(crate) fn expect_code(&self, code: i32) -> &Self {
         let (out, err) = (self.stdout(), self.stderr());
         let command = &self.command;
         assert_eq!(
@@ -78,11 +78,11 @@ impl Run {
         self
     }
 
-    fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.output.stdout).into_owned()
     }
 
-    fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 }
