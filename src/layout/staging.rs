@@ -24,6 +24,10 @@ const OLD_PREFIX: &str = ".export.old-";
 /// How much is gathered before it is written.
 const WRITE_BYTES: usize = 256 * 1024;
 
+/// The same for what is appended to a file that others may read meanwhile. The system shows a write
+/// page by page: the shorter it is, the sooner a line that was seen cut is whole.
+const APPEND_BYTES: usize = 4096;
+
 /// An open directory that is written to.
 pub(super) struct TargetDir(SourceDir);
 
@@ -131,7 +135,7 @@ impl TargetDir {
         let fd = rustix::fs::openat(self.0.fd(), name, flags, Mode::empty())
             .map_err(io::Error::from)
             .map_err(LayoutError::io("open", &path))?;
-        Ok(TargetFile::new(File::from(fd), path))
+        Ok(TargetFile::appending(File::from(fd), path))
     }
 
     /// Waits until the names in the directory are on disk.
@@ -297,6 +301,8 @@ pub(super) struct TargetFile {
     path: PathBuf,
     buffer: Vec<u8>,
     written: u64,
+    /// How much is gathered before it is written.
+    write_bytes: usize,
 }
 
 impl TargetFile {
@@ -306,12 +312,21 @@ impl TargetFile {
             path,
             buffer: Vec::new(),
             written: 0,
+            write_bytes: WRITE_BYTES,
+        }
+    }
+
+    fn appending(file: File, path: PathBuf) -> Self {
+        Self {
+            write_bytes: APPEND_BYTES,
+            ..Self::new(file, path)
         }
     }
 
     /// Appends what `fill` adds to the buffer, and returns how much that is. One call adds a whole
-    /// line, and a write takes whole calls: what follows the last newline, which a kill or the
-    /// system's paging can leave for a moment, is only ever completed.
+    /// line, and a write takes whole calls: every write ends at the end of a line. What follows the
+    /// last newline, for whoever reads in the middle of a write or after a kill, is only ever
+    /// completed.
     pub(super) fn append(
         &mut self,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Problem>,
@@ -322,7 +337,7 @@ impl TargetFile {
             message: problem.message,
         })?;
         let added = (self.buffer.len() - before) as u64;
-        if self.buffer.len() >= WRITE_BYTES {
+        if self.buffer.len() >= self.write_bytes {
             self.flush()?;
         }
         Ok(added)
@@ -364,5 +379,37 @@ impl TargetFile {
             .map_err(LayoutError::io("sync", &self.path))?;
         step(|| Step::Synced(self.path.clone()));
         Ok(self.written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+
+    /// A socket that has each write as a message.
+    #[test]
+    fn every_write_ends_at_the_end_of_a_line_and_is_short_where_others_read() {
+        let (reader, writer) = UnixDatagram::pair().unwrap();
+        let file = File::from(OwnedFd::from(writer));
+        let mut file = TargetFile::appending(file, PathBuf::from("log"));
+        let line = [vec![b'x'; 99], vec![b'\n']].concat();
+        let mut message = vec![0; WRITE_BYTES];
+        for _ in 0..2000 {
+            let before = file.written;
+            file.append(|out| {
+                out.extend_from_slice(&line);
+                Ok(())
+            })
+            .unwrap();
+            if file.written > before {
+                let length = reader.recv(&mut message).unwrap();
+                assert_eq!(length as u64, file.written - before, "in one write");
+                assert!(message[..length].ends_with(b"\n"));
+                assert!(length < APPEND_BYTES + line.len());
+            }
+        }
+        assert!(file.written > 0);
     }
 }

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 ///
 /// The export is the store at one moment, while it is written to. A runtime directory appears whole
 /// or not at all; one that is there already is refused, unless --replace or --update is given.
+/// --update writes whole lines: who reads a log in the middle of a write, or after a kill, can find
+/// the beginning of one after the last newline, which is only ever completed.
 #[derive(Args)]
 #[command(after_help = help::EXPORT)]
 pub(crate) struct Export {
