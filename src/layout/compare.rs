@@ -12,7 +12,7 @@ use super::listing::{Entry, Listing};
 use super::log::{LogRecord, LogRow};
 use super::names;
 use super::options::ImportOptions;
-use super::reader::{Place, Sink};
+use super::reader::{Place, Rules, Sink};
 use super::report::{Comparison, Difference};
 use super::walk::WORKERS;
 use crate::model::identity::{RuntimeId, WorkerId};
@@ -61,7 +61,7 @@ pub fn compare_runtimes(
     if runtimes.is_empty() {
         take_findings(&mut out, findings);
     }
-    let options = ImportOptions::new().salvage(true);
+    let rules = ImportOptions::rules_for_exports();
     let in_store: HashSet<RuntimeId> = snapshot.runtime_ids()?.into_iter().collect();
     for entry in listing.entries.iter().filter(|entry| is_wanted(&entry.id)) {
         if !in_store.contains(&entry.id) {
@@ -75,7 +75,7 @@ pub fn compare_runtimes(
             continue;
         }
         out.runtimes += 1;
-        of_one(&snapshot, &listing, entry, &options, &mut out)?;
+        of_one(&snapshot, &listing, entry, rules, &mut out)?;
     }
     let in_directory: HashSet<&RuntimeId> = listing.entries.iter().map(|entry| &entry.id).collect();
     let mut only_in_store: Vec<_> = in_store.iter().filter(|id| is_wanted(id)).collect();
@@ -97,7 +97,7 @@ pub(super) fn of_runtime(
     options: &ImportOptions,
 ) -> Result<Comparison, LayoutError> {
     let mut out = Comparison::default();
-    of_one(snapshot, listing, entry, options, &mut out)?;
+    of_one(snapshot, listing, entry, options.lenient_rules(), &mut out)?;
     Ok(out)
 }
 
@@ -105,10 +105,9 @@ fn of_one(
     snapshot: &Snapshot,
     listing: &Listing,
     entry: &Entry,
-    options: &ImportOptions,
+    rules: Rules,
     out: &mut Comparison,
 ) -> Result<(), LayoutError> {
-    let rules = options.clone().salvage(true).rules();
     let mut comparing = Comparing {
         snapshot,
         id: &entry.id,

@@ -1,14 +1,17 @@
 //! Why an import, an export or a comparison was given up.
 
-use super::finding::Finding;
+use super::finding::{Finding, FindingKind};
+use super::listing::RUNTIMES;
+use super::names;
 use super::report::Difference;
 use crate::error::RuntimeError;
 use crate::model::identity::{RuntimeId, WorkerId};
+use serde::Serialize;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// How many findings or differences a message lists.
+/// How many differences of one runtime a message lists.
 const LISTED: usize = 10;
 
 /// Why an import, an export or a comparison was given up.
@@ -45,13 +48,15 @@ pub enum LayoutError {
         runtime_id: RuntimeId,
     },
     /// A strict import met damage. The store is as it was.
-    #[error("{root}: nothing was imported:{list}\n{advice}", root = root.display(),
-        list = Listed(findings), advice = "a salvage import (`--salvage`) imports what is whole and reports the rest")]
+    #[error("{root}: nothing was imported:{damage}{list}\n{advice}", root = root.display(),
+        damage = Damage(root, findings), list = Listed(conflicts), advice = advice(findings, conflicts))]
     Refused {
         /// The root.
         root: PathBuf,
         /// The first damage of every bad runtime.
         findings: Vec<Finding>,
+        /// Runtimes that are whole, and that the store has already with other content.
+        conflicts: Vec<Conflict>,
     },
     /// The store has runtimes of the directory already, and they say something else. The store is
     /// as it was.
@@ -159,7 +164,7 @@ fn before_dry_run(source: &RuntimeError) -> &'static str {
 }
 
 /// A runtime that is in the directory and in the store, with different content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Conflict {
     /// The runtime.
@@ -172,32 +177,81 @@ pub struct Conflict {
     pub total: u64,
 }
 
+impl Conflict {
+    /// The runtime, how much differs and the first difference, in one line.
+    pub(super) fn in_one_line(&self) -> String {
+        let mut line = self.summary();
+        if let Some(first) = self.differences.first() {
+            line.push_str(&format!(", the first: {first}"));
+        }
+        line + "; `--replace` replaces it"
+    }
+
+    fn summary(&self) -> String {
+        let id = &self.runtime_id;
+        match self.total {
+            0 => format!("runtime \"{id}\" is in the store already"),
+            1 => format!("runtime \"{id}\" is in the store already, with 1 difference"),
+            total => format!("runtime \"{id}\" is in the store already, with {total} differences"),
+        }
+    }
+}
+
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "runtime {} is in the store already, with {} differences",
-            self.runtime_id, self.total
-        )?;
+        f.write_str(&self.summary())?;
         for difference in self.differences.iter().take(LISTED) {
             write!(f, "\n    {difference}")?;
+        }
+        let listed = self.differences.len().min(LISTED) as u64;
+        if self.total > listed && listed > 0 {
+            write!(f, "\n    and {} more", self.total - listed)?;
         }
         Ok(())
     }
 }
 
+/// Every one: who has to repair them must know which they are.
 struct Listed<'a, T>(&'a [T]);
 
 impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for item in self.0.iter().take(LISTED) {
-            write!(f, "\n  {item}")?;
-        }
-        if self.0.len() > LISTED {
-            write!(f, "\n  and {} more", self.0.len() - LISTED)?;
+        self.0.iter().try_for_each(|item| write!(f, "\n  {item}"))
+    }
+}
+
+/// The first damage of every bad runtime, with the runtime's id.
+struct Damage<'a>(&'a Path, &'a [Finding]);
+
+impl fmt::Display for Damage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runtimes = self.0.join(RUNTIMES);
+        for finding in self.1 {
+            let below = finding.path.strip_prefix(&runtimes).ok();
+            let dir = below.and_then(|below| below.components().next());
+            let id = dir.and_then(|dir| {
+                names::decode::<RuntimeId>(dir.as_os_str().as_encoded_bytes()).ok()
+            });
+            match id {
+                Some(id) => write!(f, "\n  runtime \"{id}\": {finding}")?,
+                None => write!(f, "\n  {finding}")?,
+            }
         }
         Ok(())
     }
+}
+
+/// What to do about damage and conflicts.
+fn advice(findings: &[Finding], conflicts: &[Conflict]) -> String {
+    let mut advice =
+        "a salvage import (`--salvage`) imports what is whole and reports the rest".to_owned();
+    if findings.iter().any(|f| f.kind == FindingKind::LineTooLong) {
+        advice.push_str("\n`--max-line-bytes` allows longer lines");
+    }
+    if !conflicts.is_empty() {
+        advice.push_str("\nwhat the store has already: replace it (`--replace`) or leave it out");
+    }
+    advice
 }
 
 struct Subject<'a>(&'a RuntimeId, &'a Option<WorkerId>);

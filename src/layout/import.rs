@@ -4,6 +4,7 @@ use super::ahead::{Outbox, ahead};
 use super::compare;
 use super::error::{Conflict, LayoutError};
 use super::finding::Finding;
+use super::kept;
 use super::listing::{Entry, Listing};
 use super::options::ImportOptions;
 use super::reader::{Counts, Halt, Nowhere, Place, Reader, Rules, Sink};
@@ -17,7 +18,6 @@ use crate::store::{
 };
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Imports the directory `root` into `store`.
 ///
@@ -100,6 +100,8 @@ struct Import<'a> {
     report: ImportReport,
     refused: Vec<Finding>,
     conflicts: Vec<Conflict>,
+    /// What belongs to no runtime that gets a record of its own.
+    rest: Vec<Finding>,
     progress: Box<dyn Fn(u64) + Sync + 'a>,
 }
 
@@ -114,6 +116,7 @@ impl<'a> Import<'a> {
             report: ImportReport::default(),
             refused: Vec::new(),
             conflicts: Vec::new(),
+            rest: Vec::new(),
             progress,
         })
     }
@@ -138,9 +141,10 @@ impl<'a> Import<'a> {
         match store.filter(|_| !self.options.dry_run) {
             None => self.load_nothing(&to_load)?,
             Some(store) if self.options.salvage => {
-                for (entry, _) in &to_load {
-                    self.load_salvaged(store, entry)?;
+                for (entry, is_there) in &to_load {
+                    self.load_salvaged(store, entry, *is_there)?;
                 }
+                self.keep_rest_alone(store)?;
             }
             Some(_) if self.is_refused() => self.load_nothing(&to_load)?,
             Some(store) => self.load_all(store, &to_load)?,
@@ -157,9 +161,53 @@ impl<'a> Import<'a> {
             if !self.options.salvage && !finding.kind.is_accepted() {
                 self.refused.push(finding);
             } else {
+                self.rest.push(finding.clone());
                 self.report.findings.push(finding);
             }
         }
+    }
+
+    /// Puts what belongs to no runtime on record, where it is not yet.
+    fn keep_rest(&self, load: &mut BulkLoad<'_>, snapshot: &Snapshot) -> Result<(), RuntimeError> {
+        match self.rest_record(snapshot)? {
+            Some(record) => load.put_import_record(None, record),
+            None => Ok(()),
+        }
+    }
+
+    fn rest_record(&self, snapshot: &Snapshot) -> Result<Option<ImportRecord>, RuntimeError> {
+        let before = snapshot.import_record_without_runtime()?;
+        let dir = self.listing.runtimes.path();
+        Ok(kept::of_rest(self.root, dir, &self.rest, before))
+    }
+
+    fn keep_rest_alone(&self, store: &Store) -> Result<(), RuntimeError> {
+        match self.rest_record(&store.snapshot()?)? {
+            Some(record) => store.bulk_load(|load| load.put_import_record(None, record)),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts on record that nothing could be imported of a runtime, and why.
+    fn keep_left_out(
+        &mut self,
+        store: &Store,
+        entry: &Entry,
+        is_there: bool,
+        reading: &Reading,
+    ) -> Result<(), RuntimeError> {
+        if is_there {
+            // Its own record says where it came from.
+            self.rest.extend_from_slice(&reading.findings);
+            return Ok(());
+        }
+        let dir = self.listing.runtimes.path_of(&entry.name);
+        let record = kept::of_left_out(self.root, &dir, reading);
+        let before = store.snapshot()?.import_record(&entry.id)?;
+        if before.is_some_and(|before| before.findings == record.findings) {
+            return Ok(());
+        }
+        store.bulk_load(|load| load.put_import_record(Some(&entry.id), record))
     }
 
     fn is_refused(&self) -> bool {
@@ -170,8 +218,11 @@ impl<'a> Import<'a> {
     fn verdict(&mut self) -> Result<(), LayoutError> {
         let root = self.root.to_owned();
         if !self.refused.is_empty() {
-            let findings = std::mem::take(&mut self.refused);
-            return Err(LayoutError::Refused { root, findings });
+            return Err(LayoutError::Refused {
+                root,
+                findings: std::mem::take(&mut self.refused),
+                conflicts: std::mem::take(&mut self.conflicts),
+            });
         }
         if !self.conflicts.is_empty() {
             let conflicts = std::mem::take(&mut self.conflicts);
@@ -181,7 +232,15 @@ impl<'a> Import<'a> {
     }
 
     fn read(&self, entry: &Entry, sink: &mut dyn Sink) -> Result<Reading, LayoutError> {
-        let rules = self.options.rules();
+        self.read_by(self.options.rules(), entry, sink)
+    }
+
+    fn read_by(
+        &self,
+        rules: Rules,
+        entry: &Entry,
+        sink: &mut dyn Sink,
+    ) -> Result<Reading, LayoutError> {
         read_runtime(&self.listing.runtimes, entry, rules, sink, &*self.progress)
     }
 
@@ -208,10 +267,19 @@ impl<'a> Import<'a> {
 
     /// Decides on a runtime that the store has already.
     fn recognise(&mut self, snapshot: &Snapshot, entry: &Entry) -> Result<(), LayoutError> {
+        if let Some(known) = snapshot.import_record(&entry.id)? {
+            // To the end: a strict reading stops where this source was salvaged.
+            let whole = self.read_by(self.options.lenient_rules(), entry, &mut Nowhere)?;
+            if whole.fingerprint == known.fingerprint {
+                self.done(entry, ImportOutcome::AlreadyImported, whole);
+                return Ok(());
+            }
+        }
         let reading = self.read(entry, &mut Nowhere)?;
-        let known = snapshot.import_record(&entry.id)?;
-        let is_known = known.is_some_and(|record| record.fingerprint == reading.fingerprint);
-        if is_known || reading.outcome != ReadOutcome::Read {
+        if reading.outcome == ReadOutcome::LeftOut {
+            self.rest.extend_from_slice(&reading.findings);
+        }
+        if reading.outcome != ReadOutcome::Read {
             self.done(entry, ImportOutcome::AlreadyImported, reading);
             return Ok(());
         }
@@ -228,7 +296,8 @@ impl<'a> Import<'a> {
         };
         if self.options.salvage {
             let kind = super::FindingKind::Conflict;
-            let finding = Finding::new(kind, conflict.path.clone(), conflict.to_string());
+            let finding = Finding::new(kind, conflict.path.clone(), conflict.in_one_line());
+            self.rest.push(finding.clone());
             self.report.findings.push(finding);
             self.done(entry, ImportOutcome::Skipped, reading);
         } else {
@@ -251,6 +320,7 @@ impl<'a> Import<'a> {
         if to_load.is_empty() {
             return Ok(());
         }
+        let snapshot = store.snapshot()?;
         store.bulk_load(|load| {
             for (entry, _) in to_load {
                 if self.is_refused() {
@@ -261,12 +331,18 @@ impl<'a> Import<'a> {
                 let (outcome, reading) = self.load_one(load, entry)?;
                 self.done(entry, outcome, reading);
             }
-            self.verdict()
+            self.verdict()?;
+            Ok(self.keep_rest(load, &snapshot)?)
         })
     }
 
     /// Imports what is whole of one runtime, in a transaction of its own.
-    fn load_salvaged(&mut self, store: &Store, entry: &Entry) -> Result<(), LayoutError> {
+    fn load_salvaged(
+        &mut self,
+        store: &Store,
+        entry: &Entry,
+        is_there: bool,
+    ) -> Result<(), LayoutError> {
         let loaded = store.bulk_load(|load| {
             let (outcome, reading) = self.load_one(load, entry)?;
             match reading.outcome {
@@ -277,7 +353,10 @@ impl<'a> Import<'a> {
         });
         let (outcome, reading) = match loaded {
             Ok(loaded) => loaded,
-            Err(NotLoaded::LeftOut(reading)) => (ImportOutcome::Skipped, *reading),
+            Err(NotLoaded::LeftOut(reading)) => {
+                self.keep_left_out(store, entry, is_there, &reading)?;
+                (ImportOutcome::Skipped, *reading)
+            }
             Err(NotLoaded::Failed(error)) => return Err(error),
         };
         self.done(entry, outcome, reading);
@@ -305,7 +384,6 @@ impl<'a> Import<'a> {
         if is_there {
             load.remove_runtime(&entry.id)?;
         }
-        let imported_at = SystemTime::now().duration_since(UNIX_EPOCH);
         let make = |out: &mut Outbox<Record>| {
             let mut sending = Sending::new(out, &entry.id);
             self.read(entry, &mut sending)
@@ -320,18 +398,9 @@ impl<'a> Import<'a> {
             .map_err(LayoutError::from)
         })??;
         if reading.outcome == ReadOutcome::Read {
-            let record = ImportRecord {
-                source: self.root.to_string_lossy().into_owned(),
-                fingerprint: reading.fingerprint,
-                imported_at_s: imported_at.map_or(0, |since| since.as_secs()),
-                workers: reading.counts.workers,
-                events: reading.counts.events,
-                transcript_entries: reading.counts.transcript_entries,
-                bytes: reading.counts.bytes,
-                salvaged: reading.findings.iter().any(|f| !f.kind.is_accepted()),
-                findings: reading.findings.iter().map(as_json).collect(),
-            };
-            load.put_import_record(&entry.id, record)?;
+            let dir = self.listing.runtimes.path_of(&entry.name);
+            let record = kept::of_runtime(self.root, &dir, &reading);
+            load.put_import_record(Some(&entry.id), record)?;
         }
         Ok((outcome_of(is_there), reading))
     }
@@ -342,11 +411,6 @@ fn outcome_of(is_there: bool) -> ImportOutcome {
         true => ImportOutcome::Replaced,
         false => ImportOutcome::Imported,
     }
-}
-
-fn as_json(finding: &Finding) -> String {
-    // A finding is strings and numbers: it can always be written.
-    serde_json::to_string(finding).unwrap_or_else(|_| finding.to_string())
 }
 
 /// Why a runtime was not loaded.

@@ -25,6 +25,7 @@ mod finding;
 mod gaps;
 mod import;
 mod json;
+mod kept;
 mod known;
 mod line;
 mod lines;

@@ -124,6 +124,19 @@ impl ImportOptions {
         self
     }
 
+    /// The rules of a reading that goes on to the end of everything.
+    pub(super) fn lenient_rules(&self) -> Rules {
+        Rules {
+            is_strict: false,
+            ..self.rules()
+        }
+    }
+
+    /// The rules of a reading that takes whatever this crate can have written.
+    pub(super) fn rules_for_exports() -> Rules {
+        Self::new().max_line_bytes(usize::MAX).lenient_rules()
+    }
+
     pub(super) fn rules(&self) -> Rules {
         Rules {
             is_strict: !self.salvage,
@@ -159,7 +172,9 @@ pub enum ExistingDirectory {
     /// Puts the export in its place: the old or the new directory at every moment, never a mix.
     Replace,
     /// Appends what is new and rewrites the snapshots; refuses a directory that is not an earlier
-    /// state of the store.
+    /// state of the store. Every write to a log ends at the end of a line. What a reader finds after
+    /// the last newline is the beginning of a line, of which the rest is being written or, after a
+    /// kill, comes with the next update; it is never changed.
     Update,
 }
 

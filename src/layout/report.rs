@@ -2,7 +2,6 @@
 
 use super::finding::Finding;
 use crate::model::identity::RuntimeId;
-use crate::severity::Severity;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -67,11 +66,11 @@ impl ImportReport {
         self.runtimes.iter().filter(matches).count()
     }
 
-    /// Whether something that was in the directory was left out.
+    /// Whether something was not as it should be: left out, missing or raised. A strict import
+    /// refuses a directory with any of that.
     pub fn has_losses(&self) -> bool {
-        self.findings
-            .iter()
-            .any(|finding| finding.severity() == Severity::Error)
+        let is_loss = |finding: &Finding| !finding.kind.is_accepted();
+        self.findings.iter().any(is_loss)
     }
 }
 

@@ -88,7 +88,7 @@ impl Export<'_> {
             },
         };
         // Not strict: it is decided here what the beginning of a line at the end means.
-        let rules = ImportOptions::new().salvage(true).rules();
+        let rules = ImportOptions::rules_for_exports();
         let reading =
             import::read_runtime(runtimes.as_source(), &entry, rules, &mut checking, &|_| {})?;
         let mut update = checking.update;

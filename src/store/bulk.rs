@@ -6,7 +6,9 @@ use super::log_rows::{EventRun, Run, TranscriptRun};
 use super::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 use super::read::{PAGE_ROWS, Rows, View, after_runtime};
 use super::record::{ImportRow, WorkerRecord};
-use super::tables::{DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS};
+use super::tables::{
+    DIAGNOSTICS, EVENTS, IMPORTS, NO_RUNTIME, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
+};
 use super::transaction::RowWriter;
 use crate::error::RuntimeError;
 use crate::model::catalog::WorkerStatus;
@@ -356,20 +358,21 @@ impl<'a> BulkLoad<'a> {
         })
     }
 
-    /// Records where a runtime came from.
+    /// Records where a runtime came from; without one, what belongs to none.
     ///
     /// # Errors
     ///
     /// As [`contains_runtime`](Self::contains_runtime).
     pub(crate) fn put_import_record(
         &mut self,
-        id: &RuntimeId,
+        id: Option<&RuntimeId>,
         record: ImportRecord,
     ) -> Result<(), RuntimeError> {
         let row = ImportRow::from(record);
         let at = self.at;
         at.guard(|| {
-            let rows = std::iter::once((id.as_str(), &row));
+            let key = id.map_or(NO_RUNTIME, RuntimeId::as_str);
+            let rows = std::iter::once((key, &row));
             self.writer().write(&IMPORTS, rows)
         })
     }

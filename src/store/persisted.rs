@@ -82,7 +82,8 @@ pub struct PersistedRuntimeState {
     pub workers: Vec<PersistedWorkerSnapshot>,
 }
 
-/// Where an imported runtime came from. Written in the transaction that imported it.
+/// Where an imported runtime came from, or what was left out. Written in the transaction that imported
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportRecord {
     /// The directory that was read, as it was given.
@@ -99,7 +100,7 @@ pub struct ImportRecord {
     pub transcript_entries: u64,
     /// Bytes that were read.
     pub bytes: u64,
-    /// Whether damaged parts were left out.
+    /// Whether something was left out.
     pub salvaged: bool,
     /// What was noticed, a JSON object each, in the form that the importer prints.
     pub findings: Vec<String>,

@@ -85,6 +85,20 @@ pub(crate) struct View<'a, T> {
 }
 
 impl<T: Tables> View<'_, T> {
+    /// The first record of an import after the key `after`.
+    pub(crate) fn next_import(
+        &self,
+        after: Option<&str>,
+    ) -> Result<Option<(String, ImportRow)>, RuntimeError> {
+        let range = (after_bound(after), Bound::Unbounded);
+        let page = self.page(&IMPORTS, range, 1, |key: &&str| {
+            after
+                .is_none_or(|after| *key > after)
+                .then(|| (*key).to_owned())
+        })?;
+        Ok(page.into_iter().next())
+    }
+
     /// The record under `key`.
     pub(crate) fn get<K, R>(
         &self,

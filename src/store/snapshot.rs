@@ -9,7 +9,7 @@ use super::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSn
 use super::projection::{transcript_entries, transcript_rows};
 use super::read::{PAGE_ROWS, Rows, View};
 use super::record::{RuntimeRecord, WorkerRecord};
-use super::tables::{DIAGNOSTICS, WORKERS};
+use super::tables::{DIAGNOSTICS, NO_RUNTIME, WORKERS};
 use crate::error::RuntimeError;
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
@@ -298,7 +298,40 @@ impl Snapshot {
         self.view().last_event_id(id.as_str())
     }
 
-    /// Where a runtime was imported from; `None` where it was created here.
+    /// What imports noted, in the order of the runtimes' ids: of each runtime that was imported or
+    /// left out; first, without an id, of what belongs to no runtime that the store got from there.
+    pub fn import_records(
+        &self,
+    ) -> impl Iterator<Item = Result<(Option<RuntimeId>, ImportRecord), RuntimeError>> + use<'_>
+    {
+        let mut last: Option<String> = None;
+        let mut has_ended = false;
+        std::iter::from_fn(move || {
+            if has_ended {
+                return None;
+            }
+            let next = self.view().next_import(last.as_deref()).transpose();
+            has_ended = !matches!(next, Some(Ok(_)));
+            next.map(|next| {
+                let (key, row) = next?;
+                let id = RuntimeId::new(key.as_str());
+                last = Some(key);
+                Ok((id, ImportRecord::from(row)))
+            })
+        })
+    }
+
+    /// What imports noted that belongs to no runtime that the store got from there.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn import_record_without_runtime(&self) -> Result<Option<ImportRecord>, RuntimeError> {
+        Ok(self.view().import(NO_RUNTIME)?.map(ImportRecord::from))
+    }
+
+    /// Where a runtime was imported from; `None` where it was created here. A runtime that the store
+    /// does not have can have a record too: of an import that left it out.
     ///
     /// # Errors
     ///

@@ -53,6 +53,10 @@ pub(crate) const DIAGNOSTICS: TableOf<(&str, u64), DiagnosticRecord> = TableOf::
 /// Runtime id → where it came from: source, fingerprint, counts, findings.
 pub(crate) const IMPORTS: TableOf<&str, ImportRow> = TableOf::new("imports");
 
+/// The key in `imports` of what belongs to no runtime of the store. No runtime has it: an id is not
+/// blank.
+pub(crate) const NO_RUNTIME: &str = "";
+
 /// A transaction of either kind, as something to read tables from.
 pub(crate) trait Tables {
     /// An open table.

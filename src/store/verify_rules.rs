@@ -5,7 +5,9 @@ use super::progress::Meter;
 use super::read::{View, after_runtime};
 use super::record::{self, KeyBytes, Record, RuntimeRecord, TranscriptRow, WorkerRecord};
 use super::schema;
-use super::tables::{DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS};
+use super::tables::{
+    DIAGNOSTICS, EVENTS, IMPORTS, META, NO_RUNTIME, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
+};
 use super::verify::{Findings, VerifyKind};
 use crate::error::RuntimeError;
 use crate::model::catalog::WorkerStatus;
@@ -361,8 +363,14 @@ impl<'a> Rules<'a> {
     }
 
     fn imports(&mut self) {
-        self.walk(&IMPORTS, .., |rules, id, _| {
-            if !rules.has(&RUNTIMES, id).unwrap_or(true) {
+        self.walk(&IMPORTS, .., |rules, id, record| {
+            // What was left out is on record, too.
+            let is_left_out = id == NO_RUNTIME
+                || record.is_some_and(|record| {
+                    let all = [record.workers, record.events, record.transcript_entries];
+                    record.salvaged && all == [0; 3]
+                });
+            if !is_left_out && !rules.has(&RUNTIMES, id).unwrap_or(true) {
                 let message = "an import of a runtime that is not there".to_owned();
                 rules.add(VerifyKind::Orphan, IMPORTS.name, id, message);
             }

@@ -1,10 +1,17 @@
 //! What an operator sees of an import: what it says, leaves in the store and returns.
 
 use super::layout_support::*;
-use super::program::run;
-use redb_runtime_store::Store;
+use super::program::{command, run};
+use super::support::{full_request, named, say, seed};
+use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::{Runtime, Store};
+use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
 
 #[test]
 fn a_dry_run_changes_no_store_and_needs_no_lock_or_permission() {
@@ -48,4 +55,288 @@ fn a_dry_run_to_where_no_store_can_be_made_fails_as_the_import_would() {
     let store = scratch.path().join("nowhere/store");
     run(&[&"import", &SMALL, &store]).expect_code(1);
     run(&[&"import", &SMALL, &store, &"--dry-run"]).expect_code(1);
+}
+
+/// Appends the beginning of an event to the log of a runtime.
+fn tear(root: &Path, id: &str) {
+    let log = root.join("runtimes").join(dir_of(id)).join("events.jsonl");
+    append(&log, b"{\"id\":9");
+}
+
+/// A root with the small runtime under each of the ids, which have four letters.
+fn runtimes(ids: &[&str]) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for id in ids {
+        let dir = root.path().join("runtimes").join(dir_of(id));
+        copy(&runtime_dir(SMALL.as_ref()), &dir);
+        for file in tree(&dir)
+            .into_iter()
+            .filter_map(|(path, text)| text.map(|_| path))
+        {
+            let text = fs::read_to_string(dir.join(&file)).unwrap();
+            fs::write(
+                dir.join(file),
+                text.replace("\"demo\"", &format!("\"{id}\"")),
+            )
+            .unwrap();
+        }
+    }
+    root
+}
+
+/// What `imports --json` shows: the record of `id`.
+fn record(store: &Path, id: Option<&str>) -> Option<Value> {
+    let shown = run(&[&"imports", &store, &"--json"]);
+    let shown = shown.expect_code(0).stdout();
+    let mut records = shown
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.find(|record| record["runtime_id"].as_str() == id)
+}
+
+fn kinds(record: &Value) -> Vec<&str> {
+    let findings = record["findings"].as_array().unwrap();
+    findings
+        .iter()
+        .map(|finding| finding["kind"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn everything_that_an_import_left_out_is_in_the_store_and_is_shown() {
+    let root = runtimes(&["good", "torn", "lost"]);
+    let scratch = tempfile::tempdir().unwrap();
+    let store = scratch.path().join("store");
+    tear(root.path(), "torn");
+    let lost = root.path().join("runtimes").join(dir_of("lost"));
+    let long = "q".repeat(5000);
+    fs::write(lost.join("runtime.json"), &long).unwrap();
+    fs::create_dir(root.path().join("runtimes/id-zz")).unwrap();
+    run(&[&"import", &root.path(), &store, &"--salvage"]).expect_code(4);
+
+    let left_out = record(&store, Some("lost")).unwrap();
+    assert_eq!(kinds(&left_out)[0], "invalid_document");
+    assert_eq!(left_out["findings"][0]["text"], long.as_str());
+    assert_eq!(
+        (&left_out["is_in_store"], &left_out["salvaged"]),
+        (&false.into(), &true.into())
+    );
+    assert_eq!(kinds(&record(&store, Some("torn")).unwrap()), ["cut_off"]);
+    assert_eq!(kinds(&record(&store, None).unwrap()), ["invalid_name"]);
+    let people = run(&[&"imports", &store]);
+    let people = people.expect_code(0).stdout();
+    assert!(
+        people.contains("lost: left out of ") && people.contains("cut off: "),
+        "{people}"
+    );
+    run(&[&"verify", &store]).expect_code(0);
+    let copy = scratch.path().join("copy");
+    run(&[&"backup", &store, &copy]).expect_code(0);
+    run(&[&"verify", &copy]).expect_code(0);
+    assert_eq!(record(&copy, Some("lost")), Some(left_out));
+
+    // Again: nothing new to write. Later, when it is whole: it is imported.
+    let before = fs::read(&store).unwrap();
+    let again = runtimes(&["lost"]);
+    run(&[&"import", &root.path(), &store, &"--salvage", &"--dry-run"]).expect_code(4);
+    assert!(fs::read(&store).unwrap() == before);
+    run(&[&"import", &again.path(), &store]).expect_code(0);
+    let imported = record(&store, Some("lost")).unwrap();
+    assert_eq!(
+        (kinds(&imported).len(), &imported["is_in_store"]),
+        (0, &true.into())
+    );
+    run(&[&"export", &store, &scratch.path().join("out")]).expect_code(0);
+
+    // What cannot replace a runtime that is there does not touch its record.
+    run(&[&"import", &root.path(), &store, &"--salvage", &"--replace"]).expect_code(4);
+    assert_eq!(record(&store, Some("lost")), Some(imported));
+    let rest = record(&store, None).unwrap();
+    assert!(kinds(&rest).contains(&"invalid_document"), "{rest}");
+    run(&[&"verify", &store]).expect_code(0);
+}
+
+#[test]
+fn a_source_that_was_salvaged_is_already_imported_also_for_a_strict_import() {
+    let root = runtimes(&["torn"]);
+    let scratch = tempfile::tempdir().unwrap();
+    let store = scratch.path().join("store");
+    tear(root.path(), "torn");
+    run(&[&"import", &root.path(), &store, &"--salvage"]).expect_code(4);
+    let root_path = root.path();
+    for options in [&[][..], &["--salvage"], &["--dry-run"]] {
+        let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"import", &root_path, &store];
+        arguments.extend(options.iter().map(|option| option as &dyn AsRef<OsStr>));
+        let again = run(&arguments);
+        let said = again.expect_code(4).stdout();
+        assert!(
+            said.contains("already imported: 1 runtime"),
+            "{options:?}: {said}"
+        );
+    }
+    tear(root.path(), "torn");
+    let grown = run(&[&"import", &root.path(), &store]);
+    assert!(
+        grown
+            .expect_code(4)
+            .stderr()
+            .contains("nothing was imported")
+    );
+}
+
+#[test]
+fn a_refusal_names_every_runtime_that_is_damaged_or_differs() {
+    let ids: Vec<String> = (0..14).map(|n| format!("rt{n:02}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let root = runtimes(&ids);
+    let scratch = tempfile::tempdir().unwrap();
+    let store = scratch.path().join("store");
+    run(&[&"import", &root.path(), &store, &"--runtime", &"rt00"]).expect_code(0);
+    let changed = root.path().join("runtimes").join(dir_of("rt00"));
+    edit(&changed.join("runtime.json"), "A small", "Another");
+    ids[1..13].iter().for_each(|id| tear(root.path(), id));
+
+    let refused = run(&[&"import", &root.path(), &store]);
+    let said = refused.expect_code(4).stderr();
+    for id in &ids[..13] {
+        assert!(said.contains(&format!("runtime \"{id}\"")), "{id}: {said}");
+    }
+    assert!(said.contains("with 1 difference\n"), "{said}");
+    assert!(
+        said.contains("--salvage") && said.contains("--replace"),
+        "{said}"
+    );
+    assert!(!said.contains("rt13"), "{said}");
+
+    let refused = run(&[&"import", &root.path(), &store, &"--json"]);
+    let json: Value = serde_json::from_str(&refused.expect_code(4).stdout()).unwrap();
+    assert_eq!(json["findings"].as_array().unwrap().len(), 12);
+    assert_eq!(json["findings"][0]["text"], "{\"id\":9");
+    assert_eq!(json["conflicts"][0]["runtime_id"], "rt00");
+    assert_eq!(json["conflicts"][0]["total"], 1);
+
+    // A salvage says the same in one line, and what to do.
+    let salvaged = run(&[&"import", &root.path(), &store, &"--salvage"]);
+    let said = salvaged.expect_code(4).stderr();
+    let conflict = said.lines().find(|line| line.contains("conflict")).unwrap();
+    assert!(
+        conflict.contains("display_name is") && conflict.contains("--replace"),
+        "{said}"
+    );
+    assert!(!said.contains("\\n"), "{said}");
+}
+
+#[test]
+fn a_salvage_that_a_strict_import_refuses_says_so_with_its_exit_code() {
+    type Damage = fn(&Path);
+    let damages: [Damage; 5] = [
+        |dir| fs::remove_file(dir.join("events.jsonl")).unwrap(),
+        |dir| fs::remove_dir_all(dir.join("workers")).unwrap(),
+        |dir| fs::write(dir.join("workers/stray"), "").unwrap(),
+        |dir| {
+            edit(
+                &dir.join("runtime.json"),
+                "next_event_id\": 9",
+                "next_event_id\": 7",
+            )
+        },
+        |dir| fs::remove_file(dir.join("runtime.json")).unwrap(),
+    ];
+    let scratch = tempfile::tempdir().unwrap();
+    for (n, damage) in damages.into_iter().enumerate() {
+        let root = small();
+        let store = scratch.path().join(n.to_string());
+        damage(&runtime_dir(root.path()));
+        run(&[&"import", &root.path(), &store]).expect_code(4);
+        let salvaged = run(&[&"import", &root.path(), &store, &"--salvage"]);
+        let said = salvaged.expect_code(4).stdout();
+        // Of the last one nothing is left.
+        assert_eq!(
+            said.contains("nothing was imported\nread "),
+            n == 4,
+            "{said}"
+        );
+        assert!(!said.contains("read 0 B"), "{said}");
+    }
+}
+
+#[test]
+fn a_line_over_the_default_limit_moves_in_and_out_on_request() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (store, again) = (scratch.path().join("store"), scratch.path().join("again"));
+    let out = scratch.path().join("out");
+    let host = Store::open(&store).unwrap();
+    let runtime = host.runtime(named("long")).unwrap();
+    let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
+    say(&runtime, &worker, &"x".repeat(65 << 20)).unwrap();
+    drop((runtime, host));
+    run(&[&"export", &store, &out]).expect_code(0);
+    run(&[&"compare", &out, &store]).expect_code(0);
+    run(&[&"export", &store, &out, &"--update"]).expect_code(0);
+    let refused = run(&[&"import", &out, &again]);
+    let said = refused.expect_code(4).stderr();
+    assert!(
+        said.contains("`--max-line-bytes` allows longer lines"),
+        "{said}"
+    );
+    run(&[&"import", &out, &again, &"--max-line-bytes", &"70M"]).expect_code(0);
+    run(&[&"compare", &out, &again]).expect_code(0);
+    for wrong in ["0", "70X", "M", "99999999999G"] {
+        run(&[&"import", &out, &again, &"--max-line-bytes", &wrong]).expect_code(2);
+    }
+}
+
+/// Inputs to the only worker, as one commit.
+fn inputs(runtime: &Runtime, count: usize) {
+    let worker = runtime.list_workers().unwrap().remove(0).worker_ref;
+    let many = runtime.transaction(|tx| {
+        (0..count).try_for_each(|n| {
+            let input = WorkerInput::user(format!("input {n} of {count}, of some length"));
+            tx.send_input(&worker, input).map(drop)
+        })
+    });
+    many.unwrap();
+}
+
+/// Real processes, killed at random moments; each time the next one completes it.
+#[test]
+fn an_export_that_was_killed_at_any_moment_is_completed_by_the_next() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let (store, old, new) = (at("store"), at("old"), at("new"));
+    let host = Store::open(&store).unwrap();
+    let runtime = host.runtime(named("r")).unwrap();
+    runtime.create_worker(full_request()).unwrap();
+    inputs(&runtime, 500);
+    run(&[&"export", &store, &old]).expect_code(0);
+    inputs(&runtime, 10_000);
+    run(&[&"export", &store, &new]).expect_code(0);
+    let whole = tree(&new);
+    let mut random = seed();
+    for (option, n) in ["--replace", "--update"]
+        .into_iter()
+        .flat_map(|o| (0..10).map(move |n| (o, n)))
+    {
+        let target = at(&format!("{option}{n}"));
+        copy(&old, &target);
+        let mut killed = command(&[&"export", &store, &target, &option, &"--quiet"]);
+        let mut killed = killed.spawn().unwrap();
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        std::thread::sleep(Duration::from_micros((random >> 40) % 400_000));
+        // One that was quicker is as good.
+        let _ = killed.kill();
+        killed.wait().unwrap();
+        let log = runtime_dir_of(&target, "r").join("events.jsonl");
+        let left = fs::read(log).unwrap();
+        let all = whole[Path::new(&format!("runtimes/{}/events.jsonl", dir_of("r")))].as_ref();
+        assert!(all.unwrap().starts_with(&left), "{option} {n}");
+        run(&[&"export", &store, &target, &option]).expect_code(0);
+        assert!(tree(&target) == whole, "{option} {n}");
+    }
+}
+
+fn runtime_dir_of(root: &Path, id: &str) -> PathBuf {
+    root.join("runtimes").join(dir_of(id))
 }

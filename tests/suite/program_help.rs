@@ -9,10 +9,11 @@ use tempfile::TempDir;
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 15] = [
     "import",
     "export",
     "compare",
+    "imports",
     "runtimes",
     "workers",
     "events",

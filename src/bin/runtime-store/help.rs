@@ -15,7 +15,11 @@ Examples:
 
   A directory with damage: look at what would be left out, then import the rest.
   runtime-store import /var/lib/agents agents.redb --salvage --dry-run
-  runtime-store import /var/lib/agents agents.redb --salvage";
+  runtime-store import /var/lib/agents agents.redb --salvage
+  runtime-store imports agents.redb
+
+Exit code 4: the directory was refused; or, with --salvage, imported, but
+something was found that is refused without it: left out, missing or raised.";
 
 pub(crate) const EXPORT: &str = "\
 Examples:
@@ -27,6 +31,11 @@ pub(crate) const COMPARE: &str = "\
 Examples:
   runtime-store compare /var/lib/agents agents.redb
   runtime-store compare /var/lib/agents agents.redb --quiet && echo the same";
+
+pub(crate) const IMPORTS: &str = "\
+Examples:
+  runtime-store imports agents.redb
+  runtime-store imports agents.redb --runtime demo --json | jq .findings";
 
 pub(crate) const RUNTIMES: &str = "\
 Examples:

@@ -1,13 +1,15 @@
 //! `import`: a directory into a store.
 
 use crate::failure::{Failure, Status};
-use crate::output::{Output, bytes_for_people, count};
+use crate::output::{Output, bytes_for_people, count, parse_bytes};
 use crate::select::parse_runtime_id;
 use crate::{help, progress};
 use clap::Args;
 use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
-use redb_runtime_store::layout::{self, ImportOptions, ImportOutcome, ImportReport};
+use redb_runtime_store::layout::{
+    self, Conflict, Finding, ImportOptions, ImportOutcome, ImportReport, LayoutError,
+};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -38,6 +40,18 @@ pub(crate) struct Import {
     /// Replace runtimes that the store has already
     #[arg(long)]
     replace: bool,
+    /// How long a line may be, in bytes, or with K, M or G in units of 1024, 1024^2 or 1024^3
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
+    max_line_bytes: usize,
+}
+
+/// What is printed of an import that was refused.
+#[derive(Serialize)]
+struct Refused<'a> {
+    refused: bool,
+    findings: &'a [Finding],
+    conflicts: &'a [Conflict],
+    dry_run: bool,
 }
 
 #[derive(Serialize)]
@@ -58,15 +72,38 @@ impl Import {
             .salvage(self.salvage)
             .dry_run(self.dry_run)
             .replace(self.replace)
+            .max_line_bytes(self.max_line_bytes)
             .on_progress(move |progress| progress::show(&shown, progress));
         let imported = layout::import_to_path(&self.root, &self.store, &Store::options(), &options);
         bar.finish_and_clear();
+        if let (true, Err(error)) = (output.json, &imported) {
+            self.print_refusal(output, error)?;
+        }
         let report = imported?;
         self.print(output, &report, begin.elapsed())?;
         Ok(if report.has_losses() {
             Status::Differs
         } else {
             Status::Done
+        })
+    }
+
+    /// What is wrong, whole, for programs.
+    fn print_refusal(&self, output: &mut Output, error: &LayoutError) -> Result<(), Failure> {
+        let (findings, conflicts): (&[Finding], &[Conflict]) = match error {
+            LayoutError::Refused {
+                findings,
+                conflicts,
+                ..
+            } => (findings, conflicts),
+            LayoutError::Conflict { conflicts, .. } => (&[], conflicts),
+            _ => return Ok(()),
+        };
+        output.object(&Refused {
+            refused: true,
+            findings,
+            conflicts,
+            dry_run: self.dry_run,
         })
     }
 
@@ -109,11 +146,18 @@ impl Import {
                 )
             })
             .collect();
+        let read = report.runtimes.iter().map(|runtime| runtime.bytes).sum();
+        if moved.is_empty() && skipped > 0 {
+            output.summary(match self.dry_run {
+                true => "nothing would be imported",
+                false => "nothing was imported",
+            })?;
+            return output.summary(rate("read", read, elapsed));
+        }
         if moved.is_empty() && known > 0 {
             return Ok(());
         }
         let sum = |of: fn(&layout::RuntimeImport) -> u64| moved.iter().map(|r| of(r)).sum::<u64>();
-        let bytes = sum(|runtime| runtime.bytes);
         output.summary(format!(
             "{}: {}, {}, {}, {}",
             if self.dry_run {
@@ -130,7 +174,7 @@ impl Import {
                 "entries"
             ),
         ))?;
-        output.summary(rate("read", bytes, elapsed))
+        output.summary(rate("read", read, elapsed))
     }
 }
 

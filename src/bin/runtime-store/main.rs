@@ -15,6 +15,7 @@ mod failure;
 mod follow;
 mod help;
 mod import;
+mod imports;
 mod man;
 mod migrate;
 mod output;
@@ -52,6 +53,7 @@ enum Verb {
     Import(import::Import),
     Export(export::Export),
     Compare(compare::Compare),
+    Imports(imports::Imports),
     Runtimes(runtimes::Runtimes),
     Workers(workers::Workers),
     Events(events::Events),
@@ -71,6 +73,7 @@ impl Verb {
             Self::Import(verb) => verb.run(output),
             Self::Export(verb) => verb.run(output),
             Self::Compare(verb) => verb.run(output),
+            Self::Imports(verb) => verb.run(output),
             Self::Runtimes(verb) => verb.run(output),
             Self::Workers(verb) => verb.run(output),
             Self::Events(verb) => verb.run(output),

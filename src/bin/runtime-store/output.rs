@@ -128,7 +128,7 @@ pub(crate) fn failure(failure: &Failure) {
 /// The longest piece of a finding's text that a terminal gets, in characters.
 const FINDING_TEXT_CHARS: usize = 160;
 
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     match text.char_indices().nth(FINDING_TEXT_CHARS) {
         Some((end, _)) => format!(
             "{}… ({} more bytes with --json)",
@@ -155,6 +155,25 @@ pub(crate) fn visible(text: &str) -> String {
 /// Marks that change the direction of the text around them.
 fn is_invisible_mark(character: char) -> bool {
     matches!(character, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A number of bytes from the command line: `1000`, `64M`, `1GiB`.
+pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return Err("the unit is K, M or G: 1024, 1024^2 or 1024^3 bytes".into()),
+    };
+    let number: usize = digits
+        .parse()
+        .map_err(|_| "a number of bytes, as 64M".to_owned())?;
+    match number.checked_mul(1 << shift) {
+        None | Some(0) => Err("this is no length of a line".into()),
+        Some(bytes) => Ok(bytes),
+    }
 }
 
 /// A number of bytes for people.
