@@ -14,7 +14,7 @@ use crate::model::catalog::WorkerStatus;
 use crate::model::management::RuntimeStatus;
 use redb::{Key, ReadTransaction, ReadableTable, Value};
 use std::collections::BTreeMap;
-use std::ops::RangeBounds;
+use std::ops::{ControlFlow, RangeBounds};
 
 /// How many workers are remembered to be there, or not.
 const KNOWN_WORKERS: usize = 4096;
@@ -59,7 +59,7 @@ impl<'a> Rules<'a> {
     }
 
     pub(super) fn check(mut self) -> Result<(), RuntimeError> {
-        self.meta();
+        self.meta()?;
         self.walk(&RUNTIMES, .., |rules, id, row| {
             rules.findings.report.runtimes += 1;
             let next = after_runtime(id);
@@ -68,24 +68,29 @@ impl<'a> Rules<'a> {
                 next: &next,
                 row: row.as_ref(),
             };
-            rules.runtime(&expected);
-        });
-        self.imports();
-        self.orphans();
-        self.lengths();
+            rules.runtime(&expected)
+        })?;
+        self.imports()?;
+        self.orphans()?;
+        self.lengths()?;
         self.findings.report.rows = self.meter.done();
         Ok(())
     }
 
     /// Walks a range of a table and gives each key to `rule`, with its record where that reads.
-    /// Keys that do not increase, values that do not read and whatever ends the walk early are
-    /// findings.
+    /// Keys that do not increase, values that do not read and damage that ends the walk early are
+    /// findings. What keeps the store from being read at all is an error.
     fn walk<'r, K, R>(
         &mut self,
         table: &TableOf<K, R>,
         range: impl RangeBounds<K::SelfType<'r>> + 'r,
-        mut rule: impl for<'k> FnMut(&mut Self, K::SelfType<'k>, Option<R::Read<'k>>),
-    ) where
+        mut rule: impl for<'k> FnMut(
+            &mut Self,
+            K::SelfType<'k>,
+            Option<R::Read<'k>>,
+        ) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError>
+    where
         K: Key + 'static,
         R: Record,
         for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
@@ -114,25 +119,33 @@ impl<'a> Rules<'a> {
                     None
                 }
             };
-            rule(self, key, record);
-            Ok(())
+            rule(self, key, record)
         });
-        if let Err(error) = walked {
-            self.unreadable(table.name, &error);
+        self.readable(table.name, walked)?;
+        Ok(())
+    }
+
+    /// What was read of `table`; damage is a finding.
+    fn readable<T>(
+        &mut self,
+        table: &'static str,
+        read: Result<T, RuntimeError>,
+    ) -> Result<Option<T>, RuntimeError> {
+        let (read, damage) = split_damage(read)?;
+        if let Some(damage) = damage {
+            let message = format!("rows cannot be read: {damage}");
+            self.findings
+                .add(VerifyKind::Unreadable, (Some(table), None), message);
         }
+        Ok(read)
     }
 
-    fn unreadable(&mut self, table: &'static str, error: &RuntimeError) {
-        let message = format!("rows cannot be read: {}", cause(error));
-        self.findings
-            .add(VerifyKind::Unreadable, (Some(table), None), message);
-    }
-
-    fn meta(&mut self) {
+    fn meta(&mut self) -> Result<(), RuntimeError> {
         let mut facts = Vec::new();
         self.walk(&META, .., |_, key, record| {
             facts.push((key.to_owned(), record));
-        });
+            Ok(())
+        })?;
         for (key, is_right) in schema::FACTS {
             let fact = facts.iter().find(|(name, _)| name == key);
             let wrong = match fact {
@@ -146,17 +159,18 @@ impl<'a> Rules<'a> {
                 self.add(VerifyKind::Meta, META.name, key, message);
             }
         }
+        Ok(())
     }
 
-    fn runtime(&mut self, expected: &Expected<'_>) {
+    fn runtime(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         self.known_workers.clear();
         if expected.id.trim().is_empty() {
             let message = "the runtime's id is blank".to_owned();
             self.add(VerifyKind::Value, RUNTIMES.name, expected.id, message);
         }
-        self.workers(expected);
-        self.events(expected);
-        self.diagnostics(expected);
+        self.workers(expected)?;
+        self.events(expected)?;
+        self.diagnostics(expected)
     }
 
     /// Adds a finding where a number of the runtime's row is not what was counted.
@@ -167,7 +181,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn workers(&mut self, expected: &Expected<'_>) {
+    fn workers(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         let (mut running, mut stopped, mut cancelled, mut unread) = (0, 0, 0, 0_u64);
         let range = (expected.id, "")..(expected.next, "");
         self.walk(&WORKERS, range, |rules, (_, worker), record| {
@@ -178,10 +192,10 @@ impl<'a> Rules<'a> {
                 Some(WorkerStatus::Cancelled) => cancelled += 1,
                 None => unread += 1,
             }
-            rules.worker(expected, worker, record.as_ref());
-        });
+            rules.worker(expected, worker, record.as_ref())
+        })?;
         let Some(row) = expected.row.filter(|_| unread == 0) else {
-            return;
+            return Ok(());
         };
         self.expect(expected, "running workers", row.running_workers, running);
         self.expect(expected, "stopped workers", row.stopped_workers, stopped);
@@ -195,9 +209,15 @@ impl<'a> Rules<'a> {
             let message = format!("the runtime is stopped, but {running} of its workers run");
             self.add(VerifyKind::Status, RUNTIMES.name, expected.id, message);
         }
+        Ok(())
     }
 
-    fn worker(&mut self, expected: &Expected<'_>, worker: &str, record: Option<&WorkerRecord>) {
+    fn worker(
+        &mut self,
+        expected: &Expected<'_>,
+        worker: &str,
+        record: Option<&WorkerRecord>,
+    ) -> Result<(), RuntimeError> {
         let key = format!("{:?}", (expected.id, worker));
         if worker.trim().is_empty() {
             let message = "the worker's id is blank".to_owned();
@@ -212,7 +232,7 @@ impl<'a> Rules<'a> {
             );
             self.add(VerifyKind::LastEvent, WORKERS.name, &key, message);
         }
-        let entries = self.transcript(expected, (worker, &key), record);
+        let entries = self.transcript(expected, (worker, &key), record)?;
         if let Some(record) = record
             && record.transcript_len != entries
         {
@@ -222,6 +242,7 @@ impl<'a> Rules<'a> {
             );
             self.add(VerifyKind::Count, WORKERS.name, &key, message);
         }
+        Ok(())
     }
 
     /// Checks a worker's transcript, and returns how many entries it has.
@@ -230,19 +251,23 @@ impl<'a> Rules<'a> {
         expected: &Expected<'_>,
         (worker, key): (&str, &str),
         record: Option<&WorkerRecord>,
-    ) -> u64 {
+    ) -> Result<u64, RuntimeError> {
         let mut seen = TranscriptSeen::default();
         let range = (expected.id, worker, 0)..=(expected.id, worker, u64::MAX);
         self.walk(&TRANSCRIPTS, range, |rules, (_, _, position), entry| {
             rules.findings.report.transcript_entries += 1;
             let event = entry.as_ref().map(|entry| entry.event_id);
-            let known = event.is_none_or(|event| rules.has_event(expected.id, event));
+            let known = match event {
+                Some(event) => rules.has(&EVENTS, (expected.id, event))?.unwrap_or(true),
+                None => true,
+            };
             let wrong = seen.take(position, entry.as_ref(), known);
             if let Some((kind, message)) = wrong {
                 let key = format!("{:?}", (expected.id, worker, position));
                 rules.add(kind, TRANSCRIPTS.name, &key, message);
             }
-        });
+            Ok(())
+        })?;
         if let (Some(record), Some(last)) = (record, seen.last_sequence)
             && record.next_transcript_sequence <= last
         {
@@ -259,16 +284,16 @@ impl<'a> Rules<'a> {
             );
             self.add(VerifyKind::UnknownEvent, TRANSCRIPTS.name, key, message);
         }
-        seen.entries
+        Ok(seen.entries)
     }
 
-    fn events(&mut self, expected: &Expected<'_>) {
+    fn events(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         let (mut last, mut missing, mut strangers) = (0, 0_u64, Strangers::default());
         let range = (expected.id, 0)..(expected.next, 0);
         self.walk(&EVENTS, range, |rules, (_, event), record| {
             rules.findings.report.events += 1;
             let worker = record.and_then(|event| event.worker_id);
-            rules.note_worker(expected.id, worker, event, &mut strangers);
+            rules.note_worker(expected.id, worker, event, &mut strangers)?;
             if event == 0 {
                 let key = format!("{:?}", (expected.id, event));
                 let message = "event ids begin at 1".to_owned();
@@ -276,10 +301,11 @@ impl<'a> Rules<'a> {
             }
             missing += event.saturating_sub(last).saturating_sub(1);
             last = event;
-        });
+            Ok(())
+        })?;
         strangers.report(self, EVENTS.name, expected.id, "events");
         let Some(row) = expected.row else {
-            return;
+            return Ok(());
         };
         self.expect_counter(expected, "event", row.next_event_id, last);
         missing += row.next_event_id.saturating_sub(last).saturating_sub(1);
@@ -287,9 +313,10 @@ impl<'a> Rules<'a> {
             let message = format!("{missing} ids that were given out are not in the log");
             self.add(VerifyKind::Gap, EVENTS.name, expected.id, message);
         }
+        Ok(())
     }
 
-    fn diagnostics(&mut self, expected: &Expected<'_>) {
+    fn diagnostics(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         let (mut last, mut count, mut strangers) = (0, 0, Strangers::default());
         let range = (expected.id, 0)..(expected.next, 0);
         self.walk(&DIAGNOSTICS, range, |rules, (_, id), record| {
@@ -297,15 +324,17 @@ impl<'a> Rules<'a> {
             let worker = record
                 .as_ref()
                 .and_then(|record| record.worker_id.as_deref());
-            rules.note_worker(expected.id, worker, id, &mut strangers);
+            rules.note_worker(expected.id, worker, id, &mut strangers)?;
             count += 1;
             last = id;
-        });
+            Ok(())
+        })?;
         strangers.report(self, DIAGNOSTICS.name, expected.id, "diagnostics");
         if let Some(row) = expected.row {
             self.expect(expected, "diagnostics", row.diagnostics, count);
             self.expect_counter(expected, "diagnostic", row.next_diagnostic_id, last);
         }
+        Ok(())
     }
 
     fn expect_counter(&mut self, expected: &Expected<'_>, what: &str, next: u64, last: u64) {
@@ -322,15 +351,15 @@ impl<'a> Rules<'a> {
         worker: Option<&str>,
         id: u64,
         strangers: &mut Strangers,
-    ) {
+    ) -> Result<(), RuntimeError> {
         let Some(worker) = worker else {
-            return;
+            return Ok(());
         };
         let known = match self.known_workers.get(worker) {
             Some(known) => *known,
             None => {
                 // A row that cannot be looked for is found unreadable where the table is walked.
-                let known = self.has(&WORKERS, (runtime, worker)).unwrap_or(true);
+                let known = self.has(&WORKERS, (runtime, worker))?.unwrap_or(true);
                 if self.known_workers.len() == KNOWN_WORKERS {
                     self.known_workers.clear();
                 }
@@ -342,27 +371,27 @@ impl<'a> Rules<'a> {
             strangers.rows += 1;
             strangers.first.get_or_insert((id, worker.to_owned()));
         }
+        Ok(())
     }
 
-    fn has_event(&self, runtime: &str, event: u64) -> bool {
-        self.has(&EVENTS, (runtime, event)).unwrap_or(true)
-    }
-
-    fn has<K, R>(&self, table: &TableOf<K, R>, key: K::SelfType<'_>) -> Result<bool, RuntimeError>
+    /// Whether a row is there. None where that cannot be read: walking its table finds the damage.
+    fn has<K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        key: K::SelfType<'_>,
+    ) -> Result<Option<bool>, RuntimeError>
     where
         K: Key + 'static,
         for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
     {
-        let at = self.view.at;
-        at.guard(|| {
-            let open = self.view.tables.open_table(table.definition);
-            let open = open.map_err(|error| at.redb(error))?;
+        let has = self.view.in_table(table, |open, at| {
             let value = open.get(&key).map_err(|error| at.redb(error))?;
             Ok(value.is_some())
-        })
+        });
+        Ok(split_damage(has)?.0)
     }
 
-    fn imports(&mut self) {
+    fn imports(&mut self) -> Result<(), RuntimeError> {
         self.walk(&IMPORTS, .., |rules, id, record| {
             // What was left out is on record, too.
             let is_left_out = id == NO_RUNTIME
@@ -370,20 +399,21 @@ impl<'a> Rules<'a> {
                     let all = [record.workers, record.events, record.transcript_entries];
                     record.salvaged && all == [0; 3]
                 });
-            if !is_left_out && !rules.has(&RUNTIMES, id).unwrap_or(true) {
+            if !is_left_out && rules.has(&RUNTIMES, id)? == Some(false) {
                 let message = "an import of a runtime that is not there".to_owned();
                 rules.add(VerifyKind::Orphan, IMPORTS.name, id, message);
             }
-        });
+            Ok(())
+        })
     }
 
     /// Finds the rows of runtimes and workers that have none: a seek for each that has rows.
-    fn orphans(&mut self) {
-        self.orphans_of_runtimes(&WORKERS, |id| (id, ""), |(id, _)| id.to_owned());
-        self.orphans_of_runtimes(&EVENTS, |id| (id, 0), |(id, _)| id.to_owned());
-        self.orphans_of_runtimes(&DIAGNOSTICS, |id| (id, 0), |(id, _)| id.to_owned());
-        self.orphans_of_runtimes(&TRANSCRIPTS, |id| (id, "", 0), |(id, _, _)| id.to_owned());
-        self.orphaned_transcripts();
+    fn orphans(&mut self) -> Result<(), RuntimeError> {
+        self.orphans_of_runtimes(&WORKERS, |id| (id, ""), |(id, _)| id.to_owned())?;
+        self.orphans_of_runtimes(&EVENTS, |id| (id, 0), |(id, _)| id.to_owned())?;
+        self.orphans_of_runtimes(&DIAGNOSTICS, |id| (id, 0), |(id, _)| id.to_owned())?;
+        self.orphans_of_runtimes(&TRANSCRIPTS, |id| (id, "", 0), |(id, _, _)| id.to_owned())?;
+        self.orphaned_transcripts()
     }
 
     fn orphans_of_runtimes<K, R>(
@@ -391,21 +421,21 @@ impl<'a> Rules<'a> {
         table: &TableOf<K, R>,
         first: for<'k> fn(&'k str) -> K::SelfType<'k>,
         runtime_of: for<'k> fn(K::SelfType<'k>) -> String,
-    ) where
+    ) -> Result<(), RuntimeError>
+    where
         K: Key + 'static,
         R: Record,
         for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
     {
         let mut from = String::new();
         loop {
-            let found = self.first_key(table, first(&from), runtime_of);
+            let found = self.first_key(table, first(&from), runtime_of)?;
             let Some(id) = found else {
-                return;
+                return Ok(());
             };
             let next = after_runtime(&id);
-            if !self.has(&RUNTIMES, id.as_str()).unwrap_or(true) {
-                let mut rows = 0_u64;
-                self.walk(table, first(&id)..first(&next), |_, _, _| rows += 1);
+            if self.has(&RUNTIMES, id.as_str())? == Some(false) {
+                let rows = self.count(table, first(&id)..first(&next))?;
                 let message = format!("{rows} rows of a runtime that is not there");
                 self.add(VerifyKind::Orphan, table.name, &id, message);
             }
@@ -414,24 +444,22 @@ impl<'a> Rules<'a> {
     }
 
     /// Finds transcripts of workers that are not there, in runtimes that are.
-    fn orphaned_transcripts(&mut self) {
+    fn orphaned_transcripts(&mut self) -> Result<(), RuntimeError> {
         let mut from = (String::new(), String::new());
         loop {
             let start = (from.0.as_str(), from.1.as_str(), 0);
             let found = self.first_key(&TRANSCRIPTS, start, |(runtime, worker, _)| {
                 (runtime.to_owned(), worker.to_owned())
-            });
+            })?;
             let Some((runtime, worker)) = found else {
-                return;
+                return Ok(());
             };
             let key = (runtime.as_str(), worker.as_str());
             // Those of a runtime that is not there are found already.
-            if self.has(&RUNTIMES, key.0).unwrap_or(false)
-                && !self.has(&WORKERS, key).unwrap_or(true)
+            if self.has(&RUNTIMES, key.0)? == Some(true) && self.has(&WORKERS, key)? == Some(false)
             {
-                let mut rows = 0_u64;
                 let range = (key.0, key.1, 0)..=(key.0, key.1, u64::MAX);
-                self.walk(&TRANSCRIPTS, range, |_, _, _| rows += 1);
+                let rows = self.count(&TRANSCRIPTS, range)?;
                 let message = format!("{rows} entries of a worker that is not there");
                 self.add(
                     VerifyKind::Orphan,
@@ -445,6 +473,25 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// Walks rows that belong to nobody, and counts them.
+    fn count<'r, K, R>(
+        &mut self,
+        table: &TableOf<K, R>,
+        range: impl RangeBounds<K::SelfType<'r>> + 'r,
+    ) -> Result<u64, RuntimeError>
+    where
+        K: Key + 'static,
+        R: Record,
+        for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
+    {
+        let mut rows = 0;
+        self.walk(table, range, |_, _, _| {
+            rows += 1;
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
     /// What `own` takes of the first key from `from` on. None where that cannot be read: it is a
     /// finding.
     fn first_key<K, R, O>(
@@ -452,28 +499,21 @@ impl<'a> Rules<'a> {
         table: &TableOf<K, R>,
         from: K::SelfType<'_>,
         own: impl for<'k> Fn(K::SelfType<'k>) -> O,
-    ) -> Option<O>
+    ) -> Result<Option<O>, RuntimeError>
     where
         K: Key + 'static,
-        for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
     {
-        let at = self.view.at;
-        let found = at.guard(|| {
-            let open = self.view.tables.open_table(table.definition);
-            let open = open.map_err(|error| at.redb(error))?;
-            let mut rows = ReadableTable::range::<K::SelfType<'_>>(&open, from..)
-                .map_err(|error| at.redb(error))?;
-            let first = rows.next().transpose().map_err(|error| at.redb(error))?;
-            Ok(first.map(|(key, _)| own(key.value())))
+        let mut first = None;
+        let read = self.view.walk_from(table, from, 1, |key, _| {
+            first = Some(own(key.value()));
+            Ok(ControlFlow::Break(()))
         });
-        found.unwrap_or_else(|error| {
-            self.unreadable(table.name, &error);
-            None
-        })
+        self.readable(table.name, read)?;
+        Ok(first)
     }
 
     /// Compares what each table says of its length with what was walked.
-    fn lengths(&mut self) {
+    fn lengths(&mut self) -> Result<(), RuntimeError> {
         let view = &self.view;
         let says = [
             (META.name, view.len(&META)),
@@ -486,24 +526,27 @@ impl<'a> Rules<'a> {
         ];
         for (table, says) in says {
             let walked = self.walked.get(table).copied().unwrap_or(0);
-            match says {
-                Ok(says) if says == walked => {}
-                Ok(says) => {
-                    let message = format!("the table says {says} rows, there are {walked}");
-                    self.findings
-                        .add(VerifyKind::Count, (Some(table), None), message);
-                }
-                Err(error) => self.unreadable(table, &error),
+            if let Some(says) = self.readable(table, says)?
+                && says != walked
+            {
+                let message = format!("the table says {says} rows, there are {walked}");
+                self.findings
+                    .add(VerifyKind::Count, (Some(table), None), message);
             }
         }
+        Ok(())
     }
 }
 
-/// An error's own words: path and operation are the same for all findings.
-fn cause(error: &RuntimeError) -> String {
-    match error {
-        RuntimeError::StoreCorrupt { message, .. } => message.clone(),
-        error => error.to_string(),
+/// Tells damage, in its own words, from what was read, and from what keeps the store from being
+/// read. Path and operation are the same for all damage.
+fn split_damage<T>(
+    read: Result<T, RuntimeError>,
+) -> Result<(Option<T>, Option<String>), RuntimeError> {
+    match read {
+        Ok(read) => Ok((Some(read), None)),
+        Err(RuntimeError::StoreCorrupt { message, .. }) => Ok((None, Some(message))),
+        Err(error) => Err(error),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::maintenance::{behind_our_back, break_value, events, rich};
 use crate::support::{
-    TestChild, bulk, entry, event, named, runtime_id, runtime_snapshot, say, scratch, tell,
+    TestChild, assert_refused, bulk, entry, event, named, runtime_id, runtime_snapshot, say, scratch, tell,
     told_as_child, worker_ref, worker_snapshot,
 };
 use redb::{ReadableTable, TableDefinition};
@@ -261,6 +261,16 @@ fn damaged_pages_are_found_and_nothing_is_changed() {
         "the other runtime was looked at"
     );
     assert_eq!(report.events, 252, "the other tables were looked at");
+}
+
+#[test]
+fn a_store_that_is_closed_while_it_is_verified_is_not_reported_as_damaged() {
+    let (_directory, path) = scratch();
+    let store = rich(&path);
+    let closed = store.clone();
+    // Told for the first time when the moment that is verified is chosen.
+    let options = VerifyOptions::new().on_progress(move |_| closed.close().unwrap());
+    assert_refused!(store.verify_with(&options), RuntimeError::StoreClosed { .. });
 }
 
 #[test]
