@@ -148,7 +148,7 @@ fn write_copy(
 fn read_copy(staged: &StagedFile, at: At<'_>, meter: &mut Meter) -> Result<u128, RuntimeError> {
     match page_check::check(&staged.path(), at)? {
         PageCheck::Whole => {}
-        PageCheck::Damaged(message) => return Err(at.corrupt(message)),
+        PageCheck::Refused(message) => return Err(at.corrupt(message)),
         other => return Err(at.corrupt(format!("the copy is not whole: {other:?}"))),
     }
     let database = Builder::new()

@@ -150,16 +150,18 @@ impl<'a> At<'a> {
         self,
         access: impl FnOnce() -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
-        if let Some(bad_pages) = self.bad_pages {
-            bad_pages.begin();
-        }
-        catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|panic| {
+        let before = self.bad_pages.map(|bad_pages| bad_pages.begin());
+        let done = catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|panic| {
             let message = panic
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
             Err(self.damaged(&format!("redb panicked: {message}")))
-        })
+        });
+        if let (Some(bad_pages), Some(before)) = (self.bad_pages, before) {
+            bad_pages.end(before);
+        }
+        done
     }
 }

@@ -68,6 +68,7 @@ mod options;
 mod page_check;
 mod page_layout;
 mod page_sums;
+mod page_walk;
 mod pending;
 mod persisted;
 mod progress;
@@ -84,6 +85,7 @@ mod tables;
 mod trace;
 mod transaction;
 mod verify;
+mod verify_damage;
 mod verify_rules;
 mod walk;
 #[cfg(feature = "fault-injection")]

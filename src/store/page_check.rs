@@ -6,6 +6,7 @@
 
 use super::backend::{WithoutLocks, hold};
 use super::context::At;
+use super::page_walk::{self, DamagedPages};
 use crate::error::RuntimeError;
 use redb::backends::FileBackend;
 use redb::{Builder, Database};
@@ -28,21 +29,35 @@ pub(crate) enum PageCheck {
     /// Every page that is reachable has its checksum, and what the file says of its free pages is
     /// right.
     Whole,
-    /// Pages are damaged.
-    Damaged(String),
+    /// These pages are damaged.
+    Damaged(DamagedPages),
+    /// Something that redb refuses, in its words, and that is no single page.
+    Refused(String),
     /// Pages are whole, but the file's record of its free pages is not right.
     WrongFreePages,
     /// Others commit so often that there was no moment to check.
     Busy,
 }
 
-/// Checks the file at `path` while nobody commits to it.
+/// Checks the file at `path` while nobody commits to it. redb's check stops at the first damaged page,
+/// so where it finds one all are looked for.
 pub(crate) fn check(path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> {
     match check_pages(path, at) {
         // What the check was made to find.
-        Err(RuntimeError::StoreCorrupt { message, .. }) => Ok(PageCheck::Damaged(message)),
+        Err(RuntimeError::StoreCorrupt { message, .. }) => Ok(match find_damage(path, at)? {
+            Some(found) if !found.pages.is_empty() => PageCheck::Damaged(found),
+            Some(_) => PageCheck::Refused(message),
+            None => PageCheck::Refused("the header has no whole commit".to_owned()),
+        }),
         checked => checked,
     }
+}
+
+/// The damaged pages of the file at `path`; none where not even its header can be believed.
+pub(crate) fn find_damage(path: &Path, at: At<'_>) -> Result<Option<DamagedPages>, RuntimeError> {
+    let file = File::open(path).map_err(|error| at.io(error))?;
+    let file = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    page_walk::damaged_pages(&WithoutLocks(file)).map_err(|error| at.io(error))
 }
 
 fn check_pages(path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> {

@@ -101,6 +101,28 @@ pub(super) struct Reference {
     pub(super) tree: Tree,
 }
 
+/// What is below a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Child<'p> {
+    /// A page of the same tree, none of whose keys is greater than `last`; none where nothing here
+    /// bounds them.
+    Page {
+        page: Reference,
+        last: Option<&'p [u8]>,
+    },
+    /// The root of a table, in the list of tables.
+    Table { name: &'p [u8], root: Reference },
+}
+
+impl Child<'_> {
+    fn reference(self) -> Reference {
+        match self {
+            Self::Page { page, .. } => page,
+            Self::Table { root, .. } => root,
+        }
+    }
+}
+
 /// Where pages are in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
@@ -117,6 +139,11 @@ impl Geometry {
         let region_pages = self.region_header_pages + self.region_data_pages;
         let before = region * region_pages + self.region_header_pages + (index << order);
         (1 + before) * PAGE_BYTES
+    }
+
+    /// Where the page with redb's number `page` is, and how long it is.
+    pub(super) fn place(self, page: u64) -> (u64, u64) {
+        (self.offset(page), PAGE_BYTES << (page >> 59))
     }
 }
 
@@ -239,6 +266,11 @@ impl<'p> Leaf<'p> {
         self.value_end(self.entries.checked_sub(1)?)
     }
 
+    fn key(self, entry: usize) -> Option<&'p [u8]> {
+        let (start, width) = (self.keys_start(), self.widths.key);
+        key_of(self.page, LEAF_ENDS, start, width, entry)
+    }
+
     fn value(self, entry: usize) -> Option<&'p [u8]> {
         let start = match entry.checked_sub(1) {
             Some(before) => self.value_end(before)?,
@@ -252,6 +284,26 @@ fn fixed_end(start: usize, count: usize, width: u32) -> Option<usize> {
     count
         .checked_mul(usize::try_from(width).ok()?)?
         .checked_add(start)
+}
+
+/// A page's key number `entry`. The keys begin at `start`; where they have no fixed width, their ends
+/// stand at `ends`.
+fn key_of(
+    page: &[u8],
+    ends: usize,
+    start: usize,
+    width: Option<u32>,
+    entry: usize,
+) -> Option<&[u8]> {
+    let end = |entry: usize| match width {
+        Some(width) => fixed_end(start, entry + 1, width),
+        None => end_at(page, ends + 4 * entry),
+    };
+    let begin = match entry.checked_sub(1) {
+        Some(before) => end(before)?,
+        None => start,
+    };
+    page.get(begin..end(entry)?)
 }
 
 /// Where the content of a branch page ends.
@@ -293,24 +345,47 @@ impl Tree {
     /// Gives the pages that a whole page of this tree refers to to `learn`. `None` where that
     /// makes no sense.
     pub(super) fn references(self, page: &[u8], mut learn: impl FnMut(Reference)) -> Option<()> {
+        self.children(page, |child| learn(child.reference()))
+    }
+
+    /// Gives what is below a whole page of this tree to `learn`, in the order of the keys. `None`
+    /// where that makes no sense.
+    pub(super) fn children<'p>(
+        self,
+        page: &'p [u8],
+        mut learn: impl FnMut(Child<'p>),
+    ) -> Option<()> {
         match (*page.first()?, self) {
             (BRANCH, _) => {
-                let children = u16_at(page, COUNT)? + 1;
+                let keys = u16_at(page, COUNT)?;
+                let children = keys + 1;
                 let numbers = BRANCH_SUMS + SUM_BYTES * children;
+                let ends = numbers + NUMBER_BYTES * children;
+                let width = self.widths().key;
+                let start = ends + 4 * usize::from(width.is_none()) * keys;
                 for child in 0..children {
-                    learn(Reference {
+                    let page_of_child = Reference {
                         number: u64_at(page, numbers + NUMBER_BYTES * child)?,
                         sum: u64_at(page, BRANCH_SUMS + SUM_BYTES * child)?,
                         tree: self,
+                    };
+                    let is_last = child == keys;
+                    learn(Child::Page {
+                        page: page_of_child,
+                        last: match is_last {
+                            true => None,
+                            false => Some(key_of(page, ends, start, width, child)?),
+                        },
                     });
                 }
             }
             (LEAF, Self::Tables) => {
                 let leaf = Leaf::new(page, self.widths())?;
                 for entry in 0..leaf.entries {
-                    table_root(leaf.value(entry)?)
-                        .into_iter()
-                        .for_each(&mut learn);
+                    if let Some(root) = table_root(leaf.value(entry)?) {
+                        let name = leaf.key(entry)?;
+                        learn(Child::Table { name, root });
+                    }
                 }
             }
             _ => {}

@@ -122,10 +122,21 @@ impl BadPages {
         }
     }
 
-    /// An operation of the calling thread begins: what it was refused before is of no account.
-    pub(crate) fn begin(&self) {
-        if let Some(mut notes) = self.notes() {
-            notes.take();
+    /// An operation of the calling thread begins: what it was refused before is of no account to it.
+    /// Returns that, for the operation that this one is a part of.
+    pub(crate) fn begin(&self) -> BTreeSet<u64> {
+        self.notes()
+            .map(|mut notes| notes.take())
+            .unwrap_or_default()
+    }
+
+    /// The operation ended that began when `before` was refused.
+    pub(crate) fn end(&self, before: BTreeSet<u64>) {
+        if let Some(mut notes) = self.notes().filter(|_| !before.is_empty()) {
+            let me = std::thread::current().id();
+            notes
+                .refused
+                .extend(before.into_iter().map(|page| (me, page)));
         }
     }
 

@@ -166,7 +166,7 @@ impl<T: Tables> View<'_, T> {
     {
         let prefix = CrcPrefix::new(table.name, &group);
         let mut next = Some(from);
-        self.walk_from(table, first, limit, |key, value| {
+        self.walk_from(table, Some(first), limit, |key, value| {
             if let Some(expected) = next
                 && let Ok(row) = record::decode_after::<R>(&prefix, &expected, value.value())
             {

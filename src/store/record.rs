@@ -103,11 +103,16 @@ impl CrcPrefix {
 
 /// The bytes of a key that the CRC covers.
 pub(crate) trait KeyBytes {
+    /// Whether redb's bytes of the key end in a number; in a text otherwise.
+    const ENDS_IN_NUMBER: bool;
+
     /// Feeds the key to `crc`.
     fn digest(&self, crc: &mut Crc);
 }
 
 impl KeyBytes for &str {
+    const ENDS_IN_NUMBER: bool = false;
+
     fn digest(&self, crc: &mut Crc) {
         crc.update(self.as_bytes());
         crc.update(&[0xFF]);
@@ -115,12 +120,16 @@ impl KeyBytes for &str {
 }
 
 impl KeyBytes for u64 {
+    const ENDS_IN_NUMBER: bool = true;
+
     fn digest(&self, crc: &mut Crc) {
         crc.update(&self.to_le_bytes());
     }
 }
 
 impl<A: KeyBytes, B: KeyBytes> KeyBytes for (A, B) {
+    const ENDS_IN_NUMBER: bool = B::ENDS_IN_NUMBER;
+
     fn digest(&self, crc: &mut Crc) {
         self.0.digest(crc);
         self.1.digest(crc);
@@ -128,6 +137,8 @@ impl<A: KeyBytes, B: KeyBytes> KeyBytes for (A, B) {
 }
 
 impl<A: KeyBytes, B: KeyBytes, C: KeyBytes> KeyBytes for (A, B, C) {
+    const ENDS_IN_NUMBER: bool = C::ENDS_IN_NUMBER;
+
     fn digest(&self, crc: &mut Crc) {
         self.0.digest(crc);
         self.1.digest(crc);

@@ -57,6 +57,20 @@ pub(crate) const IMPORTS: TableOf<&str, ImportRow> = TableOf::new("imports");
 /// blank.
 pub(crate) const NO_RUNTIME: &str = "";
 
+/// The table whose name has these bytes.
+pub(crate) fn with_name(name: &[u8]) -> Option<&'static str> {
+    let all = [
+        META.name,
+        RUNTIMES.name,
+        WORKERS.name,
+        EVENTS.name,
+        TRANSCRIPTS.name,
+        DIAGNOSTICS.name,
+        IMPORTS.name,
+    ];
+    all.into_iter().find(|table| table.as_bytes() == name)
+}
+
 /// A transaction of either kind, as something to read tables from.
 pub(crate) trait Tables {
     /// An open table.

@@ -3,9 +3,11 @@
 use super::Store;
 use super::context::At;
 use super::page_check::{self, PageCheck};
+use super::page_walk::{DamagedPage, DamagedPages};
 use super::progress::{OnProgress, RowProgress};
 use super::read::View;
 use super::shared::Shared;
+use super::verify_damage::Damage;
 use super::verify_rules::Rules;
 use crate::error::RuntimeError;
 use crate::severity::Severity;
@@ -103,6 +105,8 @@ pub enum VerifyKind {
     UnknownEvent,
     /// Ids that were given out and that the log does not have.
     Gap,
+    /// The store does not open, so its rows were not checked.
+    RowsNotChecked,
 }
 
 impl VerifyKind {
@@ -192,6 +196,13 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    fn new(options: &VerifyOptions) -> Self {
+        Self {
+            report: VerifyReport::default(),
+            max_findings: options.max_findings,
+        }
+    }
+
     pub(super) fn add(
         &mut self,
         kind: VerifyKind,
@@ -215,10 +226,11 @@ impl Findings {
         }
     }
 
-    fn add_pages(&mut self, checked: PageCheck) {
+    fn add_pages(&mut self, checked: &PageCheck) {
         let (kind, message) = match checked {
             PageCheck::Whole => return,
-            PageCheck::Damaged(message) => (VerifyKind::Pages, message),
+            PageCheck::Damaged(found) => return self.add_damaged(found),
+            PageCheck::Refused(message) => (VerifyKind::Pages, message.clone()),
             PageCheck::WrongFreePages => (
                 VerifyKind::FreePages,
                 "the file's record of its free pages is not right".to_owned(),
@@ -229,6 +241,20 @@ impl Findings {
             ),
         };
         self.add(kind, (None, None), message);
+    }
+
+    fn add_damaged(&mut self, found: &DamagedPages) {
+        for page in &found.pages {
+            let message = match page.table {
+                Some(_) => page.in_words(),
+                None => format!("{}, which tells where tables are", page.in_words()),
+            };
+            self.add(VerifyKind::Pages, (page.table, None), message);
+        }
+        if found.more > 0 {
+            let message = format!("{} more pages are damaged", found.more);
+            self.add(VerifyKind::Pages, (None, None), message);
+        }
     }
 }
 
@@ -256,13 +282,11 @@ impl Store {
     /// `StoreIo`, `StoreClosed`, `StoreFailed`: what keeps the store from being verified.
     pub fn verify_with(&self, options: &VerifyOptions) -> Result<VerifyReport, RuntimeError> {
         let at = self.shared.at("verify");
-        let mut findings = Findings {
-            report: VerifyReport::default(),
-            max_findings: options.max_findings,
+        let mut findings = Findings::new(options);
+        let damage = match options.pages {
+            true => self.shared.verify_pages(at, &mut findings)?,
+            false => None,
         };
-        if options.pages {
-            self.shared.verify_pages(at, &mut findings)?;
-        }
         let transaction = at.guard(|| self.shared.begin_read(at))?;
         let view = View {
             tables: &transaction,
@@ -270,25 +294,72 @@ impl Store {
         };
         // A length that cannot be read comes up again where the rows are counted.
         let total = view.total_rows().unwrap_or(0);
-        Rules::new(view, &mut findings, options.on_progress.meter(total)).check()?;
+        let meter = options.on_progress.meter(total);
+        Rules::new(view, &mut findings, meter, &self.shared, damage).check()?;
+        Ok(findings.report)
+    }
+}
+
+impl Store {
+    /// Checks every page of the file at `path`, of a store that is too damaged to be opened, and lists
+    /// the damaged ones, with their tables. Changes nothing, and needs no lock: nobody may have the
+    /// store open, or commits are waited out as [`verify_with`](Self::verify_with) does.
+    ///
+    /// Of `options` only the number of findings counts. Rows are not looked at, which is a finding.
+    ///
+    /// # Errors
+    ///
+    /// `StoreIo`; `NotAStore` where the file is empty.
+    pub fn verify_file(
+        path: impl AsRef<Path>,
+        options: &VerifyOptions,
+    ) -> Result<VerifyReport, RuntimeError> {
+        let at = At::new("verify", path.as_ref());
+        let metadata = std::fs::metadata(at.path).map_err(|error| at.io(error))?;
+        if metadata.len() == 0 {
+            return Err(at.not_a_store("it is an empty file"));
+        }
+        let mut findings = Findings::new(options);
+        let checked = page_check::check_shared(at.path, at)?;
+        findings.report.pages_checked = checked != PageCheck::Busy;
+        findings.add_pages(&checked);
+        let message = "the rows were not checked: the store does not open";
+        findings.add(VerifyKind::RowsNotChecked, (None, None), message);
         Ok(findings.report)
     }
 }
 
 impl Shared {
-    fn verify_pages(&self, at: At<'_>, findings: &mut Findings) -> Result<(), RuntimeError> {
+    /// Checks the pages. Returns where rows cannot be read, if that came up.
+    fn verify_pages(
+        &self,
+        at: At<'_>,
+        findings: &mut Findings,
+    ) -> Result<Option<Damage>, RuntimeError> {
         let path = match self.file_path() {
             Ok(path) => path,
             Err(reason) => {
                 let message = format!("the pages were not checked: {reason}");
                 findings.add(VerifyKind::PagesNotChecked, (None, None), message);
-                return Ok(());
+                return Ok(None);
             }
         };
         let checked = self.check_pages(&path, at)?;
         findings.report.pages_checked = checked != PageCheck::Busy;
-        findings.add_pages(checked);
-        Ok(())
+        findings.add_pages(&checked);
+        Ok(match checked {
+            PageCheck::Damaged(found) => Some(Damage::new(found)),
+            _ => None,
+        })
+    }
+
+    /// Where rows cannot be read; of a store whose file cannot be looked at, nothing is known.
+    pub(super) fn find_damage(&self, at: At<'_>) -> Result<Damage, RuntimeError> {
+        let Ok(path) = self.file_path() else {
+            return Ok(Damage::default());
+        };
+        let found = page_check::find_damage(&path, at)?;
+        Ok(found.map(Damage::new).unwrap_or_default())
     }
 
     /// redb's own check of the store's file, which is at `path`.
@@ -310,7 +381,11 @@ impl Shared {
             return Ok(());
         };
         match self.check_pages(&path, at)? {
-            PageCheck::Damaged(message) => Err(at.corrupt(message)),
+            PageCheck::Damaged(found) => {
+                let pages = found.pages.iter().map(DamagedPage::in_words);
+                Err(at.corrupt(pages.collect::<Vec<_>>().join("; ")))
+            }
+            PageCheck::Refused(message) => Err(at.corrupt(message)),
             PageCheck::Whole | PageCheck::WrongFreePages | PageCheck::Busy => Ok(()),
         }
     }

@@ -5,16 +5,18 @@ use super::progress::Meter;
 use super::read::{View, after_runtime};
 use super::record::{self, KeyBytes, Record, RuntimeRecord, TranscriptRow, WorkerRecord};
 use super::schema;
+use super::shared::Shared;
 use super::tables::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, NO_RUNTIME, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use super::verify::{Findings, VerifyKind};
+use super::verify_damage::{Damage, next_key};
 use crate::error::RuntimeError;
 use crate::model::catalog::WorkerStatus;
 use crate::model::management::RuntimeStatus;
-use redb::{Key, ReadTransaction, ReadableTable, Value};
-use std::collections::BTreeMap;
-use std::ops::{ControlFlow, RangeBounds};
+use redb::{Key, ReadTransaction, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 
 /// How many workers are remembered to be there, or not.
 const KNOWN_WORKERS: usize = 4096;
@@ -28,6 +30,25 @@ pub(super) struct Rules<'a> {
     walked: BTreeMap<&'static str, u64>,
     /// Whether the workers of the runtime that is checked now are there.
     known_workers: BTreeMap<String, bool>,
+    shared: &'a Shared,
+    /// Where rows cannot be read, once that matters.
+    damage: Option<Damage>,
+    /// Tables of which rows could not be read: their counts say nothing.
+    broken: BTreeSet<&'static str>,
+    /// How many times damage was met, so that who walks notices.
+    breaks: u64,
+    /// What was said of rows that cannot be read: one page can be met several times.
+    told: BTreeSet<String>,
+    /// Runtimes that have rows, but whose own rows cannot be read.
+    without_row: BTreeSet<String>,
+}
+
+/// Whether a walk gave all rows of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Walked {
+    All,
+    /// Some could not be read: what is counted over the rows says nothing.
+    Some,
 }
 
 /// What a runtime's rows have to agree with. Where its row does not read, nothing is known.
@@ -43,6 +64,8 @@ impl<'a> Rules<'a> {
         view: View<'a, ReadTransaction>,
         findings: &'a mut Findings,
         meter: Meter,
+        shared: &'a Shared,
+        damage: Option<Damage>,
     ) -> Self {
         Self {
             view,
@@ -50,6 +73,12 @@ impl<'a> Rules<'a> {
             meter,
             walked: BTreeMap::new(),
             known_workers: BTreeMap::new(),
+            shared,
+            damage,
+            broken: BTreeSet::new(),
+            breaks: 0,
+            told: BTreeSet::new(),
+            without_row: BTreeSet::new(),
         }
     }
 
@@ -78,8 +107,8 @@ impl<'a> Rules<'a> {
     }
 
     /// Walks a range of a table and gives each key to `rule`, with its record where that reads.
-    /// Keys that do not increase, values that do not read and damage that ends the walk early are
-    /// findings. What keeps the store from being read at all is an error.
+    /// Keys that do not increase, values that do not read and rows that cannot be read are findings,
+    /// and the walk goes on behind them. What keeps the store from being read at all is an error.
     fn walk<'r, K, R>(
         &mut self,
         table: &TableOf<K, R>,
@@ -89,7 +118,7 @@ impl<'a> Rules<'a> {
             K::SelfType<'k>,
             Option<R::Read<'k>>,
         ) -> Result<(), RuntimeError>,
-    ) -> Result<(), RuntimeError>
+    ) -> Result<Walked, RuntimeError>
     where
         K: Key + 'static,
         R: Record,
@@ -99,60 +128,130 @@ impl<'a> Rules<'a> {
             tables: self.view.tables,
             at: self.view.at,
         };
+        let bytes = |key: &K::SelfType<'r>| <K as Value>::as_bytes(key).as_ref().to_vec();
+        // All ranges begin with a key of theirs.
+        let mut from = match range.start_bound() {
+            Bound::Included(key) | Bound::Excluded(key) => Some(bytes(key)),
+            Bound::Unbounded => None,
+        };
+        let end = range.end_bound().map(bytes);
         let mut last: Option<Vec<u8>> = None;
-        let walked = view.walk(table, range, |key, value| {
-            self.meter.step();
-            *self.walked.entry(table.name).or_default() += 1;
-            let bytes = <K as Value>::as_bytes(&key).as_ref().to_vec();
-            if last
-                .as_ref()
-                .is_some_and(|last| K::compare(last, &bytes).is_ge())
-            {
-                let message = "the key is not greater than the one before it".to_owned();
-                self.add(VerifyKind::Order, table.name, &format!("{key:?}"), message);
-            }
-            last = Some(bytes);
-            let record = match record::decode::<R>(table.name, &key, value) {
-                Ok(record) => Some(record),
-                Err(message) => {
-                    self.add(VerifyKind::Value, table.name, &format!("{key:?}"), message);
-                    None
+        let mut walked = Walked::All;
+        loop {
+            let first = from.as_deref().map(|key| <K as Value>::from_bytes(key));
+            let read = view.walk_from(table, first, usize::MAX, |key, value| {
+                let key = key.value();
+                let here = <K as Value>::as_bytes(&key).as_ref().to_vec();
+                if is_past::<K>(&here, end.as_ref()) {
+                    return Ok(ControlFlow::Break(()));
                 }
+                let before = last.replace(here);
+                let is_after = before.is_none_or(|before| {
+                    K::compare(&before, <K as Value>::as_bytes(&key).as_ref()).is_lt()
+                });
+                self.step(table.name, &key, is_after);
+                let record = self.decode(table, &key, value.value());
+                rule(self, key, record)?;
+                Ok(ControlFlow::Continue(()))
+            });
+            let (_, Some(damage)) = split_damage(read)? else {
+                return Ok(walked);
             };
-            rule(self, key, record)
-        });
-        self.readable(table.name, walked)?;
-        Ok(())
+            walked = Walked::Some;
+            let reached = match (last.as_deref(), from.as_deref()) {
+                (Some(last), Some(from)) if K::compare(last, from).is_lt() => Some(from),
+                (last, from) => last.or(from),
+            };
+            match self.behind(table, reached, &damage)? {
+                Some(next) if !is_past::<K>(&next, end.as_ref()) => from = Some(next),
+                _ => return Ok(walked),
+            }
+        }
     }
 
-    /// What was read of `table`; damage is a finding.
-    fn readable<T>(
-        &mut self,
-        table: &'static str,
-        read: Result<T, RuntimeError>,
-    ) -> Result<Option<T>, RuntimeError> {
-        let (read, damage) = split_damage(read)?;
-        if let Some(damage) = damage {
-            let message = format!("rows cannot be read: {damage}");
-            self.findings
-                .add(VerifyKind::Unreadable, (Some(table), None), message);
+    /// Counts a row that is walked, and looks at the order of the keys.
+    fn step(&mut self, table: &'static str, key: &impl std::fmt::Debug, is_after: bool) {
+        self.meter.step();
+        *self.walked.entry(table).or_default() += 1;
+        if !is_after {
+            let message = "the key is not greater than the one before it".to_owned();
+            self.add(VerifyKind::Order, table, &format!("{key:?}"), message);
         }
-        Ok(read)
+    }
+
+    /// The record of a row; one that does not read is a finding.
+    fn decode<'v, K, R>(
+        &mut self,
+        table: &TableOf<K, R>,
+        key: &K::SelfType<'_>,
+        value: &'v [u8],
+    ) -> Option<R::Read<'v>>
+    where
+        K: Key + 'static,
+        R: Record,
+        for<'k> K::SelfType<'k>: KeyBytes,
+    {
+        match record::decode::<R>(table.name, key, value) {
+            Ok(record) => Some(record),
+            Err(message) => {
+                self.add(VerifyKind::Value, table.name, &format!("{key:?}"), message);
+                None
+            }
+        }
+    }
+
+    /// Rows from the key `reached` on cannot be read, because of `damage`, which is a finding. Returns
+    /// the first key that may be behind them; none where they are the last ones, or where nothing
+    /// tells.
+    fn behind<K, R>(
+        &mut self,
+        table: &TableOf<K, R>,
+        reached: Option<&[u8]>,
+        damage: &str,
+    ) -> Result<Option<Vec<u8>>, RuntimeError>
+    where
+        K: Key + 'static,
+        for<'k> K::SelfType<'k>: KeyBytes,
+    {
+        let name = table.name;
+        self.broken.insert(name);
+        self.breaks += 1;
+        let page = self.damage()?.from::<K>(name, reached).cloned();
+        let message = match &page {
+            Some(page) => format!("rows cannot be read: {}", page.in_words()),
+            None => format!("rows cannot be read: {damage}"),
+        };
+        if self.told.len() < KNOWN_WORKERS && self.told.insert(format!("{name} {message}")) {
+            let about = (Some(name), None);
+            self.findings.add(VerifyKind::Unreadable, about, message);
+        }
+        let last = page.and_then(|page| page.last);
+        Ok(last.and_then(|last| next_key(last, K::SelfType::<'static>::ENDS_IN_NUMBER)))
+    }
+
+    /// Where rows cannot be read. Looked for only when some could not.
+    fn damage(&mut self) -> Result<&Damage, RuntimeError> {
+        let damage = match self.damage.take() {
+            Some(damage) => damage,
+            None => self.shared.find_damage(self.view.at)?,
+        };
+        Ok(self.damage.insert(damage))
     }
 
     fn meta(&mut self) -> Result<(), RuntimeError> {
         let mut facts = Vec::new();
-        self.walk(&META, .., |_, key, record| {
+        let walked = self.walk(&META, .., |_, key, record| {
             facts.push((key.to_owned(), record));
             Ok(())
-        })?;
+        });
+        let walked = walked?;
         for (key, is_right) in schema::FACTS {
             let fact = facts.iter().find(|(name, _)| name == key);
             let wrong = match fact {
                 // A value that does not read is a finding already.
                 Some((_, None)) => false,
                 Some((_, Some(record))) => !is_right(record),
-                None => true,
+                None => walked == Walked::All,
             };
             if wrong {
                 let message = "the store's own fact is missing or makes no sense".to_owned();
@@ -184,7 +283,7 @@ impl<'a> Rules<'a> {
     fn workers(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         let (mut running, mut stopped, mut cancelled, mut unread) = (0, 0, 0, 0_u64);
         let range = (expected.id, "")..(expected.next, "");
-        self.walk(&WORKERS, range, |rules, (_, worker), record| {
+        let walked = self.walk(&WORKERS, range, |rules, (_, worker), record| {
             rules.findings.report.workers += 1;
             match record.as_ref().map(|record| record.status.into()) {
                 Some(WorkerStatus::Running) => running += 1,
@@ -194,7 +293,8 @@ impl<'a> Rules<'a> {
             }
             rules.worker(expected, worker, record.as_ref())
         })?;
-        let Some(row) = expected.row.filter(|_| unread == 0) else {
+        let all_read = walked == Walked::All && unread == 0;
+        let Some(row) = expected.row.filter(|_| all_read) else {
             return Ok(());
         };
         self.expect(expected, "running workers", row.running_workers, running);
@@ -232,8 +332,9 @@ impl<'a> Rules<'a> {
             );
             self.add(VerifyKind::LastEvent, WORKERS.name, &key, message);
         }
-        let entries = self.transcript(expected, (worker, &key), record)?;
+        let (entries, walked) = self.transcript(expected, (worker, &key), record)?;
         if let Some(record) = record
+            && walked == Walked::All
             && record.transcript_len != entries
         {
             let message = format!(
@@ -245,16 +346,20 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// Checks a worker's transcript, and returns how many entries it has.
+    /// Checks a worker's transcript, and returns how many entries were read.
     fn transcript(
         &mut self,
         expected: &Expected<'_>,
         (worker, key): (&str, &str),
         record: Option<&WorkerRecord>,
-    ) -> Result<u64, RuntimeError> {
+    ) -> Result<(u64, Walked), RuntimeError> {
+        let mut breaks = self.breaks;
         let mut seen = TranscriptSeen::default();
         let range = (expected.id, worker, 0)..=(expected.id, worker, u64::MAX);
-        self.walk(&TRANSCRIPTS, range, |rules, (_, _, position), entry| {
+        let walked = self.walk(&TRANSCRIPTS, range, |rules, (_, _, position), entry| {
+            if std::mem::replace(&mut breaks, rules.breaks) != rules.breaks {
+                seen.next_position = position;
+            }
             rules.findings.report.transcript_entries += 1;
             let event = entry.as_ref().map(|entry| entry.event_id);
             let known = match event {
@@ -284,13 +389,13 @@ impl<'a> Rules<'a> {
             );
             self.add(VerifyKind::UnknownEvent, TRANSCRIPTS.name, key, message);
         }
-        Ok(seen.entries)
+        Ok((seen.entries, walked))
     }
 
     fn events(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         let (mut last, mut missing, mut strangers) = (0, 0_u64, Strangers::default());
         let range = (expected.id, 0)..(expected.next, 0);
-        self.walk(&EVENTS, range, |rules, (_, event), record| {
+        let walked = self.walk(&EVENTS, range, |rules, (_, event), record| {
             rules.findings.report.events += 1;
             let worker = record.and_then(|event| event.worker_id);
             rules.note_worker(expected.id, worker, event, &mut strangers)?;
@@ -309,7 +414,7 @@ impl<'a> Rules<'a> {
         };
         self.expect_counter(expected, "event", row.next_event_id, last);
         missing += row.next_event_id.saturating_sub(last).saturating_sub(1);
-        if missing > 0 {
+        if missing > 0 && walked == Walked::All {
             let message = format!("{missing} ids that were given out are not in the log");
             self.add(VerifyKind::Gap, EVENTS.name, expected.id, message);
         }
@@ -319,7 +424,7 @@ impl<'a> Rules<'a> {
     fn diagnostics(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         let (mut last, mut count, mut strangers) = (0, 0, Strangers::default());
         let range = (expected.id, 0)..(expected.next, 0);
-        self.walk(&DIAGNOSTICS, range, |rules, (_, id), record| {
+        let walked = self.walk(&DIAGNOSTICS, range, |rules, (_, id), record| {
             rules.findings.report.diagnostics += 1;
             let worker = record
                 .as_ref()
@@ -331,7 +436,9 @@ impl<'a> Rules<'a> {
         })?;
         strangers.report(self, DIAGNOSTICS.name, expected.id, "diagnostics");
         if let Some(row) = expected.row {
-            self.expect(expected, "diagnostics", row.diagnostics, count);
+            if walked == Walked::All {
+                self.expect(expected, "diagnostics", row.diagnostics, count);
+            }
             self.expect_counter(expected, "diagnostic", row.next_diagnostic_id, last);
         }
         Ok(())
@@ -374,9 +481,10 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// Whether a row is there. None where that cannot be read: walking its table finds the damage.
+    /// Whether a row is there. None where that cannot be read: walking its table finds the damage. What
+    /// is known to be damaged is not tried again.
     fn has<K, R>(
-        &self,
+        &mut self,
         table: &TableOf<K, R>,
         key: K::SelfType<'_>,
     ) -> Result<Option<bool>, RuntimeError>
@@ -384,11 +492,20 @@ impl<'a> Rules<'a> {
         K: Key + 'static,
         for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
     {
+        if let Some(damage) = &self.damage
+            && damage.covers::<K>(table.name, <K as Value>::as_bytes(&key).as_ref())
+        {
+            return Ok(None);
+        }
         let has = self.view.in_table(table, |open, at| {
             let value = open.get(&key).map_err(|error| at.redb(error))?;
             Ok(value.is_some())
         });
-        Ok(split_damage(has)?.0)
+        let has = split_damage(has)?.0;
+        if has.is_none() {
+            self.damage()?;
+        }
+        Ok(has)
     }
 
     fn imports(&mut self) -> Result<(), RuntimeError> {
@@ -404,10 +521,12 @@ impl<'a> Rules<'a> {
                 rules.add(VerifyKind::Orphan, IMPORTS.name, id, message);
             }
             Ok(())
-        })
+        })?;
+        Ok(())
     }
 
-    /// Finds the rows of runtimes and workers that have none: a seek for each that has rows.
+    /// Finds the rows of runtimes and workers that have none: a seek for each that has rows. Those
+    /// whose own row cannot be read are checked as far as that goes without it.
     fn orphans(&mut self) -> Result<(), RuntimeError> {
         self.orphans_of_runtimes(&WORKERS, |id| (id, ""), |(id, _)| id.to_owned())?;
         self.orphans_of_runtimes(&EVENTS, |id| (id, 0), |(id, _)| id.to_owned())?;
@@ -434,10 +553,19 @@ impl<'a> Rules<'a> {
                 return Ok(());
             };
             let next = after_runtime(&id);
-            if self.has(&RUNTIMES, id.as_str())? == Some(false) {
-                let rows = self.count(table, first(&id)..first(&next))?;
-                let message = format!("{rows} rows of a runtime that is not there");
-                self.add(VerifyKind::Orphan, table.name, &id, message);
+            match self.has(&RUNTIMES, id.as_str())? {
+                Some(true) => {}
+                Some(false) => {
+                    let rows = self.count(table, first(&id)..first(&next))?;
+                    let message = format!("{rows} rows of a runtime that is not there");
+                    self.add(VerifyKind::Orphan, table.name, &id, message);
+                }
+                None if self.without_row.insert(id.clone()) => self.runtime(&Expected {
+                    id: &id,
+                    next: &next,
+                    row: None,
+                })?,
+                None => {}
             }
             from = next;
         }
@@ -456,8 +584,19 @@ impl<'a> Rules<'a> {
             };
             let key = (runtime.as_str(), worker.as_str());
             // Those of a runtime that is not there are found already.
-            if self.has(&RUNTIMES, key.0)? == Some(true) && self.has(&WORKERS, key)? == Some(false)
-            {
+            let has_worker = match self.has(&RUNTIMES, key.0)? {
+                Some(false) => Some(true),
+                _ => self.has(&WORKERS, key)?,
+            };
+            if has_worker.is_none() {
+                let expected = Expected {
+                    id: key.0,
+                    next: &after_runtime(key.0),
+                    row: None,
+                };
+                self.transcript(&expected, (key.1, &format!("{key:?}")), None)?;
+            }
+            if has_worker == Some(false) {
                 let range = (key.0, key.1, 0)..=(key.0, key.1, u64::MAX);
                 let rows = self.count(&TRANSCRIPTS, range)?;
                 let message = format!("{rows} entries of a worker that is not there");
@@ -492,8 +631,7 @@ impl<'a> Rules<'a> {
         Ok(rows)
     }
 
-    /// What `own` takes of the first key from `from` on. None where that cannot be read: it is a
-    /// finding.
+    /// What `own` takes of the first key from `from` on that can be read.
     fn first_key<K, R, O>(
         &mut self,
         table: &TableOf<K, R>,
@@ -502,14 +640,24 @@ impl<'a> Rules<'a> {
     ) -> Result<Option<O>, RuntimeError>
     where
         K: Key + 'static,
+        for<'k> K::SelfType<'k>: KeyBytes,
     {
-        let mut first = None;
-        let read = self.view.walk_from(table, from, 1, |key, _| {
-            first = Some(own(key.value()));
-            Ok(ControlFlow::Break(()))
-        });
-        self.readable(table.name, read)?;
-        Ok(first)
+        let mut from = <K as Value>::as_bytes(&from).as_ref().to_vec();
+        loop {
+            let mut found = None;
+            let first = Some(<K as Value>::from_bytes(&from));
+            let read = self.view.walk_from(table, first, 1, |key, _| {
+                found = Some(own(key.value()));
+                Ok(ControlFlow::Break(()))
+            });
+            let (_, Some(damage)) = split_damage(read)? else {
+                return Ok(found);
+            };
+            match self.behind(table, Some(&from), &damage)? {
+                Some(next) => from = next,
+                None => return Ok(None),
+            }
+        }
     }
 
     /// Compares what each table says of its length with what was walked.
@@ -526,8 +674,15 @@ impl<'a> Rules<'a> {
         ];
         for (table, says) in says {
             let walked = self.walked.get(table).copied().unwrap_or(0);
-            if let Some(says) = self.readable(table, says)?
+            let (says, damage) = split_damage(says)?;
+            if let Some(damage) = damage {
+                let message = format!("its length cannot be read: {damage}");
+                self.findings
+                    .add(VerifyKind::Unreadable, (Some(table), None), message);
+            }
+            if let Some(says) = says
                 && says != walked
+                && !self.broken.contains(table)
             {
                 let message = format!("the table says {says} rows, there are {walked}");
                 self.findings
@@ -535,6 +690,15 @@ impl<'a> Rules<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether `key` is past the end of a range.
+fn is_past<K: Key>(key: &[u8], end: Bound<&Vec<u8>>) -> bool {
+    match end {
+        Bound::Included(end) => K::compare(key, end).is_gt(),
+        Bound::Excluded(end) => K::compare(key, end).is_ge(),
+        Bound::Unbounded => false,
     }
 }
 

@@ -63,11 +63,12 @@ impl<T: Tables> View<'_, T> {
         })
     }
 
-    /// Gives the first `limit` keys and values from `first` on to `row`, until that ends it.
+    /// Gives the first `limit` keys and values from `first` on, or from the table's beginning, to `row`,
+    /// until that ends it. It reads no page but those of the rows, and those above them.
     pub(super) fn walk_from<K, R>(
         &self,
         table: &TableOf<K, R>,
-        first: K::SelfType<'_>,
+        first: Option<K::SelfType<'_>>,
         limit: usize,
         mut row: impl FnMut(
             &AccessGuard<K>,
@@ -79,7 +80,7 @@ impl<T: Tables> View<'_, T> {
     {
         self.in_table(table, |open, at| {
             let mut rows = open
-                .lower_bound(Bound::Included(first))
+                .lower_bound(first.map_or(Bound::Unbounded, Bound::Included))
                 .map_err(|error| at.redb(error))?;
             for _ in 0..limit {
                 let Some((key, value)) = rows.next().map_err(|error| at.redb(error))? else {

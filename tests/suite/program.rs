@@ -307,6 +307,44 @@ fn damage_and_differences_are_exit_code_4() {
 }
 
 #[test]
+fn a_damaged_store_that_a_killed_host_left_has_its_damaged_pages_listed() {
+    let work = Workplace::new();
+    let runtime = work.runtime("store");
+    let worker = runtime.create_worker(CreateWorkerRequest::default());
+    let worker = worker.expect("create").worker_ref;
+    for text in ["first", "second"] {
+        let long = WorkerInput::user(text.repeat(2000));
+        runtime.send_input(&worker, long).expect("send");
+    }
+    // What a killed host leaves is what is in the file while it is open.
+    let mut bytes = fs::read(work.path("store")).expect("read");
+    let mut named = Vec::new();
+    for text in ["firstfirst", "secondsecond"] {
+        let mut windows = bytes.windows(text.len());
+        let at = windows.position(|here| here == text.as_bytes());
+        let at = at.expect("the text is in the file");
+        bytes[at] ^= 1;
+        named.push(format!("at byte {} ", at / 4096 * 4096));
+    }
+    let left = work.path("left");
+    fs::write(&left, &bytes).expect("write");
+    let verified = run(&[&"verify", &left]);
+    let listed = verified.expect_code(4).stdout();
+    for named in named {
+        assert!(listed.contains(&named), "{named}: {listed}");
+    }
+    assert!(listed.contains("table transcripts"), "{listed}");
+    assert!(
+        !verified.stderr().contains("`runtime-store verify`"),
+        "circular advice"
+    );
+    assert!(
+        bytes == fs::read(&left).expect("read"),
+        "the file was changed"
+    );
+}
+
+#[test]
 fn a_live_store_can_be_read() {
     let work = Workplace::new();
     let runtime = work.runtime("store");

@@ -2,8 +2,8 @@
 
 use crate::maintenance::{behind_our_back, break_value, events, rich};
 use crate::support::{
-    TestChild, assert_refused, bulk, entry, event, named, runtime_id, runtime_snapshot, say, scratch, tell,
-    told_as_child, worker_ref, worker_snapshot,
+    TestChild, assert_refused, bulk, entry, event, named, runtime_id, runtime_snapshot, say,
+    scratch, tell, told_as_child, worker_ref, worker_snapshot,
 };
 use redb::{ReadableTable, TableDefinition};
 use redb_runtime_store::management::RuntimeStatus;
@@ -263,6 +263,128 @@ fn damaged_pages_are_found_and_nothing_is_changed() {
     assert_eq!(report.events, 252, "the other tables were looked at");
 }
 
+/// Damages the pages in which these texts stand for the first time; where those pages are.
+fn damage(path: &Path, texts: &[String]) -> Vec<usize> {
+    let mut bytes = std::fs::read(path).unwrap();
+    let mut places: Vec<usize> = texts
+        .iter()
+        .map(|text| {
+            let mut windows = bytes.windows(text.len());
+            windows.position(|here| here == text.as_bytes()).unwrap()
+        })
+        .collect();
+    for place in &mut places {
+        bytes[*place] ^= 4;
+        *place = *place / 4096 * 4096;
+    }
+    std::fs::write(path, bytes).unwrap();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// A closed store of one worker with `entries` entries, an event for each, and more workers.
+fn long_logs(path: &Path, entries: u64) {
+    let store = Store::open(path).unwrap();
+    bulk(&store, |load| {
+        let worker = worker_ref("r", "w");
+        for sequence in 1..=entries {
+            let mut of = event(sequence, &format!("event {sequence} {}", "e".repeat(90)));
+            of.worker_ref = Some(worker.clone());
+            load.append_event(&runtime_id("r"), of.into())?;
+            let said = format!("entry {sequence} {}", "t".repeat(90));
+            load.append_transcript_entry(entry(&worker, sequence, &said).into())?;
+        }
+        load.put_worker(worker_snapshot(&worker, entries + 1).into())?;
+        for number in 0..500 {
+            let other = worker_ref("r", &format!("x{number:05}"));
+            load.put_worker(worker_snapshot(&other, 1).into())?;
+        }
+        let mut runtime = runtime_snapshot("r", entries + 1);
+        runtime.display_name = Some("the only one".to_owned());
+        load.put_runtime(runtime.into())
+    });
+    store.close().unwrap();
+}
+
+/// What was found of one kind.
+fn messages(report: &VerifyReport, kind: VerifyKind) -> Vec<String> {
+    let found = report.findings.iter().filter(|found| found.kind == kind);
+    found.map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_damaged_page_is_named_and_rows_behind_it_are_checked() {
+    let (_directory, path) = scratch();
+    long_logs(&path, 3000);
+    // One value in an undamaged page behind the damaged ones of its table.
+    let broken = ("r", 2000);
+    behind_our_back(&path, |change| {
+        let mut table = change.open_table(events()).unwrap();
+        let mut value = table.get(broken).unwrap().unwrap().value().to_vec();
+        value[9] ^= 1;
+        table.insert(broken, value.as_slice()).unwrap();
+    });
+    let texts = [400, 900, 1500, 2900].map(|number| format!("event {number} "));
+    let mut places = damage(&path, &texts);
+    places.extend(damage(
+        &path,
+        &[700, 701, 2200].map(|number| format!("entry {number} ")),
+    ));
+    places.extend(damage(&path, &["x00250".to_owned()]));
+    let report = verify(&path);
+    let pages = messages(&report, VerifyKind::Pages);
+    for place in &places {
+        let named = format!("at byte {place} ");
+        assert!(
+            pages.iter().any(|page| page.contains(&named)),
+            "{place}: {pages:#?}"
+        );
+    }
+    assert_eq!(pages.len(), places.len());
+    assert!(report.events > 2700 && report.events < 3000, "{report:?}");
+    assert!(report.transcript_entries > 2700, "{report:?}");
+    assert!(report.workers > 300, "{report:?}");
+    let values = messages(&report, Value);
+    assert_eq!(values.len(), 1, "{values:?}");
+    assert!(values[0].contains("2000"), "{values:?}");
+    let unread = messages(&report, VerifyKind::Unreadable);
+    assert_eq!(unread.len(), places.len(), "once a page: {unread:#?}");
+    // What was not read is not missing.
+    let mut expected = [VerifyKind::Pages, VerifyKind::Unreadable, Value];
+    expected.sort();
+    assert_eq!(kinds(&report), expected, "{:#?}", report.findings);
+    // Without the check of pages the rows are the same.
+    let store = Store::open_read_only(&path).unwrap();
+    let rows = store
+        .verify_with(&VerifyOptions::new().pages(false))
+        .unwrap();
+    assert_eq!(messages(&rows, VerifyKind::Unreadable), unread);
+    assert_eq!(rows.rows, report.rows);
+}
+
+#[test]
+fn rows_of_a_runtime_and_a_worker_whose_own_rows_cannot_be_read_are_checked() {
+    let (_directory, path) = scratch();
+    long_logs(&path, 300);
+    let bytes = std::fs::read(&path).unwrap();
+    // The worker with the entries is the first one; nothing else has the runtime's name.
+    for (table, text) in [("workers", "x00000"), ("runtimes", "the only one")] {
+        std::fs::write(&path, &bytes).unwrap();
+        damage(&path, &[text.to_owned()]);
+        let report = verify(&path);
+        assert_eq!(
+            (report.events, report.transcript_entries),
+            (300, 300),
+            "{table}"
+        );
+        let found = kinds(&report);
+        let mut expected = [VerifyKind::Pages, VerifyKind::Unreadable];
+        expected.sort();
+        assert_eq!(found, expected, "{table}: {:#?}", report.findings);
+    }
+}
+
 #[test]
 fn a_store_that_is_closed_while_it_is_verified_is_not_reported_as_damaged() {
     let (_directory, path) = scratch();
@@ -270,7 +392,10 @@ fn a_store_that_is_closed_while_it_is_verified_is_not_reported_as_damaged() {
     let closed = store.clone();
     // Told for the first time when the moment that is verified is chosen.
     let options = VerifyOptions::new().on_progress(move |_| closed.close().unwrap());
-    assert_refused!(store.verify_with(&options), RuntimeError::StoreClosed { .. });
+    assert_refused!(
+        store.verify_with(&options),
+        RuntimeError::StoreClosed { .. }
+    );
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub(crate) struct StoreArgument {
 }
 
 impl StoreArgument {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens the store read-only; repairs it first where it needs that.
     pub(crate) fn open(&self, output: &Output) -> Result<Store, Failure> {
         self.repair.open(&self.path, output)

@@ -6,13 +6,16 @@ use crate::select::StoreArgument;
 use crate::{help, progress};
 use clap::Args;
 use redb_runtime_store::store::{VerifyOptions, VerifyReport};
+use redb_runtime_store::{RuntimeError, Store};
 use serde::Serialize;
 use std::time::Instant;
 
 /// Verify a store
 ///
 /// The database's own check of every page, the checksum of every value, and the rules across
-/// tables. All findings are listed; nothing is changed. Exit code 0: no damage; 4: damage.
+/// tables. All findings are listed, as many as --findings allows; nothing is changed but that a store
+/// which a killed host left is repaired first. Of one that is too damaged for that the damaged pages
+/// are listed. Exit code 0: no damage; 4: damage.
 #[derive(Args)]
 #[command(after_help = help::VERIFY)]
 pub(crate) struct Verify {
@@ -34,7 +37,15 @@ struct Printed<'a> {
 impl Verify {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let begin = Instant::now();
-        let store = self.store.open(output)?;
+        let store = match self.store.open(output) {
+            Err(Failure::Store(error @ RuntimeError::StoreCorrupt { .. })) => {
+                output.remark(error.to_string());
+                let options = VerifyOptions::new().max_findings(self.findings);
+                let report = Store::verify_file(self.store.path(), &options)?;
+                return say(output, &report, begin);
+            }
+            opened => opened?,
+        };
         let bar = progress::rows(output, "verifying");
         let shown = bar.clone();
         let options = VerifyOptions::new()
@@ -42,23 +53,26 @@ impl Verify {
             .on_progress(move |progress| progress::show_rows(&shown, progress));
         let verified = store.verify_with(&options);
         bar.finish_and_clear();
-        let report = verified?;
-        let status = if report.is_clean() {
-            Status::Done
-        } else {
-            Status::Differs
-        };
-        if output.json {
-            output.object(&Printed {
-                is_clean: report.is_clean(),
-                report: &report,
-                seconds: begin.elapsed().as_secs_f64(),
-            })?;
-        } else {
-            print(output, &report)?;
-        }
-        Ok(status)
+        say(output, &verified?, begin)
     }
+}
+
+fn say(output: &mut Output, report: &VerifyReport, begin: Instant) -> Result<Status, Failure> {
+    let status = if report.is_clean() {
+        Status::Done
+    } else {
+        Status::Differs
+    };
+    if output.json {
+        output.object(&Printed {
+            is_clean: report.is_clean(),
+            report,
+            seconds: begin.elapsed().as_secs_f64(),
+        })?;
+    } else {
+        print(output, report)?;
+    }
+    Ok(status)
 }
 
 fn print(output: &mut Output, report: &VerifyReport) -> Result<(), Failure> {
