@@ -4,6 +4,7 @@ use super::Runtime;
 use crate::error::RuntimeError;
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
 use crate::store::rows;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 /// Waits for the events of a runtime: [`Runtime::follow_events`].
@@ -49,7 +50,9 @@ impl EventFollower {
     ///
     /// `StoreClosed` as soon as the store is closed, also while waiting; `RuntimeNotFound` where
     /// the runtime was removed; `InvalidRequest` where it would wait inside a transaction on the
-    /// store; `StoreIo`, `StoreCorrupt`. The cursor stays where it was.
+    /// store; `StoreIo` also where another process may write, and the file was moved away from the
+    /// store's path, or another one put there: open the store again then. `StoreCorrupt`. The cursor
+    /// stays where it was.
     pub fn next_batch(
         &mut self,
         timeout: Duration,
@@ -64,10 +67,22 @@ impl EventFollower {
                 self.cursor = batch.cursor.clone();
                 return Ok(Some(batch));
             }
+            self.refuse_file_elsewhere()?;
             if !shared.wait_for_news(seen, deadline)? {
                 return Ok(None);
             }
         }
+    }
+
+    /// Refuses to wait for what another process writes where it cannot write to the file that is open.
+    fn refuse_file_elsewhere(&self) -> Result<(), RuntimeError> {
+        let store = &self.runtime.store;
+        if !store.shared.others_may_write() || store.is_in_place() {
+            return Ok(());
+        }
+        let message = "the file that is open was moved away from there: open the store again";
+        let gone = io::Error::new(ErrorKind::NotFound, message);
+        Err(store.shared.at("follow events").io(gone))
     }
 
     fn read(&self) -> Result<RuntimeEventBatch, RuntimeError> {

@@ -116,6 +116,15 @@ impl Snapshot {
             .collect()
     }
 
+    /// Whether the store has the runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn has_runtime(&self, id: &RuntimeId) -> Result<bool, RuntimeError> {
+        Ok(self.view().runtime(id.as_str())?.is_some())
+    }
+
     /// A runtime's own state, with its diagnostics; `None` where the store does not have it. What
     /// is unknown of a diagnostic stands under `/diagnostics/<index>`.
     ///

@@ -169,12 +169,44 @@ fn a_follower_in_another_process_gets_every_event_once_through_kills_of_the_writ
     assert_whole(&runtime);
 }
 
+#[test]
+fn a_follower_whose_file_or_runtime_is_gone_says_so() {
+    let (_directory, path) = scratch();
+    open(&path).store().close().unwrap();
+    let follow = || {
+        let store = Store::open_read_only(&path).unwrap();
+        let runtime = store.runtime(named("r")).unwrap();
+        let now = runtime.event_cursor_now().unwrap();
+        runtime.follow_events(now).unwrap()
+    };
+    let mut follower = follow();
+    assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
+    let copy = path.with_extension("copy");
+    std::fs::copy(&path, &copy).unwrap();
+    std::fs::rename(&copy, &path).unwrap();
+    assert_refused!(
+        follower.next_batch(Duration::MAX),
+        RuntimeError::StoreIo { .. }
+    );
+    let mut follower = follow();
+    let store = Store::open(&path).unwrap();
+    crate::support::bulk(&store, |load| {
+        load.remove_runtime(&crate::support::runtime_id("r"))
+    });
+    assert_refused!(
+        follower.next_batch(Duration::MAX),
+        RuntimeError::RuntimeNotFound { .. }
+    );
+}
+
 #[cfg(all(unix, feature = "program"))]
 mod program {
-    use super::{open, scratch};
-    use crate::support::{all_events, full_request, say};
+    use super::{TestChild, open, scratch, tell, told_as_child};
+    use crate::support::{
+        all_events, bulk, event, full_request, runtime_id, runtime_snapshot, say,
+    };
     use redb_runtime_store::Store;
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Read};
     use std::path::Path;
     use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -191,6 +223,7 @@ mod program {
                 .arg(store)
                 .args(&arguments[1..])
                 .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
                 .spawn()
                 .unwrap();
             let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -201,11 +234,25 @@ mod program {
             self.lines.next().expect("a line").unwrap()
         }
 
+        fn send(&self, signal: &str) {
+            let pid = self.child.id().to_string();
+            let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+            assert!(sent.success());
+        }
+
+        /// Waits until the program ends by itself; its exit code, and what it says.
+        fn end(mut self) -> (Option<i32>, String) {
+            let more = self.lines.next().map(Result::unwrap);
+            assert_eq!(more, None, "a line more");
+            let mut said = String::new();
+            let mut stderr = self.child.stderr.take().unwrap();
+            stderr.read_to_string(&mut said).unwrap();
+            (self.child.wait().unwrap().code(), said)
+        }
+
         /// Interrupts the program; its exit code.
         fn interrupt(mut self) -> Option<i32> {
-            let pid = self.child.id().to_string();
-            let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-            assert!(sent.success());
+            self.send("-INT");
             assert!(self.lines.next().is_none(), "a line after the interrupt");
             self.child.wait().unwrap().code()
         }
@@ -271,6 +318,137 @@ mod program {
     }
 
     #[test]
+    fn a_follower_whose_reader_goes_away_ends_without_another_event() {
+        let (_directory, path) = scratch();
+        let _runtime = open(&path);
+        let mut follows = Follows::start(&["events", "--follow", "--json"], &path);
+        follows.line();
+        let Follows { mut child, lines } = follows;
+        drop(lines);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+
+    #[test]
+    fn whoever_ends_a_follower_ends_it_in_order() {
+        let (_directory, path) = scratch();
+        let _runtime = open(&path);
+        for signal in ["-INT", "-TERM", "-HUP"] {
+            let mut follows = Follows::start(&["events", "--follow", "--json"], &path);
+            follows.line();
+            follows.send(signal);
+            assert_eq!(follows.end(), (Some(0), String::new()), "{signal}");
+        }
+    }
+
+    #[test]
+    fn a_follower_that_nobody_reads_keeps_no_old_state_and_can_be_interrupted() {
+        let (_directory, path) = scratch();
+        let store = Store::open(&path).unwrap();
+        bulk(&store, |load| {
+            for id in 1..=3000 {
+                load.append_event(&runtime_id("r"), event(id, &"long ".repeat(50)).into())?;
+            }
+            load.put_runtime(runtime_snapshot("r", 3001).into())
+        });
+        let mut follows = Follows::start(&["events", "--follow", "--json"], &path);
+        // More than a pipe holds is written then.
+        follows.line();
+        let compacted = (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            store.compact().is_ok()
+        });
+        assert!(compacted, "an old state is kept");
+        follows.send("-INT");
+        assert_eq!(follows.child.wait().unwrap().code(), Some(0));
+    }
+
+    #[test]
+    fn a_follower_goes_on_in_a_file_that_continues_the_log() {
+        let (_directory, path) = scratch();
+        let runtime = open(&path);
+        let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
+        say(&runtime, &worker, "before").unwrap();
+        runtime.store().close().unwrap();
+        let name = worker.worker_id.as_str();
+        let mut events = Follows::start(&["events", "--follow", "--json"], &path);
+        let mut transcript = Follows::start(&["transcript", name, "--follow", "--json"], &path);
+        let mut printed: Vec<String> = (0..3).map(|_| events.line()).collect();
+        transcript.line();
+        let copy = path.with_extension("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        let runtime = open(&copy);
+        for input in 0..3 {
+            say(&runtime, &worker, &format!("input {input}")).unwrap();
+        }
+        let expected: Vec<String> = all_events(&runtime)
+            .iter()
+            .map(|event| serde_json::to_string(event).unwrap())
+            .collect();
+        runtime.store().close().unwrap();
+        std::fs::rename(&copy, &path).unwrap();
+        printed.extend((0..3).map(|_| events.line()));
+        assert_eq!(printed, expected);
+        for input in 0..3 {
+            assert!(transcript.line().contains(&format!("input {input}")));
+        }
+        assert_eq!(events.interrupt(), Some(0));
+        assert_eq!(transcript.interrupt(), Some(0));
+    }
+
+    #[test]
+    fn a_follower_whose_log_is_gone_or_another_one_fails_and_says_so() {
+        let (_directory, path) = scratch();
+        let runtime = open(&path);
+        let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
+        say(&runtime, &worker, "before").unwrap();
+        runtime.store().close().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let name = worker.worker_id.as_str();
+        let follow = || {
+            std::fs::write(&path, &whole).unwrap();
+            let mut events = Follows::start(&["events", "--follow", "--json"], &path);
+            let mut transcript = Follows::start(&["transcript", name, "--follow"], &path);
+            (0..3).for_each(|_| drop(events.line()));
+            transcript.line();
+            [events, transcript]
+        };
+        // The runtime is removed by another one than the reader.
+        let followers = follow();
+        let store = Store::open(&path).unwrap();
+        bulk(&store, |load| load.remove_runtime(&runtime_id("r")));
+        for (follower, says) in followers.into_iter().zip(["no runtime r", "no worker"]) {
+            let (code, said) = follower.end();
+            assert_eq!(code, Some(1), "{said}");
+            assert!(said.contains(says), "{said}");
+        }
+        store.close().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        // Another store takes the file's place.
+        let followers = follow();
+        let other = path.with_extension("other");
+        let runtime = open(&other);
+        let workers = [(); 3].map(|()| runtime.create_worker(full_request()).unwrap().worker_ref);
+        for worker in &workers {
+            say(&runtime, worker, "of another log").unwrap();
+        }
+        runtime.store().close().unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        for follower in followers {
+            let (code, said) = follower.end();
+            assert_eq!(code, Some(1), "{said}");
+            assert!(said.contains("the log was replaced"), "{said}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let followers = follow();
+        std::fs::remove_file(&path).unwrap();
+        for follower in followers {
+            let (code, said) = follower.end();
+            assert_eq!(code, Some(1), "{said}");
+            assert!(said.contains("there is no store"), "{said}");
+        }
+    }
+
+    #[test]
     fn a_limit_ends_a_follower() {
         let (_directory, path) = scratch();
         let runtime = open(&path);
@@ -283,6 +461,34 @@ mod program {
         }
         assert_eq!(follows.lines.by_ref().count(), 3);
         assert_eq!(follows.child.wait().unwrap().code(), Some(0));
+    }
+
+    #[test]
+    fn a_store_that_a_host_repairs_for_long_is_locked() {
+        let name = "watching::program::a_store_that_a_host_repairs_for_long_is_locked";
+        if let Some(path) = told_as_child() {
+            let options = Store::options().on_repair(|_| {
+                tell("repairing");
+                let _ = std::io::stdin().read(&mut [0]);
+                std::ops::ControlFlow::Continue(())
+            });
+            options.open(path).unwrap();
+            return;
+        }
+        let (_directory, path) = scratch();
+        let runtime = open(&path);
+        let left = path.with_extension("left");
+        std::fs::copy(&path, &left).unwrap();
+        drop(runtime);
+        let mut host = TestChild::start(name, &left);
+        assert_eq!(host.hear().as_deref(), Some("repairing"));
+        let output = Command::new(env!("CARGO_BIN_EXE_runtime-store"))
+            .args(["runtimes".as_ref(), left.as_os_str()])
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{error}");
+        assert!(!error.contains("--no-repair"), "{error}");
     }
 
     #[test]

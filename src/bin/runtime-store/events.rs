@@ -1,15 +1,17 @@
 //! `events`: the event log of a runtime.
 
 use crate::failure::{Failure, Status};
-use crate::follow::{Next, show};
+use crate::follow::{Log, Next, show};
 use crate::help;
 use crate::output::Output;
 use crate::select::{RuntimeArgument, StoreArgument};
 use crate::table::{Column, Table};
 use clap::Args;
+use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{Snapshot, Stored};
+use std::path::PathBuf;
 
 /// Print the event log of a runtime
 #[derive(Args)]
@@ -47,10 +49,10 @@ impl Events {
             ]),
             from: self.from,
             left: self.limit.unwrap_or(usize::MAX),
+            last: None,
+            path: store.path().to_owned(),
         };
-        show(&store, output, self.follow, |snapshot, output, rows| {
-            printer.print(snapshot, output, rows)
-        })
+        show(store, &self.store, output, self.follow, &mut printer)
     }
 
     fn wants(&self, event: &RuntimeEvent) -> bool {
@@ -73,9 +75,12 @@ struct Printer<'a> {
     from: u64,
     /// How many may still be printed.
     left: usize,
+    /// The last one that was looked at.
+    last: Option<RuntimeEvent>,
+    path: PathBuf,
 }
 
-impl Printer<'_> {
+impl Log for Printer<'_> {
     /// Looks at no more than `rows` events.
     fn print(
         &mut self,
@@ -86,7 +91,7 @@ impl Printer<'_> {
         let events = snapshot.events(&self.runtime_id, self.from)?;
         let mut looked_at = 0;
         for event in events.take(rows) {
-            if self.left == 0 {
+            if self.left == 0 || output.holds_enough() {
                 break;
             }
             let event = event?;
@@ -96,14 +101,37 @@ impl Printer<'_> {
                 self.left -= 1;
                 self.one(output, &event)?;
             }
+            self.last = Some(event.value);
         }
         Ok(match (self.left, looked_at) {
             (0, _) => Next::Nothing,
-            (_, looked_at) if looked_at == rows => Next::Now,
+            (_, looked_at) if looked_at == rows || output.holds_enough() => Next::Now,
             _ => Next::Later,
         })
     }
 
+    fn check(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        if !snapshot.has_runtime(&self.runtime_id)? {
+            return Err(Failure::Store(RuntimeError::RuntimeNotFound {
+                path: self.path.clone(),
+                runtime_id: self.runtime_id.clone(),
+            }));
+        }
+        let Some(last) = &self.last else {
+            return Ok(());
+        };
+        let there = snapshot.events(&self.runtime_id, last.id)?.next();
+        match there.transpose()?.is_some_and(|there| there.value == *last) {
+            true => Ok(()),
+            false => Err(Failure::Replaced {
+                path: self.path.clone(),
+                last: format!("event {}", last.id),
+            }),
+        }
+    }
+}
+
+impl Printer<'_> {
     fn one(&mut self, output: &mut Output, event: &Stored<RuntimeEvent>) -> Result<(), Failure> {
         if !output.json {
             return row(&mut self.table, output, &event.value);

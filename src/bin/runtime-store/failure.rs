@@ -4,6 +4,7 @@ use redb_runtime_store::RuntimeError;
 use redb_runtime_store::layout::LayoutError;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// How a run ended; the discriminant is the exit code. clap ends a run of wrong use itself.
@@ -29,6 +30,11 @@ pub(crate) enum Failure {
     Layout(LayoutError),
     Output(io::Error),
     WrongUse(String),
+    /// A log that was followed is another one now.
+    Replaced {
+        path: PathBuf,
+        last: String,
+    },
 }
 
 impl Failure {
@@ -46,7 +52,7 @@ impl Failure {
                 | LayoutError::NotAPrefix { .. },
             ) => Status::Differs,
             Self::WrongUse(_) => Status::WrongUse,
-            Self::Layout(_) | Self::Output(_) => Status::Failed,
+            Self::Layout(_) | Self::Output(_) | Self::Replaced { .. } => Status::Failed,
         }
     }
 }
@@ -59,7 +65,8 @@ impl Failure {
         };
         Some(match error {
             RuntimeError::StoreLocked { .. } => {
-                "end that process first; what only reads works beside it"
+                "end that process first, or wait for it; what only reads works beside a host, but not \
+                 beside one that repairs the store or has it for itself alone"
             }
             RuntimeError::NeedsRepair { .. } => "without --no-repair it is repaired first",
             RuntimeError::StoreMissing { .. } => {
@@ -96,6 +103,11 @@ impl fmt::Display for Failure {
             Self::Layout(error) => error.fmt(f),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
             Self::WrongUse(message) => f.write_str(message),
+            Self::Replaced { path, last } => write!(
+                f,
+                "{}: the log was replaced: {last}, the last one that was printed, is not in it",
+                path.display()
+            ),
         }
     }
 }

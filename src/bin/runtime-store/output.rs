@@ -6,6 +6,7 @@ use crate::table::WIDTH;
 use anstyle::Style;
 use redb_runtime_store::layout::{self, Finding};
 use redb_runtime_store::store::Stored;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
@@ -17,7 +18,12 @@ pub(crate) struct Output {
     stdout: BufWriter<StdoutLock<'static>>,
     /// The record that is being printed.
     line: Vec<u8>,
+    /// What is printed, where it is held back.
+    held: Option<Vec<u8>>,
 }
+
+/// How much is held back before it is better written, in bytes.
+const HELD_BYTES: usize = 1 << 20;
 
 impl Output {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
@@ -27,33 +33,68 @@ impl Output {
             colours: colour::on_stdout(),
             stdout: BufWriter::with_capacity(64 << 10, io::stdout().lock()),
             line: Vec::new(),
+            held: None,
         }
+    }
+
+    /// Holds back what is printed until [`finish`](Self::finish), so that printing waits for nobody.
+    pub(crate) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Whether so much is held back that it should be written.
+    pub(crate) fn holds_enough(&self) -> bool {
+        self.held
+            .as_ref()
+            .is_some_and(|held| held.len() >= HELD_BYTES)
+    }
+
+    /// Where what is printed goes.
+    fn out(&mut self) -> &mut dyn Write {
+        match &mut self.held {
+            Some(held) => held,
+            None => &mut self.stdout,
+        }
+    }
+
+    /// Whether standard output is a pipe or a terminal whose other end is closed.
+    pub(crate) fn is_read_by_nobody(&self) -> bool {
+        let stdout = io::stdout();
+        let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+        // Where the system does not tell, the next write will.
+        let told = poll(&mut polled, Some(&Timespec::default()));
+        told.is_ok()
+            && polled[0]
+                .revents()
+                .intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     /// Prints one JSON object on a line of its own.
     pub(crate) fn object(&mut self, object: &impl Serialize) -> Result<(), Failure> {
-        serde_json::to_writer(&mut self.stdout, object).map_err(io::Error::from)?;
-        self.stdout.write_all(b"\n")?;
+        serde_json::to_writer(self.out(), object).map_err(io::Error::from)?;
+        self.out().write_all(b"\n")?;
         Ok(())
     }
 
     /// Prints bytes that are whole lines.
     pub(crate) fn bytes(&mut self, lines: &[u8]) -> Result<(), Failure> {
-        self.stdout.write_all(lines)?;
+        self.out().write_all(lines)?;
         Ok(())
     }
 
     /// Prints a record as the layout's logs have it.
     pub(crate) fn record<T: Serialize>(&mut self, record: &Stored<T>) -> Result<(), Failure> {
-        self.line.clear();
-        layout::write_line(record, &mut self.line)?;
-        self.stdout.write_all(&self.line)?;
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        layout::write_line(record, &mut line)?;
+        self.out().write_all(&line)?;
+        self.line = line;
         Ok(())
     }
 
     /// Prints one line.
     pub(crate) fn line(&mut self, line: impl AsRef<str>) -> Result<(), Failure> {
-        writeln!(self.stdout, "{}", line.as_ref().trim_end())?;
+        writeln!(self.out(), "{}", line.as_ref().trim_end())?;
         Ok(())
     }
 
@@ -107,6 +148,9 @@ impl Output {
 
     /// Brings what was printed so far to who reads it.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        if let Some(held) = self.held.take() {
+            self.stdout.write_all(&held)?;
+        }
         self.stdout.flush()?;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::colour;
 use crate::failure::{Failure, Status};
-use crate::follow::{Next, show};
+use crate::follow::{Log, Next, show};
 use crate::help;
 use crate::output::{Output, visible};
 use crate::select::{RuntimeArgument, StoreArgument};
@@ -11,6 +11,7 @@ use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
 use redb_runtime_store::store::Snapshot;
+use std::path::PathBuf;
 
 /// Print the transcript of a worker
 #[derive(Args)]
@@ -40,20 +41,25 @@ impl Transcript {
         let worker_id = WorkerId::new(&self.worker)
             .ok_or_else(|| Failure::WrongUse("a worker id must not be blank".to_owned()))?;
         let worker = WorkerRef::new(runtime_id, worker_id);
-        if store.snapshot()?.worker(&worker)?.is_none() {
-            return Err(Failure::Store(RuntimeError::WorkerNotFound {
-                runtime_id: worker.runtime_id,
-                worker_id: worker.worker_id,
-            }));
-        }
+        refuse_unknown(&store.snapshot()?, &worker)?;
         let mut printer = Printer {
             worker,
             position: self.start,
             left: self.limit.unwrap_or(usize::MAX),
+            last: None,
+            path: store.path().to_owned(),
         };
-        show(&store, output, self.follow, |snapshot, output, rows| {
-            printer.print(snapshot, output, rows)
-        })
+        show(store, &self.store, output, self.follow, &mut printer)
+    }
+}
+
+fn refuse_unknown(snapshot: &Snapshot, worker: &WorkerRef) -> Result<(), Failure> {
+    match snapshot.worker(worker)? {
+        Some(_) => Ok(()),
+        None => Err(Failure::Store(RuntimeError::WorkerNotFound {
+            runtime_id: worker.runtime_id.clone(),
+            worker_id: worker.worker_id.clone(),
+        })),
     }
 }
 
@@ -64,9 +70,12 @@ struct Printer {
     position: u64,
     /// How many may still be printed.
     left: usize,
+    /// The last entry that was printed.
+    last: Option<TranscriptEntry>,
+    path: PathBuf,
 }
 
-impl Printer {
+impl Log for Printer {
     /// Prints no more than `rows` entries.
     fn print(
         &mut self,
@@ -78,6 +87,9 @@ impl Printer {
         let entries = snapshot.transcript(&self.worker, self.position)?;
         let mut printed = 0;
         for entry in entries.take(wanted) {
+            if output.holds_enough() {
+                break;
+            }
             let entry = entry?;
             printed += 1;
             self.position += 1;
@@ -86,13 +98,30 @@ impl Printer {
             } else {
                 print(output, &entry.value)?;
             }
+            self.last = Some(entry.value);
         }
         self.left -= printed;
         Ok(match (self.left, printed) {
             (0, _) => Next::Nothing,
-            (_, printed) if printed == rows => Next::Now,
+            (_, printed) if printed == rows || output.holds_enough() => Next::Now,
             _ => Next::Later,
         })
+    }
+
+    fn check(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        refuse_unknown(snapshot, &self.worker)?;
+        let Some(last) = &self.last else {
+            return Ok(());
+        };
+        let position = self.position.saturating_sub(1);
+        let there = snapshot.transcript(&self.worker, position)?.next();
+        match there.transpose()?.is_some_and(|there| there.value == *last) {
+            true => Ok(()),
+            false => Err(Failure::Replaced {
+                path: self.path.clone(),
+                last: format!("entry {}", last.sequence),
+            }),
+        }
     }
 }
 
