@@ -75,8 +75,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `StoreIo` naming `path` where something is there already (`AlreadyExists`), or where the
-    /// copy cannot be written; naming the store where it cannot be read. `StoreCorrupt` where a row
+    /// `StoreIo` naming `path` where something is there already (`AlreadyExists`), where the path ends
+    /// in a separator (`IsADirectory`), or where the copy cannot be written; naming the store where it cannot be read. `StoreCorrupt` where a row
     /// of the store does not read: nothing is at `path` then. `StoreClosed`.
     pub fn backup_with(
         &self,
@@ -84,6 +84,10 @@ impl Store {
         options: &BackupOptions,
     ) -> Result<BackupReport, RuntimeError> {
         let at = At::new("back up", path.as_ref());
+        if ends_in_separator(at.path) {
+            let message = "a backup is a file, and this names a directory";
+            return Err(at.io(io::Error::new(ErrorKind::IsADirectory, message)));
+        }
         if std::fs::symlink_metadata(at.path).is_ok() {
             staged_file::remove_leftovers(at.path);
             return Err(in_the_way(at));
@@ -110,6 +114,11 @@ impl Store {
         })?;
         Ok(BackupReport { rows, bytes })
     }
+}
+
+fn ends_in_separator(path: &Path) -> bool {
+    let last = path.as_os_str().as_encoded_bytes().last();
+    last.is_some_and(|last| std::path::is_separator(char::from(*last)))
 }
 
 fn in_the_way(at: At<'_>) -> RuntimeError {

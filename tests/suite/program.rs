@@ -265,6 +265,18 @@ fn a_locked_store_is_exit_code_3() {
 }
 
 #[test]
+fn a_backup_to_the_name_of_a_directory_is_refused() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let mut target = work.path("copy").into_os_string();
+    target.push("/");
+    let refused = run(&[&"backup", &store, &target]);
+    let message = refused.expect_code(1).stderr();
+    assert!(message.contains("directory"), "{message}");
+    assert!(!work.path("copy").exists());
+}
+
+#[test]
 fn damage_and_differences_are_exit_code_4() {
     let work = Workplace::new();
     let root = work.path("exported");
@@ -334,6 +346,11 @@ fn a_damaged_store_that_a_killed_host_left_has_its_damaged_pages_listed() {
         assert!(listed.contains(&named), "{named}: {listed}");
     }
     assert!(listed.contains("table transcripts"), "{listed}");
+    assert!(
+        !verified.stderr().contains("panicked"),
+        "{}",
+        verified.stderr()
+    );
     assert!(
         !verified.stderr().contains("`runtime-store verify`"),
         "circular advice"

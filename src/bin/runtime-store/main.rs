@@ -19,6 +19,7 @@ mod imports;
 mod man;
 mod migrate;
 mod output;
+mod panics;
 mod progress;
 mod repair;
 mod runtimes;
@@ -90,11 +91,10 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
+    panics::silence_redb();
     let arguments = Arguments::parse();
     let mut output = Output::new(arguments.json, arguments.quiet);
-    let done = arguments
-        .verb
-        .run(&mut output)
+    let done = panics::tell(|| arguments.verb.run(&mut output))
         .and_then(|status| output.finish().map(|()| status));
     match done {
         Ok(status) => status.into(),
