@@ -216,11 +216,11 @@ impl Store {
         self.shared.path()
     }
 
-    /// Whether the store's path still leads to the file that is open. A file that was moved away, or in
+    /// Whether the path that the store was opened at still leads to the file that is open. A file that was moved away, or in
     /// whose place another one was put, is still read, and nobody who opens the path writes to it.
     /// `true` in memory, and where files have no identity.
     pub fn is_in_place(&self) -> bool {
-        self.shared.file().is_none() || self.shared.refuse_other_file().is_ok()
+        self.shared.file().is_none() || self.shared.file_path().is_ok()
     }
 
     /// Whether this handle refuses writes.

@@ -3,7 +3,7 @@
 //! A file that cannot be opened is never touched: not renamed, truncated, replaced, repaired or
 //! stamped. See [`super::backend`] for how that holds although redb writes when it opens.
 
-use super::backend::{FileSize, KeptFile, hold, pass};
+use super::backend::{FileSize, KeptFile, WithoutLocks, hold, pass};
 use super::context::At;
 use super::lock_holder;
 use super::migrate::{self, MigrationPlan};
@@ -283,11 +283,7 @@ impl Place<'_> {
             read => read?,
         };
         if found < self.options.schema.supported() {
-            return Err(RuntimeError::StoreSchemaTooOld {
-                path: self.at.path.to_owned(),
-                found,
-                supported: self.options.schema.supported(),
-            });
+            return Err(too_old(self.at, self.options, found));
         }
         Ok(Some(Handle::Reader(database)))
     }
@@ -353,6 +349,14 @@ impl Place<'_> {
     }
 }
 
+fn too_old(at: At<'_>, options: &StoreOptions, found: u32) -> RuntimeError {
+    RuntimeError::StoreSchemaTooOld {
+        path: at.path.to_owned(),
+        found,
+        supported: options.schema.supported(),
+    }
+}
+
 /// Opens a store of any version that we know for reading; returns its version, too.
 fn read_any(
     file: File,
@@ -402,6 +406,9 @@ fn open_over(
     let size = gate.size();
     let found = version_of(&database, options.schema, at)?;
     let is_old = found < options.schema.supported();
+    if is_old && !options.migrate {
+        return Err(too_old(at, options, found));
+    }
     if is_old {
         before_migration(found)?;
     }
@@ -466,15 +473,19 @@ pub(crate) fn migration_plan(
     let found = match open_for_reading(at).and_then(|file| read_any(file, at, options)) {
         Ok((_, found)) => found,
         // Nobody writes to it. What opening it for writing would write is held back for good.
-        Err(RuntimeError::NeedsRepair { .. }) => at.guard(|| {
-            let backend =
-                FileBackend::new(open_for_writing(at)?).map_err(|error| at.redb(error))?;
-            let (backend, _gate) = hold(backend).map_err(|error| at.io(error))?;
-            let database = builder(options)
-                .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
-                .map_err(|error| at.redb(error))?;
-            version_of(&database, options.schema, at)
-        })?,
+        Err(RuntimeError::NeedsRepair { .. }) => match open_for_writing(at) {
+            Ok(file) => {
+                let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+                held_version(backend, at, options)?
+            }
+            // Who may not write to it cannot lock it against a host that begins to repair it.
+            Err(RuntimeError::StoreIo { .. }) => {
+                let file = File::open(path).map_err(|error| at.io(error))?;
+                let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+                held_version(WithoutLocks(backend), at, options)?
+            }
+            Err(error) => return Err(error),
+        },
         Err(error) => return Err(error),
     };
     let supported = options.schema.supported();
@@ -483,6 +494,22 @@ pub(crate) fn migration_plan(
         found,
         supported,
         backup: makes_copy.then(|| migrate::copy_path(path, found)),
+    })
+}
+
+/// The version of the store in `backend`, which is opened for writing with all writes held back for
+/// good.
+fn held_version(
+    backend: impl StorageBackend,
+    at: At<'_>,
+    options: &StoreOptions,
+) -> Result<u32, RuntimeError> {
+    at.guard(|| {
+        let (backend, _gate) = hold(backend).map_err(|error| at.io(error))?;
+        let database = builder(options)
+            .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
+            .map_err(|error| at.redb(error))?;
+        version_of(&database, options.schema, at)
     })
 }
 

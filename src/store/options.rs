@@ -54,6 +54,7 @@ pub struct StoreOptions {
     pub(crate) check_pages: bool,
     pub(crate) on_repair: Option<OnRepair>,
     pub(crate) backup_before_migration: bool,
+    pub(crate) migrate: bool,
     pub(crate) schema: Schema,
     #[cfg(feature = "fault-injection")]
     on_access: Option<OnAccess>,
@@ -73,6 +74,7 @@ impl Default for StoreOptions {
             check_pages: true,
             on_repair: None,
             backup_before_migration: true,
+            migrate: true,
             schema: Schema::default(),
             #[cfg(feature = "fault-injection")]
             on_access: None,
@@ -173,6 +175,14 @@ impl StoreOptions {
         self
     }
 
+    /// Whether to migrate a store of an older schema. `true` by default; otherwise it is refused with
+    /// [`RuntimeError::StoreSchemaTooOld`] and not touched, not repaired either.
+    #[must_use]
+    pub fn migrate(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
+        self
+    }
+
     /// Opens the store at `path` like this; see [`Store::open`].
     ///
     /// # Errors
@@ -263,6 +273,7 @@ impl fmt::Debug for StoreOptions {
             .field("check_pages", &self.check_pages)
             .field("on_repair", &self.on_repair.is_some())
             .field("backup_before_migration", &self.backup_before_migration)
+            .field("migrate", &self.migrate)
             .finish()
     }
 }

@@ -96,6 +96,30 @@ fn a_copy_is_not_made_where_it_is_not_wanted_or_nothing_is_migrated() {
     assert_eq!(names_beside(&path).len(), 1);
 }
 
+#[test]
+fn a_store_that_is_not_to_be_migrated_is_refused_and_not_touched() {
+    let (_directory, path, _) = old_store();
+    let left = path.with_extension("left");
+    // What a killed host leaves is what is in the file while it is open.
+    let store = Store::open(&path).unwrap();
+    fs::copy(&path, &left).unwrap();
+    store.close().unwrap();
+    for path in [path, left] {
+        let bytes = fs::read(&path).unwrap();
+        assert_refused!(
+            later_release().migrate(false).open(&path),
+            RuntimeError::StoreSchemaTooOld {
+                found: 1,
+                supported: 2,
+                ..
+            },
+        );
+        assert!(bytes == fs::read(&path).unwrap(), "touched");
+    }
+    let (_directory, path) = scratch();
+    drop(Store::options().migrate(false).open(path).unwrap());
+}
+
 #[cfg(unix)]
 #[test]
 fn the_copy_is_for_its_owner_only() {

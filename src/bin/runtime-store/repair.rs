@@ -21,18 +21,20 @@ pub(crate) fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
     ));
     let mut tries = 0;
     loop {
-        match for_writing(Store::options(), path, output) {
-            Ok(store) => store.close()?,
+        // Who only reads migrates nothing: a store of an older version is refused, repaired or not.
+        let locked = match for_writing(Store::options().migrate(false), path, output) {
+            Ok(store) => store.close().map(|()| None)?,
             // A host was quicker: it repairs the store.
-            Err(RuntimeError::StoreLocked { .. }) => {}
+            Err(error @ RuntimeError::StoreLocked { .. }) => Some(error),
             Err(error) => return Err(error.into()),
-        }
-        match Store::open_read_only(path) {
-            Err(RuntimeError::NeedsRepair { .. }) if tries < TRIES => {
+        };
+        match (Store::open_read_only(path), locked) {
+            (Err(RuntimeError::NeedsRepair { .. }), _) if tries < TRIES => {
                 tries += 1;
                 std::thread::sleep(PAUSE);
             }
-            opened => return Ok(opened?),
+            (Err(RuntimeError::NeedsRepair { .. }), Some(locked)) => return Err(locked.into()),
+            (opened, _) => return Ok(opened?),
         }
     }
 }
