@@ -107,7 +107,7 @@ pub use error::RuntimeError;
 pub use model::{catalog, diagnostics, identity, interaction, management, observation};
 pub use runtime::{EventFollower, RedbRuntimeStoreOptions, Runtime, RuntimeTransaction};
 pub use severity::Severity;
-pub use store::{Pending, Store};
+pub use store::{Pending, RedbRuntimeStore, Sharing, Store};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

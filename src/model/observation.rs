@@ -1,5 +1,10 @@
 //! Watching a runtime: its event log, and cursors into it.
 
+// Hosts of the directory store know the transcript's types by this path.
+pub use super::interaction::{
+    TranscriptEntry, TranscriptProjection, TranscriptQuery, TranscriptRole,
+};
+
 use super::identity::{RuntimeId, WorkerRef};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

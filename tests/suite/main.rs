@@ -29,6 +29,7 @@ mod locking;
 mod maintenance;
 mod migrations;
 mod model_json;
+mod module_paths;
 mod opening;
 #[cfg(feature = "program")]
 mod program;

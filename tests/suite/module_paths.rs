@@ -1,0 +1,66 @@
+//! Which module has which type: what a host that moves over from the directory store imports.
+
+use redb_runtime_store::catalog::{
+    CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
+    WorkerDetail, WorkerIntent, WorkerLifecycleAck, WorkerStatus, WorkerSummary, WorkspaceRef,
+};
+use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
+use redb_runtime_store::error::RuntimeError;
+use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
+use redb_runtime_store::interaction::{self, WorkerInput, WorkerInputKind, WorkerInteractionAck};
+use redb_runtime_store::management::{
+    RuntimeBackendKind, RuntimeLimits, RuntimeOptions, RuntimeStatus, RuntimeSummary,
+};
+use redb_runtime_store::observation::{
+    EventCursor, EventSubscription, EventSubscriptionMode, RuntimeEvent, RuntimeEventBatch,
+    RuntimeEventKind, TranscriptEntry, TranscriptProjection, TranscriptQuery, TranscriptRole,
+};
+use redb_runtime_store::{
+    RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime, RuntimeTransaction, Sharing, Store,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+/// What every type of the model is.
+fn model<T: Clone + Debug + PartialEq + Eq + Serialize + DeserializeOwned>() {}
+
+/// What can be handed to every thread of a host.
+fn handle<T: Clone + Send + Sync + Debug + 'static>() {}
+
+#[test]
+fn every_type_is_where_a_host_of_the_directory_store_imports_it_from() {
+    model::<(RuntimeId, WorkerId, WorkerRef)>();
+    model::<(WorkerIntent, ProfileSelector, ConfigBundleRef)>();
+    model::<(CapabilityRequest, WorkspaceRef, MountRef)>();
+    model::<(CreateWorkerRequest, WorkerStatus, WorkerSummary)>();
+    model::<(WorkerDetail, WorkerLifecycleAck)>();
+    model::<(WorkerInput, WorkerInputKind, WorkerInteractionAck)>();
+    model::<(RuntimeBackendKind, RuntimeStatus, RuntimeLimits)>();
+    model::<(RuntimeOptions, RuntimeSummary)>();
+    model::<(TranscriptEntry, TranscriptProjection)>();
+    model::<(TranscriptQuery, TranscriptRole)>();
+    model::<(EventCursor, EventSubscription, EventSubscriptionMode)>();
+    model::<(RuntimeEvent, RuntimeEventKind, RuntimeEventBatch)>();
+    model::<(DiagnosticSeverity, RuntimeDiagnostic)>();
+}
+
+#[test]
+fn the_types_of_transcripts_are_the_same_by_both_paths() {
+    let _: fn(interaction::TranscriptEntry) -> TranscriptEntry = |entry| entry;
+    let _: fn(interaction::TranscriptProjection) -> TranscriptProjection = |page| page;
+    let _: fn(interaction::TranscriptQuery) -> TranscriptQuery = |query| query;
+    let _: fn(interaction::TranscriptRole) -> TranscriptRole = |role| role;
+}
+
+#[test]
+fn what_a_host_holds_is_at_the_root_and_goes_to_any_thread() {
+    handle::<Runtime>();
+    handle::<Store>();
+    handle::<RedbRuntimeStore>();
+    handle::<RedbRuntimeStoreOptions>();
+    handle::<Sharing>();
+    fn error<T: std::error::Error + Send + Sync + 'static>() {}
+    error::<RuntimeError>();
+    let _: fn(&RuntimeTransaction<'_>) = |_| {};
+}
