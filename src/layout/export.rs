@@ -18,6 +18,7 @@ use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Store, Stored};
+use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -37,9 +38,16 @@ use std::sync::Mutex;
 pub fn export(
     store: &Store,
     root: impl AsRef<Path>,
+    options: impl Borrow<ExportOptions>,
+) -> Result<ExportReport, LayoutError> {
+    export_to(store, root.as_ref(), options.borrow())
+}
+
+fn export_to(
+    store: &Store,
+    root: &Path,
     options: &ExportOptions,
 ) -> Result<ExportReport, LayoutError> {
-    let root = root.as_ref();
     let snapshot = store.snapshot()?;
     let ids = wanted(store, &snapshot, options)?;
     for id in &ids {

@@ -16,6 +16,7 @@ use crate::store::{
     BorrowedEntry, BorrowedEvent, BulkLoad, EventRun, ImportRecord, PersistedRuntimeSnapshot,
     PersistedWorkerSnapshot, Snapshot, Store, Stored, TranscriptRun,
 };
+use std::borrow::Borrow;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -33,9 +34,9 @@ use std::path::Path;
 pub fn import(
     store: &Store,
     root: impl AsRef<Path>,
-    options: &ImportOptions,
+    options: impl Borrow<ImportOptions>,
 ) -> Result<ImportReport, LayoutError> {
-    Import::new(root.as_ref(), options)?.run(Some(store))
+    Import::new(root.as_ref(), options.borrow())?.run(Some(store))
 }
 
 /// Reads the directory `root` as an import into an empty store would, and writes nothing.
@@ -43,8 +44,11 @@ pub fn import(
 /// # Errors
 ///
 /// As [`import`].
-pub fn check(root: impl AsRef<Path>, options: &ImportOptions) -> Result<ImportReport, LayoutError> {
-    Import::new(root.as_ref(), options)?.run(None)
+pub fn check(
+    root: impl AsRef<Path>,
+    options: impl Borrow<ImportOptions>,
+) -> Result<ImportReport, LayoutError> {
+    Import::new(root.as_ref(), options.borrow())?.run(None)
 }
 
 /// One reading of one runtime directory.

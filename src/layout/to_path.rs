@@ -10,6 +10,7 @@ use crate::steps::{Step, step};
 use crate::store::{Store, StoreOptions};
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
+use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
@@ -33,9 +34,17 @@ pub fn import_to_path(
     root: impl AsRef<Path>,
     path: impl AsRef<Path>,
     store: &StoreOptions,
+    options: impl Borrow<ImportOptions>,
+) -> Result<ImportReport, LayoutError> {
+    import_to(root.as_ref(), path.as_ref(), store, options.borrow())
+}
+
+fn import_to(
+    root: &Path,
+    path: &Path,
+    store: &StoreOptions,
     options: &ImportOptions,
 ) -> Result<ImportReport, LayoutError> {
-    let (root, path) = (root.as_ref(), path.as_ref());
     let is_there = match fs::symlink_metadata(path) {
         Ok(_) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,

@@ -525,3 +525,20 @@ fn importing_to_a_store_that_the_host_has_open_leaves_it_open() {
     import_to_path(root.path(), &path, &Store::options(), &ImportOptions::new()).unwrap();
     assert_eq!(host.runtimes().unwrap().len(), 1);
 }
+
+#[test]
+fn options_are_taken_by_value_and_by_reference() {
+    let (from, to) = (small(), tempfile::tempdir().unwrap());
+    let path = to.path().join("store");
+    check(from.path(), ImportOptions::new()).unwrap();
+    import_to_path(from.path(), &path, &Store::options(), ImportOptions::new()).unwrap();
+    let imported = store();
+    import(&imported, from.path(), ImportOptions::new()).unwrap();
+    export(&imported, to.path().join("one"), ExportOptions::new()).unwrap();
+
+    let (in_by, out_by) = (ImportOptions::new(), ExportOptions::new());
+    check(from.path(), &in_by).unwrap();
+    import_to_path(from.path(), &path, &Store::options(), &in_by).unwrap();
+    import(&imported, from.path(), &in_by).unwrap();
+    export(&imported, to.path().join("two"), &out_by).unwrap();
+}
