@@ -91,6 +91,7 @@
 #![warn(missing_docs)]
 
 pub mod error;
+mod file_name;
 pub mod guide;
 pub mod layout;
 mod model;

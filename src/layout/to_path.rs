@@ -6,6 +6,7 @@ use super::options::ImportOptions;
 use super::report::ImportReport;
 use super::staging::TargetDir;
 use crate::error::RuntimeError;
+use crate::file_name::file_name;
 use crate::steps::{Step, step};
 use crate::store::{Store, StoreOptions};
 use rustix::fs::{AtFlags, RenameFlags};
@@ -66,6 +67,14 @@ fn import_to(
     }
 }
 
+/// The name that a store at `path` has.
+fn named(path: &Path) -> Result<&OsStr, LayoutError> {
+    file_name(path).ok_or_else(|| LayoutError::InTheWay {
+        path: path.to_owned(),
+        message: "this names no file".into(),
+    })
+}
+
 /// Opens the store at `path` in a way that changes nothing, whatever state it is in.
 fn open_for_dry_run(path: &Path, store: &StoreOptions) -> Result<Store, LayoutError> {
     match store.clone().read_only(true).open(path) {
@@ -97,12 +106,7 @@ impl<'p> Place<'p> {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        let Some(name) = path.file_name() else {
-            return Err(LayoutError::InTheWay {
-                path: path.to_owned(),
-                message: "this names no file".into(),
-            });
-        };
+        let name = named(path)?;
         let dir = TargetDir::open(parent)?;
         Ok(Self { dir, name })
     }

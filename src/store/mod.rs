@@ -178,6 +178,7 @@ impl Store {
     /// | a store that another process has open | `StoreLocked` |
     /// | a damaged store | `StoreCorrupt` |
     /// | a dangling symbolic link, anything the system refuses | `StoreIo` |
+    /// | nothing, and the path ends in `/` or `/.`: it names no file | `StoreIo` |
     ///
     /// Whatever is refused is not touched.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {

@@ -8,6 +8,7 @@
 use super::backend::WithoutLocks;
 use super::context::At;
 use crate::error::RuntimeError;
+use crate::file_name::file_name;
 use crate::steps::{Step, step, try_lock};
 use redb::backends::FileBackend;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
@@ -140,8 +141,7 @@ impl Place {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let name = path
-            .file_name()
+        let name = file_name(path)
             .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path names no file"))?;
         let mut prefix = OsString::from(".");
         prefix.push(name);

@@ -542,3 +542,17 @@ fn options_are_taken_by_value_and_by_reference() {
     import(&imported, from.path(), &in_by).unwrap();
     export(&imported, to.path().join("two"), &out_by).unwrap();
 }
+
+#[test]
+fn an_import_to_a_path_that_names_no_file_is_refused_and_makes_nothing() {
+    let (from, to) = (small(), tempfile::tempdir().unwrap());
+    for name in ["store/", "store/."] {
+        for dry_run in [true, false] {
+            let options = ImportOptions::new().dry_run(dry_run);
+            let path = to.path().join(name);
+            let error = import_to_path(from.path(), path, &Store::options(), &options).unwrap_err();
+            assert!(matches!(error, LayoutError::InTheWay { .. }), "{error}");
+        }
+    }
+    assert_eq!(to.path().read_dir().unwrap().count(), 0);
+}

@@ -416,3 +416,19 @@ fn a_store_that_is_open_already_is_verified_where_an_open_asks_for_it() {
     first.close().unwrap();
     assert_refused!(verifying.open(&path), RuntimeError::StoreCorrupt { .. });
 }
+
+#[test]
+fn a_path_that_names_no_file_is_refused_and_nothing_is_made() {
+    let (directory, path) = scratch();
+    let source = directory.path().join("source");
+    drop(Store::open(&source).unwrap());
+    for end in ["/", "//", "/."] {
+        let mut named = path.clone().into_os_string();
+        named.push(end);
+        assert_refused!(Store::open(&named), RuntimeError::StoreIo { .. });
+        let store = Store::open(&source).unwrap();
+        assert_refused!(store.backup(&named), RuntimeError::StoreIo { .. });
+        assert!(!path.exists(), "{named:?}");
+    }
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+}

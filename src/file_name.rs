@@ -1,0 +1,31 @@
+//! The name of a file that a path leads to.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// The name of the file that is to be made at `path`. `None` where the path can only lead to a
+/// directory: `Path::file_name` passes over a `/` or `/.` at the end, and the system does not.
+pub(crate) fn file_name(path: &Path) -> Option<&OsStr> {
+    let written = path.as_os_str().as_encoded_bytes();
+    path.file_name()
+        .filter(|name| written.ends_with(name.as_encoded_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+    use std::ffi::OsStr;
+    use std::path::Path;
+
+    #[test]
+    fn only_a_path_that_ends_in_a_name_names_a_file() {
+        for path in ["x", "a/x", "/x", "./x", "a//x", "a/./x"] {
+            assert_eq!(file_name(Path::new(path)), Some(OsStr::new("x")), "{path}");
+        }
+        for path in [
+            "", "/", ".", "..", "x/", "a/x/", "a/x//", "a/x/.", "x./.", "x/..",
+        ] {
+            assert_eq!(file_name(Path::new(path)), None, "{path}");
+        }
+    }
+}
