@@ -35,6 +35,8 @@ mod opening;
 mod program;
 #[cfg(feature = "program")]
 mod program_help;
+#[cfg(feature = "program")]
+mod program_output;
 mod reading;
 mod rules;
 mod sequences;

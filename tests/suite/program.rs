@@ -11,28 +11,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use unicode_width::UnicodeWidthStr;
 
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
+pub(crate) const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-struct Workplace(tempfile::TempDir);
+pub(crate) struct Workplace(tempfile::TempDir);
 
 impl Workplace {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary directory"))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// A store with the fixture in it.
-    fn imported(&self) -> PathBuf {
+    pub(crate) fn imported(&self) -> PathBuf {
         let store = self.path("store");
         run(&[&"import", &FIXTURE, &store]).expect_code(0);
         store
     }
 
     /// A runtime with one worker, in a store of its own, which is open.
-    fn runtime(&self, store: &str) -> Runtime {
+    pub(crate) fn runtime(&self, store: &str) -> Runtime {
         let store = Store::open(self.path(store)).expect("open");
         store
             .runtime(RuntimeOptions {
@@ -456,7 +456,7 @@ fn tables_fit_80_columns_and_nothing_reaches_the_terminal_raw() {
 }
 
 #[track_caller]
-fn check_shown(shown: &str) {
+pub(crate) fn check_shown(shown: &str) {
     assert!(!shown.is_empty());
     for line in shown.lines() {
         assert!(line.width() <= 80, "{} columns: {line}", line.width());

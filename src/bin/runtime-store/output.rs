@@ -8,6 +8,7 @@ use redb_runtime_store::layout::{self, Finding};
 use redb_runtime_store::store::Stored;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
+use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 /// Where a run prints, and how.
@@ -109,7 +110,7 @@ impl Output {
     /// Says something about the run that is no result, on standard error.
     pub(crate) fn remark(&self, remark: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("runtime-store: {}", visible(remark.as_ref()));
+            say(format_args!("runtime-store: {}", visible(remark.as_ref())));
         }
     }
 
@@ -135,13 +136,14 @@ impl Output {
             return;
         }
         for finding in findings {
-            eprintln!("{}: {}", finding.severity(), visible(&finding.to_string()));
+            let shown = visible(&finding.to_string());
+            say(format_args!("{}: {shown}", finding.severity()));
             if let Some(text) = &finding.text {
                 let shown = match text.as_str() {
                     Some(text) => visible(text),
                     None => text.as_bytes().escape_ascii().to_string(),
                 };
-                eprintln!("    {}", cut(&shown));
+                say(format_args!("    {}", cut(&shown)));
             }
         }
     }
@@ -165,8 +167,13 @@ pub(crate) fn failure(failure: &Failure) {
         message.push_str(advice);
     }
     let lines: Vec<String> = message.split('\n').map(visible).collect();
-    // Where standard error is closed nobody is left to be told.
-    let _ = writeln!(io::stderr(), "{name} {}", lines.join("\n"));
+    say(format_args!("{name} {}", lines.join("\n")));
+}
+
+/// Prints a line on standard error. Where that is closed nobody is left to be told, and what the run
+/// is for goes on.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The longest piece of a finding's text that a terminal gets, in characters.
