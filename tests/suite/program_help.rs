@@ -31,10 +31,9 @@ const VERBS: [&str; 15] = [
 fn program(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-store"));
     command.args(arguments).current_dir(directory);
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
         command.env_remove(name);
     }
-    command.env("COLUMNS", "80");
     command
 }
 

@@ -1,10 +1,18 @@
 //! What the program prints for people, how wide that is, and what of it there is at all.
 
-use super::layout_support::{append, runtime_dir, small};
-use super::program::{Workplace, command, run};
+use super::layout_support::{append, edit, runtime_dir, small, worker_dir};
+use super::program::{Workplace, check_shown, command, run};
+use redb_runtime_store::Store;
+use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::management::RuntimeOptions;
 use std::ffi::OsStr;
 use std::process::Stdio;
 use tempfile::TempDir;
+
+/// Characters whose width shows only where they stand together.
+const WIDE_TOGETHER: [&str; 4] = ["❤️", "1️⃣", "🇩🇪", "👩‍👩‍👧"];
 
 /// A copy of the small directory whose event log is cut off.
 fn torn() -> TempDir {
@@ -37,4 +45,107 @@ fn a_closed_standard_error_changes_nothing_but_what_is_said() {
     assert_eq!(code, Some(4));
     let code = code_without_stderr(&[&"runtimes", &work.path("nothing")]);
     assert_eq!(code, Some(1));
+}
+
+/// A store whose second worker was stopped by event `id`, with a message that is too long.
+fn store_with_event(work: &Workplace, id: u64) -> std::path::PathBuf {
+    let dir = small();
+    let runtime = runtime_dir(dir.path());
+    edit(
+        &runtime.join("events.jsonl"),
+        "\"id\":8,",
+        &format!("\"id\":{id},"),
+    );
+    edit(
+        &runtime.join("events.jsonl"),
+        "for today",
+        &"today ".repeat(20),
+    );
+    let next = format!("\"next_event_id\": {}", id + 1);
+    edit(&runtime.join("runtime.json"), "\"next_event_id\": 9", &next);
+    let last = format!("\"last_event_id\": {id}");
+    let document = worker_dir(dir.path(), 2).join("worker.json");
+    edit(&document, "\"last_event_id\": 8", &last);
+    let store = work.path(&format!("store-{id}"));
+    run(&[&"import", &dir.path(), &store]).expect_code(0);
+    store
+}
+
+#[test]
+fn a_number_is_never_cut_and_its_row_fits() {
+    let work = Workplace::new();
+    for id in [
+        1_234_567,
+        123_456_789,
+        1_234_567_890_123_456_789,
+        u64::MAX - 1,
+    ] {
+        let store = store_with_event(&work, id);
+        for verb in ["events", "workers"] {
+            let shown = run(&[&verb, &store]).expect_code(0).stdout();
+            check_shown(&shown);
+            let row = shown.lines().find(|line| line.contains(&id.to_string()));
+            let row = row.unwrap_or_else(|| panic!("{verb}: {id} is not in\n{shown}"));
+            assert!(row.ends_with('…'), "{verb}: {row}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wider_together_fits_80_columns_and_is_all_there() {
+    let work = Workplace::new();
+    for (n, text) in WIDE_TOGETHER.into_iter().enumerate() {
+        let path = work.path(&format!("store-{n}"));
+        let store = Store::open(&path).unwrap();
+        let id = text.repeat(60);
+        let options = RuntimeOptions {
+            runtime_id: RuntimeId::new(id.clone()),
+            display_name: Some(id.clone()),
+            ..RuntimeOptions::default()
+        };
+        let runtime = store.runtime(options).unwrap();
+        let objective = id.clone();
+        let intent = WorkerIntent::Task { objective };
+        let request = CreateWorkerRequest::tools_less(intent, ProfileSelector::RuntimeDefault);
+        let worker = runtime.create_worker(request).unwrap().worker_ref;
+        let said = format!("{id} and {}", format!("{text} ").repeat(60));
+        runtime
+            .send_input(&worker, WorkerInput::user(said.clone()))
+            .unwrap();
+        runtime.stop_worker(&worker, Some(id)).unwrap();
+        for verb in ["runtimes", "workers", "events", "stats"] {
+            check_shown(&run(&[&verb, &path]).expect_code(0).stdout());
+        }
+        let shown = run(&[&"transcript", &path, &worker.worker_id.as_str()]);
+        let shown = shown.expect_code(0).stdout();
+        check_shown(&shown);
+        let printed = shown.replacen("1 user", "", 1);
+        let without_space = |text: &str| text.split_whitespace().collect::<String>();
+        assert_eq!(without_space(&printed), without_space(&said));
+    }
+}
+
+#[test]
+fn a_transcript_fits_80_columns_at_any_sequence() {
+    let work = Workplace::new();
+    for sequence in [9_999_999, 10_000_000, u64::MAX - 1] {
+        let dir = small();
+        let transcript = worker_dir(dir.path(), 1).join("transcript.jsonl");
+        edit(
+            &transcript,
+            "\"sequence\":3",
+            &format!("\"sequence\":{sequence}"),
+        );
+        edit(&transcript, "Thanks.", &"thanks ".repeat(40));
+        let next = format!("_sequence\": {}", sequence + 1);
+        let document = worker_dir(dir.path(), 1).join("worker.json");
+        edit(&document, "_sequence\": 4", &next);
+        let store = work.path(&format!("store-{sequence}"));
+        run(&[&"import", &dir.path(), &store]).expect_code(0);
+        let shown = run(&[&"transcript", &store, &"worker-00000001"]);
+        let shown = shown.expect_code(0).stdout();
+        check_shown(&shown);
+        assert!(shown.contains(&format!("{sequence} user ")), "{shown}");
+        assert_eq!(shown.matches("thanks").count(), 40, "{shown}");
+    }
 }

@@ -45,7 +45,7 @@ impl Events {
                 Column::number("EVENT", 8),
                 Column::text("KIND", 14),
                 Column::text("WORKER", 16),
-                Column::text("MESSAGE", 36),
+                Column::rest("MESSAGE", 36),
             ]),
             from: self.from,
             left: self.limit.unwrap_or(usize::MAX),

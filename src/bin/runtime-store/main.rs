@@ -37,7 +37,7 @@ use std::process::ExitCode;
 
 /// Look into runtime stores, maintain them, and move them to and from directories of JSON.
 #[derive(Parser)]
-#[command(name = env!("CARGO_BIN_NAME"), version, after_help = help::PROGRAM, max_term_width = 100)]
+#[command(name = env!("CARGO_BIN_NAME"), version, after_help = help::PROGRAM, max_term_width = 80)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,

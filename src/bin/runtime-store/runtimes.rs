@@ -21,7 +21,7 @@ impl Runtimes {
         let store = self.store.open(output)?;
         let mut table = Table::new([
             Column::text("RUNTIME", 24),
-            Column::text("NAME", 18),
+            Column::rest("NAME", 18),
             Column::text("STATUS", 7),
             Column::number("WORKERS", 8),
             Column::number("ACTIVE", 8),

@@ -96,7 +96,7 @@ fn runtimes(output: &mut Output, census: &Census) -> Result<(), Failure> {
     }
     output.line("")?;
     let mut table = Table::new([
-        Column::text("RUNTIME", 24),
+        Column::rest("RUNTIME", 24),
         Column::number("WORKERS", 9),
         Column::number("EVENTS", 13),
         Column::number("ENTRIES", 13),
@@ -122,7 +122,7 @@ fn workers(output: &mut Output, census: &Census) -> Result<(), Failure> {
     output.line("")?;
     let mut table = Table::new([
         Column::text("LARGEST WORKERS", 24),
-        Column::text("RUNTIME", 24),
+        Column::rest("RUNTIME", 24),
         Column::number("ENTRIES", 13),
         Column::number("LOGICAL", 12),
     ]);

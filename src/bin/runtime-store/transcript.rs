@@ -6,6 +6,7 @@ use crate::follow::{Log, Next, show};
 use crate::help;
 use crate::output::{Output, visible};
 use crate::select::{RuntimeArgument, StoreArgument};
+use crate::table::wrapped;
 use clap::Args;
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
@@ -125,9 +126,6 @@ impl Log for Printer {
     }
 }
 
-/// What stands before each line of an entry but the first.
-const INDENT: &str = "                   ";
-
 /// Prints an entry: sequence and role, and beside them what was said, wrapped.
 fn print(output: &mut Output, entry: &TranscriptEntry) -> Result<(), Failure> {
     let (role, style) = match entry.role {
@@ -135,13 +133,15 @@ fn print(output: &mut Output, entry: &TranscriptEntry) -> Result<(), Failure> {
         TranscriptRole::Assistant => ("assistant ", colour::ASSISTANT),
         TranscriptRole::System => ("system    ", colour::SYSTEM),
     };
-    let mut before = format!("{:>7} {} ", entry.sequence, output.painted(style, role));
-    let width = output.text_width() - INDENT.len();
+    let sequence = format!("{:>7}", entry.sequence);
+    let indent = " ".repeat(sequence.len() + " ".len() + role.len() + " ".len());
+    let width = output.text_width().saturating_sub(indent.len());
+    let mut before = format!("{sequence} {} ", output.painted(style, role));
     for paragraph in entry.content.split('\n') {
         let shown = visible(&paragraph.replace('\t', "    "));
-        for line in textwrap::wrap(&shown, width) {
+        for line in wrapped(&shown, width) {
             output.line(format!("{before}{line}"))?;
-            INDENT.clone_into(&mut before);
+            indent.clone_into(&mut before);
         }
     }
     Ok(())

@@ -31,7 +31,7 @@ impl Workers {
             Column::text("STATUS", 9),
             Column::number("ENTRIES", 8),
             Column::number("LAST EVENT", 10),
-            Column::text("INTENT", 29),
+            Column::rest("INTENT", 29),
         ]);
         for worker in runtime.list_workers()? {
             if output.json {
