@@ -47,7 +47,7 @@ pub fn compare(store: &Store, root: impl AsRef<Path>) -> Result<Comparison, Layo
 ///
 /// # Errors
 ///
-/// As [`compare`].
+/// As [`compare`]; [`LayoutError::RuntimeNotInDirectory`] where a named runtime is on neither side.
 pub fn compare_runtimes(
     store: &Store,
     root: impl AsRef<Path>,
@@ -63,6 +63,14 @@ pub fn compare_runtimes(
     }
     let rules = ImportOptions::rules_for_exports();
     let in_store: HashSet<RuntimeId> = snapshot.runtime_ids()?.into_iter().collect();
+    let in_directory: HashSet<&RuntimeId> = listing.entries.iter().map(|entry| &entry.id).collect();
+    let is_nowhere = |id: &&RuntimeId| !in_store.contains(*id) && !in_directory.contains(*id);
+    if let Some(missing) = runtimes.iter().find(is_nowhere) {
+        return Err(LayoutError::RuntimeNotInDirectory {
+            path: root.as_ref().to_owned(),
+            runtime_id: missing.clone(),
+        });
+    }
     for entry in listing.entries.iter().filter(|entry| is_wanted(&entry.id)) {
         if !in_store.contains(&entry.id) {
             let path = listing.runtimes.path_of(&entry.name);
@@ -77,7 +85,6 @@ pub fn compare_runtimes(
         out.runtimes += 1;
         of_one(&snapshot, &listing, entry, rules, &mut out)?;
     }
-    let in_directory: HashSet<&RuntimeId> = listing.entries.iter().map(|entry| &entry.id).collect();
     let mut only_in_store: Vec<_> = in_store.iter().filter(|id| is_wanted(id)).collect();
     only_in_store.retain(|id| !in_directory.contains(id));
     only_in_store.sort();

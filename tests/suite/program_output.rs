@@ -1,13 +1,14 @@
 //! What the program prints for people, how wide that is, and what of it there is at all.
 
 use super::layout_support::{append, edit, runtime_dir, small, worker_dir};
-use super::program::{Workplace, check_shown, command, run};
+use super::program::{FIXTURE, Workplace, check_shown, command, run};
 use redb_runtime_store::Store;
 use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::management::RuntimeOptions;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Stdio;
 use tempfile::TempDir;
 
@@ -148,4 +149,59 @@ fn a_transcript_fits_80_columns_at_any_sequence() {
         assert!(shown.contains(&format!("{sequence} user ")), "{shown}");
         assert_eq!(shown.matches("thanks").count(), 40, "{shown}");
     }
+}
+
+/// The ids of the runtimes of a store.
+fn ids(store: &Path) -> Vec<String> {
+    let listed = run(&[&"runtimes", &store, &"--json"])
+        .expect_code(0)
+        .stdout();
+    let id = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["runtime_id"].clone();
+    listed
+        .lines()
+        .map(|line| id(line).as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn runtimes_that_are_named_are_moved_and_compared_and_no_others() {
+    let work = Workplace::new();
+    let (all, root) = (work.path("all"), work.path("root"));
+    let store = Store::open(&all).unwrap();
+    for id in ["a", "b", "c"] {
+        let runtime_id = RuntimeId::new(id);
+        store
+            .runtime(RuntimeOptions {
+                runtime_id,
+                ..RuntimeOptions::default()
+            })
+            .unwrap();
+    }
+    run(&[&"export", &all, &root]).expect_code(0);
+
+    let some = work.path("some");
+    let named: [&dyn AsRef<OsStr>; 4] = [&"--runtime", &"a", &"--runtime", &"c"];
+    let with = |first: [&dyn AsRef<OsStr>; 3], named: &[&dyn AsRef<OsStr>]| {
+        let mut arguments = first.to_vec();
+        arguments.extend(named);
+        run(&arguments)
+    };
+    with([&"import", &root, &some], &named).expect_code(0);
+    assert_eq!(ids(&some), ["a", "c"]);
+    let out = work.path("out");
+    with([&"export", &all, &out], &named).expect_code(0);
+    assert_eq!(std::fs::read_dir(out.join("runtimes")).unwrap().count(), 2);
+
+    with([&"compare", &root, &some], &[]).expect_code(4);
+    with([&"compare", &root, &some], &named).expect_code(0);
+    with([&"compare", &root, &some], &[&"--runtime", &"b"]).expect_code(4);
+    with([&"compare", &out, &all], &[&"--runtime", &"b"]).expect_code(4);
+    let nowhere: [&dyn AsRef<OsStr>; 2] = [&"--runtime", &"nowhere"];
+    with([&"compare", &root, &some], &nowhere).expect_code(1);
+    with([&"import", &root, &work.path("none")], &nowhere).expect_code(1);
+    with([&"export", &all, &work.path("none")], &nowhere).expect_code(1);
+    assert!(!work.path("none").exists());
+    assert_eq!(ids(Path::new(&all)), ["a", "b", "c"]);
+    run(&[&"import", &FIXTURE, &some]).expect_code(0);
+    assert_eq!(ids(&some), ["a", "c", "demo"]);
 }

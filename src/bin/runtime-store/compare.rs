@@ -3,8 +3,9 @@
 use crate::failure::{Failure, Status};
 use crate::help;
 use crate::output::{Output, count, visible};
-use crate::select::RepairArgument;
+use crate::select::{RepairArgument, parse_runtime_id};
 use clap::Args;
+use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout;
 use std::path::PathBuf;
 
@@ -20,6 +21,9 @@ pub(crate) struct Compare {
     /// The store's file
     #[arg(value_name = "STORE")]
     store: PathBuf,
+    /// Compare only this runtime; may be given several times
+    #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
+    runtime: Vec<RuntimeId>,
     #[command(flatten)]
     repair: RepairArgument,
 }
@@ -27,7 +31,7 @@ pub(crate) struct Compare {
 impl Compare {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let store = self.repair.open(&self.store, output)?;
-        let comparison = layout::compare(&store, &self.root)?;
+        let comparison = layout::compare_runtimes(&store, &self.root, &self.runtime)?;
         let status = if comparison.is_same() {
             Status::Done
         } else {

@@ -30,6 +30,7 @@ Examples:
 pub(crate) const COMPARE: &str = "\
 Examples:
   runtime-store compare /var/lib/agents agents.redb
+  runtime-store compare /var/lib/agents agents.redb --runtime demo
   runtime-store compare /var/lib/agents agents.redb --quiet && echo the same";
 
 pub(crate) const IMPORTS: &str = "\
