@@ -151,6 +151,34 @@ fn a_transcript_fits_80_columns_at_any_sequence() {
     }
 }
 
+#[test]
+fn an_empty_list_is_said_to_people_only() {
+    let work = Workplace::new();
+    let path = work.path("store");
+    let store = Store::open(&path).unwrap();
+    let listed = |verb: &str, option: &str| {
+        let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&verb, &path];
+        if !option.is_empty() {
+            arguments.push(&option);
+        }
+        run(&arguments).expect_code(0).stdout()
+    };
+    assert_eq!(
+        listed("runtimes", ""),
+        "there is no runtime in this store\n"
+    );
+    assert_eq!(
+        listed("runtimes", "--json") + &listed("runtimes", "--quiet"),
+        ""
+    );
+    store.runtime(RuntimeOptions::default()).unwrap();
+    assert_eq!(listed("workers", ""), "this runtime has no workers\n");
+    assert_eq!(
+        listed("workers", "--json") + &listed("workers", "--quiet"),
+        ""
+    );
+}
+
 /// The ids of the runtimes of a store.
 fn ids(store: &Path) -> Vec<String> {
     let listed = run(&[&"runtimes", &store, &"--json"])

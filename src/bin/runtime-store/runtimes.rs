@@ -26,7 +26,11 @@ impl Runtimes {
             Column::number("WORKERS", 8),
             Column::number("ACTIVE", 8),
         ]);
-        for runtime in store.runtimes()? {
+        let runtimes = store.runtimes()?;
+        if runtimes.is_empty() {
+            output.summary("there is no runtime in this store")?;
+        }
+        for runtime in runtimes {
             if output.json {
                 output.object(&runtime)?;
                 continue;

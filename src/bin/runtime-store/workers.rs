@@ -33,7 +33,11 @@ impl Workers {
             Column::number("LAST EVENT", 10),
             Column::rest("INTENT", 29),
         ]);
-        for worker in runtime.list_workers()? {
+        let workers = runtime.list_workers()?;
+        if workers.is_empty() {
+            output.summary("this runtime has no workers")?;
+        }
+        for worker in workers {
             if output.json {
                 output.object(&worker)?;
             } else {
