@@ -73,6 +73,9 @@
 //! - Pages are checked when they are read in the first 16 GiB of a file, and not for those who write
 //!   with [`Sharing::ManyWriters`](store::Sharing::ManyWriters); values always. After a crash, and
 //!   while a store is open, one bit is not checked: the flag that says which commit is the last.
+//! - redb panics on some damaged pages. That is caught and becomes
+//!   [`StoreCorrupt`](RuntimeError::StoreCorrupt), but only where panics unwind: in a program that is
+//!   built with `panic = "abort"` such damage ends the process.
 //! - Tested on 64-bit Linux. Files have the same form everywhere: numbers are 64 bits wide. Where a
 //!   machine's words have 32, a count that does not fit reads as the largest number.
 //!
