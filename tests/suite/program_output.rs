@@ -6,7 +6,7 @@ use redb_runtime_store::Store;
 use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::interaction::WorkerInput;
-use redb_runtime_store::management::RuntimeOptions;
+use redb_runtime_store::management::{RuntimeLimits, RuntimeOptions};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
@@ -46,6 +46,20 @@ fn a_closed_standard_error_changes_nothing_but_what_is_said() {
     assert_eq!(code, Some(4));
     let code = code_without_stderr(&[&"runtimes", &work.path("nothing")]);
     assert_eq!(code, Some(1));
+}
+
+#[test]
+fn quiet_leaves_out_findings_and_keeps_the_exit_code() {
+    let work = Workplace::new();
+    let damaged = torn();
+    let (store, root) = (work.path("store"), damaged.path());
+    let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"import", &root, &store];
+    arguments.extend([&"--salvage" as &dyn AsRef<OsStr>, &"--dry-run"]);
+    let loud = run(&arguments);
+    assert!(loud.expect_code(4).stderr().contains("cut off"));
+    arguments.push(&"--quiet");
+    let quiet = run(&arguments);
+    assert_eq!(quiet.expect_code(4).stdout() + &quiet.stderr(), "");
 }
 
 /// A store whose second worker was stopped by event `id`, with a message that is too long.
@@ -177,6 +191,36 @@ fn an_empty_list_is_said_to_people_only() {
         listed("workers", "--json") + &listed("workers", "--quiet"),
         ""
     );
+}
+
+#[test]
+fn without_a_limit_logs_are_printed_beyond_what_one_read_of_the_runtime_may_return() {
+    let work = Workplace::new();
+    let path = work.path("store");
+    let store = Store::open(&path).unwrap();
+    let options = RuntimeOptions {
+        limits: RuntimeLimits {
+            max_transcript_projection_items: 2,
+            max_event_batch_items: 2,
+        },
+        ..RuntimeOptions::default()
+    };
+    let runtime = store.runtime(options).unwrap();
+    let request = CreateWorkerRequest::default();
+    let worker = runtime.create_worker(request).unwrap().worker_ref;
+    for n in 0..600 {
+        runtime
+            .send_input(&worker, WorkerInput::user(format!("n{n}")))
+            .unwrap();
+    }
+    let lines =
+        |arguments: &[&dyn AsRef<OsStr>]| run(arguments).expect_code(0).stdout().lines().count();
+    assert_eq!(lines(&[&"events", &path, &"--json"]), 602);
+    assert_eq!(lines(&[&"events", &path]), 603, "with the titles");
+    let worker = worker.worker_id.as_str();
+    assert_eq!(lines(&[&"transcript", &path, &worker, &"--json"]), 600);
+    assert_eq!(lines(&[&"transcript", &path, &worker]), 600);
+    assert_eq!(lines(&[&"events", &path, &"--json", &"--limit", &"5"]), 5);
 }
 
 /// The ids of the runtimes of a store.
