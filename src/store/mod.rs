@@ -14,8 +14,9 @@
 //! # Locking
 //!
 //! One process writes; others may open the file read-only meanwhile and follow its commits
-//! ([`Sharing`]). Within a process all opens of a file give the same store, and operations of all
-//! threads share commits. The locks are the system's byte-range locks, so they end with their
+//! ([`Sharing`]). Within a process all opens of a file for writing give the same store, which serves
+//! later opens for reading too ([`Store::open_read_only`]), and operations of all threads share
+//! commits. The locks are the system's byte-range locks, so they end with their
 //! process, and network file systems that do not have them are not supported.
 //!
 //! # Opening after a kill
@@ -188,6 +189,12 @@ impl Store {
     /// Opens the store at `path` for reading only, also while another process writes to it, whose
     /// commits it follows.
     ///
+    /// Where this process writes to the file already, this is a read-only handle of that store.
+    /// Opened first it is a store of its own, as in another process, and stays one when the process
+    /// opens the file for writing later: each is closed by itself, and an open with
+    /// [`Sharing::Exclusive`] is refused (`StoreLocked`) until this one is closed. A host that does
+    /// both opens for writing first.
+    ///
     /// # Errors
     ///
     /// As [`open`](Self::open); `StoreMissing` where there is nothing, `NeedsRepair` for a store
@@ -231,7 +238,9 @@ impl Store {
 
     /// Closes the store for every handle, also other clones: what they do then is
     /// [`RuntimeError::StoreClosed`]. Operations under way end first, also those that were submitted
-    /// and that nobody waits for. The file is free when this returns. Closing it again is no error.
+    /// and that nobody waits for. The file is free when this returns. Closing it again is no error. A
+    /// store that was opened read-only before this process opened it for writing is another one: see
+    /// [`open_read_only`](Self::open_read_only).
     ///
     /// # Errors
     ///

@@ -595,3 +595,22 @@ fn one_of_many_writers_alone_reads_and_writes_as_any_other() {
     let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
     assert_whole(&runtime);
 }
+
+#[test]
+fn a_reader_that_was_opened_before_the_writer_is_a_store_of_its_own() {
+    let (_directory, path) = scratch();
+    Store::open(&path).unwrap().close().unwrap();
+    let reader = Store::open_read_only(&path).unwrap();
+    let exclusive = Store::options().sharing(Sharing::Exclusive);
+    assert_refused!(exclusive.open(&path), RuntimeError::StoreLocked { .. });
+
+    let writer = Store::open(&path).unwrap();
+    writer.runtime(named("r")).unwrap();
+    assert_eq!(reader.runtimes().unwrap().len(), 1, "it follows");
+    let later = Store::open_read_only(&path).unwrap();
+    writer.close().unwrap();
+    assert_refused!(later.runtimes(), RuntimeError::StoreClosed { .. });
+    assert_eq!(reader.runtimes().unwrap().len(), 1, "it stays open");
+    reader.close().unwrap();
+    assert_eq!(exclusive.open(&path).unwrap().runtimes().unwrap().len(), 1);
+}
