@@ -41,7 +41,71 @@ fn transcript(root: &Path) -> std::path::PathBuf {
 
 const EVENT_9: &str = r#"{"id":9,"kind":{"kind":"runtime_stopped"},"message":"late"}"#;
 
+const ENTRY_4: &str = r#"{"sequence":4,"worker_ref":{"runtime_id":"demo","worker_id":"worker-00000001"},"role":"user","content":"late","event_id":8}"#;
+
 const STATES: &[State] = &[
+    State {
+        name: "killed before the first runtime.json was there",
+        damage: |root| {
+            fs::remove_dir_all(runtime_dir(root).join("workers")).unwrap();
+            fs::remove_file(events(root)).unwrap();
+            let temporary = runtime_dir(root).join(".runtime.json.tmp-1-1");
+            fs::rename(runtime_json(root), temporary).unwrap();
+        },
+        strict: Some("never initialised: runtime.json\n"),
+        says: "runtime.json is missing",
+        salvage: "temporary file: .runtime.json.tmp-1-1\nnever initialised: runtime.json\n",
+        kept: [0, 0, 0],
+    },
+    State {
+        name: "no events.jsonl",
+        damage: |root| fs::remove_file(events(root)).unwrap(),
+        strict: Some("missing: events.jsonl\n"),
+        says: "events.jsonl is missing",
+        salvage: "missing: events.jsonl\ngap: events.jsonl\n",
+        kept: [2, 0, 4],
+    },
+    State {
+        name: "no transcript.jsonl",
+        damage: |root| fs::remove_file(transcript(root)).unwrap(),
+        strict: Some("missing: transcript.jsonl\n"),
+        says: "transcript.jsonl is missing",
+        salvage: "missing: transcript.jsonl\ngap: transcript.jsonl\n",
+        kept: [2, 8, 1],
+    },
+    State {
+        name: "an event that was never logged",
+        damage: |root| {
+            let log = fs::read_to_string(events(root)).unwrap();
+            let is_kept = |line: &&str| !line.starts_with("{\"id\":7,");
+            let kept: Vec<&str> = log.split_inclusive('\n').filter(is_kept).collect();
+            fs::write(events(root), kept.concat()).unwrap();
+        },
+        strict: None,
+        says: "",
+        salvage: "gap: events.jsonl\n",
+        kept: [2, 7, 4],
+    },
+    State {
+        name: "the last line of a transcript cut off",
+        damage: |root| append(&transcript(root), &ENTRY_4.as_bytes()[..18]),
+        strict: Some("cut off: transcript.jsonl 4 459 18\n"),
+        says: "EOF while parsing",
+        salvage: "cut off: transcript.jsonl 4 459 18\n",
+        kept: [2, 8, 4],
+    },
+    State {
+        name: "a cut-off entry and a whole one run together",
+        damage: |root| {
+            let line = format!("{}{ENTRY_4}\n", &ENTRY_4[..18]);
+            append(&transcript(root), line.as_bytes());
+            edit(&worker_json(root), "_sequence\": 4", "_sequence\": 5");
+        },
+        strict: Some("merged line: transcript.jsonl 4 459 18\n"),
+        says: "of the line",
+        salvage: "merged line: transcript.jsonl 4 459 18\n",
+        kept: [2, 8, 5],
+    },
     State {
         name: "a counter ahead of the log",
         damage: |root| {

@@ -6,6 +6,7 @@ use redb_runtime_store::layout::{
 use redb_runtime_store::store::{Store, Stored};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -16,13 +17,62 @@ pub(crate) const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtu
 pub(crate) fn unpack(archive: &str) -> Option<TempDir> {
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures");
     let fixtures = std::env::var("LAYOUT_FIXTURES").unwrap_or_else(|_| fixtures.into());
-    let packed = fs::File::open(Path::new(&fixtures).join(archive)).ok()?;
+    let path = Path::new(&fixtures).join(archive);
+    let Ok(packed) = fs::File::open(&path) else {
+        // Past the capture of the test's output: that a test did nothing is to be seen.
+        let _ = writeln!(std::io::stderr(), "skipped: no {}", path.display());
+        return None;
+    };
     let dir = tempfile::tempdir().unwrap();
     tar::Archive::new(flate2::read::GzDecoder::new(packed))
         .unpack(dir.path())
         .unwrap();
     Some(dir)
 }
+
+/// Three runtimes under one root: `runtime-alpha`, one whose name has other letters and slashes, and
+/// `r`, which is empty.
+pub(crate) fn several() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let from = runtime_dir(Path::new(SMALL));
+    let runtimes = dir.path().join("runtimes");
+    for id in ["runtime-alpha", "ランタイム/βeta ../x"] {
+        let to = runtimes.join(dir_of(id));
+        copy(&from, &to);
+        for (path, content) in tree(&to) {
+            if let Some(content) = content {
+                let text = String::from_utf8(content).unwrap();
+                let named = text.replace("\"demo\"", &format!("\"{id}\""));
+                fs::write(to.join(path), named).unwrap();
+            }
+        }
+    }
+    let r = runtimes.join(dir_of("r"));
+    fs::create_dir_all(r.join("workers")).unwrap();
+    fs::write(r.join("events.jsonl"), EMPTY_EVENTS).unwrap();
+    fs::write(r.join("runtime.json"), EMPTY_RUNTIME).unwrap();
+    dir
+}
+
+const EMPTY_EVENTS: &str =
+    "{\"id\":1,\"kind\":{\"kind\":\"runtime_started\"},\"message\":\"runtime started\"}\n";
+
+const EMPTY_RUNTIME: &str = r#"{
+  "schema_version": 1,
+  "runtime_id": "r",
+  "display_name": null,
+  "backend": "fs_store",
+  "status": "running",
+  "limits": {
+    "max_transcript_projection_items": 256,
+    "max_event_batch_items": 256
+  },
+  "next_worker_sequence": 1,
+  "next_event_id": 2,
+  "next_diagnostic_id": 1,
+  "diagnostics": []
+}
+"#;
 
 /// A copy of the small directory that ships with the tests, to be damaged.
 pub(crate) fn small() -> TempDir {
