@@ -169,13 +169,17 @@ fn first_difference<T: PartialEq + fmt::Debug>(what: &str, found: &[T], wanted: 
     )
 }
 
-/// Checks the rules across the rows of a store that holds `world`, whatever was done to it: the
-/// counts in the rows, and `verify` itself.
+/// Checks the rules across the rows of a store that holds `world`, whatever was done to it: by
+/// `verify`, and the counts in the rows once more by what was read.
 ///
 /// # Errors
 ///
 /// The first rule that is broken.
 pub fn check_rules(store: &Store, world: &World) -> Result<(), Violation> {
+    let report = store.verify().or_violation("verifying")?;
+    if !report.is_clean() {
+        return Err(Violation(format!("verify finds {report:?}")));
+    }
     let summaries = store.runtimes().or_violation("listing the runtimes")?;
     if summaries.len() != world.0.len() {
         return Err(Violation(format!(
