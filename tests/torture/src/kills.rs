@@ -15,7 +15,7 @@ use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::layout::{
-    ExistingDirectory, ExportOptions, ImportOptions, compare, export, import,
+    ExistingDirectory, ExportOptions, FindingKind, ImportOptions, compare, export, import,
 };
 use redb_runtime_store::{Runtime, Store};
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ pub(crate) fn child(job: Job, directory: &Path) -> Result<(), Violation> {
         }
         Job::Export => {
             let store = patient().open(paths.store()).or_violation("opening")?;
-            update_export(&store, &paths)?;
+            update_export(&store, &paths.export())?;
             say("done")
         }
         Job::Backup => {
@@ -147,9 +147,9 @@ pub(crate) fn child(job: Job, directory: &Path) -> Result<(), Violation> {
     }
 }
 
-fn update_export(store: &Store, paths: &Paths) -> Result<(), Violation> {
+fn update_export(store: &Store, root: &Path) -> Result<(), Violation> {
     let options = ExportOptions::new().existing(ExistingDirectory::Update);
-    export(store, paths.export(), &options).or_violation("exporting")?;
+    export(store, root, &options).or_violation("exporting")?;
     Ok(())
 }
 
@@ -311,7 +311,7 @@ fn kill_one(
     check_rules(&store, &world)?;
     check_work(&world, &said, before)?;
     if job == Job::Export {
-        check_exported(&store, paths)?;
+        check_exported(&store, &paths.export())?;
     }
     if job == Job::Backup {
         check_backup(paths, &said)?;
@@ -451,12 +451,23 @@ fn check_work(
     }
 }
 
-/// The export is whole, old or new; and the next one brings it up to date.
-fn check_exported(store: &Store, paths: &Paths) -> Result<(), Violation> {
+/// The export is whole, old or new, but for what a killed update may leave: the beginning of one
+/// line, the last of a log. The next one brings it up to date.
+///
+/// # Errors
+///
+/// What else is wrong with it.
+pub fn check_exported(store: &Store, root: &Path) -> Result<(), Violation> {
     let copy = Store::in_memory().or_violation("opening a store in memory")?;
-    import(&copy, paths.export(), &ImportOptions::new()).or_violation("importing the export")?;
-    update_export(store, paths)?;
-    let compared = compare(store, paths.export()).or_violation("comparing")?;
+    let salvage = ImportOptions::new().salvage(true);
+    let report = import(&copy, root, &salvage).or_violation("importing the export")?;
+    let damage = report.findings.iter().filter(|one| !one.kind.is_accepted());
+    let damage: Vec<_> = damage.collect();
+    if damage.len() > 1 || damage.iter().any(|one| one.kind != FindingKind::CutOff) {
+        return Err(Violation(format!("the export is not whole: {damage:?}")));
+    }
+    update_export(store, root)?;
+    let compared = compare(store, root).or_violation("comparing")?;
     match compared.is_same() {
         true => Ok(()),
         false => Err(Violation(format!("store and export differ: {compared:?}"))),
