@@ -15,6 +15,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::fmt;
 
+/// What some editors put before a text.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// How a record is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -38,7 +41,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn new(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             line: 0,
@@ -49,6 +52,36 @@ impl Problem {
 
     fn not_an_object() -> Self {
         Self::new("a JSON object was expected")
+    }
+
+    /// Why `bytes` could not be parsed.
+    fn of(error: serde_json::Error, bytes: &[u8]) -> Self {
+        let mut problem = Self::from(error);
+        // To the parser a number that stops too early is a wrong one, where other values are cut off.
+        let is_at_end = problem.line == 1 && problem.column + 1 == bytes.len();
+        problem.cut_off |= is_at_end
+            && problem.message == "invalid number"
+            && matches!(bytes.last(), Some(b'-' | b'+' | b'.' | b'e' | b'E'));
+        problem
+    }
+}
+
+/// Why bytes do not begin with a whole record.
+#[derive(Debug)]
+pub(super) struct NoRecord {
+    pub(super) problem: Problem,
+    /// How many of the bytes can be the beginning of one.
+    pub(super) read: usize,
+}
+
+impl NoRecord {
+    fn of(problem: Problem, bytes: &[u8]) -> Self {
+        let read = match problem.line {
+            1 if !problem.cut_off => problem.column.min(bytes.len()),
+            // All of them, as far as is known.
+            _ => bytes.len(),
+        };
+        Self { problem, read }
     }
 }
 
@@ -71,7 +104,7 @@ where
     T: DeserializeOwned + Serialize,
 {
     let text = text(bytes)?;
-    let value: T = serde_json::from_str(text)?;
+    let value: T = serde_json::from_str(text).map_err(|error| Problem::of(error, bytes))?;
     let mut unknown = Vec::new();
     scratch.clear();
     write_canonical(&value, form, scratch)?;
@@ -94,21 +127,31 @@ where
 pub(super) fn read_prefix<T>(
     bytes: &[u8],
     scratch: &mut Vec<u8>,
-) -> Result<(Stored<T>, usize), Problem>
+) -> Result<(Stored<T>, usize), NoRecord>
 where
     T: DeserializeOwned + Serialize,
 {
     let mut records = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
     match records.next() {
-        Some(record) => drop(record?),
-        None => return Err(Problem::new("there is no record here")),
+        Some(Ok(record)) => drop(record),
+        Some(Err(error)) => return Err(NoRecord::of(Problem::of(error, bytes), bytes)),
+        None => {
+            let problem = Problem::new("there is no record here");
+            return Err(NoRecord { problem, read: 0 });
+        }
     }
     let length = records.byte_offset();
-    Ok((read(&bytes[..length], Form::Line, scratch)?, length))
+    match read(&bytes[..length], Form::Line, scratch) {
+        Ok(record) => Ok((record, length)),
+        Err(problem) => Err(NoRecord {
+            problem,
+            read: length,
+        }),
+    }
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Problem> {
-    if bytes.starts_with(b"\xEF\xBB\xBF") {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
         return Err(Problem::new("it begins with a byte-order mark"));
     }
     std::str::from_utf8(bytes).map_err(|error| {

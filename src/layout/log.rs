@@ -6,7 +6,7 @@ use super::json::{self, Form, Problem};
 use super::known;
 use super::lines::Line;
 use super::reader::{Halt, Place, Reader, Sink};
-use super::salvage::{self, Piece};
+use super::salvage::{Piece, Pieces};
 use super::source::SourceDir;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
@@ -254,22 +254,23 @@ impl<'a> Reader<'a> {
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
     ) -> Result<(), Halt> {
-        let pieces = salvage::take_apart::<T>(line.bytes, problem, &mut self.scratch);
-        let has_records = pieces.iter().any(|p| matches!(p, Piece::Record(..)));
-        let has_rest = pieces.iter().any(|p| matches!(p, Piece::Rest(..)));
-        if !has_rest {
-            let message = format!("{} whole records in one line", pieces.len());
+        let (bytes, is_ended) = (line.bytes, line.is_ended);
+        let pieces = Pieces::<T>::new(bytes, is_ended, problem.clone());
+        let (records, rests) = pieces.count(&mut self.scratch);
+        if rests == 0 {
+            let message = format!("{records} whole records in one line");
             let finding = Finding::new(FindingKind::MergedLine, path.to_owned(), message);
             self.report(finding.at(line.number, line.offset, b""))?;
         }
-        for piece in pieces {
+        let mut pieces = Pieces::<T>::new(bytes, is_ended, problem);
+        while let Some(piece) = pieces.next(&mut self.scratch) {
             match piece {
                 Piece::Record(from, to, record) => {
                     let bytes = &line.bytes[from..to];
                     self.take::<T>(path, line, bytes, from, (*record).into(), check, summary)?;
                 }
                 Piece::Rest(from, to, problem) => {
-                    let kind = kind_of_rest(line, to, has_records, &problem);
+                    let kind = kind_of_rest(line, (from, to), records > 0, &problem);
                     let message = in_words(&problem, from);
                     let finding = Finding::new(kind, path.to_owned(), message);
                     let offset = line.offset + from as u64;
@@ -330,11 +331,16 @@ fn not_increasing<T: LogRecord>(number: u64, summary: &LogSummary) -> String {
 }
 
 /// What a part of a line is that is no record.
-fn kind_of_rest(line: &Line<'_>, to: usize, has_records: bool, problem: &Problem) -> FindingKind {
+fn kind_of_rest(
+    line: &Line<'_>,
+    (from, to): (usize, usize),
+    has_records: bool,
+    problem: &Problem,
+) -> FindingKind {
     let is_last = to == line.bytes.len() && !line.is_ended;
     if is_last && problem.cut_off {
         FindingKind::CutOff
-    } else if has_records {
+    } else if has_records && line.bytes[from..to] != *json::BYTE_ORDER_MARK {
         FindingKind::MergedLine
     } else {
         FindingKind::InvalidLine

@@ -3,8 +3,14 @@
 //!
 //! An append that was cut off leaves the beginning of a record; the next append then goes on in
 //! the same line. So a bad line is taken apart at the places where a record can begin.
+//!
+//! A record can stand inside another one, as the value of a member that is only kept. Cut off
+//! behind the inner record, the outer one looks like an append that was cut off before it. Three
+//! things tell the two apart. Where the outer record cannot go on as it does, the inner one is an
+//! append of its own. Where a newline follows, it is too: writers end whole records so, and
+//! nothing else. Otherwise it is a part of what was cut off, and no record is made of it.
 
-use super::json::{self, Problem};
+use super::json::{self, NoRecord, Problem};
 use super::log::LogRecord;
 use crate::store::Stored;
 
@@ -20,61 +26,126 @@ pub(super) enum Piece<T> {
     Rest(usize, usize, Problem),
 }
 
-/// Takes a line apart. `problem` is why all of it is not one record.
-pub(super) fn take_apart<T: LogRecord>(
-    line: &[u8],
-    problem: Problem,
-    scratch: &mut Vec<u8>,
-) -> Vec<Piece<T>> {
-    let mut pieces = Vec::new();
-    let mut rest_start = 0;
-    let mut rest_problem = Some(problem);
-    let mut at = 0;
-    let mut work_bytes = 0;
-    while let Some(start) = find(line, T::BEGINNING, at) {
-        work_bytes += line.len() - start;
-        if work_bytes > MAX_WORK_BYTES.max(4 * line.len()) {
-            break;
-        }
-        match json::read_prefix::<T>(&line[start..], scratch) {
-            Ok((record, length)) if is_boundary(&line[start + length..]) => {
-                if rest_start < start {
-                    let problem = rest_problem.take().unwrap_or_else(not_a_record);
-                    pieces.push(Piece::Rest(rest_start, start, problem));
-                }
-                rest_problem = None;
-                rest_start = start + length;
-                at = rest_start;
-                pieces.push(Piece::Record(start, rest_start, Box::new(record)));
-            }
-            Ok(_) => at = start + T::BEGINNING.len(),
-            Err(problem) => {
-                rest_problem.get_or_insert(problem);
-                at = start + T::BEGINNING.len();
-            }
-        }
-    }
-    if !line[rest_start..].trim_ascii().is_empty() {
-        let parse = || json::read::<T>(&line[rest_start..], json::Form::Line, scratch).err();
-        let problem = rest_problem.or_else(parse).unwrap_or_else(not_a_record);
-        pieces.push(Piece::Rest(rest_start, line.len(), problem));
-    }
-    pieces
+/// The pieces of a bad line, one at a time: together they can be many times as large as it.
+pub(super) struct Pieces<'l, T> {
+    line: &'l [u8],
+    /// Whether a newline ends the line.
+    is_ended: bool,
+    /// Where the bytes begin that were given out in no piece yet.
+    rest_start: usize,
+    /// Why they do not begin with a whole record, once that is known.
+    problem: Option<Problem>,
+    /// Where the next record is looked for.
+    at: usize,
+    /// How far what has begun before `at`, and is no whole record, can be read as the beginning of
+    /// one.
+    reach: usize,
+    /// How many bytes were read of what turned out to be no record.
+    work_bytes: usize,
+    /// The record that comes after the bytes that were given out last.
+    held: Option<Piece<T>>,
 }
 
-/// Whether a record can end here: where another append begins, or the line ends. An object inside
-/// a record ends before a comma or a brace, so that no part of a record is taken for a whole one.
-fn is_boundary(after: &[u8]) -> bool {
-    matches!(after.trim_ascii_start().first(), None | Some(b'{'))
+impl<'l, T: LogRecord> Pieces<'l, T> {
+    /// The pieces of `line`, with or without a newline that ends it. `problem` is why all of it is
+    /// not one record.
+    pub(super) fn new(line: &'l [u8], is_ended: bool, problem: Problem) -> Self {
+        Self {
+            line,
+            is_ended,
+            rest_start: 0,
+            problem: Some(problem),
+            at: 0,
+            reach: 0,
+            work_bytes: 0,
+            held: None,
+        }
+    }
+
+    /// How many records the rest of the line holds, and how many pieces that are none.
+    pub(super) fn count(mut self, scratch: &mut Vec<u8>) -> (u64, u64) {
+        let (mut records, mut rests) = (0, 0);
+        while let Some(piece) = self.next(scratch) {
+            match piece {
+                Piece::Record(..) => records += 1,
+                Piece::Rest(..) => rests += 1,
+            }
+        }
+        (records, rests)
+    }
+
+    /// The next piece; `None` at the end.
+    pub(super) fn next(&mut self, scratch: &mut Vec<u8>) -> Option<Piece<T>> {
+        if self.held.is_some() {
+            return self.held.take();
+        }
+        while let Some(start) = self.next_start() {
+            match json::read_prefix::<T>(&self.line[start..], scratch) {
+                Ok((record, length)) if self.is_whole(start + length) => {
+                    return Some(self.found(start, start + length, record));
+                }
+                Ok((_, length)) => {
+                    // What is inside it is a part of it.
+                    self.at = start + length;
+                    self.problem.get_or_insert_with(not_a_record);
+                }
+                Err(NoRecord { problem, read }) => {
+                    self.at = start + 1;
+                    self.reach = self.reach.max(start + read);
+                    self.work_bytes += read;
+                    self.problem.get_or_insert(problem);
+                }
+            }
+        }
+        let from = std::mem::replace(&mut self.rest_start, self.line.len());
+        self.at = self.line.len();
+        let problem = self.problem.take().unwrap_or_else(not_a_record);
+        let is_blank = self.line[from..].trim_ascii().is_empty();
+        (!is_blank).then_some(Piece::Rest(from, self.line.len(), problem))
+    }
+
+    /// Where the next record can begin: right after the last one, or where one seems to.
+    fn next_start(&mut self) -> Option<usize> {
+        if self.work_bytes > MAX_WORK_BYTES.max(4 * self.line.len()) {
+            self.problem = Some(Problem::new(
+                "too many beginnings of records to take the rest of the line apart",
+            ));
+            return None;
+        }
+        match self.at == self.rest_start {
+            true => (self.at < self.line.len()).then_some(self.at),
+            false => find(self.line, T::BEGINNING, self.at),
+        }
+    }
+
+    /// Whether what can be read as a record and ends at `end` is one: the line ends there, or
+    /// another append begins, and it is no part of what has begun before it.
+    fn is_whole(&self, end: usize) -> bool {
+        let is_its_own = end > self.reach;
+        match self.line[end..].trim_ascii_start().first() {
+            None => is_its_own || self.is_ended,
+            Some(b'{') => is_its_own,
+            Some(_) => false,
+        }
+    }
+
+    /// Gives out a record, and before it the bytes between the last one and it.
+    fn found(&mut self, start: usize, end: usize, record: Stored<T>) -> Piece<T> {
+        let record = Piece::Record(start, end, Box::new(record));
+        let from = std::mem::replace(&mut self.rest_start, end);
+        let problem = self.problem.take();
+        self.at = end;
+        self.reach = 0;
+        if self.line[from..start].trim_ascii().is_empty() {
+            return record;
+        }
+        self.held = Some(record);
+        Piece::Rest(from, start, problem.unwrap_or_else(not_a_record))
+    }
 }
 
 fn not_a_record() -> Problem {
-    Problem {
-        message: "this is not a record".into(),
-        line: 0,
-        column: 0,
-        cut_off: false,
-    }
+    Problem::new("this is not a record")
 }
 
 /// Where `needle` begins in `hay`, from `from` on.
@@ -94,23 +165,35 @@ fn find(hay: &[u8], needle: &[u8], from: usize) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::model::observation::RuntimeEvent;
-    use std::time::{Duration, Instant};
 
     const ONE: &str = r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"a"}"#;
     const TWO: &str = r#"{"id":2,"kind":{"kind":"runtime_stopped"},"message":"{\"id\":7}"}"#;
 
+    fn pieces(line: &str, is_ended: bool) -> Pieces<'_, RuntimeEvent> {
+        let bytes = line.as_bytes();
+        let problem = json::read::<RuntimeEvent>(bytes, json::Form::Line, &mut Vec::new())
+            .expect_err("a bad line");
+        Pieces::new(bytes, is_ended, problem)
+    }
+
     /// `1` for the record of that id, `[…]` for bytes between.
-    fn shape(line: &str) -> String {
-        let problem =
-            json::read::<RuntimeEvent>(line.as_bytes(), json::Form::Line, &mut Vec::new())
-                .expect_err("a bad line");
-        take_apart::<RuntimeEvent>(line.as_bytes(), problem, &mut Vec::new())
-            .into_iter()
-            .map(|piece| match piece {
+    fn shape_of(line: &str, is_ended: bool) -> String {
+        let mut pieces = pieces(line, is_ended);
+        let mut shape = String::new();
+        while let Some(piece) = pieces.next(&mut Vec::new()) {
+            shape += &match piece {
                 Piece::Record(_, _, record) => record.value.id.to_string(),
                 Piece::Rest(from, to, _) => format!("[{}]", &line[from..to]),
-            })
-            .collect()
+            };
+        }
+        shape
+    }
+
+    /// The same whether or not the line is ended.
+    fn shape(line: &str) -> String {
+        let shape = shape_of(line, false);
+        assert_eq!(shape_of(line, true), shape);
+        shape
     }
 
     #[test]
@@ -122,6 +205,7 @@ mod tests {
             format!("1[{}]", &TWO[..9])
         );
         assert_eq!(shape(&format!("{ONE}{TWO}")), "12");
+        assert_eq!(shape(&format!("{ONE} {TWO}\r")), "12");
         assert_eq!(
             shape(&format!("{cut}{ONE}{cut}{TWO}{cut}")),
             format!("[{cut}]1[{cut}]2[{cut}]")
@@ -131,15 +215,40 @@ mod tests {
 
     #[test]
     fn a_record_inside_a_record_is_not_taken_for_one() {
-        let line = format!("{{\"id\":9,\"was\":{ONE},\"message\":\"cut");
-        assert_eq!(shape(&line), format!("[{line}]"));
+        for was in [ONE.to_owned(), format!("[{ONE}"), format!("{{\"x\":{ONE}")] {
+            for after in [",\"message\":\"cut", ",", " ", "}", ""] {
+                let line = format!("{{\"id\":9,\"was\":{was}{after}");
+                assert_eq!(shape_of(&line, false), format!("[{line}]"));
+                // The next append keeps nothing of it either.
+                assert_eq!(
+                    shape_of(&format!("{line}{TWO}"), true),
+                    format!("[{line}]2")
+                );
+            }
+        }
     }
 
     #[test]
-    fn taking_apart_what_looks_like_many_records_ends_soon() {
+    fn a_record_that_a_newline_ends_is_whole_wherever_the_one_before_it_was_cut_off() {
+        let line = format!("{{\"id\":9,\"was\":{ONE}");
+        assert_eq!(shape_of(&line, true), "[{\"id\":9,\"was\":]1");
+    }
+
+    #[test]
+    fn as_many_records_as_there_are_come_out_of_one_line() {
+        let line = ONE.repeat(5000);
+        let pieces = pieces(&line, true);
+        assert_eq!(pieces.count(&mut Vec::new()), (5000, 0));
+    }
+
+    #[test]
+    fn taking_apart_what_looks_like_many_records_is_bounded_work() {
         let line = r#"{"id":1,"x":"#.repeat(200_000);
-        let begun = Instant::now();
-        shape(&line);
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        let mut pieces = pieces(&line, true);
+        assert!(
+            matches!(pieces.next(&mut Vec::new()), Some(Piece::Rest(0, to, _)) if to == line.len())
+        );
+        assert!(pieces.next(&mut Vec::new()).is_none());
+        assert!(pieces.work_bytes <= MAX_WORK_BYTES + line.len());
     }
 }

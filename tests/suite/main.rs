@@ -19,6 +19,7 @@ mod importing;
 mod kills;
 mod layout_bytes;
 mod layout_fuzzed;
+mod layout_merged;
 mod layout_moves;
 mod layout_round_trip;
 mod layout_safety;
