@@ -59,8 +59,8 @@ pub enum FindingKind {
     Changed,
     /// The store has the runtime already, and it says something else. Salvage skips it.
     Conflict,
-    /// Damage past the number of findings that are kept, in one file, counted.
-    Suppressed,
+    /// What the system refuses to read. Salvage goes on without it.
+    Unreadable,
 }
 
 impl FindingKind {
@@ -115,7 +115,7 @@ impl FindingKind {
             Self::NotRegular => "not a regular file",
             Self::Changed => "changed",
             Self::Conflict => "conflict",
-            Self::Suppressed => "more of the same",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -133,6 +133,29 @@ pub struct FindingText(Vec<u8>);
 impl FindingText {
     pub(super) fn new(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
+    }
+
+    /// How long the text is in JSON, the quotes around it not counted.
+    pub(super) fn json_bytes(&self) -> u64 {
+        let escaped = |byte: &u8| match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
+            0..0x20 => 6,
+            _ => 1,
+        };
+        match self.as_str() {
+            Some(text) => text.as_bytes().iter().map(escaped).sum(),
+            None => 2 * self.0.len() as u64,
+        }
+    }
+
+    /// Keeps at most the first `bytes`, and no part of a character.
+    pub(super) fn cut(&mut self, bytes: usize) {
+        let kept = match self.as_str() {
+            Some(text) => boundary_before(text, bytes),
+            None => bytes,
+        };
+        self.0.truncate(kept);
+        self.0.shrink_to_fit();
     }
 
     /// The bytes.
@@ -170,7 +193,8 @@ pub struct Finding {
     /// How many bytes it is about.
     pub length: Option<u64>,
     /// Those bytes, whole, where they are left out of an import; the beginning of a line that is
-    /// longer than the limit.
+    /// longer than the limit, and of what no longer fits into 64 MiB for all findings of a runtime,
+    /// which the message says.
     pub text: Option<FindingText>,
     /// What was found, in words.
     pub message: String,
@@ -236,6 +260,15 @@ impl Serialize for Finding {
         }
         out.end()
     }
+}
+
+/// The end of the last whole character in the first `bytes` of a text.
+pub(super) fn boundary_before(text: &str, bytes: usize) -> usize {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    end
 }
 
 fn hex(bytes: &[u8]) -> String {

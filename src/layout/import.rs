@@ -127,6 +127,10 @@ impl<'a> Import<'a> {
 
     fn run(mut self, store: Option<&Store>) -> Result<ImportReport, LayoutError> {
         self.take_findings_of_listing();
+        if self.options.salvage {
+            let mut orphaned = self.listing.orphaned(self.options.rules())?;
+            self.report.findings.append(&mut orphaned);
+        }
         let snapshot = store.map(Store::snapshot).transpose()?;
         let mut to_load = Vec::new();
         for entry in std::mem::take(&mut self.listing.entries) {

@@ -3,12 +3,13 @@
 use super::error::LayoutError;
 use super::finding::{Finding, FindingKind};
 use super::names;
+use super::reader::{Halt, Nowhere, Reader, Rules};
 use super::source::{EntryKind, NotOpened, SourceDir};
 use super::walk::{invalid_name, is_temporary};
 use crate::model::identity::RuntimeId;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The directory of the runtimes' directories.
 pub(super) const RUNTIMES: &str = "runtimes";
@@ -25,6 +26,8 @@ pub(super) struct Listing {
     pub(super) runtimes: SourceDir,
     pub(super) entries: Vec<Entry>,
     pub(super) findings: Vec<Finding>,
+    /// The directories whose names stand for no runtime.
+    orphans: Vec<OsString>,
 }
 
 impl Listing {
@@ -40,13 +43,14 @@ impl Listing {
             runtimes,
             entries: Vec::new(),
             findings: Vec::new(),
+            orphans: Vec::new(),
         };
         let names = listing
             .runtimes
             .names()
             .map_err(LayoutError::io("list", listing.runtimes.path()))?;
         for name in names {
-            listing.look_at(&name)?;
+            listing.look_at(&name);
         }
         if !wanted.is_empty() {
             listing.keep_only(root, wanted)?;
@@ -54,13 +58,30 @@ impl Listing {
         Ok(listing)
     }
 
-    fn look_at(&mut self, name: &OsStr) -> Result<(), LayoutError> {
+    fn look_at(&mut self, name: &OsStr) {
         let path = self.runtimes.path_of(name);
-        let kind = self
-            .runtimes
-            .kind_of(name)
-            .map_err(LayoutError::io("look at", &path))?;
-        self.findings.push(match kind {
+        let finding = match self.runtimes.kind_of(name) {
+            Err(error) => {
+                let message = format!("look at: {error}");
+                Finding::new(FindingKind::Unreadable, path, message)
+            }
+            Ok(kind) => match self.finding_about(name, path, kind) {
+                Some(finding) => finding,
+                None => return,
+            },
+        };
+        self.findings.push(finding);
+    }
+
+    /// What there is to say about a name beside the runtimes; nothing about a runtime, which is
+    /// noted as one.
+    fn finding_about(
+        &mut self,
+        name: &OsStr,
+        path: PathBuf,
+        kind: Option<EntryKind>,
+    ) -> Option<Finding> {
+        Some(match kind {
             Some(EntryKind::Other(what)) => {
                 Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
             }
@@ -77,17 +98,36 @@ impl Listing {
                 Ok(id) => {
                     let name = names::encode(id.as_str());
                     self.entries.push(Entry { name, id });
-                    return Ok(());
+                    return None;
                 }
-                Err(why) => invalid_name(&self.runtimes, name, why),
+                Err(why) => {
+                    self.orphans.push(name.to_owned());
+                    invalid_name(&self.runtimes, name, why)
+                }
             },
-        });
-        Ok(())
+        })
+    }
+
+    /// What is in the directories whose names stand for no runtime.
+    pub(super) fn orphaned(&self, rules: Rules) -> Result<Vec<Finding>, LayoutError> {
+        let mut findings = Vec::new();
+        for name in &self.orphans {
+            let mut nowhere = Nowhere;
+            let path = self.runtimes.path_of(name);
+            let mut reader = Reader::new(path, rules, &mut nowhere, &|_| {});
+            match reader.orphaned_beside(&self.runtimes, name) {
+                Ok(()) | Err(Halt::Refused) => {}
+                Err(Halt::Failed(error)) => return Err(error),
+            }
+            findings.append(&mut reader.finish().0);
+        }
+        Ok(findings)
     }
 
     /// What is wrong elsewhere does not matter to the runtimes that are wanted.
     fn keep_only(&mut self, root: &Path, wanted: &[RuntimeId]) -> Result<(), LayoutError> {
         self.findings.clear();
+        self.orphans.clear();
         let is_here = |id: &&RuntimeId| !self.entries.iter().any(|entry| entry.id == **id);
         if let Some(missing) = wanted.iter().find(is_here) {
             return Err(LayoutError::RuntimeNotInDirectory {

@@ -199,10 +199,15 @@ impl<'a> Reader<'a> {
         let path = dir.path_of(T::FILE);
         let mut lines = self.lines(file);
         let mut crlf = CrLf::default();
-        while let Some(line) = lines
-            .next()
-            .map_err(super::LayoutError::io("read", &path))?
-        {
+        loop {
+            let line = match lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) => {
+                    self.refused("read", path.clone(), error)?;
+                    break;
+                }
+            };
             if line.is_too_long() {
                 self.report(self.too_long(&path, &line))?;
             } else if !line.bytes.trim_ascii().is_empty() {

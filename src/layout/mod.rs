@@ -22,6 +22,7 @@ mod document;
 mod error;
 mod export;
 mod finding;
+mod findings;
 mod gaps;
 mod import;
 mod json;
@@ -41,6 +42,8 @@ mod scan;
 mod source;
 mod staging;
 mod to_path;
+#[cfg(test)]
+mod unreadable_tests;
 mod update;
 mod walk;
 
@@ -50,7 +53,10 @@ pub use export::export;
 pub use finding::{Finding, FindingKind, FindingText};
 pub use import::{check, import};
 pub use line::write_line;
-pub use options::{DEFAULT_MAX_LINE_BYTES, ExistingDirectory, ExportOptions, ImportOptions};
+pub use options::{
+    DEFAULT_MAX_DOCUMENT_BYTES, DEFAULT_MAX_LINE_BYTES, ExistingDirectory, ExportOptions,
+    ImportOptions,
+};
 pub use report::{
     Comparison, Difference, ExportOutcome, ExportReport, ImportOutcome, ImportReport, Progress,
     RuntimeExport, RuntimeImport,

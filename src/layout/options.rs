@@ -11,8 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How long a line may be unless it is said otherwise.
 pub const DEFAULT_MAX_LINE_BYTES: usize = 64 << 20;
 
-/// How long a document may be: it is held in memory. `runtime.json` grows with every worker.
-const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
+/// How long a document may be unless it is said otherwise: it is held in memory. `runtime.json`
+/// grows with every worker.
+pub const DEFAULT_MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+
+/// How long a document of what may be an export of ours may be.
+const MAX_OWN_DOCUMENT_BYTES: u64 = 1 << 30;
 
 /// Told about progress, from a thread that works.
 #[derive(Clone)]
@@ -67,6 +71,7 @@ pub struct ImportOptions {
     pub(super) dry_run: bool,
     pub(super) replace: bool,
     max_line_bytes: usize,
+    max_document_bytes: u64,
     progress: Option<OnProgress>,
 }
 
@@ -78,6 +83,7 @@ impl Default for ImportOptions {
             dry_run: false,
             replace: false,
             max_line_bytes: DEFAULT_MAX_LINE_BYTES,
+            max_document_bytes: DEFAULT_MAX_DOCUMENT_BYTES,
             progress: None,
         }
     }
@@ -117,6 +123,14 @@ impl ImportOptions {
         self
     }
 
+    /// How long `runtime.json` and a `worker.json` may be; [`DEFAULT_MAX_DOCUMENT_BYTES`] unless
+    /// set. A longer one is damage. It is held in memory.
+    #[must_use]
+    pub fn max_document_bytes(mut self, max_document_bytes: u64) -> Self {
+        self.max_document_bytes = max_document_bytes;
+        self
+    }
+
     /// Calls `on_progress` now and then, from a thread that works.
     #[must_use]
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
@@ -134,14 +148,17 @@ impl ImportOptions {
 
     /// The rules of a reading that takes whatever this crate can have written.
     pub(super) fn rules_for_exports() -> Rules {
-        Self::new().max_line_bytes(usize::MAX).lenient_rules()
+        let any_line = Self::new().max_line_bytes(usize::MAX);
+        any_line
+            .max_document_bytes(MAX_OWN_DOCUMENT_BYTES)
+            .lenient_rules()
     }
 
     pub(super) fn rules(&self) -> Rules {
         Rules {
             is_strict: !self.salvage,
             max_line_bytes: self.max_line_bytes,
-            max_document_bytes: MAX_DOCUMENT_BYTES,
+            max_document_bytes: self.max_document_bytes,
         }
     }
 

@@ -6,6 +6,7 @@
 use super::document::{BACKEND, RuntimeDocument, SCHEMA_VERSION, Stamp, WorkerDocument};
 use super::error::LayoutError;
 use super::finding::{Finding, FindingKind, FindingText};
+use super::findings::Findings;
 use super::json::{self, Form};
 use super::lines::LineReader;
 use super::source::{Moment, NotOpened, SourceDir, SourceFile};
@@ -14,18 +15,13 @@ use crate::store::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
+use std::ffi::OsStr;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 /// How much is read at a time.
 const READ_BYTES: usize = 256 * 1024;
-
-/// How many findings of one runtime are kept one by one, and how many bytes of text with them. What
-/// is beyond is counted.
-const MAX_FINDINGS: usize = 10_000;
-const MAX_TEXT_BYTES: usize = 64 << 20;
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +118,8 @@ pub(super) struct Reader<'a> {
     findings: Findings,
     digest: Xxh3,
     root: PathBuf,
+    /// The files that were read, below `root`, and what they were then.
+    read: Vec<(PathBuf, Moment)>,
 }
 
 impl<'a> Reader<'a> {
@@ -141,6 +139,7 @@ impl<'a> Reader<'a> {
             findings: Findings::default(),
             digest: Xxh3::new(),
             root,
+            read: Vec::new(),
         }
     }
 
@@ -156,6 +155,37 @@ impl<'a> Reader<'a> {
         if ends { Err(Halt::Refused) } else { Ok(()) }
     }
 
+    /// Notes what the system refused. A strict reading ends with its error; another one goes on
+    /// without what could not be read.
+    pub(super) fn refused(
+        &mut self,
+        operation: &'static str,
+        path: PathBuf,
+        error: io::Error,
+    ) -> Result<(), Halt> {
+        if self.rules.is_strict {
+            return Err(LayoutError::io(operation, path)(error).into());
+        }
+        let message = format!("{operation}: {error}");
+        self.report(Finding::new(FindingKind::Unreadable, path, message))
+    }
+
+    /// What the system gave; `None` where it refused and the reading goes on.
+    pub(super) fn tried<V>(
+        &mut self,
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+        given: io::Result<V>,
+    ) -> Result<Option<V>, Halt> {
+        match given {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                self.refused(operation, path.into(), error)?;
+                Ok(None)
+            }
+        }
+    }
+
     /// Opens a directory that should be there; `None` where it is not and the reading goes on.
     pub(super) fn open_dir(
         &mut self,
@@ -165,7 +195,7 @@ impl<'a> Reader<'a> {
         match parent.open_dir(name) {
             Ok(dir) => Ok(Some(dir)),
             Err(error) => {
-                self.not_opened(parent, name, error, FindingKind::MissingFile)?;
+                self.not_opened(parent, name.as_ref(), error, FindingKind::MissingFile)?;
                 Ok(None)
             }
         }
@@ -181,7 +211,40 @@ impl<'a> Reader<'a> {
         match dir.open_file(name) {
             Ok(file) => Ok(Some(Opened::new(file, name, self.on_bytes))),
             Err(error) => {
-                self.not_opened(dir, name, error, missing)?;
+                self.not_opened(dir, name.as_ref(), error, missing)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens a directory that may be there.
+    pub(super) fn open_dir_if_any(
+        &mut self,
+        parent: &SourceDir,
+        name: impl AsRef<OsStr>,
+    ) -> Result<Option<SourceDir>, Halt> {
+        let name = name.as_ref();
+        match parent.open_dir(name) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(NotOpened::Missing) => Ok(None),
+            Err(error) => {
+                self.not_opened(parent, name, error, FindingKind::MissingFile)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens a file that may be there.
+    pub(super) fn open_file_if_any(
+        &mut self,
+        dir: &SourceDir,
+        name: &str,
+    ) -> Result<Option<Opened<'a>>, Halt> {
+        match dir.open_file(name) {
+            Err(NotOpened::Missing) => Ok(None),
+            Ok(file) => Ok(Some(Opened::new(file, name, self.on_bytes))),
+            Err(error) => {
+                self.not_opened(dir, name.as_ref(), error, FindingKind::MissingFile)?;
                 Ok(None)
             }
         }
@@ -190,17 +253,19 @@ impl<'a> Reader<'a> {
     fn not_opened(
         &mut self,
         dir: &SourceDir,
-        name: &str,
+        name: &OsStr,
         error: NotOpened,
         missing: FindingKind,
     ) -> Result<(), Halt> {
         let path = dir.path_of(name);
         self.report(match error {
-            NotOpened::Missing => Finding::new(missing, path, format!("{name} is missing")),
+            NotOpened::Missing => {
+                Finding::new(missing, path, format!("{} is missing", name.display()))
+            }
             NotOpened::Other(what) => {
                 Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
             }
-            NotOpened::Io(source) => return Err(LayoutError::io("open", path)(source).into()),
+            NotOpened::Io(source) => return self.refused("open", path, source),
         })
     }
 
@@ -213,27 +278,31 @@ impl<'a> Reader<'a> {
         self.digest.update(&file.read_bytes.to_le_bytes());
         self.digest.update(&file.digest.digest128().to_le_bytes());
         self.counts.bytes += file.read_bytes;
-        let ended_early = file.read_bytes != file.file.len();
-        self.expect_unchanged(dir, &file.name, file.file.opened(), ended_early)
+        let ended_early = file.read_bytes != file.file.len() && !file.has_failed;
+        let relative = relative.to_owned();
+        let opened = file.file.opened();
+        let is_unchanged = dir.is_unchanged(&file.name, opened);
+        match self.tried("look at", &path, is_unchanged)? {
+            Some(true) if !ended_early => {
+                self.read.push((relative, opened));
+                Ok(())
+            }
+            Some(_) => self.report(changed(path)),
+            None => Ok(()),
+        }
     }
 
-    /// Notes if the file `name` is not what it was when it was opened.
-    pub(super) fn expect_unchanged(
-        &mut self,
-        dir: &SourceDir,
-        name: &str,
-        opened: Moment,
-        ended_early: bool,
-    ) -> Result<(), Halt> {
-        let path = dir.path_of(name);
-        let is_unchanged = dir
-            .is_unchanged(name, opened)
-            .map_err(LayoutError::io("look at", &path))?;
-        if is_unchanged && !ended_early {
-            return Ok(());
+    /// Notes which of the files below the runtime directory `dir` that were read are not what they
+    /// were: while one was read another one can have changed.
+    pub(super) fn expect_unchanged(&mut self, dir: &SourceDir) -> Result<(), Halt> {
+        for (file, opened) in std::mem::take(&mut self.read) {
+            let path = dir.path_of(&file);
+            let is_unchanged = dir.is_unchanged(&file, opened);
+            if self.tried("look at", &path, is_unchanged)? == Some(false) {
+                self.report(changed(path))?;
+            }
         }
-        let message = "the file changed while it was read; stop what writes to it";
-        self.report(Finding::new(FindingKind::Changed, path, message))
+        Ok(())
     }
 
     /// Reads a document; `None` where it cannot be used and the reading goes on.
@@ -254,16 +323,15 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-        file.read_to_end(&mut bytes)
-            .map_err(LayoutError::io("read", &path))?;
-        let opened = file.file.opened();
+        let read = file.read_to_end(&mut bytes);
+        if self.tried("read", &path, read)?.is_none() {
+            return Ok(None);
+        }
         self.close_file(dir, file)?;
         match json::read::<T>(&bytes, Form::Document, &mut self.scratch) {
-            Ok(stored) if stored.value.stamp().is_supported::<T>() => Ok(Some(ReadDocument {
-                stored,
-                opened,
-                bytes,
-            })),
+            Ok(stored) if stored.value.stamp().is_supported::<T>() => {
+                Ok(Some(ReadDocument { stored, bytes }))
+            }
             Ok(stored) => {
                 self.report(unsupported(path, &stored.value.stamp(), &bytes))?;
                 Ok(None)
@@ -288,6 +356,11 @@ impl<'a> Reader<'a> {
             self.rules.max_line_bytes,
         )
     }
+}
+
+fn changed(path: PathBuf) -> Finding {
+    let message = "the file changed while it was read; stop what writes to it";
+    Finding::new(FindingKind::Changed, path, message)
 }
 
 fn unsupported(path: PathBuf, stamp: &Stamp, bytes: &[u8]) -> Finding {
@@ -371,7 +444,6 @@ impl Stamp {
 /// A document that was read.
 pub(super) struct ReadDocument<T> {
     pub(super) stored: Stored<T>,
-    pub(super) opened: Moment,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -381,6 +453,8 @@ pub(super) struct Opened<'a> {
     name: String,
     digest: Xxh3,
     read_bytes: u64,
+    /// Whether the system refused to read on.
+    has_failed: bool,
     on_bytes: &'a dyn Fn(u64),
 }
 
@@ -391,6 +465,7 @@ impl<'a> Opened<'a> {
             name: name.to_owned(),
             digest: Xxh3::new(),
             read_bytes: 0,
+            has_failed: false,
             on_bytes,
         }
     }
@@ -398,60 +473,12 @@ impl<'a> Opened<'a> {
 
 impl Read for Opened<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read(buffer)?;
+        let read = self.file.read(buffer).inspect_err(|error| {
+            self.has_failed |= error.kind() != io::ErrorKind::Interrupted;
+        })?;
         self.digest.update(&buffer[..read]);
         self.read_bytes += read as u64;
         (self.on_bytes)(read as u64);
         Ok(read)
-    }
-}
-
-/// Findings, up to a bound one by one, beyond it counted by kind.
-#[derive(Default)]
-struct Findings {
-    list: Vec<Finding>,
-    text_bytes: usize,
-    more: BTreeMap<FindingKind, (u64, Finding)>,
-}
-
-impl Findings {
-    fn add(&mut self, mut finding: Finding) {
-        let text_bytes = finding
-            .text
-            .as_ref()
-            .map_or(0, |text| text.as_bytes().len());
-        let fits = self.list.len() < MAX_FINDINGS
-            && (self.list.is_empty() || self.text_bytes + text_bytes <= MAX_TEXT_BYTES);
-        if fits {
-            self.text_bytes += text_bytes;
-            self.list.push(finding);
-            return;
-        }
-        finding.text = None;
-        let length = finding.length;
-        let (count, first) = self.more.entry(finding.kind).or_insert_with(|| {
-            (
-                0,
-                Finding {
-                    length: None,
-                    ..finding
-                },
-            )
-        });
-        *count += 1;
-        if let Some(length) = length {
-            first.length = Some(first.length.unwrap_or(0).saturating_add(length));
-        }
-    }
-
-    fn finish(mut self) -> Vec<Finding> {
-        for (_, (count, mut first)) in self.more {
-            first.message = format!(
-                "{count} more findings of this kind from here on, too many to list: {}",
-                first.message
-            );
-            self.list.push(first);
-        }
-        self.list
     }
 }

@@ -83,6 +83,7 @@ impl SourceDir {
 
     /// What `name` is; `None` where there is nothing of that name.
     pub(super) fn kind_of(&self, name: impl AsRef<OsStr>) -> io::Result<Option<EntryKind>> {
+        fault(|| self.path_of(&name))?;
         match rustix::fs::statat(&self.fd, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(entry_kind(&stat))),
             Err(Errno::NOENT) => Ok(None),
@@ -98,6 +99,7 @@ impl SourceDir {
     /// The directory `name`.
     pub(super) fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Self, NotOpened> {
         let name = name.as_ref();
+        fault(|| self.path_of(name)).map_err(NotOpened::Io)?;
         // Looked at before it is opened: opening a special file can have effects.
         let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match entry_kind(&stat) {
@@ -115,6 +117,7 @@ impl SourceDir {
 
     /// The regular file `name`, to be read.
     pub(super) fn open_file(&self, name: &str) -> Result<SourceFile, NotOpened> {
+        fault(|| self.path_of(name)).map_err(NotOpened::Io)?;
         let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match entry_kind(&stat) {
             EntryKind::File => {}
@@ -132,11 +135,14 @@ impl SourceDir {
             unread: Moment::of(&opened).length,
             opened: Moment::of(&opened),
             file,
+            #[cfg(test)]
+            path: self.path_of(name),
         })
     }
 
     /// All names in the directory, in the order of their bytes.
     pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+        fault(|| self.path.clone())?;
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.fd)? {
             let name = CString::from(entry?.file_name()).into_bytes();
@@ -148,8 +154,10 @@ impl SourceDir {
         Ok(names)
     }
 
-    /// Whether the file `name` is still the one that was opened, unchanged.
-    pub(super) fn is_unchanged(&self, name: &str, then: Moment) -> io::Result<bool> {
+    /// Whether the file at `name`, below the directory, is still the one that was opened, unchanged.
+    pub(super) fn is_unchanged(&self, name: impl AsRef<Path>, then: Moment) -> io::Result<bool> {
+        let name = name.as_ref();
+        fault(|| self.path_of(name))?;
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Moment::of(&stat) == then),
             Err(Errno::NOENT) => Ok(false),
@@ -188,6 +196,8 @@ pub(super) struct SourceFile {
     file: File,
     opened: Moment,
     unread: u64,
+    #[cfg(test)]
+    path: PathBuf,
 }
 
 impl SourceFile {
@@ -202,11 +212,63 @@ impl SourceFile {
 
 impl Read for SourceFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(test)]
+        fault(|| self.path.clone())?;
         let most = usize::try_from(self.unread)
             .unwrap_or(usize::MAX)
             .min(buffer.len());
         let read = self.file.read(&mut buffer[..most])?;
         self.unread -= read as u64;
         Ok(read)
+    }
+}
+
+/// Tests make an access fail here. `path` is what is accessed.
+#[cfg(not(test))]
+#[inline(always)]
+fn fault(_path: impl FnOnce() -> PathBuf) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+use faults::fault;
+
+#[cfg(test)]
+pub(super) mod faults {
+    use std::io;
+    use std::path::{Path, PathBuf};
+    use std::sync::{Mutex, PoisonError};
+
+    /// Below which path an access fails, and how many accesses before it do not.
+    static PLAN: Mutex<Option<(PathBuf, u64)>> = Mutex::new(None);
+
+    /// Runs `work` with the access number `index` to `root` or below it failing, from 0. Returns
+    /// whether there was one.
+    pub(in crate::layout) fn with_fault(root: &Path, index: u64, work: impl FnOnce()) -> bool {
+        let set = |plan| *PLAN.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+        set(Some((root.to_owned(), index)));
+        work();
+        let is_left = PLAN
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        set(None);
+        !is_left
+    }
+
+    pub(super) fn fault(path: impl FnOnce() -> PathBuf) -> io::Result<()> {
+        let mut plan = PLAN.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((root, left)) = &mut *plan else {
+            return Ok(());
+        };
+        if !path().starts_with(root) {
+            return Ok(());
+        }
+        if let Some(less) = left.checked_sub(1) {
+            *left = less;
+            return Ok(());
+        }
+        *plan = None;
+        Err(io::Error::from_raw_os_error(5))
     }
 }

@@ -19,7 +19,7 @@ pub(super) const PREFIX: &str = ".export.tmp-";
 
 /// What the name of a directory begins with while another takes its place, where the system cannot
 /// exchange the two.
-const OLD_PREFIX: &str = ".export.old-";
+pub(super) const OLD_PREFIX: &str = ".export.old-";
 
 /// How much is gathered before it is written.
 ///

@@ -2,7 +2,6 @@
 //! workers in the order of their names, each with its transcript, the events.
 
 use super::document::{RuntimeDocument, WorkerDocument};
-use super::error::LayoutError;
 use super::finding::{Finding, FindingKind};
 use super::json::{self, Form};
 use super::log::{LogRecord, LogSummary};
@@ -43,7 +42,7 @@ impl Reader<'_> {
             Some(document) => self.runtime_that_is(document, &dir, id)?,
             None => None,
         };
-        let Some(ReadDocument { stored, opened, .. }) = document else {
+        let Some(ReadDocument { stored, .. }) = document else {
             self.orphaned_runtime(&dir)?;
             return Ok(false);
         };
@@ -57,8 +56,7 @@ impl Reader<'_> {
         let mut events = self.read_events(&dir, id, &workers)?;
         self.check_counters(&path, &mut runtime.value, &mut events, &workers)?;
         self.report_gaps::<RuntimeEvent>(&dir, &events)?;
-        // The old store rewrites it in every operation: nothing else has changed either.
-        self.expect_unchanged(&dir, RuntimeDocument::FILE, opened, false)?;
+        self.expect_unchanged(&dir)?;
         let place = Place {
             path: &path,
             line: None,
@@ -86,14 +84,15 @@ impl Reader<'_> {
 
     /// Notes everything in `dir` that is no part of the layout.
     fn look_around(&mut self, dir: &SourceDir, known: &[&str]) -> Result<(), Halt> {
-        for name in dir.names().map_err(LayoutError::io("list", dir.path()))? {
+        let names = self.tried("list", dir.path(), dir.names())?;
+        for name in names.into_iter().flatten() {
             if known.iter().any(|known| name == *known) {
                 continue;
             }
-            let kind = dir
-                .kind_of(&name)
-                .map_err(LayoutError::io("look at", dir.path_of(&name)))?;
             let path = dir.path_of(&name);
+            let Some(kind) = self.tried("look at", &path, dir.kind_of(&name))? else {
+                continue;
+            };
             self.report(match kind {
                 Some(EntryKind::Other(what)) => {
                     Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
@@ -168,8 +167,8 @@ impl Reader<'_> {
         let Some(dir) = self.open_dir(dir, WORKERS)? else {
             return Ok(workers);
         };
-        let names = dir.names().map_err(LayoutError::io("list", dir.path()))?;
-        for name in names {
+        let names = self.tried("list", dir.path(), dir.names())?;
+        for name in names.into_iter().flatten() {
             let Some((name, worker_id)) = self.worker_of(&dir, &name)? else {
                 continue;
             };
@@ -190,15 +189,27 @@ impl Reader<'_> {
         dir: &SourceDir,
         name: &OsStr,
     ) -> Result<Option<(String, WorkerId)>, Halt> {
+        if !self.is_worker_dir(dir, name)? {
+            return Ok(None);
+        }
+        match names::decode::<WorkerId>(name.as_bytes()) {
+            Ok(id) => Ok(Some((names::encode(id.as_str()), id))),
+            Err(why) => {
+                self.report(invalid_name(dir, name, why))?;
+                self.orphaned_worker(dir, name)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether a name in `workers/` is that of a directory. What else is there is noted.
+    fn is_worker_dir(&mut self, dir: &SourceDir, name: &OsStr) -> Result<bool, Halt> {
         let path = dir.path_of(name);
-        let kind = dir
-            .kind_of(name)
-            .map_err(LayoutError::io("look at", &path))?;
-        let finding = match kind {
-            Some(EntryKind::Directory) => match names::decode::<WorkerId>(name.as_bytes()) {
-                Ok(id) => return Ok(Some((names::encode(id.as_str()), id))),
-                Err(why) => invalid_name(dir, name, why),
-            },
+        let Some(kind) = self.tried("look at", &path, dir.kind_of(name))? else {
+            return Ok(false);
+        };
+        self.report(match kind {
+            Some(EntryKind::Directory) => return Ok(true),
             Some(EntryKind::File) => {
                 let message = "a file among the directories of workers";
                 Finding::new(FindingKind::StrayFile, path, message)
@@ -207,13 +218,8 @@ impl Reader<'_> {
                 Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
             }
             None => Finding::new(FindingKind::Changed, path, "the directory went away"),
-        };
-        let is_directory = kind == Some(EntryKind::Directory);
-        self.report(finding)?;
-        if is_directory && let Ok(orphan) = dir.open_dir(name) {
-            self.orphaned_worker(&orphan)?;
-        }
-        Ok(None)
+        })?;
+        Ok(false)
     }
 
     /// Reads one worker. `false` where it had to be left out.
@@ -362,47 +368,80 @@ impl Reader<'_> {
     /// Names what is in a runtime directory that had to be left out.
     fn orphaned_runtime(&mut self, dir: &SourceDir) -> Result<(), Halt> {
         self.orphaned_log::<RuntimeEvent>(dir)?;
-        let Ok(workers) = dir.open_dir(WORKERS) else {
+        let Some(workers) = self.open_dir_if_any(dir, WORKERS)? else {
             return Ok(());
         };
-        let names = workers
-            .names()
-            .map_err(LayoutError::io("list", workers.path()))?;
-        for name in names {
-            if let Ok(worker) = workers.open_dir(&name) {
-                self.orphaned_worker(&worker)?;
+        let names = self.tried("list", workers.path(), workers.names())?;
+        for name in names.into_iter().flatten() {
+            if self.is_worker_dir(&workers, &name)? {
+                self.orphaned_worker(&workers, &name)?;
             }
         }
         Ok(())
     }
 
-    fn orphaned_worker(&mut self, dir: &SourceDir) -> Result<(), Halt> {
-        if dir.open_file(WorkerDocument::FILE).is_ok() {
-            let message = "it belongs to nothing that can be imported";
-            let path = dir.path_of(WorkerDocument::FILE);
-            self.report(Finding::new(FindingKind::Orphaned, path, message))?;
+    /// Names what is in the directory `name` beside the runtimes, which stands for none.
+    pub(super) fn orphaned_beside(
+        &mut self,
+        runtimes: &SourceDir,
+        name: &OsStr,
+    ) -> Result<(), Halt> {
+        let Some(dir) = self.open_dir_if_any(runtimes, name)? else {
+            return Ok(());
+        };
+        self.look_around(&dir, &[RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS])?;
+        self.orphaned_document(&dir, RuntimeDocument::FILE)?;
+        self.orphaned_runtime(&dir)
+    }
+
+    /// Names what is in a worker's directory that belongs to no runtime or stands for no worker.
+    fn orphaned_worker(&mut self, workers: &SourceDir, name: &OsStr) -> Result<(), Halt> {
+        let Some(dir) = self.open_dir_if_any(workers, name)? else {
+            return Ok(());
+        };
+        self.look_around(&dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
+        self.orphaned_document(&dir, WorkerDocument::FILE)?;
+        self.orphaned_log::<TranscriptEntry>(&dir)
+    }
+
+    fn orphaned_document(&mut self, dir: &SourceDir, name: &str) -> Result<(), Halt> {
+        if self.open_file_if_any(dir, name)?.is_none() {
+            return Ok(());
         }
-        self.orphaned_log::<TranscriptEntry>(dir)
+        let message = "it belongs to nothing that can be imported";
+        self.report(Finding::new(
+            FindingKind::Orphaned,
+            dir.path_of(name),
+            message,
+        ))
     }
 
     /// Names a log that belongs to nothing, with the number of its lines.
     fn orphaned_log<T: LogRecord>(&mut self, dir: &SourceDir) -> Result<(), Halt> {
-        if dir.open_file(T::FILE).is_err() {
-            return Ok(());
-        }
-        let Some(file) = self.open_file(dir, T::FILE, FindingKind::Changed)? else {
+        let Some(file) = self.open_file_if_any(dir, T::FILE)? else {
             return Ok(());
         };
         let path = dir.path_of(T::FILE);
         let mut lines = self.lines(file);
         let (mut records, mut bytes) = (0_u64, 0_u64);
-        while let Some(line) = lines.next().map_err(LayoutError::io("read", &path))? {
-            records += u64::from(!line.bytes.trim_ascii().is_empty());
-            bytes = line.offset + line.length + u64::from(line.is_ended);
+        loop {
+            match lines.next() {
+                Ok(Some(line)) => {
+                    records += u64::from(!line.bytes.trim_ascii().is_empty());
+                    bytes = line.offset + line.length + u64::from(line.is_ended);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.refused("read", path.clone(), error)?;
+                    break;
+                }
+            }
         }
         self.close_file(dir, lines.into_inner().into_inner())?;
-        let entries = if records == 1 { "entry" } else { "entries" };
-        let message = format!("{records} {entries} that belong to nothing that can be imported");
+        let message = match records {
+            1 => "1 entry that belongs to nothing that can be imported".to_owned(),
+            _ => format!("{records} entries that belong to nothing that can be imported"),
+        };
         let mut finding = Finding::new(FindingKind::Orphaned, path, message);
         finding.length = Some(bytes);
         self.report(finding)
@@ -430,6 +469,7 @@ pub(super) fn is_temporary(name: &OsStr) -> bool {
         &b".runtime.json.tmp-"[..],
         b".worker.json.tmp-",
         super::staging::PREFIX.as_bytes(),
+        super::staging::OLD_PREFIX.as_bytes(),
     ];
     marks.iter().any(|mark| name.starts_with(mark))
 }

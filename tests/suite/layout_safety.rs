@@ -247,10 +247,15 @@ fn special_files_are_not_opened() {
 
 /// Imports while `change` happens after some of the directory was read.
 fn changed_meanwhile(change: fn(&Path)) -> FindingKind {
+    changed_meanwhile_from(885, change)
+}
+
+/// Imports while `change` happens after more than `bytes` of the directory were read.
+fn changed_meanwhile_from(bytes: u64, change: fn(&Path)) -> FindingKind {
     let dir = small();
     let root = dir.path().to_owned();
     let options = ImportOptions::new().on_progress(move |progress| {
-        if progress.bytes_done > 885 && !root.join("changed").exists() {
+        if progress.bytes_done > bytes && !root.join("changed").exists() {
             fs::write(root.join("changed"), "").unwrap();
             change(&root);
         }
@@ -284,6 +289,19 @@ fn a_file_that_changes_while_it_is_imported_is_refused() {
         fs::remove_dir_all(worker_dir(root, 2)).unwrap();
     });
     assert_eq!(gone_before, FindingKind::Changed);
+    // What was read to its end and closed is looked at again.
+    let grown_after = changed_meanwhile_from(885 + 370 + 459, |root| {
+        append(&worker_dir(root, 1).join("transcript.jsonl"), b" \n");
+    });
+    assert_eq!(grown_after, FindingKind::Changed);
+    let rewritten_after = changed_meanwhile_from(885 + 370 + 459, |root| {
+        edit(
+            &worker_dir(root, 1).join("worker.json"),
+            "running",
+            "stopped",
+        );
+    });
+    assert_eq!(rewritten_after, FindingKind::Changed);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod host_store;
 mod importing;
 mod kills;
 mod layout_bytes;
+mod layout_findings;
 mod layout_fuzzed;
 mod layout_merged;
 mod layout_moves;

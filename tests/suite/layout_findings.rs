@@ -1,0 +1,131 @@
+//! What is said of a directory: everything that is left out, in bounded space and with its place.
+
+use super::layout_salvage::{kinds, salvaged};
+use super::layout_support::*;
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::layout::{FindingKind, ImportOptions, check};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// The kinds of what a salvage of the small directory finds after `damage`.
+fn found_after(damage: impl FnOnce(&Path)) -> String {
+    let dir = small();
+    damage(dir.path());
+    kinds(&salvaged(dir.path()).1.findings)
+}
+
+#[test]
+fn a_large_bad_document_is_left_out_and_not_held() {
+    let dir = small();
+    let path = worker_dir(dir.path(), 1).join("worker.json");
+    let file = fs::File::create(&path).unwrap();
+    // Each of its bytes takes six in JSON.
+    file.set_len(30 << 20).unwrap();
+    let salvage = ImportOptions::new().salvage(true);
+    let dry = check(dir.path(), &salvage).unwrap();
+    let (store, report) = salvaged(dir.path());
+    assert_eq!(dry, report);
+    assert_eq!(report.runtimes[0].workers, 1);
+    let finding = &report.findings[0];
+    assert_eq!(finding.kind, FindingKind::InvalidDocument);
+    assert_eq!(finding.length, Some(30 << 20));
+    let text = finding.text.as_ref().unwrap();
+    assert_eq!(text.as_bytes(), [0; 1024]);
+    assert!(
+        finding.message.contains("the first 1024 bytes"),
+        "{finding}"
+    );
+    let snapshot = store.snapshot().unwrap();
+    let id = RuntimeId::new("demo").unwrap();
+    let record = snapshot.import_record(&id).unwrap().unwrap();
+    assert_eq!(record.findings.len(), report.findings.len());
+
+    file.set_len(200 << 20).unwrap();
+    let (_, report) = salvaged(dir.path());
+    let message = "the document has 209715200 bytes, the limit is 67108864";
+    assert_eq!(report.findings[0].message, message);
+    let options = salvage.max_document_bytes(1000);
+    let report = check(dir.path(), &options).unwrap();
+    assert!(report.findings[0].message.ends_with("the limit is 1000"));
+}
+
+#[test]
+fn the_texts_of_many_findings_are_kept_whole_up_to_a_bound_and_then_cut() {
+    let dir = small();
+    let line = format!("\"{}\"\n", "\u{e9}".repeat(10 << 20));
+    append(
+        &runtime_dir(dir.path()).join("events.jsonl"),
+        line.repeat(4).as_bytes(),
+    );
+    let report = salvage(&store(), dir.path());
+    let kept = report.findings.iter().map(|finding| {
+        let text = finding.text.as_ref().unwrap().as_str().unwrap();
+        (finding.length.unwrap(), text.len() as u64)
+    });
+    let whole = (20 << 20) + 2;
+    let kept: Vec<_> = kept.collect();
+    assert_eq!(kept[..3], [(whole, whole); 3]);
+    assert_eq!(kept[3], (whole, 1023));
+}
+
+#[test]
+fn a_message_does_not_quote_without_end() {
+    let dir = small();
+    let path = runtime_dir(dir.path()).join("events.jsonl");
+    edit(&path, "runtime_started", &"x".repeat(5000));
+    let report = salvage(&store(), dir.path());
+    let message = &report.findings[0].message;
+    assert!(message.len() < 1100, "{message}");
+}
+
+#[test]
+fn what_is_in_a_runtime_directory_without_a_document_is_named_file_by_file() {
+    let found = found_after(|root| {
+        fs::remove_file(runtime_dir(root).join("runtime.json")).unwrap();
+        fs::remove_file(worker_dir(root, 1).join("transcript.jsonl")).unwrap();
+        symlink("/dev/null", worker_dir(root, 1).join("transcript.jsonl")).unwrap();
+        fs::write(worker_dir(root, 1).join("notes"), "").unwrap();
+        fs::remove_file(worker_dir(root, 2).join("worker.json")).unwrap();
+        fs::create_dir(worker_dir(root, 2).join("worker.json")).unwrap();
+        let workers = runtime_dir(root).join("workers");
+        fs::write(workers.join("stray"), "").unwrap();
+        fs::create_dir(root.join("elsewhere")).unwrap();
+        symlink(root.join("elsewhere"), workers.join("zlink")).unwrap();
+    });
+    let expected = "never initialised: runtime.json\norphaned: events.jsonl 1097\n\
+        other file: notes\norphaned: worker.json\nnot a regular file: transcript.jsonl\n\
+        not a regular file: worker.json\norphaned: transcript.jsonl 165\n\
+        stray file: stray\nnot a regular file: zlink\n";
+    assert_eq!(found, expected);
+    let found = found_after(|root| {
+        fs::remove_file(runtime_dir(root).join("runtime.json")).unwrap();
+        fs::remove_dir_all(runtime_dir(root).join("workers")).unwrap();
+        fs::create_dir(root.join("elsewhere")).unwrap();
+        symlink(root.join("elsewhere"), runtime_dir(root).join("workers")).unwrap();
+    });
+    let expected = "never initialised: runtime.json\norphaned: events.jsonl 1097\n\
+        not a regular file: workers\n";
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_is_in_a_directory_whose_name_stands_for_no_runtime_is_named() {
+    let found = found_after(|root| {
+        let runtimes = root.join("runtimes");
+        copy(&runtime_dir(root), &runtimes.join("id-64656D70"));
+    });
+    let expected = "invalid name: id-64656D70\norphaned: runtime.json\n\
+        orphaned: events.jsonl 1097\norphaned: worker.json\norphaned: transcript.jsonl 459\n\
+        orphaned: worker.json\norphaned: transcript.jsonl 165\n";
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_a_killed_replacement_left_is_a_temporary_file() {
+    let dir = small();
+    fs::create_dir(dir.path().join("runtimes/.export.old-1-2")).unwrap();
+    let report = strict(&store(), dir.path()).unwrap();
+    let found = kinds(&report.findings);
+    assert_eq!(found, "temporary file: .export.old-1-2\n");
+}
