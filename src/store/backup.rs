@@ -3,7 +3,7 @@
 use super::Store;
 use super::context::At;
 use super::page_check::{self, PageCheck};
-use super::progress::{Meter, OnProgress, RowProgress};
+use super::progress::{Meter, OnPart, OnProgress, RowProgress};
 use super::read::View;
 use super::record::{self, KeyBytes, Record};
 use super::staged_file::{self, StagedFile};
@@ -24,12 +24,22 @@ const CACHE_BYTES: usize = 64 << 20;
 #[derive(Clone, Debug, Default)]
 pub struct BackupOptions {
     on_progress: OnProgress,
+    on_page_progress: OnPart,
 }
 
 impl BackupOptions {
     /// A backup without progress.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Told now and then how far the check of the copy's pages is, from 0 to 1. It comes when the rows
+    /// are written, before they are read back; 0 when the copy is put together, for which nothing tells
+    /// how far it is.
+    #[must_use]
+    pub fn on_page_progress(mut self, on_part: impl Fn(f64) + Send + Sync + 'static) -> Self {
+        self.on_page_progress = OnPart::new(on_part);
+        self
     }
 
     /// Told now and then how many rows are done, from the thread that copies. Each row is done
@@ -100,11 +110,12 @@ impl Store {
             at: from,
         };
         let total = source.total_rows()?;
+        let on_part = &options.on_page_progress;
         let mut meter = options.on_progress.meter(total.saturating_mul(2));
-        let copied = at.guard(|| write_copy(&source, &staged, at, &mut meter))?;
+        let copied = at.guard(|| write_copy(&source, &staged, at, &mut meter, on_part))?;
         let rows = meter.done();
         drop(transaction);
-        let read_back = at.guard(|| read_copy(&staged, at, &mut meter))?;
+        let read_back = at.guard(|| read_copy(&staged, at, &mut meter, on_part))?;
         if copied != read_back {
             return Err(at.corrupt("the copy does not read back as it was written"));
         }
@@ -133,6 +144,7 @@ fn write_copy(
     staged: &StagedFile,
     at: At<'_>,
     meter: &mut Meter,
+    on_part: &OnPart,
 ) -> Result<u128, RuntimeError> {
     let mut database: Database = Builder::new()
         .set_cache_size(CACHE_BYTES)
@@ -148,14 +160,20 @@ fn write_copy(
     copy.all(source)?;
     let digest = copy.digest.digest128();
     transaction.commit().map_err(|error| at.redb(error))?;
+    on_part.tell(0.0);
     database.compact().map_err(|error| at.redb(error))?;
     database.close().map_err(|error| at.redb(error))?;
     Ok(digest)
 }
 
 /// Has redb check the staged file, and reads every row. Returns their digest.
-fn read_copy(staged: &StagedFile, at: At<'_>, meter: &mut Meter) -> Result<u128, RuntimeError> {
-    match page_check::check(&staged.path(), at)? {
+fn read_copy(
+    staged: &StagedFile,
+    at: At<'_>,
+    meter: &mut Meter,
+    on_part: &OnPart,
+) -> Result<u128, RuntimeError> {
+    match page_check::check(&staged.path(), at, on_part)? {
         PageCheck::Whole => {}
         PageCheck::Refused(message) => return Err(at.corrupt(message)),
         other => return Err(at.corrupt(format!("the copy is not whole: {other:?}"))),

@@ -44,6 +44,28 @@ impl fmt::Debug for OnProgress {
     }
 }
 
+/// Told about the part that is done, from 0 to 1, from the thread that works.
+#[derive(Clone, Default)]
+pub(crate) struct OnPart(Option<Arc<dyn Fn(f64) + Send + Sync>>);
+
+impl OnPart {
+    pub(crate) fn new(on_part: impl Fn(f64) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(on_part)))
+    }
+
+    pub(crate) fn tell(&self, part: f64) {
+        if let Some(on_part) = &self.0 {
+            on_part(part);
+        }
+    }
+}
+
+impl fmt::Debug for OnPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OnPart").field(&self.0.is_some()).finish()
+    }
+}
+
 /// Counts rows, and tells about it now and then.
 #[derive(Debug)]
 pub(crate) struct Meter {

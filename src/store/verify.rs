@@ -4,7 +4,7 @@ use super::Store;
 use super::context::At;
 use super::page_check::{self, PageCheck};
 use super::page_walk::{DamagedPage, DamagedPages};
-use super::progress::{OnProgress, RowProgress};
+use super::progress::{OnPart, OnProgress, RowProgress};
 use super::read::View;
 use super::shared::Shared;
 use super::verify_damage::Damage;
@@ -21,6 +21,7 @@ pub struct VerifyOptions {
     pages: bool,
     max_findings: usize,
     on_progress: OnProgress,
+    on_page_progress: OnPart,
 }
 
 impl Default for VerifyOptions {
@@ -29,6 +30,7 @@ impl Default for VerifyOptions {
             pages: true,
             max_findings: 1000,
             on_progress: OnProgress::default(),
+            on_page_progress: OnPart::default(),
         }
     }
 }
@@ -51,6 +53,14 @@ impl VerifyOptions {
     #[must_use]
     pub fn max_findings(mut self, max_findings: usize) -> Self {
         self.max_findings = max_findings;
+        self
+    }
+
+    /// Told now and then how far the check of the pages is, from 0 to 1. It comes before the rows, and
+    /// can begin anew where another process commits meanwhile.
+    #[must_use]
+    pub fn on_page_progress(mut self, on_part: impl Fn(f64) + Send + Sync + 'static) -> Self {
+        self.on_page_progress = OnPart::new(on_part);
         self
     }
 
@@ -284,7 +294,9 @@ impl Store {
         let at = self.shared.at("verify");
         let mut findings = Findings::new(options);
         let damage = match options.pages {
-            true => self.shared.verify_pages(at, &mut findings)?,
+            true => self
+                .shared
+                .verify_pages(at, &mut findings, &options.on_page_progress)?,
             false => None,
         };
         let transaction = at.guard(|| self.shared.begin_read(at))?;
@@ -305,7 +317,7 @@ impl Store {
     /// the damaged ones, with their tables. Changes nothing, and needs no lock: nobody may have the
     /// store open, or commits are waited out as [`verify_with`](Self::verify_with) does.
     ///
-    /// Of `options` only the number of findings counts. Rows are not looked at, which is a finding.
+    /// Of `options` the number of findings and the progress of the pages count. Rows are not looked at, which is a finding.
     ///
     /// # Errors
     ///
@@ -320,7 +332,7 @@ impl Store {
             return Err(at.not_a_store("it is an empty file"));
         }
         let mut findings = Findings::new(options);
-        let checked = page_check::check_shared(at.path, at)?;
+        let checked = page_check::check_shared(at.path, at, &options.on_page_progress)?;
         findings.report.pages_checked = checked != PageCheck::Busy;
         findings.add_pages(&checked);
         let message = "the rows were not checked: the store does not open";
@@ -335,6 +347,7 @@ impl Shared {
         &self,
         at: At<'_>,
         findings: &mut Findings,
+        on_part: &OnPart,
     ) -> Result<Option<Damage>, RuntimeError> {
         let path = match self.file_path() {
             Ok(path) => path,
@@ -344,7 +357,7 @@ impl Shared {
                 return Ok(None);
             }
         };
-        let checked = self.check_pages(&path, at)?;
+        let checked = self.check_pages(&path, at, on_part)?;
         findings.report.pages_checked = checked != PageCheck::Busy;
         findings.add_pages(&checked);
         Ok(match checked {
@@ -363,14 +376,19 @@ impl Shared {
     }
 
     /// redb's own check of the store's file, which is at `path`.
-    fn check_pages(&self, path: &Path, at: At<'_>) -> Result<PageCheck, RuntimeError> {
+    fn check_pages(
+        &self,
+        path: &Path,
+        at: At<'_>,
+        on_part: &OnPart,
+    ) -> Result<PageCheck, RuntimeError> {
         if !self.is_writer()? {
-            return page_check::check_shared(path, at);
+            return page_check::check_shared(path, at, on_part);
         }
         let _turn = self.take_turn(at)?;
         // Keeps the other processes out where several may write; never committed.
         let transaction = at.guard(|| self.begin_write(at))?;
-        let checked = page_check::check(path, at);
+        let checked = page_check::check(path, at, on_part);
         at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
         checked
     }
@@ -380,7 +398,7 @@ impl Shared {
         let Ok(path) = self.file_path() else {
             return Ok(());
         };
-        match self.check_pages(&path, at)? {
+        match self.check_pages(&path, at, &OnPart::default())? {
             PageCheck::Damaged(found) => {
                 let pages = found.pages.iter().map(DamagedPage::in_words);
                 Err(at.corrupt(pages.collect::<Vec<_>>().join("; ")))

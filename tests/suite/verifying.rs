@@ -11,9 +11,10 @@ use redb_runtime_store::store::VerifyKind::{
     Count, Counter, Gap, LastEvent, Orphan, Position, Sequence, Status, UnknownEvent,
     UnknownWorker, Value,
 };
-use redb_runtime_store::store::{BulkLoad, VerifyKind, VerifyOptions, VerifyReport};
+use redb_runtime_store::store::{BackupOptions, BulkLoad, VerifyKind, VerifyOptions, VerifyReport};
 use redb_runtime_store::{RuntimeError, Severity, Store};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use torture::world::{World, check_rules};
 
 /// The kinds of what was found, each once.
@@ -401,6 +402,37 @@ fn a_store_that_is_closed_while_it_is_verified_is_not_reported_as_damaged() {
         store.verify_with(&options),
         RuntimeError::StoreClosed { .. }
     );
+}
+
+#[test]
+fn the_pages_are_told_of_before_the_rows_also_of_a_backup() {
+    let (_directory, path) = scratch();
+    long_logs(&path, 20_000);
+    let store = Store::open(&path).unwrap();
+    for is_backup in [false, true] {
+        let told = Arc::new(Mutex::new((Vec::new(), 0)));
+        let (of_pages, of_rows) = (Arc::clone(&told), Arc::clone(&told));
+        let on_part = move |part| of_pages.lock().unwrap().0.push(part);
+        let on_rows = move |_| {
+            let mut told = of_rows.lock().unwrap();
+            told.1 += told.0.len();
+        };
+        if is_backup {
+            let options = BackupOptions::new().on_page_progress(on_part);
+            let options = options.on_progress(on_rows);
+            store
+                .backup_with(path.with_extension("copy"), &options)
+                .unwrap();
+        } else {
+            let options = VerifyOptions::new().on_page_progress(on_part);
+            store.verify_with(&options.on_progress(on_rows)).unwrap();
+        }
+        let (parts, rows_after_pages) = &*told.lock().unwrap();
+        assert!(parts.len() > 4, "{parts:?}");
+        assert_eq!((parts[0], parts.last()), (0.0, Some(&1.0)), "{parts:?}");
+        assert!(parts.is_sorted(), "{parts:?}");
+        assert!(*rows_after_pages > 0, "the rows come after the pages");
+    }
 }
 
 #[test]

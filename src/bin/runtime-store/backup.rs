@@ -37,9 +37,12 @@ impl Backup {
         let begin = Instant::now();
         let store = self.store.open(output)?;
         let bar = progress::rows(output, "copying");
-        let shown = bar.clone();
-        let options =
-            BackupOptions::new().on_progress(move |progress| progress::show_rows(&shown, progress));
+        let (shown, checked) = (bar.clone(), bar.clone());
+        let options = BackupOptions::new()
+            .on_progress(move |progress| progress::show_rows(&shown, progress))
+            .on_page_progress(move |part| {
+                checked.set_message(format!("checking {:.0} % of the pages", part * 100.0));
+            });
         let copied = store.backup_with(&self.file, &options);
         bar.finish_and_clear();
         let report = copied?;

@@ -36,9 +36,11 @@ impl Compact {
         let store = repair::for_writing(Store::options(), &self.store, output)?;
         let spinner = progress::spinner(output, "compacting");
         let compacted = store.compact();
+        spinner.set_message("closing");
+        let closed = store.close();
         spinner.finish_and_clear();
         let mut report = compacted?;
-        store.close()?;
+        closed?;
         // Closing writes a little more: what stays is what counts.
         if let Ok(metadata) = std::fs::metadata(&self.store) {
             report.bytes_after = metadata.len();

@@ -56,6 +56,11 @@ pub(crate) fn part(output: &Output, what: &'static str) -> ProgressBar {
     bar
 }
 
+/// Shows the part that is done on `bar`.
+pub(crate) fn show_part(bar: &ProgressBar, part: f64) {
+    bar.set_position((part * 100.0) as u64);
+}
+
 /// A sign that work goes on which does not say how far it is.
 pub(crate) fn spinner(output: &Output, what: &'static str) -> ProgressBar {
     let bar = styled(output, what, "{spinner} {msg} {elapsed}");

@@ -50,7 +50,7 @@ pub(crate) fn for_writing(
     let opened = options
         .create(false)
         .on_repair(move |part| {
-            shown.set_position((part * 100.0) as u64);
+            progress::show_part(&shown, part);
             ControlFlow::Continue(())
         })
         .open(path);

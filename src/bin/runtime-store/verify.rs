@@ -5,6 +5,7 @@ use crate::output::{Output, count, visible};
 use crate::select::StoreArgument;
 use crate::{help, progress};
 use clap::Args;
+use indicatif::ProgressBar;
 use redb_runtime_store::store::{VerifyOptions, VerifyReport};
 use redb_runtime_store::{RuntimeError, Store};
 use serde::Serialize;
@@ -40,21 +41,36 @@ impl Verify {
         let store = match self.store.open(output) {
             Err(Failure::Store(error @ RuntimeError::StoreCorrupt { .. })) => {
                 output.remark(error.to_string());
-                let options = VerifyOptions::new().max_findings(self.findings);
-                let report = Store::verify_file(self.store.path(), &options)?;
-                return say(output, &report, begin);
+                let pages = pages_bar(output);
+                let report = Store::verify_file(self.store.path(), &self.options(&pages));
+                pages.finish_and_clear();
+                return say(output, &report?, begin);
             }
             opened => opened?,
         };
-        let bar = progress::rows(output, "verifying");
-        let shown = bar.clone();
-        let options = VerifyOptions::new()
-            .max_findings(self.findings)
-            .on_progress(move |progress| progress::show_rows(&shown, progress));
+        let (bar, pages) = (progress::rows(output, "verifying"), pages_bar(output));
+        let (shown, shown_before) = (bar.clone(), pages.clone());
+        let options = self.options(&pages).on_progress(move |progress| {
+            shown_before.finish_and_clear();
+            progress::show_rows(&shown, progress);
+        });
         let verified = store.verify_with(&options);
+        pages.finish_and_clear();
         bar.finish_and_clear();
         say(output, &verified?, begin)
     }
+
+    /// With the progress of the pages on a bar of its own, which ends before the rows begin.
+    fn options(&self, pages: &ProgressBar) -> VerifyOptions {
+        let shown = pages.clone();
+        VerifyOptions::new()
+            .max_findings(self.findings)
+            .on_page_progress(move |part| progress::show_part(&shown, part))
+    }
+}
+
+fn pages_bar(output: &Output) -> ProgressBar {
+    progress::part(output, "checking pages")
 }
 
 fn say(output: &mut Output, report: &VerifyReport, begin: Instant) -> Result<Status, Failure> {
