@@ -4,6 +4,7 @@ use super::Store;
 use super::context::At;
 use super::convert;
 use super::lock_holder;
+use super::page_check;
 use super::progress::{Meter, OnProgress, RowProgress};
 use super::read::View;
 use super::shared::Shared;
@@ -143,6 +144,9 @@ pub struct ReaderCensus {
     pub commits_behind: u64,
     /// The process.
     pub pid: u32,
+    /// Bytes of pages that were replaced since, and stay in the file for it: they can be used again when
+    /// it goes on, unless somebody else reads a state as old. None where that cannot be told just now.
+    pub kept_bytes: Option<u64>,
 }
 
 /// What a store holds, and where its bytes are.
@@ -224,7 +228,7 @@ impl Store {
         largest.sort_unstable_by(|one, other| other.cmp(one));
         let tables = tables(&view)?;
         let used: u64 = tables.iter().map(TableCensus::bytes).sum();
-        let readers = self.shared.readers();
+        let readers = self.shared.readers(at)?;
         let file_bytes = self.shared.file_bytes(at)?;
         let path = self.shared.file_path().ok();
         Ok(Census {
@@ -243,7 +247,7 @@ impl Store {
 
 impl Shared {
     /// Who reads an old state. Called while we read the newest, which is the state to compare with.
-    fn readers(&self) -> Vec<ReaderCensus> {
+    fn readers(&self, at: At<'_>) -> Result<Vec<ReaderCensus>, RuntimeError> {
         let readers = self.file().map(lock_holder::readers).unwrap_or_default();
         let newest = readers.iter().map(|reads| reads.newest).max().unwrap_or(0);
         let mut old: Vec<ReaderCensus> = readers
@@ -252,10 +256,20 @@ impl Shared {
             .map(|reads| ReaderCensus {
                 commits_behind: newest - reads.oldest,
                 pid: reads.pid,
+                kept_bytes: None,
             })
             .collect();
+        if !old.is_empty() && self.refuse_other_file().is_ok() {
+            let replaced = page_check::replaced_bytes(&self.path, at)?;
+            for reader in &mut old {
+                let state = newest - reader.commits_behind;
+                reader.kept_bytes = replaced
+                    .as_ref()
+                    .map(|replaced| replaced.range(state + 1..).map(|(_, bytes)| bytes).sum());
+            }
+        }
         old.sort_unstable_by(|one, other| other.cmp(one));
-        old
+        Ok(old)
     }
 }
 

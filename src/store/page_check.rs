@@ -11,6 +11,7 @@ use super::progress::OnPart;
 use crate::error::RuntimeError;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -115,6 +116,16 @@ pub(crate) fn find_damage(path: &Path, at: At<'_>) -> Result<Option<DamagedPages
     let file = File::open(path).map_err(|error| at.io(error))?;
     let file = FileBackend::new(file).map_err(|error| at.redb(error))?;
     page_walk::damaged_pages(&WithoutLocks(file)).map_err(|error| at.io(error))
+}
+
+/// The bytes of pages that wait for readers of old states, by the commit that replaced them.
+pub(crate) fn replaced_bytes(
+    path: &Path,
+    at: At<'_>,
+) -> Result<Option<BTreeMap<u64, u64>>, RuntimeError> {
+    let file = File::open(path).map_err(|error| at.io(error))?;
+    let file = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    page_walk::replaced_bytes(&WithoutLocks(file)).map_err(|error| at.io(error))
 }
 
 fn check_pages(path: &Path, at: At<'_>, on_part: &OnPart) -> Result<PageCheck, RuntimeError> {

@@ -394,6 +394,32 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// Gives keys and values of a whole leaf page of this tree to `each`. `None` where that makes no
+    /// sense, or where it is no leaf.
+    pub(super) fn rows(self, page: &[u8], mut each: impl FnMut(&[u8], &[u8])) -> Option<()> {
+        if *page.first()? != LEAF {
+            return None;
+        }
+        let leaf = Leaf::new(page, self.widths())?;
+        for entry in 0..leaf.entries {
+            each(leaf.key(entry)?, leaf.value(entry)?);
+        }
+        Some(())
+    }
+}
+
+/// The commit, and the bytes of pages, that a row of redb's lists of replaced pages is about: the
+/// number of the commit stands first in the key; the value is how many pages, and their numbers.
+pub(super) fn replaced_pages(key: &[u8], value: &[u8]) -> Option<(u64, u64)> {
+    let count = u16_at(value, 0)?;
+    let mut bytes = 0;
+    for page in 0..count {
+        bytes += PAGE_BYTES << (u64_at(value, 2 + NUMBER_BYTES * page)? >> 59);
+    }
+    Some((u64_at(key, 0)?, bytes))
+}
+
 /// A table's root, from its entry in the list of tables. `None` for a table without rows.
 fn table_root(entry: &[u8]) -> Option<Reference> {
     if *entry.first()? != NORMAL_TABLE || *entry.get(TABLE_HAS_ROOT)? == 0 {

@@ -1,11 +1,12 @@
-//! Every damaged page of a file, from its own checksums.
+//! Every damaged page of a file, from its own checksums; and the pages that wait to be free.
 //!
 //! redb's check says that a file is damaged. This walk says where: it goes from the last commit's
 //! roots down, page by page, and below a damaged page there is nothing that can be believed.
 
-use super::page_layout::{Child, Geometry, HEADER_BYTES, Header, Reference};
+use super::page_layout::{Child, Geometry, HEADER_BYTES, Header, Reference, Tree, replaced_pages};
 use super::tables;
 use redb::StorageBackend;
+use std::collections::BTreeMap;
 use std::io;
 
 /// The most damaged pages that are told apart; the rest is counted.
@@ -51,28 +52,50 @@ struct Visit {
 
 /// The damaged pages of the last commit in `file`; none where even its header cannot be believed.
 pub(super) fn damaged_pages(file: &impl StorageBackend) -> io::Result<Option<DamagedPages>> {
-    let len = file.len()?;
-    let mut bytes = vec![0; HEADER_BYTES];
-    if len < HEADER_BYTES as u64 {
-        return Ok(None);
-    }
-    file.read(0, &mut bytes)?;
-    let Some(header) = Header::parse(&bytes).filter(|header| header.primary().is_whole()) else {
+    let Some((mut walk, roots)) = Walk::of(file)? else {
         return Ok(None);
     };
-    let Some(geometry) = header.geometry() else {
-        return Ok(None);
-    };
-    let mut walk = Walk {
-        file,
-        len,
-        geometry,
-        found: DamagedPages::default(),
-    };
-    for root in header.primary().roots() {
+    for root in roots {
         walk.tree(root)?;
     }
     Ok(Some(walk.found))
+}
+
+/// redb's own tables of the pages that were replaced and cannot be used again yet.
+const REPLACED: [&[u8]; 2] = [b"data_pages_unreachable", b"system_pages_unreachable"];
+
+/// The bytes of pages that were replaced and cannot be used again yet, by the commit that replaced
+/// them. None where that cannot be read: another process may commit meanwhile.
+pub(super) fn replaced_bytes(file: &impl StorageBackend) -> io::Result<Option<BTreeMap<u64, u64>>> {
+    let Some((walk, mut open)) = Walk::of(file)? else {
+        return Ok(None);
+    };
+    let (mut replaced, mut page) = (BTreeMap::new(), Vec::new());
+    while let Some(next) = open.pop() {
+        let (offset, bytes) = walk.geometry.place(next.number);
+        let is_whole =
+            walk.read(offset, bytes, &mut page)? && next.tree.sum(&page) == Some(next.sum);
+        if !is_whole {
+            return Ok(None);
+        }
+        let below = next.tree.children(&page, |child| match child {
+            Child::Page { page, .. } => open.push(page),
+            Child::Table { name, root } if REPLACED.contains(&name) => open.push(root),
+            Child::Table { .. } => {}
+        });
+        if below.is_none() {
+            return Ok(None);
+        }
+        if next.tree != Tree::Tables {
+            // A branch has no rows.
+            let _ = next.tree.rows(&page, |key, value| {
+                if let Some((commit, bytes)) = replaced_pages(key, value) {
+                    *replaced.entry(commit).or_default() += bytes;
+                }
+            });
+        }
+    }
+    Ok(Some(replaced))
 }
 
 struct Walk<'a, B> {
@@ -82,7 +105,31 @@ struct Walk<'a, B> {
     found: DamagedPages,
 }
 
-impl<B: StorageBackend> Walk<'_, B> {
+impl<'a, B: StorageBackend> Walk<'a, B> {
+    /// A walk over the last commit, and its roots; none where the header cannot be believed.
+    fn of(file: &'a B) -> io::Result<Option<(Self, Vec<Reference>)>> {
+        let len = file.len()?;
+        let mut bytes = vec![0; HEADER_BYTES];
+        if len < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        file.read(0, &mut bytes)?;
+        let Some(header) = Header::parse(&bytes).filter(|header| header.primary().is_whole())
+        else {
+            return Ok(None);
+        };
+        let Some(geometry) = header.geometry() else {
+            return Ok(None);
+        };
+        let walk = Walk {
+            file,
+            len,
+            geometry,
+            found: DamagedPages::default(),
+        };
+        Ok(Some((walk, header.primary().roots().collect())))
+    }
+
     /// Walks the tree below `root`, in the order of its keys. What waits to be looked at are the
     /// children of one page on each level.
     fn tree(&mut self, root: Reference) -> io::Result<()> {

@@ -57,10 +57,12 @@ fn file(output: &mut Output, census: &Census) -> Result<(), Failure> {
         bytes(census.compacting_frees_bytes),
     ))?;
     for reader in &census.readers {
+        let kept = reader.kept_bytes.map(bytes_for_people);
         output.line(format!(
-            "process {} reads a state that is {} old: what they replaced stays in the file",
+            "process {} reads a state that is {} old: {} that they replaced stay in the file",
             reader.pid,
             count(reader.commits_behind, "commit", "commits"),
+            kept.as_deref().unwrap_or("the pages"),
         ))?;
     }
     Ok(())
