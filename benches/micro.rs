@@ -145,7 +145,7 @@ fn moving(criterion: &mut Criterion) {
     closed_store(&path);
     let store = Store::open(&path).expect("a store");
     let exported = dir.path().join("exported");
-    let report = layout::export(&store, &exported, &ExportOptions::new()).expect("an export");
+    let report = layout::export(&store, &exported, ExportOptions::new()).expect("an export");
     let bytes = report.runtimes[0].bytes;
     let mut group = criterion.benchmark_group("move");
     group.sample_size(10).throughput(Throughput::Bytes(bytes));
@@ -153,7 +153,7 @@ fn moving(criterion: &mut Criterion) {
         bencher.iter_with_setup(
             || TempDir::new_in(dir.path()).expect("a directory"),
             |target| {
-                let report = layout::export(&store, target.path(), &ExportOptions::new());
+                let report = layout::export(&store, target.path(), ExportOptions::new());
                 assert_eq!(report.expect("an export").runtimes[0].bytes, bytes);
                 target
             },
@@ -163,7 +163,7 @@ fn moving(criterion: &mut Criterion) {
         bencher.iter_with_setup(
             || Store::in_memory().expect("a store"),
             |target| {
-                let report = layout::import(&target, &exported, &ImportOptions::new());
+                let report = layout::import(&target, &exported, ImportOptions::new());
                 assert_eq!(report.expect("an import").runtimes[0].bytes, bytes);
                 target
             },

@@ -44,7 +44,7 @@ fn move_over(directory: &Path, path: &Path) -> Result<(), Box<dyn Error>> {
         println!("nothing to move");
         return Ok(());
     }
-    let report = layout::import_to_path(directory, path, &Store::options(), &ImportOptions::new())?;
+    let report = layout::import_to_path(directory, path, &Store::options(), ImportOptions::new())?;
     for finding in &report.findings {
         eprintln!("{}: {finding}", finding.severity());
     }
@@ -70,6 +70,6 @@ fn write_directory(directory: &Path) -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::new_memory();
     let worker = runtime.create_worker(CreateWorkerRequest::default())?;
     runtime.send_input(&worker.worker_ref, WorkerInput::user("Remember this."))?;
-    layout::export(runtime.store(), directory, &ExportOptions::new())?;
+    layout::export(runtime.store(), directory, ExportOptions::new())?;
     Ok(())
 }

@@ -259,8 +259,8 @@ impl Shared {
                 kept_bytes: None,
             })
             .collect();
-        if !old.is_empty() && self.refuse_other_file().is_ok() {
-            let replaced = page_check::replaced_bytes(&self.path, at)?;
+        if let (false, Ok(path)) = (old.is_empty(), self.file_path()) {
+            let replaced = page_check::replaced_bytes(&path, at)?;
             for reader in &mut old {
                 let state = newest - reader.commits_behind;
                 reader.kept_bytes = replaced

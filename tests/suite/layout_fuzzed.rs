@@ -43,7 +43,7 @@ fn accepted_after_export(kind: FindingKind) -> bool {
 fn holds_for(root: &Path) -> bool {
     let salvaged = store();
     let report = salvage(&salvaged, root);
-    let accepted = match check(root, &ImportOptions::new()) {
+    let accepted = match check(root, ImportOptions::new()) {
         Ok(checked) => {
             assert_eq!(checked, report);
             assert!(
@@ -73,8 +73,8 @@ fn holds_for(root: &Path) -> bool {
         Err(error) => panic!("{error}"),
     };
     let out = scratch();
-    export(&salvaged, out.path(), &ExportOptions::new()).unwrap();
-    let exported = check(out.path(), &ImportOptions::new()).unwrap();
+    export(&salvaged, out.path(), ExportOptions::new()).unwrap();
+    let exported = check(out.path(), ImportOptions::new()).unwrap();
     assert!(
         exported
             .findings

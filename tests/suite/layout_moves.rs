@@ -160,7 +160,7 @@ fn a_salvage_that_cannot_read_a_runtime_does_not_replace_it_with_nothing() {
         ImportOutcome::Skipped
     );
     assert_eq!(content(&store), before);
-    assert!(import(&store, dir.path(), &ImportOptions::new().replace(true)).is_err());
+    assert!(import(&store, dir.path(), ImportOptions::new().replace(true)).is_err());
     assert_eq!(content(&store), before);
 }
 
@@ -179,7 +179,7 @@ fn a_dry_run_finds_the_same_and_writes_nothing() {
     assert_eq!(check(dir.path(), &salvage).unwrap(), planned);
     assert_eq!(content(&store), Vec::<String>::new());
     assert_eq!(import(&store, dir.path(), &salvage).unwrap(), planned);
-    let error = check(dir.path(), &ImportOptions::new()).unwrap_err();
+    let error = check(dir.path(), ImportOptions::new()).unwrap_err();
     assert!(matches!(error, LayoutError::Refused { .. }), "{error}");
 }
 
@@ -282,7 +282,7 @@ fn a_replaced_export_is_the_new_one_and_leaves_nothing_else() {
     let out = exported(&store);
     fs::write(runtime_dir(out.path()).join("notes"), "mine").unwrap();
     go_on(&store);
-    let report = export(&store, out.path(), &replacing()).unwrap();
+    let report = export(&store, out.path(), replacing()).unwrap();
     assert_eq!(report.runtimes[0].outcome, ExportOutcome::Replaced);
     assert_eq!(tree(out.path()), tree(exported(&store).path()));
 }
@@ -304,7 +304,7 @@ fn an_export_does_not_follow_links() {
     }
     let linked = tempfile::tempdir().unwrap();
     symlink(elsewhere.path(), linked.path().join("runtimes")).unwrap();
-    let error = export(&store, linked.path(), &ExportOptions::new()).unwrap_err();
+    let error = export(&store, linked.path(), ExportOptions::new()).unwrap_err();
     assert!(matches!(error, LayoutError::InTheWay { .. }), "{error}");
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
@@ -320,7 +320,7 @@ fn what_a_killed_export_left_is_removed_by_the_next() {
         strict(&store, out.path()).unwrap().findings[0].kind,
         FindingKind::TemporaryFile
     );
-    export(&store, out.path(), &ExportOptions::new()).unwrap();
+    export(&store, out.path(), ExportOptions::new()).unwrap();
     assert_eq!(tree(out.path()), tree(SMALL.as_ref()));
 }
 
@@ -330,20 +330,20 @@ fn two_exports_to_one_root_do_not_mix() {
     let out = exported(&store);
     let runtimes = fs::File::open(out.path().join("runtimes")).unwrap();
     runtimes.lock().unwrap();
-    let error = export(&store, out.path(), &replacing()).unwrap_err();
+    let error = export(&store, out.path(), replacing()).unwrap_err();
     assert!(matches!(error, LayoutError::Busy { .. }), "{error}");
     drop(runtimes);
-    export(&store, out.path(), &replacing()).unwrap();
+    export(&store, out.path(), replacing()).unwrap();
 }
 
 #[test]
 fn an_update_adds_what_is_new() {
     let store = imported();
     let out = exported(&store);
-    let report = export(&store, out.path(), &updating()).unwrap();
+    let report = export(&store, out.path(), updating()).unwrap();
     assert_eq!(report.runtimes[0].bytes, 0);
     go_on(&store);
-    let report = export(&store, out.path(), &updating()).unwrap();
+    let report = export(&store, out.path(), updating()).unwrap();
     let runtime = &report.runtimes[0];
     assert_eq!(runtime.outcome, ExportOutcome::Updated);
     assert_eq!(
@@ -352,7 +352,7 @@ fn an_update_adds_what_is_new() {
     );
     assert_eq!(tree(out.path()), tree(exported(&store).path()));
     let fresh = tempfile::tempdir().unwrap();
-    let report = export(&store, fresh.path(), &updating()).unwrap();
+    let report = export(&store, fresh.path(), updating()).unwrap();
     assert_eq!(report.runtimes[0].outcome, ExportOutcome::Written);
 }
 
@@ -364,7 +364,7 @@ fn a_directory_of_the_original_store_can_be_updated() {
     fs::write(&events, text.trim_end()).unwrap();
     let store = imported();
     go_on(&store);
-    export(&store, dir.path(), &updating()).unwrap();
+    export(&store, dir.path(), updating()).unwrap();
     assert_eq!(tree(dir.path()), tree(exported(&store).path()));
 }
 
@@ -393,7 +393,7 @@ fn an_update_that_was_killed_is_completed_by_the_next() {
                 fs::copy(&logs(old.path())[1], &paths[1]).unwrap();
             }
             fs::write(runtime_dir(dir.path()).join(".export.tmp-1-1"), "{").unwrap();
-            export(&store, dir.path(), &updating()).unwrap();
+            export(&store, dir.path(), updating()).unwrap();
             assert_eq!(tree(dir.path()), tree(new.path()), "log {log} cut at {cut}");
             cuts += 1;
         }
@@ -464,7 +464,7 @@ fn an_update_refuses_a_directory_that_is_no_earlier_state() {
         copy(old.path(), dir.path());
         damage(dir.path());
         let before = tree(dir.path());
-        let error = export(&store, dir.path(), &updating()).unwrap_err();
+        let error = export(&store, dir.path(), updating()).unwrap_err();
         assert!(
             matches!(error, LayoutError::NotAPrefix { .. }),
             "{what}: {error}"
@@ -506,7 +506,7 @@ fn a_reader_that_tails_an_updated_log_sees_whole_lines() {
                     .send_input(&worker, WorkerInput::user("more"))
                     .unwrap();
             }
-            export(&store, out.path(), &updating()).unwrap();
+            export(&store, out.path(), updating()).unwrap();
         }
         stop.store(true, Ordering::Relaxed);
         reader.join().unwrap()
@@ -520,7 +520,7 @@ fn importing_to_a_store_that_the_host_has_open_leaves_it_open() {
     let path = scratch.path().join("store");
     let host = Store::open(&path).unwrap();
     let root = small();
-    import_to_path(root.path(), &path, &Store::options(), &ImportOptions::new()).unwrap();
+    import_to_path(root.path(), &path, &Store::options(), ImportOptions::new()).unwrap();
     assert_eq!(host.runtimes().unwrap().len(), 1);
 }
 

@@ -207,7 +207,7 @@ fn an_export_does_not_touch_what_is_there() {
     strict(&store, SMALL.as_ref()).unwrap();
     let out = exported(&store);
     let before = tree(out.path());
-    let error = export(&store, out.path(), &ExportOptions::new()).unwrap_err();
+    let error = export(&store, out.path(), ExportOptions::new()).unwrap_err();
     assert!(matches!(error, LayoutError::Exists { .. }), "{error}");
     assert_eq!(tree(out.path()), before);
 }
@@ -218,7 +218,7 @@ fn an_export_is_for_its_owner_only() {
     strict(&store, SMALL.as_ref()).unwrap();
     let parent = tempfile::tempdir().unwrap();
     let root = parent.path().join("a/b");
-    export(&store, &root, &ExportOptions::new()).unwrap();
+    export(&store, &root, ExportOptions::new()).unwrap();
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&runtime_dir(&root)), 0o700);
     assert_eq!(mode(&runtime_dir(&root).join("runtime.json")), 0o600);
@@ -246,7 +246,7 @@ fn an_id_whose_directory_cannot_be_named_is_refused_before_anything_is_written()
         .unwrap();
     let out = tempfile::tempdir().unwrap();
     let root = out.path().join("root");
-    let error = export(&store, &root, &ExportOptions::new()).unwrap_err();
+    let error = export(&store, &root, ExportOptions::new()).unwrap_err();
     assert!(
         matches!(error, LayoutError::NameTooLong { bytes: 257, .. }),
         "{error}"

@@ -219,7 +219,7 @@ fn a_line_past_the_limit_is_refused_and_not_held() {
         "{}",
         findings[0]
     );
-    let report = check(dir.path(), &options.salvage(true)).unwrap();
+    let report = check(dir.path(), options.salvage(true)).unwrap();
     assert_eq!(report.runtimes[0].transcript_entries, 3);
 }
 

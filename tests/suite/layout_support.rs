@@ -136,17 +136,17 @@ pub(crate) fn store() -> Store {
 }
 
 pub(crate) fn strict(store: &Store, root: &Path) -> Result<ImportReport, LayoutError> {
-    import(store, root, &ImportOptions::new())
+    import(store, root, ImportOptions::new())
 }
 
 pub(crate) fn salvage(store: &Store, root: &Path) -> ImportReport {
-    import(store, root, &ImportOptions::new().salvage(true)).unwrap()
+    import(store, root, ImportOptions::new().salvage(true)).unwrap()
 }
 
 /// A fresh export of everything.
 pub(crate) fn exported(store: &Store) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    export(store, dir.path(), &ExportOptions::new()).unwrap();
+    export(store, dir.path(), ExportOptions::new()).unwrap();
     dir
 }
 

@@ -53,7 +53,7 @@ fn the_golden_file_of_schema_1_says_what_the_directory_beside_it_says() {
     assert!(store.verify().unwrap().is_clean());
 
     let again = Store::in_memory().unwrap();
-    import(&again, GOLDEN_DIRECTORY, &ImportOptions::new()).unwrap();
+    import(&again, GOLDEN_DIRECTORY, ImportOptions::new()).unwrap();
     let difference = World::of(&store)
         .unwrap()
         .difference(&World::of(&again).unwrap());

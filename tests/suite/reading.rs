@@ -446,8 +446,8 @@ fn load_neighbours(store: &Store) {
         Ok(())
     });
     let directory = tempfile::tempdir().unwrap();
-    export(&made, directory.path(), &ExportOptions::new()).unwrap();
-    import(store, directory.path(), &ImportOptions::new()).unwrap();
+    export(&made, directory.path(), ExportOptions::new()).unwrap();
+    import(store, directory.path(), ImportOptions::new()).unwrap();
 }
 
 /// Where the runtimes came from, as far as the store knows.

@@ -109,7 +109,7 @@ pub(crate) fn run(job: &str, arguments: &[&str]) -> Result<Outcome> {
 fn import(root: &Path, path: &Path) -> Result<(f64, u64)> {
     let store = Store::open(path)?;
     let start = Instant::now();
-    let report = layout::import(&store, root, &ImportOptions::default())?;
+    let report = layout::import(&store, root, ImportOptions::default())?;
     let seconds = start.elapsed().as_secs_f64();
     ensure!(report.findings.is_empty(), "the directory is clean");
     let records = report.runtimes.iter();
@@ -139,7 +139,7 @@ fn parse(root: &Path, workers: usize) -> Result<(f64, u64)> {
 fn export(path: &Path, root: &Path) -> Result<(f64, u64)> {
     let store = Store::open(path)?;
     let start = Instant::now();
-    let report = layout::export(&store, root, &ExportOptions::default())?;
+    let report = layout::export(&store, root, ExportOptions::default())?;
     let seconds = start.elapsed().as_secs_f64();
     store.close()?;
     Ok((

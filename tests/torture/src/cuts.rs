@@ -490,7 +490,7 @@ fn runtime_directories(tree: &Tree) -> Vec<PathBuf> {
 
 /// An imported runtime and one with two workers and some input.
 fn grow(store: &Store, rng: &mut Rng) -> Result<(), Violation> {
-    import(store, import_root(), &ImportOptions::new()).or_violation("importing")?;
+    import(store, import_root(), ImportOptions::new()).or_violation("importing")?;
     let first = runtime(store, "first").or_violation("opening")?;
     for _ in 0..2 {
         send_to_new_worker(&first, rng).or_violation("working")?;

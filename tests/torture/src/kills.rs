@@ -274,10 +274,10 @@ pub fn round(seed: u64, kills: usize, start: Start<'_>) -> Result<usize, Violati
 /// A store with an imported runtime, and an export of it.
 fn prepare(paths: &Paths) -> Result<(), Violation> {
     let store = patient().open(paths.store()).or_violation("opening")?;
-    import(&store, import_root(), &ImportOptions::new()).or_violation("importing")?;
+    import(&store, import_root(), ImportOptions::new()).or_violation("importing")?;
     let worked = runtime(&store, RUNTIME).or_violation("opening")?;
     workers(&worked)?;
-    export(&store, paths.export(), &ExportOptions::new()).or_violation("exporting")?;
+    export(&store, paths.export(), ExportOptions::new()).or_violation("exporting")?;
     Ok(())
 }
 
@@ -460,7 +460,7 @@ fn check_work(
 pub fn check_exported(store: &Store, root: &Path) -> Result<(), Violation> {
     let copy = Store::in_memory().or_violation("opening a store in memory")?;
     let salvage = ImportOptions::new().salvage(true);
-    let report = import(&copy, root, &salvage).or_violation("importing the export")?;
+    let report = import(&copy, root, salvage).or_violation("importing the export")?;
     let damage = report.findings.iter().filter(|one| !one.kind.is_accepted());
     let damage: Vec<_> = damage.collect();
     if damage.len() > 1 || damage.iter().any(|one| one.kind != FindingKind::CutOff) {

@@ -23,7 +23,7 @@ pub fn round(seed: u64, count: usize) -> Result<usize, Violation> {
     host.run(&Workload::any(15, &mut rng)?.ops);
     let directory = tempfile::tempdir().or_violation("making a directory")?;
     let sound = directory.path().join("sound");
-    export(host.store(), &sound, &ExportOptions::new()).or_violation("exporting")?;
+    export(host.store(), &sound, ExportOptions::new()).or_violation("exporting")?;
     let mut files = Vec::new();
     find_files(&sound, &mut files)?;
     for number in 0..count {
@@ -127,7 +127,7 @@ fn lines(bytes: &[u8], at: usize) -> (usize, usize) {
 
 fn meet(root: &Path) -> Result<(), Violation> {
     let strict = Store::in_memory().or_violation("opening a store in memory")?;
-    if import(&strict, root, &ImportOptions::new()).is_err() {
+    if import(&strict, root, ImportOptions::new()).is_err() {
         let nothing = World::of(&strict).or_violation("reading")?;
         if nothing != World::default() {
             return Err(Violation("a refused import left something".to_owned()));
@@ -139,9 +139,9 @@ fn meet(root: &Path) -> Result<(), Violation> {
     let world = World::of(&salvaged).or_violation("reading what was salvaged")?;
     check_rules(&salvaged, &world)?;
     let again = root.join("exported");
-    export(&salvaged, &again, &ExportOptions::new()).or_violation("exporting what was salvaged")?;
+    export(&salvaged, &again, ExportOptions::new()).or_violation("exporting what was salvaged")?;
     let copy = Store::in_memory().or_violation("opening a store in memory")?;
-    import(&copy, &again, &ImportOptions::new()).or_violation("importing what was salvaged")?;
+    import(&copy, &again, ImportOptions::new()).or_violation("importing what was salvaged")?;
     let copied = World::of(&copy).or_violation("reading")?;
     match copied.difference(&world) {
         None => Ok(()),
