@@ -55,7 +55,7 @@
 //! | foreign files | what is no store, or a newer one, is refused and not touched | `opening::what_is_no_redb_file_is_not_touched`, `opening::a_redb_file_of_another_program_is_not_touched`, `opening::a_store_of_a_newer_schema_is_not_touched` |
 //! | older stores | read by every later version: migrated in one transaction, after a copy was made | `migrations::the_golden_file_of_schema_1_says_what_the_directory_beside_it_says`, `migrations::an_older_store_is_copied_whole_and_then_migrated` |
 //! | concurrency | any number of threads; those that wait share a commit | `commit_queue::operations_that_arrive_during_a_commit_share_the_next_one`, `commit_queue::no_operation_waits_for_more_than_the_commit_under_way_and_its_own` |
-//! | other processes | they read whole commits while one writes; a second writer is refused; with [`Sharing::ManyWriters`](store::Sharing::ManyWriters) all may write | `sharing::a_reader_in_another_process_sees_whole_commits_only`, `locking::a_store_that_another_process_writes_is_locked_and_told_by_whom`, `sharing::many_writers_lose_and_repeat_nothing_and_a_kill_of_one_stops_nobody` |
+//! | other processes | they read whole commits while one writes; a second writer is refused; with [`Sharing::ManyWriters`] all may write | `sharing::a_reader_in_another_process_sees_whole_commits_only`, `locking::a_store_that_another_process_writes_is_locked_and_told_by_whom`, `sharing::many_writers_lose_and_repeat_nothing_and_a_kill_of_one_stops_nobody` |
 //! | reads | a page costs the seek and its items, at any length of the log | `reading::reads_seek_and_do_not_scan` |
 //! | moving | what was imported and not changed is exported byte for byte | `layout_round_trip::the_directories_of_the_original_store_come_out_as_they_went_in` |
 //!
@@ -71,7 +71,7 @@
 //! - The locks are byte-range locks of the system, and durability is what its sync promises. A
 //!   network file system that has neither in full is no place for a store.
 //! - Pages are checked when they are read in the first 16 GiB of a file, and not for those who write
-//!   with [`Sharing::ManyWriters`](store::Sharing::ManyWriters); values always. After a crash, and
+//!   with [`Sharing::ManyWriters`]; values always. After a crash, and
 //!   while a store is open, one bit is not checked: the flag that says which commit is the last.
 //! - redb panics on some damaged pages. That is caught and becomes
 //!   [`StoreCorrupt`](RuntimeError::StoreCorrupt), but only where panics unwind: in a program that is
