@@ -34,6 +34,7 @@ pub enum Step {
 #[cfg(feature = "fault-injection")]
 mod watch {
     use super::Step;
+    use std::io;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,6 +45,20 @@ mod watch {
     /// Calls `on_step` after every step from now on. Only the first of a process counts.
     pub fn on_step(on_step: impl Fn(Step) + Send + Sync + 'static) {
         let _ = ON_STEP.set(Box::new(on_step));
+    }
+
+    type OnChange = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+    static ON_CHANGE: OnceLock<OnChange> = OnceLock::new();
+
+    /// Calls `on_change` before every write and every sync from now on; an error takes its place.
+    /// Only the first of a process counts.
+    pub fn on_change(on_change: impl Fn() -> io::Result<()> + Send + Sync + 'static) {
+        let _ = ON_CHANGE.set(Box::new(on_change));
+    }
+
+    pub(super) fn refuser() -> Option<&'static OnChange> {
+        ON_CHANGE.get()
     }
 
     pub(super) fn watcher() -> Option<&'static OnStep> {
@@ -63,7 +78,7 @@ mod watch {
 }
 
 #[cfg(feature = "fault-injection")]
-pub use watch::{on_step, without_locks};
+pub use watch::{on_change, on_step, without_locks};
 
 /// Tells whoever watches that `made` was done.
 #[cfg(feature = "fault-injection")]
@@ -77,9 +92,32 @@ pub(crate) fn step(made: impl FnOnce() -> Step) {
 #[cfg(not(feature = "fault-injection"))]
 pub(crate) fn step(_: impl FnOnce() -> Step) {}
 
+/// Fails where whoever watches wants the change that comes next to fail.
+#[cfg(feature = "fault-injection")]
+fn attempt() -> io::Result<()> {
+    watch::refuser().map_or(Ok(()), |on_change| on_change())
+}
+
+/// Waits until the file, or the names in the directory, at `path` are on disk. All that is synced
+/// outside redb is synced here: no step says so without its sync.
+pub(crate) fn sync(file: impl AsFd, path: &Path) -> io::Result<()> {
+    #[cfg(feature = "fault-injection")]
+    attempt()?;
+    // Not the bare call: elsewhere than on Linux that leaves the bytes in the disk's own memory.
+    File::from(file.as_fd().try_clone_to_owned()?).sync_all()?;
+    step(|| Step::Synced(path.to_owned()));
+    Ok(())
+}
+
 /// Writes all of `bytes` to `file`, which is at `path`. Where somebody watches, in two halves: a kill
 /// can cut off a write.
 pub(crate) fn write_all(file: &mut File, bytes: &[u8], path: &Path) -> io::Result<()> {
+    #[cfg(feature = "fault-injection")]
+    if let Err(error) = attempt() {
+        // A write that fails may have come half of the way.
+        file.write_all(&bytes[..bytes.len() / 2])?;
+        return Err(error);
+    }
     #[cfg(feature = "fault-injection")]
     let bytes = match watch::watcher() {
         None => bytes,

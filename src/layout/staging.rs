@@ -144,11 +144,7 @@ impl TargetDir {
 
     /// Waits until the names in the directory are on disk.
     pub(super) fn sync(&self) -> Result<(), LayoutError> {
-        rustix::fs::fsync(self.0.fd())
-            .map_err(io::Error::from)
-            .map_err(LayoutError::io("sync", self.path()))?;
-        step(|| Step::Synced(self.path().to_owned()));
-        Ok(())
+        steps::sync(self.0.fd(), self.path()).map_err(LayoutError::io("sync", self.path()))
     }
 
     /// Keeps others out until the directory is dropped. `false` where the file system has no locks:
@@ -285,9 +281,7 @@ fn create_all(path: &Path) -> io::Result<()> {
         Err(_) if path.is_dir() => {}
         Err(error) => return Err(error),
     }
-    File::open(parent)?.sync_all()?;
-    step(|| Step::Synced(parent.to_owned()));
-    Ok(())
+    steps::sync(File::open(parent)?, parent)
 }
 
 /// A name for something that is not in its place yet.
@@ -368,10 +362,7 @@ impl TargetFile {
     /// Writes and syncs everything. Returns how many bytes were written.
     pub(super) fn finish(mut self) -> Result<u64, LayoutError> {
         self.flush()?;
-        self.file
-            .sync_all()
-            .map_err(LayoutError::io("sync", &self.path))?;
-        step(|| Step::Synced(self.path.clone()));
+        steps::sync(&self.file, &self.path).map_err(LayoutError::io("sync", &self.path))?;
         Ok(self.written)
     }
 }

@@ -9,7 +9,7 @@ use super::backend::WithoutLocks;
 use super::context::At;
 use crate::error::RuntimeError;
 use crate::file_name::file_name;
-use crate::steps::{Step, step, try_lock};
+use crate::steps::{self, Step, step, try_lock};
 use redb::backends::FileBackend;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -96,8 +96,7 @@ impl StagedFile {
     }
 
     fn sync(&self) -> io::Result<u64> {
-        self.file.sync_all()?;
-        step(|| Step::Synced(self.path()));
+        steps::sync(&self.file, &self.path())?;
         Ok(self.file.metadata()?.len())
     }
 
@@ -106,8 +105,7 @@ impl StagedFile {
         if renamed.is_ok() {
             step(|| Step::Renamed(self.path(), self.place.path()));
         }
-        self.place.open.sync_all()?;
-        step(|| Step::Synced(self.place.directory.clone()));
+        steps::sync(&self.place.open, &self.place.directory)?;
         renamed?;
         let staging = self.staging.path.path().to_owned();
         // The file is in its place: a directory that cannot be removed is no failure.
