@@ -10,12 +10,23 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+/// What was tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Directories that were malformed.
+    pub tried: usize,
+    /// Those that a strict import refused.
+    pub refused: usize,
+    /// Those of which something could be salvaged.
+    pub salvaged: usize,
+}
+
 /// Malforms the export of the workload of `seed` in `count` ways.
 ///
 /// # Errors
 ///
 /// The first that is not met as it must be.
-pub fn round(seed: u64, count: usize) -> Result<usize, Violation> {
+pub fn round(seed: u64, count: usize) -> Result<Counts, Violation> {
     let mut rng = Rng::new(seed);
     let disk = Disk::default();
     let store = open(&disk).or_violation("creating a store")?;
@@ -26,6 +37,7 @@ pub fn round(seed: u64, count: usize) -> Result<usize, Violation> {
     export(host.store(), &sound, ExportOptions::new()).or_violation("exporting")?;
     let mut files = Vec::new();
     find_files(&sound, &mut files)?;
+    let mut counts = Counts::default();
     for number in 0..count {
         let root = directory.path().join(format!("malformed {number}"));
         for file in &files {
@@ -42,7 +54,8 @@ pub fn round(seed: u64, count: usize) -> Result<usize, Violation> {
             let how = malform(&root.join(file), &mut rng).or_violation("malforming")?;
             done.push_str(&format!("{how} {}; ", file.display()));
         }
-        let met = catch_unwind(AssertUnwindSafe(|| meet(&root)));
+        counts.tried += 1;
+        let met = catch_unwind(AssertUnwindSafe(|| meet(&root, &mut counts)));
         let met = met.unwrap_or_else(|_| {
             let panic = crate::campaign::last_panic();
             Err(Violation(format!("a panic reached the caller: {panic}")))
@@ -50,7 +63,7 @@ pub fn round(seed: u64, count: usize) -> Result<usize, Violation> {
         met.map_err(|violation| Violation(format!("{done}{violation}")))?;
         fs::remove_dir_all(&root).or_violation("removing")?;
     }
-    Ok(count)
+    Ok(counts)
 }
 
 fn find_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), Violation> {
@@ -125,9 +138,10 @@ fn lines(bytes: &[u8], at: usize) -> (usize, usize) {
     )
 }
 
-fn meet(root: &Path) -> Result<(), Violation> {
+fn meet(root: &Path, counts: &mut Counts) -> Result<(), Violation> {
     let strict = Store::in_memory().or_violation("opening a store in memory")?;
     if import(&strict, root, ImportOptions::new()).is_err() {
+        counts.refused += 1;
         let nothing = World::of(&strict).or_violation("reading")?;
         if nothing != World::default() {
             return Err(Violation("a refused import left something".to_owned()));
@@ -138,12 +152,17 @@ fn meet(root: &Path) -> Result<(), Violation> {
     import(&salvaged, root, &options).or_violation("salvaging")?;
     let world = World::of(&salvaged).or_violation("reading what was salvaged")?;
     check_rules(&salvaged, &world)?;
+    counts.salvaged += usize::from(world != World::default());
     let again = root.join("exported");
     export(&salvaged, &again, ExportOptions::new()).or_violation("exporting what was salvaged")?;
     let copy = Store::in_memory().or_violation("opening a store in memory")?;
     import(&copy, &again, ImportOptions::new()).or_violation("importing what was salvaged")?;
     let copied = World::of(&copy).or_violation("reading")?;
-    match copied.difference(&world) {
+    // Another directory, of which nothing had to be salvaged.
+    match copied
+        .without_imports()
+        .difference(&world.without_imports())
+    {
         None => Ok(()),
         Some(difference) => Err(Violation(format!(
             "salvaged, exported, imported: {difference}"

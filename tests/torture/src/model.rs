@@ -53,6 +53,7 @@ pub fn new_runtime(id: &str) -> RuntimeState {
         own: own.into(),
         workers: BTreeMap::new(),
         events: Vec::new(),
+        import: None,
     };
     state.log(None, RuntimeEventKind::RuntimeStarted, "runtime started");
     state

@@ -7,7 +7,7 @@ use redb_runtime_store::interaction::TranscriptEntry;
 use redb_runtime_store::management::RuntimeSummary;
 use redb_runtime_store::observation::RuntimeEvent;
 use redb_runtime_store::store::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Stored,
+    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Stored,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +22,8 @@ pub struct RuntimeState {
     pub workers: BTreeMap<String, WorkerState>,
     /// Its log.
     pub events: Vec<Stored<RuntimeEvent>>,
+    /// Where it was imported from, without the time of it: that is another each time.
+    pub import: Option<ImportRecord>,
 }
 
 /// Everything about a worker.
@@ -78,6 +80,15 @@ impl World {
         Ok(Self(world))
     }
 
+    /// The same, but for where it was imported from.
+    #[must_use]
+    pub fn without_imports(mut self) -> Self {
+        for state in self.0.values_mut() {
+            Arc::make_mut(state).import = None;
+        }
+        self
+    }
+
     /// The first difference between the world that was found and the one that should be.
     pub fn difference(&self, expected: &Self) -> Option<String> {
         for id in self.0.keys().chain(expected.0.keys()) {
@@ -111,10 +122,15 @@ fn runtime_state(
         workers.insert(name, WorkerState { own, transcript });
     }
     let events = snapshot.events(&id, 0)?.collect::<Result<_, _>>()?;
+    let mut import = snapshot.import_record(&id)?;
+    if let Some(import) = &mut import {
+        import.imported_at_s = 0;
+    }
     Ok(RuntimeState {
         own,
         workers,
         events,
+        import,
     })
 }
 
@@ -126,6 +142,10 @@ impl RuntimeState {
         if self.own != expected.own {
             let (found, wanted) = (&self.own, &expected.own);
             return Some(format!("state is {found:?}\n  should be {wanted:?}"));
+        }
+        if self.import != expected.import {
+            let (found, wanted) = (&self.import, &expected.import);
+            return Some(format!("imported as {found:?}\n  should be {wanted:?}"));
         }
         if self.events != expected.events {
             return Some(first_difference("event", &self.events, &expected.events));
