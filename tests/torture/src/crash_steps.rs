@@ -9,7 +9,10 @@ use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
 use crate::workload::{Host, Workload, import_root, open};
 use crate::world::{Context, Violation, World};
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle,
+    WriteTransaction,
+};
 use redb_runtime_store::Store;
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::layout::{ImportOptions, import};
@@ -20,6 +23,8 @@ use redb_runtime_store::store::StoreOptions;
 pub struct Counts {
     /// Power losses of a simulated disk.
     pub simulated: usize,
+    /// Those of them in a migration whose last step fails.
+    pub failing: usize,
     /// Processes that were killed.
     pub killed: usize,
 }
@@ -48,8 +53,11 @@ pub fn round(seed: u64, start: Start<'_>) -> Result<Counts, Violation> {
     })?;
     steps += cut_off(&sound, &mut rng, |store| store.compact().map(drop))?;
     steps += cut_off_migration(&sound, &mut rng)?;
+    let failing = cut_off_failing_migration(&sound, &mut rng)?;
+    steps += failing;
     let mut counts = Counts {
         simulated: steps,
+        failing,
         killed: 0,
     };
     for job in Job::ALL {
@@ -58,14 +66,23 @@ pub fn round(seed: u64, start: Start<'_>) -> Result<Counts, Violation> {
     Ok(counts)
 }
 
-/// A step to a schema that there is not yet: notes every event in a table of its own.
+const EVENTS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("events");
+const NOTES: TableDefinition<(&str, u64), u64> = TableDefinition::new("notes");
+const BEGUN: TableDefinition<u64, u64> = TableDefinition::new("begun");
+
+/// A step to a schema that there is not yet: notes every event in a table of its own. It cannot be
+/// done twice.
 ///
 /// # Errors
 ///
-/// As redb.
+/// As redb, and where the table is there.
 pub fn second_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
-    const EVENTS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("events");
-    const NOTES: TableDefinition<(&str, u64), u64> = TableDefinition::new("notes");
+    if transaction
+        .list_tables()?
+        .any(|table| table.name() == NOTES.name())
+    {
+        return Err(redb::Error::Corrupted("this step was done".to_owned()));
+    }
     let events = transaction.open_table(EVENTS)?;
     let mut notes = transaction.open_table(NOTES)?;
     for row in events.iter()? {
@@ -81,7 +98,6 @@ pub fn second_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
 ///
 /// Always.
 pub fn failing_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
-    const BEGUN: TableDefinition<u64, u64> = TableDefinition::new("begun");
     transaction.open_table(BEGUN)?.insert(1, 1)?;
     Err(redb::Error::Corrupted("this step fails".to_owned()))
 }
@@ -89,6 +105,72 @@ pub fn failing_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
 /// Opens as a later release will, whose schema is one step further.
 pub fn later_release() -> StoreOptions {
     patient().later_steps(&[second_step])
+}
+
+/// Opens as a release will whose schema is two steps further, but whose last step fails.
+pub(crate) fn failing_release() -> StoreOptions {
+    patient().later_steps(&[second_step, failing_step])
+}
+
+/// Checks that of [`second_step`] everything is in the file that `image` holds, where it `is_done`, and
+/// nothing otherwise; and nothing of [`failing_step`].
+pub(crate) fn check_steps(image: &Pages, is_done: bool) -> Result<(), Violation> {
+    let what = "reading the tables";
+    let disk = Disk::with(image.clone());
+    let database = Database::builder()
+        .create_with_backend(disk)
+        .or_violation(what)?;
+    let read = database.begin_read().or_violation(what)?;
+    let tables: Vec<String> = read
+        .list_tables()
+        .or_violation(what)?
+        .map(|table| table.name().to_owned())
+        .collect();
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    if has(BEGUN.name()) || has(NOTES.name()) != is_done {
+        return Err(Violation(format!(
+            "its version and its tables do not belong together: {tables:?}"
+        )));
+    }
+    if !is_done {
+        return Ok(());
+    }
+    let events = read.open_table(EVENTS).or_violation(what)?;
+    let notes = read.open_table(NOTES).or_violation(what)?;
+    for row in events.iter().or_violation(what)? {
+        let (key, value) = row.or_violation(what)?;
+        let note = notes.get(key.value()).or_violation(what)?;
+        if note.map(|note| note.value()) != Some(value.value().len() as u64) {
+            return Err(Violation(format!("event {:?} is not noted", key.value())));
+        }
+    }
+    match (events.len(), notes.len()) {
+        (Ok(events), Ok(notes)) if events == notes => Ok(()),
+        lengths => Err(Violation(format!("events and notes: {lengths:?}"))),
+    }
+}
+
+/// Begins a migration of the store in `sound` whose last step fails, and loses power after every
+/// change: the release that wrote it works with what there is, of which nothing is migrated.
+fn cut_off_failing_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
+    let world = World::of(&open(&Disk::with(sound.clone())).or_violation("opening")?);
+    let world = world.or_violation("reading")?;
+    let disk = Disk::with(sound.clone());
+    match failing_release().open_backend(disk.clone()) {
+        Err(RuntimeError::StoreCorrupt { .. }) => {}
+        other => return Err(Violation(format!("a step failed: {other:?}"))),
+    }
+    let timeline = Timeline::new(sound.clone(), disk.log());
+    for changes in 0..=timeline.len() {
+        let step = |violation| Violation(format!("after {changes} changes: {violation}"));
+        let image = timeline.image(changes, rng);
+        check_steps(&image, false).map_err(step)?;
+        let store = open(&Disk::with(image)).or_violation("opening by the older release");
+        let store = store.map_err(step)?;
+        check_world(&store, std::slice::from_ref(&world)).map_err(step)?;
+        check_works(&store).map_err(step)?;
+    }
+    Ok(timeline.len())
 }
 
 /// Migrates the store in `sound`, and loses power after every change.
@@ -109,8 +191,13 @@ fn cut_off_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
                 return Err(step(Violation("an older release opens it".to_owned())));
             }
             // Neither touched nor half done: the older release works with it.
-            Ok(store) => check_world(&store, std::slice::from_ref(&world)).map_err(step)?,
-            Err(RuntimeError::StoreSchemaTooNew { found: 2, .. }) => {}
+            Ok(store) => {
+                check_steps(&image, false).map_err(step)?;
+                check_world(&store, std::slice::from_ref(&world)).map_err(step)?;
+            }
+            Err(RuntimeError::StoreSchemaTooNew { found: 2, .. }) => {
+                check_steps(&image, true).map_err(step)?;
+            }
             Err(error) => return Err(step(Violation(error.to_string()))),
         }
         let disk = Disk::with(image);

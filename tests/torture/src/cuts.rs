@@ -11,7 +11,8 @@
 //! of the child that was not cut.
 
 use crate::child::{Start, patient, say, scratch};
-use crate::crash_steps::later_release;
+use crate::crash_steps::{check_steps, failing_release, later_release};
+use crate::pages::Pages;
 use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
 use crate::tree::{self, Tree};
@@ -55,6 +56,8 @@ pub enum Job {
     Compact,
     /// A store is migrated, as by a later release.
     Migrate,
+    /// A store is migrated by a release whose last step fails.
+    FailToMigrate,
 }
 
 const STORE: &str = "store.redb";
@@ -64,7 +67,7 @@ const EXPORT: &str = "deep/export";
 
 impl Job {
     /// Every job.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Create,
         Self::ImportNew,
         Self::ImportOver,
@@ -74,6 +77,7 @@ impl Job {
         Self::Backup,
         Self::Compact,
         Self::Migrate,
+        Self::FailToMigrate,
     ];
 
     /// The job's name on a command line.
@@ -88,6 +92,7 @@ impl Job {
             Self::Backup => "cut-backup",
             Self::Compact => "cut-compact",
             Self::Migrate => "cut-migrate",
+            Self::FailToMigrate => "cut-fail-to-migrate",
         }
     }
 
@@ -99,7 +104,7 @@ impl Job {
     }
 
     /// Does the job in `directory`.
-    fn run(self, directory: &Path, options: &StoreOptions) -> Result<(), LayoutError> {
+    pub(crate) fn run(self, directory: &Path, options: &StoreOptions) -> Result<(), LayoutError> {
         let path = directory.join(STORE);
         match self {
             Self::Create => options.open(path).map(drop)?,
@@ -120,11 +125,27 @@ impl Job {
             }
             Self::Compact => options.open(path)?.compact().map(drop)?,
             Self::Migrate => options.open(path).map(drop)?,
+            Self::FailToMigrate => match options.open(path) {
+                Err(RuntimeError::StoreCorrupt { .. }) => {}
+                other => {
+                    let what = format!("a step failed: {other:?}");
+                    Err(RuntimeError::InvalidRequest(what))?;
+                }
+            },
         }
         Ok(())
     }
 
-    fn options(self) -> StoreOptions {
+    pub(crate) fn options(self) -> StoreOptions {
+        match self {
+            Self::Migrate => later_release(),
+            Self::FailToMigrate => failing_release(),
+            _ => patient(),
+        }
+    }
+
+    /// How what it leaves is opened when it is done.
+    fn options_after(self) -> StoreOptions {
         match self {
             Self::Migrate => later_release(),
             _ => patient(),
@@ -137,7 +158,7 @@ impl Job {
             Self::Create => &[".store.redb.partial-Left01/store"],
             Self::ImportNew => &[".import.tmp-Left01/store"],
             Self::Backup => &[".backup.redb.partial-Left01/store"],
-            Self::Migrate => &[".store.redb.v1.bak.partial-Left01/store"],
+            Self::Migrate | Self::FailToMigrate => &[".store.redb.v1.bak.partial-Left01/store"],
             Self::Replace => &["deep/export/runtimes/.export.tmp-1-0/runtime.json"],
             Self::Update => &[
                 "deep/export/runtimes/.export.tmp-1-0/runtime.json",
@@ -148,7 +169,7 @@ impl Job {
     }
 
     /// Does the job once more after a cut, which must not matter.
-    fn run_again(self, directory: &Path) -> Result<(), LayoutError> {
+    pub(crate) fn run_again(self, directory: &Path) -> Result<(), LayoutError> {
         match self.run(directory, &self.options()) {
             // It was cut after the first had its name: those that are there are whole, and stay.
             Err(LayoutError::Exists { .. }) if self == Self::Export => {
@@ -169,7 +190,7 @@ impl Job {
             Self::Create | Self::ImportNew | Self::ImportOver | Self::Compact => [STORE].into(),
             Self::Export | Self::Replace | Self::Update => [STORE, "deep"].into(),
             Self::Backup => [STORE, BACKUP].into(),
-            Self::Migrate => [STORE, COPY].into(),
+            Self::Migrate | Self::FailToMigrate => [STORE, COPY].into(),
         }
     }
 }
@@ -312,10 +333,10 @@ fn check_synced(said: &[String]) -> Result<(), Violation> {
 }
 
 /// What a job begins with, and what it may leave.
-struct Scene {
+pub(crate) struct Scene {
     job: Job,
     /// The directory before.
-    before: Tree,
+    pub(crate) before: Tree,
     /// What the store says before and after.
     old: World,
     new: World,
@@ -325,7 +346,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(job: Job, seed: u64) -> Result<Self, Violation> {
+    pub(crate) fn new(job: Job, seed: u64) -> Result<Self, Violation> {
         let mut rng = Rng::new(seed);
         let making = scratch()?;
         let directory = making.path();
@@ -366,13 +387,13 @@ impl Scene {
 
     /// What the store says when the job is done.
     fn world(&self, directory: &Path) -> Result<World, Violation> {
-        let options = self.job.options().create(false);
+        let options = self.job.options_after().create(false);
         let store = options.open(directory.join(STORE)).or_violation("opening");
         World::of(&store?).or_violation("reading")
     }
 
     /// Checks what a cut has left, or a job that was done.
-    fn check(&self, directory: &Path, is_done: bool) -> Result<(), Violation> {
+    pub(crate) fn check(&self, directory: &Path, is_done: bool) -> Result<(), Violation> {
         let path = directory.join(STORE);
         let both = [self.old.clone(), self.new.clone()];
         let possible = if is_done { &both[1..] } else { &both[..] };
@@ -383,13 +404,18 @@ impl Scene {
             }
             Job::Backup => check_whole_or_absent(&directory.join(BACKUP), &self.new, is_done),
             Job::Migrate => self.check_migrated(directory, is_done),
+            Job::FailToMigrate => {
+                check_whole_or_absent(&directory.join(COPY), &self.old, is_done)?;
+                check_steps(&file(&path)?, false)?;
+                check_world(&patient().open(path).or_violation("opening")?, possible)
+            }
             Job::Export | Job::Replace => self.check_exported(directory, is_done),
             Job::Update => self.check_updated(directory, is_done),
         }
     }
 
     /// Checks the end, after the job was done once more.
-    fn check_after(&self, directory: &Path) -> Result<(), Violation> {
+    pub(crate) fn check_after(&self, directory: &Path) -> Result<(), Violation> {
         self.check(directory, true)?;
         let after = tree::read(directory)?;
         let after = after.keys().filter(|path| path.components().count() == 1);
@@ -401,7 +427,7 @@ impl Scene {
         if let Some(path) = tree::first_difference(&exported, &self.new_export) {
             return Err(Violation(format!("{path:?} is not as it must be")));
         }
-        let options = self.job.options().create(false);
+        let options = self.job.options_after().create(false);
         check_works(
             &options
                 .open(directory.join(STORE))
@@ -413,10 +439,15 @@ impl Scene {
     fn check_migrated(&self, directory: &Path, is_done: bool) -> Result<(), Violation> {
         let expected = std::slice::from_ref(&self.new);
         check_whole_or_absent(&directory.join(COPY), &self.new, is_done)?;
+        let image = file(&directory.join(STORE))?;
         match patient().open(directory.join(STORE)) {
             Ok(_) if is_done => Err(Violation("an older release opens it".to_owned())),
-            Ok(store) => check_world(&store, expected),
+            Ok(store) => {
+                check_steps(&image, false)?;
+                check_world(&store, expected)
+            }
             Err(RuntimeError::StoreSchemaTooNew { .. }) => {
+                check_steps(&image, true)?;
                 check_whole_or_absent(&directory.join(COPY), &self.new, true)
             }
             Err(error) => Err(Violation(error.to_string())),
@@ -481,6 +512,12 @@ fn check_whole_or_absent(path: &Path, world: &World, is_done: bool) -> Result<()
     let store = patient().create(false).open(path);
     let store = store.or_violation("opening what is there")?;
     check_world(&store, std::slice::from_ref(world))
+}
+
+/// What is in the file at `path`.
+fn file(path: &Path) -> Result<Pages, Violation> {
+    let bytes = std::fs::read(path).or_violation("reading the file")?;
+    Ok(Pages::from_bytes(&bytes))
 }
 
 fn runtime_directories(tree: &Tree) -> Vec<PathBuf> {
