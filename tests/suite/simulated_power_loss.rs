@@ -1,14 +1,18 @@
 //! Power losses on a simulated disk, and the planted bugs that the simulation has to find.
 
-use crate::faults::{assert_finds, assert_holds};
+use crate::faults::{assert_finds, assert_holds, task};
 use crate::support::seed;
-use torture::campaign::Fault;
+use torture::campaign::{self, Fault};
 use torture::plant::Plant;
 use torture::power_loss::Run;
 
 #[test]
 fn power_loss_keeps_what_was_acknowledged_and_all_else_whole_or_absent() {
-    assert_holds(Fault::PowerLoss, 10_000);
+    let figures = [
+        "in a recovery",
+        "operations of real threads in the commit of another",
+    ];
+    assert_holds(Fault::PowerLoss, 10_000, &figures);
 }
 
 #[test]
@@ -40,7 +44,27 @@ fn commits_of_one_phase_are_found() {
 fn the_same_seed_makes_the_same_changes_of_the_disk() {
     let seed = seed();
     for seed in seed..seed + 5 {
-        let changes = || Run::of(seed, None).unwrap().changes();
-        assert_eq!(changes(), changes(), "seed {seed}");
+        for plant in [None, Some(Plant::LyingSync)] {
+            let changes = || Run::of(seed, plant).unwrap().changes();
+            assert_eq!(changes(), changes(), "seed {seed}, {plant:?}");
+        }
+    }
+}
+
+#[test]
+fn a_round_is_replayed_alone() {
+    assert_eq!(assert_holds(Fault::PowerLoss, 5, &[]).tried, 5);
+}
+
+#[test]
+fn the_first_round_that_is_broken_is_told() {
+    let first = seed();
+    let plant = Some(Plant::EarlyAck);
+    let told = campaign::run(Fault::PowerLoss, &task(first, 10_000, plant));
+    let (told, _) = told.broken.unwrap();
+    for seed in first..=told {
+        let count = Fault::PowerLoss.per_round();
+        let alone = campaign::run(Fault::PowerLoss, &task(seed, count, plant));
+        assert_eq!(alone.broken.is_some(), seed == told, "{seed} of {told}");
     }
 }

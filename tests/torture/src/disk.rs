@@ -94,6 +94,8 @@ impl Faults {
 struct State {
     content: Pages,
     log: Vec<Access>,
+    /// Whether the length was set since the last sync that succeeded, or said that it did.
+    is_growing: bool,
     lies: bool,
     one_phase: bool,
     sync_takes: Duration,
@@ -137,7 +139,7 @@ impl Disk {
     /// The state, once syncs are not on hold.
     fn state_for_sync(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        while state.on_hold && !state.is_growing() {
+        while state.on_hold && !state.is_growing {
             state.held += 1;
             self.0.changed.notify_all();
             let woken = self.0.changed.wait(state);
@@ -233,15 +235,6 @@ impl Disk {
     }
 }
 
-impl State {
-    /// Whether the length was set since the last sync.
-    fn is_growing(&self) -> bool {
-        let since = self.log.iter().rev();
-        let mut since = since.take_while(|access| !matches!(access, Access::Sync));
-        since.any(|access| matches!(access, Access::SetLen(_)))
-    }
-}
-
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
         Ok(self.state().content.len())
@@ -260,6 +253,7 @@ impl StorageBackend for Disk {
         let mut state = self.state();
         self.meet(&mut state, FaultKind::Change)?;
         state.content.set_len(len);
+        state.is_growing = true;
         state.log.push(Access::SetLen(len));
         Ok(())
     }
@@ -274,10 +268,13 @@ impl StorageBackend for Disk {
         let met = met.and_then(|()| self.meet(&mut state, FaultKind::Sync));
         if met.is_err() {
             state.log.push(Access::FailedSync);
-        } else if !state.lies {
+            return met;
+        }
+        state.is_growing = false;
+        if !state.lies {
             state.log.push(Access::Sync);
         }
-        met
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
