@@ -1,7 +1,7 @@
 //! Processes of their own, which are killed.
 
 use crate::world::{Context, Violation};
-use crate::{cuts, kills};
+use crate::{cuts, job_errors, kills};
 use redb_runtime_store::Store;
 use redb_runtime_store::store::StoreOptions;
 use std::io::Write;
@@ -26,6 +26,9 @@ pub fn run(job: &str, directory: &Path) -> Result<(), Violation> {
     }
     if let Some((job, step)) = cuts::Job::with_step(job) {
         return cuts::child(job, step, directory);
+    }
+    if let Some((job, seed)) = job_errors::with_seed(job) {
+        return job_errors::child(job, seed, directory);
     }
     Err(Violation(format!("there is no job {job:?}")))
 }

@@ -1,14 +1,15 @@
 //! The disk refuses: a typed error, nothing acknowledged lost, and work goes on after a reopen.
 
+use crate::child::Start;
 use crate::disk::{Disk, EIO, ENOSPC, Fault, FaultKind};
 use crate::image::Timeline;
 use crate::pages::Pages;
-use crate::path_errors;
 use crate::plant::Plant;
 use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
 use crate::workload::{Host, Op, Outcome, Workload, is_failure, open_with, runtime};
 use crate::world::{Context, Violation, World};
+use crate::{job_errors, path_errors};
 use redb_runtime_store::Store;
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::error::RuntimeError;
@@ -23,17 +24,19 @@ pub struct Counts {
     pub errors: usize,
     /// Those of them that a store met which was opened by its path.
     pub by_path: usize,
+    /// Those of them that maintenance met.
+    pub in_jobs: usize,
     /// Images of a power loss after them.
     pub images: usize,
 }
 
 /// Gives an error at every change of the disk that the workload of `seed` makes, and at some of its
-/// reads; once, and from then on. Then the same by [`path_errors`].
+/// reads; once, and from then on. Then the same by [`path_errors`] and [`job_errors`].
 ///
 /// # Errors
 ///
 /// The first promise that is broken.
-pub fn round(seed: u64, plant: Option<Plant>) -> Result<Counts, Violation> {
+pub fn round(seed: u64, plant: Option<Plant>, start: Start<'_>) -> Result<Counts, Violation> {
     let mut counts = Counts::default();
     let mut rng = Rng::new(seed);
     let ops = rng.between(10, MAX_OPS);
@@ -62,7 +65,8 @@ pub fn round(seed: u64, plant: Option<Plant>) -> Result<Counts, Violation> {
         }
     }
     counts.by_path = path_errors::round(seed)?;
-    counts.errors += counts.by_path;
+    counts.in_jobs = job_errors::round(seed, start)?;
+    counts.errors += counts.by_path + counts.in_jobs;
     Ok(counts)
 }
 

@@ -7,7 +7,7 @@
 //! - [`disk`] is a storage backend that remembers every change and fails on demand; [`image`] makes
 //!   of these what a disk can hold after a power loss.
 //! - [`workload`] makes operations and runs them; [`power_loss`] with [`threads`],
-//!   [`disk_errors`] with [`path_errors`], [`bit_rot`],
+//!   [`disk_errors`] with [`path_errors`] and [`job_errors`], [`bit_rot`],
 //!   [`crash_steps`] with [`cuts`], [`kills`] and [`legacy`] are the faults; [`campaign`] runs
 //!   rounds of them. [`child`] is the processes that are killed.
 
@@ -19,6 +19,7 @@ pub mod cuts;
 pub mod disk;
 pub mod disk_errors;
 pub mod image;
+pub mod job_errors;
 pub mod kills;
 pub mod legacy;
 pub mod model;
