@@ -3,11 +3,12 @@
 use crate::support::seed;
 use std::path::Path;
 use std::process::Command;
-use torture::campaign::{self, Fault, Task};
+use torture::campaign::{self, Fault, Outcome, Task};
 use torture::plant::Plant;
 
 const JOB: &str = "TORTURE_JOB";
 const DIRECTORY: &str = "TORTURE_DIRECTORY";
+const LIMITED: &str = "TORTURE_LIMITED";
 
 /// The job and the directory of this process, where it is a child that is to be killed.
 pub(crate) fn as_child() -> Option<(String, String)> {
@@ -26,19 +27,41 @@ fn start(job: &str, directory: &Path) -> Command {
     command
 }
 
-fn task(seed: u64, count: usize, plant: Option<Plant>) -> Task<'static> {
+/// A process of this binary that runs a round of bit rot with little memory.
+fn start_limited(seed: u64, count: usize, plant: Option<Plant>) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([
+        "--exact",
+        "bit_rot::a_child_reads_damaged_files_with_little_memory",
+        "--nocapture",
+    ]);
+    let plant = plant.map_or("none", Plant::name);
+    command.env(LIMITED, format!("{seed} {count} {plant}"));
+    command
+}
+
+/// The seed, the count and the bug of this process, where it is a child with little memory.
+pub(crate) fn as_limited_child() -> Option<(u64, usize, Option<Plant>)> {
+    let told = std::env::var(LIMITED).ok()?;
+    let told: Vec<&str> = told.split(' ').collect();
+    let plant = Plant::named(told[2]);
+    Some((told[0].parse().unwrap(), told[1].parse().unwrap(), plant))
+}
+
+pub(crate) fn task(seed: u64, count: usize, plant: Option<Plant>) -> Task<'static> {
     Task {
         seed,
         count,
         plant,
         start: &start,
-        start_limited: None,
+        start_limited: &start_limited,
         progress: false,
     }
 }
 
-/// Asserts that the store keeps its promises whatever `fault` does, `count` times.
-pub(crate) fn assert_holds(fault: Fault, count: usize) {
+/// Asserts that the store keeps its promises whatever `fault` does, `count` times, and that each of
+/// `figures` was counted: what was never tried holds too.
+pub(crate) fn assert_holds(fault: Fault, count: usize, figures: &[&str]) -> Outcome {
     let task = task(seed(), count, None);
     let outcome = campaign::run(fault, &task);
     if let Some((seed, violation)) = outcome.broken {
@@ -51,15 +74,30 @@ pub(crate) fn assert_holds(fault: Fault, count: usize) {
         outcome.took
     );
     assert!(outcome.tried >= count);
+    for figure in figures {
+        let counted = outcome.figures.get(figure);
+        assert!(
+            counted.is_some_and(|counted| *counted > 0),
+            "nothing {figure}: {:?}",
+            outcome.figures
+        );
+    }
+    outcome
 }
 
 /// Asserts that `plant` is found.
 pub(crate) fn assert_finds(plant: Plant) {
     let fault = plant.found_by();
     let outcome = campaign::run(fault, &task(seed(), 10_000, Some(plant)));
-    let Some((seed, _)) = outcome.broken else {
+    let Some((seed, violation)) = outcome.broken else {
         panic!("{plant:?} was not found");
     };
+    // Found as what it is, not because the simulation itself fell over it.
+    let shows_as = plant.shows_as();
+    assert!(
+        shows_as.iter().any(|phrase| violation.0.contains(phrase)),
+        "{plant:?} shows as {violation}, not as one of {shows_as:?}"
+    );
     // The same round without the bug.
     let outcome = campaign::run(fault, &task(seed, fault.per_round(), None));
     assert!(outcome.broken.is_none(), "{:?}", outcome.broken);

@@ -18,7 +18,7 @@ fn a_child_works_until_it_is_killed() {
 
 #[test]
 fn a_killed_process_leaves_what_it_acknowledged_and_all_else_whole_or_absent() {
-    assert_holds(Fault::Kill, 100);
+    assert_holds(Fault::Kill, 100, &["in maintenance"]);
 }
 
 /// An update writes whole lines, but a kill can end a write in the middle of one.

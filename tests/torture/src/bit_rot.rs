@@ -4,6 +4,7 @@
 //! `check_pages(false)` about one damage in twenty hides rows, or brings replaced ones back, although
 //! every value has the right checksum: that is the bug to plant here.
 
+use crate::child::{patient, say, scratch};
 use crate::disk::Disk;
 use crate::model::any_call;
 use crate::pages::{PAGE_BYTES, Pages};
@@ -200,7 +201,7 @@ impl Sound {
             .cache_bytes(1 << rng.between(12, 22))
             .verify_on_open(rng.chance(10))
             .check_pages(plant != Some(Plant::UncheckedPages));
-        let store = match options.open_backend(Disk::with(file)) {
+        let store = match options.open_backend(Disk::with(file.clone())) {
             Ok(store) => store,
             Err(error) => {
                 expect_damage("opening", &error)?;
@@ -212,6 +213,9 @@ impl Sound {
             noticed: false,
         };
         reader.read_all(&self.world, rng)?;
+        if reader.noticed {
+            check_verify_finds(&store, &file)?;
+        }
         let after = reader.work(&self.world, rng)?;
         reader.read_all(&after, rng)?;
         Ok(if reader.noticed {
@@ -219,6 +223,29 @@ impl Sound {
         } else {
             Met::Nothing
         })
+    }
+}
+
+/// Checks that verifying finds what reading found: in the rows, or in the pages of a file.
+fn check_verify_finds(store: &Store, file: &Pages) -> Result<(), Violation> {
+    let report = store
+        .verify()
+        .or_violation("verifying what cannot be read")?;
+    if !report.is_clean() {
+        return Ok(());
+    }
+    let directory = scratch()?;
+    let path = directory.path().join("store.redb");
+    std::fs::write(&path, file.to_bytes()).or_violation("writing the file")?;
+    let Ok(store) = patient().open(&path) else {
+        return Ok(());
+    };
+    let report = store
+        .verify()
+        .or_violation("verifying what cannot be read")?;
+    match report.is_clean() {
+        true => Err(Violation(format!("verify finds nothing: {report:?}"))),
+        false => Ok(()),
     }
 }
 
@@ -413,6 +440,9 @@ pub type Start<'s> = &'s (dyn Fn(u64, usize, Option<Plant>) -> Command + Sync);
 /// What a process that reads damaged files may map, in bytes. The files have a few MB.
 const MEMORY_BYTES: u64 = 1 << 30;
 
+/// What the line begins with in which a process of [`limited`] says its counts.
+const COUNTED: &str = "counted ";
+
 /// Damages the store of `seed` in `count` ways, in a process of its own.
 ///
 /// # Errors
@@ -423,32 +453,46 @@ pub fn limited_round(
     count: usize,
     plant: Option<Plant>,
     start: Start<'_>,
-) -> Result<usize, Violation> {
+) -> Result<Counts, Violation> {
     let output = start(seed, count, plant).output();
     let output = output.or_violation("starting a process")?;
-    match output.status.success() {
-        true => Ok(count),
-        false => Err(Violation(format!(
-            "{}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        ))),
+    let said = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() {
+        let counted = said.lines().find_map(|line| line.strip_prefix(COUNTED));
+        let numbers = counted.unwrap_or_default().split(' ').map(str::parse);
+        return match numbers.collect::<Result<Vec<_>, _>>().as_deref() {
+            Ok(&[tried, refused, noticed]) => Ok(Counts {
+                tried,
+                refused,
+                noticed,
+            }),
+            _ => Err(Violation(format!("the process says no counts: {said}"))),
+        };
     }
+    Err(Violation(format!(
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    )))
 }
 
-/// Runs a round in this process, which gets no more memory than a round may need from now on.
+/// Runs a round in this process, which gets no more memory than a round may need from now on, and
+/// says what it counted.
 ///
 /// # Errors
 ///
 /// As [`round`].
-pub fn limited(seed: u64, count: usize, plant: Option<Plant>) -> Result<Counts, Violation> {
+pub fn limited(seed: u64, count: usize, plant: Option<Plant>) -> Result<(), Violation> {
     let limit = Rlimit {
         current: Some(MEMORY_BYTES),
         maximum: Some(MEMORY_BYTES),
     };
     setrlimit(Resource::As, limit).or_violation("limiting the memory")?;
     crate::campaign::silence_rounds();
-    round(seed, count, plant)
+    let done = round(seed, count, plant)?;
+    let (tried, refused, noticed) = (done.tried, done.refused, done.noticed);
+    // A test harness may have begun a line.
+    say(&format!("\n{COUNTED}{tried} {refused} {noticed}"))
 }
 
 /// Damages the store of `seed` in `count` ways.

@@ -4,7 +4,6 @@ use crate::child::Start;
 use crate::plant::Plant;
 use crate::world::Violation;
 use crate::{bit_rot, crash_steps, disk_errors, kills, legacy, power_loss};
-use clap::ValueEnum;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -89,24 +88,31 @@ impl Fault {
                 );
                 Tried::new(done.images, &[recoveries, shared])
             }),
-            Self::Kill => kills::round(seed, count, task.start).map(|kills| Tried::new(kills, &[])),
-            Self::DiskErrors => disk_errors::round(seed, task.plant).map(|done| {
-                let by_path = ("under a path", done.by_path);
-                Tried::new(done.errors, &[by_path, ("images after them", done.images)])
+            Self::Kill => kills::round(seed, count, task.start).map(|done| {
+                let late = ("that came after the end of their work", done.late);
+                let maintenance = ("in maintenance", done.maintenance);
+                Tried::new(done.landed, &[late, maintenance])
             }),
-            Self::BitRot => match task.start_limited {
-                Some(start) => bit_rot::limited_round(seed, count, task.plant, start)
-                    .map(|tried| Tried::new(tried, &[])),
-                None => bit_rot::round(seed, count, task.plant).map(|done| {
+            Self::DiskErrors => disk_errors::round(seed, task.plant, task.start).map(|done| {
+                let by_path = ("under a path", done.by_path);
+                let in_jobs = ("in maintenance", done.in_jobs);
+                let images = ("images after them", done.images);
+                Tried::new(done.errors, &[by_path, in_jobs, images])
+            }),
+            Self::BitRot => bit_rot::limited_round(seed, count, task.plant, task.start_limited)
+                .map(|done| {
                     let refused = ("refused when opened", done.refused);
                     Tried::new(done.tried, &[refused, ("noticed later", done.noticed)])
                 }),
-            },
             Self::CrashSteps => crash_steps::round(seed, task.start).map(|done| {
                 let killed = ("by killing a process", done.killed);
-                Tried::new(done.simulated + done.killed, &[killed])
+                let failing = ("in a migration that fails", done.failing);
+                Tried::new(done.simulated + done.killed, &[killed, failing])
             }),
-            Self::Legacy => legacy::round(seed, count).map(|tried| Tried::new(tried, &[])),
+            Self::Legacy => legacy::round(seed, count).map(|done| {
+                let refused = ("refused when strict", done.refused);
+                Tried::new(done.tried, &[refused, ("salvaged", done.salvaged)])
+            }),
         }
     }
 }
@@ -145,9 +151,8 @@ pub struct Task<'s> {
     pub plant: Option<Plant>,
     /// How children are started.
     pub start: Start<'s>,
-    /// How a process is started that runs a round with little memory. Without it such rounds run
-    /// here, with all there is.
-    pub start_limited: Option<bit_rot::Start<'s>>,
+    /// How a process is started that runs a round with little memory.
+    pub start_limited: bit_rot::Start<'s>,
     /// Whether to say how far it is, on standard error.
     pub progress: bool,
 }
@@ -165,12 +170,14 @@ impl fmt::Debug for Task<'_> {
 impl Fault {
     /// The command that replays the round of `seed`.
     pub fn replay(self, seed: u64, task: &Task<'_>) -> String {
-        let plant = task.plant.and_then(|plant| plant.to_possible_value());
-        let plant = plant.map_or(String::new(), |plant| {
-            format!(" --plant {}", plant.get_name())
-        });
+        let plant = task.plant.map(|plant| format!(" --plant {}", plant.name()));
+        let plant = plant.unwrap_or_default();
         let chance = match self {
             Self::Kill => " # the moments are not repeated: try more often",
+            Self::DiskErrors => " # what was met by its path is on a real file system",
+            Self::CrashSteps => {
+                " # what was killed is on a real file system, some of it with threads"
+            }
             Self::PowerLoss if power_loss::has_threads(seed, task.plant) => {
                 " # real threads: the operations are repeated, not how they mix"
             }
@@ -197,7 +204,7 @@ pub struct Outcome {
     pub broken: Option<(u64, Violation)>,
 }
 
-/// How many rounds run at once.
+/// How many rounds run at once at most.
 const THREADS: usize = 2;
 
 /// Runs rounds of `fault` until enough was tried, or a promise is broken.
@@ -224,16 +231,20 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
                 }
                 Err(violation) => {
                     ended.store(true, Ordering::Relaxed);
+                    // Rounds before it that still run may be broken too: the first one is told.
                     if let Ok(mut broken) = broken.lock() {
-                        *broken = Some((seed, violation));
+                        let known = broken.take().filter(|(first, _)| *first < seed);
+                        *broken = known.or(Some((seed, violation)));
                     }
                 }
             }
         }
     };
-    let running = AtomicUsize::new(THREADS);
+    // What one round is enough for is one round: so it is replayed.
+    let threads = task.count.div_ceil(per_round.max(1)).min(THREADS);
+    let running = AtomicUsize::new(threads);
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
+        for _ in 0..threads {
             scope.spawn(|| {
                 work();
                 running.fetch_sub(1, Ordering::Relaxed);

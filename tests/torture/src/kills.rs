@@ -252,23 +252,46 @@ pub(crate) fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Vi
     Ok(next)
 }
 
-/// Kills one child after another.
+/// What was tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Kills of a child that was at work.
+    pub landed: usize,
+    /// Those of them that met anything but sending input.
+    pub maintenance: usize,
+    /// Kills that came when the child had ended, which show nothing.
+    pub late: usize,
+}
+
+/// How many kills may come too late for each that is wanted: where work ends sooner than that, nothing
+/// would be tried.
+const MAX_LATE: usize = 20;
+
+/// Kills one child after another, until so many were killed at work.
 ///
 /// # Errors
 ///
 /// The first promise that is broken.
-pub fn round(seed: u64, kills: usize, start: Start<'_>) -> Result<usize, Violation> {
+pub fn round(seed: u64, kills: usize, start: Start<'_>) -> Result<Counts, Violation> {
     let mut rng = Rng::new(seed);
     let directory = tempfile::tempdir().or_violation("making a directory")?;
     let paths = Paths(directory.path().to_owned());
     prepare(&paths)?;
     let mut before = BTreeMap::new();
-    for kill in 0..kills {
+    let mut counts = Counts::default();
+    while counts.landed < kills {
+        let kill = counts.landed + counts.late;
         let job = Job::ALL[kill % Job::ALL.len()];
         let met = kill_one(job, &paths, &mut before, &mut rng, start);
-        met.map_err(|one| Violation(format!("kill {kill}, {job:?}: {one}")))?;
+        let landed = met.map_err(|one| Violation(format!("kill {kill}, {job:?}: {one}")))?;
+        counts.landed += usize::from(landed);
+        counts.maintenance += usize::from(landed && job != Job::Work);
+        counts.late += usize::from(!landed);
+        if counts.late > MAX_LATE * kills {
+            return Err(Violation(format!("nothing is killed at work: {counts:?}")));
+        }
     }
-    Ok(kills)
+    Ok(counts)
 }
 
 /// A store with an imported runtime, and an export of it.
@@ -281,31 +304,32 @@ fn prepare(paths: &Paths) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Kills a child that does `job`. Whether that was before its end.
 fn kill_one(
     job: Job,
     paths: &Paths,
     before: &mut BTreeMap<usize, usize>,
     rng: &mut Rng,
     start: Start<'_>,
-) -> Result<(), Violation> {
+) -> Result<bool, Violation> {
     if job == Job::Create {
         let fresh = tempfile::tempdir().or_violation("making a directory")?;
         let paths = Paths(fresh.path().to_owned());
-        let said = kill_after(start(job.name(), fresh.path()), rng.below(4_000))?;
-        return check_created(&paths, &said);
+        let (said, landed) = kill_after(start(job.name(), fresh.path()), rng.below(4_000))?;
+        return check_created(&paths, &said).map(|()| landed);
     }
     if job == Job::Migrate {
         let fresh = tempfile::tempdir().or_violation("making a directory")?;
         let copied = Paths(fresh.path().to_owned());
         std::fs::copy(paths.store(), copied.store()).or_violation("copying")?;
-        let said = kill_after(start(job.name(), fresh.path()), rng.below(12_000))?;
-        return check_migrated(paths, &copied, &said);
+        let (said, landed) = kill_after(start(job.name(), fresh.path()), rng.below(12_000))?;
+        return check_migrated(paths, &copied, &said).map(|()| landed);
     }
     let micros = match job {
         Job::Work => rng.below(60_000),
         _ => rng.below(20_000),
     };
-    let said = kill_after(start(job.name(), &paths.0), micros)?;
+    let (said, landed) = kill_after(start(job.name(), &paths.0), micros)?;
     let store = patient().open(paths.store()).or_violation("opening")?;
     let world = World::of(&store).or_violation("reading")?;
     check_rules(&store, &world)?;
@@ -316,11 +340,12 @@ fn kill_one(
     if job == Job::Backup {
         check_backup(paths, &said)?;
     }
-    Ok(())
+    Ok(landed)
 }
 
-/// Starts `command`, kills it after `micros` from its first line on, and returns what it said.
-fn kill_after(mut command: Command, micros: usize) -> Result<Vec<String>, Violation> {
+/// Starts `command` and kills it after `micros` from its first line on. Returns what it said, and
+/// whether it was killed before it ended by itself.
+fn kill_after(mut command: Command, micros: usize) -> Result<(Vec<String>, bool), Violation> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command
         .stderr(Stdio::piped())
@@ -346,31 +371,28 @@ fn kill_after(mut command: Command, micros: usize) -> Result<Vec<String>, Violat
         }
     }
     std::thread::sleep(Duration::from_micros(micros as u64));
-    let failed = reap(&mut child)?;
+    let landed = reap(&mut child)?;
     drop(reader.join());
     lines.extend(saying.try_iter());
-    match failed {
-        Some(complaint) => Err(Violation(format!(
-            "the child failed by itself: {complaint}"
-        ))),
-        None => Ok(lines),
-    }
+    Ok((lines, landed))
 }
 
-/// Kills the child. What it complained of where it had ended by itself, and not well.
-fn reap(child: &mut Child) -> Result<Option<String>, Violation> {
-    let ended = child.try_wait().or_violation("looking after a child")?;
+/// Kills the child. False where it had ended by itself, which it must have done well.
+fn reap(child: &mut Child) -> Result<bool, Violation> {
     child.kill().or_violation("killing a child")?;
-    child.wait().or_violation("waiting for a child")?;
-    if ended.is_none_or(|status| status.success()) {
-        return Ok(None);
+    let status = child.wait().or_violation("waiting for a child")?;
+    // One that is killed has no exit code.
+    if status.code().is_none() || status.success() {
+        return Ok(status.code().is_none());
     }
     let mut complaint = String::new();
     if let Some(mut pipe) = child.stderr.take() {
         pipe.read_to_string(&mut complaint)
             .or_violation("listening")?;
     }
-    Ok(Some(complaint))
+    Err(Violation(format!(
+        "the child failed by itself: {complaint}"
+    )))
 }
 
 fn check_created(paths: &Paths, said: &[String]) -> Result<(), Violation> {

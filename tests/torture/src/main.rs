@@ -49,8 +49,8 @@ fn start_limited(seed: u64, count: usize, plant: Option<Plant>) -> Command {
     let mut command = Command::new(program);
     command.arg("--limited");
     command.args(["--seed", &seed.to_string(), "--count", &count.to_string()]);
-    if let Some(plant) = plant.and_then(|plant| plant.to_possible_value()) {
-        command.args(["--plant", plant.get_name()]);
+    if let Some(plant) = plant {
+        command.args(["--plant", plant.name()]);
     }
     command
 }
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
         count: arguments.count,
         plant: arguments.plant,
         start: &start,
-        start_limited: Some(&start_limited),
+        start_limited: &start_limited,
         progress: true,
     };
     let faults = match (arguments.faults.is_empty(), arguments.plant) {

@@ -3,6 +3,7 @@
 use crate::campaign::Fault;
 use crate::model::Call;
 use crate::workload::alone;
+use clap::ValueEnum;
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
@@ -34,6 +35,37 @@ impl Plant {
             Self::OnePhase => Fault::DiskErrors,
             Self::UncheckedPages => Fault::BitRot,
             _ => Fault::PowerLoss,
+        }
+    }
+
+    /// Its name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LyingSync => "lying-sync",
+            Self::EarlyAck => "early-ack",
+            Self::SplitTransaction => "split-transaction",
+            Self::CounterWithoutEvent => "counter-without-event",
+            Self::OnePhase => "one-phase",
+            Self::UncheckedPages => "unchecked-pages",
+        }
+    }
+
+    /// The bug of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut all = Self::value_variants().iter().copied();
+        all.find(|plant| plant.name() == name)
+    }
+
+    /// How it shows: each violation that it leads to says one of these.
+    pub fn shows_as(self) -> &'static [&'static str] {
+        match self {
+            // What redb thought to be on disk is not.
+            Self::LyingSync => &["opening the store:", "not as expected:"],
+            Self::EarlyAck | Self::SplitTransaction | Self::CounterWithoutEvent => {
+                &["not as expected:"]
+            }
+            Self::OnePhase => &["opening"],
+            Self::UncheckedPages => &["instead of", "a snapshot:", "NotFound", "was accepted"],
         }
     }
 
