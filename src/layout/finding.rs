@@ -61,6 +61,8 @@ pub enum FindingKind {
     Conflict,
     /// What the system refuses to read. Salvage goes on without it.
     Unreadable,
+    /// Findings that the store's record of an import has no room for, counted.
+    Suppressed,
 }
 
 impl FindingKind {
@@ -115,6 +117,7 @@ impl FindingKind {
             Self::NotRegular => "not a regular file",
             Self::Changed => "changed",
             Self::Conflict => "conflict",
+            Self::Suppressed => "more of the same",
             Self::Unreadable => "unreadable",
         }
     }

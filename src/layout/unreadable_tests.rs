@@ -62,8 +62,8 @@ fn wherever_the_system_refuses_to_read_the_rest_is_salvaged() {
             );
         });
         let out = tempfile::tempdir().unwrap();
-        export(&store, out.path(), &ExportOptions::new()).unwrap();
-        check(out.path(), &ImportOptions::new()).unwrap();
+        export(&store, out.path(), ExportOptions::new()).unwrap();
+        check(out.path(), ImportOptions::new()).unwrap();
         if !has_failed {
             break;
         }
@@ -72,7 +72,7 @@ fn wherever_the_system_refuses_to_read_the_rest_is_salvaged() {
     assert!(accesses > 30, "{accesses}");
     // In a strict import it is an error.
     with_fault(&bad, accesses / 2, || {
-        let error = check(dir.path(), &ImportOptions::new()).unwrap_err();
+        let error = check(dir.path(), ImportOptions::new()).unwrap_err();
         assert!(matches!(error, LayoutError::Io { .. }), "{error}");
     });
 }

@@ -16,7 +16,7 @@ use super::import;
 use super::listing::Entry;
 use super::log::LogRecord;
 use super::names;
-use super::options::{ImportOptions};
+use super::options::ImportOptions;
 use super::reader::{Document, Place, Sink};
 use super::report::{Difference, RuntimeExport};
 use super::staging::{TargetDir, temporary_name};

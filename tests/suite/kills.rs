@@ -27,7 +27,7 @@ fn of_an_export_only_the_end_of_the_last_line_may_be_cut_off() {
     let (directory, path) = scratch();
     let store = rich(&path);
     let root = directory.path().join("export");
-    export(&store, &root, &ExportOptions::new()).unwrap();
+    export(&store, &root, ExportOptions::new()).unwrap();
     let log = root.join("runtimes/id-61/events.jsonl");
     let whole = std::fs::read(&log).unwrap();
     let mut last = whole[..whole.len() - 1].iter();

@@ -280,7 +280,7 @@ fn a_broken_value_is_found_in_each_table() {
     for (name, change) in tables {
         let (_directory, path) = scratch();
         let store = rich(&path);
-        import(&store, import_root(), &ImportOptions::new()).unwrap();
+        import(&store, import_root(), ImportOptions::new()).unwrap();
         store.close().unwrap();
         behind_our_back(&path, change);
         let report = verify(&path);
