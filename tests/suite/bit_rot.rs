@@ -1,12 +1,28 @@
 //! Damage that nobody announces.
 
-use crate::faults::{assert_finds, assert_holds};
+use crate::faults::{as_limited_child, assert_finds, assert_holds};
 use torture::campaign::Fault;
 use torture::plant::Plant;
 
+/// What the tests here start as a process of its own; does nothing otherwise.
+#[test]
+fn a_child_reads_damaged_files_with_little_memory() {
+    if let Some((seed, count, plant)) = as_limited_child() {
+        if let Err(violation) = torture::bit_rot::limited(seed, count, plant) {
+            // A panic would be silent here, as those are that damaged pages lead to.
+            eprintln!("{violation}");
+            std::process::exit(1);
+        }
+    }
+}
+
 #[test]
 fn a_damaged_file_gives_an_error_or_the_right_data() {
-    assert_holds(Fault::BitRot, 2_000);
+    let figures = ["noticed later", "refused when opened"];
+    let outcome = assert_holds(Fault::BitRot, 2_000, &figures);
+    // What is refused is not read.
+    let refused = outcome.figures["refused when opened"];
+    assert!(refused * 2 < outcome.tried, "{:?}", outcome.figures);
 }
 
 #[test]
@@ -16,5 +32,5 @@ fn pages_that_are_not_checked_are_found() {
 
 #[test]
 fn a_malformed_directory_gives_an_error_or_what_is_whole() {
-    assert_holds(Fault::Legacy, 200);
+    assert_holds(Fault::Legacy, 200, &["refused when strict", "salvaged"]);
 }
