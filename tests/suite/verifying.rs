@@ -458,7 +458,7 @@ fn a_store_that_is_closed_while_it_is_verified_is_not_reported_as_damaged() {
 #[test]
 fn the_pages_are_told_of_before_the_rows_also_of_a_backup() {
     let (_directory, path) = scratch();
-    long_logs(&path, 20_000);
+    long_logs(&path, 60_000);
     let store = Store::open(&path).unwrap();
     for is_backup in [false, true] {
         let told = Arc::new(Mutex::new((Vec::new(), 0)));
