@@ -112,6 +112,8 @@ pub(super) struct Reader<'a> {
     pub(super) rules: Rules,
     pub(super) sink: &'a mut dyn Sink,
     pub(super) counts: Counts,
+    /// The greatest event id that a worker of the runtime names as its last.
+    pub(super) last_named_event: u64,
     pub(super) scratch: Vec<u8>,
     /// Told how many bytes more were read.
     pub(super) on_bytes: &'a dyn Fn(u64),
@@ -134,6 +136,7 @@ impl<'a> Reader<'a> {
             rules,
             sink,
             counts: Counts::default(),
+            last_named_event: 0,
             scratch: Vec::new(),
             on_bytes,
             findings: Findings::default(),

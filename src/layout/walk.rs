@@ -270,6 +270,10 @@ impl Reader<'_> {
         self.report_gaps::<TranscriptEntry>(dir, &summary)?;
         self.counts.transcript_entries += summary.records;
         self.counts.workers += 1;
+        // None comes after the greatest number: no counter can be past it.
+        if worker.value.last_event_id < u64::MAX {
+            self.last_named_event = self.last_named_event.max(worker.value.last_event_id);
+        }
         let place = Place {
             path: &path,
             line: None,
@@ -314,6 +318,12 @@ impl Reader<'_> {
     ) -> Result<(), Halt> {
         if let Err(raised) = events.check_counter(runtime.next_event_id) {
             let next = runtime.next_event_id;
+            self.report(behind(path, "next_event_id", next, "event id", raised))?;
+            // The event that a worker names was given its id, also where the log lost it.
+            runtime.next_event_id = raised.max(self.last_named_event + 1);
+        } else if runtime.next_event_id <= self.last_named_event {
+            let next = runtime.next_event_id;
+            let raised = self.last_named_event + 1;
             self.report(behind(path, "next_event_id", next, "event id", raised))?;
             runtime.next_event_id = raised;
         }
