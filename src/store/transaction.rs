@@ -142,6 +142,13 @@ impl Staged {
 /// for a commit of 64 inputs to 8 workers, 5 % more for one of 8 inputs to one.
 const CURSOR_ROWS: usize = 8;
 
+/// What becomes of a row that stands under the key of a new one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Replace,
+    Refuse,
+}
+
 /// Writes records into the tables of a transaction.
 pub(crate) struct RowWriter<'a> {
     pub(crate) transaction: &'a WriteTransaction,
@@ -167,14 +174,7 @@ impl RowWriter<'_> {
             .transaction
             .open_table(table.definition)
             .map_err(|error| self.at.redb(error))?;
-        let mut value = Vec::new();
-        for (key, row) in rows {
-            record::encode(table.name, &key, row, &mut value)
-                .map_err(RuntimeError::InvalidRequest)?;
-            open.insert(&key, value.as_slice())
-                .map_err(|error| self.at.redb(error))?;
-        }
-        Ok(())
+        self.insert_each(table, &mut open, rows, Existing::Replace)
     }
 
     /// Inserts the rows of each of `logs`, by increasing key. The table has no row yet among those of
@@ -198,7 +198,7 @@ impl RowWriter<'_> {
             .map_err(|error| self.at.redb(error))?;
         for rows in logs {
             match rows.len() < CURSOR_ROWS {
-                true => self.insert_new(table, &mut open, rows)?,
+                true => self.insert_each(table, &mut open, rows, Existing::Refuse)?,
                 false => self.insert_run(table, &mut open, rows)?,
             }
         }
@@ -206,11 +206,12 @@ impl RowWriter<'_> {
     }
 
     /// Inserts rows one by one: a few are cheaper so.
-    fn insert_new<'r, K, R: Record + 'r>(
+    fn insert_each<'r, K, R: Record + 'r>(
         &self,
         table: &TableOf<K, R>,
         open: &mut redb::Table<'_, K, &'static [u8]>,
         rows: impl Iterator<Item = (K::SelfType<'r>, &'r R)>,
+        existing: Existing,
     ) -> Result<(), RuntimeError>
     where
         K: Key + 'static,
@@ -221,7 +222,8 @@ impl RowWriter<'_> {
             record::encode(table.name, &key, row, &mut value)
                 .map_err(RuntimeError::InvalidRequest)?;
             let there = open.insert(&key, value.as_slice());
-            if there.map_err(|error| self.at.redb(error))?.is_some() {
+            let is_there = there.map_err(|error| self.at.redb(error))?.is_some();
+            if is_there && existing == Existing::Refuse {
                 return Err(self.taken(table, &key));
             }
         }
