@@ -1,5 +1,6 @@
 //! The two documents of the layout, member by member in the order in which they are written.
 
+use super::json::{Record, Tagged};
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
@@ -58,6 +59,19 @@ impl From<RuntimeDocument> for PersistedRuntimeSnapshot {
             diagnostics: document.diagnostics,
         }
     }
+}
+
+impl Record for RuntimeDocument {}
+
+impl Record for WorkerDocument {
+    const TAGGED: &'static [Tagged] = &[Tagged {
+        path: &["request", "intent"],
+        members: |kind| match kind {
+            "assistant" => &["kind", "purpose"],
+            "task" => &["kind", "objective"],
+            _ => &["kind", "role", "purpose"],
+        },
+    }];
 }
 
 /// `worker.json`.

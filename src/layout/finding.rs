@@ -11,9 +11,10 @@ use std::path::PathBuf;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// A counter is ahead of its log, or a log leaves out ids. Nothing is changed.
+    /// A counter is ahead of its log, or a log leaves out ids. Nothing is changed. The place is that
+    /// of the record after the first one that is not there, or the end.
     Gap,
-    /// An event names a worker that has no directory. The event is kept.
+    /// An event or a diagnostic names a worker that has no directory. It is kept.
     UnknownWorker,
     /// A temporary file that a killed write left over. It is not read.
     TemporaryFile,
@@ -21,7 +22,8 @@ pub enum FindingKind {
     OtherFile,
     /// Lines that end in CRLF. They are exported with LF.
     LineEnding,
-    /// A counter would give out an id again. Salvage raises it past the log.
+    /// A counter would give out an id again: one in its log, or one that a worker or an entry
+    /// names. Salvage raises it past that.
     CounterBehind,
     /// A runtime directory without `runtime.json`. Salvage skips it.
     NeverInitialised,
@@ -220,6 +222,11 @@ impl Finding {
     pub(super) fn at(mut self, line: u64, byte: u64, bytes: &[u8]) -> Self {
         self.line = Some(line);
         self.byte = Some(byte);
+        self.about(bytes)
+    }
+
+    /// The finding, about `bytes`.
+    pub(super) fn about(mut self, bytes: &[u8]) -> Self {
         self.length = Some(bytes.len() as u64);
         self.text = Some(FindingText::new(bytes));
         self

@@ -1,6 +1,8 @@
 //! Ids that a log leaves out.
 
+use super::finding::{Finding, FindingKind};
 use std::fmt;
+use std::path::PathBuf;
 
 /// How many ranges are named; the others are counted.
 const NAMED_RANGES: usize = 5;
@@ -11,14 +13,20 @@ pub(super) struct Gaps {
     named: Vec<(u64, u64)>,
     more_ranges: u64,
     ids: u64,
+    /// Line and byte of what comes after the first of them.
+    first_at: Option<(u64, u64)>,
 }
 
 impl Gaps {
-    /// Notes that the ids between `before` and `after` are missing, if there are any.
-    pub(super) fn note(&mut self, before: u64, after: u64) {
+    /// Notes that the ids between `before` and `after` are missing, if there are any. `at` is where
+    /// `after` is: line and byte.
+    pub(super) fn note(&mut self, before: u64, after: u64, at: Option<(u64, u64)>) {
         let (first, end) = (before.saturating_add(1), after);
         if first >= end {
             return;
+        }
+        if self.ids == 0 {
+            self.first_at = at;
         }
         self.ids = self.ids.saturating_add(end - first);
         if self.named.len() < NAMED_RANGES {
@@ -28,12 +36,16 @@ impl Gaps {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.ids == 0
-    }
-
-    pub(super) fn ids(&self) -> u64 {
-        self.ids
+    /// What to say of gaps in the numbers of that name; nothing where there are none.
+    pub(super) fn finding(&self, number: &str, path: PathBuf) -> Option<Finding> {
+        let message = match self.ids {
+            0 => return None,
+            1 => format!("{number} {self} is not there"),
+            ids => format!("{number}s {self} are not there ({ids} in all)"),
+        };
+        let mut finding = Finding::new(FindingKind::Gap, path, message);
+        (finding.line, finding.byte) = self.first_at.unzip();
+        Some(finding)
     }
 }
 
@@ -62,21 +74,23 @@ mod tests {
     #[test]
     fn gaps_are_named_up_to_a_bound_and_all_counted() {
         let mut gaps = Gaps::default();
-        gaps.note(0, 1);
-        assert!(gaps.is_empty());
-        gaps.note(3, 5);
-        gaps.note(8, 12);
+        gaps.note(0, 1, Some((1, 0)));
+        assert!(gaps.finding("id", PathBuf::new()).is_none());
+        gaps.note(3, 5, Some((5, 40)));
+        gaps.note(8, 12, Some((12, 80)));
         assert_eq!(gaps.to_string(), "4, 9 to 11");
         for id in 10..20 {
-            gaps.note(id * 10, id * 10 + 2);
+            gaps.note(id * 10, id * 10 + 2, None);
         }
-        assert_eq!(gaps.ids(), 14);
+        assert_eq!(gaps.ids, 14);
+        let finding = gaps.finding("id", PathBuf::new()).unwrap();
+        assert_eq!((finding.line, finding.byte), (Some(5), Some(40)));
         assert_eq!(
             gaps.to_string(),
             "4, 9 to 11, 101, 111, 121 and 7 more ranges"
         );
-        gaps.note(0, u64::MAX);
-        gaps.note(u64::MAX, u64::MAX);
-        assert_eq!(gaps.ids(), u64::MAX);
+        gaps.note(0, u64::MAX, None);
+        gaps.note(u64::MAX, u64::MAX, None);
+        assert_eq!(gaps.ids, u64::MAX);
     }
 }

@@ -6,6 +6,10 @@
 //! two are walked side by side, as deep as the known members go, and every member that the
 //! canonical form lacks is kept as it came. An explicit `null` of a member that is left out when
 //! it is empty is kept in the same way.
+//!
+//! A text can be JSON and no value in memory: a number without a double, half of a surrogate pair,
+//! nesting without end. In a member that is only kept it stays a text. A *name* that is no text is
+//! refused.
 
 use super::scan;
 use crate::store::{Stored, UnknownMember};
@@ -18,6 +22,9 @@ use std::fmt;
 /// What some editors put before a text.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// How deep the values of records that this version knows are at most.
+const MAX_DEPTH: usize = 8;
+
 /// How a record is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -25,6 +32,23 @@ pub(super) enum Form {
     Line,
     /// Pretty-printed: `runtime.json`, `worker.json`.
     Document,
+}
+
+/// A record of the layout.
+pub(super) trait Record: Serialize + DeserializeOwned {
+    /// Its objects whose `kind` says what else is in them.
+    const TAGGED: &'static [Tagged] = &[];
+}
+
+/// Where in a record an object is whose member `kind` says what else is in it.
+///
+/// The type of such an object takes all members into memory before it looks at any, those that it
+/// does not know included.
+pub(super) struct Tagged {
+    /// The names of the members that lead to it.
+    pub(super) path: &'static [&'static str],
+    /// The members that an object of a kind has.
+    pub(super) members: fn(kind: &str) -> &'static [&'static str],
 }
 
 /// Why bytes are not the record that they should be.
@@ -50,8 +74,46 @@ impl Problem {
         }
     }
 
-    fn not_an_object() -> Self {
-        Self::new("a JSON object was expected")
+    /// What is wrong at an offset in `bytes`.
+    fn at(message: impl Into<String>, bytes: &[u8], offset: usize) -> Self {
+        let before = &bytes[..offset];
+        let newline = before.iter().rposition(|byte| *byte == b'\n');
+        Self {
+            message: message.into(),
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            column: offset - newline.map_or(0, |index| index + 1),
+            cut_off: false,
+        }
+    }
+
+    /// The same, with the member of `text` that it is in.
+    fn in_member_of(mut self, text: &str) -> Self {
+        let Some(offset) = self.offset_in(text.as_bytes()) else {
+            return self;
+        };
+        // Where the text is no JSON, the place says it all.
+        let Ok(record) = serde_json::from_str::<&RawValue>(text) else {
+            return self;
+        };
+        let (pointer, value) = innermost(text, record, offset);
+        if is_integer(value) && self.message.contains("floating point") {
+            self.message = format!("the number {} does not fit into 64 bits", value.get());
+        }
+        if !pointer.is_empty() {
+            self.message = format!("{pointer}: {}", self.message);
+        }
+        self
+    }
+
+    /// The offset in all of `bytes`, if it has a place.
+    pub(super) fn offset_in(&self, bytes: &[u8]) -> Option<usize> {
+        let mut newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let line_start = match self.line {
+            0 => return None,
+            1 => 0,
+            line => newlines.nth(line - 2).map_or(0, |(index, _)| index + 1),
+        };
+        Some(line_start + self.column)
     }
 
     /// Why `bytes` could not be parsed.
@@ -101,10 +163,10 @@ impl From<serde_json::Error> for Problem {
 /// Reads one record that takes up all of `bytes`, but for whitespace.
 pub(super) fn read<T>(bytes: &[u8], form: Form, scratch: &mut Vec<u8>) -> Result<Stored<T>, Problem>
 where
-    T: DeserializeOwned + Serialize,
+    T: Record,
 {
     let text = text(bytes)?;
-    let value: T = serde_json::from_str(text).map_err(|error| Problem::of(error, bytes))?;
+    let value: T = parse(text)?;
     let mut unknown = Vec::new();
     scratch.clear();
     write_canonical(&value, form, scratch)?;
@@ -113,14 +175,48 @@ where
         write_canonical(&value, Form::Line, scratch)?;
         let canonical = serde_json::from_slice::<&RawValue>(scratch)?;
         let input = serde_json::from_str::<&RawValue>(text)?;
-        collect(
-            input,
-            &Node::parse(canonical)?,
-            &mut String::new(),
-            &mut unknown,
-        )?;
+        let canonical = Node::parse(canonical)?;
+        collect(text, input, &canonical, &mut String::new(), &mut unknown)?;
     }
     Ok(Stored { value, unknown })
+}
+
+fn parse<T: Record>(text: &str) -> Result<T, Problem> {
+    serde_json::from_str(text).or_else(|error| {
+        let known = known_part::<T>(text).and_then(|known| serde_json::from_str(&known).ok());
+        known.ok_or_else(|| match text.trim_ascii_start().starts_with('[') {
+            // Read as the values of the members, in their order.
+            true if error.is_data() => {
+                Problem::at("a JSON object was expected", text.as_bytes(), 0)
+            }
+            _ => Problem::of(error, text.as_bytes()).in_member_of(text),
+        })
+    })
+}
+
+/// The record without the members of its tagged objects that their types do not know.
+fn known_part<T: Record>(text: &str) -> Option<String> {
+    if T::TAGGED.is_empty() {
+        return None;
+    }
+    let mut record = Node::opened(serde_json::from_str(text).ok()?);
+    for tagged in T::TAGGED {
+        let mut node = &mut record;
+        for step in tagged.path {
+            node = node.member(step)?;
+            if let Node::Kept(json) = node {
+                *node = Node::opened(json);
+            }
+        }
+        let kind: String = match node.member("kind")? {
+            Node::Kept(json) => serde_json::from_str(json.get()).ok()?,
+            _ => return None,
+        };
+        if let Node::Object(members) = node {
+            members.retain(|(name, _)| (tagged.members)(&kind).contains(&name.as_str()));
+        }
+    }
+    serde_json::to_string(&record).ok()
 }
 
 /// Reads the whole record that `bytes` begin with, and says how long it is.
@@ -129,7 +225,7 @@ pub(super) fn read_prefix<T>(
     scratch: &mut Vec<u8>,
 ) -> Result<(Stored<T>, usize), NoRecord>
 where
-    T: DeserializeOwned + Serialize,
+    T: Record,
 {
     let mut records = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
     match records.next() {
@@ -152,21 +248,109 @@ where
 
 fn text(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.starts_with(BYTE_ORDER_MARK) {
-        return Err(Problem::new("it begins with a byte-order mark"));
+        return Err(Problem::at("it begins with a byte-order mark", bytes, 0));
     }
-    std::str::from_utf8(bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        let line_start = before
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |i| i + 1);
-        Problem {
-            message: "it is not UTF-8".into(),
-            line: 1 + before.iter().filter(|b| **b == b'\n').count(),
-            column: before.len() - line_start,
-            cut_off: error.error_len().is_none(),
-        }
+    std::str::from_utf8(bytes).map_err(|error| Problem {
+        cut_off: error.error_len().is_none(),
+        ..Problem::at("it is not UTF-8", bytes, error.valid_up_to())
     })
+}
+
+/// Where `part` begins in the text that it is a part of.
+fn offset_of(part: &RawValue, text: &str) -> usize {
+    part.get().as_ptr().addr() - text.as_ptr().addr()
+}
+
+fn is_integer(value: &RawValue) -> bool {
+    let text = value.get();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The value in `record` that the byte at `offset` is in, and the pointer to it; no deeper than
+/// records are.
+fn innermost<'t>(text: &'t str, record: &'t RawValue, offset: usize) -> (String, &'t RawValue) {
+    let (mut pointer, mut value) = (String::new(), record);
+    let holds = |value: &RawValue| {
+        let start = offset_of(value, text);
+        (start..start + value.get().len()).contains(&offset)
+    };
+    for _ in 0..MAX_DEPTH {
+        let inner = match Node::opened(value) {
+            Node::Object(members) => members.into_iter().find_map(|(name, node)| match node {
+                Node::Kept(value) if holds(value) => Some((name, value)),
+                _ => None,
+            }),
+            Node::Array(items) => items
+                .into_iter()
+                .zip(0..)
+                .find_map(|(node, index)| match node {
+                    Node::Kept(value) if holds(value) => Some((format!("{index}"), value)),
+                    _ => None,
+                }),
+            Node::Scalar(_) | Node::Kept(_) => None,
+        };
+        let Some((name, inner)) = inner else {
+            break;
+        };
+        push_step(&mut pointer, &name);
+        value = inner;
+    }
+    (pointer, value)
+}
+
+/// A part of a document, and where it is in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'t> {
+    pub(super) line: u64,
+    pub(super) byte: u64,
+    pub(super) bytes: &'t [u8],
+}
+
+/// The value of a member of a document.
+pub(super) fn member<'t>(document: &'t [u8], name: &str) -> Option<Part<'t>> {
+    let text = std::str::from_utf8(document).ok()?;
+    let value = raw_member(text, name)?;
+    parts(text, &[value]).pop()
+}
+
+/// The items of an array that a member of a document is; none where it is not.
+pub(super) fn items<'t>(document: &'t [u8], name: &str) -> Vec<Part<'t>> {
+    let text = std::str::from_utf8(document).unwrap_or_default();
+    let array =
+        raw_member(text, name).map(|array| serde_json::from_str::<Vec<&RawValue>>(array.get()));
+    match array {
+        Some(Ok(items)) => parts(text, &items),
+        _ => Vec::new(),
+    }
+}
+
+fn raw_member<'t>(text: &'t str, name: &str) -> Option<&'t RawValue> {
+    let Members(members) = serde_json::from_str(text).ok()?;
+    let member = members.into_iter().find(|(member, _)| member == name);
+    member.map(|(_, value)| value)
+}
+
+/// Where values of `text` are, which come in the order of their places.
+fn parts<'t>(text: &'t str, values: &[&'t RawValue]) -> Vec<Part<'t>> {
+    let (mut line, mut counted) = (1, 0);
+    let placed = values.iter().map(|value| {
+        let start = offset_of(value, text);
+        let between = &text.as_bytes()[counted..start];
+        line += between.iter().filter(|byte| **byte == b'\n').count() as u64;
+        counted = start;
+        Part {
+            line,
+            byte: start as u64,
+            bytes: value.get().as_bytes(),
+        }
+    });
+    placed.collect()
+}
+
+fn push_step(pointer: &mut String, name: &str) {
+    pointer.push('/');
+    pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
 }
 
 /// Appends the record as the layout has it, with the newline that ends it.
@@ -213,32 +397,44 @@ pub(super) fn plain_length(text: &str) -> usize {
     scan::length_of::<8>(text.as_bytes(), is_plain)
 }
 
-/// Adds every member of `input` that `canonical` lacks to `unknown`.
+/// Adds every member of `input`, a part of `text`, that `canonical` lacks to `unknown`.
 fn collect(
+    text: &str,
     input: &RawValue,
     canonical: &Node<'_>,
     pointer: &mut String,
     unknown: &mut Vec<UnknownMember>,
 ) -> Result<(), Problem> {
+    // Types are read leniently: an array for an object, an object for an enum's name.
+    let unlike = |what: &str| {
+        let message = match pointer.is_empty() {
+            true => what.to_owned(),
+            false => format!("{pointer}: {what}"),
+        };
+        Err(Problem::at(
+            message,
+            text.as_bytes(),
+            offset_of(input, text),
+        ))
+    };
     match canonical {
-        // Types are read leniently: an array for an object, an object for an enum's name.
-        Node::Scalar(_) | Node::Kept(_) if input.get().starts_with(['{', '[']) => Err(
-            Problem::new(format!("{pointer}: a plain value was expected")),
-        ),
+        Node::Scalar(_) | Node::Kept(_) if input.get().starts_with(['{', '[']) => {
+            unlike("a plain value was expected")
+        }
         Node::Scalar(_) | Node::Kept(_) => Ok(()),
         Node::Array(nodes) => {
             let items: Vec<&RawValue> = serde_json::from_str(input.get())?;
             for (index, (item, node)) in items.into_iter().zip(nodes).enumerate() {
                 let length = pointer.len();
-                pointer.push_str(&format!("/{index}"));
-                collect(item, node, pointer, unknown)?;
+                push_step(pointer, &index.to_string());
+                collect(text, item, node, pointer, unknown)?;
                 pointer.truncate(length);
             }
             Ok(())
         }
         Node::Object(known) => {
             if !input.get().starts_with('{') {
-                return Err(Problem::not_an_object());
+                return unlike("a JSON object was expected");
             }
             let members: Members<'_> = serde_json::from_str(input.get())?;
             for (name, value) in members.0 {
@@ -251,9 +447,8 @@ fn collect(
                     continue;
                 };
                 let length = pointer.len();
-                pointer.push('/');
-                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-                collect(value, node, pointer, unknown)?;
+                push_step(pointer, &name);
+                collect(text, value, node, pointer, unknown)?;
                 pointer.truncate(length);
             }
             Ok(())
@@ -272,6 +467,33 @@ enum Node<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// The members of an object or the items of an array, themselves as they are.
+    fn opened(json: &'a RawValue) -> Self {
+        let kept = |json| Self::Kept(json);
+        let opened = match json.get().as_bytes().first() {
+            Some(b'{') => serde_json::from_str::<Members<'a>>(json.get()).map(|members| {
+                let named = |(name, value)| (name, kept(value));
+                Self::Object(members.0.into_iter().map(named).collect())
+            }),
+            Some(b'[') => serde_json::from_str::<Vec<&'a RawValue>>(json.get())
+                .map(|items| Self::Array(items.into_iter().map(kept).collect())),
+            _ => return Self::Scalar(json),
+        };
+        opened.unwrap_or(Self::Kept(json))
+    }
+
+    /// The member `name` of an object, the item of that index of an array.
+    fn member(&mut self, name: &str) -> Option<&mut Self> {
+        match self {
+            Self::Object(members) => {
+                let member = members.iter_mut().find(|(member, _)| member == name);
+                member.map(|(_, node)| node)
+            }
+            Self::Array(items) => items.get_mut(name.parse::<usize>().ok()?),
+            Self::Scalar(_) | Self::Kept(_) => None,
+        }
+    }
+
     fn parse(json: &'a RawValue) -> Result<Self, Problem> {
         match json.get().as_bytes().first() {
             Some(b'{') => serde_json::from_str::<Members<'a>>(json.get())?
@@ -301,15 +523,7 @@ impl<'a> Node<'a> {
         let mut node = self;
         for step in pointer.split('/').skip(1) {
             let step = step.replace("~1", "/").replace("~0", "~");
-            node = match node {
-                Self::Object(members) => members
-                    .iter_mut()
-                    .find(|(name, _)| *name == step)
-                    .map(|(_, node)| node),
-                Self::Array(items) => step.parse().ok().and_then(|i: usize| items.get_mut(i)),
-                Self::Scalar(_) | Self::Kept(_) => None,
-            }
-            .ok_or_else(gone)?;
+            node = node.member(&step).ok_or_else(gone)?;
         }
         let Self::Object(members) = node else {
             return Err(gone());

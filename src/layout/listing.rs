@@ -36,6 +36,7 @@ impl Listing {
         let dir = SourceDir::open(root).map_err(LayoutError::io("open", root))?;
         let runtimes = dir.open_dir(RUNTIMES).map_err(|error| match error {
             NotOpened::Missing => no_layout(root, ""),
+            NotOpened::File => no_layout(root, "a file"),
             NotOpened::Other(what) => no_layout(root, what),
             NotOpened::Io(source) => LayoutError::io("open", dir.path_of(RUNTIMES))(source),
         })?;

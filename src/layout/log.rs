@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, FindingKind};
 use super::gaps::Gaps;
-use super::json::{self, Form, Problem};
+use super::json::{self, Form, Problem, Record, Tagged};
 use super::known;
 use super::lines::Line;
 use super::reader::{Halt, Place, Reader, Sink};
@@ -12,11 +12,10 @@ use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::store::{BorrowedEntry, BorrowedEvent, Stored, UnknownMember};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 /// A record of a log.
-pub(super) trait LogRecord: Serialize + DeserializeOwned + 'static {
+pub(super) trait LogRecord: Record + 'static {
     /// The log's file.
     const FILE: &'static str;
     /// What a record begins with, as every writer writes it.
@@ -83,6 +82,15 @@ impl LogRow for BorrowedEntry<'_> {
     }
 }
 
+impl Record for RuntimeEvent {
+    const TAGGED: &'static [Tagged] = &[Tagged {
+        path: &["kind"],
+        members: |_| &["kind"],
+    }];
+}
+
+impl Record for TranscriptEntry {}
+
 impl LogRecord for RuntimeEvent {
     const FILE: &'static str = "events.jsonl";
     const BEGINNING: &'static [u8] = b"{\"id\":";
@@ -141,6 +149,8 @@ pub(super) struct LogSummary {
     /// The last number; 0 where there is no record.
     pub(super) last: u64,
     pub(super) records: u64,
+    /// Line and byte after the last record.
+    pub(super) end: Option<(u64, u64)>,
     /// The numbers left out.
     pub(super) gaps: Gaps,
 }
@@ -152,28 +162,42 @@ impl LogSummary {
         if next <= self.last {
             return Err(self.last + 1);
         }
-        self.gaps.note(self.last, next);
+        self.gaps.note(self.last, next, self.end);
         Ok(())
     }
 }
 
-/// The lines of a log that end in CRLF.
+/// The lines of a file that end in CRLF.
 #[derive(Default)]
-struct CrLf {
+pub(super) struct CrLf {
     /// Number and offset.
     first: Option<(u64, u64)>,
     lines: u64,
 }
 
 impl CrLf {
-    fn note(&mut self, line: &Line<'_>) {
-        if line.bytes.ends_with(b"\r") {
-            self.first.get_or_insert((line.number, line.offset));
-            self.lines += 1;
+    /// The lines of a document.
+    pub(super) fn of_document(bytes: &[u8]) -> Self {
+        let mut crlf = Self::default();
+        // Most have none, and are looked through at once.
+        if bytes.contains(&b'\r') {
+            let mut offset = 0;
+            for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+                if line.ends_with(b"\r\n") {
+                    crlf.note(number, offset);
+                }
+                offset += line.len() as u64;
+            }
         }
+        crlf
     }
 
-    fn finding(self, path: PathBuf) -> Option<Finding> {
+    fn note(&mut self, number: u64, offset: u64) {
+        self.first.get_or_insert((number, offset));
+        self.lines += 1;
+    }
+
+    pub(super) fn finding(self, path: PathBuf) -> Option<Finding> {
         let (line, byte) = self.first?;
         let message = match self.lines {
             1 => "the line ends in CRLF; it is exported with LF".to_owned(),
@@ -211,7 +235,9 @@ impl<'a> Reader<'a> {
             if line.is_too_long() {
                 self.report(self.too_long(&path, &line))?;
             } else if !line.bytes.trim_ascii().is_empty() {
-                crlf.note(&line);
+                if line.bytes.ends_with(b"\r") {
+                    crlf.note(line.number, line.offset);
+                }
                 self.read_line(&path, &line, check, &mut summary)?;
             }
         }
@@ -301,6 +327,7 @@ impl<'a> Reader<'a> {
         let place = Place {
             path,
             line: Some(line.number),
+            byte: Some(line.offset + from as u64),
         };
         let number = row.number();
         let refused = if number == u64::MAX {
@@ -320,7 +347,10 @@ impl<'a> Reader<'a> {
             let finding = Finding::new(kind, PathBuf::from(path), message);
             return self.report(finding.at(line.number, line.offset + from as u64, bytes));
         }
-        summary.gaps.note(summary.last, number);
+        let at = Some((line.number, line.offset + from as u64));
+        summary.gaps.note(summary.last, number, at);
+        let end = line.offset + line.length + u64::from(line.is_ended);
+        summary.end = Some((line.number + 1, end));
         summary.last = number;
         summary.records += 1;
         T::send(row, place, self.sink)?;

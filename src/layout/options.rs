@@ -149,14 +149,17 @@ impl ImportOptions {
     /// The rules of a reading that takes whatever this crate can have written.
     pub(super) fn rules_for_exports() -> Rules {
         let any_line = Self::new().max_line_bytes(usize::MAX);
-        any_line
-            .max_document_bytes(MAX_OWN_DOCUMENT_BYTES)
-            .lenient_rules()
+        let any = any_line.max_document_bytes(MAX_OWN_DOCUMENT_BYTES);
+        Rules {
+            raises_counters: false,
+            ..any.lenient_rules()
+        }
     }
 
     pub(super) fn rules(&self) -> Rules {
         Rules {
             is_strict: !self.salvage,
+            raises_counters: true,
             max_line_bytes: self.max_line_bytes,
             max_document_bytes: self.max_document_bytes,
         }

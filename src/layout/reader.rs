@@ -5,16 +5,15 @@
 
 use super::document::{BACKEND, RuntimeDocument, SCHEMA_VERSION, Stamp, WorkerDocument};
 use super::error::LayoutError;
-use super::finding::{Finding, FindingKind, FindingText};
+use super::finding::{Finding, FindingKind};
 use super::findings::Findings;
-use super::json::{self, Form};
+use super::json::{self, Form, Record};
 use super::lines::LineReader;
+use super::log::CrLf;
 use super::source::{Moment, NotOpened, SourceDir, SourceFile};
 use crate::store::{
     BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -28,6 +27,19 @@ const READ_BYTES: usize = 256 * 1024;
 pub(super) struct Place<'a> {
     pub(super) path: &'a Path,
     pub(super) line: Option<u64>,
+    /// The offset in the file.
+    pub(super) byte: Option<u64>,
+}
+
+impl<'a> Place<'a> {
+    /// All of a file.
+    pub(super) fn whole(path: &'a Path) -> Self {
+        Self {
+            path,
+            line: None,
+            byte: None,
+        }
+    }
 }
 
 /// Where the records of a reading go. A worker comes after its transcript, the runtime last.
@@ -94,6 +106,8 @@ impl From<LayoutError> for Halt {
 pub(super) struct Rules {
     /// Whether to stop at damage.
     pub(super) is_strict: bool,
+    /// Whether a counter that is behind is given on as it has to be, and not as it is.
+    pub(super) raises_counters: bool,
     pub(super) max_line_bytes: usize,
     pub(super) max_document_bytes: u64,
 }
@@ -112,7 +126,7 @@ pub(super) struct Reader<'a> {
     pub(super) rules: Rules,
     pub(super) sink: &'a mut dyn Sink,
     pub(super) counts: Counts,
-    /// The greatest event id that a worker of the runtime names as its last.
+    /// The greatest event id that a worker or an entry of the runtime names.
     pub(super) last_named_event: u64,
     pub(super) scratch: Vec<u8>,
     /// Told how many bytes more were read.
@@ -263,7 +277,11 @@ impl<'a> Reader<'a> {
         let path = dir.path_of(name);
         self.report(match error {
             NotOpened::Missing => {
-                Finding::new(missing, path, format!("{} is missing", name.display()))
+                Finding::new(missing, path, format!("there is no {}", name.display()))
+            }
+            NotOpened::File => {
+                let message = "a file where a directory belongs";
+                Finding::new(FindingKind::StrayFile, path, message)
             }
             NotOpened::Other(what) => {
                 Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
@@ -321,8 +339,9 @@ impl<'a> Reader<'a> {
         let (length, limit) = (file.file.len(), self.rules.max_document_bytes);
         if length > limit {
             let message = format!("the document has {length} bytes, the limit is {limit}");
-            let finding = Finding::new(FindingKind::InvalidDocument, path, message);
+            let finding = Finding::new(FindingKind::InvalidDocument, path.clone(), message);
             self.report(finding)?;
+            self.pass_over(dir, file, &path)?;
             return Ok(None);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
@@ -333,6 +352,9 @@ impl<'a> Reader<'a> {
         self.close_file(dir, file)?;
         match json::read::<T>(&bytes, Form::Document, &mut self.scratch) {
             Ok(stored) if stored.value.stamp().is_supported::<T>() => {
+                if let Some(finding) = CrLf::of_document(&bytes).finding(path) {
+                    self.report(finding)?;
+                }
                 Ok(Some(ReadDocument { stored, bytes }))
             }
             Ok(stored) => {
@@ -352,6 +374,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads a file that nothing is made of: it too is a part of what is known again.
+    pub(super) fn pass_over(
+        &mut self,
+        dir: &SourceDir,
+        mut file: Opened<'a>,
+        path: &Path,
+    ) -> Result<(), Halt> {
+        let read = io::copy(&mut file, &mut io::sink());
+        if self.tried("read", path, read)?.is_some() {
+            self.close_file(dir, file)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn lines(&self, file: Opened<'a>) -> LineReader<BufReader<Opened<'a>>> {
         let capacity = usize::try_from(file.file.len()).unwrap_or(READ_BYTES);
         LineReader::new(
@@ -367,44 +403,42 @@ fn changed(path: PathBuf) -> Finding {
 }
 
 fn unsupported(path: PathBuf, stamp: &Stamp, bytes: &[u8]) -> Finding {
-    let message = match &stamp.backend {
+    let (member, message) = match &stamp.backend {
         Some(backend) if stamp.schema_version == SCHEMA_VERSION => {
-            format!("backend is {backend:?}, only {BACKEND:?} is read")
+            let message = format!("backend is {backend:?}, only {BACKEND:?} is read");
+            ("backend", message)
         }
-        _ => format!(
-            "schema_version is {}, only {SCHEMA_VERSION} is read",
-            stamp.schema_version
-        ),
+        _ => {
+            let found = stamp.schema_version;
+            let message = format!("schema_version is {found}, only {SCHEMA_VERSION} is read");
+            ("schema_version", message)
+        }
     };
-    whole(Finding::new(FindingKind::Unsupported, path, message), bytes)
+    whole(
+        Finding::new(FindingKind::Unsupported, path, message),
+        bytes,
+        member,
+    )
 }
 
 fn invalid_document(path: PathBuf, problem: &json::Problem, bytes: &[u8]) -> Finding {
     let message = problem.message.clone();
     let finding = Finding::new(FindingKind::InvalidDocument, path, message);
-    let mut finding = whole(finding, bytes);
-    if problem.line > 0 {
-        let is_newline = |(_, byte): &(usize, &u8)| **byte == b'\n';
-        let mut newlines = bytes.iter().enumerate().filter(is_newline);
-        let line_start = match problem.line {
-            1 => 0,
-            line => newlines.nth(line - 2).map_or(0, |(index, _)| index + 1),
-        };
+    let mut finding = finding.about(bytes);
+    if let Some(offset) = problem.offset_in(bytes) {
         finding.line = Some(problem.line as u64);
-        finding.byte = Some((line_start + problem.column) as u64);
+        finding.byte = Some(offset as u64);
     }
     finding
 }
 
-/// A finding about a whole document.
-pub(super) fn whole(mut finding: Finding, bytes: &[u8]) -> Finding {
-    finding.length = Some(bytes.len() as u64);
-    finding.text = Some(FindingText::new(bytes));
-    finding
+/// A finding about a whole document, because of a member of it.
+pub(super) fn whole(finding: Finding, document: &[u8], member: &str) -> Finding {
+    at_member(finding, document, member).about(document)
 }
 
 /// A document of the layout.
-pub(super) trait Document: Serialize + DeserializeOwned {
+pub(super) trait Document: Record {
     /// Its file.
     const FILE: &'static str;
     /// Whether it says which backend wrote it.
@@ -448,6 +482,14 @@ impl Stamp {
 pub(super) struct ReadDocument<T> {
     pub(super) stored: Stored<T>,
     pub(super) bytes: Vec<u8>,
+}
+
+/// A finding about the value that `member` of a document has.
+pub(super) fn at_member(finding: Finding, document: &[u8], member: &str) -> Finding {
+    match json::member(document, member) {
+        Some(value) => finding.at(value.line, value.byte, value.bytes),
+        None => finding,
+    }
 }
 
 /// An open file that digests what is read of it.

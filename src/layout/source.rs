@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 pub(super) enum NotOpened {
     /// There is nothing of that name.
     Missing,
+    /// It is a file where a directory should be.
+    File,
     /// It is something else than it should be: what, in words.
     Other(&'static str),
     /// The system refused.
@@ -104,7 +106,7 @@ impl SourceDir {
         let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match entry_kind(&stat) {
             EntryKind::Directory => {}
-            EntryKind::File => return Err(NotOpened::Other("a file")),
+            EntryKind::File => return Err(NotOpened::File),
             EntryKind::Other(what) => return Err(NotOpened::Other(what)),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -79,10 +79,8 @@ impl TargetDir {
             .open_dir(name)
             .map(Self)
             .map_err(|error| match error {
-                NotOpened::Other(what) => LayoutError::InTheWay {
-                    path: self.path_of(name),
-                    message: format!("this is {what}, not a directory"),
-                },
+                NotOpened::File => self.no_directory(name, "a file"),
+                NotOpened::Other(what) => self.no_directory(name, what),
                 NotOpened::Missing => {
                     LayoutError::io("open", self.path_of(name))(io::ErrorKind::NotFound.into())
                 }
@@ -97,6 +95,13 @@ impl TargetDir {
             .map_err(LayoutError::io("make the directory", self.path_of(name)))?;
         step(|| Step::CreatedDir(self.path_of(name)));
         self.open_dir(name)
+    }
+
+    fn no_directory(&self, name: &str, what: &str) -> LayoutError {
+        LayoutError::InTheWay {
+            path: self.path_of(name),
+            message: format!("this is {what}, not a directory"),
+        }
     }
 
     /// Opens the directory `name`, making it where it is missing.
@@ -242,7 +247,7 @@ impl TargetDir {
                 }
                 AtFlags::REMOVEDIR
             }
-            Err(NotOpened::Other(_)) => AtFlags::empty(),
+            Err(NotOpened::File | NotOpened::Other(_)) => AtFlags::empty(),
             Err(NotOpened::Missing) => return Ok(()),
             Err(NotOpened::Io(source)) => return Err(LayoutError::io("open", path)(source)),
         };

@@ -51,20 +51,24 @@ fn import_to(
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(LayoutError::io("look at", path)(error)),
     };
+    if is_there && options.dry_run {
+        return import(&open_for_dry_run(path, store)?, root, options);
+    }
+    if is_there {
+        // Without a directory that may be listed there is nothing to tidy up, and nothing amiss.
+        if let Ok(place) = Place::of(path) {
+            place.remove_leftovers();
+        }
+        // Not closed: the host may have it open too.
+        return import(&store.open(path)?, root, options);
+    }
     // Also where nothing is written: an import without it would fail here.
     let place = Place::of(path)?;
     if options.dry_run {
-        return match is_there {
-            true => import(&open_for_dry_run(path, store)?, root, options),
-            false => check(root, options),
-        };
+        return check(root, options);
     }
     place.remove_leftovers();
-    match is_there {
-        // Not closed: the host may have it open too.
-        true => import(&store.open(path)?, root, options),
-        false => import_to_new(root, &place, store, options),
-    }
+    import_to_new(root, &place, store, options)
 }
 
 /// The name that a store at `path` has.

@@ -3,16 +3,17 @@
 
 use super::document::{RuntimeDocument, WorkerDocument};
 use super::finding::{Finding, FindingKind};
-use super::json::{self, Form};
+use super::json;
 use super::log::{LogRecord, LogSummary};
 use super::names;
-use super::reader::{Document, Halt, Place, ReadDocument, Reader, whole};
+use super::reader::{Document, Halt, Place, ReadDocument, Reader, at_member, whole};
 use super::source::{EntryKind, SourceDir};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -20,6 +21,13 @@ use std::path::Path;
 
 /// The directory of the workers' directories.
 pub(super) const WORKERS: &str = "workers";
+
+/// A document as it is in its file.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+}
 
 /// How many workers without a directory are named; the events of others are counted.
 const NAMED_UNKNOWN_WORKERS: usize = 100;
@@ -42,7 +50,7 @@ impl Reader<'_> {
             Some(document) => self.runtime_that_is(document, &dir, id)?,
             None => None,
         };
-        let Some(ReadDocument { stored, .. }) = document else {
+        let Some(ReadDocument { stored, bytes }) = document else {
             self.orphaned_runtime(&dir)?;
             return Ok(false);
         };
@@ -51,17 +59,24 @@ impl Reader<'_> {
             unknown: stored.unknown,
         };
         let path = dir.path_of(RuntimeDocument::FILE);
-        self.check_diagnostics(&path, &mut runtime)?;
-        let workers = self.read_workers(&dir, id)?;
-        let mut events = self.read_events(&dir, id, &workers)?;
-        self.check_counters(&path, &mut runtime.value, &mut events, &workers)?;
-        self.report_gaps::<RuntimeEvent>(&dir, &events)?;
-        self.expect_unchanged(&dir)?;
-        let place = Place {
+        let document = Text {
             path: &path,
-            line: None,
+            bytes: &bytes,
         };
-        self.sink.runtime(place, runtime)?;
+        let workers = self.read_workers(&dir, id)?;
+        let mut diagnostics = self.check_diagnostics(document, &mut runtime, &workers)?;
+        let mut events = self.read_events(&dir, id, &workers)?;
+        let logs = (&mut events, &mut diagnostics);
+        self.check_counters(document, &mut runtime.value, logs, &workers)?;
+        let gaps = events
+            .gaps
+            .finding(RuntimeEvent::NUMBER, dir.path_of(RuntimeEvent::FILE));
+        let others = diagnostics.gaps.finding("diagnostic id", path.clone());
+        for gap in gaps.into_iter().chain(others) {
+            self.report(gap)?;
+        }
+        self.expect_unchanged(&dir)?;
+        self.sink.runtime(Place::whole(&path), runtime)?;
         Ok(true)
     }
 
@@ -78,7 +93,7 @@ impl Reader<'_> {
         let message = format!("runtime_id is \"{found}\", the directory is for \"{id}\"");
         let path = dir.path_of(RuntimeDocument::FILE);
         let finding = Finding::new(FindingKind::Mismatch, path, message);
-        self.report(whole(finding, &document.bytes))?;
+        self.report(whole(finding, &document.bytes, "runtime_id"))?;
         Ok(None)
     }
 
@@ -114,43 +129,36 @@ impl Reader<'_> {
     /// Checks the diagnostics; what does not belong there is taken out.
     fn check_diagnostics(
         &mut self,
-        path: &Path,
+        document: Text<'_>,
         runtime: &mut Stored<PersistedRuntimeSnapshot>,
-    ) -> Result<(), Halt> {
+        workers: &HashSet<String>,
+    ) -> Result<LogSummary, Halt> {
         let id = runtime.value.runtime_id.clone();
-        let mut last = 0;
+        let places = LazyCell::new(|| json::items(document.bytes, "diagnostics"));
+        let mut summary = LogSummary::default();
+        let mut unknown = UnknownWorkers::default();
         let mut kept = Vec::new();
         let mut kept_indexes = BTreeMap::new();
         let diagnostics = std::mem::take(&mut runtime.value.diagnostics);
         let count = diagnostics.len();
         for (index, diagnostic) in diagnostics.into_iter().enumerate() {
-            let foreign = diagnostic
-                .worker_ref
-                .as_ref()
-                .filter(|worker| worker.runtime_id != id);
-            let refused = if let Some(worker) = foreign {
-                Some((
-                    FindingKind::Mismatch,
-                    wrong_runtime(worker.runtime_id.as_str(), &id),
-                ))
-            } else if diagnostic.id == u64::MAX {
-                Some((
-                    FindingKind::Mismatch,
-                    "the diagnostic's id leaves none for the next".into(),
-                ))
-            } else if diagnostic.id <= last {
-                let message = format!("diagnostic {} after {last}", diagnostic.id);
-                Some((FindingKind::NotIncreasing, message))
-            } else {
-                None
-            };
-            if let Some((kind, message)) = refused {
-                let finding = Finding::new(kind, path.to_owned(), message);
-                let json = as_json(&diagnostic, index, &runtime.unknown);
-                self.report(whole(finding, &json))?;
+            if let Err((kind, message)) = belongs(&diagnostic, &id, summary.last) {
+                let mut finding = Finding::new(kind, document.path.to_owned(), message);
+                if let Some(item) = places.get(index) {
+                    finding = finding.at(item.line, item.byte, item.bytes);
+                }
+                self.report(finding)?;
                 continue;
             }
-            last = diagnostic.id;
+            let at = || places.get(index).map(|item| (item.line, item.byte));
+            if diagnostic.id - summary.last > 1 {
+                summary.gaps.note(summary.last, diagnostic.id, at());
+            }
+            summary.last = diagnostic.id;
+            let worker = diagnostic.worker_ref.as_ref().map(|of| &of.worker_id);
+            if let Some(worker) = worker.filter(|worker| !workers.contains(worker.as_str())) {
+                unknown.note(worker.as_str(), at());
+            }
             kept_indexes.insert(index, kept.len());
             kept.push(diagnostic);
         }
@@ -158,7 +166,10 @@ impl Reader<'_> {
             renumber(&mut runtime.unknown, &kept_indexes);
         }
         runtime.value.diagnostics = kept;
-        Ok(())
+        for finding in unknown.findings("diagnostic", document.path) {
+            self.report(finding)?;
+        }
+        Ok(summary)
     }
 
     /// Reads all workers with their transcripts. Returns those that are whole.
@@ -227,15 +238,18 @@ impl Reader<'_> {
         self.look_around(dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
         let document = self.read_document::<WorkerDocument>(dir, FindingKind::MissingFile)?;
         let path = dir.path_of(WorkerDocument::FILE);
-        let mut worker = match document {
+        let (mut worker, bytes) = match document {
             Some(document) => match mismatch(&document.stored.value, worker_ref) {
-                None => Stored {
-                    value: PersistedWorkerSnapshot::from(document.stored.value),
-                    unknown: document.stored.unknown,
-                },
-                Some(message) => {
+                None => (
+                    Stored {
+                        value: PersistedWorkerSnapshot::from(document.stored.value),
+                        unknown: document.stored.unknown,
+                    },
+                    document.bytes,
+                ),
+                Some((member, message)) => {
                     let finding = Finding::new(FindingKind::Mismatch, path, message);
-                    self.report(whole(finding, &document.bytes))?;
+                    self.report(whole(finding, &document.bytes, member))?;
                     self.orphaned_log::<TranscriptEntry>(dir)?;
                     return Ok(false);
                 }
@@ -245,41 +259,48 @@ impl Reader<'_> {
                 return Ok(false);
             }
         };
-        let mut summary = self.read_log::<TranscriptEntry>(dir, &mut |entry, _| match entry
-            .worker_ref
-            == *worker_ref
-        {
-            true => Ok(()),
-            false => Err(wrong_worker(
-                &entry.worker_ref.runtime_id,
-                &entry.worker_ref.worker_id,
-                worker_ref,
-            )),
-        })?;
+        let (mut summary, named) = self.read_transcript(dir, worker_ref)?;
+        let document = Text {
+            path: &path,
+            bytes: &bytes,
+        };
         let next = &mut worker.value.next_transcript_sequence;
-        if let Err(raised) = summary.check_counter(*next) {
-            self.report(behind(
-                &path,
-                "next_transcript_sequence",
-                *next,
-                "sequence",
-                raised,
-            ))?;
-            *next = raised;
+        let needed = summary.check_counter(*next).err();
+        let member = ("next_transcript_sequence", next);
+        self.expect_counter(document, member, TranscriptEntry::NUMBER, needed)?;
+        let gaps = summary
+            .gaps
+            .finding(TranscriptEntry::NUMBER, dir.path_of(TranscriptEntry::FILE));
+        if let Some(gaps) = gaps {
+            self.report(gaps)?;
         }
-        self.report_gaps::<TranscriptEntry>(dir, &summary)?;
         self.counts.transcript_entries += summary.records;
         self.counts.workers += 1;
-        // None comes after the greatest number: no counter can be past it.
-        if worker.value.last_event_id < u64::MAX {
-            self.last_named_event = self.last_named_event.max(worker.value.last_event_id);
-        }
-        let place = Place {
-            path: &path,
-            line: None,
-        };
-        self.sink.worker(place, worker)?;
+        let named = named.max(worker.value.last_event_id);
+        self.last_named_event = self.last_named_event.max(named);
+        self.sink.worker(Place::whole(&path), worker)?;
         Ok(true)
+    }
+
+    /// Reads the transcript of a worker. Returns with it the greatest event id that it names.
+    fn read_transcript(
+        &mut self,
+        dir: &SourceDir,
+        worker_ref: &WorkerRef,
+    ) -> Result<(LogSummary, u64), Halt> {
+        let mut named = 0;
+        let summary = self.read_log::<TranscriptEntry>(dir, &mut |entry, _| {
+            let of = &entry.worker_ref;
+            if *of != *worker_ref {
+                return Err(wrong_worker(&of.runtime_id, &of.worker_id, worker_ref));
+            }
+            if entry.event_id == u64::MAX {
+                return Err(no_next("event_id"));
+            }
+            named = named.max(entry.event_id);
+            Ok(())
+        })?;
+        Ok((summary, named))
     }
 
     fn read_events(
@@ -297,12 +318,12 @@ impl Reader<'_> {
                 return Err(wrong_runtime(&worker.runtime_id, id));
             }
             if !workers.contains(&*worker.worker_id) {
-                unknown.note(&worker.worker_id, place.line);
+                unknown.note(&worker.worker_id, place.line.zip(place.byte));
             }
             Ok(())
         })?;
         self.counts.events += summary.records;
-        for finding in unknown.findings(&dir.path_of(RuntimeEvent::FILE)) {
+        for finding in unknown.findings("event", &dir.path_of(RuntimeEvent::FILE)) {
             self.report(finding)?;
         }
         Ok(summary)
@@ -311,68 +332,65 @@ impl Reader<'_> {
     /// Checks that every counter is past what it has given out, and raises it where it is not.
     fn check_counters(
         &mut self,
-        path: &Path,
+        document: Text<'_>,
         runtime: &mut PersistedRuntimeSnapshot,
-        events: &mut LogSummary,
+        (events, diagnostics): (&mut LogSummary, &mut LogSummary),
         workers: &HashSet<String>,
     ) -> Result<(), Halt> {
-        if let Err(raised) = events.check_counter(runtime.next_event_id) {
-            let next = runtime.next_event_id;
-            self.report(behind(path, "next_event_id", next, "event id", raised))?;
-            // The event that a worker names was given its id, also where the log lost it.
-            runtime.next_event_id = raised.max(self.last_named_event + 1);
-        } else if runtime.next_event_id <= self.last_named_event {
-            let next = runtime.next_event_id;
-            let raised = self.last_named_event + 1;
-            self.report(behind(path, "next_event_id", next, "event id", raised))?;
-            runtime.next_event_id = raised;
-        }
-        let mut diagnostics = LogSummary {
-            last: runtime.diagnostics.last().map_or(0, |last| last.id),
-            ..LogSummary::default()
+        let next = &mut runtime.next_event_id;
+        // An event that a worker or an entry names was given its id, also where the log lost it.
+        let named = self.last_named_event + 1;
+        let needed = match events.check_counter(*next) {
+            Err(raised) => Some(raised.max(named)),
+            Ok(()) => Some(named).filter(|named| *next < *named),
         };
-        if let Err(raised) = diagnostics.check_counter(runtime.next_diagnostic_id) {
-            let next = runtime.next_diagnostic_id;
-            self.report(behind(
-                path,
-                "next_diagnostic_id",
-                next,
-                "diagnostic id",
-                raised,
-            ))?;
-            runtime.next_diagnostic_id = raised;
-        }
+        self.expect_counter(document, ("next_event_id", next), "event id", needed)?;
+        let next = &mut runtime.next_diagnostic_id;
+        let counter = json::member(document.bytes, "next_diagnostic_id");
+        diagnostics.end = counter.map(|counter| (counter.line, counter.byte));
+        let needed = diagnostics.check_counter(*next).err();
+        self.expect_counter(
+            document,
+            ("next_diagnostic_id", next),
+            "diagnostic id",
+            needed,
+        )?;
         let generated = workers.iter().filter_map(generated_sequence).max();
-        let last = generated.unwrap_or(0);
-        if runtime.next_worker_sequence <= last {
-            let next = runtime.next_worker_sequence;
-            self.report(behind(
-                path,
-                "next_worker_sequence",
-                next,
-                "worker",
-                last + 1,
-            ))?;
-            runtime.next_worker_sequence = last + 1;
-        }
-        Ok(())
+        let next = &mut runtime.next_worker_sequence;
+        let needed = generated
+            .map(|last| last + 1)
+            .filter(|needed| *next < *needed);
+        self.expect_counter(document, ("next_worker_sequence", next), "worker", needed)
     }
 
-    fn report_gaps<T: LogRecord>(
+    /// Notes a counter that is behind, and raises it to what it needs to be, if anything.
+    fn expect_counter(
         &mut self,
-        dir: &SourceDir,
-        summary: &LogSummary,
+        document: Text<'_>,
+        (member, counter): (&str, &mut u64),
+        what: &str,
+        needed: Option<u64>,
     ) -> Result<(), Halt> {
-        let gaps = &summary.gaps;
-        if gaps.is_empty() {
+        let Some(needed) = needed else {
             return Ok(());
-        }
-        let message = match gaps.ids() {
-            1 => format!("{} {gaps} is not in the log", T::NUMBER),
-            ids => format!("{}s {gaps} are not in the log ({ids} in all)", T::NUMBER),
         };
-        let path = dir.path_of(T::FILE);
-        self.report(Finding::new(FindingKind::Gap, path, message))
+        let message = match needed {
+            1 => format!("{member} is {counter}, the first {what} is 1"),
+            _ => format!(
+                "{member} is {counter}, {what} {} is there already",
+                needed - 1
+            ),
+        };
+        let finding = Finding::new(
+            FindingKind::CounterBehind,
+            document.path.to_owned(),
+            message,
+        );
+        self.report(at_member(finding, document.bytes, member))?;
+        if self.rules.raises_counters {
+            *counter = needed;
+        }
+        Ok(())
     }
 
     /// Names what is in a runtime directory that had to be left out.
@@ -415,15 +433,13 @@ impl Reader<'_> {
     }
 
     fn orphaned_document(&mut self, dir: &SourceDir, name: &str) -> Result<(), Halt> {
-        if self.open_file_if_any(dir, name)?.is_none() {
+        let Some(file) = self.open_file_if_any(dir, name)? else {
             return Ok(());
-        }
+        };
+        let path = dir.path_of(name);
         let message = "it belongs to nothing that can be imported";
-        self.report(Finding::new(
-            FindingKind::Orphaned,
-            dir.path_of(name),
-            message,
-        ))
+        self.report(Finding::new(FindingKind::Orphaned, path.clone(), message))?;
+        self.pass_over(dir, file, &path)
     }
 
     /// Names a log that belongs to nothing, with the number of its lines.
@@ -484,23 +500,6 @@ pub(super) fn is_temporary(name: &OsStr) -> bool {
     marks.iter().any(|mark| name.starts_with(mark))
 }
 
-/// A diagnostic with the unknown members that came with it.
-fn as_json(diagnostic: &RuntimeDiagnostic, index: usize, unknown: &[UnknownMember]) -> Vec<u8> {
-    let prefix = format!("/diagnostics/{index}");
-    let own = unknown.iter().filter_map(|member| {
-        let deeper = member.pointer.strip_prefix(&prefix)?;
-        (deeper.is_empty() || deeper.starts_with('/')).then(|| UnknownMember {
-            pointer: deeper.to_owned(),
-            ..member.clone()
-        })
-    });
-    let mut json = Vec::new();
-    // It was read a moment ago: it can be written.
-    let _ = json::write(diagnostic, &own.collect::<Vec<_>>(), Form::Line, &mut json);
-    json.truncate(json.trim_ascii_end().len());
-    json
-}
-
 /// Moves unknown members of diagnostics to the places that their diagnostics have now.
 fn renumber(unknown: &mut Vec<UnknownMember>, kept: &BTreeMap<usize, usize>) {
     unknown.retain_mut(|member| {
@@ -519,20 +518,46 @@ fn renumber(unknown: &mut Vec<UnknownMember>, kept: &BTreeMap<usize, usize>) {
     });
 }
 
-fn mismatch(document: &WorkerDocument, expected: &WorkerRef) -> Option<String> {
-    if document.worker_ref != *expected {
-        let found = &document.worker_ref;
-        return Some(wrong_worker(
-            found.runtime_id.as_str(),
-            found.worker_id.as_str(),
-            expected,
-        ));
+/// Whether a diagnostic belongs to the runtime `id`, after one of the id `last`; if not, why.
+fn belongs(
+    diagnostic: &RuntimeDiagnostic,
+    id: &RuntimeId,
+    last: u64,
+) -> Result<(), (FindingKind, String)> {
+    let worker = diagnostic.worker_ref.as_ref();
+    if let Some(worker) = worker.filter(|worker| worker.runtime_id != *id) {
+        let message = wrong_runtime(worker.runtime_id.as_str(), id);
+        return Err((FindingKind::Mismatch, message));
     }
-    if document.worker_id != expected.worker_id {
-        return Some(format!(
-            "worker_id is \"{}\", worker_ref names \"{}\"",
-            document.worker_id, expected.worker_id
-        ));
+    if diagnostic.id == u64::MAX {
+        return Err((FindingKind::Mismatch, no_next("the diagnostic's id")));
+    }
+    if diagnostic.id <= last {
+        let message = format!("diagnostic {} after {last}", diagnostic.id);
+        return Err((FindingKind::NotIncreasing, message));
+    }
+    Ok(())
+}
+
+/// What is wrong with the greatest number of all.
+fn no_next(what: &str) -> String {
+    format!("{what} {} leaves none for the next", u64::MAX)
+}
+
+/// The member of a worker's document that says something else than its directory, and what.
+fn mismatch(document: &WorkerDocument, expected: &WorkerRef) -> Option<(&'static str, String)> {
+    let (found, id) = (&document.worker_ref, &document.worker_id);
+    if found != expected {
+        let (runtime, worker) = (found.runtime_id.as_str(), found.worker_id.as_str());
+        return Some(("worker_ref", wrong_worker(runtime, worker, expected)));
+    }
+    if *id != expected.worker_id {
+        let named = &expected.worker_id;
+        let message = format!("worker_id is \"{id}\", worker_ref names \"{named}\"");
+        return Some(("worker_id", message));
+    }
+    if document.last_event_id == u64::MAX {
+        return Some(("last_event_id", no_next("last_event_id")));
     }
     None
 }
@@ -551,17 +576,6 @@ fn wrong_runtime(found: &str, expected: &RuntimeId) -> String {
     format!("worker_ref names runtime \"{found}\", the directory is for \"{expected}\"")
 }
 
-fn behind(path: &Path, counter: &str, next: u64, what: &str, raised: u64) -> Finding {
-    let message = match raised {
-        1 => format!("{counter} is {next}, the first {what} is 1"),
-        _ => format!(
-            "{counter} is {next}, {what} {} is there already",
-            raised - 1
-        ),
-    };
-    Finding::new(FindingKind::CounterBehind, path.to_owned(), message)
-}
-
 /// The sequence that an id was generated from.
 fn generated_sequence(id: impl AsRef<str>) -> Option<u64> {
     let id = id.as_ref();
@@ -574,38 +588,40 @@ fn generated_sequence(id: impl AsRef<str>) -> Option<u64> {
 /// Workers that events name and that are not there.
 #[derive(Default)]
 struct UnknownWorkers {
-    named: BTreeMap<String, (Option<u64>, u64)>,
-    other_events: u64,
+    /// Where the first that names a worker is, and how many do.
+    named: BTreeMap<String, (Option<(u64, u64)>, u64)>,
+    others: u64,
 }
 
 impl UnknownWorkers {
-    fn note(&mut self, id: &str, line: Option<u64>) {
-        if let Some((_, events)) = self.named.get_mut(id) {
-            *events += 1;
+    /// Notes that what begins at a line and a byte names a worker.
+    fn note(&mut self, id: &str, at: Option<(u64, u64)>) {
+        if let Some((_, count)) = self.named.get_mut(id) {
+            *count += 1;
         } else if self.named.len() < NAMED_UNKNOWN_WORKERS {
-            self.named.insert(id.to_owned(), (line, 1));
+            self.named.insert(id.to_owned(), (at, 1));
         } else {
-            self.other_events += 1;
+            self.others += 1;
         }
     }
 
-    fn findings(self, path: &Path) -> Vec<Finding> {
+    /// One for each worker that a `what` of a file names.
+    fn findings(self, what: &str, path: &Path) -> Vec<Finding> {
         let kind = FindingKind::UnknownWorker;
         let mut findings = Vec::new();
-        for (id, (line, events)) in self.named {
-            let message = match events {
-                1 => format!("an event names worker \"{id}\", which is not there"),
-                _ => format!("{events} events name worker \"{id}\", which is not there"),
+        for (id, (at, count)) in self.named {
+            let names = match count {
+                1 => format!("1 {what} names"),
+                _ => format!("{count} {what}s name"),
             };
+            let message = format!("{names} worker \"{id}\", which is not there");
             let mut finding = Finding::new(kind, path.to_owned(), message);
-            finding.line = line;
+            (finding.line, finding.byte) = at.unzip();
             findings.push(finding);
         }
-        if self.other_events > 0 {
-            let message = format!(
-                "{} more events name other workers that are not there",
-                self.other_events
-            );
+        if self.others > 0 {
+            let others = self.others;
+            let message = format!("{others} more {what}s name other workers that are not there");
             findings.push(Finding::new(kind, path.to_owned(), message));
         }
         findings

@@ -184,6 +184,23 @@ fn compare_names_every_difference() {
 }
 
 #[test]
+fn compare_shows_a_counter_as_it_is_in_the_file() {
+    let dir = small();
+    let next = |id: u64| format!("\"next_event_id\": {id}");
+    let document = runtime_dir(dir.path()).join("runtime.json");
+    edit(&document, &next(9), &next(7));
+    let store = store();
+    salvage(&store, dir.path());
+    let comparison = compare(&store, dir.path()).unwrap();
+    let all: Vec<_> = comparison.differences.iter().map(|d| &*d.what).collect();
+    let expected = [
+        "next_event_id is 7 in the directory and 9 in the store",
+        "counter behind: next_event_id is 7, event id 8 is there already",
+    ];
+    assert_eq!(all, expected);
+}
+
+#[test]
 fn formatting_and_blank_lines_are_no_difference() {
     let dir = small();
     let events = runtime_dir(dir.path()).join("events.jsonl");

@@ -2,7 +2,7 @@
 
 use super::layout_support::*;
 use redb_runtime_store::layout::{
-    Finding, FindingKind, ImportOptions, LayoutError, check, compare, import,
+    Finding, FindingKind, ImportOptions, ImportOutcome, LayoutError, check, compare, import,
 };
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -39,7 +39,7 @@ fn with_member(member: &str) -> String {
 #[test]
 fn lines_that_are_no_records_are_refused_with_line_and_byte() {
     let deep = format!("{{\"id\":{}1{}}}", "[".repeat(200), "]".repeat(200));
-    let cases: [(Vec<u8>, &str); 12] = [
+    let cases: [(Vec<u8>, &str); 13] = [
         (
             b"[9,null,{\"kind\":\"runtime_stopped\"},\"m\"]".to_vec(),
             "a JSON object was expected",
@@ -55,7 +55,7 @@ fn lines_that_are_no_records_are_refused_with_line_and_byte() {
             event("\"m\"")
                 .replace(":9,", ":99999999999999999999999,")
                 .into_bytes(),
-            "invalid type: floating point",
+            "/id: the number 99999999999999999999999 does not fit into 64 bits at byte 28",
         ),
         (
             event("\"m\"").replace(":9,", ":-1,").into_bytes(),
@@ -78,7 +78,11 @@ fn lines_that_are_no_records_are_refused_with_line_and_byte() {
             event("\"m\"")
                 .replace("{\"kind\":\"runtime_stopped\"}", "[\"runtime_stopped\"]")
                 .into_bytes(),
-            "a JSON object was expected",
+            "/kind: a JSON object was expected at byte 15",
+        ),
+        (
+            event("0").into_bytes(),
+            "/message: invalid type: integer `0`, expected a string",
         ),
     ];
     for (line, says) in cases {
@@ -108,6 +112,55 @@ fn deep_nesting_and_huge_numbers_in_members_that_are_only_kept_come_out_again() 
 }
 
 #[test]
+fn what_no_value_can_hold_is_kept_also_where_a_member_says_what_the_others_are() {
+    let nested = format!("{}1{}", "[".repeat(300), "]".repeat(300));
+    for kept in ["1e999", "\"\\ud800\"", &nested] {
+        let dir = small();
+        let root = dir.path();
+        let worker = worker_dir(root, 1).join("worker.json");
+        let purpose = "\"purpose\": \"answers questions\"";
+        edit(
+            &worker,
+            purpose,
+            &format!("{purpose},\n      \"x\": {kept}"),
+        );
+        let profile = "\"kind\": \"runtime_default\"";
+        edit(
+            &worker,
+            profile,
+            &format!("{profile},\n      \"y\": {kept}"),
+        );
+        let events = runtime_dir(root).join("events.jsonl");
+        let kind = "{\"kind\":\"runtime_started\"";
+        edit(&events, kind, &format!("{kind},\"z\":{kept}"));
+        let store = store();
+        let report = strict(&store, root).unwrap();
+        assert!(report.findings.is_empty(), "{:?}", report.findings);
+        assert_eq!(tree(exported(&store).path()), tree(root));
+        // A member that the kind has is no such member.
+        edit(&worker, "\"answers questions\"", kept);
+        strict(&store, root).unwrap_err();
+    }
+}
+
+#[test]
+fn a_document_past_the_limit_is_a_part_of_what_is_known_again() {
+    let dir = small();
+    let worker = worker_dir(dir.path(), 1).join("worker.json");
+    let options = ImportOptions::new().salvage(true).max_document_bytes(1000);
+    edit(&worker, "answers", &"x".repeat(1000));
+    let store = store();
+    import(&store, dir.path(), &options).unwrap();
+    let again = import(&store, dir.path(), &options).unwrap();
+    assert_eq!(again.runtimes[0].outcome, ImportOutcome::AlreadyImported);
+    edit(&worker, "xx", "yy");
+    let changed = import(&store, dir.path(), &options).unwrap();
+    assert_eq!(changed.runtimes[0].outcome, ImportOutcome::Skipped);
+    let is_conflict = |finding: &Finding| finding.kind == FindingKind::Conflict;
+    assert!(changed.findings.iter().any(is_conflict));
+}
+
+#[test]
 fn a_byte_order_mark_is_named_and_what_follows_it_is_kept() {
     let dir = small();
     let events = runtime_dir(dir.path()).join("events.jsonl");
@@ -126,8 +179,9 @@ fn a_byte_order_mark_is_named_and_what_follows_it_is_kept() {
     let path = runtime_dir(document.path()).join("runtime.json");
     let text = fs::read(&path).unwrap();
     fs::write(&path, [b"\xEF\xBB\xBF".as_slice(), &text].concat()).unwrap();
-    let error = strict(&store(), document.path()).unwrap_err();
-    assert!(error.to_string().contains("byte-order mark"), "{error}");
+    let error = strict(&store(), document.path()).unwrap_err().to_string();
+    let place = "runtime.json, line 1, byte 0: invalid document: it begins with a byte-order mark";
+    assert!(error.contains(place), "{error}");
 }
 
 #[test]
@@ -153,7 +207,7 @@ fn lines_that_end_in_crlf_are_imported_and_said() {
 #[test]
 fn documents_that_are_no_records_are_refused_with_line_and_byte() {
     type Case = (&'static str, &'static str, Option<u64>, &'static str);
-    let cases: [Case; 5] = [
+    let cases: [Case; 10] = [
         (
             "\"status\": \"running\"",
             "\"status\": \"idle\"",
@@ -163,8 +217,38 @@ fn documents_that_are_no_records_are_refused_with_line_and_byte() {
         (
             "\"status\": \"running\"",
             "\"status\": {\"running\": null}",
-            None,
-            "a plain value was expected",
+            Some(6),
+            "/status: a plain value was expected",
+        ),
+        (
+            "\"severity\": \"info\"",
+            "\"severity\": 0",
+            Some(17),
+            "/diagnostics/0/severity: expected value",
+        ),
+        (
+            "\"next_event_id\": 9",
+            "\"next_event_id\": 18446744073709551616",
+            Some(12),
+            "/next_event_id: the number 18446744073709551616 does not fit into 64 bits",
+        ),
+        (
+            "\"backend\": \"fs_store\",",
+            "\"backend\": \"fs_store\", \"\\ud800\": 1,",
+            Some(5),
+            "unexpected end of hex escape",
+        ),
+        (
+            "{\n  \"schema_version\": 1,",
+            "[{\n  \"schema_version\": 1,",
+            Some(1),
+            "a JSON object was expected",
+        ),
+        (
+            "{\n  \"schema_version\"",
+            "\u{feff}{\n  \"schema_version\"",
+            Some(1),
+            "byte-order mark",
         ),
         (
             "\"backend\": \"fs_store\",",

@@ -53,7 +53,7 @@ const STATES: &[State] = &[
             fs::rename(runtime_json(root), temporary).unwrap();
         },
         strict: Some("never initialised: runtime.json\n"),
-        says: "runtime.json is missing",
+        says: "there is no runtime.json",
         salvage: "temporary file: .runtime.json.tmp-1-1\nnever initialised: runtime.json\n",
         kept: [0, 0, 0],
     },
@@ -61,7 +61,7 @@ const STATES: &[State] = &[
         name: "no events.jsonl",
         damage: |root| fs::remove_file(events(root)).unwrap(),
         strict: Some("missing: events.jsonl\n"),
-        says: "events.jsonl is missing",
+        says: "there is no events.jsonl",
         salvage: "missing: events.jsonl\ngap: events.jsonl\n",
         kept: [2, 0, 4],
     },
@@ -69,7 +69,7 @@ const STATES: &[State] = &[
         name: "no transcript.jsonl",
         damage: |root| fs::remove_file(transcript(root)).unwrap(),
         strict: Some("missing: transcript.jsonl\n"),
-        says: "transcript.jsonl is missing",
+        says: "there is no transcript.jsonl",
         salvage: "missing: transcript.jsonl\ngap: transcript.jsonl\n",
         kept: [2, 8, 1],
     },
@@ -83,7 +83,7 @@ const STATES: &[State] = &[
         },
         strict: None,
         says: "",
-        salvage: "gap: events.jsonl\n",
+        salvage: "gap: events.jsonl 7 815\n",
         kept: [2, 7, 4],
     },
     State {
@@ -117,7 +117,7 @@ const STATES: &[State] = &[
         },
         strict: None,
         says: "",
-        salvage: "gap: events.jsonl\n",
+        salvage: "gap: events.jsonl 9 1097\n",
         kept: [2, 8, 4],
     },
     State {
@@ -125,7 +125,7 @@ const STATES: &[State] = &[
         damage: |root| fs::remove_dir_all(worker_dir(root, 2)).unwrap(),
         strict: None,
         says: "",
-        salvage: "unknown worker: events.jsonl 5\n",
+        salvage: "unknown worker: events.jsonl 5 517\n",
         kept: [1, 8, 3],
     },
     State {
@@ -137,9 +137,9 @@ const STATES: &[State] = &[
                 "\"next_event_id\": 8",
             )
         },
-        strict: Some("counter behind: runtime.json\n"),
+        strict: Some("counter behind: runtime.json 12 275 1\n"),
         says: "next_event_id is 8, event id 8 is there already",
-        salvage: "counter behind: runtime.json\n",
+        salvage: "counter behind: runtime.json 12 275 1\n",
         kept: [2, 8, 4],
     },
     State {
@@ -151,18 +151,20 @@ const STATES: &[State] = &[
                 "\"next_event_id\": 0",
             );
             fs::write(events(root), "").unwrap();
+            fs::remove_dir_all(worker_dir(root, 1)).unwrap();
+            fs::remove_dir_all(worker_dir(root, 2)).unwrap();
         },
-        strict: Some("counter behind: runtime.json\n"),
+        strict: Some("counter behind: runtime.json 12 275 1\n"),
         says: "next_event_id is 0, the first event id is 1",
-        salvage: "counter behind: runtime.json\n",
-        kept: [2, 0, 4],
+        salvage: "unknown worker: runtime.json 15 328\ncounter behind: runtime.json 12 275 1\n",
+        kept: [0, 0, 0],
     },
     State {
         name: "a transcript longer than its worker says",
         damage: |root| edit(&worker_json(root), "_sequence\": 4", "_sequence\": 2"),
-        strict: Some("counter behind: worker.json\n"),
+        strict: Some("counter behind: worker.json 18 358 1\n"),
         says: "next_transcript_sequence is 2, sequence 3 is there already",
-        salvage: "counter behind: worker.json\n",
+        salvage: "counter behind: worker.json 18 358 1\n",
         kept: [2, 8, 4],
     },
     State {
@@ -170,15 +172,15 @@ const STATES: &[State] = &[
         damage: |root| edit(&worker_json(root), "_sequence\": 4", "_sequence\": 6"),
         strict: None,
         says: "",
-        salvage: "gap: transcript.jsonl\n",
+        salvage: "gap: transcript.jsonl 4 459\n",
         kept: [2, 8, 4],
     },
     State {
         name: "a worker whose id would be generated again",
         damage: |root| edit(&runtime_json(root), "_sequence\": 3", "_sequence\": 2"),
-        strict: Some("counter behind: runtime.json\n"),
+        strict: Some("counter behind: runtime.json 11 253 1\n"),
         says: "next_worker_sequence is 2, worker 2 is there already",
-        salvage: "counter behind: runtime.json\n",
+        salvage: "counter behind: runtime.json 11 253 1\n",
         kept: [2, 8, 4],
     },
     State {
@@ -190,9 +192,9 @@ const STATES: &[State] = &[
                 "diagnostic_id\": 2",
             )
         },
-        strict: Some("counter behind: runtime.json\n"),
+        strict: Some("counter behind: runtime.json 13 302 1\n"),
         says: "next_diagnostic_id is 2, diagnostic id 2 is there already",
-        salvage: "counter behind: runtime.json\n",
+        salvage: "counter behind: runtime.json 13 302 1\n",
         kept: [2, 8, 4],
     },
     State {
@@ -221,7 +223,7 @@ const STATES: &[State] = &[
         name: "no runtime.json, with logs and workers",
         damage: |root| fs::remove_file(runtime_json(root)).unwrap(),
         strict: Some("never initialised: runtime.json\n"),
-        says: "runtime.json is missing",
+        says: "there is no runtime.json",
         salvage: "never initialised: runtime.json\norphaned: events.jsonl 1097\n\
             orphaned: worker.json\norphaned: transcript.jsonl 459\n\
             orphaned: worker.json\norphaned: transcript.jsonl 165\n",
@@ -231,18 +233,22 @@ const STATES: &[State] = &[
         name: "no workers/",
         damage: |root| fs::remove_dir_all(runtime_dir(root).join("workers")).unwrap(),
         strict: Some("missing: workers\n"),
-        says: "workers is missing",
-        salvage: "missing: workers\nunknown worker: events.jsonl 2\n\
-            unknown worker: events.jsonl 5\n",
+        says: "there is no workers",
+        salvage: "missing: workers\n\
+            unknown worker: runtime.json 15 328\n\
+            unknown worker: events.jsonl 2 71\n\
+            unknown worker: events.jsonl 5 517\n",
         kept: [0, 8, 0],
     },
     State {
         name: "no worker.json, with a transcript",
         damage: |root| fs::remove_file(worker_json(root)).unwrap(),
         strict: Some("missing: worker.json\n"),
-        says: "worker.json is missing",
-        salvage: "missing: worker.json\norphaned: transcript.jsonl 459\n\
-            unknown worker: events.jsonl 2\n",
+        says: "there is no worker.json",
+        salvage: "missing: worker.json\n\
+            orphaned: transcript.jsonl 459\n\
+            unknown worker: runtime.json 15 328\n\
+            unknown worker: events.jsonl 2 71\n",
         kept: [1, 8, 1],
     },
     State {
@@ -284,7 +290,7 @@ const STATES: &[State] = &[
         damage: |root| edit(&events(root), "\"runtime_started\"", "\"runtime_begun\""),
         strict: Some("invalid line: events.jsonl 1 0 68\n"),
         says: "unknown variant `runtime_begun`",
-        salvage: "invalid line: events.jsonl 1 0 68\ngap: events.jsonl\n",
+        salvage: "invalid line: events.jsonl 1 0 68\ngap: events.jsonl 2 69\n",
         kept: [2, 7, 4],
     },
     State {
@@ -298,40 +304,51 @@ const STATES: &[State] = &[
     State {
         name: "another schema version",
         damage: |root| edit(&runtime_json(root), "version\": 1", "version\": 2"),
-        strict: Some("unsupported: runtime.json 885\n"),
+        strict: Some("unsupported: runtime.json 2 22 885\n"),
         says: "schema_version is 2, only 1 is read",
-        salvage: "unsupported: runtime.json 885\norphaned: events.jsonl 1097\n\
-            orphaned: worker.json\norphaned: transcript.jsonl 459\n\
-            orphaned: worker.json\norphaned: transcript.jsonl 165\n",
+        salvage: "unsupported: runtime.json 2 22 885\n\
+            orphaned: events.jsonl 1097\n\
+            orphaned: worker.json\n\
+            orphaned: transcript.jsonl 459\n\
+            orphaned: worker.json\n\
+            orphaned: transcript.jsonl 165\n",
         kept: [0, 0, 0],
     },
     State {
         name: "another schema version of another form",
         damage: |root| fs::write(worker_json(root), "{\"schema_version\": 7, \"id\": 3}").unwrap(),
-        strict: Some("unsupported: worker.json 30\n"),
+        strict: Some("unsupported: worker.json 1 19 30\n"),
         says: "schema_version is 7, only 1 is read",
-        salvage: "unsupported: worker.json 30\norphaned: transcript.jsonl 459\n\
-            unknown worker: events.jsonl 2\n",
+        salvage: "unsupported: worker.json 1 19 30\n\
+            orphaned: transcript.jsonl 459\n\
+            unknown worker: runtime.json 15 328\n\
+            unknown worker: events.jsonl 2 71\n",
         kept: [1, 8, 1],
     },
     State {
         name: "another backend",
         damage: |root| edit(&runtime_json(root), "fs_store", "redb_store"),
-        strict: Some("unsupported: runtime.json 887\n"),
+        strict: Some("unsupported: runtime.json 5 96 887\n"),
         says: "backend is \"redb_store\", only \"fs_store\" is read",
-        salvage: "unsupported: runtime.json 887\norphaned: events.jsonl 1097\n\
-            orphaned: worker.json\norphaned: transcript.jsonl 459\n\
-            orphaned: worker.json\norphaned: transcript.jsonl 165\n",
+        salvage: "unsupported: runtime.json 5 96 887\n\
+            orphaned: events.jsonl 1097\n\
+            orphaned: worker.json\n\
+            orphaned: transcript.jsonl 459\n\
+            orphaned: worker.json\n\
+            orphaned: transcript.jsonl 165\n",
         kept: [0, 0, 0],
     },
     State {
         name: "runtime.json of another runtime",
         damage: |root| edit(&runtime_json(root), "\"demo\"", "\"other\""),
-        strict: Some("mismatch: runtime.json 886\n"),
+        strict: Some("mismatch: runtime.json 3 41 886\n"),
         says: "runtime_id is \"other\", the directory is for \"demo\"",
-        salvage: "mismatch: runtime.json 886\norphaned: events.jsonl 1097\n\
-            orphaned: worker.json\norphaned: transcript.jsonl 459\n\
-            orphaned: worker.json\norphaned: transcript.jsonl 165\n",
+        salvage: "mismatch: runtime.json 3 41 886\n\
+            orphaned: events.jsonl 1097\n\
+            orphaned: worker.json\n\
+            orphaned: transcript.jsonl 459\n\
+            orphaned: worker.json\n\
+            orphaned: transcript.jsonl 165\n",
         kept: [0, 0, 0],
     },
     State {
@@ -343,10 +360,12 @@ const STATES: &[State] = &[
                 "\"worker_id\": \"w\"\n",
             )
         },
-        strict: Some("mismatch: worker.json 370\n"),
+        strict: Some("mismatch: worker.json 3 41 370\n"),
         says: "worker_ref names worker \"w\", the directory is for \"worker-00000001\"",
-        salvage: "mismatch: worker.json 370\norphaned: transcript.jsonl 459\n\
-            unknown worker: events.jsonl 2\n",
+        salvage: "mismatch: worker.json 3 41 370\n\
+            orphaned: transcript.jsonl 459\n\
+            unknown worker: runtime.json 15 328\n\
+            unknown worker: events.jsonl 2 71\n",
         kept: [1, 8, 1],
     },
     State {
@@ -358,10 +377,12 @@ const STATES: &[State] = &[
                 "\"worker_id\": \"w\",",
             )
         },
-        strict: Some("mismatch: worker.json 370\n"),
+        strict: Some("mismatch: worker.json 7 124 370\n"),
         says: "worker_id is \"w\", worker_ref names \"worker-00000001\"",
-        salvage: "mismatch: worker.json 370\norphaned: transcript.jsonl 459\n\
-            unknown worker: events.jsonl 2\n",
+        salvage: "mismatch: worker.json 7 124 370\n\
+            orphaned: transcript.jsonl 459\n\
+            unknown worker: runtime.json 15 328\n\
+            unknown worker: events.jsonl 2 71\n",
         kept: [1, 8, 1],
     },
     State {
@@ -369,7 +390,7 @@ const STATES: &[State] = &[
         damage: |root| edit(&transcript(root), "worker-00000001", "worker-00000002"),
         strict: Some("mismatch: transcript.jsonl 1 0 162\n"),
         says: "worker_ref names worker \"worker-00000002\", the directory is for \"worker-00000001\"",
-        salvage: "mismatch: transcript.jsonl 1 0 162\ngap: transcript.jsonl\n",
+        salvage: "mismatch: transcript.jsonl 1 0 162\ngap: transcript.jsonl 2 163\n",
         kept: [2, 8, 3],
     },
     State {
@@ -377,7 +398,7 @@ const STATES: &[State] = &[
         damage: |root| edit(&events(root), "\"demo\"", "\"d\""),
         strict: Some("mismatch: events.jsonl 2 71 146\n"),
         says: "worker_ref names runtime \"d\", the directory is for \"demo\"",
-        salvage: "mismatch: events.jsonl 2 71 146\ngap: events.jsonl\n",
+        salvage: "mismatch: events.jsonl 2 71 146\ngap: events.jsonl 3 218\n",
         kept: [2, 7, 4],
     },
     State {
@@ -385,7 +406,7 @@ const STATES: &[State] = &[
         damage: |root| edit(&events(root), "{\"id\":3,", "{\"id\":2,"),
         strict: Some("not increasing: events.jsonl 3 221 147\n"),
         says: "event id 2 after 2",
-        salvage: "not increasing: events.jsonl 3 221 147\ngap: events.jsonl\n",
+        salvage: "not increasing: events.jsonl 3 221 147\ngap: events.jsonl 4 369\n",
         kept: [2, 7, 4],
     },
     State {
@@ -393,7 +414,7 @@ const STATES: &[State] = &[
         damage: |root| edit(&events(root), "{\"id\":1,", "{\"id\":0,"),
         strict: Some("not increasing: events.jsonl 1 0 70\n"),
         says: "event id 0, the first is 1",
-        salvage: "not increasing: events.jsonl 1 0 70\ngap: events.jsonl\n",
+        salvage: "not increasing: events.jsonl 1 0 70\ngap: events.jsonl 2 71\n",
         kept: [2, 7, 4],
     },
     State {
@@ -401,7 +422,7 @@ const STATES: &[State] = &[
         damage: |root| edit(&events(root), "{\"id\":8,", "{\"id\":18446744073709551615,"),
         strict: Some("invalid line: events.jsonl 8 963 152\n"),
         says: "leaves none for the next",
-        salvage: "invalid line: events.jsonl 8 963 152\ngap: events.jsonl\n",
+        salvage: "invalid line: events.jsonl 8 963 152\ngap: events.jsonl 8 963\n",
         kept: [2, 7, 4],
     },
     State {
@@ -409,15 +430,16 @@ const STATES: &[State] = &[
         damage: |root| edit(&transcript(root), "{\"sequence\":2,", "{\"sequence\":1,"),
         strict: Some("not increasing: transcript.jsonl 2 163 168\n"),
         says: "sequence 1 after 1",
-        salvage: "not increasing: transcript.jsonl 2 163 168\ngap: transcript.jsonl\n",
+        salvage: "not increasing: transcript.jsonl 2 163 168\n\
+            gap: transcript.jsonl 3 332\n",
         kept: [2, 8, 3],
     },
     State {
         name: "diagnostic ids that do not increase",
         damage: |root| edit(&runtime_json(root), "\"id\": 2,", "\"id\": 1, \"x\": 3,"),
-        strict: Some("not increasing: runtime.json 187\n"),
+        strict: Some("not increasing: runtime.json 25 625 261\n"),
         says: "diagnostic 1 after 1",
-        salvage: "not increasing: runtime.json 187\n",
+        salvage: "not increasing: runtime.json 25 625 261\ngap: runtime.json 13 302\n",
         kept: [2, 8, 4],
     },
     State {
@@ -469,7 +491,8 @@ const STATES: &[State] = &[
         strict: Some("not a regular file: id-776f726b65722d3030303030303031\n"),
         says: "this is a symbolic link",
         salvage: "not a regular file: id-776f726b65722d3030303030303031\n\
-            unknown worker: events.jsonl 2\n",
+            unknown worker: runtime.json 15 328\n\
+            unknown worker: events.jsonl 2 71\n",
         kept: [1, 8, 1],
     },
     State {
@@ -492,12 +515,106 @@ const STATES: &[State] = &[
         kept: [2, 8, 1],
     },
     State {
+        name: "a counter behind the last event of a worker",
+        damage: |root| {
+            edit(
+                &worker_json(root),
+                "last_event_id\": 7",
+                "last_event_id\": 12",
+            )
+        },
+        strict: Some("counter behind: runtime.json 12 275 1\n"),
+        says: "next_event_id is 9, event id 12 is there already",
+        salvage: "counter behind: runtime.json 12 275 1\n",
+        kept: [2, 8, 4],
+    },
+    State {
+        name: "a counter behind the event of an entry",
+        damage: |root| edit(&transcript(root), "\"event_id\":3", "\"event_id\":9"),
+        strict: Some("counter behind: runtime.json 12 275 1\n"),
+        says: "next_event_id is 9, event id 9 is there already",
+        salvage: "counter behind: runtime.json 12 275 1\n",
+        kept: [2, 8, 4],
+    },
+    State {
+        name: "a worker whose last event is the greatest id of all",
+        damage: |root| {
+            edit(
+                &worker_json(root),
+                "last_event_id\": 7",
+                "last_event_id\": 18446744073709551615",
+            )
+        },
+        strict: Some("mismatch: worker.json 19 380 403\n"),
+        says: "last_event_id 18446744073709551615 leaves none for the next",
+        salvage: "mismatch: worker.json 19 380 403\n\
+            orphaned: transcript.jsonl 459\n\
+            unknown worker: runtime.json 15 328\n\
+            unknown worker: events.jsonl 2 71\n",
+        kept: [1, 8, 1],
+    },
+    State {
+        name: "an entry of the greatest event id of all",
+        damage: |root| {
+            edit(
+                &transcript(root),
+                "\"event_id\":3",
+                "\"event_id\":18446744073709551615",
+            )
+        },
+        strict: Some("mismatch: transcript.jsonl 1 0 181\n"),
+        says: "event_id 18446744073709551615 leaves none for the next",
+        salvage: "mismatch: transcript.jsonl 1 0 181\ngap: transcript.jsonl 2 182\n",
+        kept: [2, 8, 3],
+    },
+    State {
+        name: "a counter of diagnostics that is ahead",
+        damage: |root| {
+            edit(
+                &runtime_json(root),
+                "diagnostic_id\": 3",
+                "diagnostic_id\": 5",
+            )
+        },
+        strict: None,
+        says: "",
+        salvage: "gap: runtime.json 13 302\n",
+        kept: [2, 8, 4],
+    },
+    State {
+        name: "a file in the place of workers/",
+        damage: |root| {
+            fs::remove_dir_all(runtime_dir(root).join("workers")).unwrap();
+            fs::write(runtime_dir(root).join("workers"), "").unwrap();
+        },
+        strict: Some("stray file: workers\n"),
+        says: "a file where a directory belongs",
+        salvage: "stray file: workers\n\
+            unknown worker: runtime.json 15 328\n\
+            unknown worker: events.jsonl 2 71\n\
+            unknown worker: events.jsonl 5 517\n",
+        kept: [0, 8, 0],
+    },
+    State {
+        name: "a document with CRLF",
+        damage: |root| {
+            let document = fs::read_to_string(worker_json(root)).unwrap();
+            fs::write(worker_json(root), document.replace('\n', "\r\n")).unwrap();
+        },
+        strict: None,
+        says: "",
+        salvage: "line ending: worker.json 1 0\n",
+        kept: [2, 8, 4],
+    },
+    State {
         name: "a document cut off",
         damage: |root| fs::write(worker_json(root), "{\n  \"schema_version\": 1,\n").unwrap(),
         strict: Some("invalid document: worker.json 3 25 25\n"),
         says: "EOF while parsing",
-        salvage: "invalid document: worker.json 3 25 25\norphaned: transcript.jsonl 459\n\
-            unknown worker: events.jsonl 2\n",
+        salvage: "invalid document: worker.json 3 25 25\n\
+            orphaned: transcript.jsonl 459\n\
+            unknown worker: runtime.json 15 328\n\
+            unknown worker: events.jsonl 2 71\n",
         kept: [1, 8, 1],
     },
 ];
