@@ -1,9 +1,9 @@
 //! The directory of JSON as the old store wrote it.
 //!
 //! An input rewrites `runtime.json` and the `worker.json` (temporary file, sync, rename, sync of
-//! the directory each), creates the `transcript.jsonl` where it is missing, then appends to
-//! `events.jsonl` and to the transcript and syncs each. A lock makes it one at a time. Every read
-//! of a log parses the whole log.
+//! the directory each), creates the `transcript.jsonl` where it is missing and syncs it, then appends
+//! to `events.jsonl` and to the transcript and syncs each: seven syncs. A lock makes it one at a
+//! time. Every read of a log parses the whole log.
 
 use crate::peer::{InputPeer, Sender};
 use crate::workload::{ACCEPTED, Dataset, Inputs, Tally, worker_ref};
@@ -212,7 +212,8 @@ impl Sender for &Directory {
         OpenOptions::new()
             .create(true)
             .append(true)
-            .open(&transcript)?;
+            .open(&transcript)?
+            .sync_all()?;
         let worker_ref = document.worker_ref.clone();
         let event = RuntimeEvent {
             id: event_id,
