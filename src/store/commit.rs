@@ -202,28 +202,6 @@ impl Pipeline {
         queue.over.get_or_insert(over);
         self.over.store(true, Ordering::Release);
     }
-
-    /// The queue once nothing is on its way to the disk, or once it takes nothing any more.
-    /// Operations that come later wait behind us.
-    fn lock_idle(&self) -> Result<MutexGuard<'_, Queue>, RuntimeError> {
-        let mut queue = self.lock()?;
-        queue.waiting_for_idle += 1;
-        self.end_gathering(&queue);
-        while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
-            queue = self.room.wait(queue)?;
-        }
-        queue.waiting_for_idle -= 1;
-        Ok(queue)
-    }
-
-    /// Waits for the commits under way, and ends the queue.
-    pub(crate) fn close(&self) -> Result<(), RuntimeError> {
-        let mut queue = self.lock_idle()?;
-        self.end(&mut queue, Over::Closed);
-        drop(queue);
-        self.room.wake_all();
-        Ok(())
-    }
 }
 
 impl Queue {
@@ -615,9 +593,37 @@ impl Shared {
         Ok(result)
     }
 
+    /// The queue once nothing is on its way to the disk, or once it takes nothing any more.
+    /// Operations that come later wait behind us.
+    fn lock_idle(&self, at: At<'_>) -> Result<MutexGuard<'_, Queue>, RuntimeError> {
+        let mut queue = self.pipeline.lock()?;
+        queue.waiting_for_idle += 1;
+        self.pipeline.end_gathering(&queue);
+        while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
+            if queue.busy.is_some() {
+                queue = self.pipeline.room.wait(queue)?;
+            } else {
+                // Whoever was told to commit it may be this thread: the background one, in a waker.
+                self.commit_open(queue, at);
+                queue = self.pipeline.lock_staged();
+            }
+        }
+        queue.waiting_for_idle -= 1;
+        Ok(queue)
+    }
+
+    /// Waits for the commits under way, and ends the queue.
+    pub(super) fn end_queue(&self, at: At<'_>) -> Result<(), RuntimeError> {
+        let mut queue = self.lock_idle(at)?;
+        self.pipeline.end(&mut queue, Over::Closed);
+        drop(queue);
+        self.pipeline.room.wake_all();
+        Ok(())
+    }
+
     /// Waits until nothing is on its way to the disk, and keeps it so.
     pub(super) fn take_turn(&self, at: At<'_>) -> Result<ExclusiveTurn<'_>, RuntimeError> {
-        let mut queue = self.pipeline.lock_idle()?;
+        let mut queue = self.lock_idle(at)?;
         if let Some(refusal) = queue.refusal(None, at) {
             return Err(refusal);
         }

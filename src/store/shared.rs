@@ -191,7 +191,7 @@ impl Shared {
             // Submissions wait there and not in the queue, where the close would find them.
             self.pipeline.background.finish()?;
         }
-        self.pipeline.close()?;
+        self.end_queue(at)?;
         let closed = self.close_file(at);
         self.commits.announce();
         if let Some(registration) = &self.registration {

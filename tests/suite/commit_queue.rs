@@ -139,6 +139,38 @@ fn a_waker_that_panics_holds_up_no_other_submission() {
     }
 }
 
+/// Submits an operation and closes the store where it is woken.
+struct Closes(Runtime, Store, WorkerRef, Sender<()>);
+
+impl Wake for Closes {
+    fn wake(self: Arc<Self>) {
+        let Self(runtime, store, worker, closed) = &*self;
+        let (worker, input) = (worker.clone(), WorkerInput::user("late"));
+        let late = runtime.submit(move |tx| tx.send_input(&worker, input));
+        store.close().unwrap();
+        late.wait().unwrap();
+        let _ = closed.send(());
+    }
+}
+
+#[test]
+fn a_waker_that_closes_the_store_waits_for_nothing_that_it_would_have_to_commit_itself() {
+    let disk = Disk::default();
+    let store = Store::options().open_backend(disk.clone()).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let request = CreateWorkerRequest::default();
+    let worker = runtime.create_worker(request).unwrap().worker_ref;
+    disk.slow_syncs(Duration::from_millis(20));
+    let (closed, is_closed) = channel();
+    let closes = Closes(runtime.clone(), store, worker.clone(), closed);
+    let waker = Waker::from(Arc::new(closes));
+    let mut first = runtime.submit(move |tx| tx.send_input(&worker, WorkerInput::user("first")));
+    let polled = Pin::new(&mut first).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    is_closed.recv_timeout(Duration::from_secs(60)).unwrap();
+    first.wait().unwrap();
+}
+
 #[test]
 fn no_operation_waits_for_more_than_the_commit_under_way_and_its_own() {
     const LATER: usize = 16;
