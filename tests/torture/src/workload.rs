@@ -249,7 +249,8 @@ pub fn open(disk: &Disk) -> Result<Store, RuntimeError> {
 ///
 /// As `Store::open`.
 pub fn open_with(disk: &Disk, cache_bytes: usize) -> Result<Store, RuntimeError> {
-    let mut options = Store::options().cache_bytes(cache_bytes);
+    let options = Store::options().cache_bytes(cache_bytes);
+    let mut options = options.sharing(disk.sharing());
     if disk.takes_one_phase() {
         options = options.one_phase();
     }
