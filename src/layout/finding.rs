@@ -193,9 +193,10 @@ pub struct Finding {
     pub path: PathBuf,
     /// The line, from 1.
     pub line: Option<u64>,
-    /// The offset in the file of the first byte that it is about.
+    /// The offset in the file of the first byte that it is about; where a whole document is left out,
+    /// that of the place in it which is the reason.
     pub byte: Option<u64>,
-    /// How many bytes it is about.
+    /// How many bytes it is about: of a document that is left out, all.
     pub length: Option<u64>,
     /// Those bytes, whole, where they are left out of an import; the beginning of a line that is
     /// longer than the limit, and of what no longer fits into 64 MiB for all findings of a runtime,

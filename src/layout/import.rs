@@ -129,6 +129,7 @@ impl<'a> Import<'a> {
         self.take_findings_of_listing();
         if self.options.salvage {
             let mut orphaned = self.listing.orphaned(self.options.rules())?;
+            self.rest.extend_from_slice(&orphaned);
             self.report.findings.append(&mut orphaned);
         }
         let snapshot = store.map(Store::snapshot).transpose()?;

@@ -13,7 +13,7 @@
 
 use super::scan;
 use crate::store::{Stored, UnknownMember};
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -21,6 +21,14 @@ use std::fmt;
 
 /// What some editors put before a text.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// How many members an object may have, and how many unknown ones a record: they are taken apart in
+/// memory, where each takes many times its bytes.
+const MAX_MEMBERS: usize = 65_536;
+const MAX_UNKNOWN_MEMBERS: usize = 1 << 20;
+
+/// From this length on a record is not taken apart only to say better what is wrong with it.
+const LONG_BYTES: usize = 1 << 20;
 
 /// How deep the values of records that this version knows are at most.
 const MAX_DEPTH: usize = 8;
@@ -88,17 +96,32 @@ impl Problem {
 
     /// The same, with the member of `text` that it is in.
     fn in_member_of(mut self, text: &str) -> Self {
-        let Some(offset) = self.offset_in(text.as_bytes()) else {
+        let offset = self.offset_in(text.as_bytes());
+        let Some(offset) = offset.filter(|_| text.len() < LONG_BYTES) else {
             return self;
         };
         // Where the text is no JSON, the place says it all.
         let Ok(record) = serde_json::from_str::<&RawValue>(text) else {
             return self;
         };
+        // The place can be that before a value.
+        let before = |byte: &u8| matches!(byte, b':' | b',' | b' ' | b'\t' | b'\r' | b'\n');
+        let skipped = text.as_bytes()[offset..]
+            .iter()
+            .take_while(|byte| before(byte));
+        let offset = offset + skipped.count();
+        let cut_off = self.cut_off;
         let (pointer, value) = innermost(text, record, offset);
         if is_integer(value) && self.message.contains("floating point") {
             self.message = format!("the number {} does not fit into 64 bits", value.get());
         }
+        if self.message == "expected value" {
+            self.message = "a string was expected".into();
+        }
+        self = Self {
+            cut_off,
+            ..Self::at(self.message, text.as_bytes(), offset)
+        };
         if !pointer.is_empty() {
             self.message = format!("{pointer}: {}", self.message);
         }
@@ -134,16 +157,23 @@ pub(super) struct NoRecord {
     pub(super) problem: Problem,
     /// How many of the bytes can be the beginning of one.
     pub(super) read: usize,
+    /// How many bytes were looked at to know that.
+    pub(super) work: usize,
 }
 
 impl NoRecord {
-    fn of(problem: Problem, bytes: &[u8]) -> Self {
+    /// Of the first `length` bytes.
+    fn of(problem: Problem, length: usize, work: usize) -> Self {
         let read = match problem.line {
-            1 if !problem.cut_off => problem.column.min(bytes.len()),
+            1 if !problem.cut_off => problem.column.min(length),
             // All of them, as far as is known.
-            _ => bytes.len(),
+            _ => length,
         };
-        Self { problem, read }
+        Self {
+            problem,
+            read,
+            work,
+        }
     }
 }
 
@@ -182,41 +212,68 @@ where
 }
 
 fn parse<T: Record>(text: &str) -> Result<T, Problem> {
+    // An array is read as the values of the members, in their order.
+    let bytes = text.as_bytes();
+    let start = bytes.len() - text.trim_ascii_start().len();
+    if !matches!(bytes.get(start), None | Some(b'{')) {
+        is_json(text)?;
+        return Err(Problem::at("a JSON object was expected", bytes, start));
+    }
+    if text.len() >= LONG_BYTES && !T::TAGGED.is_empty() {
+        return parse_long(text);
+    }
     serde_json::from_str(text).or_else(|error| {
-        let known = known_part::<T>(text).and_then(|known| serde_json::from_str(&known).ok());
-        known.ok_or_else(|| match text.trim_ascii_start().starts_with('[') {
-            // Read as the values of the members, in their order.
-            true if error.is_data() => {
-                Problem::at("a JSON object was expected", text.as_bytes(), 0)
-            }
-            _ => Problem::of(error, text.as_bytes()).in_member_of(text),
-        })
+        if T::TAGGED.is_empty() || !error.is_syntax() {
+            return Err(Problem::of(error, bytes).in_member_of(text));
+        }
+        // What no value can hold can stand before the place where it ends.
+        is_json(text)?;
+        let known = known_part::<T>(text).ok();
+        let known = known.and_then(|known| serde_json::from_str(&known).ok());
+        known.ok_or_else(|| Problem::of(error, bytes).in_member_of(text))
     })
 }
 
+/// As [`parse`], but nothing is taken into memory that the types do not know. What is wrong has no
+/// place.
+fn parse_long<T: Record>(text: &str) -> Result<T, Problem> {
+    is_json(text)?;
+    serde_json::from_str(&known_part::<T>(text)?)
+        .map_err(|error| Problem::new(Problem::from(error).message))
+}
+
+/// Whether the text is one JSON value; if not, where it ceases to be.
+fn is_json(text: &str) -> Result<(), Problem> {
+    let json = serde_json::from_str::<&RawValue>(text);
+    json.map(drop)
+        .map_err(|error| Problem::of(error, text.as_bytes()))
+}
+
 /// The record without the members of its tagged objects that their types do not know.
-fn known_part<T: Record>(text: &str) -> Option<String> {
-    if T::TAGGED.is_empty() {
-        return None;
-    }
-    let mut record = Node::opened(serde_json::from_str(text).ok()?);
+fn known_part<T: Record>(text: &str) -> Result<String, Problem> {
+    let mut record = Node::opened(serde_json::from_str(text)?)?;
     for tagged in T::TAGGED {
+        let unlike = || {
+            let path = tagged.path.join("/");
+            Problem::new(format!("/{path}: a JSON object with a kind was expected"))
+        };
         let mut node = &mut record;
         for step in tagged.path {
-            node = node.member(step)?;
+            node = node.member(step).ok_or_else(unlike)?;
             if let Node::Kept(json) = node {
-                *node = Node::opened(json);
+                *node = Node::opened(json)?;
             }
         }
-        let kind: String = match node.member("kind")? {
-            Node::Kept(json) => serde_json::from_str(json.get()).ok()?,
-            _ => return None,
+        let kind = match node.member("kind") {
+            Some(Node::Kept(json)) => serde_json::from_str::<String>(json.get()).ok(),
+            _ => None,
         };
+        let kind = kind.ok_or_else(unlike)?;
         if let Node::Object(members) = node {
             members.retain(|(name, _)| (tagged.members)(&kind).contains(&name.as_str()));
         }
     }
-    serde_json::to_string(&record).ok()
+    Ok(serde_json::to_string(&record)?)
 }
 
 /// Reads the whole record that `bytes` begin with, and says how long it is.
@@ -227,22 +284,43 @@ pub(super) fn read_prefix<T>(
 where
     T: Record,
 {
-    let mut records = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
-    match records.next() {
-        Some(Ok(record)) => drop(record),
-        Some(Err(error)) => return Err(NoRecord::of(Problem::of(error, bytes), bytes)),
-        None => {
+    let length = match length_of_json(bytes) {
+        Ok(Some(length)) => length,
+        Ok(None) => {
             let problem = Problem::new("there is no record here");
-            return Err(NoRecord { problem, read: 0 });
+            return Err(NoRecord::of(problem, 0, 0));
         }
-    }
-    let length = records.byte_offset();
+        Err(problem) => return Err(no_record::<T>(bytes, problem)),
+    };
     match read(&bytes[..length], Form::Line, scratch) {
         Ok(record) => Ok((record, length)),
-        Err(problem) => Err(NoRecord {
-            problem,
-            read: length,
-        }),
+        Err(problem) => Err(NoRecord::of(problem, length, length)),
+    }
+}
+
+/// Why `bytes` are not the record that they begin as, where they are no JSON either. The types can
+/// tell sooner than the grammar that they cannot go on as they do.
+fn no_record<T: Record>(bytes: &[u8], problem: Problem) -> NoRecord {
+    let work = NoRecord::of(problem.clone(), bytes.len(), 0).read;
+    if work >= LONG_BYTES {
+        return NoRecord::of(problem, bytes.len(), work);
+    }
+    let mut records = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
+    match records.next() {
+        Some(Err(error)) if error.is_data() => {
+            NoRecord::of(Problem::of(error, bytes), bytes.len(), 2 * work)
+        }
+        _ => NoRecord::of(problem, bytes.len(), 2 * work),
+    }
+}
+
+/// How long the JSON value is that `bytes` begin with; `None` where nothing but whitespace is there.
+fn length_of_json(bytes: &[u8]) -> Result<Option<usize>, Problem> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+    match values.next() {
+        Some(Ok(_)) => Ok(Some(values.byte_offset())),
+        Some(Err(error)) => Err(Problem::of(error, bytes)),
+        None => Ok(None),
     }
 }
 
@@ -264,7 +342,7 @@ fn offset_of(part: &RawValue, text: &str) -> usize {
 fn is_integer(value: &RawValue) -> bool {
     let text = value.get();
     let digits = text.strip_prefix('-').unwrap_or(text);
-    digits.bytes().all(|byte| byte.is_ascii_digit())
+    digits != "0" && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The value in `record` that the byte at `offset` is in, and the pointer to it; no deeper than
@@ -277,18 +355,20 @@ fn innermost<'t>(text: &'t str, record: &'t RawValue, offset: usize) -> (String,
     };
     for _ in 0..MAX_DEPTH {
         let inner = match Node::opened(value) {
-            Node::Object(members) => members.into_iter().find_map(|(name, node)| match node {
+            Ok(Node::Object(members)) => members.into_iter().find_map(|(name, node)| match node {
                 Node::Kept(value) if holds(value) => Some((name, value)),
                 _ => None,
             }),
-            Node::Array(items) => items
-                .into_iter()
-                .zip(0..)
-                .find_map(|(node, index)| match node {
-                    Node::Kept(value) if holds(value) => Some((format!("{index}"), value)),
-                    _ => None,
-                }),
-            Node::Scalar(_) | Node::Kept(_) => None,
+            Ok(Node::Array(items)) => {
+                items
+                    .into_iter()
+                    .zip(0..)
+                    .find_map(|(node, index)| match node {
+                        Node::Kept(value) if holds(value) => Some((format!("{index}"), value)),
+                        _ => None,
+                    })
+            }
+            _ => None,
         };
         let Some((name, inner)) = inner else {
             break;
@@ -370,7 +450,7 @@ pub(super) fn write<T: Serialize>(
             .iter()
             .map(|member| match form {
                 Form::Line => member.json.replace(['\n', '\r'], " "),
-                Form::Document => member.json.clone(),
+                Form::Document => member.json.replace("\r\n", "\n"),
             })
             .collect();
         for (member, text) in unknown.iter().zip(&texts) {
@@ -439,6 +519,10 @@ fn collect(
             let members: Members<'_> = serde_json::from_str(input.get())?;
             for (name, value) in members.0 {
                 let Some((_, node)) = known.iter().find(|(known, _)| *known == name) else {
+                    if unknown.len() >= MAX_UNKNOWN_MEMBERS {
+                        let many = format!("more than {MAX_UNKNOWN_MEMBERS} members are unknown");
+                        return Err(Problem::new(many));
+                    }
                     unknown.push(UnknownMember {
                         pointer: pointer.clone(),
                         name,
@@ -468,18 +552,20 @@ enum Node<'a> {
 
 impl<'a> Node<'a> {
     /// The members of an object or the items of an array, themselves as they are.
-    fn opened(json: &'a RawValue) -> Self {
+    fn opened(json: &'a RawValue) -> Result<Self, Problem> {
         let kept = |json| Self::Kept(json);
-        let opened = match json.get().as_bytes().first() {
-            Some(b'{') => serde_json::from_str::<Members<'a>>(json.get()).map(|members| {
+        Ok(match json.get().as_bytes().first() {
+            Some(b'{') => {
+                let Members(members) = serde_json::from_str(json.get())?;
                 let named = |(name, value)| (name, kept(value));
-                Self::Object(members.0.into_iter().map(named).collect())
-            }),
-            Some(b'[') => serde_json::from_str::<Vec<&'a RawValue>>(json.get())
-                .map(|items| Self::Array(items.into_iter().map(kept).collect())),
-            _ => return Self::Scalar(json),
-        };
-        opened.unwrap_or(Self::Kept(json))
+                Self::Object(members.into_iter().map(named).collect())
+            }
+            Some(b'[') => {
+                let items: Vec<&'a RawValue> = serde_json::from_str(json.get())?;
+                Self::Array(items.into_iter().map(kept).collect())
+            }
+            _ => Self::Scalar(json),
+        })
     }
 
     /// The member `name` of an object, the item of that index of an array.
@@ -528,9 +614,11 @@ impl<'a> Node<'a> {
         let Self::Object(members) = node else {
             return Err(gone());
         };
-        let is_known =
-            |(known, node): &(String, Self)| known == name && !matches!(node, Self::Kept(_));
-        if !members.iter().any(is_known) {
+        // They come first; behind them can be as many as a text holds.
+        let known = members
+            .iter()
+            .take_while(|(_, node)| !matches!(node, Self::Kept(_)));
+        if known.map(|(known, _)| known).all(|known| known != name) {
             members.push((name.clone(), Self::Kept(json)));
         }
         Ok(())
@@ -576,6 +664,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
+                    if members.len() >= MAX_MEMBERS {
+                        let message = format!("an object has more than {MAX_MEMBERS} members");
+                        return Err(A::Error::custom(message));
+                    }
                     members.push(member);
                 }
                 Ok(members)

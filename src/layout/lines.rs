@@ -53,6 +53,10 @@ impl<R: BufRead> LineReader<R> {
         }
     }
 
+    pub(super) fn get_ref(&self) -> &R {
+        &self.reader
+    }
+
     pub(super) fn into_inner(self) -> R {
         self.reader
     }

@@ -6,7 +6,7 @@ use super::json::{self, Form, Problem, Record, Tagged};
 use super::known;
 use super::lines::Line;
 use super::reader::{Halt, Place, Reader, Sink};
-use super::salvage::{Piece, Pieces};
+use super::salvage::{self, Piece, Pieces};
 use super::source::SourceDir;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
@@ -221,8 +221,10 @@ impl<'a> Reader<'a> {
             return Ok(summary);
         };
         let path = dir.path_of(T::FILE);
+        let mut work_left = salvage::work_for(file.bytes());
         let mut lines = self.lines(file);
         let mut crlf = CrLf::default();
+        summary.end = Some((1, 0));
         loop {
             let line = match lines.next() {
                 Ok(Some(line)) => line,
@@ -235,10 +237,18 @@ impl<'a> Reader<'a> {
             if line.is_too_long() {
                 self.report(self.too_long(&path, &line))?;
             } else if !line.bytes.trim_ascii().is_empty() {
-                if line.bytes.ends_with(b"\r") {
-                    crlf.note(line.number, line.offset);
+                let before = summary.records;
+                let (number, offset) = (line.number, line.offset);
+                let is_crlf = line.is_ended && line.bytes.ends_with(b"\r");
+                let read = self.read_line(&path, &line, check, &mut summary, &mut work_left);
+                if let Err(Halt::Refused) = read {
+                    // What was cut off just now is no damage.
+                    self.expect_unchanged_yet(dir, lines.get_ref().get_ref())?;
                 }
-                self.read_line(&path, &line, check, &mut summary)?;
+                read?;
+                if is_crlf && summary.records > before {
+                    crlf.note(number, offset);
+                }
             }
         }
         self.close_file(dir, lines.into_inner().into_inner())?;
@@ -265,6 +275,7 @@ impl<'a> Reader<'a> {
         line: &Line<'_>,
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
+        work_left: &mut usize,
     ) -> Result<(), Halt> {
         let text = std::str::from_utf8(line.bytes);
         if let Some(row) = text.ok().and_then(T::known) {
@@ -272,7 +283,7 @@ impl<'a> Reader<'a> {
         }
         match json::read::<T>(line.bytes, Form::Line, &mut self.scratch) {
             Ok(record) => self.take::<T>(path, line, line.bytes, 0, record.into(), check, summary),
-            Err(problem) => self.read_pieces(path, line, problem, check, summary),
+            Err(problem) => self.read_pieces(path, line, problem, check, summary, work_left),
         }
     }
 
@@ -284,16 +295,19 @@ impl<'a> Reader<'a> {
         problem: Problem,
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
+        work_left: &mut usize,
     ) -> Result<(), Halt> {
         let (bytes, is_ended) = (line.bytes, line.is_ended);
-        let pieces = Pieces::<T>::new(bytes, is_ended, problem.clone());
-        let (records, rests) = pieces.count(&mut self.scratch);
+        let pieces = Pieces::<T>::new(bytes, is_ended, problem.clone(), *work_left);
+        let (records, rests, left) = pieces.count(&mut self.scratch);
         if rests == 0 {
             let message = format!("{records} whole records in one line");
-            let finding = Finding::new(FindingKind::MergedLine, path.to_owned(), message);
-            self.report(finding.at(line.number, line.offset, b""))?;
+            let mut finding = Finding::new(FindingKind::MergedLine, path.to_owned(), message);
+            (finding.line, finding.byte) = (Some(line.number), Some(line.offset));
+            self.report(finding)?;
         }
-        let mut pieces = Pieces::<T>::new(bytes, is_ended, problem);
+        let mut pieces = Pieces::<T>::new(bytes, is_ended, problem, *work_left);
+        *work_left = left;
         while let Some(piece) = pieces.next(&mut self.scratch) {
             match piece {
                 Piece::Record(from, to, record) => {
@@ -302,7 +316,7 @@ impl<'a> Reader<'a> {
                 }
                 Piece::Rest(from, to, problem) => {
                     let kind = kind_of_rest(line, (from, to), records > 0, &problem);
-                    let message = in_words(&problem, from);
+                    let message = in_words(&problem, (from, to));
                     let finding = Finding::new(kind, path.to_owned(), message);
                     let offset = line.offset + from as u64;
                     self.report(finding.at(line.number, offset, &line.bytes[from..to]))?;
@@ -349,8 +363,8 @@ impl<'a> Reader<'a> {
         }
         let at = Some((line.number, line.offset + from as u64));
         summary.gaps.note(summary.last, number, at);
-        let end = line.offset + line.length + u64::from(line.is_ended);
-        summary.end = Some((line.number + 1, end));
+        let ended = u64::from(line.is_ended);
+        summary.end = Some((line.number + ended, line.offset + line.length + ended));
         summary.last = number;
         summary.records += 1;
         T::send(row, place, self.sink)?;
@@ -382,13 +396,13 @@ fn kind_of_rest(
     }
 }
 
-fn in_words(problem: &Problem, from: usize) -> String {
+/// What is wrong with a part of a line. Where that shows only behind it, its end is named.
+fn in_words(problem: &Problem, (from, to): (usize, usize)) -> String {
     match problem.line {
         0 => problem.message.clone(),
-        _ => format!(
-            "{} at byte {} of the line",
-            problem.message,
-            from + problem.column
-        ),
+        _ => {
+            let at = (from + problem.column).min(to);
+            format!("{} at byte {at} of the line", problem.message)
+        }
     }
 }

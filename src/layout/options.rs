@@ -123,8 +123,9 @@ impl ImportOptions {
         self
     }
 
-    /// How long `runtime.json` and a `worker.json` may be; [`DEFAULT_MAX_DOCUMENT_BYTES`] unless
-    /// set. A longer one is damage. It is held in memory.
+    /// How long `runtime.json` and a `worker.json` may be, as they are and as they will be exported;
+    /// [`DEFAULT_MAX_DOCUMENT_BYTES`] unless set. A longer one is damage. It is held in memory, where
+    /// it takes a few times as much.
     #[must_use]
     pub fn max_document_bytes(mut self, max_document_bytes: u64) -> Self {
         self.max_document_bytes = max_document_bytes;

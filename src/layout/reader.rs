@@ -19,6 +19,9 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
+/// How many times as long a document becomes at most when it is written with all its line breaks.
+const MOST_GROWTH: u64 = 16;
+
 /// How much is read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -313,6 +316,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Notes that `file` is not what it was when it was opened, if so.
+    pub(super) fn expect_unchanged_yet(
+        &mut self,
+        dir: &SourceDir,
+        file: &Opened<'_>,
+    ) -> Result<(), Halt> {
+        let path = dir.path_of(&file.name);
+        let is_unchanged = dir.is_unchanged(&file.name, file.file.opened());
+        match self.tried("look at", &path, is_unchanged)? {
+            Some(false) => self.report(changed(path)),
+            _ => Ok(()),
+        }
+    }
+
     /// Notes which of the files below the runtime directory `dir` that were read are not what they
     /// were: while one was read another one can have changed.
     pub(super) fn expect_unchanged(&mut self, dir: &SourceDir) -> Result<(), Halt> {
@@ -352,6 +369,14 @@ impl<'a> Reader<'a> {
         self.close_file(dir, file)?;
         match json::read::<T>(&bytes, Form::Document, &mut self.scratch) {
             Ok(stored) if stored.value.stamp().is_supported::<T>() => {
+                if let Some(length) = self.exported_too_long(&stored, length) {
+                    let message = format!(
+                        "exported the document would have {length} bytes, the limit is {limit}"
+                    );
+                    let finding = Finding::new(FindingKind::InvalidDocument, path, message);
+                    self.report(finding.about(&bytes))?;
+                    return Ok(None);
+                }
                 if let Some(finding) = CrLf::of_document(&bytes).finding(path) {
                     self.report(finding)?;
                 }
@@ -372,6 +397,24 @@ impl<'a> Reader<'a> {
                 Ok(None)
             }
         }
+    }
+
+    /// How long a document of `length` bytes would be when it is exported, if that is too long:
+    /// whatever is imported can be exported and imported again.
+    fn exported_too_long<T: Document>(&mut self, stored: &Stored<T>, length: u64) -> Option<u64> {
+        let limit = self.rules.max_document_bytes;
+        if length < limit / MOST_GROWTH {
+            return None;
+        }
+        self.scratch.clear();
+        let written = json::write(
+            &stored.value,
+            &stored.unknown,
+            Form::Document,
+            &mut self.scratch,
+        );
+        let length = self.scratch.len() as u64;
+        (written.is_ok() && length > limit).then_some(length)
     }
 
     /// Reads a file that nothing is made of: it too is a part of what is known again.
@@ -513,6 +556,13 @@ impl<'a> Opened<'a> {
             has_failed: false,
             on_bytes,
         }
+    }
+}
+
+impl Opened<'_> {
+    /// How long the file was when it was opened.
+    pub(super) fn bytes(&self) -> u64 {
+        self.file.len()
     }
 }
 

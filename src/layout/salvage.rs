@@ -14,9 +14,12 @@ use super::json::{self, NoRecord, Problem};
 use super::log::LogRecord;
 use crate::store::Stored;
 
-/// How many bytes may be looked at again and again while a line is taken apart: a line that is
-/// made to look like the beginnings of many records must not take long.
-const MAX_WORK_BYTES: usize = 64 << 20;
+/// How many bytes may be looked at again and again while the bad lines of a file of `file_bytes` are
+/// taken apart: what is made to look like the beginnings of many records must not take long.
+pub(super) fn work_for(file_bytes: u64) -> usize {
+    let file_bytes = usize::try_from(file_bytes).unwrap_or(usize::MAX);
+    file_bytes.saturating_mul(4).saturating_add(32 << 20)
+}
 
 /// What a bad line holds, in order.
 pub(super) enum Piece<T> {
@@ -40,8 +43,8 @@ pub(super) struct Pieces<'l, T> {
     /// How far what has begun before `at`, and is no whole record, can be read as the beginning of
     /// one.
     reach: usize,
-    /// How many bytes were read of what turned out to be no record.
-    work_bytes: usize,
+    /// How many bytes may be looked at yet.
+    work_left: usize,
     /// The record that comes after the bytes that were given out last.
     held: Option<Piece<T>>,
 }
@@ -49,7 +52,7 @@ pub(super) struct Pieces<'l, T> {
 impl<'l, T: LogRecord> Pieces<'l, T> {
     /// The pieces of `line`, with or without a newline that ends it. `problem` is why all of it is
     /// not one record.
-    pub(super) fn new(line: &'l [u8], is_ended: bool, problem: Problem) -> Self {
+    pub(super) fn new(line: &'l [u8], is_ended: bool, problem: Problem, work_left: usize) -> Self {
         Self {
             line,
             is_ended,
@@ -57,13 +60,14 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
             problem: Some(problem),
             at: 0,
             reach: 0,
-            work_bytes: 0,
+            work_left,
             held: None,
         }
     }
 
-    /// How many records the rest of the line holds, and how many pieces that are none.
-    pub(super) fn count(mut self, scratch: &mut Vec<u8>) -> (u64, u64) {
+    /// How many records the rest of the line holds, and how many pieces that are none; and how many
+    /// bytes may be looked at after that.
+    pub(super) fn count(mut self, scratch: &mut Vec<u8>) -> (u64, u64, usize) {
         let (mut records, mut rests) = (0, 0);
         while let Some(piece) = self.next(scratch) {
             match piece {
@@ -71,7 +75,7 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
                 Piece::Rest(..) => rests += 1,
             }
         }
-        (records, rests)
+        (records, rests, self.work_left)
     }
 
     /// The next piece; `None` at the end.
@@ -89,10 +93,15 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
                     self.at = start + length;
                     self.problem.get_or_insert_with(not_a_record);
                 }
-                Err(NoRecord { problem, read }) => {
+                Err(no_record) => {
+                    let NoRecord {
+                        problem,
+                        read,
+                        work,
+                    } = no_record;
                     self.at = start + 1;
                     self.reach = self.reach.max(start + read);
-                    self.work_bytes += read;
+                    self.work_left = self.work_left.saturating_sub(work);
                     self.problem.get_or_insert(problem);
                 }
             }
@@ -100,13 +109,12 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
         let from = std::mem::replace(&mut self.rest_start, self.line.len());
         self.at = self.line.len();
         let problem = self.problem.take().unwrap_or_else(not_a_record);
-        let is_blank = self.line[from..].trim_ascii().is_empty();
-        (!is_blank).then_some(Piece::Rest(from, self.line.len(), problem))
+        (!is_blank(&self.line[from..])).then_some(Piece::Rest(from, self.line.len(), problem))
     }
 
     /// Where the next record can begin: right after the last one, or where one seems to.
     fn next_start(&mut self) -> Option<usize> {
-        if self.work_bytes > MAX_WORK_BYTES.max(4 * self.line.len()) {
+        if self.work_left == 0 {
             self.problem = Some(Problem::new(
                 "too many beginnings of records to take the rest of the line apart",
             ));
@@ -122,9 +130,10 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
     /// another append begins, and it is no part of what has begun before it.
     fn is_whole(&self, end: usize) -> bool {
         let is_its_own = end > self.reach;
-        match self.line[end..].trim_ascii_start().first() {
+        match self.line[end..].iter().find(|byte| !is_space(**byte)) {
             None => is_its_own || self.is_ended,
-            Some(b'{') => is_its_own,
+            // NULs are what a disk gives for what was never written.
+            Some(b'{' | 0) => is_its_own,
             Some(_) => false,
         }
     }
@@ -136,12 +145,21 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
         let problem = self.problem.take();
         self.at = end;
         self.reach = 0;
-        if self.line[from..start].trim_ascii().is_empty() {
+        if is_blank(&self.line[from..start]) {
             return record;
         }
         self.held = Some(record);
         Piece::Rest(from, start, problem.unwrap_or_else(not_a_record))
     }
+}
+
+/// What may stand around a record.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().copied().all(is_space)
 }
 
 fn not_a_record() -> Problem {
@@ -173,7 +191,7 @@ mod tests {
         let bytes = line.as_bytes();
         let problem = json::read::<RuntimeEvent>(bytes, json::Form::Line, &mut Vec::new())
             .expect_err("a bad line");
-        Pieces::new(bytes, is_ended, problem)
+        Pieces::new(bytes, is_ended, problem, work_for(bytes.len() as u64))
     }
 
     /// `1` for the record of that id, `[…]` for bytes between.
@@ -211,6 +229,28 @@ mod tests {
             format!("[{cut}]1[{cut}]2[{cut}]")
         );
         assert_eq!(shape(&format!("\0\0\0{ONE}")), "[\0\0\0]1");
+        assert_eq!(shape(&format!("{ONE}\0\0\0")), "1[\0\0\0]");
+        assert_eq!(shape(&format!("{ONE}\0\0{TWO}")), "1[\0\0]2");
+    }
+
+    #[test]
+    fn what_no_value_can_hold_keeps_no_record_from_being_told_from_what_is_around_it() {
+        for kept in [
+            "1e999",
+            "\"\\ud800\"",
+            &format!("{}{}", "[".repeat(200), "]".repeat(200)),
+        ] {
+            let odd = ONE.replace(
+                "\"runtime_started\"",
+                &format!("\"runtime_started\",\"x\":{kept}"),
+            );
+            assert_eq!(shape(&format!("{odd}{TWO}")), "12");
+            let cut = &odd[..odd.len() - 9];
+            assert_eq!(shape(&format!("{cut}{TWO}")), format!("[{cut}]2"));
+            let problem =
+                json::read::<RuntimeEvent>(cut.as_bytes(), json::Form::Line, &mut Vec::new());
+            assert!(problem.unwrap_err().cut_off);
+        }
     }
 
     #[test]
@@ -238,7 +278,8 @@ mod tests {
     fn as_many_records_as_there_are_come_out_of_one_line() {
         let line = ONE.repeat(5000);
         let pieces = pieces(&line, true);
-        assert_eq!(pieces.count(&mut Vec::new()), (5000, 0));
+        let (records, rests, _) = pieces.count(&mut Vec::new());
+        assert_eq!((records, rests), (5000, 0));
     }
 
     #[test]
@@ -249,6 +290,6 @@ mod tests {
             matches!(pieces.next(&mut Vec::new()), Some(Piece::Rest(0, to, _)) if to == line.len())
         );
         assert!(pieces.next(&mut Vec::new()).is_none());
-        assert!(pieces.work_bytes <= MAX_WORK_BYTES + line.len());
+        assert_eq!(pieces.work_left, 0);
     }
 }

@@ -122,6 +122,18 @@ fn what_is_in_a_directory_whose_name_stands_for_no_runtime_is_named() {
 }
 
 #[test]
+fn what_is_in_a_directory_that_stands_for_no_runtime_is_on_record_in_the_store() {
+    let dir = small();
+    let runtimes = dir.path().join("runtimes");
+    copy(&runtime_dir(dir.path()), &runtimes.join("oops"));
+    let (store, report) = salvaged(dir.path());
+    let snapshot = store.snapshot().unwrap();
+    let record = snapshot.import_record_without_runtime().unwrap().unwrap();
+    assert_eq!(record.findings.len(), report.findings.len());
+    assert!(report.findings.len() > 5);
+}
+
+#[test]
 fn what_a_killed_replacement_left_is_a_temporary_file() {
     let dir = small();
     fs::create_dir(dir.path().join("runtimes/.export.old-1-2")).unwrap();

@@ -40,7 +40,7 @@ fn every_record_of_a_long_line_without_newlines_is_kept() {
         .collect();
     let report = with_tail(dir.path(), line.as_bytes());
     assert_eq!(report.runtimes[0].events, 20_008);
-    let merged = "merged line: events.jsonl 9 1097 0\n";
+    let merged = "merged line: events.jsonl 9 1097\n";
     assert!(kinds(&report.findings).starts_with(merged));
 }
 

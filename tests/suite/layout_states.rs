@@ -273,16 +273,16 @@ const STATES: &[State] = &[
             );
         },
         strict: Some("merged line: events.jsonl 9 1097 30\n"),
-        says: "at byte 31 of the line",
+        says: "at byte 30 of the line",
         salvage: "merged line: events.jsonl 9 1097 30\n",
         kept: [2, 9, 4],
     },
     State {
         name: "two whole records in one line",
         damage: |root| edit(&transcript(root), "}\n{", "}{"),
-        strict: Some("merged line: transcript.jsonl 1 0 0\n"),
+        strict: Some("merged line: transcript.jsonl 1 0\n"),
         says: "2 whole records in one line",
-        salvage: "merged line: transcript.jsonl 1 0 0\n",
+        salvage: "merged line: transcript.jsonl 1 0\n",
         kept: [2, 8, 4],
     },
     State {

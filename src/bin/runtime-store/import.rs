@@ -43,6 +43,10 @@ pub(crate) struct Import {
     /// How long a line may be, in bytes, or with K, M or G in units of 1024, 1024^2 or 1024^3
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
     max_line_bytes: usize,
+    /// How long runtime.json or a worker.json may be, also when it is exported again; in bytes, or with
+    /// K, M or G
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
+    max_document_bytes: usize,
 }
 
 /// What is printed of an import that was refused.
@@ -73,6 +77,7 @@ impl Import {
             .dry_run(self.dry_run)
             .replace(self.replace)
             .max_line_bytes(self.max_line_bytes)
+            .max_document_bytes(self.max_document_bytes as u64)
             .on_progress(move |progress| progress::show(&shown, progress));
         let imported = layout::import_to_path(&self.root, &self.store, &Store::options(), &options);
         bar.finish_and_clear();
