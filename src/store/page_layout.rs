@@ -190,6 +190,12 @@ impl<'h> Header<'h> {
         self.slot(!self.has(SECOND_IS_PRIMARY))
     }
 
+    /// Makes of the last commit in `header` one that is not whole.
+    pub(super) fn spoil_primary(header: &mut [u8]) {
+        let slot = SLOTS[usize::from(header[FLAGS] & SECOND_IS_PRIMARY != 0)];
+        header[slot + SLOT_SUM] ^= 0xFF;
+    }
+
     /// The commit that a reader beside a writer may see.
     pub(super) fn published(self) -> Slot<'h> {
         match self.has(UNFLUSHED) {

@@ -600,6 +600,49 @@ fn one_of_many_writers_alone_reads_and_writes_as_any_other() {
     assert_whole(&runtime);
 }
 
+/// What a power loss leaves of a store of many writers while redb makes a commit after one whose last
+/// write was not synced either: the header says that the commit before the last is the one to read, and
+/// half of the new one is over it.
+fn cut_off_in_the_header(mut file: Vec<u8>) -> Vec<u8> {
+    const FLAGS: usize = 9;
+    const SECOND_IS_PRIMARY: u8 = 1;
+    const UNFLUSHED: u8 = 8;
+    file[FLAGS] |= UNFLUSHED;
+    let before_the_last = match file[FLAGS] & SECOND_IS_PRIMARY {
+        0 => 192,
+        _ => 64,
+    };
+    file[before_the_last + 16..before_the_last + 48].fill(0x5A);
+    file
+}
+
+#[test]
+fn a_commit_that_was_cut_off_in_the_header_is_to_be_repaired_and_no_damage() {
+    let (_directory, path) = scratch();
+    let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
+    let worker = first_worker(&runtime);
+    say(&runtime, &worker, "acknowledged").unwrap();
+    let cut_off = cut_off_in_the_header(std::fs::read(&path).unwrap());
+    drop(runtime);
+    let closed = cut_off_in_the_header(std::fs::read(&path).unwrap());
+
+    for options in [many(), Store::options()] {
+        std::fs::write(&path, &cut_off).unwrap();
+        let reader = options.clone().read_only(true).open(&path);
+        assert_refused!(reader, RuntimeError::NeedsRepair { .. });
+        let runtime = options.open(&path).unwrap().runtime(named("r")).unwrap();
+        assert_eq!(all_entries(&runtime, &worker).len(), 1);
+        say(&runtime, &worker, "and on").unwrap();
+    }
+    // Nobody cuts off a write to a file that was closed.
+    std::fs::write(&path, &closed).unwrap();
+    assert_refused!(
+        Store::open_read_only(&path),
+        RuntimeError::StoreCorrupt { .. }
+    );
+    assert_refused!(many().open(&path), RuntimeError::StoreCorrupt { .. });
+}
+
 #[test]
 fn a_reader_that_was_opened_before_the_writer_is_a_store_of_its_own() {
     let (_directory, path) = scratch();
