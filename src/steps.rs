@@ -51,8 +51,8 @@ mod watch {
 
     static ON_CHANGE: OnceLock<OnChange> = OnceLock::new();
 
-    /// Calls `on_change` before every change from now on, and before those that redb makes of a file
-    /// that nobody knows yet; an error takes its place. Only the first of a process counts.
+    /// Calls `on_change` before every write and every sync from now on; an error takes its place.
+    /// Only the first of a process counts.
     pub fn on_change(on_change: impl Fn() -> io::Result<()> + Send + Sync + 'static) {
         let _ = ON_CHANGE.set(Box::new(on_change));
     }
@@ -94,19 +94,14 @@ pub(crate) fn step(_: impl FnOnce() -> Step) {}
 
 /// Fails where whoever watches wants the change that comes next to fail.
 #[cfg(feature = "fault-injection")]
-pub(crate) fn attempt() -> io::Result<()> {
+fn attempt() -> io::Result<()> {
     watch::refuser().map_or(Ok(()), |on_change| on_change())
-}
-
-/// Nobody can watch.
-#[cfg(not(feature = "fault-injection"))]
-pub(crate) fn attempt() -> io::Result<()> {
-    Ok(())
 }
 
 /// Waits until the file, or the names in the directory, at `path` are on disk. All that is synced
 /// outside redb is synced here: no step says so without its sync.
 pub(crate) fn sync(file: impl AsFd, path: &Path) -> io::Result<()> {
+    #[cfg(feature = "fault-injection")]
     attempt()?;
     // Not the bare call: elsewhere than on Linux that leaves the bytes in the disk's own memory.
     File::from(file.as_fd().try_clone_to_owned()?).sync_all()?;
@@ -117,6 +112,7 @@ pub(crate) fn sync(file: impl AsFd, path: &Path) -> io::Result<()> {
 /// Writes all of `bytes` to `file`, which is at `path`. Where somebody watches, in two halves: a kill
 /// can cut off a write.
 pub(crate) fn write_all(file: &mut File, bytes: &[u8], path: &Path) -> io::Result<()> {
+    #[cfg(feature = "fault-injection")]
     if let Err(error) = attempt() {
         // A write that fails may have come half of the way.
         file.write_all(&bytes[..bytes.len() / 2])?;

@@ -5,7 +5,7 @@
 use super::error::LayoutError;
 use super::json::Problem;
 use super::source::{EntryKind, NotOpened, SourceDir};
-use crate::steps::{self, Step, attempt, step, try_lock};
+use crate::steps::{self, Step, step, try_lock};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -20,9 +20,6 @@ pub(super) const PREFIX: &str = ".export.tmp-";
 /// What the name of a directory begins with while another takes its place, where the system cannot
 /// exchange the two.
 pub(super) const OLD_PREFIX: &str = ".export.old-";
-
-/// Directories are for this user alone.
-const DIR_MODE: Mode = Mode::RWXU;
 
 /// How much is gathered before it is written.
 ///
@@ -93,8 +90,8 @@ impl TargetDir {
 
     /// Makes the directory `name`; it must not be there.
     pub(super) fn create_dir(&self, name: &str) -> Result<Self, LayoutError> {
-        attempt()
-            .and_then(|()| Ok(rustix::fs::mkdirat(self.0.fd(), name, DIR_MODE)?))
+        rustix::fs::mkdirat(self.0.fd(), name, Mode::from_raw_mode(0o700))
+            .map_err(io::Error::from)
             .map_err(LayoutError::io("make the directory", self.path_of(name)))?;
         step(|| Step::CreatedDir(self.path_of(name)));
         self.open_dir(name)
@@ -109,41 +106,27 @@ impl TargetDir {
 
     /// Opens the directory `name`, making it where it is missing.
     pub(super) fn ensure_dir(&self, name: &str) -> Result<Self, LayoutError> {
-        let made = attempt().and_then(|()| Ok(rustix::fs::mkdirat(self.0.fd(), name, DIR_MODE)?));
+        let made = rustix::fs::mkdirat(self.0.fd(), name, Mode::from_raw_mode(0o700));
         match made {
             Ok(()) => {
                 step(|| Step::CreatedDir(self.path_of(name)));
                 self.sync()?;
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(Errno::EXIST) => {}
             Err(error) => {
-                return Err(LayoutError::io("make the directory", self.path_of(name))(
-                    error,
-                ));
+                let path = self.path_of(name);
+                return Err(LayoutError::io("make the directory", path)(error.into()));
             }
         }
         self.open_dir(name)
-    }
-
-    /// Has `make` make something here under a temporary name and put it into its place. Where it
-    /// fails, what it made goes again as far as the system allows.
-    pub(super) fn stage(
-        &self,
-        make: impl FnOnce(&str) -> Result<(), LayoutError>,
-    ) -> Result<(), LayoutError> {
-        let temporary = temporary_name();
-        make(&temporary).inspect_err(|_| {
-            let _ = self.remove(&temporary);
-        })
     }
 
     /// Makes the file `name`; it must not be there.
     pub(super) fn create_file(&self, name: &str) -> Result<TargetFile, LayoutError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o600);
-        let fd = attempt()
-            .and_then(|()| Ok(rustix::fs::openat(self.0.fd(), name, flags, mode)?))
+        let fd = rustix::fs::openat(self.0.fd(), name, flags, Mode::from_raw_mode(0o600))
+            .map_err(io::Error::from)
             .map_err(LayoutError::io("create", self.path_of(name)))?;
         step(|| Step::Created(self.path_of(name)));
         Ok(TargetFile::new(File::from(fd), self.path_of(name)))
@@ -187,7 +170,6 @@ impl TargetDir {
 
     /// Renames `from` to `to` in another directory, where nothing may be.
     pub(super) fn rename_into(&self, from: &str, dir: &Self, to: &str) -> Result<(), LayoutError> {
-        attempt().map_err(LayoutError::io("rename to", dir.path_of(to)))?;
         let (here, there) = (self.0.fd(), dir.0.fd());
         let renamed = match rustix::fs::renameat_with(here, from, there, to, RenameFlags::NOREPLACE)
         {
@@ -211,9 +193,8 @@ impl TargetDir {
 
     /// Renames the file `from` over `to` in another directory.
     pub(super) fn rename_over(&self, from: &str, dir: &Self, to: &str) -> Result<(), LayoutError> {
-        let (here, there) = (self.0.fd(), dir.0.fd());
-        attempt()
-            .and_then(|()| Ok(rustix::fs::renameat(here, from, there, to)?))
+        rustix::fs::renameat(self.0.fd(), from, dir.0.fd(), to)
+            .map_err(io::Error::from)
             .map_err(LayoutError::io("rename to", dir.path_of(to)))?;
         step(|| Step::Renamed(self.path_of(from), dir.path_of(to)));
         Ok(())
@@ -222,7 +203,6 @@ impl TargetDir {
     /// Puts the directory `new` at `place` and what was there at `new`: in one step where the
     /// system offers it.
     pub(super) fn exchange(&self, new: &str, place: &str) -> Result<(), LayoutError> {
-        attempt().map_err(LayoutError::io("exchange", self.path_of(place)))?;
         let fd = self.0.fd();
         match rustix::fs::renameat_with(fd, new, fd, place, RenameFlags::EXCHANGE) {
             Ok(()) => {
@@ -271,8 +251,8 @@ impl TargetDir {
             Err(NotOpened::Missing) => return Ok(()),
             Err(NotOpened::Io(source)) => return Err(LayoutError::io("open", path)(source)),
         };
-        attempt()
-            .and_then(|()| Ok(rustix::fs::unlinkat(self.0.fd(), name, flags)?))
+        rustix::fs::unlinkat(self.0.fd(), name, flags)
+            .map_err(io::Error::from)
             .map_err(LayoutError::io("remove", path))?;
         step(|| Step::Removed(self.path_of(name)));
         Ok(())
@@ -300,7 +280,6 @@ fn create_all(path: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     create_all(parent)?;
-    attempt()?;
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => step(|| Step::CreatedDir(path.to_owned())),
         // Another export was quicker.

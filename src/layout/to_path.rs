@@ -7,7 +7,7 @@ use super::report::ImportReport;
 use super::staging::TargetDir;
 use crate::error::RuntimeError;
 use crate::file_name::file_name;
-use crate::steps::{Step, attempt, step};
+use crate::steps::{Step, step};
 use crate::store::{Store, StoreOptions};
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
@@ -141,7 +141,6 @@ impl<'p> Place<'p> {
     fn stage(&self) -> Result<(TempDir, TargetDir), LayoutError> {
         let here = self.dir.path();
         loop {
-            attempt().map_err(LayoutError::io("make a temporary directory in", here))?;
             let staging = tempfile::Builder::new()
                 .prefix(PREFIX)
                 .rand_bytes(RANDOM_CHARS)
@@ -166,7 +165,6 @@ impl<'p> Place<'p> {
     /// disk.
     fn take(&self, staging: &TargetDir) -> Result<(), LayoutError> {
         let path = self.dir.path_of(self.name);
-        attempt().map_err(LayoutError::io("rename to", &path))?;
         let (from, to) = (staging.as_source().fd(), self.dir.as_source().fd());
         let flags = RenameFlags::NOREPLACE;
         let renamed = match rustix::fs::renameat_with(from, STAGED, to, self.name, flags) {

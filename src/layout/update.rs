@@ -19,7 +19,7 @@ use super::names;
 use super::options::ImportOptions;
 use super::reader::{Document, Place, Sink};
 use super::report::{Difference, RuntimeExport};
-use super::staging::TargetDir;
+use super::staging::{TargetDir, temporary_name};
 use super::walk::WORKERS;
 use crate::error::RuntimeError;
 use crate::model::catalog::WorkerStatus;
@@ -141,11 +141,10 @@ impl Export<'_> {
     ) -> Result<(), LayoutError> {
         dir.remove_leftovers()?;
         if !update.is_runtime_current {
-            dir.stage(|temporary| {
-                let file = dir.create_file(temporary)?;
-                report.bytes += write_runtime_document(file, self.runtime(id)?)?;
-                dir.rename_over(temporary, dir, RuntimeDocument::FILE)
-            })?;
+            let temporary = temporary_name();
+            let file = dir.create_file(&temporary)?;
+            report.bytes += write_runtime_document(file, self.runtime(id)?)?;
+            dir.rename_over(&temporary, dir, RuntimeDocument::FILE)?;
             dir.sync()?;
         }
         let workers = dir.open_dir(WORKERS)?;
@@ -159,11 +158,10 @@ impl Export<'_> {
                     self.update_worker(dir, &worker_dir, worker, known, report)?;
                 }
                 None => {
-                    dir.stage(|temporary| {
-                        let written = self.write_worker(&dir.create_dir(temporary)?, worker)?;
-                        written.add_to(report);
-                        dir.rename_into(temporary, &workers, &name)
-                    })?;
+                    let temporary = temporary_name();
+                    let written = self.write_worker(&dir.create_dir(&temporary)?, worker)?;
+                    written.add_to(report);
+                    dir.rename_into(&temporary, &workers, &name)?;
                 }
             }
         }
@@ -185,11 +183,10 @@ impl Export<'_> {
         let worker_ref = worker.value.worker_ref.clone();
         if !known.is_current {
             // Beside the workers, so that nothing but whole files is ever among them.
-            dir.stage(|temporary| {
-                let file = dir.create_file(temporary)?;
-                report.bytes += write_worker_document(file, worker)?;
-                dir.rename_over(temporary, worker_dir, WorkerDocument::FILE)
-            })?;
+            let temporary = temporary_name();
+            let file = dir.create_file(&temporary)?;
+            report.bytes += write_worker_document(file, worker)?;
+            dir.rename_over(&temporary, worker_dir, WorkerDocument::FILE)?;
             worker_dir.sync()?;
             report.workers += 1;
         }

@@ -9,7 +9,7 @@ use super::backend::WithoutLocks;
 use super::context::At;
 use crate::error::RuntimeError;
 use crate::file_name::file_name;
-use crate::steps::{self, Step, attempt, step, try_lock};
+use crate::steps::{self, Step, step, try_lock};
 use redb::backends::FileBackend;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -43,7 +43,6 @@ impl StagedFile {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
-        attempt()?;
         let file = File::from(rustix::fs::openat(&staging.open, STAGED, flags, mode)?);
         step(|| Step::Created(staging.file()));
         Ok(Self {
@@ -66,7 +65,6 @@ impl StagedFile {
 
     /// Writes everything in `source`.
     pub(crate) fn fill_from(&mut self, source: &mut File) -> io::Result<()> {
-        attempt()?;
         io::copy(source, &mut self.file)?;
         step(|| Step::Written(self.path()));
         Ok(())
@@ -76,7 +74,6 @@ impl StagedFile {
     /// stays, with its name on disk. Returns its size in bytes.
     pub(crate) fn publish(self) -> io::Result<u64> {
         let bytes = self.sync()?;
-        attempt()?;
         let (from, to, name) = (&self.staging.open, &self.place.open, &self.place.name);
         let flags = RenameFlags::NOREPLACE;
         let renamed = match rustix::fs::renameat_with(from, STAGED, to, name, flags) {
@@ -93,7 +90,6 @@ impl StagedFile {
     /// Puts the file, synced, into its place, over what may be there.
     pub(crate) fn replace(self) -> io::Result<()> {
         self.sync()?;
-        attempt()?;
         let (from, to) = (&self.staging.open, &self.place.open);
         let renamed = rustix::fs::renameat(from, STAGED, to, &self.place.name);
         self.finish(renamed)
@@ -171,7 +167,6 @@ impl Place {
     /// Makes a directory beside the place, which only this user may enter, and locks it.
     fn stage(&self) -> io::Result<Staging> {
         loop {
-            attempt()?;
             let path = tempfile::Builder::new()
                 .prefix(&self.prefix)
                 .rand_bytes(RANDOM_CHARS)
@@ -218,18 +213,16 @@ impl Place {
     }
 
     /// Removes the staging directory `name`, unless its process lives, or nobody can know.
-    fn remove_leftover(&self, name: &OsStr) -> io::Result<()> {
+    fn remove_leftover(&self, name: &OsStr) -> Result<(), Errno> {
         let open = self.open_dir(name)?;
         if !try_lock(&open)? {
             return Ok(());
         }
-        attempt()?;
         match rustix::fs::unlinkat(&open, STAGED, AtFlags::empty()) {
             Ok(()) => step(|| Step::Removed(self.directory.join(name).join(STAGED))),
             Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
-        attempt()?;
         rustix::fs::unlinkat(&self.open, name, AtFlags::REMOVEDIR)?;
         step(|| Step::Removed(self.directory.join(name)));
         Ok(())

@@ -11,7 +11,6 @@ fn power_loss_keeps_what_was_acknowledged_and_all_else_whole_or_absent() {
     let figures = [
         "in a recovery",
         "operations of real threads in the commit of another",
-        "with the file shared otherwise",
     ];
     assert_holds(Fault::PowerLoss, 10_000, &figures);
 }

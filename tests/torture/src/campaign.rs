@@ -86,8 +86,7 @@ impl Fault {
                     "operations of real threads in the commit of another",
                     done.shared,
                 );
-                let otherwise = ("with the file shared otherwise", done.shared_otherwise);
-                Tried::new(done.images, &[recoveries, shared, otherwise])
+                Tried::new(done.images, &[recoveries, shared])
             }),
             Self::Kill => kills::round(seed, count, task.start).map(|done| {
                 let late = ("that came after the end of their work", done.late);
@@ -95,11 +94,10 @@ impl Fault {
                 Tried::new(done.landed, &[late, maintenance])
             }),
             Self::DiskErrors => disk_errors::round(seed, task.plant, task.start).map(|done| {
-                let otherwise = ("with the file shared otherwise", done.shared_otherwise);
                 let by_path = ("under a path", done.by_path);
                 let in_jobs = ("in maintenance", done.in_jobs);
                 let images = ("images after them", done.images);
-                Tried::new(done.errors, &[otherwise, by_path, in_jobs, images])
+                Tried::new(done.errors, &[by_path, in_jobs, images])
             }),
             Self::BitRot => bit_rot::limited_round(seed, count, task.plant, task.start_limited)
                 .map(|done| {

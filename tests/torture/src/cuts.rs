@@ -110,7 +110,7 @@ impl Job {
             Self::Create => options.open(path).map(drop)?,
             Self::ImportNew => {
                 let all = ImportOptions::new();
-                import_to_path(import_root(), path, options, &all).map(drop)?;
+                import_to_path(import_root(), path, &patient(), &all).map(drop)?;
             }
             Self::ImportOver => {
                 let replace = ImportOptions::new().replace(true);

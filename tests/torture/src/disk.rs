@@ -2,7 +2,6 @@
 
 use crate::pages::Pages;
 use redb::{BackendError, StorageBackend};
-use redb_runtime_store::Sharing;
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -49,29 +48,6 @@ pub struct Fault {
     pub lasting: bool,
     /// The system's number of the error.
     pub errno: i32,
-}
-
-impl Fault {
-    /// Both errors after so many accesses, each once and from then on.
-    pub(crate) fn every_way(kind: FaultKind, after: usize) -> Vec<Self> {
-        let ways = [(EIO, false), (EIO, true), (ENOSPC, false), (ENOSPC, true)];
-        let fault = |(errno, lasting)| Self {
-            kind,
-            after,
-            lasting,
-            errno,
-        };
-        ways.map(fault).into()
-    }
-
-    /// One error once, the other from then on: for what costs more than a simulation. The next seed
-    /// has them the other way round.
-    pub(crate) fn both_ways(seed: u64, kind: FaultKind, after: usize) -> Vec<Self> {
-        let mut ways = Self::every_way(kind, after);
-        let is_turned = (seed ^ after as u64) & 1 == 1;
-        ways.retain(|fault| fault.lasting == ((fault.errno == EIO) == is_turned));
-        ways
-    }
 }
 
 /// Input/output error, on Linux and elsewhere.
@@ -122,7 +98,6 @@ struct State {
     is_growing: bool,
     lies: bool,
     one_phase: bool,
-    sharing: Sharing,
     sync_takes: Duration,
     faults: Faults,
     /// Whether syncs wait, and how many do.
@@ -211,18 +186,6 @@ impl Disk {
     /// Whether stores that are opened on it commit in one phase.
     pub(crate) fn takes_one_phase(&self) -> bool {
         self.state().one_phase
-    }
-
-    /// Makes stores that are opened on it share their file in that way.
-    #[must_use]
-    pub fn shared_as(self, sharing: Sharing) -> Self {
-        self.state().sharing = sharing;
-        self
-    }
-
-    /// How stores that are opened on it share their file.
-    pub fn sharing(&self) -> Sharing {
-        self.state().sharing
     }
 
     /// Makes every sync from now on take as long: threads gather behind it meanwhile.

@@ -1,29 +1,27 @@
 //! The disk refuses: a typed error, nothing acknowledged lost, and work goes on after a reopen.
 
 use crate::child::Start;
-use crate::disk::{Disk, Fault, FaultKind};
+use crate::disk::{Disk, EIO, ENOSPC, Fault, FaultKind};
 use crate::image::Timeline;
 use crate::pages::Pages;
 use crate::plant::Plant;
-use crate::power_loss::{any_sharing, check_works, check_world};
+use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
 use crate::workload::{Host, Op, Outcome, Workload, is_failure, open_with, runtime};
 use crate::world::{Context, Violation, World};
 use crate::{job_errors, path_errors};
-use redb_runtime_store::Sharing;
+use redb_runtime_store::Store;
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::error::RuntimeError;
 
 /// How many operations a round has at most.
-const MAX_OPS: usize = 16;
+const MAX_OPS: usize = 25;
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Errors that the disk gave, each in a run of its own.
     pub errors: usize,
-    /// Those of them that a store met which shares its file otherwise than by default.
-    pub shared_otherwise: usize,
     /// Those of them that a store met which was opened by its path.
     pub by_path: usize,
     /// Those of them that maintenance met.
@@ -33,8 +31,7 @@ pub struct Counts {
 }
 
 /// Gives an error at every change of the disk that the workload of `seed` makes, and at some of its
-/// reads; once, and from then on. Then the same by [`path_errors`] and [`job_errors`], into which no
-/// bugs are planted.
+/// reads; once, and from then on. Then the same by [`path_errors`] and [`job_errors`].
 ///
 /// # Errors
 ///
@@ -44,52 +41,33 @@ pub fn round(seed: u64, plant: Option<Plant>, start: Start<'_>) -> Result<Counts
     let mut rng = Rng::new(seed);
     let ops = rng.between(10, MAX_OPS);
     let workload = Workload::any(ops, &mut rng)?;
-    let sharing = any_sharing(&mut rng);
-    let mut trial = |fault, rng: &mut Rng| {
-        let trial = Trial::run(&workload, fault, sharing, plant)?;
-        if trial.disk.struck() == 0 {
-            return Ok(false);
+    for kind in [FaultKind::Change, FaultKind::Read] {
+        let mut after = 0;
+        loop {
+            let fault = Fault {
+                kind,
+                after,
+                lasting: rng.chance(50),
+                errno: *rng.pick(&[EIO, ENOSPC]),
+            };
+            let trial = Trial::run(&workload, fault, plant)?;
+            if trial.disk.struck() == 0 {
+                break;
+            }
+            counts.errors += 1;
+            let images = trial.check(&mut rng);
+            counts.images +=
+                images.map_err(|violation| Violation(format!("{fault:?}: {violation}")))?;
+            after += match kind {
+                FaultKind::Change | FaultKind::Sync => 1,
+                FaultKind::Read => rng.between(1, 20),
+            };
         }
-        counts.errors += 1;
-        counts.shared_otherwise += usize::from(sharing != Sharing::OneWriter);
-        counts.images += trial.check(rng)?;
-        Ok(true)
-    };
-    everywhere(&Fault::every_way, &mut rng, &mut trial)
-        .map_err(|violation| Violation(format!("{sharing:?}, {violation}")))?;
-    if plant.is_some() {
-        return Ok(counts);
     }
     counts.by_path = path_errors::round(seed)?;
     counts.in_jobs = job_errors::round(seed, start)?;
     counts.errors += counts.by_path + counts.in_jobs;
     Ok(counts)
-}
-
-/// Tries every fault at every change of the disk, and at some of its reads, until one of them does
-/// not strike any more.
-pub(crate) fn everywhere(
-    ways: &dyn Fn(FaultKind, usize) -> Vec<Fault>,
-    rng: &mut Rng,
-    trial: &mut dyn FnMut(Fault, &mut Rng) -> Result<bool, Violation>,
-) -> Result<(), Violation> {
-    for kind in [FaultKind::Change, FaultKind::Read] {
-        let mut after = 0;
-        'kind: loop {
-            for fault in ways(kind, after) {
-                let struck = trial(fault, rng)
-                    .map_err(|violation| Violation(format!("{fault:?}: {violation}")))?;
-                if !struck {
-                    break 'kind;
-                }
-            }
-            after += match kind {
-                FaultKind::Change | FaultKind::Sync => 1,
-                FaultKind::Read => rng.between(1, 40),
-            };
-        }
-    }
-    Ok(())
 }
 
 /// One run into one fault.
@@ -102,18 +80,13 @@ struct Trial<'w> {
 }
 
 impl<'w> Trial<'w> {
-    fn run(
-        workload: &'w Workload,
-        fault: Fault,
-        sharing: Sharing,
-        plant: Option<Plant>,
-    ) -> Result<Self, Violation> {
+    fn run(workload: &'w Workload, fault: Fault, plant: Option<Plant>) -> Result<Self, Violation> {
         // Without a cache every read comes to the disk.
         let cache_bytes = match fault.kind {
             FaultKind::Change | FaultKind::Sync => 1 << 20,
             FaultKind::Read => 0,
         };
-        let disk = Disk::default().shared_as(sharing);
+        let disk = Disk::default();
         if plant == Some(Plant::OnePhase) {
             disk.take_one_phase();
         }
@@ -138,7 +111,6 @@ impl<'w> Trial<'w> {
         let mut images = 0;
         images += self.lose_power(possible, rng)?;
         drop(self.host);
-        let sharing = self.disk.sharing();
         let store = open_with(&self.disk, self.cache_bytes).or_violation("opening again")?;
         check_world(&store, possible)
             .map_err(|one| Violation(format!("after reopening: {one}")))?;
@@ -147,7 +119,7 @@ impl<'w> Trial<'w> {
         let timeline = Timeline::new(Pages::default(), self.disk.log());
         for _ in 0..3 {
             images += 1;
-            recover(&timeline, sharing, std::slice::from_ref(&world), rng)
+            recover(&timeline, std::slice::from_ref(&world), rng)
                 .map_err(|one| Violation(format!("power loss after three more commits: {one}")))?;
         }
         Ok(images)
@@ -174,7 +146,7 @@ impl<'w> Trial<'w> {
     fn lose_power(&self, possible: &[World], rng: &mut Rng) -> Result<usize, Violation> {
         let timeline = Timeline::new(Pages::default(), self.disk.log());
         for _ in 0..2 {
-            recover(&timeline, self.disk.sharing(), possible, rng)
+            recover(&timeline, possible, rng)
                 .map_err(|one| Violation(format!("power loss after the error: {one}")))?;
         }
         Ok(2)
@@ -215,16 +187,8 @@ pub(crate) fn possible_worlds<'w>(
 }
 
 /// Opens what is left when power is lost at the end of `timeline`.
-fn recover(
-    timeline: &Timeline,
-    sharing: Sharing,
-    possible: &[World],
-    rng: &mut Rng,
-) -> Result<(), Violation> {
+fn recover(timeline: &Timeline, possible: &[World], rng: &mut Rng) -> Result<(), Violation> {
     let image = timeline.image(timeline.len(), rng);
-    let disk = Disk::with(image).shared_as(sharing);
-    check_world(
-        &open_with(&disk, 1 << 20).or_violation("opening")?,
-        possible,
-    )
+    let store: Store = open_with(&Disk::with(image), 1 << 20).or_violation("opening")?;
+    check_world(&store, possible)
 }

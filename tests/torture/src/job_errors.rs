@@ -1,12 +1,13 @@
 //! The disk refuses under maintenance: a typed error, the old or the new is there, and once the disk
 //! is sound again the same job succeeds and leaves nothing over.
 //!
-//! Whatever changes files outside redb, or writes a file that nobody knows yet, asks a hook of the
-//! process ([`on_change`]) first. So the errors of a job are given in a process of its own.
+//! What writes and syncs outside redb asks a hook of the process ([`on_change`]) first. So the errors
+//! of a job are given in a process of its own.
 
 use crate::child::{Start, say, scratch};
 use crate::cuts::{Job, Scene};
-use crate::disk::{Fault, FaultKind, Faults};
+use crate::disk::{EIO, ENOSPC, Fault, FaultKind, Faults};
+use crate::rng::Rng;
 use crate::tree;
 use crate::world::{Context, Violation};
 use redb_runtime_store::error::RuntimeError;
@@ -66,23 +67,31 @@ pub(crate) fn with_seed(text: &str) -> Option<(Job, u64)> {
 
 /// Gives the errors, as the child.
 pub(crate) fn child(job: Job, seed: u64, directory: &Path) -> Result<(), Violation> {
+    let mut rng = Rng::new(seed);
     let scene = Scene::new(job, seed)?;
     let faults = Arc::new(Mutex::new(Faults::default()));
     let outside = Arc::clone(&faults);
     on_change(move || lock(&outside).meet(FaultKind::Change));
-    let mut given = 0;
-    for after in 0.. {
-        for fault in Fault::both_ways(seed, FaultKind::Change, after) {
-            let directory = directory.join(given.to_string());
-            let struck = trial(&scene, job, fault, &faults, &directory)
-                .map_err(|one| Violation(format!("{fault:?}: {one}")))?;
-            if !struck {
-                return say(&format!("{GIVEN}{given}"));
-            }
-            given += 1;
+    let mut after = 0;
+    loop {
+        let fault = Fault {
+            kind: FaultKind::Change,
+            after,
+            lasting: rng.chance(50),
+            errno: *rng.pick(&[EIO, ENOSPC]),
+        };
+        let given = trial(
+            &scene,
+            job,
+            fault,
+            &faults,
+            &directory.join(after.to_string()),
+        );
+        match given.map_err(|one| Violation(format!("{fault:?}: {one}")))? {
+            true => after += 1,
+            false => return say(&format!("{GIVEN}{after}")),
         }
     }
-    Ok(())
 }
 
 fn lock(faults: &Mutex<Faults>) -> MutexGuard<'_, Faults> {
@@ -115,28 +124,10 @@ fn trial(
         Err(error) => return Err(Violation(format!("not an error of the disk: {error:?}"))),
     }
     scene.check(directory, done.is_ok())?;
-    if done.is_err() && !fault.lasting {
-        // Nothing keeps it from tidying up what it began.
-        check_tidy(scene, directory)?;
-    }
     job.run_again(directory).or_violation("the job again")?;
     scene.check_after(directory)?;
     std::fs::remove_dir_all(directory).or_violation("tidying up")?;
     Ok(struck)
-}
-
-/// Checks that no temporary name is there that was not there before.
-fn check_tidy(scene: &Scene, directory: &Path) -> Result<(), Violation> {
-    let is_temporary = |path: &Path| {
-        let mut names = path.components();
-        names.any(|name| name.as_os_str().as_encoded_bytes().starts_with(b"."))
-    };
-    let left = tree::read(directory)?.into_keys();
-    let mut left = left.filter(|path| is_temporary(path) && !scene.before.contains_key(path));
-    match left.next() {
-        Some(path) => Err(Violation(format!("{path:?} is left over"))),
-        None => Ok(()),
-    }
 }
 
 fn is_of_disk(error: &LayoutError) -> bool {

@@ -2,8 +2,8 @@
 //! had: they refuse, the path opens again beside them, and nothing acknowledged is lost.
 
 use crate::child::scratch;
-use crate::disk::{Fault, FaultKind, Faults};
-use crate::disk_errors::{everywhere, possible_worlds};
+use crate::disk::{EIO, ENOSPC, Fault, FaultKind, Faults};
+use crate::disk_errors::possible_worlds;
 use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
 use crate::workload::{Host, Medium, Outcome, Workload, is_failure, runtime};
@@ -61,17 +61,27 @@ pub fn round(seed: u64) -> Result<usize, Violation> {
     let mut rng = Rng::new(seed).part(2);
     let ops = rng.between(4, MAX_OPS);
     let workload = Workload::any(ops, &mut rng)?;
-    let mut one = |fault, _: &mut Rng| {
-        let struck = trial(&workload, fault)?;
-        errors += usize::from(struck);
-        Ok(struck)
-    };
-    everywhere(
-        &|kind, after| Fault::both_ways(seed, kind, after),
-        &mut rng,
-        &mut one,
-    )
-    .map_err(|violation| Violation(format!("by its path, {violation}")))?;
+    for kind in [FaultKind::Change, FaultKind::Read] {
+        let mut after = 0;
+        loop {
+            let fault = Fault {
+                kind,
+                after,
+                lasting: rng.chance(50),
+                errno: *rng.pick(&[EIO, ENOSPC]),
+            };
+            let struck = trial(&workload, fault)
+                .map_err(|violation| Violation(format!("by its path, {fault:?}: {violation}")))?;
+            if !struck {
+                break;
+            }
+            errors += 1;
+            after += match kind {
+                FaultKind::Change | FaultKind::Sync => 1,
+                FaultKind::Read => rng.between(1, 20),
+            };
+        }
+    }
     Ok(errors)
 }
 

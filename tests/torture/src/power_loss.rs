@@ -8,9 +8,9 @@ use crate::rng::Rng;
 use crate::threads;
 use crate::workload::{Host, Outcome, Workload, open, runtime};
 use crate::world::{Context, Violation, World, check_rules};
+use redb_runtime_store::Store;
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::interaction::WorkerInput;
-use redb_runtime_store::{Sharing, Store};
 
 /// How many operations a round has at most.
 const MAX_OPS: usize = 60;
@@ -20,7 +20,6 @@ const MAX_OPS: usize = 60;
 pub struct Run {
     workload: Workload,
     outcomes: Vec<Outcome>,
-    sharing: Sharing,
     timeline: Timeline,
     /// The changes that created the store.
     created: usize,
@@ -35,9 +34,6 @@ pub struct Counts {
     pub recoveries: usize,
     /// Operations of real threads that shared the commit of another.
     pub shared: usize,
-    /// Images of stores that were the only ones with their file, or that shared it with other
-    /// writers.
-    pub shared_otherwise: usize,
 }
 
 impl Run {
@@ -50,7 +46,7 @@ impl Run {
         let mut rng = Rng::new(seed);
         let ops = rng.between(10, MAX_OPS);
         let workload = Workload::any(ops, &mut rng)?;
-        let disk = Disk::default().shared_as(any_sharing(&mut rng));
+        let disk = Disk::default();
         if plant == Some(Plant::LyingSync) {
             disk.lie_about_syncs();
         }
@@ -65,7 +61,6 @@ impl Run {
         }
         Ok(Self {
             workload,
-            sharing: disk.sharing(),
             outcomes,
             timeline: Timeline::new(Pages::default(), disk.log()),
             created,
@@ -97,27 +92,12 @@ impl Run {
             check_world(store, self.possible(changes))?;
             check_works(store)
         };
-        let check = Check {
-            sharing: self.sharing,
-            check: &check,
-        };
-        lose_power(&self.timeline, self.created, images, rng, check)
+        lose_power(&self.timeline, self.created, images, rng, &check)
     }
 }
 
-/// How a store is opened and checked after a power loss.
-#[derive(Clone, Copy)]
-pub(crate) struct Check<'c> {
-    pub(crate) sharing: Sharing,
-    /// Is told how many changes there had been.
-    pub(crate) check: &'c dyn Fn(usize, &Store) -> Result<(), Violation>,
-}
-
-/// Half of the stores are opened by default, each fourth in one of the other ways.
-pub(crate) fn any_sharing(rng: &mut Rng) -> Sharing {
-    use Sharing::{Exclusive, ManyWriters, OneWriter};
-    *rng.pick(&[OneWriter, OneWriter, Exclusive, ManyWriters])
-}
+/// Checks a store that was opened after a power loss, and how many changes there had been.
+pub(crate) type Check<'c> = &'c dyn Fn(usize, &Store) -> Result<(), Violation>;
 
 /// Loses power at any moment of `timeline` from `first` on, and now and then once more during the
 /// recovery from that, until `images` images were tried.
@@ -136,15 +116,14 @@ pub(crate) fn lose_power(
         let context =
             |violation| Violation(format!("after {changes} of {of} changes: {violation}"));
         counts.images += 1;
-        let check_store = |store: &Store| (check.check)(changes, store);
-        let recover = |image| recover(image, check.sharing, &check_store);
-        let recovery = recover(image.clone()).map_err(context)?;
+        let check = |store: &Store| check(changes, store);
+        let recovery = recover(image.clone(), &check).map_err(context)?;
         if !recovery.is_empty() && rng.chance(10) {
             for changes in 1..=recovery.len().min(images - counts.images) {
                 let image = recovery.image(changes, rng);
                 counts.images += 1;
                 counts.recoveries += 1;
-                recover(image).map_err(|violation| {
+                recover(image, &check).map_err(|violation| {
                     context(Violation(format!(
                         "then after {changes} of {} changes of the recovery: {violation}",
                         recovery.len()
@@ -152,9 +131,6 @@ pub(crate) fn lose_power(
                 })?;
             }
         }
-    }
-    if check.sharing != Sharing::OneWriter {
-        counts.shared_otherwise = counts.images;
     }
     Ok(counts)
 }
@@ -173,10 +149,9 @@ fn check_outcomes(workload: &Workload, outcomes: &[Outcome]) -> Result<(), Viola
 /// Opens the store in `image` and checks it. Returns what opening it changed.
 fn recover(
     image: Pages,
-    sharing: Sharing,
     check: &dyn Fn(&Store) -> Result<(), Violation>,
 ) -> Result<Timeline, Violation> {
-    let disk = Disk::with(image.clone()).shared_as(sharing);
+    let disk = Disk::with(image.clone());
     let store = open(&disk).or_violation("opening the store")?;
     let recovery = Timeline::new(image, disk.log());
     check(&store)?;

@@ -11,7 +11,7 @@ use crate::disk::{Access, Disk};
 use crate::image::Timeline;
 use crate::kills::{RUNTIME, said_by};
 use crate::pages::Pages;
-use crate::power_loss::{Check, Counts, any_sharing, check_works, lose_power};
+use crate::power_loss::{Counts, check_works, lose_power};
 use crate::rng::Rng;
 use crate::workload::{open, runtime};
 use crate::world::{Context, Violation, World, check_rules};
@@ -48,8 +48,7 @@ struct Acknowledged {
 ///
 /// The first promise that is broken.
 pub fn round(seed: u64, images: usize) -> Result<Counts, Violation> {
-    let rng = Rng::new(seed);
-    let disk = Disk::default().shared_as(any_sharing(&mut rng.part(0)));
+    let disk = Disk::default();
     let store = open(&disk).or_violation("creating a store")?;
     let runtime = runtime(&store, RUNTIME).or_violation("creating a runtime")?;
     let mut workers = Vec::new();
@@ -59,6 +58,7 @@ pub fn round(seed: u64, images: usize) -> Result<Counts, Violation> {
     }
     let prepared = disk.position();
     disk.slow_syncs(SYNC_TAKES);
+    let rng = Rng::new(seed);
     let acknowledged = work(&disk, &runtime, &workers, &rng)?;
     let log = disk.log();
     let syncs = |access: &&Access| matches!(access, Access::Sync);
@@ -68,11 +68,7 @@ pub fn round(seed: u64, images: usize) -> Result<Counts, Violation> {
         check_threads(store, changes, &acknowledged)?;
         check_works(store)
     };
-    let check = Check {
-        sharing: disk.sharing(),
-        check: &check,
-    };
-    let mut counts = lose_power(&timeline, prepared, images, &mut rng.part(1), check)?;
+    let mut counts = lose_power(&timeline, prepared, images, &mut rng.part(1), &check)?;
     counts.shared = (THREADS * OPERATIONS).saturating_sub(commits);
     Ok(counts)
 }

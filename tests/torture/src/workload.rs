@@ -249,8 +249,7 @@ pub fn open(disk: &Disk) -> Result<Store, RuntimeError> {
 ///
 /// As `Store::open`.
 pub fn open_with(disk: &Disk, cache_bytes: usize) -> Result<Store, RuntimeError> {
-    let options = Store::options().cache_bytes(cache_bytes);
-    let mut options = options.sharing(disk.sharing());
+    let mut options = Store::options().cache_bytes(cache_bytes);
     if disk.takes_one_phase() {
         options = options.one_phase();
     }
