@@ -1,5 +1,5 @@
 //! The changes of the file system that are made outside redb's backend, one after the other, so that
-//! a test can end the process after each of them; and the locks that tell what killed processes left
+//! a test can end the process after each of them, or let each fail; and the locks that tell what killed processes left
 //! behind, so that a test can do without. Without the feature `fault-injection` nothing is compiled of
 //! it but plain writes and locks.
 
@@ -7,10 +7,12 @@
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// A change of the file system that was just made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +33,28 @@ pub enum Step {
     Removed(PathBuf),
 }
 
+/// A change of the file system that is about to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A file is made.
+    Create,
+    /// A directory is made.
+    CreateDir,
+    /// A file is written to.
+    Write,
+    /// A file gets another length.
+    SetLen,
+    /// A file, or the names in a directory, are brought to disk.
+    Sync,
+    /// Something is renamed, or two change places.
+    Rename,
+    /// Something is removed.
+    Remove,
+}
+
 #[cfg(feature = "fault-injection")]
 mod watch {
-    use super::Step;
+    use super::{Change, Step};
     use std::io;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,13 +68,13 @@ mod watch {
         let _ = ON_STEP.set(Box::new(on_step));
     }
 
-    type OnChange = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+    type OnChange = Box<dyn Fn(Change) -> io::Result<()> + Send + Sync>;
 
     static ON_CHANGE: OnceLock<OnChange> = OnceLock::new();
 
-    /// Calls `on_change` before every write and every sync from now on; an error takes its place.
-    /// Only the first of a process counts.
-    pub fn on_change(on_change: impl Fn() -> io::Result<()> + Send + Sync + 'static) {
+    /// Calls `on_change` before every change from now on, those that redb makes to a file which is not
+    /// in its place yet included; an error takes its place. Only the first of a process counts.
+    pub fn on_change(on_change: impl Fn(Change) -> io::Result<()> + Send + Sync + 'static) {
         let _ = ON_CHANGE.set(Box::new(on_change));
     }
 
@@ -92,17 +113,49 @@ pub(crate) fn step(made: impl FnOnce() -> Step) {
 #[cfg(not(feature = "fault-injection"))]
 pub(crate) fn step(_: impl FnOnce() -> Step) {}
 
-/// Fails where whoever watches wants the change that comes next to fail.
+/// Fails where whoever watches wants `change`, which comes next, to fail.
 #[cfg(feature = "fault-injection")]
-fn attempt() -> io::Result<()> {
-    watch::refuser().map_or(Ok(()), |on_change| on_change())
+pub(crate) fn attempt(change: Change) -> io::Result<()> {
+    watch::refuser().map_or(Ok(()), |on_change| on_change(change))
+}
+
+/// Nobody can watch.
+#[cfg(not(feature = "fault-injection"))]
+pub(crate) fn attempt(_: Change) -> io::Result<()> {
+    Ok(())
+}
+
+/// A directory that is removed, with everything in it, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct TemporaryDir(TempDir);
+
+impl TemporaryDir {
+    /// Makes one in `parent`, of a name that `name` says, which only this user may enter.
+    pub(crate) fn new(name: &mut tempfile::Builder<'_, '_>, parent: &Path) -> io::Result<Self> {
+        attempt(Change::CreateDir)?;
+        let name = name.permissions(Permissions::from_mode(0o700));
+        let made = name.tempdir_in(parent)?;
+        step(|| Step::CreatedDir(made.path().to_owned()));
+        Ok(Self(made))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for TemporaryDir {
+    fn drop(&mut self) {
+        if attempt(Change::Remove).is_err() {
+            self.0.disable_cleanup(true);
+        }
+    }
 }
 
 /// Waits until the file, or the names in the directory, at `path` are on disk. All that is synced
 /// outside redb is synced here: no step says so without its sync.
 pub(crate) fn sync(file: impl AsFd, path: &Path) -> io::Result<()> {
-    #[cfg(feature = "fault-injection")]
-    attempt()?;
+    attempt(Change::Sync)?;
     // Not the bare call: elsewhere than on Linux that leaves the bytes in the disk's own memory.
     File::from(file.as_fd().try_clone_to_owned()?).sync_all()?;
     step(|| Step::Synced(path.to_owned()));
@@ -112,8 +165,7 @@ pub(crate) fn sync(file: impl AsFd, path: &Path) -> io::Result<()> {
 /// Writes all of `bytes` to `file`, which is at `path`. Where somebody watches, in two halves: a kill
 /// can cut off a write.
 pub(crate) fn write_all(file: &mut File, bytes: &[u8], path: &Path) -> io::Result<()> {
-    #[cfg(feature = "fault-injection")]
-    if let Err(error) = attempt() {
+    if let Err(error) = attempt(Change::Write) {
         // A write that fails may have come half of the way.
         file.write_all(&bytes[..bytes.len() / 2])?;
         return Err(error);

@@ -5,7 +5,7 @@
 use super::error::LayoutError;
 use super::json::Problem;
 use super::source::{EntryKind, NotOpened, SourceDir};
-use crate::steps::{self, Step, step, try_lock};
+use crate::steps::{self, Change, Step, attempt, step, try_lock};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -90,8 +90,7 @@ impl TargetDir {
 
     /// Makes the directory `name`; it must not be there.
     pub(super) fn create_dir(&self, name: &str) -> Result<Self, LayoutError> {
-        rustix::fs::mkdirat(self.0.fd(), name, Mode::from_raw_mode(0o700))
-            .map_err(io::Error::from)
+        self.make_dir(name)
             .map_err(LayoutError::io("make the directory", self.path_of(name)))?;
         step(|| Step::CreatedDir(self.path_of(name)));
         self.open_dir(name)
@@ -106,27 +105,36 @@ impl TargetDir {
 
     /// Opens the directory `name`, making it where it is missing.
     pub(super) fn ensure_dir(&self, name: &str) -> Result<Self, LayoutError> {
-        let made = rustix::fs::mkdirat(self.0.fd(), name, Mode::from_raw_mode(0o700));
-        match made {
+        match self.make_dir(name) {
             Ok(()) => {
                 step(|| Step::CreatedDir(self.path_of(name)));
                 self.sync()?;
             }
-            Err(Errno::EXIST) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
                 let path = self.path_of(name);
-                return Err(LayoutError::io("make the directory", path)(error.into()));
+                return Err(LayoutError::io("make the directory", path)(error));
             }
         }
         self.open_dir(name)
+    }
+
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        attempt(Change::CreateDir)?;
+        Ok(rustix::fs::mkdirat(
+            self.0.fd(),
+            name,
+            Mode::from_raw_mode(0o700),
+        )?)
     }
 
     /// Makes the file `name`; it must not be there.
     pub(super) fn create_file(&self, name: &str) -> Result<TargetFile, LayoutError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(self.0.fd(), name, flags, Mode::from_raw_mode(0o600))
-            .map_err(io::Error::from)
+        let mode = Mode::from_raw_mode(0o600);
+        let fd = attempt(Change::Create)
+            .and_then(|()| Ok(rustix::fs::openat(self.0.fd(), name, flags, mode)?))
             .map_err(LayoutError::io("create", self.path_of(name)))?;
         step(|| Step::Created(self.path_of(name)));
         Ok(TargetFile::new(File::from(fd), self.path_of(name)))
@@ -171,6 +179,7 @@ impl TargetDir {
     /// Renames `from` to `to` in another directory, where nothing may be.
     pub(super) fn rename_into(&self, from: &str, dir: &Self, to: &str) -> Result<(), LayoutError> {
         let (here, there) = (self.0.fd(), dir.0.fd());
+        attempt(Change::Rename).map_err(LayoutError::io("rename to", dir.path_of(to)))?;
         let renamed = match rustix::fs::renameat_with(here, from, there, to, RenameFlags::NOREPLACE)
         {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match dir.has(to)? {
@@ -193,8 +202,8 @@ impl TargetDir {
 
     /// Renames the file `from` over `to` in another directory.
     pub(super) fn rename_over(&self, from: &str, dir: &Self, to: &str) -> Result<(), LayoutError> {
-        rustix::fs::renameat(self.0.fd(), from, dir.0.fd(), to)
-            .map_err(io::Error::from)
+        attempt(Change::Rename)
+            .and_then(|()| Ok(rustix::fs::renameat(self.0.fd(), from, dir.0.fd(), to)?))
             .map_err(LayoutError::io("rename to", dir.path_of(to)))?;
         step(|| Step::Renamed(self.path_of(from), dir.path_of(to)));
         Ok(())
@@ -204,6 +213,7 @@ impl TargetDir {
     /// system offers it.
     pub(super) fn exchange(&self, new: &str, place: &str) -> Result<(), LayoutError> {
         let fd = self.0.fd();
+        attempt(Change::Rename).map_err(LayoutError::io("exchange", self.path_of(place)))?;
         match rustix::fs::renameat_with(fd, new, fd, place, RenameFlags::EXCHANGE) {
             Ok(()) => {
                 step(|| Step::Exchanged(self.path_of(new), self.path_of(place)));
@@ -251,8 +261,8 @@ impl TargetDir {
             Err(NotOpened::Missing) => return Ok(()),
             Err(NotOpened::Io(source)) => return Err(LayoutError::io("open", path)(source)),
         };
-        rustix::fs::unlinkat(self.0.fd(), name, flags)
-            .map_err(io::Error::from)
+        attempt(Change::Remove)
+            .and_then(|()| Ok(rustix::fs::unlinkat(self.0.fd(), name, flags)?))
             .map_err(LayoutError::io("remove", path))?;
         step(|| Step::Removed(self.path_of(name)));
         Ok(())
@@ -280,7 +290,8 @@ fn create_all(path: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     create_all(parent)?;
-    match DirBuilder::new().mode(0o700).create(path) {
+    let made = attempt(Change::CreateDir);
+    match made.and_then(|()| DirBuilder::new().mode(0o700).create(path)) {
         Ok(()) => step(|| Step::CreatedDir(path.to_owned())),
         // Another export was quicker.
         Err(_) if path.is_dir() => {}

@@ -7,17 +7,15 @@ use super::report::ImportReport;
 use super::staging::TargetDir;
 use crate::error::RuntimeError;
 use crate::file_name::file_name;
-use crate::steps::{Step, step};
+use crate::steps::{Change, Step, TemporaryDir, attempt, step};
 use crate::store::{Store, StoreOptions};
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use std::borrow::Borrow;
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use tempfile::TempDir;
 
 /// Imports the directory `root` into the store at `path`, making it where nothing is.
 ///
@@ -138,16 +136,13 @@ impl<'p> Place<'p> {
 
     /// A directory beside the store, locked while it is open; removed with everything in it when it
     /// is dropped.
-    fn stage(&self) -> Result<(TempDir, TargetDir), LayoutError> {
+    fn stage(&self) -> Result<(TemporaryDir, TargetDir), LayoutError> {
         let here = self.dir.path();
         loop {
-            let staging = tempfile::Builder::new()
-                .prefix(PREFIX)
-                .rand_bytes(RANDOM_CHARS)
-                .permissions(Permissions::from_mode(0o700))
-                .tempdir_in(here)
+            let mut name = tempfile::Builder::new();
+            name.prefix(PREFIX).rand_bytes(RANDOM_CHARS);
+            let staging = TemporaryDir::new(&mut name, here)
                 .map_err(LayoutError::io("make a temporary directory in", here))?;
-            step(|| Step::CreatedDir(staging.path().to_owned()));
             let name = staging.path().file_name().and_then(OsStr::to_str);
             let locked = self.locked(name.unwrap_or_default());
             let is_there = staging.path().symlink_metadata().is_ok();
@@ -167,6 +162,7 @@ impl<'p> Place<'p> {
         let path = self.dir.path_of(self.name);
         let (from, to) = (staging.as_source().fd(), self.dir.as_source().fd());
         let flags = RenameFlags::NOREPLACE;
+        attempt(Change::Rename).map_err(LayoutError::io("rename to", &path))?;
         let renamed = match rustix::fs::renameat_with(from, STAGED, to, self.name, flags) {
             // A link is made only where nothing is, too; the staged name goes with its directory.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {

@@ -136,10 +136,26 @@ impl Export<'_> {
         &self,
         dir: &TargetDir,
         id: &RuntimeId,
-        mut update: Update,
+        update: Update,
         report: &mut RuntimeExport,
     ) -> Result<(), LayoutError> {
         dir.remove_leftovers()?;
+        let updated = self.catch_up_runtime(dir, id, update, report);
+        if updated.is_err() {
+            // What could not be put in its place. Where it cannot be removed either, the next update
+            // does it.
+            let _ = dir.remove_leftovers();
+        }
+        updated
+    }
+
+    fn catch_up_runtime(
+        &self,
+        dir: &TargetDir,
+        id: &RuntimeId,
+        mut update: Update,
+        report: &mut RuntimeExport,
+    ) -> Result<(), LayoutError> {
         if !update.is_runtime_current {
             let temporary = temporary_name();
             let file = dir.create_file(&temporary)?;

@@ -8,6 +8,7 @@
 //! Only one process may do so at a time: redb believes that what it wrote is in the file when it
 //! lets other writers in.
 
+use crate::steps::{Change, attempt};
 use redb::{BackendError, StorageBackend};
 use std::io;
 use std::ops::Bound;
@@ -370,7 +371,7 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
     }
 }
 
-/// A file without its locks, for who has it to himself or only looks.
+/// A file without its locks, for who has it to himself or only looks. Tests can let its changes fail.
 #[derive(Debug)]
 pub(crate) struct WithoutLocks<B>(pub(crate) B);
 
@@ -384,14 +385,17 @@ impl<B: StorageBackend> StorageBackend for WithoutLocks<B> {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        attempt(Change::SetLen)?;
         self.0.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        attempt(Change::Sync)?;
         self.0.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        attempt(Change::Write)?;
         self.0.write(offset, data)
     }
 

@@ -79,17 +79,20 @@ fn initialise(database: &Database, schema: Schema, at: At<'_>) -> Result<(), Run
     transaction.commit().map_err(|error| at.redb(error))
 }
 
+/// Makes a store in `backend`, which is empty.
+fn create_in(backend: impl StorageBackend, schema: Schema, at: At<'_>) -> Result<(), RuntimeError> {
+    let database = Builder::new()
+        .create_with_backend(backend)
+        .map_err(|error| at.redb(error))?;
+    initialise(&database, schema, at)?;
+    database.close().map_err(|error| at.redb(error))
+}
+
 /// Creates a store at `at.path`: written and synced beside it, then renamed into place. A crash
 /// leaves nothing at the path, or a whole store. Where another creator was quicker, theirs stays.
 fn create(at: At<'_>, schema: Schema) -> Result<(), RuntimeError> {
     let staged = StagedFile::beside(at.path).map_err(|error| at.io(error))?;
-    at.guard(|| {
-        let database = Builder::new()
-            .create_with_backend(staged.backend(at)?)
-            .map_err(|error| at.redb(error))?;
-        initialise(&database, schema, at)?;
-        database.close().map_err(|error| at.redb(error))
-    })?;
+    at.guard(|| create_in(staged.backend(at)?, schema, at))?;
     match staged.publish() {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at.io(error)),
         _ => Ok(()),
@@ -275,7 +278,8 @@ impl Place<'_> {
         let Some(file) = self.expected(open_for_reading(self.at)?)? else {
             return Ok(None);
         };
-        let (database, found) = match read_any(file, self.at, self.options) {
+        let backend = FileBackend::new(file).map_err(|error| self.at.redb(error))?;
+        let (database, found) = match read_any(backend, self.at, self.options) {
             Err(RuntimeError::NeedsRepair { path }) if self.has_a_writer()? => {
                 // It repairs the file, or has just done so.
                 return Err(RuntimeError::StoreLocked { path, holder: None });
@@ -338,15 +342,25 @@ impl Place<'_> {
         };
         let handle = at.guard(|| {
             let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-            let (backend, size) = pass(backend).map_err(|error| at.io(error))?;
-            let database = builder(self.options)
-                .create_with_backend(backend)
-                .map_err(|error| at.redb(error))?;
-            // redb saves what a repair would rebuild itself, where several write.
-            Ok(Handle::Writer(Writer::new(database, size, None)))
+            open_beside_writers(self.options.file(backend), at, self.options)
         })?;
         Ok(Some(handle))
     }
+}
+
+/// Opens the store that is in `backend` beside other writers: one that was closed cleanly, or that
+/// one of them has open.
+fn open_beside_writers(
+    backend: impl StorageBackend,
+    at: At<'_>,
+    options: &StoreOptions,
+) -> Result<Handle, RuntimeError> {
+    let (backend, size) = pass(backend).map_err(|error| at.io(error))?;
+    let database = builder(options)
+        .create_with_backend(backend)
+        .map_err(|error| at.redb(error))?;
+    // redb saves what a repair would rebuild itself, where several write.
+    Ok(Handle::Writer(Writer::new(database, size, None)))
 }
 
 fn too_old(at: At<'_>, options: &StoreOptions, found: u32) -> RuntimeError {
@@ -359,12 +373,11 @@ fn too_old(at: At<'_>, options: &StoreOptions, found: u32) -> RuntimeError {
 
 /// Opens a store of any version that we know for reading; returns its version, too.
 fn read_any(
-    file: File,
+    backend: impl StorageBackend,
     at: At<'_>,
     options: &StoreOptions,
 ) -> Result<(ReadOnlyDatabase, u32), RuntimeError> {
     at.guard(|| {
-        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
         let database = builder(options)
             .open_read_only_with_backend(checked(backend, Role::Reader, at, options))
             .map_err(|error| at.redb(error))?;
@@ -470,7 +483,11 @@ pub(crate) fn migration_plan(
     }
     let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
     refuse_other_kinds(&metadata, at)?;
-    let found = match open_for_reading(at).and_then(|file| read_any(file, at, options)) {
+    let read = open_for_reading(at).and_then(|file| {
+        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+        read_any(backend, at, options)
+    });
+    let found = match read {
         Ok((_, found)) => found,
         // Nobody writes to it. What opening it for writing would write is held back for good.
         Err(RuntimeError::NeedsRepair { .. }) => match open_for_writing(at) {
@@ -514,10 +531,11 @@ fn held_version(
 }
 
 /// Opens the store that is in `backend`, or creates it in an empty one. For the simulator of
-/// faults: a backend of the host's own has none of the guarantees that a file has.
+/// faults: a backend of the host's own has none of the guarantees that a file has. Its clones are
+/// the same file.
 #[cfg(feature = "fault-injection")]
 pub(crate) fn open_backend(
-    backend: impl StorageBackend,
+    backend: impl StorageBackend + Clone,
     options: &StoreOptions,
 ) -> Result<Store, RuntimeError> {
     let path = PathBuf::from("(backend)");
@@ -525,18 +543,13 @@ pub(crate) fn open_backend(
     let at = At::new("open", &path).noting(&bad_pages);
     let is_empty = backend.len().map_err(|error| at.io(error))? == 0;
     let handle = at.guard(|| {
-        if !is_empty {
-            return open_over(backend, at, options, |_| Ok(()));
+        if is_empty {
+            create_in(backend.clone(), options.schema, at)?;
         }
-        let database = builder(options)
-            .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
-            .map_err(|error| at.redb(error))?;
-        initialise(&database, options.schema, at)?;
-        Ok(Handle::Writer(Writer::new(
-            database,
-            FileSize::default(),
-            None,
-        )))
+        match options.sharing {
+            Sharing::ManyWriters => open_backend_of_many(backend, at, options),
+            _ => open_over(backend, at, options, |_| Ok(())),
+        }
     })?;
     let backend = RuntimeBackendKind::RedbStore;
     let mut shared = Shared::new(
@@ -549,4 +562,26 @@ pub(crate) fn open_backend(
     );
     shared.one_phase = options.one_phase;
     Ok(Store::new(Arc::new(shared), false))
+}
+
+/// As [`Place::open_one_of_many`].
+#[cfg(feature = "fault-injection")]
+fn open_backend_of_many(
+    backend: impl StorageBackend + Clone,
+    at: At<'_>,
+    options: &StoreOptions,
+) -> Result<Handle, RuntimeError> {
+    let is_in_order = match read_any(backend.clone(), at, options) {
+        Ok((_, found)) => found == options.schema.supported(),
+        Err(RuntimeError::NeedsRepair { .. }) => false,
+        Err(error) => return Err(error),
+    };
+    if !is_in_order {
+        let mut alone = options.clone();
+        alone.sharing = Sharing::OneWriter;
+        if let Handle::Writer(writer) = open_over(backend.clone(), at, &alone, |_| Ok(()))? {
+            writer.database.close().map_err(|error| at.redb(error))?;
+        }
+    }
+    open_beside_writers(backend, at, options)
 }

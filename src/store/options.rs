@@ -249,10 +249,14 @@ impl StoreOptions {
         self
     }
 
-    /// Opens the store in `backend`, or creates it in an empty one. For simulators of faults.
+    /// Opens the store in `backend`, whose clones are the same file, or creates it in an empty one.
+    /// For simulators of faults.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
-    pub fn open_backend(&self, backend: impl StorageBackend) -> Result<Store, RuntimeError> {
+    pub fn open_backend(
+        &self,
+        backend: impl StorageBackend + Clone,
+    ) -> Result<Store, RuntimeError> {
         super::open::open_backend(backend, self)
     }
 }

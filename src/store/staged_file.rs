@@ -9,16 +9,14 @@ use super::backend::WithoutLocks;
 use super::context::At;
 use crate::error::RuntimeError;
 use crate::file_name::file_name;
-use crate::steps::{self, Step, step, try_lock};
+use crate::steps::{self, Change, Step, TemporaryDir, attempt, step, try_lock};
 use redb::backends::FileBackend;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// The name of the file while it is staged.
 const STAGED: &str = "store";
@@ -43,6 +41,7 @@ impl StagedFile {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
+        attempt(Change::Create)?;
         let file = File::from(rustix::fs::openat(&staging.open, STAGED, flags, mode)?);
         step(|| Step::Created(staging.file()));
         Ok(Self {
@@ -65,6 +64,7 @@ impl StagedFile {
 
     /// Writes everything in `source`.
     pub(crate) fn fill_from(&mut self, source: &mut File) -> io::Result<()> {
+        attempt(Change::Write)?;
         io::copy(source, &mut self.file)?;
         step(|| Step::Written(self.path()));
         Ok(())
@@ -74,24 +74,30 @@ impl StagedFile {
     /// stays, with its name on disk. Returns its size in bytes.
     pub(crate) fn publish(self) -> io::Result<u64> {
         let bytes = self.sync()?;
-        let (from, to, name) = (&self.staging.open, &self.place.open, &self.place.name);
-        let flags = RenameFlags::NOREPLACE;
-        let renamed = match rustix::fs::renameat_with(from, STAGED, to, name, flags) {
-            // A link is made only where nothing is, too; the staged name goes with its directory.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                rustix::fs::linkat(from, STAGED, to, name, AtFlags::empty())
-            }
-            renamed => renamed,
-        };
+        let renamed = self.rename_new();
         self.finish(renamed)?;
         Ok(bytes)
+    }
+
+    fn rename_new(&self) -> io::Result<()> {
+        let (from, to, name) = (&self.staging.open, &self.place.open, &self.place.name);
+        attempt(Change::Rename)?;
+        match rustix::fs::renameat_with(from, STAGED, to, name, RenameFlags::NOREPLACE) {
+            // A link is made only where nothing is, too; the staged name goes with its directory.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                rustix::fs::linkat(from, STAGED, to, name, AtFlags::empty())?;
+            }
+            renamed => renamed?,
+        }
+        Ok(())
     }
 
     /// Puts the file, synced, into its place, over what may be there.
     pub(crate) fn replace(self) -> io::Result<()> {
         self.sync()?;
         let (from, to) = (&self.staging.open, &self.place.open);
-        let renamed = rustix::fs::renameat(from, STAGED, to, &self.place.name);
+        let renamed = attempt(Change::Rename)
+            .and_then(|()| Ok(rustix::fs::renameat(from, STAGED, to, &self.place.name)?));
         self.finish(renamed)
     }
 
@@ -101,7 +107,7 @@ impl StagedFile {
     }
 
     /// Waits until what is in the place, ours or another's, survives a power loss.
-    fn finish(self, renamed: Result<(), Errno>) -> io::Result<()> {
+    fn finish(self, renamed: io::Result<()>) -> io::Result<()> {
         if renamed.is_ok() {
             step(|| Step::Renamed(self.path(), self.place.path()));
         }
@@ -167,12 +173,9 @@ impl Place {
     /// Makes a directory beside the place, which only this user may enter, and locks it.
     fn stage(&self) -> io::Result<Staging> {
         loop {
-            let path = tempfile::Builder::new()
-                .prefix(&self.prefix)
-                .rand_bytes(RANDOM_CHARS)
-                .permissions(Permissions::from_mode(0o700))
-                .tempdir_in(&self.directory)?;
-            step(|| Step::CreatedDir(path.path().to_owned()));
+            let mut name = tempfile::Builder::new();
+            name.prefix(&self.prefix).rand_bytes(RANDOM_CHARS);
+            let path = TemporaryDir::new(&mut name, &self.directory)?;
             let name = path.path().file_name().unwrap_or_default();
             let locked = self.open_dir(name).and_then(|open| {
                 try_lock(&open)?;
@@ -213,16 +216,18 @@ impl Place {
     }
 
     /// Removes the staging directory `name`, unless its process lives, or nobody can know.
-    fn remove_leftover(&self, name: &OsStr) -> Result<(), Errno> {
+    fn remove_leftover(&self, name: &OsStr) -> io::Result<()> {
         let open = self.open_dir(name)?;
         if !try_lock(&open)? {
             return Ok(());
         }
+        attempt(Change::Remove)?;
         match rustix::fs::unlinkat(&open, STAGED, AtFlags::empty()) {
             Ok(()) => step(|| Step::Removed(self.directory.join(name).join(STAGED))),
             Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
+        attempt(Change::Remove)?;
         rustix::fs::unlinkat(&self.open, name, AtFlags::REMOVEDIR)?;
         step(|| Step::Removed(self.directory.join(name)));
         Ok(())
@@ -232,7 +237,7 @@ impl Place {
 /// A directory that a file is staged in, locked while it is open; removed when it is dropped.
 #[derive(Debug)]
 struct Staging {
-    path: TempDir,
+    path: TemporaryDir,
     open: File,
 }
 

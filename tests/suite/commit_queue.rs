@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
-use torture::disk::{Disk, EIO, Fault, FaultKind};
+use torture::disk::{Disk, EIO, Errors, Fault, FaultKind};
 
 fn on_disk() -> (Disk, Runtime, WorkerRef) {
     let disk = Disk::default();
@@ -28,8 +28,7 @@ fn break_syncs(disk: &Disk) {
     disk.set_fault(Some(Fault {
         kind: FaultKind::Sync,
         after: 0,
-        lasting: true,
-        errno: EIO,
+        errors: Errors::only(EIO, true),
     }));
 }
 

@@ -68,10 +68,11 @@ pub(crate) fn assert_holds(fault: Fault, count: usize, figures: &[&str]) -> Outc
         panic!("{violation}\nreplay: {}", fault.replay(seed, &task));
     }
     println!(
-        "{}: {} tried in {:?}",
+        "{}: {} tried in {:?}: {:?}",
         fault.name(),
         outcome.tried,
-        outcome.took
+        outcome.took,
+        outcome.figures
     );
     assert!(outcome.tried >= count);
     for figure in figures {

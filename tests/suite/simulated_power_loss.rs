@@ -11,6 +11,9 @@ fn power_loss_keeps_what_was_acknowledged_and_all_else_whole_or_absent() {
     let figures = [
         "in a recovery",
         "operations of real threads in the commit of another",
+        "with one writer",
+        "in an exclusive file",
+        "with many writers",
     ];
     assert_holds(Fault::PowerLoss, 10_000, &figures);
 }

@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Once;
-use torture::disk::{Disk, EIO, Fault, FaultKind};
+use torture::disk::{Disk, EIO, Errors, Fault, FaultKind};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -171,8 +171,7 @@ fn a_commit_that_failed_is_told_as_an_error_with_its_cause() {
     disk.set_fault(Some(Fault {
         kind: FaultKind::Sync,
         after: 0,
-        lasting: true,
-        errno: EIO,
+        errors: Errors::only(EIO, true),
     }));
     let (failed, listener) = listen(|| runtime.create_worker(CreateWorkerRequest::default()));
     assert!(matches!(failed, Err(RuntimeError::CommitUncertain { .. })));

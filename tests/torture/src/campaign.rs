@@ -2,6 +2,7 @@
 
 use crate::child::Start;
 use crate::plant::Plant;
+use crate::workload::SHARINGS;
 use crate::world::Violation;
 use crate::{bit_rot, crash_steps, disk_errors, kills, legacy, power_loss};
 use std::cell::{Cell, RefCell};
@@ -86,7 +87,9 @@ impl Fault {
                     "operations of real threads in the commit of another",
                     done.shared,
                 );
-                Tried::new(done.images, &[recoveries, shared])
+                let sharing = SHARINGS.iter().find(|(one, _)| *one == done.sharing);
+                let sharing = (sharing.map_or("", |(_, name)| name), done.images);
+                Tried::new(done.images, &[recoveries, shared, sharing])
             }),
             Self::Kill => kills::round(seed, count, task.start).map(|done| {
                 let late = ("that came after the end of their work", done.late);
@@ -97,7 +100,9 @@ impl Fault {
                 let by_path = ("under a path", done.by_path);
                 let in_jobs = ("in maintenance", done.in_jobs);
                 let images = ("images after them", done.images);
-                Tried::new(done.errors, &[by_path, in_jobs, images])
+                let mut tried = Tried::new(done.errors, &[by_path, in_jobs, images]);
+                tried.figures.extend(done.parts);
+                tried
             }),
             Self::BitRot => bit_rot::limited_round(seed, count, task.plant, task.start_limited)
                 .map(|done| {

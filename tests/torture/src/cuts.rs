@@ -110,7 +110,7 @@ impl Job {
             Self::Create => options.open(path).map(drop)?,
             Self::ImportNew => {
                 let all = ImportOptions::new();
-                import_to_path(import_root(), path, &patient(), &all).map(drop)?;
+                import_to_path(import_root(), path, options, &all).map(drop)?;
             }
             Self::ImportOver => {
                 let replace = ImportOptions::new().replace(true);
@@ -411,6 +411,21 @@ impl Scene {
             }
             Job::Export | Job::Replace => self.check_exported(directory, is_done),
             Job::Update => self.check_updated(directory, is_done),
+        }
+    }
+
+    /// Checks that a job which ended in order, failed or not, left no temporary file of its own: those
+    /// of the scene were left by a kill.
+    pub(crate) fn check_left_nothing(&self, directory: &Path) -> Result<(), Violation> {
+        let after = tree::read(directory)?;
+        let is_temporary = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with('.')
+        };
+        let mut left = after.keys().filter(is_temporary);
+        match left.find(|path| !self.before.contains_key(*path)) {
+            None => Ok(()),
+            Some(left) => Err(Violation(format!("{left:?} was left behind"))),
         }
     }
 

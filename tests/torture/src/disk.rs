@@ -2,6 +2,8 @@
 
 use crate::pages::Pages;
 use redb::{BackendError, StorageBackend};
+use redb_runtime_store::store::Sharing;
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,17 +39,15 @@ pub enum FaultKind {
     Sync,
 }
 
-/// An error that the disk gives.
-#[derive(Clone, Copy, Debug)]
+/// An error that the disk gives, and when.
+#[derive(Clone, Debug)]
 pub struct Fault {
     /// Which accesses count.
     pub kind: FaultKind,
     /// How many of them still succeed.
     pub after: usize,
-    /// Whether all that follow fail too.
-    pub lasting: bool,
-    /// The system's number of the error.
-    pub errno: i32,
+    /// Which error the next one gets.
+    pub errors: Errors,
 }
 
 /// Input/output error, on Linux and elsewhere.
@@ -55,17 +55,95 @@ pub const EIO: i32 = 5;
 /// No space left on device.
 pub const ENOSPC: i32 = 28;
 
+/// What a disk can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskError {
+    /// The system's number of the error.
+    pub errno: i32,
+    /// Whether all that follow fail too.
+    pub lasting: bool,
+}
+
+/// Every answer that is not a success.
+const ALL_ERRORS: [DiskError; 4] = [
+    DiskError::new(EIO, false),
+    DiskError::new(EIO, true),
+    DiskError::new(ENOSPC, false),
+    DiskError::new(ENOSPC, true),
+];
+
+impl DiskError {
+    const fn new(errno: i32, lasting: bool) -> Self {
+        Self { errno, lasting }
+    }
+}
+
+/// Which error comes next, for each kind of step by itself: so each kind gets every one of them,
+/// however seldom it comes.
+#[derive(Clone, Debug)]
+pub struct Errors {
+    all: Vec<DiskError>,
+    given: BTreeMap<&'static str, usize>,
+}
+
+impl Errors {
+    /// Every error in turn.
+    pub fn in_turn() -> Self {
+        Self {
+            all: ALL_ERRORS.to_vec(),
+            given: BTreeMap::new(),
+        }
+    }
+
+    /// Always this error.
+    pub fn only(errno: i32, lasting: bool) -> Self {
+        Self {
+            all: vec![DiskError::new(errno, lasting)],
+            given: BTreeMap::new(),
+        }
+    }
+
+    fn next(&self, step: &str) -> DiskError {
+        let given = self.given.get(step).copied().unwrap_or(0);
+        self.all[given % self.all.len()]
+    }
+
+    /// Counts an error that was given. Whether the kind of step that got it has had all of them.
+    pub(crate) fn count(&mut self, strike: Strike) -> bool {
+        let given = self.given.entry(strike.step).or_default();
+        *given += 1;
+        *given >= self.all.len()
+    }
+
+    /// How many errors were given, by the kind of step.
+    pub(crate) fn given(&self) -> &BTreeMap<&'static str, usize> {
+        &self.given
+    }
+}
+
+/// Where an error was given first, and which.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strike {
+    /// The kind of step.
+    pub(crate) step: &'static str,
+    pub(crate) error: DiskError,
+}
+
 /// The error that is to be given, and how often it was.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     fault: Option<Fault>,
+    first: Option<Strike>,
     struck: usize,
 }
 
 impl Faults {
     /// Fails from now on as `fault` says; `None` heals.
     pub(crate) fn set(&mut self, fault: Option<Fault>) {
-        *self = Self { fault, struck: 0 };
+        *self = Self {
+            fault,
+            ..Self::default()
+        };
     }
 
     /// How often the fault struck since it was set.
@@ -73,8 +151,13 @@ impl Faults {
         self.struck
     }
 
-    /// Fails where the fault meets this access.
-    pub(crate) fn meet(&mut self, kind: FaultKind) -> io::Result<()> {
+    /// Where the fault struck first since it was set.
+    pub(crate) fn first(&self) -> Option<Strike> {
+        self.first
+    }
+
+    /// Fails where the fault meets this access, which is a step of the kind `step`.
+    pub(crate) fn meet(&mut self, kind: FaultKind, step: &'static str) -> io::Result<()> {
         let Some(fault) = self.fault.as_mut().filter(|fault| fault.kind == kind) else {
             return Ok(());
         };
@@ -82,11 +165,14 @@ impl Faults {
             fault.after -= 1;
             return Ok(());
         }
-        if self.struck > 0 && !fault.lasting {
-            return Ok(());
-        }
+        let error = match self.first {
+            None => fault.errors.next(step),
+            Some(first) if first.error.lasting => first.error,
+            Some(_) => return Ok(()),
+        };
+        self.first.get_or_insert(Strike { step, error });
         self.struck += 1;
-        Err(io::Error::from_raw_os_error(fault.errno))
+        Err(io::Error::from_raw_os_error(error.errno))
     }
 }
 
@@ -98,6 +184,7 @@ struct State {
     is_growing: bool,
     lies: bool,
     one_phase: bool,
+    sharing: Sharing,
     sync_takes: Duration,
     faults: Faults,
     /// Whether syncs wait, and how many do.
@@ -114,15 +201,28 @@ struct Shared {
 
 /// A simulated disk with one file. Clones are the same disk.
 ///
-/// Locks are always granted: a disk is opened by one store at a time.
+/// Locks are always granted, in every way of sharing: a disk is opened by one store at a time, whose
+/// own locks are not in its way.
 #[derive(Clone, Debug, Default)]
 pub struct Disk(Arc<Shared>);
 
 impl Disk {
+    /// An empty disk, on which stores are opened to be shared like this.
+    pub fn shared(sharing: Sharing) -> Self {
+        Self::shared_with(Pages::default(), sharing)
+    }
+
     /// A disk that holds `content`, all of it durable.
     pub fn with(content: Pages) -> Self {
+        Self::shared_with(content, Sharing::default())
+    }
+
+    /// A disk that holds `content`, all of it durable, on which stores are opened to be shared like
+    /// this.
+    pub fn shared_with(content: Pages, sharing: Sharing) -> Self {
         let state = State {
             content,
+            sharing,
             ..State::default()
         };
         Self(Arc::new(Shared {
@@ -188,6 +288,11 @@ impl Disk {
         self.state().one_phase
     }
 
+    /// How stores that are opened on it are shared.
+    pub fn sharing(&self) -> Sharing {
+        self.state().sharing
+    }
+
     /// Makes every sync from now on take as long: threads gather behind it meanwhile.
     pub fn slow_syncs(&self, sync_takes: Duration) {
         self.state().sync_takes = sync_takes;
@@ -198,17 +303,17 @@ impl Disk {
         self.state().faults.set(fault);
     }
 
-    fn meet(&self, state: &mut State, kind: FaultKind) -> io::Result<()> {
-        let met = state.faults.meet(kind);
+    fn meet(&self, state: &mut State, kind: FaultKind, step: &'static str) -> io::Result<()> {
+        let met = state.faults.meet(kind, step);
         if met.is_err() {
             self.0.changed.notify_all();
         }
         met
     }
 
-    /// How often the fault struck since it was set.
-    pub fn struck(&self) -> usize {
-        self.state().faults.struck()
+    /// Where the fault struck first since it was set.
+    pub(crate) fn first_strike(&self) -> Option<Strike> {
+        self.state().faults.first()
     }
 
     /// How many changes were made.
@@ -242,7 +347,7 @@ impl StorageBackend for Disk {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut state = self.state();
-        self.meet(&mut state, FaultKind::Read)?;
+        self.meet(&mut state, FaultKind::Read, "read")?;
         if state.content.read(offset, out) {
             return Ok(());
         }
@@ -251,7 +356,7 @@ impl StorageBackend for Disk {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.state();
-        self.meet(&mut state, FaultKind::Change)?;
+        self.meet(&mut state, FaultKind::Change, "set_len")?;
         state.content.set_len(len);
         state.is_growing = true;
         state.log.push(Access::SetLen(len));
@@ -264,8 +369,8 @@ impl StorageBackend for Disk {
             std::thread::sleep(takes);
         }
         let mut state = self.state_for_sync();
-        let met = self.meet(&mut state, FaultKind::Change);
-        let met = met.and_then(|()| self.meet(&mut state, FaultKind::Sync));
+        let met = self.meet(&mut state, FaultKind::Change, "sync");
+        let met = met.and_then(|()| self.meet(&mut state, FaultKind::Sync, "sync"));
         if met.is_err() {
             state.log.push(Access::FailedSync);
             return met;
@@ -279,7 +384,7 @@ impl StorageBackend for Disk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state();
-        let met = self.meet(&mut state, FaultKind::Change);
+        let met = self.meet(&mut state, FaultKind::Change, "write");
         // A write that fails may have come half of the way.
         let written = if met.is_ok() {
             data.len()

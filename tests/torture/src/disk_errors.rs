@@ -1,24 +1,26 @@
 //! The disk refuses: a typed error, nothing acknowledged lost, and work goes on after a reopen.
 
 use crate::child::Start;
-use crate::disk::{Disk, EIO, ENOSPC, Fault, FaultKind};
+use crate::disk::{Disk, Errors, Fault, FaultKind, Strike};
 use crate::image::Timeline;
 use crate::pages::Pages;
 use crate::plant::Plant;
 use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
-use crate::workload::{Host, Op, Outcome, Workload, is_failure, open_with, runtime};
+use crate::workload::{Host, Op, Outcome, SHARINGS, Workload, is_failure, open_with, runtime};
 use crate::world::{Context, Violation, World};
 use crate::{job_errors, path_errors};
 use redb_runtime_store::Store;
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::error::RuntimeError;
+use redb_runtime_store::store::Sharing;
+use std::collections::BTreeMap;
 
 /// How many operations a round has at most.
-const MAX_OPS: usize = 25;
+const MAX_OPS: usize = 14;
 
 /// What was tried.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// Errors that the disk gave, each in a run of its own.
     pub errors: usize,
@@ -28,10 +30,28 @@ pub struct Counts {
     pub in_jobs: usize,
     /// Images of a power loss after them.
     pub images: usize,
+    /// The errors by how the store was shared, as [`SHARINGS`] names it, and by the kind of step that
+    /// they were given at.
+    pub parts: BTreeMap<&'static str, usize>,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, what: &'static str, errors: usize) {
+        *self.parts.entry(what).or_default() += errors;
+    }
+
+    /// Adds errors that were given; returns how many.
+    pub(crate) fn add_given(&mut self, errors: &Errors) -> usize {
+        for (step, given) in errors.given() {
+            self.add(step, *given);
+        }
+        errors.given().values().sum()
+    }
 }
 
 /// Gives an error at every change of the disk that the workload of `seed` makes, and at some of its
-/// reads; once, and from then on. Then the same by [`path_errors`] and [`job_errors`].
+/// reads, in every way of sharing; to each kind of step every error in turn. Then the same by
+/// [`path_errors`] and [`job_errors`].
 ///
 /// # Errors
 ///
@@ -41,33 +61,58 @@ pub fn round(seed: u64, plant: Option<Plant>, start: Start<'_>) -> Result<Counts
     let mut rng = Rng::new(seed);
     let ops = rng.between(10, MAX_OPS);
     let workload = Workload::any(ops, &mut rng)?;
-    for kind in [FaultKind::Change, FaultKind::Read] {
-        let mut after = 0;
-        loop {
-            let fault = Fault {
-                kind,
-                after,
-                lasting: rng.chance(50),
-                errno: *rng.pick(&[EIO, ENOSPC]),
-            };
-            let trial = Trial::run(&workload, fault, plant)?;
-            if trial.disk.struck() == 0 {
-                break;
-            }
-            counts.errors += 1;
-            let images = trial.check(&mut rng);
-            counts.images +=
-                images.map_err(|violation| Violation(format!("{fault:?}: {violation}")))?;
+    for (sharing, name) in SHARINGS {
+        for kind in [FaultKind::Change, FaultKind::Read] {
+            let context = |one| Violation(format!("{name}: {one}"));
+            let mut images = 0;
+            let errors = at_every_step(kind, &mut rng, |fault, rng| {
+                let trial = Trial::run(&workload, sharing, fault, plant)?;
+                let strike = trial.disk.first_strike();
+                if let Some(strike) = strike {
+                    let tried = trial.check(rng);
+                    images += tried.map_err(|one| Violation(format!("{strike:?}: {one}")))?;
+                }
+                Ok(strike)
+            });
+            let given = counts.add_given(&errors.map_err(context)?);
+            counts.add(name, given);
+            counts.errors += given;
+            counts.images += images;
+        }
+    }
+    counts.by_path = path_errors::round(seed, &mut counts)?;
+    counts.in_jobs = job_errors::round(seed, start, &mut counts)?;
+    counts.errors += counts.by_path + counts.in_jobs;
+    Ok(counts)
+}
+
+/// Runs trials into a fault at every change, or at some of the reads, until none strikes any more.
+/// The first step of a kind gets every error, one after the other; those that come later get the
+/// next one each. Returns the errors that were given.
+pub(crate) fn at_every_step(
+    kind: FaultKind,
+    rng: &mut Rng,
+    mut trial: impl FnMut(Fault, &mut Rng) -> Result<Option<Strike>, Violation>,
+) -> Result<Errors, Violation> {
+    let mut errors = Errors::in_turn();
+    let mut after = 0;
+    loop {
+        let fault = Fault {
+            kind,
+            after,
+            errors: errors.clone(),
+        };
+        let context = |one| Violation(format!("after {after}: {one}"));
+        let Some(strike) = trial(fault, rng).map_err(context)? else {
+            return Ok(errors);
+        };
+        if errors.count(strike) {
             after += match kind {
                 FaultKind::Change | FaultKind::Sync => 1,
                 FaultKind::Read => rng.between(1, 20),
             };
         }
     }
-    counts.by_path = path_errors::round(seed)?;
-    counts.in_jobs = job_errors::round(seed, start)?;
-    counts.errors += counts.by_path + counts.in_jobs;
-    Ok(counts)
 }
 
 /// One run into one fault.
@@ -80,13 +125,18 @@ struct Trial<'w> {
 }
 
 impl<'w> Trial<'w> {
-    fn run(workload: &'w Workload, fault: Fault, plant: Option<Plant>) -> Result<Self, Violation> {
+    fn run(
+        workload: &'w Workload,
+        sharing: Sharing,
+        fault: Fault,
+        plant: Option<Plant>,
+    ) -> Result<Self, Violation> {
         // Without a cache every read comes to the disk.
         let cache_bytes = match fault.kind {
             FaultKind::Change | FaultKind::Sync => 1 << 20,
             FaultKind::Read => 0,
         };
-        let disk = Disk::default();
+        let disk = Disk::shared(sharing);
         if plant == Some(Plant::OnePhase) {
             disk.take_one_phase();
         }
@@ -119,7 +169,7 @@ impl<'w> Trial<'w> {
         let timeline = Timeline::new(Pages::default(), self.disk.log());
         for _ in 0..3 {
             images += 1;
-            recover(&timeline, std::slice::from_ref(&world), rng)
+            recover(&timeline, &self.disk, std::slice::from_ref(&world), rng)
                 .map_err(|one| Violation(format!("power loss after three more commits: {one}")))?;
         }
         Ok(images)
@@ -146,7 +196,7 @@ impl<'w> Trial<'w> {
     fn lose_power(&self, possible: &[World], rng: &mut Rng) -> Result<usize, Violation> {
         let timeline = Timeline::new(Pages::default(), self.disk.log());
         for _ in 0..2 {
-            recover(&timeline, possible, rng)
+            recover(&timeline, &self.disk, possible, rng)
                 .map_err(|one| Violation(format!("power loss after the error: {one}")))?;
         }
         Ok(2)
@@ -186,9 +236,15 @@ pub(crate) fn possible_worlds<'w>(
     Ok(&workload.worlds[certain..=certain + uncertain])
 }
 
-/// Opens what is left when power is lost at the end of `timeline`.
-fn recover(timeline: &Timeline, possible: &[World], rng: &mut Rng) -> Result<(), Violation> {
+/// Opens what is left of `disk` when power is lost at the end of `timeline`.
+fn recover(
+    timeline: &Timeline,
+    disk: &Disk,
+    possible: &[World],
+    rng: &mut Rng,
+) -> Result<(), Violation> {
     let image = timeline.image(timeline.len(), rng);
-    let store: Store = open_with(&Disk::with(image), 1 << 20).or_violation("opening")?;
+    let disk = Disk::shared_with(image, disk.sharing());
+    let store: Store = open_with(&disk, 1 << 20).or_violation("opening")?;
     check_world(&store, possible)
 }

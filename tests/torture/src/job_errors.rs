@@ -1,19 +1,21 @@
-//! The disk refuses under maintenance: a typed error, the old or the new is there, and once the disk
-//! is sound again the same job succeeds and leaves nothing over.
+//! The disk refuses under maintenance: a typed error, the old or the new is there and nothing else that
+//! could be removed, and once the disk is sound again the same job succeeds and leaves nothing over.
 //!
-//! What writes and syncs outside redb asks a hook of the process ([`on_change`]) first. So the errors
-//! of a job are given in a process of its own.
+//! What changes files and directories outside redb, and redb while it writes a file that is not in its
+//! place yet, asks a hook of the process ([`on_change`]) first. So the errors of a job are given in a
+//! process of its own.
 
 use crate::child::{Start, say, scratch};
 use crate::cuts::{Job, Scene};
-use crate::disk::{EIO, ENOSPC, Fault, FaultKind, Faults};
+use crate::disk::{Fault, FaultKind, Faults, Strike};
+use crate::disk_errors::{Counts, at_every_step};
+use crate::path_errors::kind_of;
 use crate::rng::Rng;
 use crate::tree;
 use crate::world::{Context, Violation};
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::layout::LayoutError;
-use redb_runtime_store::steps::on_change;
-use redb_runtime_store::store::FileAccess;
+use redb_runtime_store::steps::{Change, on_change};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,32 +32,64 @@ const JOBS: [Job; 9] = [
     Job::Migrate,
 ];
 
-/// What the line begins with in which a child says how many errors it gave.
+/// What the line begins with in which a child says at which kind of step it gave errors, and how many.
 const GIVEN: &str = "given ";
+
+/// The kinds of steps that jobs make.
+const STEPS: [&str; 7] = [
+    "create",
+    "create a directory",
+    "write",
+    "set_len",
+    "sync",
+    "rename",
+    "remove",
+];
+
+fn name_of(change: Change) -> &'static str {
+    match change {
+        Change::Create => "create",
+        Change::CreateDir => "create a directory",
+        Change::Write => "write",
+        Change::SetLen => "set_len",
+        Change::Sync => "sync",
+        Change::Rename => "rename",
+        Change::Remove => "remove",
+    }
+}
 
 /// Gives an error at every change that each job makes, in children. Returns how many were given.
 ///
 /// # Errors
 ///
 /// The first promise that is broken.
-pub fn round(seed: u64, start: Start<'_>) -> Result<usize, Violation> {
+pub fn round(seed: u64, start: Start<'_>, counts: &mut Counts) -> Result<usize, Violation> {
     let directory = scratch()?;
     let mut all = 0;
     for job in JOBS {
         let mut child = start(&format!("errors-{}@{seed}", job.name()), directory.path());
         let output = child.output().or_violation("starting a child")?;
         let said = String::from_utf8_lossy(&output.stdout);
-        let given = said.lines().find_map(|line| line.strip_prefix(GIVEN));
-        match given.and_then(|given| given.parse::<usize>().ok()) {
-            Some(given) if given > 0 => all += given,
-            _ => {
-                let complaint = String::from_utf8_lossy(&output.stderr);
-                let what = format!("{} on a failing disk: {complaint}", job.name());
-                return Err(Violation(what));
-            }
+        let mut of_job = 0;
+        for (step, given) in said.lines().filter_map(given) {
+            counts.add(step, given);
+            of_job += given;
         }
+        if of_job == 0 || !output.status.success() {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            let what = format!("{} on a failing disk: {complaint}", job.name());
+            return Err(Violation(what));
+        }
+        all += of_job;
     }
     Ok(all)
+}
+
+/// The kind of step and the number in a line of a child.
+fn given(line: &str) -> Option<(&'static str, usize)> {
+    let (count, step) = line.strip_prefix(GIVEN)?.split_once(' ')?;
+    let step = STEPS.into_iter().find(|known| *known == step)?;
+    Some((step, count.parse().ok()?))
 }
 
 /// The job and the seed of `errors-name@seed`.
@@ -71,63 +105,67 @@ pub(crate) fn child(job: Job, seed: u64, directory: &Path) -> Result<(), Violati
     let scene = Scene::new(job, seed)?;
     let faults = Arc::new(Mutex::new(Faults::default()));
     let outside = Arc::clone(&faults);
-    on_change(move || lock(&outside).meet(FaultKind::Change));
-    let mut after = 0;
-    loop {
-        let fault = Fault {
-            kind: FaultKind::Change,
-            after,
-            lasting: rng.chance(50),
-            errno: *rng.pick(&[EIO, ENOSPC]),
-        };
-        let given = trial(
-            &scene,
-            job,
-            fault,
-            &faults,
-            &directory.join(after.to_string()),
-        );
-        match given.map_err(|one| Violation(format!("{fault:?}: {one}")))? {
-            true => after += 1,
-            false => return say(&format!("{GIVEN}{after}")),
-        }
+    on_change(move |change| lock(&outside).meet(FaultKind::Change, name_of(change)));
+    let directory = directory.join(job.name());
+    let errors = at_every_step(FaultKind::Change, &mut rng, |fault, _| {
+        trial(&scene, job, fault, &faults, &directory)
+    })?;
+    for (step, given) in errors.given() {
+        say(&format!("{GIVEN}{given} {step}"))?;
     }
+    Ok(())
 }
 
 fn lock(faults: &Mutex<Faults>) -> MutexGuard<'_, Faults> {
     faults.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One run into one fault, and on. Whether it struck.
+/// One run into one fault, and on. Where it struck.
 fn trial(
     scene: &Scene,
     job: Job,
     fault: Fault,
     faults: &Arc<Mutex<Faults>>,
     directory: &Path,
-) -> Result<bool, Violation> {
+) -> Result<Option<Strike>, Violation> {
     std::fs::create_dir_all(directory).or_violation("making a directory")?;
     tree::write(&scene.before, directory)?;
     let of_redb = Arc::clone(faults);
-    let options = job.options().on_access(move |access| match access {
-        FileAccess::Read => Ok(()),
-        _ => lock(&of_redb).meet(FaultKind::Change),
+    let options = job.options().on_access(move |access| {
+        let (kind, step) = kind_of(access);
+        lock(&of_redb).meet(kind, step)
     });
     lock(faults).set(Some(fault));
     let done = job.run(directory, &options);
-    let struck = lock(faults).struck() > 0;
+    let strike = lock(faults).first();
     lock(faults).set(None);
-    match &done {
+    let context = |one| Violation(format!("{strike:?}: {one}"));
+    check(scene, job, &done, strike, directory).map_err(context)?;
+    std::fs::remove_dir_all(directory).or_violation("tidying up")?;
+    Ok(strike)
+}
+
+/// Checks everything that must hold from the error on.
+fn check(
+    scene: &Scene,
+    job: Job,
+    done: &Result<(), LayoutError>,
+    strike: Option<Strike>,
+    directory: &Path,
+) -> Result<(), Violation> {
+    match done {
         // What is only tidied up may fail.
         Ok(()) => {}
-        Err(error) if struck && is_of_disk(error) => {}
+        Err(error) if strike.is_some() && is_of_disk(error) => {}
         Err(error) => return Err(Violation(format!("not an error of the disk: {error:?}"))),
     }
     scene.check(directory, done.is_ok())?;
+    // What the error is about cannot be removed while it lasts.
+    if strike.is_none_or(|strike| strike.step != "remove" && !strike.error.lasting) {
+        scene.check_left_nothing(directory)?;
+    }
     job.run_again(directory).or_violation("the job again")?;
-    scene.check_after(directory)?;
-    std::fs::remove_dir_all(directory).or_violation("tidying up")?;
-    Ok(struck)
+    scene.check_after(directory)
 }
 
 fn is_of_disk(error: &LayoutError) -> bool {

@@ -2,27 +2,28 @@
 //! had: they refuse, the path opens again beside them, and nothing acknowledged is lost.
 
 use crate::child::scratch;
-use crate::disk::{EIO, ENOSPC, Fault, FaultKind, Faults};
-use crate::disk_errors::possible_worlds;
+use crate::disk::{Fault, FaultKind, Faults, Strike};
+use crate::disk_errors::{Counts, at_every_step, possible_worlds};
 use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
-use crate::workload::{Host, Medium, Outcome, Workload, is_failure, runtime};
+use crate::workload::{Host, Medium, Outcome, SHARINGS, Workload, is_failure, runtime};
 use crate::world::{Context, Violation, World};
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::error::RuntimeError;
-use redb_runtime_store::store::{FileAccess, Snapshot};
+use redb_runtime_store::store::{FileAccess, Sharing, Snapshot};
 use redb_runtime_store::{Runtime, Store};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How many operations a round has at most.
-const MAX_OPS: usize = 12;
+const MAX_OPS: usize = 8;
 
 /// A store's path, below which the disk fails where it is told to.
 #[derive(Clone, Debug)]
 struct RealFile {
     path: PathBuf,
+    sharing: Sharing,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -37,56 +38,53 @@ impl Medium for RealFile {
         let file = self.clone();
         Store::options()
             .cache_bytes(cache_bytes)
+            .sharing(self.sharing)
             // A process that is being started holds for a moment what is locked here.
             .lock_timeout(Duration::from_secs(60))
             .on_access(move |access| {
-                let kind = match access {
-                    FileAccess::Read => FaultKind::Read,
-                    _ => FaultKind::Change,
-                };
-                file.faults().meet(kind)
+                let (kind, step) = kind_of(access);
+                file.faults().meet(kind, step)
             })
             .open(&self.path)
     }
 }
 
+/// What an access of redb's to a store's file counts as, and the kind of step that it is.
+pub(crate) fn kind_of(access: FileAccess) -> (FaultKind, &'static str) {
+    match access {
+        FileAccess::Read => (FaultKind::Read, "read"),
+        FileAccess::Write => (FaultKind::Change, "write"),
+        FileAccess::SetLen => (FaultKind::Change, "set_len"),
+        FileAccess::Sync => (FaultKind::Change, "sync"),
+    }
+}
+
 /// Gives an error at every change of the file that the workload of `seed` makes, and at some of the
-/// reads. Returns how many errors were given.
+/// reads, in every way of sharing. Returns how many errors were given.
 ///
 /// # Errors
 ///
 /// The first promise that is broken.
-pub fn round(seed: u64) -> Result<usize, Violation> {
-    let mut errors = 0;
+pub fn round(seed: u64, counts: &mut Counts) -> Result<usize, Violation> {
+    let mut all = 0;
     let mut rng = Rng::new(seed).part(2);
     let ops = rng.between(4, MAX_OPS);
     let workload = Workload::any(ops, &mut rng)?;
-    for kind in [FaultKind::Change, FaultKind::Read] {
-        let mut after = 0;
-        loop {
-            let fault = Fault {
-                kind,
-                after,
-                lasting: rng.chance(50),
-                errno: *rng.pick(&[EIO, ENOSPC]),
-            };
-            let struck = trial(&workload, fault)
-                .map_err(|violation| Violation(format!("by its path, {fault:?}: {violation}")))?;
-            if !struck {
-                break;
-            }
-            errors += 1;
-            after += match kind {
-                FaultKind::Change | FaultKind::Sync => 1,
-                FaultKind::Read => rng.between(1, 20),
-            };
+    for (sharing, name) in SHARINGS {
+        for kind in [FaultKind::Change, FaultKind::Read] {
+            let context = |one| Violation(format!("by its path, {name}: {one}"));
+            let trial = |fault, _: &mut Rng| trial(&workload, sharing, fault);
+            let errors = at_every_step(kind, &mut rng, trial).map_err(context)?;
+            let given = counts.add_given(&errors);
+            counts.add(name, given);
+            all += given;
         }
     }
-    Ok(errors)
+    Ok(all)
 }
 
-/// One run into one fault, and on. Whether it struck.
-fn trial(workload: &Workload, fault: Fault) -> Result<bool, Violation> {
+/// One run into one fault, and on. Where it struck.
+fn trial(workload: &Workload, sharing: Sharing, fault: Fault) -> Result<Option<Strike>, Violation> {
     // Without a cache every read comes to the disk.
     let cache_bytes = match fault.kind {
         FaultKind::Change | FaultKind::Sync => 1 << 20,
@@ -95,6 +93,7 @@ fn trial(workload: &Workload, fault: Fault) -> Result<bool, Violation> {
     let directory = scratch()?;
     let file = RealFile {
         path: directory.path().join("store.redb"),
+        sharing,
         faults: Arc::default(),
     };
     let store = file.open(cache_bytes).or_violation("creating a store")?;
@@ -104,12 +103,13 @@ fn trial(workload: &Workload, fault: Fault) -> Result<bool, Violation> {
     let kept = Kept::of(host.store())?;
     file.faults().set(Some(fault));
     outcomes.extend(host.run(&workload.ops[1..]));
-    if file.faults().struck() == 0 {
-        return Ok(false);
-    }
+    let Some(strike) = file.faults().first() else {
+        return Ok(None);
+    };
     let has_failed = outcomes.iter().any(is_failure);
-    check_on(&file, &kept, host, &outcomes, workload, has_failed)?;
-    Ok(true)
+    check_on(&file, &kept, host, &outcomes, workload, has_failed)
+        .map_err(|one| Violation(format!("{strike:?}: {one}")))?;
+    Ok(Some(strike))
 }
 
 /// Checks everything that must hold from the error on.

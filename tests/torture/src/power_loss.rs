@@ -6,11 +6,12 @@ use crate::pages::Pages;
 use crate::plant::Plant;
 use crate::rng::Rng;
 use crate::threads;
-use crate::workload::{Host, Outcome, Workload, open, runtime};
+use crate::workload::{Host, Outcome, Workload, open, runtime, sharing_of};
 use crate::world::{Context, Violation, World, check_rules};
 use redb_runtime_store::Store;
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::store::Sharing;
 
 /// How many operations a round has at most.
 const MAX_OPS: usize = 60;
@@ -21,6 +22,7 @@ pub struct Run {
     workload: Workload,
     outcomes: Vec<Outcome>,
     timeline: Timeline,
+    sharing: Sharing,
     /// The changes that created the store.
     created: usize,
 }
@@ -34,6 +36,8 @@ pub struct Counts {
     pub recoveries: usize,
     /// Operations of real threads that shared the commit of another.
     pub shared: usize,
+    /// How the store was shared.
+    pub sharing: Sharing,
 }
 
 impl Run {
@@ -46,7 +50,8 @@ impl Run {
         let mut rng = Rng::new(seed);
         let ops = rng.between(10, MAX_OPS);
         let workload = Workload::any(ops, &mut rng)?;
-        let disk = Disk::default();
+        let sharing = sharing_of(seed);
+        let disk = Disk::shared(sharing);
         if plant == Some(Plant::LyingSync) {
             disk.lie_about_syncs();
         }
@@ -63,6 +68,7 @@ impl Run {
             workload,
             outcomes,
             timeline: Timeline::new(Pages::default(), disk.log()),
+            sharing,
             created,
         })
     }
@@ -92,7 +98,8 @@ impl Run {
             check_world(store, self.possible(changes))?;
             check_works(store)
         };
-        lose_power(&self.timeline, self.created, images, rng, &check)
+        let first = self.created;
+        lose_power(&self.timeline, self.sharing, first, images, rng, &check)
     }
 }
 
@@ -103,12 +110,16 @@ pub(crate) type Check<'c> = &'c dyn Fn(usize, &Store) -> Result<(), Violation>;
 /// recovery from that, until `images` images were tried.
 pub(crate) fn lose_power(
     timeline: &Timeline,
+    sharing: Sharing,
     first: usize,
     images: usize,
     rng: &mut Rng,
     check: Check<'_>,
 ) -> Result<Counts, Violation> {
-    let mut counts = Counts::default();
+    let mut counts = Counts {
+        sharing,
+        ..Counts::default()
+    };
     while counts.images < images {
         let changes = rng.between(first, timeline.len());
         let image = timeline.image(changes, rng);
@@ -117,13 +128,13 @@ pub(crate) fn lose_power(
             |violation| Violation(format!("after {changes} of {of} changes: {violation}"));
         counts.images += 1;
         let check = |store: &Store| check(changes, store);
-        let recovery = recover(image.clone(), &check).map_err(context)?;
+        let recovery = recover(image.clone(), sharing, &check).map_err(context)?;
         if !recovery.is_empty() && rng.chance(10) {
             for changes in 1..=recovery.len().min(images - counts.images) {
                 let image = recovery.image(changes, rng);
                 counts.images += 1;
                 counts.recoveries += 1;
-                recover(image, &check).map_err(|violation| {
+                recover(image, sharing, &check).map_err(|violation| {
                     context(Violation(format!(
                         "then after {changes} of {} changes of the recovery: {violation}",
                         recovery.len()
@@ -149,9 +160,10 @@ fn check_outcomes(workload: &Workload, outcomes: &[Outcome]) -> Result<(), Viola
 /// Opens the store in `image` and checks it. Returns what opening it changed.
 fn recover(
     image: Pages,
+    sharing: Sharing,
     check: &dyn Fn(&Store) -> Result<(), Violation>,
 ) -> Result<Timeline, Violation> {
-    let disk = Disk::with(image.clone());
+    let disk = Disk::shared_with(image.clone(), sharing);
     let store = open(&disk).or_violation("opening the store")?;
     let recovery = Timeline::new(image, disk.log());
     check(&store)?;

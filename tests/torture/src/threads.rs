@@ -13,7 +13,7 @@ use crate::kills::{RUNTIME, said_by};
 use crate::pages::Pages;
 use crate::power_loss::{Counts, check_works, lose_power};
 use crate::rng::Rng;
-use crate::workload::{open, runtime};
+use crate::workload::{open, runtime, sharing_of};
 use crate::world::{Context, Violation, World, check_rules};
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::error::RuntimeError;
@@ -48,7 +48,8 @@ struct Acknowledged {
 ///
 /// The first promise that is broken.
 pub fn round(seed: u64, images: usize) -> Result<Counts, Violation> {
-    let disk = Disk::default();
+    let sharing = sharing_of(seed);
+    let disk = Disk::shared(sharing);
     let store = open(&disk).or_violation("creating a store")?;
     let runtime = runtime(&store, RUNTIME).or_violation("creating a runtime")?;
     let mut workers = Vec::new();
@@ -68,7 +69,8 @@ pub fn round(seed: u64, images: usize) -> Result<Counts, Violation> {
         check_threads(store, changes, &acknowledged)?;
         check_works(store)
     };
-    let mut counts = lose_power(&timeline, prepared, images, &mut rng.part(1), &check)?;
+    let mut rng = rng.part(1);
+    let mut counts = lose_power(&timeline, sharing, prepared, images, &mut rng, &check)?;
     counts.shared = (THREADS * OPERATIONS).saturating_sub(commits);
     Ok(counts)
 }

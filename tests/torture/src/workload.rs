@@ -9,6 +9,7 @@ use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::layout::{ImportOptions, LayoutError, import};
 use redb_runtime_store::management::RuntimeOptions;
+use redb_runtime_store::store::Sharing;
 use redb_runtime_store::{Pending, Runtime, RuntimeTransaction, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +47,18 @@ pub struct Workload {
 const CACHE_BYTES: usize = 1 << 20;
 
 const FIRST: &str = "first";
+
+/// Every way of sharing a store, as a figure names it.
+pub const SHARINGS: [(Sharing, &str); 3] = [
+    (Sharing::OneWriter, "with one writer"),
+    (Sharing::Exclusive, "in an exclusive file"),
+    (Sharing::ManyWriters, "with many writers"),
+];
+
+/// How the round of `seed` shares its store: rounds that follow each other try every way.
+pub(crate) fn sharing_of(seed: u64) -> Sharing {
+    SHARINGS[(seed % SHARINGS.len() as u64) as usize].0
+}
 
 /// The runtime in the directory that is imported.
 pub const IMPORTED: &str = "demo";
@@ -249,7 +262,9 @@ pub fn open(disk: &Disk) -> Result<Store, RuntimeError> {
 ///
 /// As `Store::open`.
 pub fn open_with(disk: &Disk, cache_bytes: usize) -> Result<Store, RuntimeError> {
-    let mut options = Store::options().cache_bytes(cache_bytes);
+    let mut options = Store::options()
+        .cache_bytes(cache_bytes)
+        .sharing(disk.sharing());
     if disk.takes_one_phase() {
         options = options.one_phase();
     }
