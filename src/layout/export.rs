@@ -184,8 +184,8 @@ impl Export<'_> {
             .collect::<Result<Vec<_>, LayoutError>>()?;
         for step in new {
             let temporary = temporary_name();
-            let dir = self.runtimes.create_dir(&temporary)?;
             staged.push(temporary.clone());
+            let dir = self.runtimes.create_dir(&temporary)?;
             let mut report = self.report(&step);
             self.write_runtime(&dir, &step.id, &mut report)?;
             reports.push(report);
