@@ -260,8 +260,10 @@ fn known_part<T: Record>(text: &str) -> Result<String, Problem> {
         let mut node = &mut record;
         for step in tagged.path {
             node = node.member(step).ok_or_else(unlike)?;
-            if let Node::Kept(json) = node {
-                *node = Node::opened(json)?;
+            match node {
+                Node::Kept(json) if json.get().starts_with('{') => *node = Node::opened(json)?,
+                Node::Kept(_) => return Err(unlike()),
+                _ => {}
             }
         }
         let kind = match node.member("kind") {
