@@ -97,7 +97,8 @@ impl Problem {
     /// The same, with the member of `text` that it is in.
     fn in_member_of(mut self, text: &str) -> Self {
         let offset = self.offset_in(text.as_bytes());
-        let Some(offset) = offset.filter(|_| text.len() < LONG_BYTES) else {
+        let is_short = |offset: &usize| *offset < text.len() && text.len() < LONG_BYTES;
+        let Some(offset) = offset.filter(is_short) else {
             return self;
         };
         // Where the text is no JSON, the place says it all.
