@@ -2,9 +2,10 @@
 
 use super::finding::{Finding, FindingKind};
 use super::gaps::Gaps;
-use super::json::{self, Form, Problem, Record, Tagged};
+use super::json::{self, Form, Record, Tagged};
 use super::known;
 use super::lines::Line;
+use super::problem::Problem;
 use super::reader::{Halt, Place, Reader, Sink};
 use super::salvage::{self, Piece, Pieces};
 use super::source::SourceDir;

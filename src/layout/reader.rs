@@ -10,6 +10,8 @@ use super::findings::Findings;
 use super::json::{self, Form, Record};
 use super::lines::LineReader;
 use super::log::CrLf;
+use super::parts;
+use super::problem::Problem;
 use super::source::{Moment, NotOpened, SourceDir, SourceFile};
 use crate::store::{
     BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored,
@@ -464,7 +466,7 @@ fn unsupported(path: PathBuf, stamp: &Stamp, bytes: &[u8]) -> Finding {
     )
 }
 
-fn invalid_document(path: PathBuf, problem: &json::Problem, bytes: &[u8]) -> Finding {
+fn invalid_document(path: PathBuf, problem: &Problem, bytes: &[u8]) -> Finding {
     let message = problem.message.clone();
     let finding = Finding::new(FindingKind::InvalidDocument, path, message);
     let mut finding = finding.about(bytes);
@@ -529,7 +531,7 @@ pub(super) struct ReadDocument<T> {
 
 /// A finding about the value that `member` of a document has.
 pub(super) fn at_member(finding: Finding, document: &[u8], member: &str) -> Finding {
-    match json::member(document, member) {
+    match parts::member(document, member) {
         Some(value) => finding.at(value.line, value.byte, value.bytes),
         None => finding,
     }

@@ -10,8 +10,9 @@
 //! append of its own. Where a newline follows, it is too: writers end whole records so, and
 //! nothing else. Otherwise it is a part of what was cut off, and no record is made of it.
 
-use super::json::{self, NoRecord, Problem};
+use super::json;
 use super::log::LogRecord;
+use super::problem::{NoRecord, Problem};
 use crate::store::Stored;
 
 /// How many bytes may be looked at again and again while the bad lines of a file of `file_bytes` are

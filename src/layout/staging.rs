@@ -3,7 +3,7 @@
 //! name in it, and never through a symbolic link.
 
 use super::error::LayoutError;
-use super::json::Problem;
+use super::problem::Problem;
 use super::source::{EntryKind, NotOpened, SourceDir};
 use crate::steps::{self, Change, Step, attempt, step, try_lock};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};

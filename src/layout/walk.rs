@@ -3,9 +3,9 @@
 
 use super::document::{RuntimeDocument, WorkerDocument};
 use super::finding::{Finding, FindingKind};
-use super::json;
 use super::log::{LogRecord, LogSummary};
 use super::names;
+use super::parts;
 use super::reader::{Document, Halt, Place, ReadDocument, Reader, at_member, whole};
 use super::source::{EntryKind, SourceDir};
 use crate::model::diagnostics::RuntimeDiagnostic;
@@ -134,7 +134,7 @@ impl Reader<'_> {
         workers: &HashSet<String>,
     ) -> Result<LogSummary, Halt> {
         let id = runtime.value.runtime_id.clone();
-        let places = LazyCell::new(|| json::items(document.bytes, "diagnostics"));
+        let places = LazyCell::new(|| parts::items(document.bytes, "diagnostics"));
         let mut summary = LogSummary::default();
         let mut unknown = UnknownWorkers::default();
         let mut kept = Vec::new();
@@ -346,7 +346,7 @@ impl Reader<'_> {
         };
         self.expect_counter(document, ("next_event_id", next), "event id", needed)?;
         let next = &mut runtime.next_diagnostic_id;
-        let counter = json::member(document.bytes, "next_diagnostic_id");
+        let counter = parts::member(document.bytes, "next_diagnostic_id");
         diagnostics.end = counter.map(|counter| (counter.line, counter.byte));
         let needed = diagnostics.check_counter(*next).err();
         self.expect_counter(
