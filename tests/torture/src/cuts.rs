@@ -469,6 +469,19 @@ impl Scene {
         }
     }
 
+    /// Every log of an export ends at the end of a line: a process that lives after an error does not
+    /// leave the beginning of one, as one that was killed may.
+    pub(crate) fn check_whole_lines(&self, directory: &Path) -> Result<(), Violation> {
+        for (path, bytes) in tree::read(&directory.join(EXPORT))? {
+            let is_log = path.extension().is_some_and(|kind| kind == "jsonl");
+            if is_log && bytes.is_some_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n'))
+            {
+                return Err(Violation(format!("{path:?} ends inside a line")));
+            }
+        }
+        Ok(())
+    }
+
     /// Every runtime directory is the old one or the new one, byte for byte.
     fn check_exported(&self, directory: &Path, is_done: bool) -> Result<(), Violation> {
         let found = tree::read(&directory.join(EXPORT))?;

@@ -160,6 +160,7 @@ fn check(
         Err(error) => return Err(Violation(format!("not an error of the disk: {error:?}"))),
     }
     scene.check(directory, done.is_ok())?;
+    scene.check_whole_lines(directory)?;
     // What the error is about cannot be removed while it lasts.
     if strike.is_none_or(|strike| strike.step != "remove" && !strike.error.lasting) {
         scene.check_left_nothing(directory)?;
