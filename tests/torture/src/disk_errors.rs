@@ -80,10 +80,6 @@ pub fn round(seed: u64, plant: Option<Plant>, start: Start<'_>) -> Result<Counts
             counts.images += images;
         }
     }
-    // No bug is planted into the others.
-    if plant.is_some() {
-        return Ok(counts);
-    }
     counts.by_path = path_errors::round(seed, &mut counts)?;
     counts.in_jobs = job_errors::round(seed, start, &mut counts)?;
     counts.errors += counts.by_path + counts.in_jobs;

@@ -142,11 +142,10 @@ fn report(fault: Fault, task: &Task<'_>) -> bool {
         false => format!(" ({})", figures.join(", ")),
     };
     let (name, tried) = (fault.name(), outcome.tried);
+    println!("{name}: {tried} tried{figures} in {seconds:.1} s");
     let Some((seed, violation)) = outcome.broken else {
-        println!("{name}: {tried} tried{figures} in {seconds:.1} s");
         return true;
     };
-    println!("{name}: {tried} tried{figures} in {seconds:.1} s in the rounds that were whole");
     println!("{}: BROKEN by seed {seed}: {violation}", fault.name());
     println!("replay: {}", fault.replay(seed, task));
     false

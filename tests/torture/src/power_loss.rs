@@ -88,27 +88,6 @@ impl Run {
         &self.workload.worlds[first..=last]
     }
 
-    /// A violation, with which state the store is in, if it is one that an operation left.
-    fn with_state(&self, store: &Store, changes: usize, violation: Violation) -> Violation {
-        let Ok(found) = World::of(store) else {
-            return violation;
-        };
-        let acknowledged = self.outcomes.iter().filter(|one| one.ended <= changes);
-        let left = self
-            .workload
-            .worlds
-            .iter()
-            .position(|world| *world == found);
-        let state = match left {
-            Some(operations) => format!(
-                "the state after {operations} operations, where {} were acknowledged",
-                acknowledged.count()
-            ),
-            None => "no operation left this state".to_owned(),
-        };
-        Violation(format!("{violation}\n  {state}"))
-    }
-
     /// Loses power at any moment until `images` images were tried.
     ///
     /// # Errors
@@ -116,8 +95,7 @@ impl Run {
     /// The first image that is not as it must be.
     pub fn lose_power(&self, images: usize, rng: &mut Rng) -> Result<Counts, Violation> {
         let check = |changes: usize, store: &Store| {
-            check_world(store, self.possible(changes))
-                .map_err(|violation| self.with_state(store, changes, violation))?;
+            check_world(store, self.possible(changes))?;
             check_works(store)
         };
         let first = self.created;
