@@ -211,7 +211,3 @@ fn open(
             .map_err(|error| at.redb(error))
     })
 }
-
-#[cfg(test)]
-#[path = "page_check_tests.rs"]
-mod tests;
