@@ -281,6 +281,13 @@ fn pages_in_each_others_place_end_every_walk_and_bring_no_event_of_another_log()
     assert!(read > 0, "some swaps change nothing that is read");
 }
 
+/// The byte of the header that redb's flags are in. No checksum covers it.
+const FLAGS: usize = 9;
+
+/// The flag that says which of redb's two commits is the last. In a file that was not closed the flip
+/// reads as the store one commit ago.
+const LAST_COMMIT: (usize, usize) = (FLAGS, 0);
+
 #[test]
 fn a_flipped_bit_gives_the_right_data_or_an_error() {
     let mut random = Random(seed());
@@ -293,22 +300,24 @@ fn a_flipped_bit_gives_the_right_data_or_an_error() {
                     .any(|b| *b != 0)
             })
             .collect();
-        for round in 0..60 {
-            // Every other one in the header, which decides what redb takes the rest for.
+        // Every other one in the header, which decides what redb takes the rest for.
+        let anywhere = (0..60).map(|round| {
             let at = match round % 2 {
                 0 => random.below(320),
                 _ => used[random.below(used.len())],
             };
-            // Byte 9 says which of redb's two commits is the last. No checksum covers it. In a file
-            // that was not closed the flip reads as the store one commit ago.
-            if at == 9 && unclean {
+            (at, random.below(8))
+        });
+        let flags = (0..8).map(|bit| (FLAGS, bit));
+        for (at, bit) in anywhere.chain(flags) {
+            if (at, bit) == LAST_COMMIT && unclean {
                 continue;
             }
             let mut bytes = sample.bytes.clone();
-            bytes[at] ^= 1 << random.below(8);
+            bytes[at] ^= 1 << bit;
             sample.assert_safe(
                 &bytes,
-                &format!("unclean {unclean}, a bit of byte {at} flipped"),
+                &format!("unclean {unclean}, bit {bit} of byte {at} flipped"),
             );
         }
     }
