@@ -14,10 +14,12 @@ use redb_runtime_store::store::VerifyKind::{
 };
 use redb_runtime_store::store::{BackupOptions, BulkLoad, VerifyKind, VerifyOptions, VerifyReport};
 use redb_runtime_store::{RuntimeError, Severity, Store};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use torture::workload::import_root;
 use torture::world::{World, check_rules};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The kinds of what was found, each once.
 fn kinds(report: &VerifyReport) -> Vec<VerifyKind> {
@@ -318,6 +320,90 @@ fn damaged_pages_are_found_and_nothing_is_changed() {
         "the other runtime was looked at"
     );
     assert_eq!(report.events, 252, "the other tables were looked at");
+}
+
+const PAGE: usize = 4096;
+
+/// Gives the page at `page`, which was `before`, its right checksum in the page that refers to it, and
+/// so on up to the header.
+fn reseal(file: &mut [u8], page: usize, before: &[u8]) {
+    let sum = |bytes: &[u8]| xxh3_128(bytes).to_le_bytes();
+    // Only the parts of a page tell how much of it counts: one of its beginnings has the checksum.
+    let lengths: HashMap<[u8; 16], usize> = (1..=before.len())
+        .map(|length| (sum(&before[..length]), length))
+        .collect();
+    loop {
+        let stale = file.windows(16).enumerate().find_map(|(at, window)| {
+            let sealed = sum(&file[page..][..*lengths.get(window)?]);
+            (sealed != window).then_some((at, sealed))
+        });
+        let Some((at, sealed)) = stale else {
+            return;
+        };
+        let parent = at / PAGE * PAGE;
+        let parent_before = file[parent..][..PAGE].to_vec();
+        file[at..][..16].copy_from_slice(&sealed);
+        if parent > 0 {
+            reseal(file, parent, &parent_before);
+            continue;
+        }
+        for commit in [64, 192] {
+            let sealed = sum(&file[commit..][..112]);
+            file[commit + 112..][..16].copy_from_slice(&sealed);
+        }
+    }
+}
+
+/// Whether the page is redb's record of the free pages of a file of one region: a leaf with one key,
+/// the region 0 (redb's `AllocatorStateKey`).
+fn is_record_of_free_pages(page: &[u8]) -> bool {
+    page.starts_with(&[1, 0, 1, 0]) && page[8..13] == [3, 0, 0, 0, 0] && page[13] == 20
+}
+
+/// Where in the record of free pages the bits of the single pages begin: after those of greater runs in
+/// the tree of bits (redb's `BuddyAllocator` and `BtreeBitmap`).
+fn bits_of_pages(record: &[u8]) -> usize {
+    let number = |at: usize| u32::from_le_bytes(record[at..][..4].try_into().unwrap()) as usize;
+    let orders = 21;
+    let tree = 13 + 8 + 4 * orders;
+    let levels = number(tree);
+    let level_before_the_last = number(tree + 4 * (levels - 1));
+    tree + level_before_the_last + 4
+}
+
+#[test]
+fn a_wrong_record_of_free_pages_is_found_and_verifying_on_open_puts_it_right() {
+    let (_directory, path) = scratch();
+    rich(&path).close().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let pages = (PAGE..whole.len()).step_by(PAGE);
+    let planted: Vec<Vec<u8>> = pages
+        .filter(|page| is_record_of_free_pages(&whole[*page..][..PAGE]))
+        .map(|page| {
+            let record = &whole[page..][..PAGE];
+            let mut file = whole.clone();
+            // A page that is in use is free.
+            file[page + bits_of_pages(record)] ^= 1;
+            reseal(&mut file, page, record);
+            file
+        })
+        // Older records, to which the header leads no more, stay in free pages.
+        .filter(|file| file[..PAGE] != whole[..PAGE])
+        .collect();
+    let [file] = &planted[..] else {
+        panic!("{} records of free pages", planted.len());
+    };
+    std::fs::write(&path, file).unwrap();
+
+    let report = verify(&path);
+    assert_eq!(kinds(&report), [VerifyKind::FreePages], "{report:?}");
+    assert!(report.is_clean(), "no row is concerned: {report:?}");
+    let alone = Store::verify_file(&path, &VerifyOptions::default()).unwrap();
+    assert!(kinds(&alone).contains(&VerifyKind::FreePages), "{alone:?}");
+
+    let store = Store::options().verify_on_open(true).open(&path).unwrap();
+    store.close().unwrap();
+    assert_eq!(kinds(&verify(&path)), []);
 }
 
 /// Damages the pages in which these texts stand for the first time; where those pages are.
