@@ -39,6 +39,11 @@ fn a_counter_that_is_committed_without_its_event_is_found() {
 }
 
 #[test]
+fn a_row_that_no_read_shows_is_found() {
+    assert_finds(Plant::OrphanRow);
+}
+
+#[test]
 fn commits_of_one_phase_are_found() {
     assert_finds(Plant::OnePhase);
 }
@@ -57,6 +62,19 @@ fn the_same_seed_makes_the_same_changes_of_the_disk() {
 #[test]
 fn a_round_is_replayed_alone() {
     assert_eq!(assert_holds(Fault::PowerLoss, 5, &[]).tried, 5);
+}
+
+#[test]
+fn what_was_tried_until_a_promise_was_broken_is_counted() {
+    let plant = Some(Plant::EarlyAck);
+    let run = |seed, count| campaign::run(Fault::PowerLoss, &task(seed, count, plant));
+    let (seed, _) = run(seed(), 10_000).broken.unwrap();
+    let tried = run(seed, Fault::PowerLoss.per_round()).tried;
+    assert!(run(seed, tried).broken.is_some(), "{tried} of seed {seed}");
+    if tried > 1 {
+        let before = run(seed, tried - 1);
+        assert!(before.broken.is_none(), "{tried} of seed {seed}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! `check_pages(false)` about one damage in twenty hides rows, or brings replaced ones back, although
 //! every value has the right checksum: that is the bug to plant here.
 
+use crate::campaign::{count_tried, tried_so_far};
 use crate::child::{patient, say, scratch};
 use crate::disk::Disk;
 use crate::model::any_call;
@@ -182,6 +183,7 @@ impl Sound {
         let mut file = self.file.clone();
         damage.apply(&mut file);
         counts.tried += 1;
+        count_tried(1);
         let met = catch_unwind(AssertUnwindSafe(|| self.meet(file, rng, plant)));
         let met = met.unwrap_or_else(|_| {
             let panic = crate::campaign::last_panic();
@@ -440,6 +442,10 @@ pub type Start<'s> = &'s (dyn Fn(u64, usize, Option<Plant>) -> Command + Sync);
 /// What a process that reads damaged files may map, in bytes. The files have a few MB.
 const MEMORY_BYTES: u64 = 1 << 30;
 
+/// What the line begins with in which a process of [`limited`] says how much it tried until a promise
+/// was broken.
+const TRIED: &str = "broken after ";
+
 /// What the line begins with in which a process of [`limited`] says its counts.
 const COUNTED: &str = "counted ";
 
@@ -469,6 +475,8 @@ pub fn limited_round(
             _ => Err(Violation(format!("the process says no counts: {said}"))),
         };
     }
+    let tried = said.lines().find_map(|line| line.strip_prefix(TRIED));
+    count_tried(tried.and_then(|tried| tried.parse().ok()).unwrap_or(0));
     Err(Violation(format!(
         "{}: {}",
         output.status,
@@ -489,7 +497,11 @@ pub fn limited(seed: u64, count: usize, plant: Option<Plant>) -> Result<(), Viol
     };
     setrlimit(Resource::As, limit).or_violation("limiting the memory")?;
     crate::campaign::silence_rounds();
-    let done = round(seed, count, plant)?;
+    let done = round(seed, count, plant);
+    if done.is_err() {
+        say(&format!("\n{TRIED}{}", tried_so_far()))?;
+    }
+    let done = done?;
     let (tried, refused, noticed) = (done.tried, done.refused, done.noticed);
     // A test harness may have begun a line.
     say(&format!("\n{COUNTED}{tried} {refused} {noticed}"))

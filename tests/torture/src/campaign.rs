@@ -2,7 +2,7 @@
 
 use crate::child::Start;
 use crate::plant::Plant;
-use crate::workload::SHARINGS;
+use crate::workload::name_of;
 use crate::world::Violation;
 use crate::{bit_rot, crash_steps, disk_errors, kills, legacy, power_loss};
 use std::cell::{Cell, RefCell};
@@ -87,8 +87,7 @@ impl Fault {
                     "operations of real threads in the commit of another",
                     done.shared,
                 );
-                let sharing = SHARINGS.iter().find(|(one, _)| *one == done.sharing);
-                let sharing = (sharing.map_or("", |(_, name)| name), done.images);
+                let sharing = (name_of(done.sharing), done.images);
                 Tried::new(done.images, &[recoveries, shared, sharing])
             }),
             Self::Kill => kills::round(seed, count, task.start).map(|done| {
@@ -199,7 +198,7 @@ impl Fault {
 /// What a campaign came to.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How much was tried.
+    /// How much was tried, what broke a promise included.
     pub tried: usize,
     /// How much of that was what, and what else was counted.
     pub figures: BTreeMap<&'static str, usize>,
@@ -225,6 +224,7 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
         silence_rounds();
         while tried.load(Ordering::Relaxed) < task.count && !ended.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
+            TRIED.set(0);
             let round = catch_unwind(AssertUnwindSafe(|| fault.round(seed, per_round, task)));
             let panicked = |_| Err(Violation(format!("a panic: {}", last_panic())));
             match round.unwrap_or_else(panicked) {
@@ -235,6 +235,10 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
                     }
                 }
                 Err(violation) => {
+                    tried.fetch_add(TRIED.get(), Ordering::Relaxed);
+                    if let Ok(mut sum) = sum.lock() {
+                        sum.all += TRIED.get();
+                    }
                     ended.store(true, Ordering::Relaxed);
                     // Rounds before it that still run may be broken too: the first one is told.
                     if let Ok(mut broken) = broken.lock() {
@@ -278,6 +282,18 @@ thread_local! {
     /// Whether this thread runs rounds, and what it panicked with last.
     static RUNS_ROUNDS: Cell<bool> = const { Cell::new(false) };
     static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    /// How much this thread's round has tried so far, the one that breaks a promise included.
+    static TRIED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts what a round tries: where it breaks a promise it returns no counts.
+pub(crate) fn count_tried(tried: usize) {
+    TRIED.set(TRIED.get() + tried);
+}
+
+/// How much this thread's round has tried so far.
+pub(crate) fn tried_so_far() -> usize {
+    TRIED.get()
 }
 
 /// Keeps the panics of rounds silent: on damaged files there are many that the store catches and

@@ -1,5 +1,6 @@
 //! Work that is more than a commit, cut off at every step: old or new, and never stuck.
 
+use crate::campaign::count_tried;
 use crate::child::{Start, patient};
 use crate::cuts::{self, Job};
 use crate::disk::Disk;
@@ -162,6 +163,7 @@ fn cut_off_failing_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Viol
     }
     let timeline = Timeline::new(sound.clone(), disk.log());
     for changes in 0..=timeline.len() {
+        count_tried(1);
         let step = |violation| Violation(format!("after {changes} changes: {violation}"));
         let image = timeline.image(changes, rng);
         check_steps(&image, false).map_err(step)?;
@@ -184,6 +186,7 @@ fn cut_off_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
     drop(store);
     let timeline = Timeline::new(sound.clone(), disk.log());
     for changes in 0..=timeline.len() {
+        count_tried(1);
         let step = |violation| Violation(format!("after {changes} changes: {violation}"));
         let image = timeline.image(changes, rng);
         match open(&Disk::with(image.clone())) {
@@ -236,6 +239,7 @@ fn cut_off(
     let timeline = Timeline::new(sound.clone(), disk.log());
     let possible = [old, new];
     for changes in 0..=timeline.len() {
+        count_tried(1);
         let image = timeline.image(changes, rng);
         // What is done is acknowledged.
         let possible = if changes >= ended {

@@ -10,6 +10,7 @@
 //! [`crash_steps`](crate::crash_steps), and that all else is synced in time is checked by the steps
 //! of the child that was not cut.
 
+use crate::campaign::count_tried;
 use crate::child::{Start, patient, say, scratch};
 use crate::crash_steps::{check_steps, failing_release, later_release};
 use crate::pages::Pages;
@@ -266,6 +267,7 @@ fn step(line: &str) -> Option<Step> {
 pub fn every_step(job: Job, seed: u64, start: Start<'_>) -> Result<usize, Violation> {
     let scene = Scene::new(job, seed)?;
     for cut_at in 1.. {
+        count_tried(1);
         let directory = scratch()?;
         let directory = directory.path();
         tree::write(&scene.before, directory)?;

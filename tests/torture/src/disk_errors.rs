@@ -1,5 +1,6 @@
 //! The disk refuses: a typed error, nothing acknowledged lost, and work goes on after a reopen.
 
+use crate::campaign::count_tried;
 use crate::child::Start;
 use crate::disk::{Disk, Errors, Fault, FaultKind, Strike};
 use crate::image::Timeline;
@@ -7,7 +8,9 @@ use crate::pages::Pages;
 use crate::plant::Plant;
 use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
-use crate::workload::{Host, Op, Outcome, SHARINGS, Workload, is_failure, open_with, runtime};
+use crate::workload::{
+    Host, Op, Outcome, SHARINGS, Workload, is_failure, name_of, open_with, runtime,
+};
 use crate::world::{Context, Violation, World};
 use crate::{job_errors, path_errors};
 use redb_runtime_store::Store;
@@ -58,32 +61,52 @@ impl Counts {
 /// The first promise that is broken.
 pub fn round(seed: u64, plant: Option<Plant>, start: Start<'_>) -> Result<Counts, Violation> {
     let mut counts = Counts::default();
+    // Bugs are planted in a file of its own, on the simulated disk.
+    if plant.is_some() {
+        simulated(seed, Sharing::Exclusive, plant, &mut counts)?;
+    } else {
+        for (sharing, name) in SHARINGS {
+            let context = |one| Violation(format!("{name}: {one}"));
+            simulated(seed, sharing, plant, &mut counts).map_err(context)?;
+        }
+        counts.by_path = path_errors::round(seed, &mut counts)?;
+        counts.in_jobs = job_errors::round(seed, start, &mut counts)?;
+        counts.errors += counts.by_path + counts.in_jobs;
+    }
+    Ok(counts)
+}
+
+/// The part of a round that is on a simulated disk, on which the store is shared like this.
+///
+/// # Errors
+///
+/// The first promise that is broken.
+pub fn simulated(
+    seed: u64,
+    sharing: Sharing,
+    plant: Option<Plant>,
+    counts: &mut Counts,
+) -> Result<(), Violation> {
     let mut rng = Rng::new(seed);
     let ops = rng.between(10, MAX_OPS);
     let workload = Workload::any(ops, &mut rng)?;
-    for (sharing, name) in SHARINGS {
-        for kind in [FaultKind::Change, FaultKind::Read] {
-            let context = |one| Violation(format!("{name}: {one}"));
-            let mut images = 0;
-            let errors = at_every_step(kind, &mut rng, |fault, rng| {
-                let trial = Trial::run(&workload, sharing, fault, plant)?;
-                let strike = trial.disk.first_strike();
-                if let Some(strike) = strike {
-                    let tried = trial.check(rng);
-                    images += tried.map_err(|one| Violation(format!("{strike:?}: {one}")))?;
-                }
-                Ok(strike)
-            });
-            let given = counts.add_given(&errors.map_err(context)?);
-            counts.add(name, given);
-            counts.errors += given;
-            counts.images += images;
-        }
+    for kind in [FaultKind::Change, FaultKind::Read] {
+        let mut images = 0;
+        let errors = at_every_step(kind, &mut rng, |fault, rng| {
+            let trial = Trial::run(&workload, sharing, fault, plant)?;
+            let strike = trial.disk.first_strike();
+            if let Some(strike) = strike {
+                let tried = trial.check(rng);
+                images += tried.map_err(|one| Violation(format!("{strike:?}: {one}")))?;
+            }
+            Ok(strike)
+        })?;
+        let given = counts.add_given(&errors);
+        counts.add(name_of(sharing), given);
+        counts.errors += given;
+        counts.images += images;
     }
-    counts.by_path = path_errors::round(seed, &mut counts)?;
-    counts.in_jobs = job_errors::round(seed, start, &mut counts)?;
-    counts.errors += counts.by_path + counts.in_jobs;
-    Ok(counts)
+    Ok(())
 }
 
 /// Runs trials into a fault at every change, or at some of the reads, until none strikes any more.
@@ -102,10 +125,14 @@ pub(crate) fn at_every_step(
             after,
             errors: errors.clone(),
         };
-        let context = |one| Violation(format!("after {after}: {one}"));
+        let context = |one| {
+            count_tried(1);
+            Violation(format!("after {after}: {one}"))
+        };
         let Some(strike) = trial(fault, rng).map_err(context)? else {
             return Ok(errors);
         };
+        count_tried(1);
         if errors.count(strike) {
             after += match kind {
                 FaultKind::Change | FaultKind::Sync => 1,

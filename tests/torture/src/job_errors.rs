@@ -5,6 +5,7 @@
 //! place yet, asks a hook of the process ([`on_change`]) first. So the errors of a job are given in a
 //! process of its own.
 
+use crate::campaign::count_tried;
 use crate::child::{Start, say, scratch};
 use crate::cuts::{Job, Scene};
 use crate::disk::{Fault, FaultKind, Faults, Strike};
@@ -75,6 +76,7 @@ pub fn round(seed: u64, start: Start<'_>, counts: &mut Counts) -> Result<usize, 
             counts.add(step, given);
             of_job += given;
         }
+        count_tried(of_job);
         if of_job == 0 || !output.status.success() {
             let complaint = String::from_utf8_lossy(&output.stderr);
             let what = format!("{} on a failing disk: {complaint}", job.name());

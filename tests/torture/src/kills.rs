@@ -4,6 +4,7 @@
 //! is killed at any moment; then everything that it said must be there, and all else wholly or not
 //! at all.
 
+use crate::campaign::count_tried;
 use crate::child::{Start, patient, say};
 use crate::crash_steps::later_release;
 use crate::power_loss::check_world;
@@ -285,6 +286,7 @@ pub fn round(seed: u64, kills: usize, start: Start<'_>) -> Result<Counts, Violat
         let met = kill_one(job, &paths, &mut before, &mut rng, start);
         let landed = met.map_err(|one| Violation(format!("kill {kill}, {job:?}: {one}")))?;
         counts.landed += usize::from(landed);
+        count_tried(usize::from(landed));
         counts.maintenance += usize::from(landed && job != Job::Work);
         counts.late += usize::from(!landed);
         if counts.late > MAX_LATE * kills {

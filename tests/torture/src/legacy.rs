@@ -55,6 +55,7 @@ pub fn round(seed: u64, count: usize) -> Result<Counts, Violation> {
             done.push_str(&format!("{how} {}; ", file.display()));
         }
         counts.tried += 1;
+        crate::campaign::count_tried(1);
         let met = catch_unwind(AssertUnwindSafe(|| meet(&root, &mut counts)));
         let met = met.unwrap_or_else(|_| {
             let panic = crate::campaign::last_panic();

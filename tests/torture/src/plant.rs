@@ -1,7 +1,7 @@
 //! Bugs that are planted on purpose: what does not find them proves nothing.
 
 use crate::campaign::Fault;
-use crate::model::Call;
+use crate::model::{Call, runtime_id};
 use crate::workload::alone;
 use clap::ValueEnum;
 use redb_runtime_store::error::RuntimeError;
@@ -9,6 +9,15 @@ use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::{Runtime, Store};
+
+fn event(id: u64, worker_ref: Option<WorkerRef>) -> RuntimeEvent {
+    RuntimeEvent {
+        id,
+        worker_ref,
+        kind: RuntimeEventKind::WorkerInputAccepted,
+        message: "worker input accepted".to_owned(),
+    }
+}
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -21,6 +30,8 @@ pub enum Plant {
     SplitTransaction,
     /// The counter of events is committed before the event that it counts.
     CounterWithoutEvent,
+    /// An input also writes a row of a runtime that is not there, which no read shows.
+    OrphanRow,
     /// Commits have one phase, as redb's have unless they are asked for two.
     OnePhase,
     /// Pages are read without being checked.
@@ -45,6 +56,7 @@ impl Plant {
             Self::EarlyAck => "early-ack",
             Self::SplitTransaction => "split-transaction",
             Self::CounterWithoutEvent => "counter-without-event",
+            Self::OrphanRow => "orphan-row",
             Self::OnePhase => "one-phase",
             Self::UncheckedPages => "unchecked-pages",
         }
@@ -56,16 +68,28 @@ impl Plant {
         all.find(|plant| plant.name() == name)
     }
 
-    /// How it shows: each violation that it leads to says one of these.
-    pub fn shows_as(self) -> &'static [&'static str] {
+    /// How it shows: each violation that it leads to says all of one of these.
+    pub fn shows_as(self) -> &'static [&'static [&'static str]] {
         match self {
             // What redb thought to be on disk is not.
-            Self::LyingSync => &["opening the store:", "not as expected:"],
-            Self::EarlyAck | Self::SplitTransaction | Self::CounterWithoutEvent => {
-                &["not as expected:"]
+            Self::LyingSync => &[&["opening the store:"], &["what was acknowledged is lost"]],
+            Self::EarlyAck => &[&["what was acknowledged is lost"]],
+            // Its worker has not heard of the event.
+            Self::SplitTransaction => &[&["a part of an operation is there", ": worker worker-"]],
+            Self::CounterWithoutEvent => {
+                &[&["a part of an operation is there", " events, should be "]]
             }
-            Self::OnePhase => &["opening"],
-            Self::UncheckedPages => &["instead of", "a snapshot:", "NotFound", "was accepted"],
+            Self::OrphanRow => &[&["verify finds", "rows of a runtime that is not there"]],
+            Self::OnePhase => &[
+                &["power loss after three more commits: opening"],
+                &["power loss after the error: opening"],
+            ],
+            Self::UncheckedPages => &[
+                &["instead of"],
+                &["a snapshot:"],
+                &["NotFound"],
+                &["was accepted"],
+            ],
         }
     }
 
@@ -77,6 +101,12 @@ impl Plant {
         call: &Call,
     ) -> Result<(), RuntimeError> {
         match (self, call) {
+            (Self::OrphanRow, Call::Input(..)) => {
+                let nobody = runtime_id("nobody");
+                // Refused from the second time on.
+                drop(store.bulk_load(|load| load.append_event(&nobody, event(1, None).into())));
+                alone(runtime, call)
+            }
             (Self::SplitTransaction | Self::CounterWithoutEvent, Call::Input(worker, input))
                 if !input.content.trim().is_empty()
                     && runtime.worker_detail(worker)?.status.is_active() =>
@@ -95,12 +125,7 @@ impl Plant {
     ) -> Result<(), RuntimeError> {
         let runtime = store.runtime_store(&worker_ref.runtime_id)?;
         let mut state = runtime.load_runtime_state()?;
-        let event = RuntimeEvent {
-            id: state.runtime.next_event_id,
-            worker_ref: Some(worker_ref.clone()),
-            kind: RuntimeEventKind::WorkerInputAccepted,
-            message: "worker input accepted".to_owned(),
-        };
+        let event = event(state.runtime.next_event_id, Some(worker_ref.clone()));
         let is_split = self == Self::SplitTransaction;
         state.runtime.next_event_id += 1;
         runtime.commit(|tx| match is_split {

@@ -1,5 +1,6 @@
 //! Power is lost at any moment: what was acknowledged is there, all else wholly or not at all.
 
+use crate::campaign::count_tried;
 use crate::disk::Disk;
 use crate::image::Timeline;
 use crate::pages::Pages;
@@ -88,6 +89,22 @@ impl Run {
         &self.workload.worlds[first..=last]
     }
 
+    /// Says of what is there instead of what must be after `changes` changes whether it is whole.
+    fn explain(&self, store: &Store, changes: usize, violation: Violation) -> Violation {
+        let found = World::of(store).ok();
+        if !violation.0.contains(UNEXPECTED) {
+            return violation;
+        }
+        let acknowledged = self.outcomes.iter().filter(|one| one.ended <= changes);
+        let mut worlds = self.workload.worlds.iter();
+        let what = match worlds.rposition(|one| found.as_ref() == Some(one)) {
+            Some(there) if there < acknowledged.count() => "what was acknowledged is lost",
+            Some(_) => "what was not begun is there",
+            None => "a part of an operation is there",
+        };
+        Violation(format!("{what}: {violation}"))
+    }
+
     /// Loses power at any moment until `images` images were tried.
     ///
     /// # Errors
@@ -95,7 +112,8 @@ impl Run {
     /// The first image that is not as it must be.
     pub fn lose_power(&self, images: usize, rng: &mut Rng) -> Result<Counts, Violation> {
         let check = |changes: usize, store: &Store| {
-            check_world(store, self.possible(changes))?;
+            let checked = check_world(store, self.possible(changes));
+            checked.map_err(|violation| self.explain(store, changes, violation))?;
             check_works(store)
         };
         let first = self.created;
@@ -127,12 +145,14 @@ pub(crate) fn lose_power(
         let context =
             |violation| Violation(format!("after {changes} of {of} changes: {violation}"));
         counts.images += 1;
+        count_tried(1);
         let check = |store: &Store| check(changes, store);
         let recovery = recover(image.clone(), sharing, &check).map_err(context)?;
         if !recovery.is_empty() && rng.chance(10) {
             for changes in 1..=recovery.len().min(images - counts.images) {
                 let image = recovery.image(changes, rng);
                 counts.images += 1;
+                count_tried(1);
                 counts.recoveries += 1;
                 recover(image, sharing, &check).map_err(|violation| {
                     context(Violation(format!(
@@ -170,6 +190,9 @@ fn recover(
     Ok(recovery)
 }
 
+/// What a violation says of a store that is in order but says something else than it must.
+const UNEXPECTED: &str = "not as expected:";
+
 /// Checks that `store` holds one of the worlds `possible`, and keeps the rules across its rows.
 ///
 /// # Errors
@@ -184,7 +207,7 @@ pub fn check_world(store: &Store, possible: &[World]) -> Result<(), Violation> {
     let differences: Vec<String> = possible
         .iter()
         .filter_map(|expected| world.difference(expected))
-        .map(|difference| format!("\n  not as expected: {difference}"))
+        .map(|difference| format!("\n  {UNEXPECTED} {difference}"))
         .collect();
     Err(Violation(differences.concat()))
 }

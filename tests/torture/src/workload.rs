@@ -55,6 +55,12 @@ pub const SHARINGS: [(Sharing, &str); 3] = [
     (Sharing::ManyWriters, "with many writers"),
 ];
 
+/// How a figure names it.
+pub(crate) fn name_of(sharing: Sharing) -> &'static str {
+    let found = SHARINGS.iter().find(|(one, _)| *one == sharing);
+    found.map_or("", |(_, name)| name)
+}
+
 /// How the round of `seed` shares its store: rounds that follow each other try every way.
 pub(crate) fn sharing_of(seed: u64) -> Sharing {
     SHARINGS[(seed % SHARINGS.len() as u64) as usize].0
