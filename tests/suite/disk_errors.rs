@@ -1,7 +1,12 @@
 //! Errors of the disk, at every change and at reads, once and from then on.
 
 use crate::faults::assert_holds;
+use crate::support::seed;
+use redb::StorageBackend;
 use torture::campaign::Fault;
+use torture::disk::{ALL_ERRORS, Disk, FaultKind, Strike};
+use torture::disk_errors::at_every_step;
+use torture::rng::Rng;
 
 #[test]
 fn a_disk_error_is_typed_and_loses_nothing_and_a_reopened_store_works() {
@@ -22,4 +27,34 @@ fn a_disk_error_is_typed_and_loses_nothing_and_a_reopened_store_works() {
         "remove",
     ];
     assert_holds(Fault::DiskErrors, 2_000, &figures);
+}
+
+#[test]
+fn the_seldomest_kind_of_step_gets_every_error_and_every_step_gets_one() {
+    let mut strikes: Vec<(usize, Strike)> = Vec::new();
+    let trial = |fault: torture::disk::Fault, _: &mut Rng| {
+        let (after, disk) = (fault.after, Disk::default());
+        disk.set_fault(Some(fault));
+        // A host that takes no notice.
+        let _ = disk.set_len(8192);
+        for page in 0..5 {
+            let _ = disk.write(page * 1024, &[1; 1024]);
+        }
+        let _ = disk.sync_data();
+        let strike = disk.first_strike();
+        strikes.extend(strike.map(|strike| (after, strike)));
+        Ok(strike)
+    };
+    at_every_step(FaultKind::Change, &mut Rng::new(seed()), trial).unwrap();
+    for kind in ["set_len", "write", "sync"] {
+        for error in ALL_ERRORS {
+            let is_this = |strike: &Strike| strike.step == kind && strike.error == error;
+            let is_given = strikes.iter().any(|(_, strike)| is_this(strike));
+            assert!(is_given, "{kind} never gets {error:?}: {strikes:?}");
+        }
+    }
+    for step in 0..7 {
+        let is_met = strikes.iter().any(|(after, _)| *after == step);
+        assert!(is_met, "step {step} never fails: {strikes:?}");
+    }
 }

@@ -66,7 +66,7 @@ fn a_round_is_replayed_alone() {
 
 #[test]
 fn what_was_tried_until_a_promise_was_broken_is_counted() {
-    let plant = Some(Plant::EarlyAck);
+    let plant = Some(Plant::CounterWithoutEvent);
     let run = |seed, count| campaign::run(Fault::PowerLoss, &task(seed, count, plant));
     let (seed, _) = run(seed(), 10_000).broken.unwrap();
     let tried = run(seed, Fault::PowerLoss.per_round()).tried;

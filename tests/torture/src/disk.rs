@@ -65,7 +65,7 @@ pub struct DiskError {
 }
 
 /// Every answer that is not a success.
-const ALL_ERRORS: [DiskError; 4] = [
+pub const ALL_ERRORS: [DiskError; 4] = [
     DiskError::new(EIO, false),
     DiskError::new(EIO, true),
     DiskError::new(ENOSPC, false),
@@ -123,10 +123,11 @@ impl Errors {
 
 /// Where an error was given first, and which.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Strike {
+pub struct Strike {
     /// The kind of step.
-    pub(crate) step: &'static str,
-    pub(crate) error: DiskError,
+    pub step: &'static str,
+    /// The error.
+    pub error: DiskError,
 }
 
 /// The error that is to be given, and how often it was.
@@ -312,7 +313,7 @@ impl Disk {
     }
 
     /// Where the fault struck first since it was set.
-    pub(crate) fn first_strike(&self) -> Option<Strike> {
+    pub fn first_strike(&self) -> Option<Strike> {
         self.state().faults.first()
     }
 

@@ -112,7 +112,11 @@ pub fn simulated(
 /// Runs trials into a fault at every change, or at some of the reads, until none strikes any more.
 /// The first step of a kind gets every error, one after the other; those that come later get the
 /// next one each. Returns the errors that were given.
-pub(crate) fn at_every_step(
+///
+/// # Errors
+///
+/// As a trial, which says where its fault struck.
+pub fn at_every_step(
     kind: FaultKind,
     rng: &mut Rng,
     mut trial: impl FnMut(Fault, &mut Rng) -> Result<Option<Strike>, Violation>,
