@@ -1,7 +1,7 @@
 //! The changes of the file system that are made outside redb's backend, one after the other, so that
-//! a test can end the process after each of them, or let each fail; and the locks that tell what killed processes left
-//! behind, so that a test can do without. Without the feature `fault-injection` nothing is compiled of
-//! it but plain writes and locks.
+//! a test can end the process after each of them, or let each fail; and the locks that tell what killed
+//! processes left behind, so that a test can do without. Without the feature `fault-injection` nothing
+//! is compiled of it but plain writes and locks.
 
 #![cfg_attr(not(feature = "fault-injection"), allow(dead_code, unreachable_pub))]
 
