@@ -259,67 +259,70 @@ fn lines_that_end_in_crlf_are_imported_and_said() {
     assert_eq!(lf, text);
 }
 
+/// What is replaced in a document by what, the line that is named, and a part of the message.
+type Case = (&'static str, &'static str, Option<u64>, &'static str);
+
+const BAD_DOCUMENTS: [Case; 10] = [
+    (
+        "\"status\": \"running\"",
+        "\"status\": \"idle\"",
+        Some(6),
+        "unknown variant `idle`",
+    ),
+    (
+        "\"status\": \"running\"",
+        "\"status\": {\"running\": null}",
+        Some(6),
+        "/status: a plain value was expected",
+    ),
+    (
+        "\"severity\": \"info\"",
+        "\"severity\": 0",
+        Some(17),
+        "/diagnostics/0/severity: a string was expected",
+    ),
+    (
+        "\"next_event_id\": 9",
+        "\"next_event_id\": 18446744073709551616",
+        Some(12),
+        "/next_event_id: the number 18446744073709551616 does not fit into 64 bits",
+    ),
+    (
+        "\"backend\": \"fs_store\",",
+        "\"backend\": \"fs_store\", \"\\ud800\": 1,",
+        Some(5),
+        "unexpected end of hex escape",
+    ),
+    (
+        "{\n  \"schema_version\": 1,",
+        "[{\n  \"schema_version\": 1,",
+        Some(37),
+        "EOF while parsing a list",
+    ),
+    (
+        "{\n  \"schema_version\"",
+        "\u{feff}{\n  \"schema_version\"",
+        Some(1),
+        "byte-order mark",
+    ),
+    (
+        "\"backend\": \"fs_store\",",
+        "\"backend\": \"fs_store\", \"backend\": \"fs_store\",",
+        Some(5),
+        "duplicate field `backend`",
+    ),
+    (
+        "\"runtime_id\": \"demo\"",
+        "\"runtime_id\": \" \"",
+        Some(3),
+        "an id must not be blank",
+    ),
+    ("  ]\n}\n", "  ]\n}\n{}", Some(37), "trailing characters"),
+];
+
 #[test]
 fn documents_that_are_no_records_are_refused_with_line_and_byte() {
-    type Case = (&'static str, &'static str, Option<u64>, &'static str);
-    let cases: [Case; 10] = [
-        (
-            "\"status\": \"running\"",
-            "\"status\": \"idle\"",
-            Some(6),
-            "unknown variant `idle`",
-        ),
-        (
-            "\"status\": \"running\"",
-            "\"status\": {\"running\": null}",
-            Some(6),
-            "/status: a plain value was expected",
-        ),
-        (
-            "\"severity\": \"info\"",
-            "\"severity\": 0",
-            Some(17),
-            "/diagnostics/0/severity: a string was expected",
-        ),
-        (
-            "\"next_event_id\": 9",
-            "\"next_event_id\": 18446744073709551616",
-            Some(12),
-            "/next_event_id: the number 18446744073709551616 does not fit into 64 bits",
-        ),
-        (
-            "\"backend\": \"fs_store\",",
-            "\"backend\": \"fs_store\", \"\\ud800\": 1,",
-            Some(5),
-            "unexpected end of hex escape",
-        ),
-        (
-            "{\n  \"schema_version\": 1,",
-            "[{\n  \"schema_version\": 1,",
-            Some(37),
-            "EOF while parsing a list",
-        ),
-        (
-            "{\n  \"schema_version\"",
-            "\u{feff}{\n  \"schema_version\"",
-            Some(1),
-            "byte-order mark",
-        ),
-        (
-            "\"backend\": \"fs_store\",",
-            "\"backend\": \"fs_store\", \"backend\": \"fs_store\",",
-            Some(5),
-            "duplicate field `backend`",
-        ),
-        (
-            "\"runtime_id\": \"demo\"",
-            "\"runtime_id\": \" \"",
-            Some(3),
-            "an id must not be blank",
-        ),
-        ("  ]\n}\n", "  ]\n}\n{}", Some(37), "trailing characters"),
-    ];
-    for (old, new, line, says) in cases {
+    for (old, new, line, says) in BAD_DOCUMENTS {
         let dir = small();
         let path = runtime_dir(dir.path()).join("runtime.json");
         edit(&path, old, new);

@@ -36,15 +36,15 @@ const JOBS: [Job; 9] = [
 /// What the line begins with in which a child says at which kind of step it gave errors, and how many.
 const GIVEN: &str = "given ";
 
-/// The kinds of steps that jobs make.
-const STEPS: [&str; 7] = [
-    "create",
-    "create a directory",
-    "write",
-    "set_len",
-    "sync",
-    "rename",
-    "remove",
+/// The changes that jobs make.
+const CHANGES: [Change; 7] = [
+    Change::Create,
+    Change::CreateDir,
+    Change::Write,
+    Change::SetLen,
+    Change::Sync,
+    Change::Rename,
+    Change::Remove,
 ];
 
 fn name_of(change: Change) -> &'static str {
@@ -90,7 +90,10 @@ pub fn round(seed: u64, start: Start<'_>, counts: &mut Counts) -> Result<usize, 
 /// The kind of step and the number in a line of a child.
 fn given(line: &str) -> Option<(&'static str, usize)> {
     let (count, step) = line.strip_prefix(GIVEN)?.split_once(' ')?;
-    let step = STEPS.into_iter().find(|known| *known == step)?;
+    let step = CHANGES
+        .map(name_of)
+        .into_iter()
+        .find(|known| *known == step)?;
     Some((step, count.parse().ok()?))
 }
 
