@@ -220,10 +220,14 @@ impl Finding {
     }
 
     /// The finding, about `bytes` at an offset in a line.
-    pub(super) fn at(mut self, line: u64, byte: u64, bytes: &[u8]) -> Self {
-        self.line = Some(line);
-        self.byte = Some(byte);
-        self.about(bytes)
+    pub(super) fn at(self, line: u64, byte: u64, bytes: &[u8]) -> Self {
+        self.placed(Some((line, byte))).about(bytes)
+    }
+
+    /// The finding at a line and a byte, if they are known.
+    pub(super) fn placed(mut self, at: Option<(u64, u64)>) -> Self {
+        (self.line, self.byte) = at.unzip();
+        self
     }
 
     /// The finding, about `bytes`.

@@ -43,9 +43,7 @@ impl Gaps {
             1 => format!("{number} {self} is not there"),
             ids => format!("{number}s {self} are not there ({ids} in all)"),
         };
-        let mut finding = Finding::new(FindingKind::Gap, path, message);
-        (finding.line, finding.byte) = self.first_at.unzip();
-        Some(finding)
+        Some(Finding::new(FindingKind::Gap, path, message).placed(self.first_at))
     }
 }
 

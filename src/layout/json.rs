@@ -12,7 +12,7 @@
 //! refused.
 
 use super::node::{Members, Node, push_step};
-use super::parts::offset_of;
+use super::parts::{in_member_of, offset_of};
 use super::problem::{LONG_BYTES, NoRecord, Problem};
 use super::scan;
 use crate::store::{Stored, UnknownMember};
@@ -86,13 +86,13 @@ fn parse<T: Record>(text: &str) -> Result<T, Problem> {
     }
     serde_json::from_str(text).or_else(|error| {
         if T::TAGGED.is_empty() || !error.is_syntax() {
-            return Err(Problem::of(error, bytes).in_member_of(text));
+            return Err(in_member_of(text, Problem::of(error, bytes)));
         }
         // What no value can hold can stand before the place where it ends.
         is_json(text)?;
         let known = known_part::<T>(text).ok();
         let known = known.and_then(|known| serde_json::from_str(&known).ok());
-        known.ok_or_else(|| Problem::of(error, bytes).in_member_of(text))
+        known.ok_or_else(|| in_member_of(text, Problem::of(error, bytes)))
     })
 }
 

@@ -1,5 +1,6 @@
 //! Reading a log: `events.jsonl` or a `transcript.jsonl`, a line at a time.
 
+use super::crlf::CrLf;
 use super::finding::{Finding, FindingKind};
 use super::gaps::Gaps;
 use super::json::{self, Form, Record, Tagged};
@@ -168,48 +169,6 @@ impl LogSummary {
     }
 }
 
-/// The lines of a file that end in CRLF.
-#[derive(Default)]
-pub(super) struct CrLf {
-    /// Number and offset.
-    first: Option<(u64, u64)>,
-    lines: u64,
-}
-
-impl CrLf {
-    /// The lines of a document.
-    pub(super) fn of_document(bytes: &[u8]) -> Self {
-        let mut crlf = Self::default();
-        // Most have none, and are looked through at once.
-        if bytes.contains(&b'\r') {
-            let mut offset = 0;
-            for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
-                if line.ends_with(b"\r\n") {
-                    crlf.note(number, offset);
-                }
-                offset += line.len() as u64;
-            }
-        }
-        crlf
-    }
-
-    fn note(&mut self, number: u64, offset: u64) {
-        self.first.get_or_insert((number, offset));
-        self.lines += 1;
-    }
-
-    pub(super) fn finding(self, path: PathBuf) -> Option<Finding> {
-        let (line, byte) = self.first?;
-        let message = match self.lines {
-            1 => "the line ends in CRLF; it is exported with LF".to_owned(),
-            lines => format!("{lines} lines from here on end in CRLF; they are exported with LF"),
-        };
-        let mut finding = Finding::new(FindingKind::LineEnding, path, message);
-        (finding.line, finding.byte) = (Some(line), Some(byte));
-        Some(finding)
-    }
-}
-
 impl<'a> Reader<'a> {
     /// Reads a log, and sends its records on. A log that is missing has none.
     pub(super) fn read_log<T: LogRecord>(
@@ -303,9 +262,8 @@ impl<'a> Reader<'a> {
         let (records, rests, left) = pieces.count(&mut self.scratch);
         if rests == 0 {
             let message = format!("{records} whole records in one line");
-            let mut finding = Finding::new(FindingKind::MergedLine, path.to_owned(), message);
-            (finding.line, finding.byte) = (Some(line.number), Some(line.offset));
-            self.report(finding)?;
+            let finding = Finding::new(FindingKind::MergedLine, path.to_owned(), message);
+            self.report(finding.placed(Some((line.number, line.offset))))?;
         }
         let mut pieces = Pieces::<T>::new(bytes, is_ended, problem, *work_left);
         *work_left = left;
@@ -339,10 +297,11 @@ impl<'a> Reader<'a> {
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
     ) -> Result<(), Halt> {
+        let offset = line.offset + from as u64;
         let place = Place {
             path,
             line: Some(line.number),
-            byte: Some(line.offset + from as u64),
+            byte: Some(offset),
         };
         let number = row.number();
         let refused = if number == u64::MAX {
@@ -360,9 +319,9 @@ impl<'a> Reader<'a> {
         };
         if let Some((kind, message)) = refused {
             let finding = Finding::new(kind, PathBuf::from(path), message);
-            return self.report(finding.at(line.number, line.offset + from as u64, bytes));
+            return self.report(finding.at(line.number, offset, bytes));
         }
-        let at = Some((line.number, line.offset + from as u64));
+        let at = Some((line.number, offset));
         summary.gaps.note(summary.last, number, at);
         let ended = u64::from(line.is_ended);
         summary.end = Some((line.number + ended, line.offset + line.length + ended));

@@ -18,6 +18,7 @@
 mod against;
 mod ahead;
 mod compare;
+mod crlf;
 mod document;
 mod error;
 mod export;
@@ -45,6 +46,7 @@ mod scan;
 mod source;
 mod staging;
 mod to_path;
+mod unknown_workers;
 #[cfg(test)]
 mod unreadable_tests;
 mod update;

@@ -57,21 +57,25 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// All of a record in its canonical form.
     pub(super) fn parse(json: &'a RawValue) -> Result<Self, Problem> {
-        match json.get().as_bytes().first() {
-            Some(b'{') => serde_json::from_str::<Members<'a>>(json.get())?
-                .0
-                .into_iter()
-                .map(|(name, value)| Ok((name, Self::parse(value)?)))
-                .collect::<Result<_, Problem>>()
-                .map(Self::Object),
-            Some(b'[') => serde_json::from_str::<Vec<&'a RawValue>>(json.get())?
-                .into_iter()
-                .map(Self::parse)
-                .collect::<Result<_, Problem>>()
-                .map(Self::Array),
-            _ => Ok(Self::Scalar(json)),
+        let mut node = Self::opened(json)?;
+        match &mut node {
+            Self::Object(members) => {
+                let mut values = members.iter_mut().map(|(_, value)| value);
+                values.try_for_each(Self::parse_kept)?;
+            }
+            Self::Array(items) => items.iter_mut().try_for_each(Self::parse_kept)?,
+            Self::Scalar(_) | Self::Kept(_) => {}
         }
+        Ok(node)
+    }
+
+    fn parse_kept(&mut self) -> Result<(), Problem> {
+        if let Self::Kept(json) = self {
+            *self = Self::parse(json)?;
+        }
+        Ok(())
     }
 
     /// Adds an unknown member after the known ones of its object. A known member of the same name

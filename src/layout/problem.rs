@@ -1,14 +1,7 @@
 //! What is wrong with the bytes of a record, and where.
 
-use super::node::{Node, push_step};
-use super::parts::offset_of;
-use serde_json::value::RawValue;
-
 /// From this length on a record is not taken apart only to say better what is wrong with it.
 pub(super) const LONG_BYTES: usize = 1 << 20;
-
-/// How deep the values of records that this version knows are at most.
-const MAX_DEPTH: usize = 8;
 
 /// Why bytes are not the record that they should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,41 +36,6 @@ impl Problem {
             column: offset - newline.map_or(0, |index| index + 1),
             cut_off: false,
         }
-    }
-
-    /// The same, with the member of `text` that it is in.
-    pub(super) fn in_member_of(mut self, text: &str) -> Self {
-        let offset = self.offset_in(text.as_bytes());
-        let is_short = |offset: &usize| *offset < text.len() && text.len() < LONG_BYTES;
-        let Some(offset) = offset.filter(is_short) else {
-            return self;
-        };
-        // Where the text is no JSON, the place says it all.
-        let Ok(record) = serde_json::from_str::<&RawValue>(text) else {
-            return self;
-        };
-        // The place can be that before a value.
-        let before = |byte: &u8| matches!(byte, b':' | b',' | b' ' | b'\t' | b'\r' | b'\n');
-        let skipped = text.as_bytes()[offset..]
-            .iter()
-            .take_while(|byte| before(byte));
-        let offset = offset + skipped.count();
-        let cut_off = self.cut_off;
-        let (pointer, value) = innermost(text, record, offset);
-        if is_integer(value) && self.message.contains("floating point") {
-            self.message = format!("the number {} does not fit into 64 bits", value.get());
-        }
-        if self.message == "expected value" {
-            self.message = "a string was expected".into();
-        }
-        self = Self {
-            cut_off,
-            ..Self::at(self.message, text.as_bytes(), offset)
-        };
-        if !pointer.is_empty() {
-            self.message = format!("{pointer}: {}", self.message);
-        }
-        self
     }
 
     /// The offset in all of `bytes`, if it has a place.
@@ -140,44 +98,4 @@ impl From<serde_json::Error> for Problem {
             cut_off: error.is_eof(),
         }
     }
-}
-
-fn is_integer(value: &RawValue) -> bool {
-    let text = value.get();
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    digits != "0" && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// The value in `record` that the byte at `offset` is in, and the pointer to it; no deeper than
-/// records are.
-fn innermost<'t>(text: &'t str, record: &'t RawValue, offset: usize) -> (String, &'t RawValue) {
-    let (mut pointer, mut value) = (String::new(), record);
-    let holds = |value: &RawValue| {
-        let start = offset_of(value, text);
-        (start..start + value.get().len()).contains(&offset)
-    };
-    for _ in 0..MAX_DEPTH {
-        let inner = match Node::opened(value) {
-            Ok(Node::Object(members)) => members.into_iter().find_map(|(name, node)| match node {
-                Node::Kept(value) if holds(value) => Some((name, value)),
-                _ => None,
-            }),
-            Ok(Node::Array(items)) => {
-                items
-                    .into_iter()
-                    .zip(0..)
-                    .find_map(|(node, index)| match node {
-                        Node::Kept(value) if holds(value) => Some((format!("{index}"), value)),
-                        _ => None,
-                    })
-            }
-            _ => None,
-        };
-        let Some((name, inner)) = inner else {
-            break;
-        };
-        push_step(&mut pointer, &name);
-        value = inner;
-    }
-    (pointer, value)
 }

@@ -3,13 +3,13 @@
 //! Strict and salvage imports, dry runs and comparisons all read in this way; they differ in what
 //! a finding leads to and in where the records go.
 
+use super::crlf::CrLf;
 use super::document::{BACKEND, RuntimeDocument, SCHEMA_VERSION, Stamp, WorkerDocument};
 use super::error::LayoutError;
 use super::finding::{Finding, FindingKind};
 use super::findings::Findings;
 use super::json::{self, Form, Record};
 use super::lines::LineReader;
-use super::log::CrLf;
 use super::parts;
 use super::problem::Problem;
 use super::source::{Moment, NotOpened, SourceDir, SourceFile};
@@ -324,8 +324,12 @@ impl<'a> Reader<'a> {
         dir: &SourceDir,
         file: &Opened<'_>,
     ) -> Result<(), Halt> {
-        let path = dir.path_of(&file.name);
-        let is_unchanged = dir.is_unchanged(&file.name, file.file.opened());
+        self.expect_same(dir, file.name.as_ref(), file.file.opened())
+    }
+
+    fn expect_same(&mut self, dir: &SourceDir, file: &Path, opened: Moment) -> Result<(), Halt> {
+        let path = dir.path_of(file);
+        let is_unchanged = dir.is_unchanged(file, opened);
         match self.tried("look at", &path, is_unchanged)? {
             Some(false) => self.report(changed(path)),
             _ => Ok(()),
@@ -336,11 +340,7 @@ impl<'a> Reader<'a> {
     /// were: while one was read another one can have changed.
     pub(super) fn expect_unchanged(&mut self, dir: &SourceDir) -> Result<(), Halt> {
         for (file, opened) in std::mem::take(&mut self.read) {
-            let path = dir.path_of(&file);
-            let is_unchanged = dir.is_unchanged(&file, opened);
-            if self.tried("look at", &path, is_unchanged)? == Some(false) {
-                self.report(changed(path))?;
-            }
+            self.expect_same(dir, &file, opened)?;
         }
         Ok(())
     }
@@ -468,13 +468,10 @@ fn unsupported(path: PathBuf, stamp: &Stamp, bytes: &[u8]) -> Finding {
 
 fn invalid_document(path: PathBuf, problem: &Problem, bytes: &[u8]) -> Finding {
     let message = problem.message.clone();
-    let finding = Finding::new(FindingKind::InvalidDocument, path, message);
-    let mut finding = finding.about(bytes);
-    if let Some(offset) = problem.offset_in(bytes) {
-        finding.line = Some(problem.line as u64);
-        finding.byte = Some(offset as u64);
-    }
-    finding
+    let offset = problem.offset_in(bytes);
+    Finding::new(FindingKind::InvalidDocument, path, message)
+        .placed(offset.map(|offset| (problem.line as u64, offset as u64)))
+        .about(bytes)
 }
 
 /// A finding about a whole document, because of a member of it.

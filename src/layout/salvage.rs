@@ -94,12 +94,11 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
                     self.at = start + length;
                     self.problem.get_or_insert_with(not_a_record);
                 }
-                Err(no_record) => {
-                    let NoRecord {
-                        problem,
-                        read,
-                        work,
-                    } = no_record;
+                Err(NoRecord {
+                    problem,
+                    read,
+                    work,
+                }) => {
                     self.at = start + 1;
                     self.reach = self.reach.max(start + read);
                     self.work_left = self.work_left.saturating_sub(work);

@@ -8,6 +8,7 @@ use super::names;
 use super::parts;
 use super::reader::{Document, Halt, Place, ReadDocument, Reader, at_member, whole};
 use super::source::{EntryKind, SourceDir};
+use super::unknown_workers::UnknownWorkers;
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
@@ -28,9 +29,6 @@ struct Text<'a> {
     path: &'a Path,
     bytes: &'a [u8],
 }
-
-/// How many workers without a directory are named; the events of others are counted.
-const NAMED_UNKNOWN_WORKERS: usize = 100;
 
 impl Reader<'_> {
     /// Reads the runtime `id` in the directory `name`. `false` where it had to be left out.
@@ -346,8 +344,10 @@ impl Reader<'_> {
         };
         self.expect_counter(document, ("next_event_id", next), "event id", needed)?;
         let next = &mut runtime.next_diagnostic_id;
-        let counter = parts::member(document.bytes, "next_diagnostic_id");
-        diagnostics.end = counter.map(|counter| (counter.line, counter.byte));
+        if *next > diagnostics.last.saturating_add(1) {
+            let counter = parts::member(document.bytes, "next_diagnostic_id");
+            diagnostics.end = counter.map(|counter| (counter.line, counter.byte));
+        }
         let needed = diagnostics.check_counter(*next).err();
         self.expect_counter(
             document,
@@ -583,47 +583,4 @@ fn generated_sequence(id: impl AsRef<str>) -> Option<u64> {
     let sequence = u64::from_str_radix(hex, 16).ok()?;
     let is_generated = WorkerId::generated(sequence).as_str() == id && sequence < u64::MAX;
     is_generated.then_some(sequence)
-}
-
-/// Workers that events name and that are not there.
-#[derive(Default)]
-struct UnknownWorkers {
-    /// Where the first that names a worker is, and how many do.
-    named: BTreeMap<String, (Option<(u64, u64)>, u64)>,
-    others: u64,
-}
-
-impl UnknownWorkers {
-    /// Notes that what begins at a line and a byte names a worker.
-    fn note(&mut self, id: &str, at: Option<(u64, u64)>) {
-        if let Some((_, count)) = self.named.get_mut(id) {
-            *count += 1;
-        } else if self.named.len() < NAMED_UNKNOWN_WORKERS {
-            self.named.insert(id.to_owned(), (at, 1));
-        } else {
-            self.others += 1;
-        }
-    }
-
-    /// One for each worker that a `what` of a file names.
-    fn findings(self, what: &str, path: &Path) -> Vec<Finding> {
-        let kind = FindingKind::UnknownWorker;
-        let mut findings = Vec::new();
-        for (id, (at, count)) in self.named {
-            let names = match count {
-                1 => format!("1 {what} names"),
-                _ => format!("{count} {what}s name"),
-            };
-            let message = format!("{names} worker \"{id}\", which is not there");
-            let mut finding = Finding::new(kind, path.to_owned(), message);
-            (finding.line, finding.byte) = at.unzip();
-            findings.push(finding);
-        }
-        if self.others > 0 {
-            let others = self.others;
-            let message = format!("{others} more {what}s name other workers that are not there");
-            findings.push(Finding::new(kind, path.to_owned(), message));
-        }
-        findings
-    }
 }
