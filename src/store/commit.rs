@@ -572,12 +572,12 @@ impl Shared {
         let result = match run_noted(&self.pipeline, || load(&transaction)) {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => {
-                at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
+                turn.undo(transaction, at);
                 return Err(error);
             }
             Err(panic) => {
                 // Undone here: redb leaves its pages behind where it is dropped by a panic.
-                let _ = at.guard(|| transaction.abort().map_err(|error| at.redb(error)));
+                turn.undo(transaction, at);
                 resume_unwind(panic)
             }
         };
@@ -640,6 +640,14 @@ impl ExclusiveTurn<'_> {
     /// again.
     pub(super) fn give_up(&self, message: String) {
         self.fail(Failure::Refused(std::io::ErrorKind::Other, message));
+    }
+
+    /// Undoes what was written in the turn. redb cannot where an access to the file has failed, and
+    /// takes nothing any more; neither does the queue then.
+    fn undo(&self, transaction: WriteTransaction, at: At<'_>) {
+        if let Err(error) = at.guard(|| transaction.abort().map_err(|error| at.redb(error))) {
+            self.fail(Failure::before_commit(error));
+        }
     }
 
     fn fail(&self, failure: Failure) {

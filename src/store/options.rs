@@ -144,8 +144,8 @@ impl StoreOptions {
     ///
     /// Checked are the pages in the first 16 GiB of the file; with [`Sharing::ManyWriters`] only
     /// those that a read-only store reads. Without the check every value that is read still has its
-    /// own checksum, but rows can be missing or be older ones: for looking at what is left of a
-    /// damaged store, read-only.
+    /// own checksum, but rows can be missing or be older ones, and pages that lead in a circle overflow
+    /// redb's stack, which ends the process: for looking at what is left of a damaged store, read-only.
     #[must_use]
     pub fn check_pages(mut self, check: bool) -> Self {
         self.check_pages = check;

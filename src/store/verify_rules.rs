@@ -226,7 +226,10 @@ impl<'a> Rules<'a> {
             self.findings.add(VerifyKind::Unreadable, about, message);
         }
         let last = page.and_then(|page| page.last);
-        Ok(last.and_then(|last| next_key(last, K::SelfType::<'static>::ENDS_IN_NUMBER)))
+        let next = last.and_then(|last| next_key(last, K::SelfType::<'static>::ENDS_IN_NUMBER));
+        // Whoever went back would come here again.
+        let is_further = |next: &Vec<u8>| reached.is_none_or(|at| K::compare(at, next).is_lt());
+        Ok(next.filter(is_further))
     }
 
     /// Where rows cannot be read. Looked for only when some could not.
@@ -647,11 +650,23 @@ impl<'a> Rules<'a> {
             let mut found = None;
             let first = Some(<K as Value>::from_bytes(&from));
             let read = self.view.walk_from(table, first, 1, |key, _| {
-                found = Some(own(key.value()));
+                let key = key.value();
+                let is_before = K::compare(<K as Value>::as_bytes(&key).as_ref(), &from).is_lt();
+                found = Some((format!("{key:?}"), own(key), is_before));
                 Ok(ControlFlow::Break(()))
             });
             let (_, Some(damage)) = split_damage(read)? else {
-                return Ok(found);
+                let Some((key, own, is_before)) = found else {
+                    return Ok(None);
+                };
+                if !is_before {
+                    return Ok(Some(own));
+                }
+                // A damaged page above it leads here. From this key on we would come back.
+                let asked = <K as Value>::from_bytes(&from);
+                let message = format!("a search for {asked:?} ends at this key, which is less");
+                self.add(VerifyKind::Order, table.name, &key, message);
+                return Ok(None);
             };
             match self.behind(table, Some(&from), &damage)? {
                 Some(next) => from = next,

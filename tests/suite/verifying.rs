@@ -16,7 +16,9 @@ use redb_runtime_store::store::{BackupOptions, BulkLoad, VerifyKind, VerifyOptio
 use redb_runtime_store::{RuntimeError, Severity, Store};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use torture::workload::import_root;
 use torture::world::{World, check_rules};
 use xxhash_rust::xxh3::xxh3_128;
@@ -504,6 +506,37 @@ fn every_damaged_page_is_named_and_rows_behind_it_are_checked() {
         .unwrap();
     assert_eq!(messages(&rows, VerifyKind::Unreadable), unread);
     assert_eq!(rows.rows, report.rows);
+}
+
+/// The keys of a page above the rows say where to search. One that grew leads to the page before the
+/// right one, and from there to keys that are less than what is searched.
+#[test]
+fn a_search_that_damage_leads_back_is_a_finding_and_no_verification_without_end() {
+    const PAGE: usize = 4096;
+    const BRANCH: u8 = 2;
+    let (_directory, path) = scratch();
+    long_logs(&path, 1_000);
+    let mut file = std::fs::read(&path).unwrap();
+    let pages = file.chunks_exact_mut(PAGE);
+    for page in pages.filter(|page| page[0] == BRANCH) {
+        let last_key = page.windows(2).rposition(|text| text == b"rw");
+        if let Some(at) = last_key {
+            page[at + 1] = b'x';
+        }
+    }
+    std::fs::write(&path, file).unwrap();
+    let (done, is_done) = channel();
+    std::thread::spawn(move || {
+        let store = Store::options().check_pages(false).open(&path).unwrap();
+        let _ = done.send(store.verify().unwrap());
+    });
+    let report = is_done.recv_timeout(Duration::from_secs(60)).unwrap();
+    let messages = messages(&report, VerifyKind::Order);
+    assert!(
+        messages.iter().any(|message| message.contains("a search")),
+        "{:?}",
+        report.findings
+    );
 }
 
 #[test]

@@ -91,6 +91,8 @@ impl Plant {
                 &["was accepted"],
                 // redb takes what it read for a place outside the file, and gives up.
                 &["verifying what cannot be read"],
+                // It follows a page that leads back to itself, or to one above it.
+                &["overflowed its stack"],
             ],
         }
     }
