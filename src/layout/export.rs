@@ -30,6 +30,9 @@ use std::sync::Mutex;
 /// export that was killed has left under such names, the next one removes. Without runtimes the
 /// layout is empty.
 ///
+/// Each page of the store is read once. A host that opens a store for nothing else needs no large
+/// [`cache_bytes`](crate::store::StoreOptions::cache_bytes): 4 MiB are faster than the 64 by default.
+///
 /// # Errors
 ///
 /// [`LayoutError::Exists`], unless [`ExportOptions::existing`] says otherwise, and

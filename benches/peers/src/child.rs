@@ -136,8 +136,12 @@ fn parse(root: &Path, workers: usize) -> Result<(f64, u64)> {
     Ok((start.elapsed().as_secs_f64(), records))
 }
 
+/// What the program gives redb to read with.
+const READING_CACHE_BYTES: usize = 4 << 20;
+
 fn export(path: &Path, root: &Path) -> Result<(f64, u64)> {
-    let store = Store::open(path)?;
+    let options = Store::options().cache_bytes(READING_CACHE_BYTES);
+    let store = options.read_only(true).open(path)?;
     let start = Instant::now();
     let report = layout::export(&store, root, ExportOptions::default())?;
     let seconds = start.elapsed().as_secs_f64();

