@@ -19,6 +19,7 @@ pub type Start<'s> = &'s (dyn Fn(&str, &Path) -> Command + Sync);
 ///
 /// Where the job fails: nobody disturbs it but by killing it.
 pub fn run(job: &str, directory: &Path) -> Result<(), Violation> {
+    end_in(MOST_TIME);
     // A test harness may have begun a line.
     say("\nready")?;
     if let Some(job) = kills::Job::named(job) {
@@ -31,6 +32,18 @@ pub fn run(job: &str, directory: &Path) -> Result<(), Violation> {
         return job_errors::child(job, seed, directory);
     }
     Err(Violation(format!("there is no job {job:?}")))
+}
+
+/// How long a child may take. They take less than a second, and as long as a lock may be waited for.
+const MOST_TIME: Duration = Duration::from_secs(300);
+
+/// Ends this process then, whatever it waits for: nobody would learn of a child that never ends.
+fn end_in(most: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(most);
+        eprintln!("the child does not end");
+        std::process::abort()
+    });
 }
 
 /// How the files of children are opened. A process that is being started holds for a moment what its
