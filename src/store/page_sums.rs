@@ -183,17 +183,33 @@ impl Expected {
     }
 }
 
-/// What `Known::kinds` has of a page, where it is not the number of its tree.
+/// What `Part::kinds` has of a page, where it is not the number of its tree.
 const UNKNOWN: u8 = 0;
 const WRITTEN: u8 = 1;
 const FIRST_TREE: u8 = 2;
 
-/// What is known, by page.
+/// How many pages a part has.
+const PART_PAGES: usize = 1024;
+
+/// What is known of the pages in a part of the file.
+struct Part {
+    sums: [u64; PART_PAGES],
+    kinds: [u8; PART_PAGES],
+}
+
+impl Part {
+    const UNKNOWN: Self = Self {
+        sums: [0; PART_PAGES],
+        kinds: [UNKNOWN; PART_PAGES],
+    };
+}
+
+/// What is known, by page. Parts of which nothing is known are not there: opening a large file learns
+/// of a few pages, anywhere in it.
 #[derive(Default)]
 struct Known {
     geometry: Option<Geometry>,
-    sums: Vec<u64>,
-    kinds: Vec<u8>,
+    parts: Vec<Option<Box<Part>>>,
     /// There are few that differ.
     trees: Vec<Tree>,
 }
@@ -206,8 +222,9 @@ impl Known {
 
     fn expected(&self, offset: u64) -> Option<Expected> {
         let index = Self::index(offset)?;
-        let sum = *self.sums.get(index)?;
-        match *self.kinds.get(index)? {
+        let part = self.parts.get(index / PART_PAGES)?.as_ref()?;
+        let sum = part.sums[index % PART_PAGES];
+        match part.kinds[index % PART_PAGES] {
             UNKNOWN => None,
             WRITTEN => Some(Expected::Written(sum)),
             tree => {
@@ -221,11 +238,12 @@ impl Known {
         let Some(index) = Self::index(offset) else {
             return;
         };
-        if index >= self.kinds.len() {
-            self.kinds.resize(index + 1, UNKNOWN);
-            self.sums.resize(index + 1, 0);
+        let (part, index) = (index / PART_PAGES, index % PART_PAGES);
+        if part >= self.parts.len() {
+            self.parts.resize_with(part + 1, || None);
         }
-        (self.kinds[index], self.sums[index]) = (kind, sum);
+        let part = self.parts[part].get_or_insert_with(|| Box::new(Part::UNKNOWN));
+        (part.kinds[index], part.sums[index]) = (kind, sum);
     }
 
     /// Where `page` is, if what it says of that place is not known yet and has to be.
@@ -257,7 +275,7 @@ impl Known {
 impl fmt::Debug for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Known")
-            .field("pages", &self.kinds.len())
+            .field("parts", &self.parts.len())
             .finish_non_exhaustive()
     }
 }

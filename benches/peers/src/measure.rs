@@ -36,7 +36,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 pub(crate) type Contender<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
 /// Runs all contenders once to warm up, then `rounds` times in turn. Each round begins with another
-/// one, so that nobody always follows the same neighbour.
+/// one, and every other round goes backwards, so that nobody always follows the same neighbour.
 pub(crate) fn interleave(
     rounds: usize,
     mut contenders: Vec<Contender<'_>>,
@@ -45,9 +45,13 @@ pub(crate) fn interleave(
     for contender in &mut contenders {
         contender()?;
     }
+    let count = contenders.len();
     for round in 0..rounds {
-        for turn in 0..contenders.len() {
-            let index = (round + turn) % contenders.len();
+        for turn in 0..count {
+            let index = match round % 2 {
+                0 => (round + turn) % count,
+                _ => (round + count - turn) % count,
+            };
             let seconds = contenders[index]()?;
             samples[index].0.push(seconds);
         }

@@ -84,7 +84,7 @@ impl Bench {
 
     /// How long each peer writes in a round.
     fn slice(&self) -> Duration {
-        Duration::from_millis(if self.short { 300 } else { 1000 })
+        Duration::from_millis(if self.short { 150 } else { 600 })
     }
 
     fn logs(&self) -> Result<&Logs> {
