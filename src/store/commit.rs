@@ -572,12 +572,12 @@ impl Shared {
         let result = match run_noted(&self.pipeline, || load(&transaction)) {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => {
-                turn.undo(transaction, at);
+                undo(transaction, at);
                 return Err(error);
             }
             Err(panic) => {
                 // Undone here: redb leaves its pages behind where it is dropped by a panic.
-                turn.undo(transaction, at);
+                undo(transaction, at);
                 resume_unwind(panic)
             }
         };
@@ -642,14 +642,6 @@ impl ExclusiveTurn<'_> {
         self.fail(Failure::Refused(std::io::ErrorKind::Other, message));
     }
 
-    /// Undoes what was written in the turn. redb cannot where an access to the file has failed, and
-    /// takes nothing any more; neither does the queue then.
-    fn undo(&self, transaction: WriteTransaction, at: At<'_>) {
-        if let Err(error) = at.guard(|| transaction.abort().map_err(|error| at.redb(error))) {
-            self.fail(Failure::before_commit(error));
-        }
-    }
-
     fn fail(&self, failure: Failure) {
         if let Ok(mut queue) = self.0.queue.lock() {
             let batch = queue.open_batch;
@@ -665,6 +657,12 @@ impl Drop for ExclusiveTurn<'_> {
         }
         self.0.room.wake_all();
     }
+}
+
+/// Undoes a load. Where an access to the file has failed redb cannot, and takes nothing any more: the
+/// error of the load says more, and the next write meets [`Failure::Earlier`].
+fn undo(transaction: WriteTransaction, at: At<'_>) {
+    let _ = at.guard(|| transaction.abort().map_err(|error| at.redb(error)));
 }
 
 /// Ends a read. Where redb panics over that, the queue's lock is not poisoned.

@@ -12,6 +12,8 @@ pub(super) enum Failure {
     Refused(std::io::ErrorKind, String),
     /// The file is damaged; it is not there.
     Corrupt(String),
+    /// An earlier access to the file failed, and redb takes nothing any more; it is not there.
+    Earlier,
 }
 
 impl Failure {
@@ -23,6 +25,7 @@ impl Failure {
             },
             Self::Refused(kind, message) => at.io(std::io::Error::new(*kind, message.clone())),
             Self::Corrupt(message) => at.corrupt(message.clone()),
+            Self::Earlier => at.failed(),
         }
     }
 
@@ -33,6 +36,7 @@ impl Failure {
                 Self::Refused(source.kind(), source.to_string())
             }
             RuntimeError::StoreCorrupt { message, .. } => Self::Corrupt(message),
+            RuntimeError::StoreFailed { .. } => Self::Earlier,
             other => Self::Refused(std::io::ErrorKind::Other, other.to_string()),
         }
     }

@@ -3,11 +3,13 @@
 use crate::support::{
     assert_refused, bulk, entry, event, runtime_id, runtime_snapshot, worker_ref, worker_snapshot,
 };
+use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
 use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::RuntimeEvent;
-use redb_runtime_store::store::{EventRun, Stored, TranscriptRun};
+use redb_runtime_store::store::{EventRun, Sharing, Stored, TranscriptRun};
 use redb_runtime_store::{RuntimeError, Store};
+use torture::disk::{Disk, EIO, Errors, Fault, FaultKind};
 
 fn events(ids: std::ops::Range<u64>) -> EventRun {
     let mut run = EventRun::new(runtime_id("r"));
@@ -156,4 +158,42 @@ fn an_event_that_stands_where_the_next_one_belongs_is_damage_and_stays() {
             (1..30).map(|id| event(id, "event")).collect::<Vec<_>>()
         );
     }
+}
+
+/// redb takes nothing any more where an access to the file has failed, also one of a load that is given
+/// up before its commit.
+#[test]
+fn a_load_that_meets_an_error_of_the_disk_ends_the_writing() {
+    let mut steps = std::collections::BTreeSet::new();
+    for after in 0.. {
+        // Who has the file to himself looks at it only where he needs more of it.
+        let disk = Disk::shared(Sharing::Exclusive);
+        let options = Store::options().sharing(Sharing::Exclusive);
+        let store = options.open_backend(disk.clone()).unwrap();
+        let runtime = store.runtime(crate::support::named("other")).unwrap();
+        let (kind, errors) = (FaultKind::Change, Errors::only(EIO, false));
+        disk.set_fault(Some(Fault {
+            kind,
+            after,
+            errors,
+        }));
+        let loaded = store.bulk_load(|load| {
+            // More than a new file has room for.
+            let ids = 1..=100_u64;
+            ids.clone().try_for_each(|id| {
+                let event = event(id, &"long ".repeat(6_000));
+                load.append_event(&runtime_id("r"), event.into())
+            })?;
+            load.put_runtime(runtime_snapshot("r", ids.end() + 1).into())
+        });
+        let Some(strike) = disk.first_strike() else {
+            loaded.unwrap();
+            break;
+        };
+        steps.insert(strike.step);
+        assert!(loaded.is_err(), "{after}: {strike:?}");
+        let later = runtime.create_worker(CreateWorkerRequest::default());
+        assert_refused!(later, RuntimeError::StoreFailed { .. });
+    }
+    assert!(steps.contains("set_len"), "{steps:?}");
 }
