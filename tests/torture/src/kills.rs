@@ -19,8 +19,10 @@ use redb_runtime_store::layout::{
     ExistingDirectory, ExportOptions, FindingKind, ImportOptions, compare, export, import,
 };
 use redb_runtime_store::{Runtime, Store};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -383,9 +385,9 @@ fn kill_after(mut command: Command, micros: usize) -> Result<(Vec<String>, bool)
 fn reap(child: &mut Child) -> Result<bool, Violation> {
     child.kill().or_violation("killing a child")?;
     let status = child.wait().or_violation("waiting for a child")?;
-    // One that is killed has no exit code.
-    if status.code().is_none() || status.success() {
-        return Ok(status.code().is_none());
+    let landed = status.signal() == Some(Signal::KILL.as_raw());
+    if landed || status.success() {
+        return Ok(landed);
     }
     let mut complaint = String::new();
     if let Some(mut pipe) = child.stderr.take() {
