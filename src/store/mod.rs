@@ -87,6 +87,7 @@ mod trace;
 mod transaction;
 mod verify;
 mod verify_damage;
+mod verify_orphans;
 mod verify_rules;
 mod walk;
 #[cfg(feature = "fault-injection")]

@@ -23,7 +23,7 @@ const KNOWN_WORKERS: usize = 4096;
 
 /// Checks the rules as of one moment.
 pub(super) struct Rules<'a> {
-    view: View<'a, ReadTransaction>,
+    pub(super) view: View<'a, ReadTransaction>,
     findings: &'a mut Findings,
     meter: Meter,
     /// Rows that were walked, by table.
@@ -40,23 +40,23 @@ pub(super) struct Rules<'a> {
     /// What was said of rows that cannot be read: one page can be met several times.
     told: BTreeSet<String>,
     /// Runtimes that have rows, but whose own rows cannot be read.
-    without_row: BTreeSet<String>,
+    pub(super) without_row: BTreeSet<String>,
 }
 
 /// Whether a walk gave all rows of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Walked {
+pub(super) enum Walked {
     All,
     /// Some could not be read: what is counted over the rows says nothing.
     Some,
 }
 
 /// What a runtime's rows have to agree with. Where its row does not read, nothing is known.
-struct Expected<'r> {
-    id: &'r str,
+pub(super) struct Expected<'r> {
+    pub(super) id: &'r str,
     /// The smallest id that no key of the runtime has.
-    next: &'r str,
-    row: Option<&'r RuntimeRecord>,
+    pub(super) next: &'r str,
+    pub(super) row: Option<&'r RuntimeRecord>,
 }
 
 impl<'a> Rules<'a> {
@@ -82,7 +82,13 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn add(&mut self, kind: VerifyKind, table: &'static str, key: &str, message: String) {
+    pub(super) fn add(
+        &mut self,
+        kind: VerifyKind,
+        table: &'static str,
+        key: &str,
+        message: String,
+    ) {
         let key = Some(key.to_owned());
         self.findings.add(kind, (Some(table), key), message);
     }
@@ -109,7 +115,7 @@ impl<'a> Rules<'a> {
     /// Walks a range of a table and gives each key to `rule`, with its record where that reads.
     /// Keys that do not increase, values that do not read and rows that cannot be read are findings,
     /// and the walk goes on behind them. What keeps the store from being read at all is an error.
-    fn walk<'r, K, R>(
+    pub(super) fn walk<'r, K, R>(
         &mut self,
         table: &TableOf<K, R>,
         range: impl RangeBounds<K::SelfType<'r>> + 'r,
@@ -203,7 +209,7 @@ impl<'a> Rules<'a> {
     /// Rows from the key `reached` on cannot be read, because of `damage`, which is a finding. Returns
     /// the first key that may be behind them; none where they are the last ones, or where nothing
     /// tells.
-    fn behind<K, R>(
+    pub(super) fn behind<K, R>(
         &mut self,
         table: &TableOf<K, R>,
         reached: Option<&[u8]>,
@@ -264,7 +270,7 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    fn runtime(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
+    pub(super) fn runtime(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         self.known_workers.clear();
         if expected.id.trim().is_empty() {
             let message = "the runtime's id is blank".to_owned();
@@ -350,7 +356,7 @@ impl<'a> Rules<'a> {
     }
 
     /// Checks a worker's transcript, and returns how many entries were read.
-    fn transcript(
+    pub(super) fn transcript(
         &mut self,
         expected: &Expected<'_>,
         (worker, key): (&str, &str),
@@ -486,7 +492,7 @@ impl<'a> Rules<'a> {
 
     /// Whether a row is there. None where that cannot be read: walking its table finds the damage. What
     /// is known to be damaged is not tried again.
-    fn has<K, R>(
+    pub(super) fn has<K, R>(
         &mut self,
         table: &TableOf<K, R>,
         key: K::SelfType<'_>,
@@ -526,153 +532,6 @@ impl<'a> Rules<'a> {
             Ok(())
         })?;
         Ok(())
-    }
-
-    /// Finds the rows of runtimes and workers that have none: a seek for each that has rows. Those
-    /// whose own row cannot be read are checked as far as that goes without it.
-    fn orphans(&mut self) -> Result<(), RuntimeError> {
-        self.orphans_of_runtimes(&WORKERS, |id| (id, ""), |(id, _)| id.to_owned())?;
-        self.orphans_of_runtimes(&EVENTS, |id| (id, 0), |(id, _)| id.to_owned())?;
-        self.orphans_of_runtimes(&DIAGNOSTICS, |id| (id, 0), |(id, _)| id.to_owned())?;
-        self.orphans_of_runtimes(&TRANSCRIPTS, |id| (id, "", 0), |(id, _, _)| id.to_owned())?;
-        self.orphaned_transcripts()
-    }
-
-    fn orphans_of_runtimes<K, R>(
-        &mut self,
-        table: &TableOf<K, R>,
-        first: for<'k> fn(&'k str) -> K::SelfType<'k>,
-        runtime_of: for<'k> fn(K::SelfType<'k>) -> String,
-    ) -> Result<(), RuntimeError>
-    where
-        K: Key + 'static,
-        R: Record,
-        for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
-    {
-        let mut from = String::new();
-        loop {
-            let found = self.first_key(table, first(&from), runtime_of)?;
-            let Some(id) = found else {
-                return Ok(());
-            };
-            let next = after_runtime(&id);
-            match self.has(&RUNTIMES, id.as_str())? {
-                Some(true) => {}
-                Some(false) => {
-                    let rows = self.count(table, first(&id)..first(&next))?;
-                    let message = format!("{rows} rows of a runtime that is not there");
-                    self.add(VerifyKind::Orphan, table.name, &id, message);
-                }
-                None if self.without_row.insert(id.clone()) => self.runtime(&Expected {
-                    id: &id,
-                    next: &next,
-                    row: None,
-                })?,
-                None => {}
-            }
-            from = next;
-        }
-    }
-
-    /// Finds transcripts of workers that are not there, in runtimes that are.
-    fn orphaned_transcripts(&mut self) -> Result<(), RuntimeError> {
-        let mut from = (String::new(), String::new());
-        loop {
-            let start = (from.0.as_str(), from.1.as_str(), 0);
-            let found = self.first_key(&TRANSCRIPTS, start, |(runtime, worker, _)| {
-                (runtime.to_owned(), worker.to_owned())
-            })?;
-            let Some((runtime, worker)) = found else {
-                return Ok(());
-            };
-            let key = (runtime.as_str(), worker.as_str());
-            // Those of a runtime that is not there are found already.
-            let has_worker = match self.has(&RUNTIMES, key.0)? {
-                Some(false) => Some(true),
-                _ => self.has(&WORKERS, key)?,
-            };
-            if has_worker.is_none() {
-                let expected = Expected {
-                    id: key.0,
-                    next: &after_runtime(key.0),
-                    row: None,
-                };
-                self.transcript(&expected, (key.1, &format!("{key:?}")), None)?;
-            }
-            if has_worker == Some(false) {
-                let range = (key.0, key.1, 0)..=(key.0, key.1, u64::MAX);
-                let rows = self.count(&TRANSCRIPTS, range)?;
-                let message = format!("{rows} entries of a worker that is not there");
-                self.add(
-                    VerifyKind::Orphan,
-                    TRANSCRIPTS.name,
-                    &format!("{key:?}"),
-                    message,
-                );
-            }
-            // The smallest text that is greater.
-            from = (runtime, format!("{worker}\0"));
-        }
-    }
-
-    /// Walks rows that belong to nobody, and counts them.
-    fn count<'r, K, R>(
-        &mut self,
-        table: &TableOf<K, R>,
-        range: impl RangeBounds<K::SelfType<'r>> + 'r,
-    ) -> Result<u64, RuntimeError>
-    where
-        K: Key + 'static,
-        R: Record,
-        for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
-    {
-        let mut rows = 0;
-        self.walk(table, range, |_, _, _| {
-            rows += 1;
-            Ok(())
-        })?;
-        Ok(rows)
-    }
-
-    /// What `own` takes of the first key from `from` on that can be read.
-    fn first_key<K, R, O>(
-        &mut self,
-        table: &TableOf<K, R>,
-        from: K::SelfType<'_>,
-        own: impl for<'k> Fn(K::SelfType<'k>) -> O,
-    ) -> Result<Option<O>, RuntimeError>
-    where
-        K: Key + 'static,
-        for<'k> K::SelfType<'k>: KeyBytes,
-    {
-        let mut from = <K as Value>::as_bytes(&from).as_ref().to_vec();
-        loop {
-            let mut found = None;
-            let first = Some(<K as Value>::from_bytes(&from));
-            let read = self.view.walk_from(table, first, 1, |key, _| {
-                let key = key.value();
-                let is_before = K::compare(<K as Value>::as_bytes(&key).as_ref(), &from).is_lt();
-                found = Some((format!("{key:?}"), own(key), is_before));
-                Ok(ControlFlow::Break(()))
-            });
-            let (_, Some(damage)) = split_damage(read)? else {
-                let Some((key, own, is_before)) = found else {
-                    return Ok(None);
-                };
-                if !is_before {
-                    return Ok(Some(own));
-                }
-                // A damaged page above it leads here. From this key on we would come back.
-                let asked = <K as Value>::from_bytes(&from);
-                let message = format!("a search for {asked:?} ends at this key, which is less");
-                self.add(VerifyKind::Order, table.name, &key, message);
-                return Ok(None);
-            };
-            match self.behind(table, Some(&from), &damage)? {
-                Some(next) => from = next,
-                None => return Ok(None),
-            }
-        }
     }
 
     /// Compares what each table says of its length with what was walked.
@@ -719,7 +578,7 @@ fn is_past<K: Key>(key: &[u8], end: Bound<&Vec<u8>>) -> bool {
 
 /// Tells damage, in its own words, from what was read, and from what keeps the store from being
 /// read. Path and operation are the same for all damage.
-fn split_damage<T>(
+pub(super) fn split_damage<T>(
     read: Result<T, RuntimeError>,
 ) -> Result<(Option<T>, Option<String>), RuntimeError> {
     match read {
