@@ -424,7 +424,7 @@ impl<'a> Rules<'a> {
         self.expect_counter(expected, "event", row.next_event_id, last);
         missing += row.next_event_id.saturating_sub(last).saturating_sub(1);
         if missing > 0 && walked == Walked::All {
-            let message = format!("{missing} ids that were given out are not in the log");
+            let message = format!("ids that were given out are not in the log: {missing}");
             self.add(VerifyKind::Gap, EVENTS.name, expected.id, message);
         }
         Ok(())
