@@ -96,10 +96,7 @@ fn report(asked: &Asked, samples: &[Samples], table: &mut Table) {
     };
     let mut push = |against, theirs: &Samples, threshold, stretch| {
         table.push(Line {
-            work: match asked.threads {
-                1 => "send_input, 1 thread".to_owned(),
-                threads => format!("send_input, {threads} threads"),
-            },
+            work: format!("send_input, {}", counted(asked.threads)),
             against,
             threshold,
             stretch,
@@ -113,4 +110,26 @@ fn report(asked: &Asked, samples: &[Samples], table: &mut Table) {
     push("bare redb", &samples[2], asked.bare_redb, Bound::None);
     push(name, sqlite, asked.sqlite.0, asked.sqlite.1);
     push("plain file", &samples[5], Bound::None, Bound::None);
+    bound(asked.threads, &samples[5], &samples[1], table);
+}
+
+/// What one sync for each input can be against the directory: ours are two for each commit.
+fn bound(threads: usize, plain: &Samples, directory: &Samples, table: &mut Table) {
+    table.push(Line {
+        work: format!("(plain file, {})", counted(threads)),
+        against: "directory",
+        threshold: Bound::None,
+        stretch: Bound::None,
+        value: plain.speed_over(directory),
+        unit: Unit::Times,
+        ours: rate(plain.median()),
+        theirs: rate(directory.median()),
+    });
+}
+
+fn counted(threads: usize) -> String {
+    match threads {
+        1 => "1 thread".to_owned(),
+        threads => format!("{threads} threads"),
+    }
 }
