@@ -30,7 +30,7 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
         }),
         Box::new(|| sqlite_measured.round(1, bench.slice())),
     ];
-    let samples = interleave(bench.rounds(15, 11), contenders)?;
+    let samples = interleave(bench.rounds(15, 9), contenders)?;
     ours_measured.check("the store")?;
     sqlite_measured.check("SQLite")?;
     table.push(Line {
