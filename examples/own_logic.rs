@@ -7,8 +7,8 @@ use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptQuery, TranscriptRole};
 use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
-use redb_runtime_store::store::{PersistedRuntimeState, PersistedWorkerSnapshot, RedbRuntimeStore};
-use redb_runtime_store::{RuntimeError, Store};
+use redb_runtime_store::store::{PersistedRuntimeState, PersistedWorkerSnapshot};
+use redb_runtime_store::{RedbRuntimeStore, RuntimeError, Store};
 use std::error::Error;
 use std::path::PathBuf;
 

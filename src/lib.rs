@@ -93,25 +93,29 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod commit;
+mod engine;
 pub mod error;
-mod file_name;
+mod fs;
 pub mod guide;
 pub mod layout;
+mod ledger;
 mod model;
 mod runtime;
 mod severity;
-#[cfg(not(feature = "fault-injection"))]
-mod steps;
-#[cfg(feature = "fault-injection")]
-#[doc(hidden)]
-pub mod steps;
 pub mod store;
 
 pub use error::RuntimeError;
+#[cfg(feature = "fault-injection")]
+#[doc(hidden)]
+pub use fs::steps;
 pub use model::{catalog, diagnostics, identity, interaction, management, observation};
-pub use runtime::{EventFollower, RedbRuntimeStoreOptions, Runtime, RuntimeTransaction};
+pub use runtime::{
+    EventFollower, RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime, RuntimeStoreTransaction,
+    RuntimeTransaction,
+};
 pub use severity::Severity;
-pub use store::{Pending, RedbRuntimeStore, Sharing, Store};
+pub use store::{Pending, Sharing, Store};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

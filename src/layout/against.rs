@@ -6,6 +6,7 @@ use super::error::LayoutError;
 use super::log::{LogRecord, LogRow};
 use super::reader::Place;
 use crate::error::RuntimeError;
+use crate::ledger::convert::owned_ref;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
@@ -101,7 +102,7 @@ impl<'s> StoreLogs<'s> {
         let open = match open.filter(|(of, _)| *worker == *of) {
             Some(open) => open,
             None => {
-                let worker = worker.to_ref()?;
+                let worker = owned_ref(worker)?;
                 let log = StoreLog::new(self.snapshot.transcript(&worker, 0)?);
                 (worker, log)
             }

@@ -11,6 +11,7 @@ use super::reader::{Counts, Halt, Nowhere, Place, Reader, Rules, Sink};
 use super::report::{ImportOutcome, ImportReport, RuntimeImport};
 use super::source::SourceDir;
 use crate::error::RuntimeError;
+use crate::ledger::convert::owned_ref;
 use crate::model::identity::RuntimeId;
 use crate::store::{
     BorrowedEntry, BorrowedEvent, BulkLoad, EventRun, ImportRecord, PersistedRuntimeSnapshot,
@@ -485,7 +486,7 @@ impl Sink for Sending<'_> {
     fn entry(&mut self, _: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
         let run = match &mut self.transcript {
             Some(run) => run,
-            none => none.insert(TranscriptRun::new(entry.worker_ref.to_ref()?, 0)),
+            none => none.insert(TranscriptRun::new(owned_ref(&entry.worker_ref)?, 0)),
         };
         run.push(&entry)?;
         if run.is_full() {

@@ -5,7 +5,7 @@
 use super::error::LayoutError;
 use super::problem::Problem;
 use super::source::{EntryKind, NotOpened, SourceDir};
-use crate::steps::{self, Change, Step, attempt, step, try_lock};
+use crate::fs::steps::{self, Change, Step, attempt, step, try_lock};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};

@@ -3,9 +3,11 @@
 //! A *runtime* owns *workers*. Every change appends an *event* to the runtime's event log; input
 //! that a worker accepted also appends an *entry* to that worker's *transcript*.
 
+pub(crate) mod borrowed;
 pub mod catalog;
 pub mod diagnostics;
 pub mod identity;
 pub mod interaction;
 pub mod management;
 pub mod observation;
+pub(crate) mod persisted;

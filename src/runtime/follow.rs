@@ -1,9 +1,11 @@
 //! Following a runtime's event log.
 
-use super::Runtime;
+use crate::commit::engine::Engine;
 use crate::error::RuntimeError;
+use crate::ledger::convert;
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
-use crate::store::rows;
+use crate::runtime::handle::Runtime;
+use crate::runtime::pages;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,7 @@ impl Runtime {
     ///
     /// `WrongRuntimeCursor`.
     pub fn follow_events(&self, cursor: EventCursor) -> Result<EventFollower, RuntimeError> {
-        rows::refuse_foreign_cursor(&self.runtime_id, &cursor)?;
+        pages::refuse_foreign_cursor(&self.runtime_id, &cursor)?;
         Ok(EventFollower {
             runtime: self.clone(),
             cursor,
@@ -59,16 +61,16 @@ impl EventFollower {
     ) -> Result<Option<RuntimeEventBatch>, RuntimeError> {
         // A timeout past the end of time is none.
         let deadline = Instant::now().checked_add(timeout);
-        let shared = &self.runtime.store.shared;
+        let queue = &self.runtime.store.shared;
         loop {
-            let seen = shared.commits.count();
+            let seen = queue.commits.count();
             let batch = self.read()?;
             if !batch.events.is_empty() {
                 self.cursor = batch.cursor.clone();
                 return Ok(Some(batch));
             }
             self.refuse_file_elsewhere()?;
-            if !shared.wait_for_news(seen, deadline)? {
+            if !queue.wait_for_news(seen, deadline)? {
                 return Ok(None);
             }
         }
@@ -77,20 +79,20 @@ impl EventFollower {
     /// Refuses to wait for what another process writes where it cannot write to the file that is open.
     fn refuse_file_elsewhere(&self) -> Result<(), RuntimeError> {
         let store = &self.runtime.store;
-        if !store.shared.others_may_write() || store.is_in_place() {
+        if !store.engine().others_may_commit() || store.is_in_place() {
             return Ok(());
         }
         let message = "the file that is open was moved away from there: open the store again";
         let gone = io::Error::new(ErrorKind::NotFound, message);
-        Err(store.shared.at("follow events").io(gone))
+        Err(store.engine().at("follow events").io(gone))
     }
 
     fn read(&self) -> Result<RuntimeEventBatch, RuntimeError> {
         let runtime_id = &self.runtime.runtime_id;
         self.runtime.read("follow events", |rows| {
-            let limits = rows::limits(&rows::runtime_row(rows, runtime_id)?);
+            let limits = convert::limits(&pages::runtime_row(rows, runtime_id)?);
             let limit = limits.max_event_batch_items.max(1);
-            rows::read_events(rows, runtime_id, &self.cursor, limit, limit)
+            pages::read_events(rows, runtime_id, &self.cursor, limit, limit)
         })
     }
 }

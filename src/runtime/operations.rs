@@ -2,6 +2,11 @@
 //! with others is not its business.
 
 use crate::error::RuntimeError;
+use crate::ledger::convert;
+use crate::ledger::record::RuntimeRecord;
+use crate::ledger::rows::PAGE_ROWS;
+use crate::ledger::rows::Rows;
+use crate::ledger::transaction::Transaction;
 use crate::model::catalog::{
     CreateWorkerRequest, WorkerDetail, WorkerIntent, WorkerLifecycleAck, WorkerStatus,
 };
@@ -10,11 +15,13 @@ use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{TranscriptEntry, WorkerInput, WorkerInteractionAck};
 use crate::model::management::{RuntimeOptions, RuntimeStatus};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
-use crate::store::rows::{self, PAGE_ROWS, RuntimeRecord};
-use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Rows, Stored, Transaction};
+use crate::model::persisted::PersistedRuntimeSnapshot;
+use crate::model::persisted::PersistedWorkerSnapshot;
+use crate::model::persisted::Stored;
+use crate::runtime::pages;
 
 /// Creates a runtime that the store does not have.
-pub(super) fn create_runtime(
+pub(crate) fn create_runtime(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
     options: &RuntimeOptions,
@@ -29,14 +36,14 @@ pub(super) fn create_runtime(
         next_diagnostic_id: 1,
         diagnostics: Vec::new(),
     };
-    let (mut runtime, _) = rows::runtime_records(snapshot.into());
+    let (mut runtime, _) = convert::runtime_records(snapshot.into());
     let started = RuntimeEventKind::RuntimeStarted;
     log(transaction, runtime_id, &mut runtime, (None, started, None))?;
     transaction.put_runtime(runtime_id.as_str(), runtime)
 }
 
 /// Creates a worker.
-pub(super) fn create_worker(
+pub(crate) fn create_worker(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
     request: CreateWorkerRequest,
@@ -55,27 +62,27 @@ pub(super) fn create_worker(
         next_transcript_sequence: 1,
         last_event_id,
     };
-    let worker = rows::worker_record(snapshot.into(), 0);
+    let worker = convert::worker_record(snapshot.into(), 0);
     *runtime.workers_in(WorkerStatus::Running) += 1;
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
     transaction.put_runtime(id, runtime)?;
     transaction.put_worker(id, worker_id, worker.clone())?;
-    Ok(super::queries::detail(&worker_ref, worker))
+    Ok(crate::runtime::queries::detail(&worker_ref, worker))
 }
 
 /// Accepts input for a running worker.
-pub(super) fn send_input(
+pub(crate) fn send_input(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
     input: WorkerInput,
 ) -> Result<WorkerInteractionAck, RuntimeError> {
-    rows::refuse_foreign(runtime_id, worker_ref)?;
+    pages::refuse_foreign(runtime_id, worker_ref)?;
     let mut runtime = running(transaction, runtime_id)?;
     if input.content.trim().is_empty() {
         return Err(invalid("the content of an input must not be blank"));
     }
-    let mut worker = rows::worker_row(transaction, worker_ref)?;
+    let mut worker = pages::worker_row(transaction, worker_ref)?;
     let status = WorkerStatus::from(worker.status);
     if !status.is_active() {
         return Err(invalid(format!(
@@ -101,7 +108,7 @@ pub(super) fn send_input(
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
     transaction.put_runtime(id, runtime)?;
     transaction.put_worker(id, worker_id, worker)?;
-    let entry = rows::transcript_record(entry.into());
+    let entry = convert::transcript_record(entry.into());
     transaction.put_transcript(id, worker_id, position, entry)?;
     Ok(WorkerInteractionAck {
         worker_ref: worker_ref.clone(),
@@ -112,16 +119,16 @@ pub(super) fn send_input(
 }
 
 /// Brings a worker to a terminal status; the first one it reached stays.
-pub(super) fn end_worker(
+pub(crate) fn end_worker(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
     (status, kind): (WorkerStatus, RuntimeEventKind),
     reason: Option<String>,
 ) -> Result<WorkerLifecycleAck, RuntimeError> {
-    rows::refuse_foreign(runtime_id, worker_ref)?;
+    pages::refuse_foreign(runtime_id, worker_ref)?;
     let mut runtime = running(transaction, runtime_id)?;
-    let mut worker = rows::worker_row(transaction, worker_ref)?;
+    let mut worker = pages::worker_row(transaction, worker_ref)?;
     let current = WorkerStatus::from(worker.status);
     if !current.is_active() {
         return Ok(WorkerLifecycleAck {
@@ -147,11 +154,11 @@ pub(super) fn end_worker(
 }
 
 /// Stops the runtime and its active workers; a second time changes nothing.
-pub(super) fn stop_runtime(
+pub(crate) fn stop_runtime(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
 ) -> Result<u64, RuntimeError> {
-    let mut runtime = rows::runtime_row(transaction, runtime_id)?;
+    let mut runtime = pages::runtime_row(transaction, runtime_id)?;
     if RuntimeStatus::from(runtime.status) == RuntimeStatus::Stopped {
         return Ok(runtime.next_event_id.saturating_sub(1));
     }
@@ -187,11 +194,11 @@ fn stop_active_workers(
 }
 
 /// The row of a runtime that takes changes.
-pub(super) fn running(
+pub(crate) fn running(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
 ) -> Result<RuntimeRecord, RuntimeError> {
-    let runtime = rows::runtime_row(rows, runtime_id)?;
+    let runtime = pages::runtime_row(rows, runtime_id)?;
     match runtime.status.into() {
         RuntimeStatus::Running => Ok(runtime),
         RuntimeStatus::Stopped => Err(RuntimeError::RuntimeStopped {
@@ -259,7 +266,7 @@ fn log(
         kind,
         message,
     };
-    let record = rows::event_record(runtime_id, event.into());
+    let record = convert::event_record(runtime_id, event.into());
     transaction.put_event(runtime_id.as_str(), id, record)?;
     Ok(id)
 }
@@ -294,7 +301,7 @@ fn diagnose(
             message: message.to_owned(),
             worker_ref: Some(worker_ref.clone()),
         };
-        let record = rows::diagnostic_record(Stored::from(diagnostic));
+        let record = convert::diagnostic_record(Stored::from(diagnostic));
         transaction.put_diagnostic(worker_ref.runtime_id.as_str(), id, record)?;
     }
     Ok(())

@@ -1,17 +1,22 @@
 //! The rules of every read, over any kind of transaction.
 
 use crate::error::RuntimeError;
+use crate::ledger::convert;
+use crate::ledger::convert::size;
+use crate::ledger::record::RuntimeRecord;
+use crate::ledger::record::WorkerRecord;
+use crate::ledger::rows::Rows;
+use crate::ledger::whole;
 use crate::model::catalog::{WorkerDetail, WorkerSummary};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
 use crate::model::management::{RuntimeBackendKind, RuntimeSummary};
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
-use crate::store::Rows;
-use crate::store::rows::{self, RuntimeRecord, WorkerRecord, size};
+use crate::runtime::pages;
 
 /// A runtime as a whole: one row, whatever it holds.
-pub(super) fn summary(
+pub(crate) fn summary(
     runtime_id: &RuntimeId,
     row: RuntimeRecord,
     backend: RuntimeBackendKind,
@@ -26,28 +31,28 @@ pub(super) fn summary(
         stopped_worker_count: size(row.stopped_workers),
         cancelled_worker_count: size(row.cancelled_workers),
         diagnostic_count: size(row.diagnostics),
-        limits: rows::limits(&row),
+        limits: convert::limits(&row),
         display_name: row.display_name,
     }
 }
 
 /// Everything that a runtime noticed.
-pub(super) fn diagnostics(
+pub(crate) fn diagnostics(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
 ) -> Result<Vec<RuntimeDiagnostic>, RuntimeError> {
-    let runtime = rows::runtime_row(rows, runtime_id)?;
-    let all = rows::all_diagnostics(rows, runtime_id, &runtime)?;
+    let runtime = pages::runtime_row(rows, runtime_id)?;
+    let all = whole::all_diagnostics(rows, runtime_id, &runtime)?;
     Ok(all.into_iter().map(|stored| stored.value).collect())
 }
 
 /// All workers, in the order of their ids.
-pub(super) fn list_workers(
+pub(crate) fn list_workers(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
 ) -> Result<Vec<WorkerSummary>, RuntimeError> {
-    let runtime = rows::runtime_row(rows, runtime_id)?;
-    let all = rows::all_workers(rows, runtime_id, &runtime)?;
+    let runtime = pages::runtime_row(rows, runtime_id)?;
+    let all = whole::all_workers(rows, runtime_id, &runtime)?;
     Ok(all
         .into_iter()
         .map(|(worker_ref, record)| worker_summary(worker_ref, record))
@@ -56,7 +61,7 @@ pub(super) fn list_workers(
 
 fn worker_summary(worker_ref: WorkerRef, record: WorkerRecord) -> WorkerSummary {
     let transcript_len = size(record.transcript_len);
-    let snapshot = rows::worker_snapshot(worker_ref, record).value;
+    let snapshot = convert::worker_snapshot(worker_ref, record).value;
     WorkerSummary {
         runtime_id: snapshot.worker_ref.runtime_id.clone(),
         worker_id: snapshot.worker_ref.worker_id.clone(),
@@ -72,18 +77,18 @@ fn worker_summary(worker_ref: WorkerRef, record: WorkerRecord) -> WorkerSummary 
 }
 
 /// A worker with everything it was created with.
-pub(super) fn worker_detail(
+pub(crate) fn worker_detail(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
 ) -> Result<WorkerDetail, RuntimeError> {
-    rows::refuse_foreign(runtime_id, worker_ref)?;
-    Ok(detail(worker_ref, rows::worker_row(rows, worker_ref)?))
+    pages::refuse_foreign(runtime_id, worker_ref)?;
+    Ok(detail(worker_ref, pages::worker_row(rows, worker_ref)?))
 }
 
-pub(super) fn detail(worker_ref: &WorkerRef, record: WorkerRecord) -> WorkerDetail {
+pub(crate) fn detail(worker_ref: &WorkerRef, record: WorkerRecord) -> WorkerDetail {
     let transcript_len = size(record.transcript_len);
-    let snapshot = rows::worker_snapshot(worker_ref.clone(), record).value;
+    let snapshot = convert::worker_snapshot(worker_ref.clone(), record).value;
     let request = snapshot.request;
     WorkerDetail {
         worker_ref: worker_ref.clone(),
@@ -102,28 +107,28 @@ pub(super) fn detail(worker_ref: &WorkerRef, record: WorkerRecord) -> WorkerDeta
 }
 
 /// A page of a worker's transcript, within the runtime's limits.
-pub(super) fn transcript_projection(
+pub(crate) fn transcript_projection(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
     query: TranscriptQuery,
 ) -> Result<TranscriptProjection, RuntimeError> {
-    rows::refuse_foreign(runtime_id, worker_ref)?;
-    let limits = rows::limits(&rows::runtime_row(rows, runtime_id)?);
+    pages::refuse_foreign(runtime_id, worker_ref)?;
+    let limits = convert::limits(&pages::runtime_row(rows, runtime_id)?);
     let max = limits.max_transcript_projection_items;
-    rows::read_transcript(rows, runtime_id, worker_ref, query, max)
+    pages::read_transcript(rows, runtime_id, worker_ref, query, max)
 }
 
 /// A page of the event log, within the runtime's limits.
-pub(super) fn read_events(
+pub(crate) fn read_events(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
     cursor: &EventCursor,
     limit: usize,
 ) -> Result<RuntimeEventBatch, RuntimeError> {
-    rows::refuse_foreign_cursor(runtime_id, cursor)?;
-    let limits = rows::limits(&rows::runtime_row(rows, runtime_id)?);
-    rows::read_events(
+    pages::refuse_foreign_cursor(runtime_id, cursor)?;
+    let limits = convert::limits(&pages::runtime_row(rows, runtime_id)?);
+    pages::read_events(
         rows,
         runtime_id,
         cursor,

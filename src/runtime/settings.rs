@@ -1,9 +1,10 @@
 //! What can be set of a runtime. Settings log no event.
 
-use super::{Runtime, operations};
 use crate::error::RuntimeError;
+use crate::ledger::convert;
 use crate::model::management::RuntimeLimits;
-use crate::store::rows;
+use crate::runtime::handle::Runtime;
+use crate::runtime::operations;
 
 impl Runtime {
     /// Gives the runtime another name for people, or none. Durable when it returns; see
@@ -30,8 +31,8 @@ impl Runtime {
         self.store.write("set limits", |transaction| {
             let mut row = operations::running(transaction, &self.runtime_id)?;
             row.max_transcript_projection_items =
-                rows::stored_size(limits.max_transcript_projection_items);
-            row.max_event_batch_items = rows::stored_size(limits.max_event_batch_items);
+                convert::stored_size(limits.max_transcript_projection_items);
+            row.max_event_batch_items = convert::stored_size(limits.max_event_batch_items);
             transaction.put_runtime(self.runtime_id.as_str(), row)
         })
     }

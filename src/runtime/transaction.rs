@@ -1,7 +1,7 @@
 //! Several operations of one runtime as one commit.
 
-use super::{operations, queries};
 use crate::error::RuntimeError;
+use crate::ledger::transaction::Transaction;
 use crate::model::catalog::{
     CreateWorkerRequest, WorkerDetail, WorkerLifecycleAck, WorkerStatus, WorkerSummary,
 };
@@ -12,12 +12,13 @@ use crate::model::interaction::{
 };
 use crate::model::management::{RuntimeBackendKind, RuntimeSummary};
 use crate::model::observation::{EventCursor, RuntimeEventBatch, RuntimeEventKind};
-use crate::store::{Transaction, rows};
+use crate::runtime::pages;
+use crate::runtime::{operations, queries};
 
-/// What runs in one commit: [`Runtime::transaction`](super::Runtime::transaction) and
-/// [`Runtime::submit`](super::Runtime::submit).
+/// What runs in one commit: [`Runtime::transaction`](crate::Runtime::transaction) and
+/// [`Runtime::submit`](crate::Runtime::submit).
 ///
-/// The methods are those of [`Runtime`](super::Runtime), with the same rules and errors. Reads see
+/// The methods are those of [`Runtime`](crate::Runtime), with the same rules and errors. Reads see
 /// what was written before them. One that fails changes nothing; what came before it stays, unless
 /// the closure returns the error.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct RuntimeTransaction<'t> {
 
 impl RuntimeTransaction<'_> {
     /// Runs `operations` on `transaction`, which is to be dropped where they fail.
-    pub(super) fn run<T>(
+    pub(crate) fn run<T>(
         transaction: &mut Transaction<'_>,
         runtime_id: &RuntimeId,
         backend: RuntimeBackendKind,
@@ -54,7 +55,7 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::create_worker`](super::Runtime::create_worker).
+    /// As [`Runtime::create_worker`](crate::Runtime::create_worker).
     pub fn create_worker(
         &mut self,
         request: CreateWorkerRequest,
@@ -68,7 +69,7 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::send_input`](super::Runtime::send_input).
+    /// As [`Runtime::send_input`](crate::Runtime::send_input).
     pub fn send_input(
         &mut self,
         worker_ref: &WorkerRef,
@@ -83,7 +84,7 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::stop_worker`](super::Runtime::stop_worker).
+    /// As [`Runtime::stop_worker`](crate::Runtime::stop_worker).
     pub fn stop_worker(
         &mut self,
         worker_ref: &WorkerRef,
@@ -97,7 +98,7 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::cancel_worker`](super::Runtime::cancel_worker).
+    /// As [`Runtime::cancel_worker`](crate::Runtime::cancel_worker).
     pub fn cancel_worker(
         &mut self,
         worker_ref: &WorkerRef,
@@ -122,9 +123,9 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::summary`](super::Runtime::summary).
+    /// As [`Runtime::summary`](crate::Runtime::summary).
     pub fn summary(&self) -> Result<RuntimeSummary, RuntimeError> {
-        let row = rows::runtime_row(&self.transaction, self.runtime_id)?;
+        let row = pages::runtime_row(&self.transaction, self.runtime_id)?;
         Ok(queries::summary(self.runtime_id, row, self.backend))
     }
 
@@ -132,7 +133,7 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::diagnostics`](super::Runtime::diagnostics).
+    /// As [`Runtime::diagnostics`](crate::Runtime::diagnostics).
     pub fn diagnostics(&self) -> Result<Vec<RuntimeDiagnostic>, RuntimeError> {
         queries::diagnostics(&self.transaction, self.runtime_id)
     }
@@ -141,7 +142,7 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::list_workers`](super::Runtime::list_workers).
+    /// As [`Runtime::list_workers`](crate::Runtime::list_workers).
     pub fn list_workers(&self) -> Result<Vec<WorkerSummary>, RuntimeError> {
         queries::list_workers(&self.transaction, self.runtime_id)
     }
@@ -150,7 +151,7 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::worker_detail`](super::Runtime::worker_detail).
+    /// As [`Runtime::worker_detail`](crate::Runtime::worker_detail).
     pub fn worker_detail(&self, worker_ref: &WorkerRef) -> Result<WorkerDetail, RuntimeError> {
         queries::worker_detail(&self.transaction, self.runtime_id, worker_ref)
     }
@@ -159,7 +160,7 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::transcript_projection`](super::Runtime::transcript_projection).
+    /// As [`Runtime::transcript_projection`](crate::Runtime::transcript_projection).
     pub fn transcript_projection(
         &self,
         worker_ref: &WorkerRef,
@@ -172,7 +173,7 @@ impl RuntimeTransaction<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::read_events`](super::Runtime::read_events).
+    /// As [`Runtime::read_events`](crate::Runtime::read_events).
     pub fn read_events(
         &self,
         cursor: &EventCursor,

@@ -1,20 +1,23 @@
 //! One moment of a store, read to any length in constant memory.
 
-use super::Store;
-use super::context::At;
-use super::convert::{self, WorkerRefs, stored_size};
-use super::log_rows::{self, BorrowedEntry, BorrowedEvent};
-use super::page_sums::BadPages;
-use super::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
-use super::projection::{transcript_entries, transcript_rows};
-use super::read::{PAGE_ROWS, Rows, View};
-use super::record::{RuntimeRecord, WorkerRecord};
-use super::tables::{DIAGNOSTICS, NO_RUNTIME, WORKERS};
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::file::checked_pages::BadPages;
+use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
-use crate::model::diagnostics::RuntimeDiagnostic;
+use crate::ledger::convert::{self, WorkerRefs};
+use crate::ledger::pages::{transcript_entries, transcript_rows};
+use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::ledger::table_names;
+use crate::ledger::table_names::NO_RUNTIME;
+use crate::ledger::whole::{all_runtimes, refuse_miscounted, runtime_snapshot};
+use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
+use crate::model::persisted::{
+    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored,
+};
+use crate::store::handle::Store;
 use redb::ReadTransaction;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,11 +90,22 @@ where
     }
 }
 
+impl Store {
+    /// One moment of the store, for reading it whole.
+    ///
+    /// # Errors
+    ///
+    /// `StoreIo`, `StoreCorrupt`, `StoreClosed`.
+    pub fn snapshot(&self) -> Result<Snapshot, RuntimeError> {
+        Snapshot::new(self)
+    }
+}
+
 impl Snapshot {
     pub(crate) fn new(store: &Store) -> Result<Self, RuntimeError> {
-        let at = store.shared.at("read");
+        let at = store.engine().at("read");
         Ok(Self {
-            transaction: at.guard(|| store.shared.begin_read(at))?,
+            transaction: at.guard(|| store.engine().begin_read(at))?,
             path: store.path().to_owned(),
             bad_pages: at.bad_pages(),
         })
@@ -100,7 +114,7 @@ impl Snapshot {
     fn view(&self) -> View<'_, ReadTransaction> {
         View {
             tables: &self.transaction,
-            at: At::new("read", &self.path).noting(&self.bad_pages),
+            at: RedbContext::new("read", &self.path).noting(&self.bad_pages),
         }
     }
 
@@ -158,7 +172,7 @@ impl Snapshot {
             let page = view.workers(id.as_str(), last.map(String::as_str), PAGE_ROWS)?;
             seen += page.len();
             if page.len() < PAGE_ROWS {
-                refuse_miscounted(view.at, WORKERS.name, seen, counted)?;
+                refuse_miscounted(view.at(), table_names::WORKERS, seen, counted)?;
             }
             page.into_iter()
                 .map(|(worker, record)| {
@@ -270,8 +284,8 @@ impl Snapshot {
         let view = self.view();
         until_error(|stop| {
             view.events(id.as_str(), 0, usize::MAX, &mut |event, row| {
-                let event =
-                    log_rows::event(id, event, row).map_err(|message| view.at.corrupt(message))?;
+                let event = convert::borrowed_event(id, event, row)
+                    .map_err(|message| view.at.corrupt(message))?;
                 stop.unless(view.at, each(event))
             })
         })
@@ -292,7 +306,7 @@ impl Snapshot {
         until_error(|stop| {
             let all = (0, usize::MAX);
             transcript_rows(&view, worker, all, total, &mut |row| {
-                stop.unless(view.at, each(log_rows::entry(worker, row)))
+                stop.unless(view.at, each(convert::borrowed_entry(worker, row)))
             })
             .map(|_| ())
         })
@@ -355,7 +369,7 @@ struct Stop<E>(Option<E>);
 
 impl<E> Stop<E> {
     /// Ends the walk if `shown` is an error; with which error does not matter.
-    fn unless(&mut self, at: At<'_>, shown: Result<(), E>) -> Result<(), RuntimeError> {
+    fn unless(&mut self, at: RedbContext<'_>, shown: Result<(), E>) -> Result<(), RuntimeError> {
         shown.map_err(|error| {
             self.0 = Some(error);
             at.closed()
@@ -371,106 +385,5 @@ fn until_error<E: From<RuntimeError>>(
     match stop.0 {
         Some(error) => Err(error),
         None => walked.map_err(E::from),
-    }
-}
-
-/// Every runtime's id and row.
-pub(crate) fn all_runtimes(
-    rows: &dyn Rows,
-) -> Result<Vec<(RuntimeId, RuntimeRecord)>, RuntimeError> {
-    let mut all = Vec::new();
-    let mut last: Option<String> = None;
-    loop {
-        let page = rows.runtimes(last.as_deref(), PAGE_ROWS)?;
-        let Some((id, _)) = page.last() else {
-            return Ok(all);
-        };
-        last = Some(id.clone());
-        for (id, row) in page {
-            let id = RuntimeId::new(id)
-                .ok_or_else(|| rows.at().corrupt("a stored runtime id is blank"))?;
-            all.push((id, row));
-        }
-    }
-}
-
-/// A runtime's own state with all its diagnostics.
-pub(crate) fn runtime_snapshot(
-    rows: &dyn Rows,
-    id: &RuntimeId,
-) -> Result<Option<Stored<PersistedRuntimeSnapshot>>, RuntimeError> {
-    let Some(row) = rows.runtime(id.as_str())? else {
-        return Ok(None);
-    };
-    let diagnostics = all_diagnostics(rows, id, &row)?;
-    Ok(Some(convert::runtime_snapshot(
-        id.clone(),
-        row,
-        diagnostics,
-    )))
-}
-
-/// Refuses a table that does not have the `counted` rows of a runtime that the runtime's own row
-/// says: in a damaged file a row can be missing without a trace in what is left.
-fn refuse_miscounted(
-    at: At<'_>,
-    table: &str,
-    seen: usize,
-    counted: u64,
-) -> Result<(), RuntimeError> {
-    if stored_size(seen) == counted {
-        return Ok(());
-    }
-    Err(at.corrupt(format!(
-        "table {table}: {seen} rows, but the runtime says {counted}"
-    )))
-}
-
-/// All workers of the runtime that has the row `runtime`, in the order of their ids.
-pub(crate) fn all_workers(
-    rows: &dyn Rows,
-    id: &RuntimeId,
-    runtime: &RuntimeRecord,
-) -> Result<Vec<(WorkerRef, WorkerRecord)>, RuntimeError> {
-    let mut all = Vec::new();
-    let mut last: Option<String> = None;
-    loop {
-        let page = rows.workers(id.as_str(), last.as_deref(), PAGE_ROWS)?;
-        let Some((worker, _)) = page.last() else {
-            refuse_miscounted(rows.at(), WORKERS.name, all.len(), runtime.workers())?;
-            return Ok(all);
-        };
-        last = Some(worker.clone());
-        for (worker, record) in page {
-            let worker_ref =
-                convert::worker_ref(id, &worker).map_err(|message| rows.at().corrupt(message))?;
-            all.push((worker_ref, record));
-        }
-    }
-}
-
-/// All diagnostics of the runtime that has the row `runtime`.
-pub(crate) fn all_diagnostics(
-    rows: &dyn Rows,
-    id: &RuntimeId,
-    runtime: &RuntimeRecord,
-) -> Result<Vec<Stored<RuntimeDiagnostic>>, RuntimeError> {
-    let mut all = Vec::new();
-    let mut from = 0;
-    loop {
-        let page = rows.diagnostics(id.as_str(), from, PAGE_ROWS)?;
-        let last = page.last().map(|(last, _)| *last);
-        for (diagnostic, row) in page {
-            let stored = convert::diagnostic(id, diagnostic, row)
-                .map_err(|message| rows.at().corrupt(message))?;
-            all.push(stored);
-        }
-        match last.and_then(|last| last.checked_add(1)) {
-            Some(next) => from = next,
-            None => {
-                refuse_miscounted(rows.at(), DIAGNOSTICS.name, all.len(), runtime.diagnostics)?;
-                return Ok(all);
-            }
-        }
     }
 }

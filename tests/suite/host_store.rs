@@ -9,10 +9,8 @@ use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::interaction::TranscriptQuery;
 use redb_runtime_store::management::{RuntimeLimits, RuntimeStatus};
 use redb_runtime_store::observation::RuntimeEvent;
-use redb_runtime_store::store::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RedbRuntimeStore, RuntimeStoreTransaction,
-};
-use redb_runtime_store::{RuntimeError, Store};
+use redb_runtime_store::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
+use redb_runtime_store::{RedbRuntimeStore, RuntimeError, RuntimeStoreTransaction, Store};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn below(host: &Host) -> RedbRuntimeStore {

@@ -1,0 +1,112 @@
+//! The thread that commits the batches that no other thread waits for.
+
+use crate::error::RuntimeError;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread that works for one store: started by its first job, ended with the store. A job holds
+/// the store open until it is done.
+#[derive(Default)]
+pub(crate) struct Background {
+    jobs: Mutex<Jobs>,
+    done: Arc<Done>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    thread: Option<Sender<Job>>,
+    /// How many the thread was given.
+    given: u64,
+}
+
+/// How many jobs are done.
+#[derive(Default)]
+struct Done {
+    count: Mutex<u64>,
+    more: Condvar,
+}
+
+impl Done {
+    /// The count is whole after any panic: each change of it is one addition.
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add_one(&self) {
+        *self.lock() += 1;
+        self.more.notify_all();
+    }
+
+    fn wait_for(&self, count: u64) {
+        let mut done = self.lock();
+        while *done < count {
+            done = self.more.wait(done).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+thread_local! {
+    /// Whose jobs this thread does: the address of their count.
+    static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs `job`. What panics in it (a host's subscriber of `tracing`, say) does not end the thread: others
+/// wait for its later jobs.
+fn run_alone(job: Job) {
+    let _ = catch_unwind(AssertUnwindSafe(job));
+}
+
+impl Background {
+    pub(crate) fn run(&self, job: Job) -> std::io::Result<()> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = match jobs.thread.take() {
+            Some(thread) => thread,
+            None => self.start()?,
+        };
+        // The thread takes jobs as long as we hold this end.
+        let _ = thread.send(job);
+        jobs.thread = Some(thread);
+        jobs.given += 1;
+        Ok(())
+    }
+
+    fn start(&self) -> std::io::Result<Sender<Job>> {
+        let (sender, receiver) = channel::<Job>();
+        let done = Arc::clone(&self.done);
+        let work = move || {
+            WORKS_FOR.set(Arc::as_ptr(&done).addr());
+            for job in receiver {
+                run_alone(job);
+                done.add_one();
+            }
+        };
+        std::thread::Builder::new()
+            .name("runtime-store".to_owned())
+            .spawn(work)?;
+        Ok(sender)
+    }
+
+    /// Waits for the jobs that were given so far. Refused on the thread that would have to do them.
+    pub(crate) fn finish(&self) -> Result<(), RuntimeError> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = jobs.given;
+        drop(jobs);
+        if WORKS_FOR.get() != Arc::as_ptr(&self.done).addr() {
+            self.done.wait_for(given);
+            return Ok(());
+        }
+        // The job that runs now is one of them.
+        match given - *self.done.lock() {
+            0 | 1 => Ok(()),
+            _ => Err(RuntimeError::InvalidRequest(
+                "the store was closed by what a submission woke, on the thread that has others \
+                 still to run; close it on another thread"
+                    .to_owned(),
+            )),
+        }
+    }
+}

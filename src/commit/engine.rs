@@ -1,0 +1,61 @@
+//! The seam to an engine: reads of rows, and turns that write a batch.
+
+use crate::commit::failure::Failure;
+use crate::error::RuntimeError;
+use crate::ledger::change_set::ChangeSet;
+use crate::ledger::context::OpContext;
+use crate::ledger::rows::Rows;
+use std::path::Path;
+
+/// The storage that a [`CommitQueue`](crate::commit::queue::CommitQueue) commits to.
+///
+/// Reads are a trait ([`Rows`]) and writes are data ([`ChangeSet`]), so that the rules and the queue are
+/// the same for every engine.
+pub(crate) trait Engine: Send + Sync + 'static {
+    /// The committed rows at a point in time, for as long as it is held.
+    type Snapshot: Send;
+
+    /// The right to write, which no other writer has at the same time.
+    type Turn;
+
+    /// The place of the store, which errors name.
+    fn path(&self) -> &Path;
+
+    /// Whether operations may be staged above rows that are not committed yet: right where this queue
+    /// alone changes the rows. Otherwise each operation reads and writes within a turn of its own.
+    fn stages_ahead(&self) -> bool;
+
+    /// Whether other processes may commit while this one has the store open.
+    fn others_may_commit(&self) -> bool;
+
+    /// Takes a snapshot of the committed rows.
+    fn snapshot(&self, at: OpContext<'_>) -> Result<Self::Snapshot, RuntimeError>;
+
+    /// The rows of a snapshot.
+    fn snapshot_rows<'a>(
+        &'a self,
+        snapshot: &'a Self::Snapshot,
+        at: OpContext<'a>,
+    ) -> impl Rows + 'a;
+
+    /// Gives a snapshot up. Does not panic.
+    fn release(&self, snapshot: Self::Snapshot, at: OpContext<'_>);
+
+    /// Begins a turn; waits for writers of other processes.
+    fn begin(&self, at: OpContext<'_>) -> Result<Self::Turn, RuntimeError>;
+
+    /// The committed rows, as the turn sees them.
+    fn turn_rows<'a>(&'a self, turn: &'a Self::Turn, at: OpContext<'a>) -> impl Rows + 'a;
+
+    /// Writes `changes` and commits the turn. The turn is durable when this returns `Ok`; the failure
+    /// says whether it may be on disk all the same.
+    fn commit(
+        &self,
+        turn: Self::Turn,
+        changes: &ChangeSet,
+        at: OpContext<'_>,
+    ) -> Result<(), Failure>;
+
+    /// Undoes a turn.
+    fn abort(&self, turn: Self::Turn, at: OpContext<'_>) -> Result<(), RuntimeError>;
+}

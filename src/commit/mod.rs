@@ -1,0 +1,13 @@
+//! The queue in which operations share commits. It works for any [`engine::Engine`] and owns the engine
+//! that it commits to.
+
+pub(crate) mod background;
+pub(crate) mod batch_outcome;
+pub(crate) mod engine;
+pub(crate) mod failure;
+pub(crate) mod follow;
+pub(crate) mod grouping;
+pub(crate) mod notify;
+pub(crate) mod pending;
+pub(crate) mod queue;
+pub(crate) mod trace;

@@ -1,0 +1,105 @@
+//! What the store tells `tracing`, behind the feature of that name. Without it this is nothing.
+//!
+//! Everything has the target `redb_runtime_store`. Around each operation, from its call until it is
+//! durable, is a span `write` (debug) with the operation's name and the path. Each commit is an event
+//! in the thread that made it: `committed` (debug) or `commit failed` (error), with the number of its
+//! operations, what they take in memory where that is known, and its time in microseconds.
+//!
+//! A commit is told when it is over and no lock is held: a subscriber that panics or is slow holds
+//! up nobody but its own thread.
+
+use crate::error::RuntimeError;
+use crate::ledger::context::OpContext;
+
+/// What a commit takes to the disk.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nobody is told"))]
+pub(crate) struct Batch {
+    /// Operations that changed something.
+    pub(crate) operations: usize,
+    /// Roughly what their rows take in memory; not known of a load.
+    pub(crate) bytes: Option<usize>,
+}
+
+impl Batch {
+    /// A load: one operation that writes to the file as it goes.
+    pub(crate) const LOAD: Self = Self {
+        operations: 1,
+        bytes: None,
+    };
+}
+
+pub(crate) use imp::{Commit, write};
+
+#[cfg(feature = "tracing")]
+mod imp {
+    use super::{Batch, OpContext, RuntimeError};
+    use std::time::Instant;
+    use tracing::span::EnteredSpan;
+
+    const TARGET: &str = "redb_runtime_store";
+
+    /// An operation under way; over when dropped.
+    pub(crate) struct Write {
+        _span: EnteredSpan,
+    }
+
+    /// An operation begins.
+    pub(crate) fn write(at: OpContext<'_>) -> Write {
+        let (operation, path) = (at.operation, at.path.display());
+        let span = tracing::debug_span!(target: TARGET, "write", operation, %path);
+        Write {
+            _span: span.entered(),
+        }
+    }
+
+    /// A commit under way.
+    pub(crate) struct Commit {
+        begin: Instant,
+    }
+
+    impl Commit {
+        pub(crate) fn begin() -> Self {
+            Self {
+                begin: Instant::now(),
+            }
+        }
+
+        /// The commit of `batch` is durable, or failed.
+        pub(crate) fn end(self, at: OpContext<'_>, batch: Batch, failure: Option<&RuntimeError>) {
+            let operations = batch.operations as u64;
+            let bytes = batch.bytes.map(|bytes| bytes as u64);
+            let micros = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let path = at.path.display();
+            match failure {
+                None => tracing::debug!(
+                    target: TARGET, %path, operations, bytes, micros, "committed"
+                ),
+                Some(error) => tracing::error!(
+                    target: TARGET, %path, operations, bytes, micros, %error, "commit failed"
+                ),
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+mod imp {
+    use super::{Batch, OpContext, RuntimeError};
+
+    pub(crate) struct Write;
+
+    pub(crate) fn write(_: OpContext<'_>) -> Write {
+        Write
+    }
+
+    pub(crate) struct Commit;
+
+    impl Commit {
+        pub(crate) fn begin() -> Self {
+            Self
+        }
+
+        pub(crate) fn end(self, _: OpContext<'_>, _: Batch, _: Option<&RuntimeError>) {}
+    }
+}

@@ -1,0 +1,176 @@
+//! Which processes hold locks on a store's file.
+//!
+//! On Linux `/proc/<pid>/fdinfo/<fd>` lists the locks of each open file, for the processes that we
+//! may look into: our own user's, or all for the superuser. Elsewhere nothing is known.
+
+use crate::engine::redb::file::file_id::FileId;
+
+/// The bytes that redb 4.5 locks, far behind the end of any file: those of its writers, and one
+/// for each state of the file that somebody reads (its design document, "Lock bytes").
+const WRITER_BYTES: std::ops::RangeInclusive<u64> = (1 << 62)..=SHARED_WRITER_BYTE;
+/// Held by everybody who has the file open for writing: alone, or with other writers.
+pub(crate) const SHARED_WRITER_BYTE: u64 = (1 << 62) + 1;
+const FIRST_STATE_BYTE: u64 = (1 << 62) + 1024;
+
+/// A byte-range lock on a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HeldLock {
+    pid: u32,
+    is_exclusive: bool,
+    start: u64,
+    end: u64,
+}
+
+impl HeldLock {
+    fn overlaps(&self, bytes: &std::ops::RangeInclusive<u64>) -> bool {
+        self.start <= *bytes.end() && *bytes.start() <= self.end
+    }
+}
+
+/// The process that keeps others from opening `file`, where the system tells it.
+pub(crate) fn holder(file: FileId) -> Option<u32> {
+    let me = std::process::id();
+    let mut locks = locks_on(file);
+    locks.retain(|lock| lock.pid != me);
+    in_the_way(&locks)
+}
+
+/// Who of those that hold `locks` keeps others out. Whoever reads has locks too, for a moment also
+/// exclusive ones elsewhere in the file: a writer is told by its bytes.
+fn in_the_way(locks: &[HeldLock]) -> Option<u32> {
+    let writer = |lock: &&HeldLock| lock.overlaps(&WRITER_BYTES);
+    let lock = locks
+        .iter()
+        .find(|lock| lock.is_exclusive && writer(lock))
+        .or_else(|| locks.iter().find(writer))
+        .or_else(|| locks.iter().find(|lock| lock.is_exclusive))
+        .or_else(|| locks.first());
+    lock.map(|lock| lock.pid)
+}
+
+/// A process that reads states of a file, each named by the number of the commit that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reads {
+    pub(crate) pid: u32,
+    pub(crate) oldest: u64,
+    pub(crate) newest: u64,
+}
+
+/// Who reads which states of `file`. Empty where the system does not tell it.
+pub(crate) fn readers(file: FileId) -> Vec<Reads> {
+    // A process that reads states in a row has one lock for all of them. An exclusive lock up there
+    // is no reader's, and one without an end is that of a reader that excludes all writers.
+    locks_on(file)
+        .into_iter()
+        .filter(|lock| !lock.is_exclusive && lock.start >= FIRST_STATE_BYTE && lock.end != u64::MAX)
+        .map(|lock| Reads {
+            pid: lock.pid,
+            oldest: lock.start - FIRST_STATE_BYTE,
+            newest: lock.end - FIRST_STATE_BYTE,
+        })
+        .collect()
+}
+
+/// Every lock on `file`. What cannot be looked into, or goes away meanwhile, is left out.
+#[cfg(target_os = "linux")]
+fn locks_on(file: FileId) -> Vec<HeldLock> {
+    let mut locks = Vec::new();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten();
+    for process in processes.filter_map(Result::ok) {
+        let name = process.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let files = std::fs::read_dir(process.path().join("fd"));
+        for open in files.into_iter().flatten().filter_map(Result::ok) {
+            let metadata = std::fs::metadata(open.path());
+            if metadata.ok().and_then(|metadata| FileId::of(&metadata)) != Some(file) {
+                continue;
+            }
+            let info = process.path().join("fdinfo").join(open.file_name());
+            let info = std::fs::read_to_string(info).unwrap_or_default();
+            locks.extend(info.lines().filter_map(|line| parse(pid, line)));
+        }
+    }
+    locks
+}
+
+#[cfg(not(target_os = "linux"))]
+fn locks_on(_: FileId) -> Vec<HeldLock> {
+    Vec::new()
+}
+
+/// The byte-range lock in a line like `lock: 1: OFDLCK ADVISORY WRITE -1 fe:00:42 0 EOF`.
+#[cfg(target_os = "linux")]
+fn parse(pid: u32, line: &str) -> Option<HeldLock> {
+    let mut words = line.strip_prefix("lock:")?.split_whitespace().skip(1);
+    if words.next()? != "OFDLCK" {
+        return None;
+    }
+    let is_exclusive = words.nth(1)? == "WRITE";
+    let start = words.nth(2)?.parse().ok()?;
+    let end = match words.next()? {
+        "EOF" => u64::MAX,
+        end => end.parse().ok()?,
+    };
+    Some(HeldLock {
+        pid,
+        is_exclusive,
+        start,
+        end,
+    })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::{FIRST_STATE_BYTE, HeldLock, SHARED_WRITER_BYTE, in_the_way, parse};
+
+    #[test]
+    fn a_writer_is_in_the_way_and_not_whoever_else_has_a_lock() {
+        let lock = |pid, is_exclusive, start, end| HeldLock {
+            pid,
+            is_exclusive,
+            start,
+            end,
+        };
+        let reads = lock(1, false, FIRST_STATE_BYTE, FIRST_STATE_BYTE);
+        let header = lock(2, true, 0, 319);
+        let one_of_many = lock(3, false, SHARED_WRITER_BYTE, SHARED_WRITER_BYTE);
+        let writer = lock(4, true, SHARED_WRITER_BYTE - 1, SHARED_WRITER_BYTE);
+        let exclusive = lock(5, true, 0, u64::MAX);
+        for (locks, pid) in [
+            (vec![reads, header, one_of_many, writer], Some(4)),
+            (vec![reads, header, one_of_many], Some(3)),
+            (vec![reads, header], Some(2)),
+            (vec![reads, exclusive], Some(5)),
+            (vec![reads], Some(1)),
+            (vec![], None),
+        ] {
+            assert_eq!(in_the_way(&locks), pid, "{locks:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_system_reads_as_the_lock_it_lists() {
+        let lock = |is_exclusive, start, end| {
+            Some(HeldLock {
+                pid: 7,
+                is_exclusive,
+                start,
+                end,
+            })
+        };
+        let write = "lock:\t1: OFDLCK  ADVISORY  WRITE -1 fe:00:42 4611686018427387904 EOF";
+        assert_eq!(parse(7, write), lock(true, 1 << 62, u64::MAX));
+        let read = "lock:\t2: OFDLCK  ADVISORY  READ -1 fe:00:42 5 6";
+        assert_eq!(parse(7, read), lock(false, 5, 6));
+        for other in [
+            "lock:\t1: FLOCK  ADVISORY  WRITE 7 fe:00:42 0 EOF",
+            "lock:\t1: OFDLCK  ADVISORY  READ -1",
+            "pos:\t0",
+            "",
+        ] {
+            assert_eq!(parse(7, other), None, "{other}");
+        }
+    }
+}

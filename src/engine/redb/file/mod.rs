@@ -1,0 +1,11 @@
+//! The file under redb: checked pages, their layout and references, the write gate, identity and locks.
+
+pub(crate) mod checked_pages;
+pub(crate) mod file_id;
+pub(crate) mod lock_holder;
+pub(crate) mod page_layout;
+pub(crate) mod page_walk;
+pub(crate) mod staged_backend;
+#[cfg(feature = "fault-injection")]
+pub(crate) mod watched;
+pub(crate) mod write_gate;

@@ -1,0 +1,443 @@
+//! Where things are in redb's pages: its file format 3, which its `docs/design.md` describes.
+//!
+//! redb's file is a tree of checksums. The header has those of the roots of its two last commits, a
+//! branch page those of its children, a page of the list of tables those of the tables' roots. What
+//! stands after the content of a page belongs to nothing, and its checksum does not cover it.
+//!
+//! Everything here reads bytes that can be damaged: what makes no sense is `None`.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+pub(crate) const PAGE_BYTES: u64 = 4096;
+pub(crate) const HEADER_BYTES: usize = 320;
+
+const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+const FORMAT_VERSION: u8 = 3;
+
+/// Header: the flags, the geometry, the two commit slots.
+const FLAGS: usize = 9;
+const REGION_HEADER_PAGES: usize = 16;
+const REGION_DATA_PAGES: usize = 20;
+const SLOTS: [usize; 2] = [64, 192];
+const SLOT_BYTES: usize = 128;
+
+const SECOND_IS_PRIMARY: u8 = 1;
+const TWO_PHASE: u8 = 4;
+const UNFLUSHED: u8 = 8;
+
+/// Commit slot: whether there are roots, the roots, the slot's checksum.
+const SLOT_HAS_ROOT: [usize; 2] = [1, 2];
+const SLOT_ROOTS: [usize; 2] = [8, 40];
+const SLOT_SUM: usize = 112;
+
+/// Page: its type, how many keys it has.
+const LEAF: u8 = 1;
+const BRANCH: u8 = 2;
+const COUNT: usize = 2;
+const LEAF_ENDS: usize = 4;
+const BRANCH_SUMS: usize = 8;
+
+/// An entry in the list of tables.
+const NORMAL_TABLE: u8 = 3;
+const TABLE_HAS_ROOT: usize = 9;
+const TABLE_ROOT: usize = 10;
+const TABLE_KEY_WIDTH: usize = 42;
+const TABLE_VALUE_WIDTH: usize = 47;
+
+/// A reference: the number of a page, then its checksum where they stand together.
+const SUM_AFTER_NUMBER: usize = 8;
+const SUM_BYTES: usize = 16;
+const NUMBER_BYTES: usize = 8;
+
+fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<usize> {
+    Some(u16::from_le_bytes(number(bytes, at)?).into())
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(number(bytes, at)?))
+}
+
+fn end_at(bytes: &[u8], at: usize) -> Option<usize> {
+    usize::try_from(u32_at(bytes, at)?).ok()
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(number(bytes, at)?))
+}
+
+/// The half of a checksum that is remembered: damage is no forgery.
+pub(crate) type Sum = u64;
+
+fn half(sum: u128) -> Sum {
+    sum as u64
+}
+
+/// How wide keys and values are where that is fixed, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Widths {
+    key: Option<u32>,
+    value: Option<u32>,
+}
+
+/// What a tree holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tree {
+    /// The list of tables.
+    Tables,
+    /// The rows of a table.
+    Rows(Widths),
+}
+
+/// What one page says of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    /// redb's number of the page.
+    pub(crate) number: u64,
+    pub(crate) sum: Sum,
+    pub(crate) tree: Tree,
+}
+
+/// What is below a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Child<'p> {
+    /// A page of the same tree, none of whose keys is greater than `last`; none where nothing here
+    /// bounds them.
+    Page {
+        page: Reference,
+        last: Option<&'p [u8]>,
+    },
+    /// The root of a table, in the list of tables.
+    Table { name: &'p [u8], root: Reference },
+}
+
+impl Child<'_> {
+    fn reference(self) -> Reference {
+        match self {
+            Self::Page { page, .. } => page,
+            Self::Table { root, .. } => root,
+        }
+    }
+}
+
+/// Where pages are in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    region_header_pages: u64,
+    region_data_pages: u64,
+}
+
+impl Geometry {
+    /// The offset of the page with redb's number `page`. The header is a page before all regions.
+    pub(crate) fn offset(self, page: u64) -> u64 {
+        let order = page >> 59;
+        let index = page & (0x000F_FFFF >> order);
+        let region = (page >> 20) & 0x000F_FFFF;
+        let region_pages = self.region_header_pages + self.region_data_pages;
+        let before = region * region_pages + self.region_header_pages + (index << order);
+        (1 + before) * PAGE_BYTES
+    }
+
+    /// Where the page with redb's number `page` is, and how long it is.
+    pub(crate) fn place(self, page: u64) -> (u64, u64) {
+        (self.offset(page), PAGE_BYTES << (page >> 59))
+    }
+}
+
+/// The header of a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Header<'h>(&'h [u8]);
+
+/// One of a header's two commits.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<'h>(&'h [u8]);
+
+impl<'h> Header<'h> {
+    pub(crate) fn parse(bytes: &'h [u8]) -> Option<Self> {
+        (bytes.starts_with(MAGIC) && bytes.len() >= HEADER_BYTES).then_some(Self(bytes))
+    }
+
+    pub(crate) fn geometry(self) -> Option<Geometry> {
+        Some(Geometry {
+            region_header_pages: u32_at(self.0, REGION_HEADER_PAGES)?.into(),
+            region_data_pages: u32_at(self.0, REGION_DATA_PAGES)?.into(),
+        })
+    }
+
+    fn has(self, flag: u8) -> bool {
+        self.0[FLAGS] & flag != 0
+    }
+
+    /// Whether the pages of the last commit were on disk before the header said that it is the last.
+    pub(crate) fn is_two_phase(self) -> bool {
+        self.has(TWO_PHASE)
+    }
+
+    fn slot(self, second: bool) -> Slot<'h> {
+        Slot(&self.0[SLOTS[usize::from(second)]..][..SLOT_BYTES])
+    }
+
+    /// The last commit.
+    pub(crate) fn primary(self) -> Slot<'h> {
+        self.slot(self.has(SECOND_IS_PRIMARY))
+    }
+
+    /// The one before the last, or one that was not finished.
+    fn secondary(self) -> Slot<'h> {
+        self.slot(!self.has(SECOND_IS_PRIMARY))
+    }
+
+    /// Makes of the last commit in `header` one that is not whole.
+    pub(crate) fn spoil_primary(header: &mut [u8]) {
+        let slot = SLOTS[usize::from(header[FLAGS] & SECOND_IS_PRIMARY != 0)];
+        header[slot + SLOT_SUM] ^= 0xFF;
+    }
+
+    /// The commit that a reader beside a writer may see.
+    pub(crate) fn published(self) -> Slot<'h> {
+        match self.has(UNFLUSHED) {
+            true => self.secondary(),
+            false => self.primary(),
+        }
+    }
+}
+
+impl Slot<'_> {
+    pub(crate) fn is_whole(self) -> bool {
+        let sum = number(self.0, SLOT_SUM).map(u128::from_le_bytes);
+        self.0[0] == FORMAT_VERSION && sum == Some(xxh3_128(&self.0[..SLOT_SUM]))
+    }
+
+    /// The roots of the two lists of tables: ours, and redb's own.
+    pub(crate) fn roots(self) -> impl Iterator<Item = Reference> {
+        let roots = SLOT_HAS_ROOT.into_iter().zip(SLOT_ROOTS);
+        roots.filter_map(move |(has_root, root)| {
+            (self.0[has_root] != 0).then(|| reference(self.0, root, Tree::Tables))?
+        })
+    }
+}
+
+fn reference(bytes: &[u8], at: usize, tree: Tree) -> Option<Reference> {
+    Some(Reference {
+        number: u64_at(bytes, at)?,
+        sum: u64_at(bytes, at + SUM_AFTER_NUMBER)?,
+        tree,
+    })
+}
+
+/// A leaf page: its entries' keys and values, one after the other.
+#[derive(Clone, Copy)]
+struct Leaf<'p> {
+    page: &'p [u8],
+    entries: usize,
+    widths: Widths,
+}
+
+impl<'p> Leaf<'p> {
+    fn new(page: &'p [u8], widths: Widths) -> Option<Self> {
+        let entries = u16_at(page, COUNT)?;
+        Some(Self {
+            page,
+            entries,
+            widths,
+        })
+    }
+
+    /// Where the keys begin: after an end for each key and each value that has no fixed width.
+    fn keys_start(self) -> usize {
+        let ends =
+            usize::from(self.widths.key.is_none()) + usize::from(self.widths.value.is_none());
+        LEAF_ENDS + 4 * self.entries * ends
+    }
+
+    fn keys_end(self) -> Option<usize> {
+        match self.widths.key {
+            Some(width) => fixed_end(self.keys_start(), self.entries, width),
+            None => end_at(self.page, LEAF_ENDS + 4 * self.entries.checked_sub(1)?),
+        }
+    }
+
+    fn value_end(self, entry: usize) -> Option<usize> {
+        let key_ends = usize::from(self.widths.key.is_none()) * self.entries;
+        match self.widths.value {
+            Some(width) => fixed_end(self.keys_end()?, entry + 1, width),
+            None => end_at(self.page, LEAF_ENDS + 4 * (key_ends + entry)),
+        }
+    }
+
+    fn end(self) -> Option<usize> {
+        self.value_end(self.entries.checked_sub(1)?)
+    }
+
+    fn key(self, entry: usize) -> Option<&'p [u8]> {
+        let (start, width) = (self.keys_start(), self.widths.key);
+        key_of(self.page, LEAF_ENDS, start, width, entry)
+    }
+
+    fn value(self, entry: usize) -> Option<&'p [u8]> {
+        let start = match entry.checked_sub(1) {
+            Some(before) => self.value_end(before)?,
+            None => self.keys_end()?,
+        };
+        self.page.get(start..self.value_end(entry)?)
+    }
+}
+
+fn fixed_end(start: usize, count: usize, width: u32) -> Option<usize> {
+    count
+        .checked_mul(usize::try_from(width).ok()?)?
+        .checked_add(start)
+}
+
+/// A page's key number `entry`. The keys begin at `start`; where they have no fixed width, their ends
+/// stand at `ends`.
+fn key_of(
+    page: &[u8],
+    ends: usize,
+    start: usize,
+    width: Option<u32>,
+    entry: usize,
+) -> Option<&[u8]> {
+    let end = |entry: usize| match width {
+        Some(width) => fixed_end(start, entry + 1, width),
+        None => end_at(page, ends + 4 * entry),
+    };
+    let begin = match entry.checked_sub(1) {
+        Some(before) => end(before)?,
+        None => start,
+    };
+    page.get(begin..end(entry)?)
+}
+
+/// Where the content of a branch page ends.
+fn branch_end(page: &[u8], widths: Widths) -> Option<usize> {
+    let keys = u16_at(page, COUNT)?;
+    let children_end = BRANCH_SUMS + (SUM_BYTES + NUMBER_BYTES) * (keys + 1);
+    match widths.key {
+        Some(width) => fixed_end(children_end, keys, width),
+        None => end_at(page, children_end + 4 * keys.checked_sub(1)?),
+    }
+}
+
+impl Tree {
+    fn widths(self) -> Widths {
+        match self {
+            Self::Tables => Widths {
+                key: None,
+                value: None,
+            },
+            Self::Rows(widths) => widths,
+        }
+    }
+
+    /// The checksum of a page of this tree; `None` of what cannot be one.
+    pub(crate) fn sum(self, page: &[u8]) -> Option<Sum> {
+        let end = match *page.first()? {
+            LEAF => Leaf::new(page, self.widths())?.end()?,
+            BRANCH => branch_end(page, self.widths())?,
+            _ => return None,
+        };
+        page.get(..end).map(xxh3_128).map(half)
+    }
+
+    /// Whether a page of this tree may refer to others.
+    pub(crate) fn has_references(self, page: &[u8]) -> bool {
+        page.first() == Some(&BRANCH) || self == Self::Tables
+    }
+
+    /// Gives the pages that a whole page of this tree refers to to `learn`. `None` where that
+    /// makes no sense.
+    pub(crate) fn references(self, page: &[u8], mut learn: impl FnMut(Reference)) -> Option<()> {
+        self.children(page, |child| learn(child.reference()))
+    }
+
+    /// Gives what is below a whole page of this tree to `learn`, in the order of the keys. `None`
+    /// where that makes no sense.
+    pub(crate) fn children<'p>(
+        self,
+        page: &'p [u8],
+        mut learn: impl FnMut(Child<'p>),
+    ) -> Option<()> {
+        match (*page.first()?, self) {
+            (BRANCH, _) => {
+                let keys = u16_at(page, COUNT)?;
+                let children = keys + 1;
+                let numbers = BRANCH_SUMS + SUM_BYTES * children;
+                let ends = numbers + NUMBER_BYTES * children;
+                let width = self.widths().key;
+                let start = ends + 4 * usize::from(width.is_none()) * keys;
+                for child in 0..children {
+                    let page_of_child = Reference {
+                        number: u64_at(page, numbers + NUMBER_BYTES * child)?,
+                        sum: u64_at(page, BRANCH_SUMS + SUM_BYTES * child)?,
+                        tree: self,
+                    };
+                    let is_last = child == keys;
+                    learn(Child::Page {
+                        page: page_of_child,
+                        last: match is_last {
+                            true => None,
+                            false => Some(key_of(page, ends, start, width, child)?),
+                        },
+                    });
+                }
+            }
+            (LEAF, Self::Tables) => {
+                let leaf = Leaf::new(page, self.widths())?;
+                for entry in 0..leaf.entries {
+                    if let Some(root) = table_root(leaf.value(entry)?) {
+                        let name = leaf.key(entry)?;
+                        learn(Child::Table { name, root });
+                    }
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+impl Tree {
+    /// Gives keys and values of a whole leaf page of this tree to `each`. `None` where that makes no
+    /// sense, or where it is no leaf.
+    pub(crate) fn rows(self, page: &[u8], mut each: impl FnMut(&[u8], &[u8])) -> Option<()> {
+        if *page.first()? != LEAF {
+            return None;
+        }
+        let leaf = Leaf::new(page, self.widths())?;
+        for entry in 0..leaf.entries {
+            each(leaf.key(entry)?, leaf.value(entry)?);
+        }
+        Some(())
+    }
+}
+
+/// The commit, and the bytes of pages, that a row of redb's lists of replaced pages is about: the
+/// number of the commit stands first in the key; the value is how many pages, and their numbers.
+pub(crate) fn replaced_pages(key: &[u8], value: &[u8]) -> Option<(u64, u64)> {
+    let count = u16_at(value, 0)?;
+    let mut bytes = 0;
+    for page in 0..count {
+        bytes += PAGE_BYTES << (u64_at(value, 2 + NUMBER_BYTES * page)? >> 59);
+    }
+    Some((u64_at(key, 0)?, bytes))
+}
+
+/// A table's root, from its entry in the list of tables. `None` for a table without rows.
+fn table_root(entry: &[u8]) -> Option<Reference> {
+    if *entry.first()? != NORMAL_TABLE || *entry.get(TABLE_HAS_ROOT)? == 0 {
+        return None;
+    }
+    let width = |at: usize| {
+        let width = u32_at(entry, at + 1)?;
+        Some((*entry.get(at)? != 0).then_some(width))
+    };
+    let tree = Tree::Rows(Widths {
+        key: width(TABLE_KEY_WIDTH)?,
+        value: width(TABLE_VALUE_WIDTH)?,
+    });
+    reference(entry, TABLE_ROOT, tree)
+}

@@ -1,0 +1,210 @@
+//! Every damaged page of a file, from its own checksums; and the pages that wait to be free.
+//!
+//! redb's check says that a file is damaged. This walk says where: it goes from the last commit's
+//! roots down, page by page, and below a damaged page there is nothing that can be believed.
+
+use crate::engine::redb::file::page_layout::{
+    Child, Geometry, HEADER_BYTES, Header, Reference, Tree, replaced_pages,
+};
+use crate::ledger::table_names;
+use redb::StorageBackend;
+use std::collections::BTreeMap;
+use std::io;
+
+/// The most damaged pages that are told apart; the rest is counted.
+const TOLD_PAGES: usize = 16_384;
+
+/// A page that is not what its checksum says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DamagedPage {
+    /// Where it is, and how long.
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// The table that it belongs to; none of a page of redb's own.
+    pub(crate) table: Option<&'static str>,
+    /// Its rows have keys that are greater than this one, and not greater than that one.
+    pub(crate) after: Option<Vec<u8>>,
+    pub(crate) last: Option<Vec<u8>>,
+}
+
+impl DamagedPage {
+    pub(crate) fn in_words(&self) -> String {
+        format!(
+            "the page of {} bytes at byte {} is damaged",
+            self.bytes, self.offset
+        )
+    }
+}
+
+/// The damaged pages of a file, those of a table in the order of their keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DamagedPages {
+    pub(crate) pages: Vec<DamagedPage>,
+    /// How many there are besides.
+    pub(crate) more: u64,
+}
+
+/// A page that is to be looked at.
+struct Visit {
+    page: Reference,
+    table: Option<&'static str>,
+    after: Option<Vec<u8>>,
+    last: Option<Vec<u8>>,
+}
+
+/// The damaged pages of the last commit in `file`; none where even its header cannot be believed.
+pub(crate) fn damaged_pages(file: &impl StorageBackend) -> io::Result<Option<DamagedPages>> {
+    let Some((mut walk, roots)) = Walk::of(file)? else {
+        return Ok(None);
+    };
+    for root in roots {
+        walk.tree(root)?;
+    }
+    Ok(Some(walk.found))
+}
+
+/// redb's own tables of the pages that were replaced and cannot be used again yet.
+const REPLACED: [&[u8]; 2] = [b"data_pages_unreachable", b"system_pages_unreachable"];
+
+/// The bytes of pages that were replaced and cannot be used again yet, by the commit that replaced
+/// them. None where that cannot be read: another process may commit meanwhile.
+pub(crate) fn replaced_bytes(file: &impl StorageBackend) -> io::Result<Option<BTreeMap<u64, u64>>> {
+    let Some((walk, mut open)) = Walk::of(file)? else {
+        return Ok(None);
+    };
+    let (mut replaced, mut page) = (BTreeMap::new(), Vec::new());
+    while let Some(next) = open.pop() {
+        let (offset, bytes) = walk.geometry.place(next.number);
+        let is_whole =
+            walk.read(offset, bytes, &mut page)? && next.tree.sum(&page) == Some(next.sum);
+        if !is_whole {
+            return Ok(None);
+        }
+        let below = next.tree.children(&page, |child| match child {
+            Child::Page { page, .. } => open.push(page),
+            Child::Table { name, root } if REPLACED.contains(&name) => open.push(root),
+            Child::Table { .. } => {}
+        });
+        if below.is_none() {
+            return Ok(None);
+        }
+        if next.tree != Tree::Tables {
+            // A branch has no rows.
+            let _ = next.tree.rows(&page, |key, value| {
+                if let Some((commit, bytes)) = replaced_pages(key, value) {
+                    *replaced.entry(commit).or_default() += bytes;
+                }
+            });
+        }
+    }
+    Ok(Some(replaced))
+}
+
+struct Walk<'a, B> {
+    file: &'a B,
+    len: u64,
+    geometry: Geometry,
+    found: DamagedPages,
+}
+
+impl<'a, B: StorageBackend> Walk<'a, B> {
+    /// A walk over the last commit, and its roots; none where the header cannot be believed.
+    fn of(file: &'a B) -> io::Result<Option<(Self, Vec<Reference>)>> {
+        let len = file.len()?;
+        let mut bytes = vec![0; HEADER_BYTES];
+        if len < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        file.read(0, &mut bytes)?;
+        let Some(header) = Header::parse(&bytes).filter(|header| header.primary().is_whole())
+        else {
+            return Ok(None);
+        };
+        let Some(geometry) = header.geometry() else {
+            return Ok(None);
+        };
+        let walk = Walk {
+            file,
+            len,
+            geometry,
+            found: DamagedPages::default(),
+        };
+        Ok(Some((walk, header.primary().roots().collect())))
+    }
+
+    /// Walks the tree below `root`, in the order of its keys. What waits to be looked at are the
+    /// children of one page on each level.
+    fn tree(&mut self, root: Reference) -> io::Result<()> {
+        let mut open = vec![Visit {
+            page: root,
+            table: None,
+            after: None,
+            last: None,
+        }];
+        let mut page = Vec::new();
+        while let Some(visit) = open.pop() {
+            let (offset, bytes) = self.geometry.place(visit.page.number);
+            let tree = visit.page.tree;
+            if self.read(offset, bytes, &mut page)? && tree.sum(&page) == Some(visit.page.sum) {
+                let first = open.len();
+                below(&visit, &page, &mut open);
+                open[first..].reverse();
+            } else if self.found.pages.len() < TOLD_PAGES {
+                self.found.pages.push(DamagedPage {
+                    offset,
+                    bytes,
+                    table: visit.table,
+                    after: visit.after,
+                    last: visit.last,
+                });
+            } else {
+                self.found.more += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a page. Returns whether it is in the file.
+    fn read(&self, offset: u64, bytes: u64, page: &mut Vec<u8>) -> io::Result<bool> {
+        let fits = offset.checked_add(bytes).is_some_and(|end| end <= self.len);
+        let Some(bytes) = usize::try_from(bytes).ok().filter(|_| fits) else {
+            return Ok(false);
+        };
+        page.clear();
+        page.resize(bytes, 0);
+        self.file.read(offset, page)?;
+        Ok(true)
+    }
+}
+
+/// Adds the pages below a whole page to `open`, in the order of their keys.
+fn below(visit: &Visit, page: &[u8], open: &mut Vec<Visit>) {
+    let mut after = visit.after.clone();
+    // A page that redb itself made, and that makes no sense to us, tells us nothing more.
+    let _ = visit.page.tree.children(page, |child| {
+        open.push(match child {
+            // Keys of the list of tables, and of redb's own tables, are none of ours.
+            Child::Page { page, .. } if visit.table.is_none() => Visit {
+                page,
+                table: None,
+                after: None,
+                last: None,
+            },
+            Child::Page { page, last } => {
+                let last = last.map(<[u8]>::to_vec).or_else(|| visit.last.clone());
+                Visit {
+                    page,
+                    table: visit.table,
+                    after: std::mem::replace(&mut after, last.clone()),
+                    last,
+                }
+            }
+            Child::Table { name, root } => Visit {
+                page: root,
+                table: table_names::with_name(name),
+                after: None,
+                last: None,
+            },
+        });
+    });
+}

@@ -1,0 +1,17 @@
+//! redb over a file that is still staged.
+
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::file::write_gate::WithoutLocks;
+use crate::error::RuntimeError;
+use crate::fs::staged_file::StagedFile;
+use redb::backends::FileBackend;
+
+/// A backend over a staged file. Only this process knows of the file, so it needs no locks.
+pub(crate) fn backend_of(
+    staged: &StagedFile,
+    at: RedbContext<'_>,
+) -> Result<WithoutLocks<FileBackend>, RuntimeError> {
+    let file = staged.try_clone_file().map_err(|error| at.io(error))?;
+    let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    Ok(WithoutLocks(backend))
+}

@@ -1,0 +1,375 @@
+//! Counting what a store holds, and where its bytes are.
+
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::redb_engine::RedbEngine;
+use crate::engine::redb::file::lock_holder;
+use crate::engine::redb::maintenance::page_check;
+use crate::engine::redb::maintenance::progress::{Meter, OnProgress, RowProgress};
+use crate::engine::redb::tables::definitions::{
+    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+};
+use crate::engine::redb::tables::view::View;
+use crate::engine::redb::tables::walk::key_bytes;
+use crate::error::RuntimeError;
+use crate::ledger::convert;
+use crate::model::identity::{RuntimeId, WorkerRef};
+use redb::{Key, ReadTransaction, ReadableTableMetadata};
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// How a census is taken.
+#[derive(Clone, Debug)]
+pub struct CensusOptions {
+    largest_workers: usize,
+    on_progress: OnProgress,
+}
+
+impl Default for CensusOptions {
+    fn default() -> Self {
+        Self {
+            largest_workers: 10,
+            on_progress: OnProgress::default(),
+        }
+    }
+}
+
+impl CensusOptions {
+    /// With the ten largest workers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many of the largest workers are listed. 10 by default.
+    #[must_use]
+    pub fn largest_workers(mut self, largest_workers: usize) -> Self {
+        self.largest_workers = largest_workers;
+        self
+    }
+
+    /// Told now and then how many rows are done, from the thread that counts.
+    #[must_use]
+    pub fn on_progress(
+        mut self,
+        on_progress: impl Fn(RowProgress) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_progress = OnProgress::new(on_progress);
+        self
+    }
+}
+
+/// Logical size: what keys and values take, without the pages they are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Rows.
+    pub items: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: usize) {
+        self.items += 1;
+        self.bytes += convert::stored_size(bytes);
+    }
+}
+
+/// What one runtime holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RuntimeCensus {
+    /// The runtime.
+    pub runtime_id: RuntimeId,
+    /// Its workers' own states.
+    pub workers: Tally,
+    /// Its event log.
+    pub events: Tally,
+    /// Its workers' transcripts.
+    pub transcripts: Tally,
+    /// Its diagnostics.
+    pub diagnostics: Tally,
+}
+
+impl RuntimeCensus {
+    /// Bytes of all its rows but its own.
+    pub fn bytes(&self) -> u64 {
+        self.workers.bytes + self.events.bytes + self.transcripts.bytes + self.diagnostics.bytes
+    }
+}
+
+/// What one worker holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub struct WorkerCensus {
+    /// Bytes of its own state and its transcript.
+    pub bytes: u64,
+    /// Entries of its transcript.
+    pub transcript_entries: u64,
+    /// The worker.
+    pub worker_ref: WorkerRef,
+}
+
+/// What one table takes in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TableCensus {
+    /// The table's name.
+    pub table: &'static str,
+    /// Its rows.
+    pub rows: u64,
+    /// Pages of its tree.
+    pub pages: u64,
+    /// Bytes of keys and values.
+    pub stored_bytes: u64,
+    /// Bytes that the tree needs to find them.
+    pub metadata_bytes: u64,
+    /// Bytes of its pages that are empty.
+    pub fragmented_bytes: u64,
+}
+
+impl TableCensus {
+    /// The bytes of its pages.
+    pub fn bytes(&self) -> u64 {
+        self.stored_bytes + self.metadata_bytes + self.fragmented_bytes
+    }
+}
+
+/// Somebody who reads a state of the store: the pages that were replaced since are not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub struct ReaderCensus {
+    /// How many commits are newer than the state.
+    pub commits_behind: u64,
+    /// The process.
+    pub pid: u32,
+    /// Bytes of pages that were replaced since, and stay in the file for it: they can be used again when
+    /// it goes on, unless somebody else reads a state as old. None where that cannot be told just now.
+    pub kept_bytes: Option<u64>,
+}
+
+/// What a store holds, and where its bytes are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Census {
+    /// The size of the file; none in memory.
+    pub file_bytes: Option<u64>,
+    /// What the system keeps for it, where it tells that: less where the file was grown but not
+    /// written yet.
+    pub disk_bytes: Option<u64>,
+    /// Bytes of pages that no table uses: free ones, ones that readers of old states keep, and
+    /// redb's own records. None in memory.
+    pub unused_bytes: Option<u64>,
+    /// About what compacting and then closing would give back to the system once nobody reads an old
+    /// state. None in memory.
+    pub compacting_frees_bytes: Option<u64>,
+    /// Every table.
+    pub tables: Vec<TableCensus>,
+    /// Every runtime, in the order of their ids.
+    pub runtimes: Vec<RuntimeCensus>,
+    /// The largest workers, the largest first.
+    pub largest_workers: Vec<WorkerCensus>,
+    /// Who reads an old state now, the oldest first; empty where the system does not tell it.
+    pub readers: Vec<ReaderCensus>,
+}
+
+#[cfg(unix)]
+fn disk_bytes(path: &std::path::Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    // In units of 512 bytes, whatever the file system's own.
+    Some(std::fs::metadata(path).ok()?.blocks() * 512)
+}
+
+#[cfg(not(unix))]
+fn disk_bytes(_: &std::path::Path) -> Option<u64> {
+    None
+}
+
+/// About what redb keeps for itself in a compact file that was closed: its header, its system tables,
+/// and the state of its allocator, which grows with the file. Measured: 32 KiB from no row to 50,000.
+fn own_bytes(table_bytes: u64) -> u64 {
+    (32 << 10) + table_bytes / 8192
+}
+
+/// Counts what the store holds; see [`Store::census_with`](crate::Store::census_with).
+pub(crate) fn take_census(
+    engine: &RedbEngine,
+    options: &CensusOptions,
+) -> Result<Census, RuntimeError> {
+    let at = engine.at("take a census");
+    let transaction = at.guard(|| engine.begin_read(at))?;
+    let view = View {
+        tables: &transaction,
+        at,
+    };
+    let mut count = Count {
+        view: &view,
+        meter: options.on_progress.meter(view.total_rows()?),
+        largest: BinaryHeap::new(),
+        keep: options.largest_workers,
+    };
+    let runtimes = count.runtimes()?;
+    let mut largest: Vec<WorkerCensus> = count.largest.into_iter().map(|least| least.0).collect();
+    largest.sort_unstable_by(|one, other| other.cmp(one));
+    let tables = tables(&view)?;
+    let used: u64 = tables.iter().map(TableCensus::bytes).sum();
+    let readers = engine.readers(at)?;
+    let file_bytes = engine.file_bytes(at)?;
+    let path = engine.file_path().ok();
+    Ok(Census {
+        file_bytes,
+        disk_bytes: path.and_then(|path| disk_bytes(&path)),
+        unused_bytes: file_bytes.map(|file| file.saturating_sub(used)),
+        compacting_frees_bytes: file_bytes.map(|file| file.saturating_sub(used + own_bytes(used))),
+        tables,
+        runtimes,
+        largest_workers: largest,
+        readers,
+    })
+}
+
+impl RedbEngine {
+    /// Who reads an old state. Called while we read the newest, which is the state to compare with.
+    fn readers(&self, at: RedbContext<'_>) -> Result<Vec<ReaderCensus>, RuntimeError> {
+        let readers = self.file().map(lock_holder::readers).unwrap_or_default();
+        let newest = readers.iter().map(|reads| reads.newest).max().unwrap_or(0);
+        let mut old: Vec<ReaderCensus> = readers
+            .into_iter()
+            .filter(|reads| reads.oldest < newest)
+            .map(|reads| ReaderCensus {
+                commits_behind: newest - reads.oldest,
+                pid: reads.pid,
+                kept_bytes: None,
+            })
+            .collect();
+        if let (false, Ok(path)) = (old.is_empty(), self.file_path()) {
+            let replaced = page_check::replaced_bytes(&path, at)?;
+            for reader in &mut old {
+                let state = newest - reader.commits_behind;
+                reader.kept_bytes = replaced
+                    .as_ref()
+                    .map(|replaced| replaced.range(state + 1..).map(|(_, bytes)| bytes).sum());
+            }
+        }
+        old.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(old)
+    }
+}
+
+fn tables(view: &View<'_, ReadTransaction>) -> Result<Vec<TableCensus>, RuntimeError> {
+    Ok(vec![
+        table(view, &META)?,
+        table(view, &RUNTIMES)?,
+        table(view, &WORKERS)?,
+        table(view, &EVENTS)?,
+        table(view, &TRANSCRIPTS)?,
+        table(view, &DIAGNOSTICS)?,
+        table(view, &IMPORTS)?,
+    ])
+}
+
+fn table<K: Key + 'static, R>(
+    view: &View<'_, ReadTransaction>,
+    table: &TableOf<K, R>,
+) -> Result<TableCensus, RuntimeError> {
+    let at: RedbContext<'_> = view.at;
+    at.guard(|| {
+        let open = view.tables.open(table.definition);
+        let open = open.map_err(|error| at.redb(error))?;
+        let stats = open.stats().map_err(|error| at.redb(error))?;
+        Ok(TableCensus {
+            table: table.name,
+            rows: open.len().map_err(|error| at.redb(error))?,
+            pages: stats.leaf_pages() + stats.branch_pages(),
+            stored_bytes: stats.stored_bytes(),
+            metadata_bytes: stats.metadata_bytes(),
+            fragmented_bytes: stats.fragmented_bytes(),
+        })
+    })
+}
+
+/// Counts rows.
+struct Count<'a> {
+    view: &'a View<'a, ReadTransaction>,
+    meter: Meter,
+    /// The largest workers so far, the smallest of them on top.
+    largest: BinaryHeap<Reverse<WorkerCensus>>,
+    keep: usize,
+}
+
+impl Count<'_> {
+    fn runtimes(&mut self) -> Result<Vec<RuntimeCensus>, RuntimeError> {
+        let mut runtimes = Vec::new();
+        let view = self.view;
+        view.walk(&RUNTIMES, .., |id, _| {
+            self.meter.step();
+            let blank = || view.at.corrupt("a stored runtime id is blank");
+            let runtime_id = RuntimeId::new(id).ok_or_else(blank)?;
+            runtimes.push(self.runtime(runtime_id)?);
+            Ok(())
+        })?;
+        Ok(runtimes)
+    }
+
+    fn runtime(&mut self, runtime_id: RuntimeId) -> Result<RuntimeCensus, RuntimeError> {
+        let next = crate::engine::redb::tables::view::after_runtime(runtime_id.as_str());
+        let (id, next) = (runtime_id.as_str(), next.as_str());
+        let (mut workers, mut events, mut diagnostics) =
+            (Tally::default(), Tally::default(), Tally::default());
+        let mut transcripts = Tally::default();
+        let view = self.view;
+        view.walk(&WORKERS, (id, "")..(next, ""), |key, value| {
+            self.meter.step();
+            let bytes = key_bytes::<(&str, &str)>(&key) + value.len();
+            workers.add(bytes);
+            let worker_ref = convert::worker_ref(&runtime_id, key.1)
+                .map_err(|message| view.at.corrupt(message))?;
+            let transcript = self.transcript(&worker_ref)?;
+            transcripts.items += transcript.items;
+            transcripts.bytes += transcript.bytes;
+            self.note(WorkerCensus {
+                bytes: convert::stored_size(bytes) + transcript.bytes,
+                transcript_entries: transcript.items,
+                worker_ref,
+            });
+            Ok(())
+        })?;
+        view.walk(&EVENTS, (id, 0)..(next, 0), |key, value| {
+            self.meter.step();
+            events.add(key_bytes::<(&str, u64)>(&key) + value.len());
+            Ok(())
+        })?;
+        view.walk(&DIAGNOSTICS, (id, 0)..(next, 0), |key, value| {
+            self.meter.step();
+            diagnostics.add(key_bytes::<(&str, u64)>(&key) + value.len());
+            Ok(())
+        })?;
+        Ok(RuntimeCensus {
+            runtime_id,
+            workers,
+            events,
+            transcripts,
+            diagnostics,
+        })
+    }
+
+    fn transcript(&mut self, worker: &WorkerRef) -> Result<Tally, RuntimeError> {
+        let mut tally = Tally::default();
+        let (runtime, worker) = (worker.runtime_id.as_str(), worker.worker_id.as_str());
+        let range = (runtime, worker, 0)..=(runtime, worker, u64::MAX);
+        self.view.walk(&TRANSCRIPTS, range, |key, value| {
+            self.meter.step();
+            tally.add(key_bytes::<(&str, &str, u64)>(&key) + value.len());
+            Ok(())
+        })?;
+        Ok(tally)
+    }
+
+    /// Keeps the worker where it is one of the largest.
+    fn note(&mut self, worker: WorkerCensus) {
+        self.largest.push(Reverse(worker));
+        if self.largest.len() > self.keep {
+            self.largest.pop();
+        }
+    }
+}

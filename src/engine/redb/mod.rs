@@ -1,0 +1,9 @@
+//! The redb engine: one file that holds any number of runtimes.
+
+pub(crate) mod context;
+pub(crate) mod database;
+pub(crate) mod file;
+pub(crate) mod maintenance;
+pub(crate) mod open;
+pub(crate) mod schema;
+pub(crate) mod tables;

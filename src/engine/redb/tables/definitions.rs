@@ -1,0 +1,92 @@
+//! Every table of the file, with its key and its value. Tables are opened through these
+//! definitions only.
+//!
+//! Keys carry the ids themselves, so that any redb viewer can read them; a value never repeats
+//! what its key says. Key types are redb's own: the name of a type is part of the file.
+
+use crate::ledger::record::{
+    DiagnosticRecord, EventRecord, ImportRow, MetaRecord, RuntimeRecord, TranscriptRecord,
+    WorkerRecord,
+};
+use crate::ledger::table_names;
+use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, TableError, Value};
+use std::marker::PhantomData;
+
+/// A table: its name, the type of its key, and the record that its values hold.
+pub(crate) struct TableOf<K: Key + 'static, R> {
+    pub(crate) definition: redb::TableDefinition<'static, K, &'static [u8]>,
+    pub(crate) name: &'static str,
+    record: PhantomData<fn() -> R>,
+}
+
+impl<K: Key + 'static, R> TableOf<K, R> {
+    const fn new(name: &'static str) -> Self {
+        Self {
+            definition: redb::TableDefinition::new(name),
+            name,
+            record: PhantomData,
+        }
+    }
+}
+
+/// Property → value: the schema version, the store's id, what created it.
+pub(crate) const META: TableOf<&str, MetaRecord> = TableOf::new(table_names::META);
+
+/// Runtime id → name, status, limits, counters, worker counts by status.
+pub(crate) const RUNTIMES: TableOf<&str, RuntimeRecord> = TableOf::new(table_names::RUNTIMES);
+
+/// (Runtime id, worker id) → status, request, next sequence, last event id, transcript length.
+pub(crate) const WORKERS: TableOf<(&str, &str), WorkerRecord> = TableOf::new(table_names::WORKERS);
+
+/// (Runtime id, event id) → worker id, kind, message.
+pub(crate) const EVENTS: TableOf<(&str, u64), EventRecord> = TableOf::new(table_names::EVENTS);
+
+/// (Runtime id, worker id, position from 0) → sequence, role, event id, content.
+///
+/// By position, not by sequence: a query's `start` is a position, and an imported transcript can
+/// have gaps in its sequences.
+pub(crate) const TRANSCRIPTS: TableOf<(&str, &str, u64), TranscriptRecord> =
+    TableOf::new(table_names::TRANSCRIPTS);
+
+/// (Runtime id, diagnostic id) → severity, code, message, worker id.
+pub(crate) const DIAGNOSTICS: TableOf<(&str, u64), DiagnosticRecord> =
+    TableOf::new(table_names::DIAGNOSTICS);
+
+/// Runtime id → where it came from: source, fingerprint, counts, findings.
+pub(crate) const IMPORTS: TableOf<&str, ImportRow> = TableOf::new(table_names::IMPORTS);
+
+/// A transaction of either kind, as something to read tables from.
+pub(crate) trait Tables {
+    /// An open table.
+    type Open<'t, K: Key + 'static, V: Value + 'static>: ReadableTable<K, V>
+    where
+        Self: 't;
+
+    /// Opens a table for reading.
+    fn open<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: redb::TableDefinition<'_, K, V>,
+    ) -> Result<Self::Open<'_, K, V>, TableError>;
+}
+
+impl Tables for ReadTransaction {
+    type Open<'t, K: Key + 'static, V: Value + 'static> = ReadOnlyTable<K, V>;
+
+    fn open<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: redb::TableDefinition<'_, K, V>,
+    ) -> Result<Self::Open<'_, K, V>, TableError> {
+        self.open_table(definition)
+    }
+}
+
+impl Tables for redb::WriteTransaction {
+    type Open<'t, K: Key + 'static, V: Value + 'static> = redb::Table<'t, K, V>;
+
+    fn open<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: redb::TableDefinition<'_, K, V>,
+    ) -> Result<Self::Open<'_, K, V>, TableError> {
+        self.open_table(definition)
+    }
+}

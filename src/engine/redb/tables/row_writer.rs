@@ -1,0 +1,196 @@
+//! Writing rows into the tables of a write transaction.
+
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::tables::definitions::{
+    DIAGNOSTICS, EVENTS, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
+};
+use crate::error::RuntimeError;
+use crate::ledger::change_set::ChangeSet;
+use crate::ledger::record::{self, KeyBytes, Record};
+use redb::{CursorError, Key, WriteTransaction};
+use std::fmt::Debug;
+use std::ops::Bound;
+
+impl ChangeSet {
+    /// Writes every row into `transaction`, each table's in the order of their keys.
+    pub(crate) fn write(
+        &self,
+        transaction: &WriteTransaction,
+        at: RedbContext<'_>,
+    ) -> Result<(), RuntimeError> {
+        let all = || {
+            self.runtimes
+                .iter()
+                .map(|(id, staged)| (id.as_str(), staged))
+        };
+        let writer = RowWriter { transaction, at };
+        writer.write(
+            &RUNTIMES,
+            all().filter_map(|(id, staged)| Some((id, staged.row.as_ref()?))),
+        )?;
+        writer.write(
+            &WORKERS,
+            all().flat_map(|(id, staged)| {
+                let rows = staged.workers.iter();
+                rows.map(move |(worker, row)| ((id, worker.as_str()), row))
+            }),
+        )?;
+        writer.append(
+            &EVENTS,
+            all().map(|(id, staged)| {
+                let rows = staged.events.iter();
+                rows.map(move |(event, row)| ((id, *event), row))
+            }),
+        )?;
+        writer.append(
+            &TRANSCRIPTS,
+            all().flat_map(|(id, staged)| {
+                let transcripts = staged.transcripts.iter();
+                transcripts.map(move |(worker, entries)| {
+                    let rows = entries.iter();
+                    rows.map(move |(position, row)| ((id, worker.as_str(), *position), row))
+                })
+            }),
+        )?;
+        writer.write(
+            &DIAGNOSTICS,
+            all().flat_map(|(id, staged)| {
+                let rows = staged.diagnostics.iter();
+                rows.map(move |(diagnostic, row)| ((id, *diagnostic), row))
+            }),
+        )
+    }
+}
+
+/// From so many rows of one log on, a cursor is cheaper than inserting each: 16 % fewer instructions
+/// for a commit of 64 inputs to 8 workers, 5 % more for one of 8 inputs to one.
+const CURSOR_ROWS: usize = 8;
+
+/// What becomes of a row that stands under the key of a new one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Replace,
+    Refuse,
+}
+
+/// Writes records into the tables of a transaction.
+pub(crate) struct RowWriter<'a> {
+    pub(crate) transaction: &'a WriteTransaction,
+    pub(crate) at: RedbContext<'a>,
+}
+
+impl RowWriter<'_> {
+    /// Inserts `rows`; a table without rows is not opened.
+    pub(crate) fn write<'r, K, R: Record + 'r>(
+        &self,
+        table: &TableOf<K, R>,
+        rows: impl Iterator<Item = (K::SelfType<'r>, &'r R)>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        K::SelfType<'r>: KeyBytes,
+    {
+        let mut rows = rows.peekable();
+        if rows.peek().is_none() {
+            return Ok(());
+        }
+        let mut open = self
+            .transaction
+            .open_table(table.definition)
+            .map_err(|error| self.at.redb(error))?;
+        self.insert_each(table, &mut open, rows, Existing::Replace)
+    }
+
+    /// Inserts the rows of each of `logs`, by increasing key. The table has no row yet among those of
+    /// one log, or after them in the same log: whatever stands there is damage, and is not replaced.
+    fn append<'r, K, R: Record + 'r>(
+        &self,
+        table: &TableOf<K, R>,
+        logs: impl Iterator<Item = impl ExactSizeIterator<Item = (K::SelfType<'r>, &'r R)>>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        K::SelfType<'r>: KeyBytes,
+    {
+        let mut logs = logs.filter(|rows| rows.len() > 0).peekable();
+        if logs.peek().is_none() {
+            return Ok(());
+        }
+        let mut open = self
+            .transaction
+            .open_table(table.definition)
+            .map_err(|error| self.at.redb(error))?;
+        for rows in logs {
+            match rows.len() < CURSOR_ROWS {
+                true => self.insert_each(table, &mut open, rows, Existing::Refuse)?,
+                false => self.insert_run(table, &mut open, rows)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts rows one by one: a few are cheaper so.
+    fn insert_each<'r, K, R: Record + 'r>(
+        &self,
+        table: &TableOf<K, R>,
+        open: &mut redb::Table<'_, K, &'static [u8]>,
+        rows: impl Iterator<Item = (K::SelfType<'r>, &'r R)>,
+        existing: Existing,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        K::SelfType<'r>: KeyBytes,
+    {
+        let mut value = Vec::new();
+        for (key, row) in rows {
+            record::encode(table.name, &key, row, &mut value)
+                .map_err(RuntimeError::InvalidRequest)?;
+            let there = open.insert(&key, value.as_slice());
+            let is_there = there.map_err(|error| self.at.redb(error))?.is_some();
+            if is_there && existing == Existing::Refuse {
+                return Err(self.taken(table, &key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts rows that follow each other through one cursor: they share the copying of their pages.
+    fn insert_run<'r, K, R: Record + 'r>(
+        &self,
+        table: &TableOf<K, R>,
+        open: &mut redb::Table<'_, K, &'static [u8]>,
+        rows: impl Iterator<Item = (K::SelfType<'r>, &'r R)>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        K::SelfType<'r>: KeyBytes,
+    {
+        let mut rows = rows.peekable();
+        let Some((first, _)) = rows.peek() else {
+            return Ok(());
+        };
+        let mut cursor = open
+            .lower_bound_mut(Bound::Included(first))
+            .map_err(|error| self.at.redb(error))?;
+        let mut value = Vec::new();
+        for (key, row) in rows {
+            record::encode(table.name, &key, row, &mut value)
+                .map_err(RuntimeError::InvalidRequest)?;
+            cursor
+                .insert_before(&key, value.as_slice())
+                .map_err(|error| match error {
+                    CursorError::UnorderedKey => self.taken(table, &key),
+                    error => self.at.redb(error),
+                })?;
+        }
+        cursor.close().map_err(|error| self.at.redb(error))
+    }
+
+    /// A row stands where only a new one can.
+    fn taken<K: Key + 'static, R>(&self, table: &TableOf<K, R>, key: &impl Debug) -> RuntimeError {
+        let name = table.name;
+        self.at.corrupt(format!(
+            "table {name}, key {key:?}: a row stands where the next one belongs"
+        ))
+    }
+}

@@ -1,0 +1,292 @@
+//! Bounded reads of records. A read costs the seek and the items it returns, at any length of a
+//! log.
+
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::tables::definitions::{
+    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+};
+use crate::error::RuntimeError;
+use crate::ledger::context::OpContext;
+use crate::ledger::record::{
+    self, CrcPrefix, DiagnosticRecord, EventRow, ImportRow, KeyBytes, Record, RuntimeRecord,
+    TranscriptRow, WorkerRecord,
+};
+use crate::ledger::rows::{PAGE_ROWS, Rows};
+use redb::{Key, ReadableTable};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::fmt::Debug;
+use std::ops::{Bound, ControlFlow, RangeBounds};
+
+/// The committed rows that one transaction of the file sees.
+pub(crate) struct View<'a, T> {
+    pub(crate) tables: &'a T,
+    pub(crate) at: RedbContext<'a>,
+}
+
+impl<T: Tables> View<'_, T> {
+    /// The first record of an import after the key `after`.
+    pub(crate) fn next_import(
+        &self,
+        after: Option<&str>,
+    ) -> Result<Option<(String, ImportRow)>, RuntimeError> {
+        let range = (after_bound(after), Bound::Unbounded);
+        let page = self.page(&IMPORTS, range, 1, |key: &&str| {
+            after
+                .is_none_or(|after| *key > after)
+                .then(|| (*key).to_owned())
+        })?;
+        Ok(page.into_iter().next())
+    }
+
+    /// The record under `key`.
+    pub(crate) fn get<K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        key: K::SelfType<'_>,
+    ) -> Result<Option<R>, RuntimeError>
+    where
+        K: Key + 'static,
+        R: for<'v> Record<Read<'v> = R>,
+        for<'k> K::SelfType<'k>: KeyBytes,
+    {
+        self.in_table(table, |open, at| {
+            let value = open.get(&key).map_err(|error| at.redb(error))?;
+            value
+                .map(|value| self.decode(table, &key, value.value()))
+                .transpose()
+        })
+    }
+
+    /// The first `limit` rows of `range`, with the part of the key that `own` takes of those that
+    /// belong there. In a damaged file rows can stand anywhere: one that does not belong to the range
+    /// or is not greater than the one before is damage, never data, and no walk goes on for ever.
+    fn page<'r, K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        range: impl RangeBounds<K::SelfType<'r>> + 'r,
+        limit: usize,
+        own: impl for<'k> Fn(&K::SelfType<'k>) -> Option<String>,
+    ) -> Result<Vec<(String, R)>, RuntimeError>
+    where
+        K: Key + 'static,
+        R: for<'v> Record<Read<'v> = R>,
+        for<'k> K::SelfType<'k>: KeyBytes + Borrow<K::SelfType<'k>>,
+    {
+        let mut page: Vec<(String, R)> = Vec::with_capacity(limit.min(PAGE_ROWS));
+        self.walk_first(limit, table, range, |key, value| {
+            let key = key.value();
+            let follows = |own: &String| page.last().is_none_or(|(last, _)| last < own);
+            let Some(own) = own(&key).filter(follows) else {
+                return Err(self.out_of_place(table.name));
+            };
+            page.push((own, self.decode(table, &key, value.value())?));
+            Ok(())
+        })?;
+        Ok(page)
+    }
+
+    /// Shows `each` the first `limit` rows from the key `first` on, whose keys are `group` and a number
+    /// of at least `from`; `place` says where a key stands.
+    ///
+    /// Most numbers follow each other, and a CRC covers the key: where it is right for the number
+    /// that is next, that is the number, and the key is not looked at.
+    fn numbered<K, R>(
+        &self,
+        (table, group): (&TableOf<K, R>, impl KeyBytes),
+        (first, from): (K::SelfType<'_>, u64),
+        limit: usize,
+        place: impl for<'k> Fn(&K::SelfType<'k>) -> Place,
+        mut each: impl FnMut(u64, R::Read<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        R: Record,
+        for<'k> K::SelfType<'k>: KeyBytes,
+    {
+        let prefix = CrcPrefix::new(table.name, &group);
+        let mut next = Some(from);
+        self.walk_from(table, Some(first), limit, |key, value| {
+            if let Some(expected) = next
+                && let Ok(row) = record::decode_after::<R>(&prefix, &expected, value.value())
+            {
+                next = expected.checked_add(1);
+                each(expected, row)?;
+                return Ok(ControlFlow::Continue(()));
+            }
+            let key = key.value();
+            let number = match (place(&key), next) {
+                (Place::After, _) => return Ok(ControlFlow::Break(())),
+                (Place::Within(number), Some(next)) if next <= number => number,
+                _ => return Err(self.out_of_place(table.name)),
+            };
+            next = number.checked_add(1);
+            let row = record::decode_after::<R>(&prefix, &number, value.value())
+                .map_err(|message| self.unreadable(table.name, &key, message))?;
+            each(number, row)?;
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    fn out_of_place(&self, table: &str) -> RuntimeError {
+        self.at
+            .corrupt(format!("table {table}: a row is out of place"))
+    }
+
+    fn unreadable(&self, table: &str, key: &impl Debug, message: String) -> RuntimeError {
+        self.at
+            .corrupt(format!("table {table}, key {key:?}: {message}"))
+    }
+
+    fn decode<K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        key: &K::SelfType<'_>,
+        value: &[u8],
+    ) -> Result<R, RuntimeError>
+    where
+        K: Key + 'static,
+        R: for<'v> Record<Read<'v> = R>,
+        for<'k> K::SelfType<'k>: KeyBytes,
+    {
+        record::decode::<R>(table.name, key, value)
+            .map_err(|message| self.unreadable(table.name, key, message))
+    }
+}
+
+/// Where a key stands that is read among those of a group.
+enum Place {
+    /// In the group, with this number.
+    Within(u64),
+    /// After the group, which is over.
+    After,
+    /// Before it: where nothing can stand, but in a damaged file.
+    Before,
+}
+
+impl Place {
+    /// Of a key whose group compares with the one that is read as `group` says.
+    fn of(group: Ordering, number: u64) -> Self {
+        match group {
+            Ordering::Less => Self::Before,
+            Ordering::Equal => Self::Within(number),
+            Ordering::Greater => Self::After,
+        }
+    }
+}
+
+/// The smallest text that is greater than `runtime`: the end of what keys have it first.
+pub(crate) fn after_runtime(runtime: &str) -> String {
+    format!("{runtime}\0")
+}
+
+fn after_bound(after: Option<&str>) -> Bound<&str> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+impl<T: Tables> Rows for View<'_, T> {
+    fn at(&self) -> OpContext<'_> {
+        self.at.operation()
+    }
+
+    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRecord>, RuntimeError> {
+        self.get(&RUNTIMES, runtime)
+    }
+
+    fn runtimes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError> {
+        let range = (after_bound(after), Bound::Unbounded);
+        self.page(&RUNTIMES, range, limit, |key: &&str| {
+            after
+                .is_none_or(|after| *key > after)
+                .then(|| (*key).to_owned())
+        })
+    }
+
+    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRecord>, RuntimeError> {
+        self.get(&WORKERS, (runtime, worker))
+    }
+
+    fn workers(
+        &self,
+        runtime: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, WorkerRecord)>, RuntimeError> {
+        let from = match after {
+            Some(worker) => Bound::Excluded((runtime, worker)),
+            None => Bound::Included((runtime, "")),
+        };
+        let next = after_runtime(runtime);
+        let range = (from, Bound::Excluded((next.as_str(), "")));
+        self.page(&WORKERS, range, limit, |(owner, worker): &(&str, &str)| {
+            let belongs = *owner == runtime && after.is_none_or(|after| *worker > after);
+            belongs.then(|| (*worker).to_owned())
+        })
+    }
+
+    fn events(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+        each: &mut dyn FnMut(u64, EventRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
+        let place = |(owner, id): &(&str, u64)| Place::of(owner.cmp(&runtime), *id);
+        let first = ((runtime, from), from);
+        self.numbered((&EVENTS, runtime), first, limit, place, each)
+    }
+
+    fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
+        self.in_table(&EVENTS, |open, at| {
+            let mut range = open
+                .range((runtime, 0)..=(runtime, u64::MAX))
+                .map_err(|error| at.redb(error))?;
+            let last = range.next_back().transpose();
+            let last = last.map_err(|error| at.redb(error))?;
+            match last.as_ref().map(|(key, _)| key.value()) {
+                Some((owner, _)) if owner != runtime => Err(self.out_of_place(EVENTS.name)),
+                last => Ok(last.map(|(_, id)| id)),
+            }
+        })
+    }
+
+    fn transcript(
+        &self,
+        runtime: &str,
+        worker: &str,
+        from: u64,
+        limit: usize,
+        each: &mut dyn FnMut(u64, TranscriptRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
+        let group = (runtime, worker);
+        let place = |(owner, of, position): &(&str, &str, u64)| {
+            Place::of((*owner, *of).cmp(&group), *position)
+        };
+        let first = ((runtime, worker, from), from);
+        self.numbered((&TRANSCRIPTS, group), first, limit, place, each)
+    }
+
+    fn diagnostics(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError> {
+        let place = |(owner, id): &(&str, u64)| Place::of(owner.cmp(&runtime), *id);
+        let (group, first) = ((&DIAGNOSTICS, runtime), ((runtime, from), from));
+        let mut page = Vec::new();
+        self.numbered(group, first, limit, place, |id, row| {
+            page.push((id, row));
+            Ok(())
+        })?;
+        Ok(page)
+    }
+
+    fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError> {
+        self.get(&IMPORTS, runtime)
+    }
+}

@@ -1,0 +1,124 @@
+//! Walking whole tables row by row, in constant memory, whatever their values hold.
+
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::tables::definitions::{
+    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+};
+use crate::engine::redb::tables::view::View;
+use crate::error::RuntimeError;
+use redb::{AccessGuard, Key, ReadableTable, ReadableTableMetadata, Value};
+use std::ops::{Bound, ControlFlow, RangeBounds};
+
+impl<T: Tables> View<'_, T> {
+    /// Runs `read` on an open table; its errors name the table.
+    pub(crate) fn in_table<K: Key + 'static, R, O>(
+        &self,
+        table: &TableOf<K, R>,
+        read: impl FnOnce(T::Open<'_, K, &'static [u8]>, RedbContext<'_>) -> Result<O, RuntimeError>,
+    ) -> Result<O, RuntimeError> {
+        let at = self.at.in_table(table.name);
+        at.guard(|| {
+            let open = self.tables.open(table.definition);
+            read(open.map_err(|error| at.redb(error))?, at)
+        })
+    }
+
+    /// Gives every key and value of `range` to `row`, in the order of their keys.
+    pub(crate) fn walk<'r, K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        range: impl RangeBounds<K::SelfType<'r>> + 'r,
+        mut row: impl for<'k> FnMut(K::SelfType<'k>, &'k [u8]) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
+    {
+        self.walk_first(usize::MAX, table, range, |key, value| {
+            row(key.value(), value.value())
+        })
+    }
+
+    /// Gives the first `limit` keys and values of `range` to `row`, in the order of their keys.
+    pub(crate) fn walk_first<'r, K, R>(
+        &self,
+        limit: usize,
+        table: &TableOf<K, R>,
+        range: impl RangeBounds<K::SelfType<'r>> + 'r,
+        mut row: impl FnMut(&AccessGuard<K>, &AccessGuard<&[u8]>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+        for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
+    {
+        self.in_table(table, |open, at| {
+            let rows = open
+                .range::<K::SelfType<'r>>(range)
+                .map_err(|error| at.redb(error))?;
+            for entry in rows.take(limit) {
+                let (key, value) = entry.map_err(|error| at.redb(error))?;
+                row(&key, &value)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives the first `limit` keys and values from `first` on, or from the table's beginning, to `row`,
+    /// until that ends it. It reads no page but those of the rows, and those above them.
+    pub(crate) fn walk_from<K, R>(
+        &self,
+        table: &TableOf<K, R>,
+        first: Option<K::SelfType<'_>>,
+        limit: usize,
+        mut row: impl FnMut(
+            &AccessGuard<K>,
+            &AccessGuard<&[u8]>,
+        ) -> Result<ControlFlow<()>, RuntimeError>,
+    ) -> Result<(), RuntimeError>
+    where
+        K: Key + 'static,
+    {
+        self.in_table(table, |open, at| {
+            let mut rows = open
+                .lower_bound(first.map_or(Bound::Unbounded, Bound::Included))
+                .map_err(|error| at.redb(error))?;
+            for _ in 0..limit {
+                let Some((key, value)) = rows.next().map_err(|error| at.redb(error))? else {
+                    break;
+                };
+                if row(&key, &value)?.is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// How many rows a table says that it has.
+    pub(crate) fn len<K: Key + 'static, R>(
+        &self,
+        table: &TableOf<K, R>,
+    ) -> Result<u64, RuntimeError> {
+        self.in_table(table, |open, at| open.len().map_err(|error| at.redb(error)))
+    }
+
+    /// How many rows all tables say that they have.
+    pub(crate) fn total_rows(&self) -> Result<u64, RuntimeError> {
+        let each = [
+            self.len(&META)?,
+            self.len(&RUNTIMES)?,
+            self.len(&WORKERS)?,
+            self.len(&EVENTS)?,
+            self.len(&TRANSCRIPTS)?,
+            self.len(&DIAGNOSTICS)?,
+            self.len(&IMPORTS)?,
+        ];
+        // A damaged length may be anything.
+        Ok(each.into_iter().fold(0, u64::saturating_add))
+    }
+}
+
+/// The bytes of a key in the file.
+pub(crate) fn key_bytes<K: Key + 'static>(key: &K::SelfType<'_>) -> usize {
+    <K as Value>::as_bytes(key).as_ref().len()
+}

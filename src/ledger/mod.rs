@@ -1,0 +1,18 @@
+//! What a store holds, without saying where: rows and their stored bytes, bounded reads of them, the
+//! changes of a batch, and the transaction that reads through its own changes.
+//!
+//! This room knows the model and the errors, and no engine. An engine implements [`rows::Rows`] and
+//! writes a [`change_set::ChangeSet`].
+
+pub(crate) mod change_set;
+pub(crate) mod context;
+pub(crate) mod convert;
+pub(crate) mod overlay;
+pub(crate) mod pages;
+pub(crate) mod record;
+pub(crate) mod rows;
+pub(crate) mod run;
+pub(crate) mod table_names;
+pub(crate) mod transaction;
+pub(crate) mod unique_id;
+pub(crate) mod whole;

@@ -1,0 +1,61 @@
+//! Pages of transcripts in the model's form.
+
+use crate::error::RuntimeError;
+use crate::ledger::convert::{self, size, stored_size};
+use crate::ledger::record::TranscriptRow;
+use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::model::identity::WorkerRef;
+use crate::model::interaction::TranscriptEntry;
+use crate::model::persisted::Stored;
+
+/// Shows up to `limit` rows from position `start` on of a transcript that has `total` to `each`.
+/// Returns how many they are.
+pub(crate) fn transcript_rows(
+    rows: &dyn Rows,
+    worker_ref: &WorkerRef,
+    (start, limit): (u64, usize),
+    total: u64,
+    each: &mut dyn FnMut(TranscriptRow<'_>) -> Result<(), RuntimeError>,
+) -> Result<usize, RuntimeError> {
+    let expected = size(total.saturating_sub(start)).min(limit);
+    let (runtime, worker) = (
+        worker_ref.runtime_id.as_str(),
+        worker_ref.worker_id.as_str(),
+    );
+    // A position that is missing would shift every later one: damage, never another page.
+    let missing = || {
+        rows.at().corrupt(format!(
+            "table transcripts: {worker_ref} says {total} entries, but from position {start} on \
+             some are missing"
+        ))
+    };
+    let mut seen = 0;
+    rows.transcript(runtime, worker, start, expected, &mut |position, row| {
+        if position != start.saturating_add(stored_size(seen)) {
+            return Err(missing());
+        }
+        seen += 1;
+        each(row)
+    })?;
+    match seen == expected {
+        true => Ok(seen),
+        false => Err(missing()),
+    }
+}
+
+/// The same rows as entries, each as `form` makes it.
+pub(crate) fn transcript_entries<T>(
+    rows: &dyn Rows,
+    worker_ref: &WorkerRef,
+    (start, limit): (u64, usize),
+    total: u64,
+    form: impl Fn(Stored<TranscriptEntry>) -> T,
+) -> Result<Vec<T>, RuntimeError> {
+    let expected = size(total.saturating_sub(start)).min(limit);
+    let mut entries = Vec::with_capacity(expected.min(PAGE_ROWS));
+    transcript_rows(rows, worker_ref, (start, limit), total, &mut |row| {
+        entries.push(form(convert::transcript_entry(worker_ref, row)));
+        Ok(())
+    })?;
+    Ok(entries)
+}

@@ -1,0 +1,247 @@
+//! The staged writes of one operation.
+//!
+//! An operation never writes to the file. It reads through its own writes, those of the operations
+//! before it that wait for the same or the previous commit, and the committed rows; what it writes
+//! is staged. An operation that fails or panics is dropped with everything that it staged; one that
+//! succeeds hands it on to the commit that it shares.
+
+use crate::error::RuntimeError;
+use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
+use crate::ledger::context::OpContext;
+use crate::ledger::overlay::{Merge, overlay};
+use crate::ledger::record::{
+    DiagnosticRecord, EventRecord, EventRow, ImportRow, RuntimeRecord, TranscriptRecord,
+    TranscriptRow, WorkerRecord,
+};
+use crate::ledger::rows::Rows;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// What one operation reads and stages.
+pub(crate) struct Transaction<'a> {
+    base: &'a dyn Rows,
+    /// What earlier operations staged above `base`, the oldest first.
+    below: Vec<&'a ChangeSet>,
+    staged: ChangeSet,
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("staged", &self.staged)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(base: &'a dyn Rows, below: Vec<&'a ChangeSet>) -> Self {
+        Self {
+            base,
+            below,
+            staged: ChangeSet::default(),
+        }
+    }
+
+    /// Runs a part of the operation: where it fails, nothing that it staged stays.
+    pub(crate) fn nested<T>(
+        &mut self,
+        part: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let mut inner = Transaction::new(self, Vec::new());
+        let result = part(&mut inner)?;
+        let staged = inner.into_staged();
+        self.staged.merge(staged);
+        Ok(result)
+    }
+
+    /// The transaction by value, with everything that it staged, until it is
+    /// [given back](Self::give_back).
+    pub(crate) fn lend(&mut self) -> Transaction<'a> {
+        Self {
+            base: self.base,
+            below: self.below.clone(),
+            staged: std::mem::take(&mut self.staged),
+        }
+    }
+
+    /// Takes back what was lent.
+    pub(crate) fn give_back(&mut self, lent: Transaction<'_>) {
+        self.staged = lent.staged;
+    }
+
+    /// What the operation staged.
+    pub(crate) fn into_staged(self) -> ChangeSet {
+        self.staged
+    }
+
+    pub(crate) fn put_runtime(
+        &mut self,
+        runtime: &str,
+        row: RuntimeRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.put_runtime(runtime, row)
+    }
+
+    pub(crate) fn put_worker(
+        &mut self,
+        runtime: &str,
+        worker: &str,
+        row: WorkerRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.put_worker(runtime, worker, row)
+    }
+
+    pub(crate) fn put_event(
+        &mut self,
+        runtime: &str,
+        id: u64,
+        row: EventRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.put_event(runtime, id, row)
+    }
+
+    pub(crate) fn put_transcript(
+        &mut self,
+        runtime: &str,
+        worker: &str,
+        position: u64,
+        row: TranscriptRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.put_transcript(runtime, worker, position, row)
+    }
+
+    pub(crate) fn put_diagnostic(
+        &mut self,
+        runtime: &str,
+        id: u64,
+        row: DiagnosticRecord,
+    ) -> Result<(), RuntimeError> {
+        self.staged.put_diagnostic(runtime, id, row)
+    }
+
+    /// The layers above the committed rows, the newest first.
+    fn layers(&self) -> impl Iterator<Item = &ChangeSet> {
+        std::iter::once(&self.staged).chain(self.below.iter().rev().copied())
+    }
+
+    /// The staged parts of `runtime`, the newest first.
+    fn staged<'s>(&'s self, runtime: &'s str) -> impl Iterator<Item = &'s RuntimeChanges> {
+        self.layers()
+            .filter_map(move |layer| layer.runtimes.get(runtime))
+    }
+}
+
+fn after_bound(after: Option<&str>) -> Bound<String> {
+    after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_owned()))
+}
+
+impl Rows for Transaction<'_> {
+    fn at(&self) -> OpContext<'_> {
+        self.base.at()
+    }
+
+    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRecord>, RuntimeError> {
+        match self.staged(runtime).find_map(|staged| staged.row.as_ref()) {
+            Some(row) => Ok(Some(row.clone())),
+            None => self.base.runtime(runtime),
+        }
+    }
+
+    fn runtimes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError> {
+        let layers: Vec<BTreeMap<String, RuntimeRecord>> = self
+            .layers()
+            .map(|layer| {
+                let rows = layer.runtimes.iter();
+                rows.filter_map(|(id, staged)| Some((id.clone(), staged.row.clone()?)))
+                    .collect()
+            })
+            .collect();
+        let page = self.base.runtimes(after, limit)?;
+        Ok(overlay(page, layers.iter(), after_bound(after), limit))
+    }
+
+    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRecord>, RuntimeError> {
+        let staged = self
+            .staged(runtime)
+            .find_map(|staged| staged.workers.get(worker));
+        match staged {
+            Some(row) => Ok(Some(row.clone())),
+            None => self.base.worker(runtime, worker),
+        }
+    }
+
+    fn workers(
+        &self,
+        runtime: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, WorkerRecord)>, RuntimeError> {
+        let page = self.base.workers(runtime, after, limit)?;
+        let layers = self.staged(runtime).map(|staged| &staged.workers);
+        Ok(overlay(page, layers, after_bound(after), limit))
+    }
+
+    fn events(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+        each: &mut dyn FnMut(u64, EventRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
+        let layers = self.staged(runtime).map(|staged| &staged.events);
+        let Some(mut merge) = Merge::<EventRecord>::new(layers, from, limit) else {
+            return self.base.events(runtime, from, limit, each);
+        };
+        let mut committed = |id, row: EventRow<'_>| merge.committed(id, row, each);
+        self.base.events(runtime, from, limit, &mut committed)?;
+        merge.rest(each)
+    }
+
+    fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
+        let staged = self
+            .staged(runtime)
+            .filter_map(|staged| staged.events.last_key_value())
+            .map(|(id, _)| *id)
+            .max();
+        Ok(staged.max(self.base.last_event_id(runtime)?))
+    }
+
+    fn transcript(
+        &self,
+        runtime: &str,
+        worker: &str,
+        from: u64,
+        limit: usize,
+        each: &mut dyn FnMut(u64, TranscriptRow<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
+        let layers = self
+            .staged(runtime)
+            .filter_map(|staged| staged.transcripts.get(worker));
+        let Some(mut merge) = Merge::<TranscriptRecord>::new(layers, from, limit) else {
+            return self.base.transcript(runtime, worker, from, limit, each);
+        };
+        let mut committed = |at, row: TranscriptRow<'_>| merge.committed(at, row, each);
+        let base = self.base;
+        base.transcript(runtime, worker, from, limit, &mut committed)?;
+        merge.rest(each)
+    }
+
+    fn diagnostics(
+        &self,
+        runtime: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError> {
+        let page = self.base.diagnostics(runtime, from, limit)?;
+        let layers = self.staged(runtime).map(|staged| &staged.diagnostics);
+        Ok(overlay(page, layers, Bound::Included(from), limit))
+    }
+
+    fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError> {
+        self.base.import(runtime)
+    }
+}

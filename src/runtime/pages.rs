@@ -1,0 +1,142 @@
+//! Pages of events and transcripts in the model's form, and the requests for them that are rejected.
+
+use crate::error::RuntimeError;
+use crate::ledger::convert::{self, WorkerRefs, size, stored_size};
+use crate::ledger::pages::transcript_entries;
+use crate::ledger::record::{RuntimeRecord, WorkerRecord};
+use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
+use crate::model::observation::{EventCursor, RuntimeEventBatch};
+
+/// Refuses a ref of another runtime than `runtime_id`.
+pub(crate) fn refuse_foreign(
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+) -> Result<(), RuntimeError> {
+    if worker_ref.runtime_id == *runtime_id {
+        return Ok(());
+    }
+    Err(RuntimeError::WrongRuntime {
+        expected_runtime_id: runtime_id.clone(),
+        actual_runtime_id: worker_ref.runtime_id.clone(),
+        worker_id: worker_ref.worker_id.clone(),
+    })
+}
+
+/// Refuses a cursor of another runtime than `runtime_id`.
+pub(crate) fn refuse_foreign_cursor(
+    runtime_id: &RuntimeId,
+    cursor: &EventCursor,
+) -> Result<(), RuntimeError> {
+    if cursor.runtime_id == *runtime_id {
+        return Ok(());
+    }
+    Err(RuntimeError::WrongRuntimeCursor {
+        expected_runtime_id: runtime_id.clone(),
+        actual_runtime_id: cursor.runtime_id.clone(),
+    })
+}
+
+fn refuse_limit(requested: usize, max: usize) -> Result<(), RuntimeError> {
+    if requested > max {
+        return Err(RuntimeError::LimitTooLarge { requested, max });
+    }
+    Ok(())
+}
+
+/// The worker's row; its runtime is known to be the right one.
+pub(crate) fn worker_row(
+    rows: &dyn Rows,
+    worker_ref: &WorkerRef,
+) -> Result<WorkerRecord, RuntimeError> {
+    let (runtime_id, worker_id) = (&worker_ref.runtime_id, &worker_ref.worker_id);
+    rows.worker(runtime_id.as_str(), worker_id.as_str())?
+        .ok_or_else(|| RuntimeError::WorkerNotFound {
+            runtime_id: runtime_id.clone(),
+            worker_id: worker_id.clone(),
+        })
+}
+
+/// Up to `limit` events from `cursor` on.
+pub(crate) fn read_events(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    cursor: &EventCursor,
+    limit: usize,
+    max_limit: usize,
+) -> Result<RuntimeEventBatch, RuntimeError> {
+    refuse_foreign_cursor(runtime_id, cursor)?;
+    refuse_limit(limit, max_limit)?;
+    let mut refs = WorkerRefs::new(runtime_id);
+    let mut events = Vec::with_capacity(limit.min(PAGE_ROWS));
+    let mut has_more = false;
+    // One more than asked for says whether there are more.
+    let (from, wanted) = (cursor.next_event_id, limit.saturating_add(1));
+    rows.events(runtime_id.as_str(), from, wanted, &mut |id, row| {
+        if events.len() == limit {
+            has_more = true;
+            return Ok(());
+        }
+        let event = convert::event(&mut refs, id, row);
+        events.push(event.map_err(|message| rows.at().corrupt(message))?.value);
+        Ok(())
+    })?;
+    let next_event_id = match events.last() {
+        Some(last) => last
+            .id
+            .checked_add(1)
+            .ok_or_else(|| rows.at().corrupt("the last event id has no next"))?,
+        None => from,
+    };
+    Ok(RuntimeEventBatch {
+        runtime_id: runtime_id.clone(),
+        cursor: EventCursor {
+            runtime_id: runtime_id.clone(),
+            next_event_id,
+        },
+        events,
+        has_more,
+    })
+}
+
+/// A page of a worker's transcript.
+pub(crate) fn read_transcript(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+    query: TranscriptQuery,
+    max_limit: usize,
+) -> Result<TranscriptProjection, RuntimeError> {
+    refuse_foreign(runtime_id, worker_ref)?;
+    refuse_limit(query.limit, max_limit)?;
+    let total = worker_row(rows, worker_ref)?.transcript_len;
+    let start = stored_size(query.start);
+    let range = (start, query.limit);
+    let items = transcript_entries(rows, worker_ref, range, total, |entry| entry.value)?;
+    let next = query.start.saturating_add(items.len());
+    Ok(TranscriptProjection {
+        worker_ref: worker_ref.clone(),
+        start: query.start,
+        limit: query.limit,
+        total_items: size(total),
+        items,
+        next_start: (stored_size(next) < total).then_some(next),
+    })
+}
+
+fn not_found(rows: &dyn Rows, runtime_id: &RuntimeId) -> RuntimeError {
+    RuntimeError::RuntimeNotFound {
+        path: rows.at().path.to_owned(),
+        runtime_id: runtime_id.clone(),
+    }
+}
+
+/// The runtime's row; `RuntimeNotFound` without one.
+pub(crate) fn runtime_row(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+) -> Result<RuntimeRecord, RuntimeError> {
+    rows.runtime(runtime_id.as_str())?
+        .ok_or_else(|| not_found(rows, runtime_id))
+}

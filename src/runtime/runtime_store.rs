@@ -1,0 +1,385 @@
+//! The persistence boundary under a runtime, for hosts that keep their own runtime logic.
+
+use crate::error::RuntimeError;
+use crate::ledger::convert;
+use crate::ledger::record::{RuntimeRecord, UnknownRecord};
+use crate::ledger::rows::Rows;
+use crate::ledger::transaction::Transaction;
+use crate::ledger::whole::{all_diagnostics, all_workers};
+use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::interaction::{TranscriptEntry, TranscriptProjection, TranscriptQuery};
+use crate::model::observation::{EventCursor, RuntimeEvent, RuntimeEventBatch};
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot, Stored,
+};
+use crate::runtime::pages::{self, refuse_foreign, runtime_row, worker_row};
+use crate::store::handle::Store;
+use std::path::Path;
+
+/// One runtime of a store: its state in and out, without the rules of
+/// [`Runtime`](crate::Runtime). Clones are handles of the same store.
+#[derive(Clone, Debug)]
+pub struct RedbRuntimeStore {
+    store: Store,
+    runtime_id: RuntimeId,
+}
+
+impl Store {
+    /// The persistence boundary of the runtime `id`, for hosts that keep their own runtime logic.
+    ///
+    /// # Errors
+    ///
+    /// `RuntimeNotFound` where the store does not have it, and the errors of every read.
+    pub fn runtime_store(&self, id: &RuntimeId) -> Result<RedbRuntimeStore, RuntimeError> {
+        RedbRuntimeStore::new(self.clone(), id.clone())
+    }
+}
+
+impl RedbRuntimeStore {
+    pub(crate) fn new(store: Store, runtime_id: RuntimeId) -> Result<Self, RuntimeError> {
+        let this = Self { store, runtime_id };
+        this.read("open runtime", |rows| this.row(rows))?;
+        Ok(this)
+    }
+
+    fn read<T>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&dyn Rows) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        self.store.read(operation, read)
+    }
+
+    fn row(&self, rows: &dyn Rows) -> Result<RuntimeRecord, RuntimeError> {
+        runtime_row(rows, &self.runtime_id)
+    }
+
+    /// The path that the store was opened at.
+    pub fn path(&self) -> &Path {
+        self.store.path()
+    }
+
+    /// The runtime.
+    pub fn runtime_id(&self) -> &RuntimeId {
+        &self.runtime_id
+    }
+
+    /// Up to `limit` events from `cursor` on.
+    ///
+    /// # Errors
+    ///
+    /// `WrongRuntimeCursor`; `LimitTooLarge` where `limit` is over `max_limit`; `StoreIo`,
+    /// `StoreCorrupt`, `StoreClosed`.
+    pub fn read_events(
+        &self,
+        cursor: &EventCursor,
+        limit: usize,
+        max_limit: usize,
+    ) -> Result<RuntimeEventBatch, RuntimeError> {
+        self.read("read events", |rows| {
+            pages::read_events(rows, &self.runtime_id, cursor, limit, max_limit)
+        })
+    }
+
+    /// A page of a worker's transcript.
+    ///
+    /// # Errors
+    ///
+    /// `WrongRuntime`, `WorkerNotFound`; `LimitTooLarge` where the query's limit is over
+    /// `max_limit`; `StoreIo`, `StoreCorrupt`, `StoreClosed`.
+    pub fn read_transcript(
+        &self,
+        worker_ref: &WorkerRef,
+        query: TranscriptQuery,
+        max_limit: usize,
+    ) -> Result<TranscriptProjection, RuntimeError> {
+        self.read("read transcript", |rows| {
+            pages::read_transcript(rows, &self.runtime_id, worker_ref, query, max_limit)
+        })
+    }
+
+    /// The runtime's state without its logs, as of one moment.
+    ///
+    /// # Errors
+    ///
+    /// `RuntimeNotFound` where it was removed meanwhile; `StoreIo`, `StoreCorrupt`, `StoreClosed`.
+    pub fn load_runtime_state(&self) -> Result<PersistedRuntimeState, RuntimeError> {
+        self.read("load runtime state", |rows| {
+            let id = &self.runtime_id;
+            let row = runtime_row(rows, id)?;
+            let workers = all_workers(rows, id, &row)?
+                .into_iter()
+                .map(|(worker_ref, record)| convert::worker_snapshot(worker_ref, record).value)
+                .collect();
+            let diagnostics = all_diagnostics(rows, id, &row)?;
+            let runtime = convert::runtime_snapshot(id.clone(), row, diagnostics);
+            Ok(PersistedRuntimeState {
+                runtime: runtime.value,
+                workers,
+            })
+        })
+    }
+
+    /// Runs `stage` and commits what it wrote as one transaction. When this returns `Ok`, all of
+    /// it is on disk; `Err` and a panic undo all of it. `stage` runs once, on this thread, while
+    /// other writers of the store wait: keep it short, and do not use the store in it but through
+    /// its argument.
+    ///
+    /// # Errors
+    ///
+    /// What `stage` returns, and the errors of every write: `StoreReadOnly`, `StoreClosed`,
+    /// `StoreFailed`, `StoreIo`, `StoreCorrupt`; `CommitUncertain` where it is unknown whether the
+    /// commit is in the store.
+    pub fn commit<T>(
+        &self,
+        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        self.store.write("commit", |transaction| {
+            runtime_row(transaction, &self.runtime_id)?;
+            RuntimeStoreTransaction::run(transaction, &self.runtime_id, stage)
+        })
+    }
+}
+
+/// What one commit writes. See [`RedbRuntimeStore::commit`].
+#[derive(Debug)]
+pub struct RuntimeStoreTransaction<'t> {
+    transaction: Transaction<'t>,
+    runtime_id: &'t RuntimeId,
+}
+
+fn refuse_not_after(what: &str, id: u64, last: Option<u64>) -> Result<(), RuntimeError> {
+    match last {
+        _ if id == u64::MAX => Err(RuntimeError::InvalidRequest(format!(
+            "{what} {id} leaves no next one"
+        ))),
+        Some(last) if id <= last => Err(RuntimeError::InvalidRequest(format!(
+            "{what} {id} is not greater than the last one, {last}"
+        ))),
+        _ if id == 0 => Err(RuntimeError::InvalidRequest(format!("{what}s begin at 1"))),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_behind(counter: &str, next: u64, last: Option<u64>) -> Result<(), RuntimeError> {
+    match last {
+        _ if next == 0 => Err(RuntimeError::InvalidRequest(format!(
+            "{counter} is 0, but numbers begin at 1"
+        ))),
+        Some(last) if next <= last => Err(RuntimeError::InvalidRequest(format!(
+            "{counter} {next} is not greater than {last}, which was given already"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+impl RuntimeStoreTransaction<'_> {
+    /// Runs `stage` on `transaction`, which is to be dropped where it fails.
+    fn run<T>(
+        transaction: &mut Transaction<'_>,
+        runtime_id: &RuntimeId,
+        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let mut own = RuntimeStoreTransaction {
+            transaction: transaction.lend(),
+            runtime_id,
+        };
+        let result = stage(&mut own)?;
+        transaction.give_back(own.transaction);
+        Ok(result)
+    }
+
+    /// Runs one method: where it fails, nothing that it staged stays.
+    fn part(
+        &mut self,
+        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<(), RuntimeError>,
+    ) -> Result<(), RuntimeError> {
+        let runtime_id = self.runtime_id;
+        self.transaction
+            .nested(|transaction| RuntimeStoreTransaction::run(transaction, runtime_id, stage))
+    }
+
+    fn refuse_foreign(&self, worker_ref: Option<&WorkerRef>) -> Result<(), RuntimeError> {
+        worker_ref.map_or(Ok(()), |worker_ref| {
+            refuse_foreign(self.runtime_id, worker_ref)
+        })
+    }
+
+    /// Replaces the runtime's own state. Diagnostics are appended: those that the store has must
+    /// come first, unchanged.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidRequest` for a snapshot of another runtime, for a counter that is not greater than
+    /// every id that was given, and for diagnostics that do not continue the stored ones;
+    /// `WrongRuntime` for a diagnostic about another runtime's worker.
+    pub fn write_runtime_snapshot(
+        &mut self,
+        snapshot: &PersistedRuntimeSnapshot,
+    ) -> Result<(), RuntimeError> {
+        self.part(|part| part.stage_runtime(snapshot))
+    }
+
+    fn stage_runtime(&mut self, snapshot: &PersistedRuntimeSnapshot) -> Result<(), RuntimeError> {
+        let id = self.runtime_id;
+        if snapshot.runtime_id != *id {
+            return Err(RuntimeError::InvalidRequest(format!(
+                "the snapshot is of runtime {}, this is runtime {id}",
+                snapshot.runtime_id
+            )));
+        }
+        let last_event = self.transaction.last_event_id(id.as_str())?;
+        refuse_behind("next_event_id", snapshot.next_event_id, last_event)?;
+        refuse_behind("next_worker_sequence", snapshot.next_worker_sequence, None)?;
+        let current = runtime_row(&self.transaction, id)?;
+        let stored = all_diagnostics(&self.transaction, id, &current)?;
+        let continues = stored.len() <= snapshot.diagnostics.len()
+            && stored
+                .iter()
+                .zip(&snapshot.diagnostics)
+                .all(|(stored, given)| stored.value == *given);
+        if !continues {
+            return Err(RuntimeError::InvalidRequest(
+                "the diagnostics of the snapshot do not continue the stored ones".to_owned(),
+            ));
+        }
+        let mut last = stored.last().map(|stored| stored.value.id);
+        for diagnostic in &snapshot.diagnostics[stored.len()..] {
+            refuse_not_after("diagnostic id", diagnostic.id, last)?;
+            self.refuse_foreign(diagnostic.worker_ref.as_ref())?;
+            last = Some(diagnostic.id);
+            let row = convert::diagnostic_record(diagnostic.clone().into());
+            self.transaction
+                .put_diagnostic(id.as_str(), diagnostic.id, row)?;
+        }
+        refuse_behind("next_diagnostic_id", snapshot.next_diagnostic_id, last)?;
+        let (mut new, _) = convert::runtime_records(snapshot.clone().into());
+        new.running_workers = current.running_workers;
+        new.stopped_workers = current.stopped_workers;
+        new.cancelled_workers = current.cancelled_workers;
+        new.unknown = current.unknown;
+        self.transaction.put_runtime(id.as_str(), new)
+    }
+
+    /// Adds a worker, or replaces its own state. What the store keeps of it besides (members of
+    /// JSON that this version does not know) stays, as long as its request has a place for it.
+    ///
+    /// # Errors
+    ///
+    /// `WrongRuntime`; `InvalidRequest` for a `next_transcript_sequence` that is not greater than
+    /// every sequence that was given.
+    pub fn write_worker_snapshot(
+        &mut self,
+        snapshot: &PersistedWorkerSnapshot,
+    ) -> Result<(), RuntimeError> {
+        self.part(|part| part.stage_worker(snapshot))
+    }
+
+    fn stage_worker(&mut self, snapshot: &PersistedWorkerSnapshot) -> Result<(), RuntimeError> {
+        let worker_ref = &snapshot.worker_ref;
+        self.refuse_foreign(Some(worker_ref))?;
+        let (id, worker) = (self.runtime_id.as_str(), worker_ref.worker_id.as_str());
+        let last = self.last_sequence(&worker_ref.worker_id)?;
+        refuse_behind(
+            "next_transcript_sequence",
+            snapshot.next_transcript_sequence,
+            last,
+        )?;
+        let current = self.transaction.worker(id, worker)?;
+        let len = current.as_ref().map_or(0, |current| current.transcript_len);
+        let mut new = convert::worker_record(Stored::from(snapshot.clone()), len);
+        let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
+        if let Some(current) = current {
+            *runtime.workers_in(WorkerStatus::from(current.status)) -= 1;
+            new.unknown = current.unknown;
+            new.unknown
+                .retain(|member| has_place(&snapshot.request, member));
+        }
+        *runtime.workers_in(snapshot.status) += 1;
+        self.transaction.put_runtime(id, runtime)?;
+        self.transaction.put_worker(id, worker, new)
+    }
+
+    /// Appends an event to the log; raises the runtime's `next_event_id` past it.
+    ///
+    /// # Errors
+    ///
+    /// `WrongRuntime`; `InvalidRequest` for an id that is not greater than the last one.
+    pub fn append_event(&mut self, event: &RuntimeEvent) -> Result<(), RuntimeError> {
+        self.part(|part| part.stage_event(event))
+    }
+
+    fn stage_event(&mut self, event: &RuntimeEvent) -> Result<(), RuntimeError> {
+        self.refuse_foreign(event.worker_ref.as_ref())?;
+        let id = self.runtime_id.as_str();
+        refuse_not_after("event id", event.id, self.transaction.last_event_id(id)?)?;
+        let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
+        if runtime.next_event_id <= event.id {
+            runtime.next_event_id = event.id + 1;
+            self.transaction.put_runtime(id, runtime)?;
+        }
+        let record = convert::event_record(self.runtime_id, event.clone().into());
+        self.transaction.put_event(id, event.id, record)
+    }
+
+    /// Appends an entry to its worker's transcript; raises the worker's
+    /// `next_transcript_sequence` past it.
+    ///
+    /// # Errors
+    ///
+    /// `WrongRuntime`, `WorkerNotFound`; `InvalidRequest` for a sequence that is not greater than
+    /// the last one.
+    pub fn append_transcript_entry(&mut self, entry: &TranscriptEntry) -> Result<(), RuntimeError> {
+        self.part(|part| part.stage_entry(entry))
+    }
+
+    fn stage_entry(&mut self, entry: &TranscriptEntry) -> Result<(), RuntimeError> {
+        self.refuse_foreign(Some(&entry.worker_ref))?;
+        let worker_id = &entry.worker_ref.worker_id;
+        let (id, worker) = (self.runtime_id.as_str(), worker_id.as_str());
+        let mut record = worker_row(&self.transaction, &entry.worker_ref)?;
+        let last = self.last_sequence(worker_id)?;
+        refuse_not_after("transcript sequence", entry.sequence, last)?;
+        let position = record.transcript_len;
+        record.transcript_len += 1;
+        record.next_transcript_sequence = record.next_transcript_sequence.max(entry.sequence + 1);
+        self.transaction.put_worker(id, worker, record)?;
+        let row = convert::transcript_record(entry.clone().into());
+        self.transaction.put_transcript(id, worker, position, row)
+    }
+
+    /// The sequence of the worker's last entry.
+    fn last_sequence(&self, worker: &WorkerId) -> Result<Option<u64>, RuntimeError> {
+        let (id, worker) = (self.runtime_id.as_str(), worker.as_str());
+        let len = match self.transaction.worker(id, worker)? {
+            Some(record) if record.transcript_len > 0 => record.transcript_len,
+            _ => return Ok(None),
+        };
+        let mut last = None;
+        let transaction = &self.transaction;
+        transaction.transcript(id, worker, len - 1, 1, &mut |_, entry| {
+            last = Some(entry.sequence);
+            Ok(())
+        })?;
+        Ok(last)
+    }
+}
+
+/// Whether the object that `member` stood in is still part of the worker's document.
+fn has_place(request: &CreateWorkerRequest, member: &UnknownRecord) -> bool {
+    let counts = [
+        (
+            "/request/requested_capabilities/",
+            request.requested_capabilities.len(),
+        ),
+        ("/request/workspace_refs/", request.workspace_refs.len()),
+        ("/request/mount_refs/", request.mount_refs.len()),
+    ];
+    for (prefix, count) in counts {
+        if let Some(index) = member.pointer.strip_prefix(prefix) {
+            return index.parse::<usize>().is_ok_and(|index| index < count);
+        }
+    }
+    member.pointer != "/request/config_bundle" || request.config_bundle.is_some()
+}
