@@ -1,15 +1,13 @@
 //! Why an import, an export or a comparison was given up.
 
-use super::finding::{Finding, FindingKind};
-use super::listing::RUNTIMES;
-use super::names;
-use super::report::Difference;
 use crate::error::RuntimeError;
+use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::format::names::{self, RUNTIMES};
+use crate::layout::report::Difference;
 use crate::model::identity::{RuntimeId, WorkerId};
 use serde::Serialize;
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 /// How many differences of one runtime a message lists.
 const LISTED: usize = 10;
@@ -141,7 +139,7 @@ a dry run does not do that: {advice}, then try again", advice = before_dry_run(s
 }
 
 impl LayoutError {
-    pub(super) fn io(
+    pub(crate) fn io(
         operation: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
@@ -179,7 +177,7 @@ pub struct Conflict {
 
 impl Conflict {
     /// The runtime, how much differs and the first difference, in one line.
-    pub(super) fn in_one_line(&self) -> String {
+    pub(crate) fn in_one_line(&self) -> String {
         let mut line = self.summary();
         if let Some(first) = self.differences.first() {
             line.push_str(&format!(", the first: {first}"));

@@ -15,49 +15,26 @@
 //! The source is only ever read. Nothing here follows a symbolic link below the root. Logs are
 //! streamed in both directions: memory does not grow with them.
 
-mod against;
-mod ahead;
 mod compare;
-mod crlf;
-mod document;
+mod dir;
 mod error;
 mod export;
-mod finding;
 mod findings;
-mod gaps;
+mod format;
 mod import;
-mod json;
-mod kept;
-mod known;
-mod line;
-mod lines;
-mod listing;
-mod log;
-mod names;
-mod node;
 mod options;
-mod parallel;
-mod parts;
-mod problem;
-mod reader;
+mod read;
 mod report;
-mod salvage;
-mod scan;
-mod source;
-mod staging;
-mod to_path;
-mod unknown_workers;
 #[cfg(test)]
 mod unreadable_tests;
-mod update;
-mod walk;
 
-pub use compare::{compare, compare_runtimes};
+pub use compare::directory::{compare, compare_runtimes};
 pub use error::{Conflict, LayoutError};
-pub use export::export;
-pub use finding::{Finding, FindingKind, FindingText};
-pub use import::{check, import};
-pub use line::write_line;
+pub use export::directory::export;
+pub use export::line::write_line;
+pub use findings::finding::{Finding, FindingKind, FindingText};
+pub use import::directory::{check, import};
+pub use import::to_path::import_to_path;
 pub use options::{
     DEFAULT_MAX_DOCUMENT_BYTES, DEFAULT_MAX_LINE_BYTES, ExistingDirectory, ExportOptions,
     ImportOptions,
@@ -66,4 +43,3 @@ pub use report::{
     Comparison, Difference, ExportOutcome, ExportReport, ImportOutcome, ImportReport, Progress,
     RuntimeExport, RuntimeImport,
 };
-pub use to_path::import_to_path;

@@ -1,8 +1,6 @@
 //! What an import and an export can be told.
 
-use super::listing::Listing;
-use super::reader::Rules;
-use super::report::Progress;
+use crate::layout::report::Progress;
 use crate::model::identity::RuntimeId;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,10 +64,10 @@ common_setters!(
 /// What an import does, and with what.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    pub(super) runtimes: Vec<RuntimeId>,
-    pub(super) salvage: bool,
-    pub(super) dry_run: bool,
-    pub(super) replace: bool,
+    pub(crate) runtimes: Vec<RuntimeId>,
+    pub(crate) salvage: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) replace: bool,
     max_line_bytes: usize,
     max_document_bytes: u64,
     progress: Option<OnProgress>,
@@ -140,7 +138,7 @@ impl ImportOptions {
     }
 
     /// The rules of a reading that goes on to the end of everything.
-    pub(super) fn lenient_rules(&self) -> Rules {
+    pub(crate) fn lenient_rules(&self) -> Rules {
         Rules {
             is_strict: false,
             ..self.rules()
@@ -148,7 +146,7 @@ impl ImportOptions {
     }
 
     /// The rules of a reading that takes whatever this crate can have written.
-    pub(super) fn rules_for_exports() -> Rules {
+    pub(crate) fn rules_for_exports() -> Rules {
         let any_line = Self::new().max_line_bytes(usize::MAX);
         let any = any_line.max_document_bytes(MAX_OWN_DOCUMENT_BYTES);
         Rules {
@@ -157,7 +155,7 @@ impl ImportOptions {
         }
     }
 
-    pub(super) fn rules(&self) -> Rules {
+    pub(crate) fn rules(&self) -> Rules {
         Rules {
             is_strict: !self.salvage,
             raises_counters: true,
@@ -167,11 +165,14 @@ impl ImportOptions {
     }
 
     /// What to call with the number of bytes that were read.
-    pub(super) fn progress_over(&self, listing: &Listing) -> Box<dyn Fn(u64) + Sync> {
+    pub(crate) fn progress_over(
+        &self,
+        bytes_total: impl FnOnce() -> u64,
+    ) -> Box<dyn Fn(u64) + Sync> {
         let Some(OnProgress(on_progress)) = self.progress.clone() else {
             return Box::new(|_| {});
         };
-        let bytes_total = listing.total_bytes();
+        let bytes_total = bytes_total();
         let done = AtomicU64::new(0);
         Box::new(move |bytes| {
             let bytes_done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -202,8 +203,8 @@ pub enum ExistingDirectory {
 /// What an export does, and with what.
 #[derive(Clone, Debug, Default)]
 pub struct ExportOptions {
-    pub(super) runtimes: Vec<RuntimeId>,
-    pub(super) existing: ExistingDirectory,
+    pub(crate) runtimes: Vec<RuntimeId>,
+    pub(crate) existing: ExistingDirectory,
     progress: Option<OnProgress>,
 }
 
@@ -228,7 +229,7 @@ impl ExportOptions {
     }
 
     /// What to call with the number of bytes that were written.
-    pub(super) fn progress_of_writing(&self) -> Box<dyn Fn(u64) + Sync> {
+    pub(crate) fn progress_of_writing(&self) -> Box<dyn Fn(u64) + Sync> {
         let Some(OnProgress(on_progress)) = self.progress.clone() else {
             return Box::new(|_| {});
         };
@@ -243,4 +244,15 @@ impl ExportOptions {
             });
         })
     }
+}
+
+/// What a reading is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Whether to stop at damage.
+    pub(crate) is_strict: bool,
+    /// Whether a counter that is behind is given on as it has to be, and not as it is.
+    pub(crate) raises_counters: bool,
+    pub(crate) max_line_bytes: usize,
+    pub(crate) max_document_bytes: u64,
 }

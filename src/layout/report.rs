@@ -1,6 +1,6 @@
 //! What an import, an export and a comparison say when they are done.
 
-use super::finding::Finding;
+use crate::layout::findings::finding::Finding;
 use crate::model::identity::RuntimeId;
 use serde::Serialize;
 use std::fmt;

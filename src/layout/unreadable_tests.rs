@@ -1,8 +1,10 @@
 //! What a salvage makes of a source that the system refuses to read.
 
-use super::source::faults::with_fault;
-use super::{ExportOptions, FindingKind, ImportOptions, LayoutError, check, export, import};
 use crate::Store;
+use crate::layout::dir::source::faults::with_fault;
+use crate::layout::{
+    ExportOptions, Finding, FindingKind, ImportOptions, LayoutError, check, export, import,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +46,7 @@ fn wherever_the_system_refuses_to_read_the_rest_is_salvaged() {
         let has_failed = with_fault(&bad, accesses, || {
             let options = ImportOptions::new().salvage(true);
             let report = import(&store, dir.path(), &options).unwrap();
-            let is_said = |finding: &super::Finding| {
+            let is_said = |finding: &Finding| {
                 finding.kind == FindingKind::Unreadable && finding.path.starts_with(&bad)
             };
             let all_read = report.runtimes.len() == 2 && report.findings.is_empty();

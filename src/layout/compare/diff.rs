@@ -1,0 +1,82 @@
+//! The first member in which two records differ.
+
+use crate::layout::error::LayoutError;
+use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::json::{self, Form};
+use crate::layout::read::log_record::LogRow;
+use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// How much of a differing value is shown, in characters.
+const SHOWN_CHARS: usize = 60;
+
+pub(crate) fn worker_json(
+    path: &Path,
+    worker: Stored<PersistedWorkerSnapshot>,
+) -> Result<Vec<u8>, LayoutError> {
+    let document = WorkerDocument::from(worker.value);
+    as_json(path, &document, &worker.unknown, Form::Document)
+}
+
+pub(crate) fn runtime_json(
+    path: &Path,
+    runtime: Stored<PersistedRuntimeSnapshot>,
+) -> Result<Vec<u8>, LayoutError> {
+    let document = RuntimeDocument::from(runtime.value);
+    as_json(path, &document, &runtime.unknown, Form::Document)
+}
+
+/// A record as it stands in its log.
+pub(crate) fn record_json(path: &Path, row: &impl LogRow) -> Result<Vec<u8>, LayoutError> {
+    as_json(path, row, row.unknown(), Form::Line)
+}
+
+fn as_json<T: Serialize>(
+    path: &Path,
+    value: &T,
+    unknown: &[UnknownMember],
+    form: Form,
+) -> Result<Vec<u8>, LayoutError> {
+    let mut json = Vec::new();
+    json::write(value, unknown, form, &mut json).map_err(|problem| LayoutError::Unwritable {
+        path: path.to_owned(),
+        message: problem.message,
+    })?;
+    Ok(json)
+}
+
+/// The first member of a record of the directory and one of the store that is not the same, in words.
+pub(crate) fn first_difference(directory: &[u8], store: &[u8]) -> String {
+    type Members<'a> = BTreeMap<String, &'a RawValue>;
+    let (Ok(directory), Ok(store)) = (
+        serde_json::from_slice::<Members<'_>>(directory),
+        serde_json::from_slice::<Members<'_>>(store),
+    ) else {
+        return "the records differ".into();
+    };
+    for (name, here) in &directory {
+        match store.get(name) {
+            Some(there) if there.get() == here.get() => {}
+            Some(there) => {
+                let (here, there) = (shown(here), shown(there));
+                return format!("{name} is {here} in the directory and {there} in the store");
+            }
+            None => return format!("the store does not have the member {name:?}"),
+        }
+    }
+    match store.keys().find(|name| !directory.contains_key(*name)) {
+        Some(name) => format!("the directory does not have the member {name:?} of the store"),
+        None => "the records differ in members of one name, or in their order".into(),
+    }
+}
+
+fn shown(value: &RawValue) -> String {
+    let text: String = value.get().split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

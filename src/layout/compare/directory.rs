@@ -1,0 +1,282 @@
+//! Whether a directory and a store say the same.
+//!
+//! The directory is read as a salvage import reads it, and every record is held against the
+//! store's as it comes, so that neither side is ever held whole.
+
+use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
+use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
+use crate::layout::error::LayoutError;
+use crate::layout::findings::finding::Finding;
+use crate::layout::format::names::{self, WORKERS};
+use crate::layout::options::{ImportOptions, Rules};
+use crate::layout::read::listing::{Entry, Listing};
+use crate::layout::read::log_record::{LogRecord, LogRow};
+use crate::layout::read::reading::{ReadOutcome, read_runtime};
+use crate::layout::read::sink::{Place, Sink};
+use crate::layout::report::{Comparison, Difference};
+use crate::model::identity::{RuntimeId, WorkerId};
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use crate::store::{
+    BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot,
+    Store, Stored,
+};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// How many differences are listed; the others are counted.
+const LISTED_DIFFERENCES: usize = 100;
+
+/// Compares all runtimes of the directory `root` and of `store`, member by member, those that this
+/// version does not know included. Formatting is no difference. Damage in the directory is one.
+///
+/// # Errors
+///
+/// Where the directory or the store cannot be read. A difference is not an error.
+pub fn compare(store: &Store, root: impl AsRef<Path>) -> Result<Comparison, LayoutError> {
+    compare_runtimes(store, root, &[])
+}
+
+/// As [`compare`], only for the runtimes that are named; for all if none is.
+///
+/// # Errors
+///
+/// As [`compare`]; [`LayoutError::RuntimeNotInDirectory`] where a named runtime is on neither side.
+pub fn compare_runtimes(
+    store: &Store,
+    root: impl AsRef<Path>,
+    runtimes: &[RuntimeId],
+) -> Result<Comparison, LayoutError> {
+    let mut listing = Listing::open(root.as_ref(), &[])?;
+    let is_wanted = |id: &RuntimeId| runtimes.is_empty() || runtimes.contains(id);
+    let snapshot = store.snapshot()?;
+    let mut out = Comparison::default();
+    let findings = std::mem::take(&mut listing.findings);
+    if runtimes.is_empty() {
+        take_findings(&mut out, findings);
+    }
+    let rules = ImportOptions::rules_for_exports();
+    let in_store: HashSet<RuntimeId> = snapshot.runtime_ids()?.into_iter().collect();
+    let in_directory: HashSet<&RuntimeId> = listing.entries.iter().map(|entry| &entry.id).collect();
+    let is_nowhere = |id: &&RuntimeId| !in_store.contains(*id) && !in_directory.contains(*id);
+    if let Some(missing) = runtimes.iter().find(is_nowhere) {
+        return Err(LayoutError::RuntimeNotInDirectory {
+            path: root.as_ref().to_owned(),
+            runtime_id: missing.clone(),
+        });
+    }
+    for entry in listing.entries.iter().filter(|entry| is_wanted(&entry.id)) {
+        if !in_store.contains(&entry.id) {
+            let path = listing.runtimes.path_of(&entry.name);
+            differ(
+                &mut out,
+                &path,
+                None,
+                "the store does not have this runtime",
+            );
+            continue;
+        }
+        out.runtimes += 1;
+        of_one(&snapshot, &listing, entry, rules, &mut out)?;
+    }
+    let mut only_in_store: Vec<_> = in_store.iter().filter(|id| is_wanted(id)).collect();
+    only_in_store.retain(|id| !in_directory.contains(id));
+    only_in_store.sort();
+    for id in only_in_store {
+        let path = listing.runtimes.path_of(names::encode(id.as_str()));
+        let what = format!("the directory does not have runtime \"{id}\" of the store");
+        differ(&mut out, &path, None, what);
+    }
+    Ok(out)
+}
+
+/// Compares one runtime that is on both sides.
+pub(crate) fn of_runtime(
+    snapshot: &Snapshot,
+    listing: &Listing,
+    entry: &Entry,
+    options: &ImportOptions,
+) -> Result<Comparison, LayoutError> {
+    let mut out = Comparison::default();
+    of_one(snapshot, listing, entry, options.lenient_rules(), &mut out)?;
+    Ok(out)
+}
+
+fn of_one(
+    snapshot: &Snapshot,
+    listing: &Listing,
+    entry: &Entry,
+    rules: Rules,
+    out: &mut Comparison,
+) -> Result<(), LayoutError> {
+    let mut comparing = Comparing {
+        snapshot,
+        id: &entry.id,
+        dir: listing.runtimes.path_of(&entry.name),
+        logs: StoreLogs::new(snapshot, &entry.id)?,
+        workers: HashSet::new(),
+        out,
+    };
+    let reading = read_runtime(&listing.runtimes, entry, rules, &mut comparing, &|_| {})?;
+    if reading.outcome != ReadOutcome::Read {
+        let path = listing.runtimes.path_of(&entry.name);
+        differ(
+            out,
+            &path,
+            None,
+            "the directory has no runtime that can be read",
+        );
+    }
+    take_findings(out, reading.findings);
+    Ok(())
+}
+
+/// Damage is a difference; what else there is to say is passed on.
+fn take_findings(out: &mut Comparison, findings: Vec<Finding>) {
+    for finding in findings {
+        if finding.kind.is_accepted() {
+            out.findings.push(finding);
+        } else {
+            let what = format!("{}: {}", finding.kind, finding.message);
+            differ(out, &finding.path, finding.line, what);
+        }
+    }
+}
+
+fn differ(out: &mut Comparison, path: &Path, line: Option<u64>, what: impl Into<String>) {
+    out.total_differences += 1;
+    if out.differences.len() < LISTED_DIFFERENCES {
+        out.differences.push(Difference {
+            path: path.to_owned(),
+            line,
+            what: what.into(),
+        });
+    }
+}
+
+/// Holds a record of the directory against the store's. Returns whether they are the same.
+fn next_is<T: LogRecord>(
+    log: &mut StoreLog<'_, T>,
+    place: Place<'_>,
+    row: &T::Row<'_>,
+    out: &mut Comparison,
+) -> Result<bool, LayoutError> {
+    let number = row.number();
+    missing_before(log, place.path, Some(number), out)?;
+    let difference = match log.next_number()? {
+        Some(next) if next > number => Some(lacks::<T>(number)),
+        _ => log.expect(place, row)?,
+    };
+    match difference {
+        None => Ok(true),
+        Some(what) => {
+            differ(out, place.path, place.line, what);
+            Ok(false)
+        }
+    }
+}
+
+/// Notes every record of the store's before `number`, or to the end: the directory does not have it.
+fn missing_before<T: LogRecord>(
+    log: &mut StoreLog<'_, T>,
+    path: &Path,
+    number: Option<u64>,
+    out: &mut Comparison,
+) -> Result<(), LayoutError> {
+    let is_before = |next: &u64| number.is_none_or(|number| *next < number);
+    while let Some(next) = log.next_number()?.filter(is_before) {
+        let what = format!(
+            "the directory does not have {} {next} of the store",
+            T::NUMBER
+        );
+        differ(out, path, None, what);
+        log.skip();
+    }
+    Ok(())
+}
+
+/// The comparison of one runtime: what the directory has comes in, and is held against the store.
+struct Comparing<'s, 'o> {
+    snapshot: &'s Snapshot,
+    id: &'s RuntimeId,
+    dir: PathBuf,
+    logs: StoreLogs<'s>,
+    workers: HashSet<WorkerId>,
+    out: &'o mut Comparison,
+}
+
+impl Sink for Comparing<'_, '_> {
+    fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
+        let log = self.logs.transcript(&entry.worker_ref)?;
+        let is_same = next_is(log, place, &entry, self.out)?;
+        self.out.transcript_entries += u64::from(is_same);
+        Ok(())
+    }
+
+    fn worker(
+        &mut self,
+        place: Place<'_>,
+        worker: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<(), LayoutError> {
+        let worker_ref = worker.value.worker_ref.clone();
+        self.workers.insert(worker_ref.worker_id.clone());
+        let Some(stored) = self.snapshot.worker(&worker_ref)? else {
+            differ(
+                self.out,
+                place.path,
+                None,
+                "the store does not have this worker",
+            );
+            return Ok(());
+        };
+        let mut rest = self.logs.end_transcript(&worker_ref)?;
+        let path = place.path.with_file_name(TranscriptEntry::FILE);
+        missing_before(&mut rest, &path, None, self.out)?;
+        let one = worker_json(place.path, worker)?;
+        let other = worker_json(place.path, stored)?;
+        if one == other {
+            self.out.workers += 1;
+        } else {
+            differ(self.out, place.path, None, first_difference(&one, &other));
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
+        let is_same = next_is(&mut self.logs.events, place, &event, self.out)?;
+        self.out.events += u64::from(is_same);
+        Ok(())
+    }
+
+    fn runtime(
+        &mut self,
+        place: Place<'_>,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+    ) -> Result<(), LayoutError> {
+        let path = place.path.with_file_name(RuntimeEvent::FILE);
+        missing_before(&mut self.logs.events, &path, None, self.out)?;
+        for worker in self.snapshot.workers(self.id)? {
+            let id = worker?.value.worker_ref.worker_id;
+            if !self.workers.contains(&id) {
+                let path = self.dir.join(WORKERS).join(names::encode(id.as_str()));
+                let what = format!("the directory does not have worker \"{id}\" of the store");
+                differ(self.out, &path, None, what);
+            }
+        }
+        let Some(stored) = self.snapshot.runtime(self.id)? else {
+            differ(
+                self.out,
+                place.path,
+                None,
+                "the store does not have this runtime",
+            );
+            return Ok(());
+        };
+        let one = runtime_json(place.path, runtime)?;
+        let other = runtime_json(place.path, stored)?;
+        if one != other {
+            differ(self.out, place.path, None, first_difference(&one, &other));
+        }
+        Ok(())
+    }
+}

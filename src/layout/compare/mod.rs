@@ -1,0 +1,5 @@
+//! Comparing a directory with a store.
+
+pub(super) mod diff;
+pub(super) mod directory;
+pub(super) mod store_log;

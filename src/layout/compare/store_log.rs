@@ -1,0 +1,123 @@
+//! The logs of the store that a directory's are held against, record by record as they are read, so
+//! that neither side is ever held whole.
+
+use crate::error::RuntimeError;
+use crate::layout::compare::diff::{first_difference, record_json};
+use crate::layout::error::LayoutError;
+use crate::layout::read::log_record::{LogRecord, LogRow};
+use crate::layout::read::sink::Place;
+use crate::ledger::convert::owned_ref;
+use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use crate::store::{BorrowedRef, Snapshot, Stored};
+use std::iter::Peekable;
+
+type Rows<'s, T> =
+    Box<dyn Iterator<Item = Result<<T as LogRecord>::Row<'static>, RuntimeError>> + 's>;
+
+/// A log of the store, and how far the directory's went along with it.
+pub(crate) struct StoreLog<'s, T: LogRecord> {
+    rows: Peekable<Rows<'s, T>>,
+    /// Records that are on both sides.
+    pub(crate) same: u64,
+    /// The number of the last of them; 0 where there is none.
+    pub(crate) last_same: u64,
+}
+
+impl<'s, T: LogRecord> StoreLog<'s, T> {
+    fn new(records: impl Iterator<Item = Result<Stored<T>, RuntimeError>> + 's) -> Self {
+        let rows: Rows<'s, T> = Box::new(records.map(|record| record.map(T::Row::from)));
+        Self {
+            rows: rows.peekable(),
+            same: 0,
+            last_same: 0,
+        }
+    }
+
+    /// The number of the next record; `None` at the end.
+    pub(crate) fn next_number(&mut self) -> Result<Option<u64>, LayoutError> {
+        match self.rows.peek() {
+            Some(Ok(next)) => Ok(Some(next.number())),
+            Some(Err(_)) => Ok(self.rows.next().transpose()?.map(|row| row.number())),
+            None => Ok(None),
+        }
+    }
+
+    /// Passes over the next record.
+    pub(crate) fn skip(&mut self) {
+        self.rows.next();
+    }
+
+    /// Holds a record of the directory against the next one here. Returns in words what is not the
+    /// same.
+    pub(crate) fn expect(
+        &mut self,
+        place: Place<'_>,
+        row: &T::Row<'_>,
+    ) -> Result<Option<String>, LayoutError> {
+        let Some(next) = self.rows.next().transpose()? else {
+            return Ok(Some(lacks::<T>(row.number())));
+        };
+        if T::is_same(&next, row) {
+            self.same += 1;
+            self.last_same = row.number();
+            return Ok(None);
+        }
+        let (one, other) = (
+            record_json(place.path, row)?,
+            record_json(place.path, &next)?,
+        );
+        Ok(Some(first_difference(&one, &other)))
+    }
+}
+
+pub(crate) fn lacks<T: LogRecord>(number: u64) -> String {
+    format!("the store does not have {} {number}", T::NUMBER)
+}
+
+/// The logs of one runtime of the store.
+pub(crate) struct StoreLogs<'s> {
+    snapshot: &'s Snapshot,
+    pub(crate) events: StoreLog<'s, RuntimeEvent>,
+    /// The transcript that is being read.
+    transcript: Option<(WorkerRef, StoreLog<'s, TranscriptEntry>)>,
+}
+
+impl<'s> StoreLogs<'s> {
+    pub(crate) fn new(snapshot: &'s Snapshot, id: &RuntimeId) -> Result<Self, LayoutError> {
+        Ok(Self {
+            snapshot,
+            events: StoreLog::new(snapshot.events(id, 0)?),
+            transcript: None,
+        })
+    }
+
+    /// The transcript of `worker`, as far as it was read.
+    pub(crate) fn transcript(
+        &mut self,
+        worker: &BorrowedRef<'_>,
+    ) -> Result<&mut StoreLog<'s, TranscriptEntry>, LayoutError> {
+        let open = self.transcript.take();
+        let open = match open.filter(|(of, _)| *worker == *of) {
+            Some(open) => open,
+            None => {
+                let worker = owned_ref(worker)?;
+                let log = StoreLog::new(self.snapshot.transcript(&worker, 0)?);
+                (worker, log)
+            }
+        };
+        Ok(&mut self.transcript.insert(open).1)
+    }
+
+    /// Takes the transcript of `worker`, whose reading has ended.
+    pub(crate) fn end_transcript(
+        &mut self,
+        worker: &WorkerRef,
+    ) -> Result<StoreLog<'s, TranscriptEntry>, LayoutError> {
+        match self.transcript.take() {
+            Some((of, log)) if of == *worker => Ok(log),
+            _ => Ok(StoreLog::new(self.snapshot.transcript(worker, 0)?)),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! From a store into a directory.
+
+use crate::error::RuntimeError;
+use crate::layout::dir::source::EntryKind;
+use crate::layout::dir::target::{TargetDir, TargetFile, temporary_name};
+use crate::layout::error::LayoutError;
+use crate::layout::export::log_writer::{
+    Log, Written, write_runtime_document, write_worker_document,
+};
+use crate::layout::export::parallel;
+use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::names::{self, MAX_NAME_BYTES, RUNTIMES, WORKERS};
+use crate::layout::options::{ExistingDirectory, ExportOptions};
+use crate::layout::read::documents::Document;
+use crate::layout::read::log_record::LogRecord;
+use crate::layout::report::{ExportOutcome, ExportReport, RuntimeExport};
+use crate::model::identity::{RuntimeId, WorkerId};
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot, Store, Stored};
+use std::borrow::Borrow;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Exports runtimes of `store` to directories under `root`, as they are at one moment, while
+/// writers go on.
+///
+/// Every directory is written and synced under a temporary name beside its place, and renamed into
+/// it when all are whole: a crash at any point leaves the old directory or the new one. What an
+/// export that was killed has left under such names, the next one removes. Without runtimes the
+/// layout is empty.
+///
+/// Each page of the store is read once. A host that opens a store for nothing else needs no large
+/// [`cache_bytes`](crate::store::StoreOptions::cache_bytes): 4 MiB are faster than the 64 by default.
+///
+/// # Errors
+///
+/// [`LayoutError::Exists`], unless [`ExportOptions::existing`] says otherwise, and
+/// [`LayoutError::NameTooLong`] before anything is written; wherever the store cannot be read or
+/// the directory not be written.
+pub fn export(
+    store: &Store,
+    root: impl AsRef<Path>,
+    options: impl Borrow<ExportOptions>,
+) -> Result<ExportReport, LayoutError> {
+    export_to(store, root.as_ref(), options.borrow())
+}
+
+fn export_to(
+    store: &Store,
+    root: &Path,
+    options: &ExportOptions,
+) -> Result<ExportReport, LayoutError> {
+    let snapshot = store.snapshot()?;
+    let ids = wanted(store, &snapshot, options)?;
+    for id in &ids {
+        check_names(&snapshot, id)?;
+    }
+    let on_bytes = options.progress_of_writing();
+    let runtimes = TargetDir::open_or_create(root)?.ensure_dir(RUNTIMES)?;
+    let is_alone = runtimes.lock()?;
+    let plan = plan(&runtimes, ids, options.existing)?;
+    if is_alone {
+        runtimes.remove_leftovers()?;
+    }
+    let export = Export {
+        snapshot: &snapshot,
+        runtimes: &runtimes,
+        on_bytes: &*on_bytes,
+    };
+    let mut staged = Vec::new();
+    let done = export.run(plan, &mut staged);
+    if done.is_err() {
+        for name in staged {
+            // The error that led here is the one to tell; the next export tries again.
+            let _ = runtimes.remove(&name);
+        }
+    }
+    done
+}
+
+fn wanted(
+    store: &Store,
+    snapshot: &Snapshot,
+    options: &ExportOptions,
+) -> Result<Vec<RuntimeId>, LayoutError> {
+    let all = snapshot.runtime_ids()?;
+    if options.runtimes.is_empty() {
+        return Ok(all);
+    }
+    if let Some(missing) = options.runtimes.iter().find(|id| !all.contains(id)) {
+        return Err(RuntimeError::RuntimeNotFound {
+            path: store.path().to_owned(),
+            runtime_id: missing.clone(),
+        }
+        .into());
+    }
+    let is_wanted = |id: &RuntimeId| options.runtimes.contains(id);
+    Ok(all.into_iter().filter(is_wanted).collect())
+}
+
+fn check_names(snapshot: &Snapshot, id: &RuntimeId) -> Result<(), LayoutError> {
+    let check = |text: &str, worker_id: Option<&WorkerId>| {
+        let bytes = names::encode(text).len();
+        match bytes > MAX_NAME_BYTES {
+            false => Ok(()),
+            true => Err(LayoutError::NameTooLong {
+                runtime_id: id.clone(),
+                worker_id: worker_id.cloned(),
+                bytes,
+                limit: MAX_NAME_BYTES,
+            }),
+        }
+    };
+    check(id.as_str(), None)?;
+    for worker in snapshot.workers(id)? {
+        let worker_id = worker?.value.worker_ref.worker_id;
+        check(worker_id.as_str(), Some(&worker_id))?;
+    }
+    Ok(())
+}
+
+/// What is to be done with one runtime.
+struct Step {
+    id: RuntimeId,
+    name: String,
+    outcome: ExportOutcome,
+}
+
+fn plan(
+    runtimes: &TargetDir,
+    ids: Vec<RuntimeId>,
+    existing: ExistingDirectory,
+) -> Result<Vec<Step>, LayoutError> {
+    let mut steps = Vec::new();
+    for id in ids {
+        let name = names::encode(id.as_str());
+        let kind = runtimes
+            .as_source()
+            .kind_of(&name)
+            .map_err(LayoutError::io("look at", runtimes.path_of(&name)))?;
+        let outcome = match (kind, existing) {
+            (None, _) => ExportOutcome::Written,
+            (Some(EntryKind::Directory), ExistingDirectory::Replace) => ExportOutcome::Replaced,
+            (Some(EntryKind::Directory), ExistingDirectory::Update) => ExportOutcome::Updated,
+            (Some(EntryKind::Directory), ExistingDirectory::Refuse) => {
+                return Err(LayoutError::Exists {
+                    path: runtimes.path_of(&name),
+                });
+            }
+            (Some(EntryKind::File), _) => return Err(in_the_way(runtimes, &name, "a file")),
+            (Some(EntryKind::Other(what)), _) => return Err(in_the_way(runtimes, &name, what)),
+        };
+        steps.push(Step { id, name, outcome });
+    }
+    Ok(steps)
+}
+
+fn in_the_way(runtimes: &TargetDir, name: &str, what: &str) -> LayoutError {
+    LayoutError::InTheWay {
+        path: runtimes.path_of(name),
+        message: format!("this is {what}, not a runtime directory"),
+    }
+}
+
+/// An export under way.
+pub(crate) struct Export<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    runtimes: &'a TargetDir,
+    pub(crate) on_bytes: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Export<'_> {
+    /// Writes everything new, then puts it in its place. `staged` names what has no place yet.
+    fn run(&self, plan: Vec<Step>, staged: &mut Vec<String>) -> Result<ExportReport, LayoutError> {
+        let mut reports = Vec::new();
+        let mut moves = Vec::new();
+        let (updates, new): (Vec<_>, Vec<_>) = plan
+            .into_iter()
+            .partition(|step| step.outcome == ExportOutcome::Updated);
+        let updates = updates
+            .into_iter()
+            .map(|step| {
+                let update = self.check_update(self.runtimes, &step.id)?;
+                Ok((step, update))
+            })
+            .collect::<Result<Vec<_>, LayoutError>>()?;
+        for step in new {
+            let temporary = temporary_name();
+            staged.push(temporary.clone());
+            let dir = self.runtimes.create_dir(&temporary)?;
+            let mut report = self.report(&step);
+            self.write_runtime(&dir, &step.id, &mut report)?;
+            reports.push(report);
+            moves.push((temporary, step));
+        }
+        self.runtimes.sync()?;
+        for (temporary, step) in moves {
+            self.put_in_place(&temporary, &step)?;
+        }
+        for (step, update) in updates {
+            let dir = self.runtimes.open_dir(&step.name)?;
+            let mut report = self.report(&step);
+            self.update_runtime(&dir, &step.id, update, &mut report)?;
+            reports.push(report);
+        }
+        reports.sort_by(|a: &RuntimeExport, b| a.runtime_id.cmp(&b.runtime_id));
+        Ok(ExportReport { runtimes: reports })
+    }
+
+    fn report(&self, step: &Step) -> RuntimeExport {
+        RuntimeExport {
+            runtime_id: step.id.clone(),
+            path: self.runtimes.path_of(&step.name),
+            outcome: step.outcome,
+            workers: 0,
+            events: 0,
+            transcript_entries: 0,
+            bytes: 0,
+        }
+    }
+
+    fn put_in_place(&self, temporary: &str, step: &Step) -> Result<(), LayoutError> {
+        match step.outcome {
+            ExportOutcome::Replaced => {
+                self.runtimes.exchange(temporary, &step.name)?;
+                self.runtimes.sync()?;
+                self.runtimes.remove(temporary)
+            }
+            _ => {
+                self.runtimes.rename_new(temporary, &step.name)?;
+                self.runtimes.sync()
+            }
+        }
+    }
+
+    /// Writes one runtime into an empty directory, and syncs it.
+    fn write_runtime(
+        &self,
+        dir: &TargetDir,
+        id: &RuntimeId,
+        report: &mut RuntimeExport,
+    ) -> Result<(), LayoutError> {
+        let runtime = self.runtime(id)?;
+        let file = dir.create_file(RuntimeDocument::FILE)?;
+        report.bytes += write_runtime_document(file, runtime)?;
+        let worker_dirs = dir.create_dir(WORKERS)?;
+        let workers = self.snapshot.workers(id)?;
+        let parts = std::iter::once(Ok(Part::Events))
+            .chain(workers.map(|worker| worker.map(|worker| Part::Worker(Box::new(worker)))));
+        let done = Mutex::new(Written::default());
+        parallel::for_each(parts, |part| {
+            let written = match part? {
+                Part::Events => self.write_events(dir, id)?,
+                Part::Worker(worker) => {
+                    let worker_id = worker.value.worker_ref.worker_id.as_str();
+                    let worker_dir = worker_dirs.create_dir(&names::encode(worker_id))?;
+                    self.write_worker(&worker_dir, *worker)?
+                }
+            };
+            // Nobody panics while it is locked.
+            if let Ok(mut done) = done.lock() {
+                done.add(&written);
+            }
+            Ok::<_, LayoutError>(())
+        })?;
+        done.into_inner().unwrap_or_default().add_to(report);
+        worker_dirs.sync()?;
+        dir.sync()
+    }
+
+    pub(crate) fn runtime(
+        &self,
+        id: &RuntimeId,
+    ) -> Result<Stored<PersistedRuntimeSnapshot>, LayoutError> {
+        // It was listed in the same snapshot; without it there is nothing to write.
+        let missing = || RuntimeError::InvalidRequest(format!("runtime {id} is not in the store"));
+        Ok(self.snapshot.runtime(id)?.ok_or_else(missing)?)
+    }
+
+    fn write_events(&self, dir: &TargetDir, id: &RuntimeId) -> Result<Written, LayoutError> {
+        let mut log = self.log(dir.create_file(RuntimeEvent::FILE)?);
+        self.snapshot.each_event(id, |event| log.append(&event))?;
+        let (events, bytes) = log.finish()?;
+        Ok(Written {
+            events,
+            bytes,
+            ..Written::default()
+        })
+    }
+
+    /// Writes one worker into an empty directory, and syncs it.
+    pub(crate) fn write_worker(
+        &self,
+        dir: &TargetDir,
+        worker: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<Written, LayoutError> {
+        let mut log = self.log(dir.create_file(TranscriptEntry::FILE)?);
+        let worker_ref = &worker.value.worker_ref;
+        self.snapshot
+            .each_entry(worker_ref, |entry| log.append(&entry))?;
+        let (transcript_entries, bytes) = log.finish()?;
+        let file = dir.create_file(WorkerDocument::FILE)?;
+        let bytes = bytes + write_worker_document(file, worker)?;
+        dir.sync()?;
+        Ok(Written {
+            workers: 1,
+            events: 0,
+            transcript_entries,
+            bytes,
+        })
+    }
+
+    /// A log to append to.
+    pub(crate) fn log(&self, file: TargetFile) -> Log<'_> {
+        Log::new(file, self.on_bytes)
+    }
+}
+
+/// A part of a runtime that can be written while others are.
+enum Part {
+    Events,
+    Worker(Box<Stored<PersistedWorkerSnapshot>>),
+}

@@ -1,0 +1,128 @@
+//! Writes the files of an export: logs record by record, documents as a whole.
+
+use crate::layout::dir::target::TargetFile;
+use crate::layout::error::LayoutError;
+use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::json::{self, Form};
+use crate::layout::read::log_record::LogRow;
+use crate::layout::report::RuntimeExport;
+use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+
+/// What was written of a runtime.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub(crate) workers: u64,
+    pub(crate) events: u64,
+    pub(crate) transcript_entries: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Written {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.workers += other.workers;
+        self.events += other.events;
+        self.transcript_entries += other.transcript_entries;
+        self.bytes += other.bytes;
+    }
+
+    pub(crate) fn add_to(&self, report: &mut RuntimeExport) {
+        report.workers += self.workers;
+        report.events += self.events;
+        report.transcript_entries += self.transcript_entries;
+        report.bytes += self.bytes;
+    }
+}
+
+/// How many bytes are written until progress is told again.
+const REPORT_BYTES: u64 = 64 << 10;
+
+/// A log that is written.
+pub(crate) struct Log<'e> {
+    file: TargetFile,
+    records: u64,
+    bytes: u64,
+    /// How many of the bytes progress was told of.
+    reported: u64,
+    on_bytes: &'e (dyn Fn(u64) + Sync),
+}
+
+impl<'e> Log<'e> {
+    pub(crate) fn new(file: TargetFile, on_bytes: &'e (dyn Fn(u64) + Sync)) -> Self {
+        Self {
+            file,
+            records: 0,
+            bytes: 0,
+            reported: 0,
+            on_bytes,
+        }
+    }
+
+    pub(crate) fn append(&mut self, row: &impl LogRow) -> Result<(), LayoutError> {
+        self.append_after(row, 0)
+    }
+
+    /// Appends a record of whose line the first `skip` bytes are there already.
+    pub(crate) fn append_after(
+        &mut self,
+        row: &impl LogRow,
+        skip: usize,
+    ) -> Result<(), LayoutError> {
+        self.bytes += self.file.append(|out| {
+            let begin = out.len();
+            row.write_line(out)?;
+            out.drain(begin..out.len().min(begin + skip));
+            Ok(())
+        })?;
+        self.records += 1;
+        if self.bytes - self.reported >= REPORT_BYTES {
+            self.report();
+        }
+        Ok(())
+    }
+
+    /// Ends the line that lacks only its end.
+    pub(crate) fn end_line(&mut self) -> Result<(), LayoutError> {
+        self.bytes += self.file.append(|out| {
+            out.push(b'\n');
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        if self.reported < self.bytes {
+            (self.on_bytes)(self.bytes - self.reported);
+            self.reported = self.bytes;
+        }
+    }
+
+    /// Whether nothing was appended.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Writes and syncs everything. Returns how many records and bytes were appended.
+    pub(crate) fn finish(mut self) -> Result<(u64, u64), LayoutError> {
+        self.report();
+        self.file.finish()?;
+        Ok((self.records, self.bytes))
+    }
+}
+
+pub(crate) fn write_runtime_document(
+    mut file: TargetFile,
+    runtime: Stored<PersistedRuntimeSnapshot>,
+) -> Result<u64, LayoutError> {
+    let document = RuntimeDocument::from(runtime.value);
+    file.append(|out| json::write(&document, &runtime.unknown, Form::Document, out))?;
+    file.finish()
+}
+
+pub(crate) fn write_worker_document(
+    mut file: TargetFile,
+    worker: Stored<PersistedWorkerSnapshot>,
+) -> Result<u64, LayoutError> {
+    let document = WorkerDocument::from(worker.value);
+    file.append(|out| json::write(&document, &worker.unknown, Form::Document, out))?;
+    file.finish()
+}

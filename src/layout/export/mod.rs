@@ -1,0 +1,7 @@
+//! Exporting runtimes of a store to directories.
+
+pub(super) mod directory;
+pub(super) mod line;
+pub(super) mod log_writer;
+pub(super) mod parallel;
+pub(super) mod update;

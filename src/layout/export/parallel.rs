@@ -1,0 +1,129 @@
+//! The same work on many things, on several threads.
+
+use std::sync::Mutex;
+use std::{panic, thread};
+
+/// How many threads work: more than there are processors, as they wait for the disk.
+const THREADS: usize = 8;
+
+/// What the threads share.
+struct Queue<I, E> {
+    items: I,
+    taken: usize,
+    /// The error of the first item that has one.
+    error: Option<(usize, E)>,
+}
+
+/// Does `work` on every item. Of several errors it returns that of the first item; later items may be
+/// left out then.
+pub(crate) fn for_each<I, E>(
+    items: impl Iterator<Item = I> + Send,
+    work: impl Fn(I) -> Result<(), E> + Sync,
+) -> Result<(), E>
+where
+    I: Send,
+    E: Send,
+{
+    let queue = Mutex::new(Queue {
+        items,
+        taken: 0,
+        error: None,
+    });
+    let run = || {
+        while let Some((index, item)) = next(&queue) {
+            if let Err(error) = work(item) {
+                fail(&queue, index, error);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let other = |_| thread::Builder::new().spawn_scoped(scope, run).ok();
+        // Where the system has no more threads, those that there are do it all.
+        let others: Vec<_> = (1..THREADS).map_while(other).collect();
+        run();
+        for other in others {
+            other
+                .join()
+                .unwrap_or_else(|panic| panic::resume_unwind(panic));
+        }
+    });
+    match queue.into_inner().map(|queue| queue.error) {
+        Ok(Some((_, error))) => Err(error),
+        // Only a panic poisons it, which has gone on its way by now.
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+/// The next item and its index; `None` where there is none, or no use in it.
+fn next<I, E>(queue: &Mutex<Queue<impl Iterator<Item = I>, E>>) -> Option<(usize, I)> {
+    let mut queue = queue.lock().ok()?;
+    if queue.error.is_some() {
+        return None;
+    }
+    let item = queue.items.next()?;
+    queue.taken += 1;
+    Some((queue.taken - 1, item))
+}
+
+fn fail<I, E>(queue: &Mutex<Queue<I, E>>, index: usize, error: E) {
+    if let Ok(mut queue) = queue.lock()
+        && queue.error.as_ref().is_none_or(|(first, _)| index < *first)
+    {
+        queue.error = Some((index, error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn every_item_is_worked_on_once() {
+        let sum = AtomicUsize::new(0);
+        let done = for_each(0..1000, |n| {
+            sum.fetch_add(n, Ordering::Relaxed);
+            Ok::<_, ()>(())
+        });
+        assert_eq!((done, sum.into_inner()), (Ok(()), 999 * 1000 / 2));
+    }
+
+    #[test]
+    fn the_error_of_the_first_item_wins_also_where_it_comes_late() {
+        for _ in 0..20 {
+            let failed = for_each(0..100, |n| match n {
+                3 => {
+                    thread::sleep(Duration::from_millis(5));
+                    Err(n)
+                }
+                4.. => Err(n),
+                _ => Ok(()),
+            });
+            assert_eq!(failed, Err(3));
+        }
+    }
+
+    #[test]
+    fn after_an_error_no_more_items_are_taken() {
+        let begun = AtomicUsize::new(0);
+        let failed = for_each(0.., |_: u64| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            Err(())
+        });
+        assert_eq!(failed, Err(()));
+        assert!(begun.into_inner() <= THREADS);
+    }
+
+    #[test]
+    #[should_panic(expected = "another thread")]
+    fn a_panic_of_any_thread_reaches_the_caller() {
+        let caller = thread::current().id();
+        let _ = for_each(0..1000, |_| {
+            assert_eq!(thread::current().id(), caller, "another thread");
+            // Leaves some to the others.
+            thread::sleep(Duration::from_millis(1));
+            Ok::<_, ()>(())
+        });
+    }
+}

@@ -1,0 +1,437 @@
+//! Adding to an exported directory what the store has learnt since.
+//!
+//! First the whole directory is read, and held against the store record by record: it must be an
+//! earlier state of it. Then the snapshots are written, and what is new is appended to the logs,
+//! counters first and events last, as the writers of this layout always did: whoever reads
+//! meanwhile finds counters that are ahead. An update that is killed leaves such a state too, and
+//! at most the beginning of one line, which the next update completes.
+
+use crate::error::RuntimeError;
+use crate::layout::compare::diff::{first_difference, record_json, runtime_json, worker_json};
+use crate::layout::compare::store_log::{StoreLog, StoreLogs};
+use crate::layout::dir::target::{TargetDir, temporary_name};
+use crate::layout::error::LayoutError;
+use crate::layout::export::directory::Export;
+use crate::layout::export::log_writer::{write_runtime_document, write_worker_document};
+use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::names::{self, WORKERS};
+use crate::layout::options::ImportOptions;
+use crate::layout::read::documents::Document;
+use crate::layout::read::listing::Entry;
+use crate::layout::read::log_record::LogRecord;
+use crate::layout::read::reading::read_runtime;
+use crate::layout::read::sink::{Place, Sink};
+use crate::layout::report::{Difference, RuntimeExport};
+use crate::model::catalog::WorkerStatus;
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::interaction::TranscriptEntry;
+use crate::model::management::RuntimeStatus;
+use crate::model::observation::RuntimeEvent;
+use crate::store::{
+    BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot,
+    Stored, UnknownMember,
+};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// How far a log of the directory goes.
+#[derive(Clone, Debug, Default)]
+struct Reached {
+    /// Records that are whole.
+    records: u64,
+    /// The number of the last of them; 0 where there is none.
+    last: u64,
+    /// The beginning of the next one, which a kill has cut off.
+    tail: Vec<u8>,
+}
+
+impl Reached {
+    fn of<T: LogRecord>(log: &StoreLog<'_, T>) -> Self {
+        Self {
+            records: log.same,
+            last: log.last_same,
+            tail: Vec::new(),
+        }
+    }
+}
+
+/// A runtime directory that is an earlier state of the store.
+pub(crate) struct Update {
+    is_runtime_current: bool,
+    events: Reached,
+    workers: HashMap<WorkerId, WorkerUpdate>,
+}
+
+struct WorkerUpdate {
+    is_current: bool,
+    transcript: Reached,
+}
+
+impl Export<'_> {
+    /// Reads the directory of a runtime and holds it against the store.
+    pub(crate) fn check_update(
+        &self,
+        runtimes: &TargetDir,
+        id: &RuntimeId,
+    ) -> Result<Update, LayoutError> {
+        let entry = Entry {
+            name: names::encode(id.as_str()),
+            id: id.clone(),
+        };
+        let mut checking = Checking {
+            snapshot: self.snapshot,
+            logs: StoreLogs::new(self.snapshot, id)?,
+            update: Update {
+                is_runtime_current: false,
+                events: Reached::default(),
+                workers: HashMap::new(),
+            },
+        };
+        // Not strict: it is decided here what the beginning of a line at the end means.
+        let rules = ImportOptions::rules_for_exports();
+        let reading = read_runtime(runtimes.as_source(), &entry, rules, &mut checking, &|_| {})?;
+        let mut update = checking.update;
+        let dir = runtimes.path_of(&entry.name);
+        for finding in reading.findings {
+            if !finding.kind.is_accepted() {
+                self.take_tail(&dir, id, finding, &mut update)?;
+            }
+        }
+        Ok(update)
+    }
+
+    /// Takes the beginning of a line that an update before this one has not completed. Any other
+    /// damage is refused.
+    fn take_tail(
+        &self,
+        dir: &Path,
+        id: &RuntimeId,
+        finding: Finding,
+        update: &mut Update,
+    ) -> Result<(), LayoutError> {
+        let text = match &finding.text {
+            Some(text) if finding.kind == FindingKind::CutOff => text.as_bytes(),
+            _ => return Err(damaged(&finding)),
+        };
+        if finding.path == dir.join(RuntimeEvent::FILE) {
+            let reached = &mut update.events;
+            let mut rest = self.snapshot.events(id, reached.last + 1)?;
+            return take_tail_of(reached, rest.next(), text, &finding);
+        }
+        for (worker_id, worker) in &mut update.workers {
+            let worker_dir = dir.join(WORKERS).join(names::encode(worker_id.as_str()));
+            if finding.path == worker_dir.join(TranscriptEntry::FILE) {
+                let reached = &mut worker.transcript;
+                let worker_ref = WorkerRef::new(id.clone(), worker_id.clone());
+                let mut rest = self.snapshot.transcript(&worker_ref, reached.records)?;
+                return take_tail_of(reached, rest.next(), text, &finding);
+            }
+        }
+        Err(damaged(&finding))
+    }
+
+    /// Brings the directory of a runtime to the state of the store.
+    pub(crate) fn update_runtime(
+        &self,
+        dir: &TargetDir,
+        id: &RuntimeId,
+        update: Update,
+        report: &mut RuntimeExport,
+    ) -> Result<(), LayoutError> {
+        dir.remove_leftovers()?;
+        let updated = self.catch_up_runtime(dir, id, update, report);
+        if updated.is_err() {
+            // What could not be put in its place. Where it cannot be removed either, the next update
+            // does it.
+            let _ = dir.remove_leftovers();
+        }
+        updated
+    }
+
+    fn catch_up_runtime(
+        &self,
+        dir: &TargetDir,
+        id: &RuntimeId,
+        mut update: Update,
+        report: &mut RuntimeExport,
+    ) -> Result<(), LayoutError> {
+        if !update.is_runtime_current {
+            let temporary = temporary_name();
+            let file = dir.create_file(&temporary)?;
+            report.bytes += write_runtime_document(file, self.runtime(id)?)?;
+            dir.rename_over(&temporary, dir, RuntimeDocument::FILE)?;
+            dir.sync()?;
+        }
+        let workers = dir.open_dir(WORKERS)?;
+        for worker in self.snapshot.workers(id)? {
+            let worker = worker?;
+            let worker_id = &worker.value.worker_ref.worker_id;
+            let name = names::encode(worker_id.as_str());
+            match update.workers.remove(worker_id) {
+                Some(known) => {
+                    let worker_dir = workers.open_dir(&name)?;
+                    self.update_worker(dir, &worker_dir, worker, known, report)?;
+                }
+                None => {
+                    let temporary = temporary_name();
+                    let written = self.write_worker(&dir.create_dir(&temporary)?, worker)?;
+                    written.add_to(report);
+                    dir.rename_into(&temporary, &workers, &name)?;
+                }
+            }
+        }
+        workers.sync()?;
+        let reached = update.events;
+        let rest = self.snapshot.events(id, reached.last + 1)?;
+        report.events += self.append_rest(dir, rest, &reached.tail, &mut report.bytes)?;
+        Ok(())
+    }
+
+    fn update_worker(
+        &self,
+        dir: &TargetDir,
+        worker_dir: &TargetDir,
+        worker: Stored<PersistedWorkerSnapshot>,
+        known: WorkerUpdate,
+        report: &mut RuntimeExport,
+    ) -> Result<(), LayoutError> {
+        let worker_ref = worker.value.worker_ref.clone();
+        if !known.is_current {
+            // Beside the workers, so that nothing but whole files is ever among them.
+            let temporary = temporary_name();
+            let file = dir.create_file(&temporary)?;
+            report.bytes += write_worker_document(file, worker)?;
+            dir.rename_over(&temporary, worker_dir, WorkerDocument::FILE)?;
+            worker_dir.sync()?;
+            report.workers += 1;
+        }
+        let reached = known.transcript;
+        let rest = self.snapshot.transcript(&worker_ref, reached.records)?;
+        let bytes = &mut report.bytes;
+        report.transcript_entries += self.append_rest(worker_dir, rest, &reached.tail, bytes)?;
+        Ok(())
+    }
+
+    /// Appends what is new to a log. Returns how many records that are.
+    fn append_rest<T: LogRecord>(
+        &self,
+        dir: &TargetDir,
+        rest: impl Iterator<Item = Result<Stored<T>, RuntimeError>>,
+        tail: &[u8],
+        bytes: &mut u64,
+    ) -> Result<u64, LayoutError> {
+        let file = dir.append_to(T::FILE)?;
+        let lacks_end = tail.is_empty() && !file.ends_with_newline()?;
+        let mut log = self.log(file);
+        if lacks_end {
+            // The last record is whole.
+            log.end_line()?;
+        }
+        let mut skip = tail.len();
+        for record in rest {
+            log.append_after(&T::Row::from(record?), std::mem::take(&mut skip))?;
+        }
+        if log.is_empty() {
+            return Ok(0);
+        }
+        let (records, written) = log.finish()?;
+        *bytes += written;
+        Ok(records)
+    }
+}
+
+fn take_tail_of<T: LogRecord>(
+    reached: &mut Reached,
+    next: Option<Result<Stored<T>, RuntimeError>>,
+    text: &[u8],
+    finding: &Finding,
+) -> Result<(), LayoutError> {
+    let Some(next) = next.transpose()? else {
+        return Err(damaged(finding));
+    };
+    if !record_json(&finding.path, &T::Row::from(next))?.starts_with(text) {
+        return Err(damaged(finding));
+    }
+    reached.tail = text.to_vec();
+    Ok(())
+}
+
+fn damaged(finding: &Finding) -> LayoutError {
+    let what = format!("{}: {}", finding.kind, finding.message);
+    not_a_prefix(&finding.path, finding.line, what)
+}
+
+fn not_a_prefix(path: &Path, line: Option<u64>, what: impl Into<String>) -> LayoutError {
+    LayoutError::NotAPrefix {
+        difference: Box::new(Difference {
+            path: path.to_owned(),
+            line,
+            what: what.into(),
+        }),
+    }
+}
+
+/// Refuses a record that is not the store's.
+fn go_along(place: Place<'_>, difference: Option<String>) -> Result<(), LayoutError> {
+    match difference {
+        None => Ok(()),
+        Some(what) => Err(not_a_prefix(place.path, place.line, what)),
+    }
+}
+
+/// A directory that is held against the store, record by record.
+struct Checking<'s> {
+    snapshot: &'s Snapshot,
+    logs: StoreLogs<'s>,
+    update: Update,
+}
+
+impl Sink for Checking<'_> {
+    fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
+        let log = self.logs.transcript(&entry.worker_ref)?;
+        go_along(place, log.expect(place, &entry)?)
+    }
+
+    fn worker(
+        &mut self,
+        place: Place<'_>,
+        worker: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<(), LayoutError> {
+        let worker_ref = worker.value.worker_ref.clone();
+        let Some(stored) = self.snapshot.worker(&worker_ref)? else {
+            return Err(not_a_prefix(
+                place.path,
+                None,
+                "the store does not have this worker",
+            ));
+        };
+        let is_current = worker == stored;
+        if !is_current {
+            check_worker(place.path, worker, stored)?;
+        }
+        let known = WorkerUpdate {
+            is_current,
+            transcript: Reached::of(&self.logs.end_transcript(&worker_ref)?),
+        };
+        self.update.workers.insert(worker_ref.worker_id, known);
+        Ok(())
+    }
+
+    fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
+        go_along(place, self.logs.events.expect(place, &event)?)
+    }
+
+    fn runtime(
+        &mut self,
+        place: Place<'_>,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+    ) -> Result<(), LayoutError> {
+        let Some(stored) = self.snapshot.runtime(&runtime.value.runtime_id)? else {
+            return Err(not_a_prefix(
+                place.path,
+                None,
+                "the store does not have this runtime",
+            ));
+        };
+        self.update.events = Reached::of(&self.logs.events);
+        self.update.is_runtime_current = runtime == stored;
+        match self.update.is_runtime_current {
+            true => Ok(()),
+            false => check_runtime(place.path, runtime, stored),
+        }
+    }
+}
+
+/// Refuses a worker's snapshot that is no earlier state of the store's.
+fn check_worker(
+    path: &Path,
+    mut worker: Stored<PersistedWorkerSnapshot>,
+    stored: Stored<PersistedWorkerSnapshot>,
+) -> Result<(), LayoutError> {
+    let (old, new) = (&mut worker.value, &stored.value);
+    if old.status == WorkerStatus::Running {
+        old.status = new.status;
+    }
+    catch_up(
+        path,
+        "next_transcript_sequence",
+        &mut old.next_transcript_sequence,
+        new.next_transcript_sequence,
+    )?;
+    catch_up(
+        path,
+        "last_event_id",
+        &mut old.last_event_id,
+        new.last_event_id,
+    )?;
+    expect_same(
+        path,
+        &worker_json(path, worker)?,
+        &worker_json(path, stored)?,
+    )
+}
+
+/// Refuses a runtime's snapshot that is no earlier state of the store's.
+fn check_runtime(
+    path: &Path,
+    mut runtime: Stored<PersistedRuntimeSnapshot>,
+    stored: Stored<PersistedRuntimeSnapshot>,
+) -> Result<(), LayoutError> {
+    let (old, new) = (&mut runtime.value, &stored.value);
+    if old.status == RuntimeStatus::Running {
+        old.status = new.status;
+    }
+    catch_up(
+        path,
+        "next_worker_sequence",
+        &mut old.next_worker_sequence,
+        new.next_worker_sequence,
+    )?;
+    catch_up(
+        path,
+        "next_event_id",
+        &mut old.next_event_id,
+        new.next_event_id,
+    )?;
+    catch_up(
+        path,
+        "next_diagnostic_id",
+        &mut old.next_diagnostic_id,
+        new.next_diagnostic_id,
+    )?;
+    let known = old.diagnostics.len();
+    if let Some(added) = new.diagnostics.get(known..) {
+        old.diagnostics.extend_from_slice(added);
+        let is_added = |member: &&UnknownMember| diagnostic_index(member) >= Some(known);
+        let added = stored.unknown.iter().filter(is_added).cloned();
+        runtime.unknown.extend(added.collect::<Vec<_>>());
+    }
+    expect_same(
+        path,
+        &runtime_json(path, runtime)?,
+        &runtime_json(path, stored)?,
+    )
+}
+
+/// The diagnostic that an unknown member belongs to; `None` where it belongs to none.
+fn diagnostic_index(member: &UnknownMember) -> Option<usize> {
+    let rest = member.pointer.strip_prefix("/diagnostics/")?;
+    rest.split('/').next()?.parse().ok()
+}
+
+fn catch_up(path: &Path, name: &str, old: &mut u64, new: u64) -> Result<(), LayoutError> {
+    if *old > new {
+        let what = format!("{name} is {old} in the directory and {new} in the store");
+        return Err(not_a_prefix(path, None, what));
+    }
+    *old = new;
+    Ok(())
+}
+
+fn expect_same(path: &Path, old: &[u8], new: &[u8]) -> Result<(), LayoutError> {
+    match old == new {
+        true => Ok(()),
+        false => Err(not_a_prefix(path, None, first_difference(old, new))),
+    }
+}

@@ -1,0 +1,44 @@
+//! Lines that end in CRLF, where the layout has LF.
+
+use crate::layout::findings::finding::{Finding, FindingKind};
+use std::path::PathBuf;
+
+/// The lines of a file that end in CRLF.
+#[derive(Default)]
+pub(crate) struct CrLf {
+    /// Number and offset.
+    first: Option<(u64, u64)>,
+    lines: u64,
+}
+
+impl CrLf {
+    /// The lines of a document.
+    pub(crate) fn of_document(bytes: &[u8]) -> Self {
+        let mut crlf = Self::default();
+        // Most have none, and are looked through at once.
+        if bytes.contains(&b'\r') {
+            let mut offset = 0;
+            for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+                if line.ends_with(b"\r\n") {
+                    crlf.note(number, offset);
+                }
+                offset += line.len() as u64;
+            }
+        }
+        crlf
+    }
+
+    pub(crate) fn note(&mut self, number: u64, offset: u64) {
+        self.first.get_or_insert((number, offset));
+        self.lines += 1;
+    }
+
+    pub(crate) fn finding(self, path: PathBuf) -> Option<Finding> {
+        let first = self.first?;
+        let message = match self.lines {
+            1 => "the line ends in CRLF; it is exported with LF".to_owned(),
+            lines => format!("{lines} lines from here on end in CRLF; they are exported with LF"),
+        };
+        Some(Finding::new(FindingKind::LineEnding, path, message).placed(Some(first)))
+    }
+}

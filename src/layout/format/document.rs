@@ -1,0 +1,121 @@
+//! The two documents of the layout, member by member in the order in which they are written.
+
+use crate::layout::format::json::{Record, Tagged};
+use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
+use crate::model::diagnostics::RuntimeDiagnostic;
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::management::{RuntimeLimits, RuntimeStatus};
+use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
+use serde::{Deserialize, Serialize};
+
+/// The version of the layout.
+pub(crate) const SCHEMA_VERSION: u64 = 1;
+
+/// The backend that a directory names, whatever wrote it: readers refuse anything else.
+pub(crate) const BACKEND: &str = "fs_store";
+
+/// `runtime.json`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RuntimeDocument {
+    pub(crate) schema_version: u64,
+    pub(crate) runtime_id: RuntimeId,
+    pub(crate) display_name: Option<String>,
+    pub(crate) backend: String,
+    pub(crate) status: RuntimeStatus,
+    pub(crate) limits: RuntimeLimits,
+    pub(crate) next_worker_sequence: u64,
+    pub(crate) next_event_id: u64,
+    pub(crate) next_diagnostic_id: u64,
+    pub(crate) diagnostics: Vec<RuntimeDiagnostic>,
+}
+
+impl From<PersistedRuntimeSnapshot> for RuntimeDocument {
+    fn from(runtime: PersistedRuntimeSnapshot) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            runtime_id: runtime.runtime_id,
+            display_name: runtime.display_name,
+            backend: BACKEND.to_owned(),
+            status: runtime.status,
+            limits: runtime.limits,
+            next_worker_sequence: runtime.next_worker_sequence,
+            next_event_id: runtime.next_event_id,
+            next_diagnostic_id: runtime.next_diagnostic_id,
+            diagnostics: runtime.diagnostics,
+        }
+    }
+}
+
+impl From<RuntimeDocument> for PersistedRuntimeSnapshot {
+    fn from(document: RuntimeDocument) -> Self {
+        Self {
+            runtime_id: document.runtime_id,
+            display_name: document.display_name,
+            status: document.status,
+            limits: document.limits,
+            next_worker_sequence: document.next_worker_sequence,
+            next_event_id: document.next_event_id,
+            next_diagnostic_id: document.next_diagnostic_id,
+            diagnostics: document.diagnostics,
+        }
+    }
+}
+
+impl Record for RuntimeDocument {}
+
+impl Record for WorkerDocument {
+    const TAGGED: &'static [Tagged] = &[Tagged {
+        path: &["request", "intent"],
+        members: |kind| match kind {
+            "assistant" => &["kind", "purpose"],
+            "task" => &["kind", "objective"],
+            _ => &["kind", "role", "purpose"],
+        },
+    }];
+}
+
+/// `worker.json`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct WorkerDocument {
+    pub(crate) schema_version: u64,
+    pub(crate) worker_ref: WorkerRef,
+    pub(crate) worker_id: WorkerId,
+    pub(crate) status: WorkerStatus,
+    pub(crate) request: CreateWorkerRequest,
+    pub(crate) next_transcript_sequence: u64,
+    pub(crate) last_event_id: u64,
+}
+
+impl From<PersistedWorkerSnapshot> for WorkerDocument {
+    fn from(worker: PersistedWorkerSnapshot) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            worker_id: worker.worker_ref.worker_id.clone(),
+            worker_ref: worker.worker_ref,
+            status: worker.status,
+            request: worker.request,
+            next_transcript_sequence: worker.next_transcript_sequence,
+            last_event_id: worker.last_event_id,
+        }
+    }
+}
+
+impl From<WorkerDocument> for PersistedWorkerSnapshot {
+    fn from(document: WorkerDocument) -> Self {
+        Self {
+            worker_ref: document.worker_ref,
+            status: document.status,
+            request: document.request,
+            next_transcript_sequence: document.next_transcript_sequence,
+            last_event_id: document.last_event_id,
+        }
+    }
+}
+
+/// What tells which layout a document is of, whatever else it has.
+#[derive(Deserialize)]
+pub(crate) struct Stamp {
+    pub(crate) schema_version: u64,
+    #[serde(default)]
+    pub(crate) backend: Option<String>,
+}

@@ -1,0 +1,423 @@
+//! The quick way to read and to write a line: records without unknown members, as nearly all are, in
+//! the form in which every writer writes them, byte for byte.
+//!
+//! What is here accepts a record only if its members are known, complete and in their order, without
+//! whitespace. Whatever it does not accept is read in the thorough way, which decides; so nothing
+//! here needs to say what is wrong.
+
+use crate::layout::format::json;
+use crate::model::interaction::TranscriptRole;
+use crate::model::observation::RuntimeEventKind;
+use crate::store::{BorrowedEntry, BorrowedEvent, BorrowedRef};
+use std::borrow::Cow;
+
+/// An event that has known members only.
+pub(crate) fn event(line: &str) -> Option<BorrowedEvent<'_>> {
+    let mut rest = Rest(line);
+    rest.literal("{\"id\":")?;
+    let id = rest.number()?;
+    let worker_ref = match rest.literal(",\"worker_ref\":") {
+        Some(()) => Some(rest.worker_ref()?),
+        None => None,
+    };
+    rest.literal(",\"kind\":{\"kind\":")?;
+    let kind = kind(&rest.string()?)?;
+    rest.literal("},\"message\":")?;
+    let message = rest.string()?;
+    rest.end()?;
+    Some(BorrowedEvent {
+        id,
+        worker_ref,
+        kind,
+        message,
+        unknown: Vec::new(),
+    })
+}
+
+/// A transcript entry that has known members only.
+pub(crate) fn entry(line: &str) -> Option<BorrowedEntry<'_>> {
+    let mut rest = Rest(line);
+    rest.literal("{\"sequence\":")?;
+    let sequence = rest.number()?;
+    rest.literal(",\"worker_ref\":")?;
+    let worker_ref = rest.worker_ref()?;
+    rest.literal(",\"role\":")?;
+    let role = role(&rest.string()?)?;
+    rest.literal(",\"content\":")?;
+    let content = rest.string()?;
+    rest.literal(",\"event_id\":")?;
+    let event_id = rest.number()?;
+    rest.end()?;
+    Some(BorrowedEntry {
+        sequence,
+        worker_ref,
+        role,
+        content,
+        event_id,
+        unknown: Vec::new(),
+    })
+}
+
+/// Appends an event without its unknown members.
+pub(crate) fn write_event(event: &BorrowedEvent<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"id\":");
+    write_number(event.id, out);
+    if let Some(worker_ref) = &event.worker_ref {
+        write_worker_ref(worker_ref, out);
+    }
+    out.extend_from_slice(b",\"kind\":{\"kind\":");
+    write_string(name_of_kind(event.kind), out);
+    out.extend_from_slice(b"},\"message\":");
+    write_string(&event.message, out);
+    out.push(b'}');
+}
+
+/// Appends a transcript entry without its unknown members.
+pub(crate) fn write_entry(entry: &BorrowedEntry<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"sequence\":");
+    write_number(entry.sequence, out);
+    write_worker_ref(&entry.worker_ref, out);
+    out.extend_from_slice(b",\"role\":");
+    write_string(name_of_role(entry.role), out);
+    out.extend_from_slice(b",\"content\":");
+    write_string(&entry.content, out);
+    out.extend_from_slice(b",\"event_id\":");
+    write_number(entry.event_id, out);
+    out.push(b'}');
+}
+
+fn write_worker_ref(worker_ref: &BorrowedRef<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"worker_ref\":{\"runtime_id\":");
+    write_string(&worker_ref.runtime_id, out);
+    out.extend_from_slice(b",\"worker_id\":");
+    write_string(&worker_ref.worker_id, out);
+    out.push(b'}');
+}
+
+fn write_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        // A remainder of ten is a digit.
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    let mut rest = text;
+    loop {
+        let (plain, special) = rest.split_at(json::plain_length(rest));
+        out.extend_from_slice(plain.as_bytes());
+        let Some(&byte) = special.as_bytes().first() else {
+            break;
+        };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0C => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                let (high, low) = (control >> 4, control & 0xF);
+                out.extend_from_slice(b"\\u00");
+                out.extend([HEX[usize::from(high)], HEX[usize::from(low)]]);
+            }
+        }
+        // What is special is one byte long.
+        rest = &special[1..];
+    }
+    out.push(b'"');
+}
+
+fn name_of_kind(kind: RuntimeEventKind) -> &'static str {
+    match kind {
+        RuntimeEventKind::RuntimeStarted => "runtime_started",
+        RuntimeEventKind::RuntimeStopped => "runtime_stopped",
+        RuntimeEventKind::WorkerCreated => "worker_created",
+        RuntimeEventKind::WorkerInputAccepted => "worker_input_accepted",
+        RuntimeEventKind::WorkerStopped => "worker_stopped",
+        RuntimeEventKind::WorkerCancelled => "worker_cancelled",
+    }
+}
+
+fn name_of_role(role: TranscriptRole) -> &'static str {
+    match role {
+        TranscriptRole::User => "user",
+        TranscriptRole::Assistant => "assistant",
+        TranscriptRole::System => "system",
+    }
+}
+
+fn kind(name: &str) -> Option<RuntimeEventKind> {
+    let all = [
+        RuntimeEventKind::WorkerInputAccepted,
+        RuntimeEventKind::RuntimeStarted,
+        RuntimeEventKind::RuntimeStopped,
+        RuntimeEventKind::WorkerCreated,
+        RuntimeEventKind::WorkerStopped,
+        RuntimeEventKind::WorkerCancelled,
+    ];
+    all.into_iter().find(|kind| name_of_kind(*kind) == name)
+}
+
+fn role(name: &str) -> Option<TranscriptRole> {
+    let all = [
+        TranscriptRole::User,
+        TranscriptRole::Assistant,
+        TranscriptRole::System,
+    ];
+    all.into_iter().find(|role| name_of_role(*role) == name)
+}
+
+/// What is left of a line.
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    fn literal(&mut self, expected: &str) -> Option<()> {
+        self.0 = self.0.strip_prefix(expected)?;
+        Some(())
+    }
+
+    /// The last brace of a record, and nothing after it.
+    fn end(&self) -> Option<()> {
+        (self.0 == "}").then_some(())
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let is_digit = |byte: &u8| byte.is_ascii_digit();
+        let length = self.0.bytes().take_while(|byte| is_digit(byte)).count();
+        let (digits, rest) = self.0.split_at(length);
+        // JSON has no leading zeros.
+        if digits.len() > 1 && digits.starts_with('0') {
+            return None;
+        }
+        self.0 = rest;
+        digits.parse().ok()
+    }
+
+    fn worker_ref(&mut self) -> Option<BorrowedRef<'a>> {
+        self.literal("{\"runtime_id\":")?;
+        let runtime_id = self.id()?;
+        self.literal(",\"worker_id\":")?;
+        let worker_id = self.id()?;
+        self.literal("}")?;
+        Some(BorrowedRef {
+            runtime_id,
+            worker_id,
+        })
+    }
+
+    /// An id: a string that is not blank.
+    fn id(&mut self) -> Option<Cow<'a, str>> {
+        let id = self.string()?;
+        (!id.trim().is_empty()).then_some(id)
+    }
+
+    fn string(&mut self) -> Option<Cow<'a, str>> {
+        self.literal("\"")?;
+        let plain = self.plain();
+        if self.literal("\"").is_some() {
+            return Some(Cow::Borrowed(plain));
+        }
+        let mut text = String::with_capacity(plain.len() + self.0.len());
+        text.push_str(plain);
+        while self.literal("\"").is_none() {
+            text.push(self.escape()?);
+            text.push_str(self.plain());
+        }
+        Some(Cow::Owned(text))
+    }
+
+    /// What stands in a string as it is: up to a quote, an escape or what no string may hold.
+    fn plain(&mut self) -> &'a str {
+        let (plain, rest) = self.0.split_at(json::plain_length(self.0));
+        self.0 = rest;
+        plain
+    }
+
+    /// One escaped character; `None` also where it takes two escapes, as those beyond `\uFFFF` do.
+    fn escape(&mut self) -> Option<char> {
+        self.literal("\\")?;
+        let name = self.0.chars().next()?;
+        self.0 = &self.0[name.len_utf8()..];
+        Some(match name {
+            '"' | '\\' | '/' => name,
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let digits = self.0.get(..4)?;
+                let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                let code = u32::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+                self.0 = &self.0[4..];
+                char::from_u32(code)?
+            }
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+    use crate::model::interaction::TranscriptEntry;
+    use crate::model::observation::RuntimeEvent;
+    use crate::store::Stored;
+
+    fn json(record: &impl serde::Serialize) -> String {
+        serde_json::to_string(record).unwrap()
+    }
+
+    /// Reads and writes an event in the quick way: the same record, the same bytes.
+    fn expect_quick_event(written: &RuntimeEvent) {
+        let line = json(written);
+        let read = event(&line).expect("the quick way");
+        assert_eq!(read, Stored::from(written.clone()).into(), "{line}");
+        let mut again = Vec::new();
+        write_event(&read, &mut again);
+        assert_eq!(String::from_utf8(again).unwrap(), line);
+    }
+
+    fn expect_quick_entry(written: &TranscriptEntry) {
+        let line = json(written);
+        let read = entry(&line).expect("the quick way");
+        assert_eq!(read, Stored::from(written.clone()).into(), "{line}");
+        let mut again = Vec::new();
+        write_entry(&read, &mut again);
+        assert_eq!(String::from_utf8(again).unwrap(), line);
+    }
+
+    #[test]
+    fn every_record_is_written_and_read_in_the_quick_way_as_in_the_thorough_one() {
+        use RuntimeEventKind::*;
+        let worker = || {
+            let runtime_id = RuntimeId::new("r\u{1}").unwrap();
+            WorkerRef::new(runtime_id, WorkerId::new("w").unwrap())
+        };
+        for kind in [
+            RuntimeStarted,
+            RuntimeStopped,
+            WorkerCreated,
+            WorkerInputAccepted,
+            WorkerStopped,
+            WorkerCancelled,
+        ] {
+            for worker_ref in [None, Some(worker())] {
+                let written = RuntimeEvent {
+                    id: u64::MAX,
+                    worker_ref,
+                    kind,
+                    message: "\"\n\u{1f680}".into(),
+                };
+                expect_quick_event(&written);
+            }
+        }
+        for role in [
+            TranscriptRole::User,
+            TranscriptRole::Assistant,
+            TranscriptRole::System,
+        ] {
+            let written = TranscriptEntry {
+                sequence: 1,
+                worker_ref: worker(),
+                role,
+                content: "\0".into(),
+                event_id: 7,
+            };
+            expect_quick_entry(&written);
+        }
+    }
+
+    #[test]
+    fn whatever_needs_a_second_look_is_left_to_the_thorough_way() {
+        for text in [
+            r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"m","x":1}"#,
+            r#"{"id":1,"kind":{"kind":"runtime_started","x":1},"message":"m"}"#,
+            r#"{"id":1,"id":1,"kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"id":1,"worker_ref":null,"kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"id":1,"worker_ref":["r","w"],"kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"id":1,"kind":["runtime_started"],"message":"m"}"#,
+            r#"{"id":1,"kind":{"kind":{"runtime_started":null}},"message":"m"}"#,
+            r#"{"id":1,"kind":{"kind":"other"},"message":"m"}"#,
+            r#"{"id":1,"kind":{"kind":"runtime_started"}}"#,
+            r#"[1,null,{"kind":"runtime_started"},"m"]"#,
+            r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"m"}{}"#,
+            r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"m"} "#,
+            r#"{"id":1, "kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"kind":{"kind":"runtime_started"},"id":1,"message":"m"}"#,
+            r#"{"id":01,"kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"id":+1,"kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"id":1.0,"kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"id":,"kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"id":18446744073709551616,"kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"id":1,"worker_ref":{"runtime_id":"r","worker_id":" "},"kind":{"kind":"runtime_started"},"message":"m"}"#,
+            r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"\x"}"#,
+            r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"\u+123"}"#,
+            r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"\ud83d\ude80"}"#,
+            r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"\"}"#,
+            "{\"id\":1,\"kind\":{\"kind\":\"runtime_started\"},\"message\":\"\n\"}",
+        ] {
+            assert_eq!(event(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_never_read_as_something_else_than_the_thorough_way_reads() {
+        let texts = [
+            "",
+            "plain",
+            "\"",
+            "\\",
+            "a\"b\\c",
+            "\n\t\r\u{8}\u{c}",
+            "\u{0}\u{1f}\u{7f}",
+            "ä€\u{1f680}",
+            "exactly eight bytes, or a few of them, and a \" after many",
+            "\\u0041",
+            "/",
+        ];
+        let all_ascii: String = (0..0x80_u8).map(char::from).collect();
+        for content in texts.into_iter().chain([&*all_ascii]) {
+            let worker =
+                WorkerRef::new(RuntimeId::new("r\"").unwrap(), WorkerId::new("w").unwrap());
+            let written = TranscriptEntry {
+                sequence: 3,
+                worker_ref: worker,
+                role: TranscriptRole::User,
+                content: content.into(),
+                event_id: 7,
+            };
+            expect_quick_entry(&written);
+            let line = json(&written);
+            // Every character escaped, every way there is to escape it.
+            let escaped: String = content
+                .encode_utf16()
+                .map(|unit| format!("\\u{unit:04X}"))
+                .collect();
+            let line = line.replace(&json(&content), &format!("\"{escaped}\""));
+            let thorough: TranscriptEntry = serde_json::from_str(&line).unwrap();
+            assert_eq!(thorough, written);
+            let quick = entry(&line);
+            assert!(
+                quick.is_none_or(|row| row == Stored::from(written).into()),
+                "{line}"
+            );
+        }
+        let line = r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"\/\b\f"}"#;
+        assert_eq!(event(line).unwrap().message, "/\u{8}\u{c}");
+    }
+}

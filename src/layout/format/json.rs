@@ -1,0 +1,306 @@
+//! JSON records with members that this version does not know: reading keeps them, writing puts
+//! them back after the known ones.
+//!
+//! A record is parsed into its type, which ignores what it does not know, and written again in the
+//! canonical form. Where that gives the bytes that were read, nothing was ignored. Otherwise the
+//! two are walked side by side, as deep as the known members go, and every member that the
+//! canonical form lacks is kept as it came. An explicit `null` of a member that is left out when
+//! it is empty is kept in the same way.
+//!
+//! A text can be JSON and no value in memory: a number without a double, half of a surrogate pair,
+//! nesting without end. In a member that is only kept it stays a text. A *name* that is no text is
+//! refused.
+
+use crate::layout::format::locate::{in_member_of, offset_of};
+use crate::layout::format::node::{Members, Node, push_step};
+use crate::layout::format::problem::{LONG_BYTES, NoRecord, Problem};
+use crate::layout::format::scan;
+use crate::store::{Stored, UnknownMember};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::value::RawValue;
+
+/// What some editors put before a text.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// How many unknown members a record may have: each takes many times its bytes in memory.
+const MAX_UNKNOWN_MEMBERS: usize = 1 << 20;
+
+/// How a record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// On one line: an event, a transcript entry.
+    Line,
+    /// Pretty-printed: `runtime.json`, `worker.json`.
+    Document,
+}
+
+/// A record of the layout.
+pub(crate) trait Record: Serialize + DeserializeOwned {
+    /// Its objects whose `kind` says what else is in them.
+    const TAGGED: &'static [Tagged] = &[];
+}
+
+/// Where in a record an object is whose member `kind` says what else is in it.
+///
+/// The type of such an object takes all members into memory before it looks at any, those that it
+/// does not know included.
+pub(crate) struct Tagged {
+    /// The names of the members that lead to it.
+    pub(crate) path: &'static [&'static str],
+    /// The members that an object of a kind has.
+    pub(crate) members: fn(kind: &str) -> &'static [&'static str],
+}
+
+/// Reads one record that takes up all of `bytes`, but for whitespace.
+pub(crate) fn read<T>(bytes: &[u8], form: Form, scratch: &mut Vec<u8>) -> Result<Stored<T>, Problem>
+where
+    T: Record,
+{
+    let text = text(bytes)?;
+    let value: T = parse(text)?;
+    let mut unknown = Vec::new();
+    scratch.clear();
+    write_canonical(&value, form, scratch)?;
+    if scratch.trim_ascii_end() != bytes.trim_ascii_end() {
+        scratch.clear();
+        write_canonical(&value, Form::Line, scratch)?;
+        let canonical = serde_json::from_slice::<&RawValue>(scratch)?;
+        let input = serde_json::from_str::<&RawValue>(text)?;
+        let canonical = Node::parse(canonical)?;
+        collect(text, input, &canonical, &mut String::new(), &mut unknown)?;
+    }
+    Ok(Stored { value, unknown })
+}
+
+fn parse<T: Record>(text: &str) -> Result<T, Problem> {
+    // An array is read as the values of the members, in their order.
+    let bytes = text.as_bytes();
+    let start = bytes.len() - text.trim_ascii_start().len();
+    if !matches!(bytes.get(start), None | Some(b'{')) {
+        is_json(text)?;
+        return Err(Problem::at("a JSON object was expected", bytes, start));
+    }
+    if text.len() >= LONG_BYTES && !T::TAGGED.is_empty() {
+        return parse_long(text);
+    }
+    serde_json::from_str(text).or_else(|error| {
+        if T::TAGGED.is_empty() || !error.is_syntax() {
+            return Err(in_member_of(text, Problem::of(error, bytes)));
+        }
+        // What no value can hold can stand before the place where it ends.
+        is_json(text)?;
+        let known = known_part::<T>(text).ok();
+        let known = known.and_then(|known| serde_json::from_str(&known).ok());
+        known.ok_or_else(|| in_member_of(text, Problem::of(error, bytes)))
+    })
+}
+
+/// As [`parse`], but nothing is taken into memory that the types do not know. What is wrong has no
+/// place.
+fn parse_long<T: Record>(text: &str) -> Result<T, Problem> {
+    is_json(text)?;
+    serde_json::from_str(&known_part::<T>(text)?)
+        .map_err(|error| Problem::new(Problem::from(error).message))
+}
+
+/// Whether the text is one JSON value; if not, where it ceases to be.
+fn is_json(text: &str) -> Result<(), Problem> {
+    let json = serde_json::from_str::<&RawValue>(text);
+    json.map(drop)
+        .map_err(|error| Problem::of(error, text.as_bytes()))
+}
+
+/// The record without the members of its tagged objects that their types do not know.
+fn known_part<T: Record>(text: &str) -> Result<String, Problem> {
+    let mut record = Node::opened(serde_json::from_str(text)?)?;
+    for tagged in T::TAGGED {
+        let unlike = || {
+            let path = tagged.path.join("/");
+            Problem::new(format!("/{path}: a JSON object with a kind was expected"))
+        };
+        let mut node = &mut record;
+        for step in tagged.path {
+            node = node.member(step).ok_or_else(unlike)?;
+            match node {
+                Node::Kept(json) if json.get().starts_with('{') => *node = Node::opened(json)?,
+                Node::Kept(_) => return Err(unlike()),
+                _ => {}
+            }
+        }
+        let kind = match node.member("kind") {
+            Some(Node::Kept(json)) => serde_json::from_str::<String>(json.get()).ok(),
+            _ => None,
+        };
+        let kind = kind.ok_or_else(unlike)?;
+        if let Node::Object(members) = node {
+            members.retain(|(name, _)| (tagged.members)(&kind).contains(&name.as_str()));
+        }
+    }
+    Ok(serde_json::to_string(&record)?)
+}
+
+/// Reads the whole record that `bytes` begin with, and says how long it is.
+pub(crate) fn read_prefix<T>(
+    bytes: &[u8],
+    scratch: &mut Vec<u8>,
+) -> Result<(Stored<T>, usize), NoRecord>
+where
+    T: Record,
+{
+    let length = match length_of_json(bytes) {
+        Ok(Some(length)) => length,
+        Ok(None) => {
+            let problem = Problem::new("there is no record here");
+            return Err(NoRecord::of(problem, 0, 0));
+        }
+        Err(problem) => return Err(no_record::<T>(bytes, problem)),
+    };
+    match read(&bytes[..length], Form::Line, scratch) {
+        Ok(record) => Ok((record, length)),
+        Err(problem) => Err(NoRecord::of(problem, length, length)),
+    }
+}
+
+/// Why `bytes` are not the record that they begin as, where they are no JSON either. The types can
+/// tell sooner than the grammar that they cannot go on as they do.
+fn no_record<T: Record>(bytes: &[u8], problem: Problem) -> NoRecord {
+    let work = NoRecord::of(problem.clone(), bytes.len(), 0).read;
+    if work >= LONG_BYTES {
+        return NoRecord::of(problem, bytes.len(), work);
+    }
+    let mut records = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
+    match records.next() {
+        Some(Err(error)) if error.is_data() => {
+            NoRecord::of(Problem::of(error, bytes), bytes.len(), 2 * work)
+        }
+        _ => NoRecord::of(problem, bytes.len(), 2 * work),
+    }
+}
+
+/// How long the JSON value is that `bytes` begin with; `None` where nothing but whitespace is there.
+fn length_of_json(bytes: &[u8]) -> Result<Option<usize>, Problem> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+    match values.next() {
+        Some(Ok(_)) => Ok(Some(values.byte_offset())),
+        Some(Err(error)) => Err(Problem::of(error, bytes)),
+        None => Ok(None),
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Problem> {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        return Err(Problem::at("it begins with a byte-order mark", bytes, 0));
+    }
+    std::str::from_utf8(bytes).map_err(|error| Problem {
+        cut_off: error.error_len().is_none(),
+        ..Problem::at("it is not UTF-8", bytes, error.valid_up_to())
+    })
+}
+
+/// Appends the record as the layout has it, with the newline that ends it.
+pub(crate) fn write<T: Serialize>(
+    value: &T,
+    unknown: &[UnknownMember],
+    form: Form,
+    out: &mut Vec<u8>,
+) -> Result<(), Problem> {
+    if unknown.is_empty() {
+        write_canonical(value, form, out)?;
+    } else {
+        let canonical = serde_json::to_string(value)?;
+        let mut tree = Node::parse(serde_json::from_str(&canonical)?)?;
+        // In a line a newline can only be whitespace: strings have it escaped.
+        let texts: Vec<String> = unknown
+            .iter()
+            .map(|member| match form {
+                Form::Line => member.json.replace(['\n', '\r'], " "),
+                Form::Document => member.json.replace("\r\n", "\n"),
+            })
+            .collect();
+        for (member, text) in unknown.iter().zip(&texts) {
+            tree.add(member, serde_json::from_str(text)?)?;
+        }
+        write_canonical(&tree, form, out)?;
+    }
+    out.push(b'\n');
+    Ok(())
+}
+
+fn write_canonical<T: Serialize>(value: &T, form: Form, out: &mut Vec<u8>) -> Result<(), Problem> {
+    match form {
+        Form::Line => serde_json::to_writer(out, value)?,
+        Form::Document => serde_json::to_writer_pretty(out, value)?,
+    }
+    Ok(())
+}
+
+/// How many bytes from the beginning of `text` stand in a JSON string as they are: up to a quote, a
+/// backslash or a control character.
+pub(crate) fn plain_length(text: &str) -> usize {
+    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    scan::length_of::<8>(text.as_bytes(), is_plain)
+}
+
+/// Adds every member of `input`, a part of `text`, that `canonical` lacks to `unknown`.
+fn collect(
+    text: &str,
+    input: &RawValue,
+    canonical: &Node<'_>,
+    pointer: &mut String,
+    unknown: &mut Vec<UnknownMember>,
+) -> Result<(), Problem> {
+    // Types are read leniently: an array for an object, an object for an enum's name.
+    let unlike = |what: &str| {
+        let message = match pointer.is_empty() {
+            true => what.to_owned(),
+            false => format!("{pointer}: {what}"),
+        };
+        Err(Problem::at(
+            message,
+            text.as_bytes(),
+            offset_of(input, text),
+        ))
+    };
+    match canonical {
+        Node::Scalar(_) | Node::Kept(_) if input.get().starts_with(['{', '[']) => {
+            unlike("a plain value was expected")
+        }
+        Node::Scalar(_) | Node::Kept(_) => Ok(()),
+        Node::Array(nodes) => {
+            let items: Vec<&RawValue> = serde_json::from_str(input.get())?;
+            for (index, (item, node)) in items.into_iter().zip(nodes).enumerate() {
+                let length = pointer.len();
+                push_step(pointer, &index.to_string());
+                collect(text, item, node, pointer, unknown)?;
+                pointer.truncate(length);
+            }
+            Ok(())
+        }
+        Node::Object(known) => {
+            if !input.get().starts_with('{') {
+                return unlike("a JSON object was expected");
+            }
+            let members: Members<'_> = serde_json::from_str(input.get())?;
+            for (name, value) in members.0 {
+                let Some((_, node)) = known.iter().find(|(known, _)| *known == name) else {
+                    if unknown.len() >= MAX_UNKNOWN_MEMBERS {
+                        let many = format!("more than {MAX_UNKNOWN_MEMBERS} members are unknown");
+                        return Err(Problem::new(many));
+                    }
+                    unknown.push(UnknownMember {
+                        pointer: pointer.clone(),
+                        name,
+                        json: value.get().to_owned(),
+                    });
+                    continue;
+                };
+                let length = pointer.len();
+                push_step(pointer, &name);
+                collect(text, value, node, pointer, unknown)?;
+                pointer.truncate(length);
+            }
+            Ok(())
+        }
+    }
+}

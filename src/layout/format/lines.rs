@@ -1,0 +1,195 @@
+//! Lines of a file, one at a time, with their place in it. A line is as long as the limit allows
+//! and no longer: what is longer is passed over without being held.
+
+use crate::layout::format::scan;
+use std::io::{self, BufRead};
+
+/// How much of a line that is too long is kept, to show what it is.
+const KEPT_OF_LONG_LINE_BYTES: usize = 1024;
+
+/// One line, without the newline that ends it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Line<'a> {
+    /// Its number, from 1.
+    pub(crate) number: u64,
+    /// The offset of its first byte.
+    pub(crate) offset: u64,
+    /// Its bytes; the beginning of them where it is too long.
+    pub(crate) bytes: &'a [u8],
+    /// How long it is.
+    pub(crate) length: u64,
+    /// Whether a newline ends it. Only the last line can lack it.
+    pub(crate) is_ended: bool,
+}
+
+impl Line<'_> {
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.length > self.bytes.len() as u64
+    }
+}
+
+/// Reads lines into one buffer.
+pub(crate) struct LineReader<R> {
+    reader: R,
+    /// How much of what `reader` has ready was given out as a line.
+    used: usize,
+    limit_bytes: usize,
+    /// Lines that `reader` does not have ready in one piece.
+    buffer: Vec<u8>,
+    next_number: u64,
+    next_offset: u64,
+}
+
+impl<R: BufRead> LineReader<R> {
+    /// Lines of up to `limit_bytes`, the newline not counted.
+    pub(crate) fn new(reader: R, limit_bytes: usize) -> Self {
+        Self {
+            reader,
+            used: 0,
+            limit_bytes,
+            buffer: Vec::new(),
+            next_number: 1,
+            next_offset: 0,
+        }
+    }
+
+    pub(crate) fn get_ref(&self) -> &R {
+        &self.reader
+    }
+
+    pub(crate) fn into_inner(self) -> R {
+        self.reader
+    }
+
+    /// The next line; `None` at the end.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.reader.consume(std::mem::take(&mut self.used));
+        let ready = match self.reader.fill_buf() {
+            // Reading on tries again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => &[],
+            ready => ready?,
+        };
+        let ready = &ready[..ready.len().min(self.limit_bytes.saturating_add(1))];
+        let length = scan::length_of::<32>(ready, |byte| byte != b'\n');
+        match length < ready.len() {
+            true => self.next_ready(length).map(Some),
+            false => self.next_gathered(),
+        }
+    }
+
+    /// The next line, of which `reader` has all `length` bytes and the newline ready.
+    fn next_ready(&mut self, length: usize) -> io::Result<Line<'_>> {
+        self.used = length + 1;
+        let (number, offset) = (self.next_number, self.next_offset);
+        self.next_number += 1;
+        self.next_offset += self.used as u64;
+        Ok(Line {
+            number,
+            offset,
+            bytes: &self.reader.fill_buf()?[..length],
+            length: length as u64,
+            is_ended: true,
+        })
+    }
+
+    /// The next line, gathered from pieces; `None` at the end.
+    fn next_gathered(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.buffer.clear();
+        let read = self.read_some(self.limit_bytes.saturating_add(1))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        let mut length = read as u64;
+        let mut is_ended = self.buffer.ends_with(b"\n");
+        if is_ended {
+            self.buffer.pop();
+        } else if read > self.limit_bytes {
+            self.buffer
+                .truncate(KEPT_OF_LONG_LINE_BYTES.min(self.limit_bytes));
+            let kept = self.buffer.len();
+            while !is_ended {
+                let more = self.read_some(64 * 1024)?;
+                if more == 0 {
+                    break;
+                }
+                length += more as u64;
+                is_ended = self.buffer.ends_with(b"\n");
+                self.buffer.truncate(kept);
+            }
+        }
+        let (number, offset) = (self.next_number, self.next_offset);
+        self.next_number += 1;
+        self.next_offset += length;
+        Ok(Some(Line {
+            number,
+            offset,
+            bytes: &self.buffer,
+            length: length - u64::from(is_ended),
+            is_ended,
+        }))
+    }
+
+    /// Appends up to and with the next newline, at most `most` bytes.
+    fn read_some(&mut self, most: usize) -> io::Result<usize> {
+        io::Read::take(&mut self.reader, most as u64).read_until(b'\n', &mut self.buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::BufReader;
+
+    /// Number, offset, text, length, whether it is ended.
+    type Seen = (u64, u64, String, u64, bool);
+
+    /// The lines are the same however much of the text is ready at a time.
+    fn all(text: &str, limit_bytes: usize) -> Vec<Seen> {
+        let whole = seen(text.as_bytes(), limit_bytes);
+        for ready_bytes in [1, 2, 3, 5, 1000] {
+            let reader = BufReader::with_capacity(ready_bytes, text.as_bytes());
+            assert_eq!(seen(reader, limit_bytes), whole, "{ready_bytes} at a time");
+        }
+        whole
+    }
+
+    fn seen(reader: impl BufRead, limit_bytes: usize) -> Vec<Seen> {
+        let mut lines = LineReader::new(reader, limit_bytes);
+        let mut seen = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            let bytes = String::from_utf8(line.bytes.to_vec()).unwrap();
+            seen.push((line.number, line.offset, bytes, line.length, line.is_ended));
+        }
+        seen
+    }
+
+    #[test]
+    fn every_line_has_its_number_and_offset() {
+        assert_eq!(
+            all("ab\n\nc", 10),
+            [
+                (1, 0, "ab".into(), 2, true),
+                (2, 3, String::new(), 0, true),
+                (3, 4, "c".into(), 1, false),
+            ]
+        );
+        assert_eq!(all("", 10), []);
+    }
+
+    #[test]
+    fn a_line_of_the_limit_is_whole_and_a_longer_one_is_passed_over() {
+        assert_eq!(all("abcd\n", 4), [(1, 0, "abcd".into(), 4, true)]);
+        assert_eq!(all("abcd", 4), [(1, 0, "abcd".into(), 4, false)]);
+        assert_eq!(all("abcde\n", 4), [(1, 0, "abcd".into(), 5, true)]);
+        let long = format!("{}\nx\n", "y".repeat(100_000));
+        let seen = all(&long, 4);
+        assert_eq!(seen[0], (1, 0, "yyyy".into(), 100_000, true));
+        assert_eq!(seen[1], (2, 100_001, "x".into(), 1, true));
+    }
+
+    #[test]
+    fn a_long_line_is_too_long_also_where_the_kept_part_is_short() {
+        let mut lines = LineReader::new(&b"abcdef"[..], 3);
+        assert!(lines.next().unwrap().unwrap().is_too_long());
+    }
+}

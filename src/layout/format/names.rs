@@ -1,0 +1,123 @@
+//! The names of directories: `id-` and the id's UTF-8 bytes in lower-case hex.
+
+use crate::model::identity::{RuntimeId, WorkerId};
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+
+/// How long a file name may be, in bytes, on every file system in common use.
+pub(crate) const MAX_NAME_BYTES: usize = 255;
+
+/// The directory of the runtimes' directories.
+pub(crate) const RUNTIMES: &str = "runtimes";
+
+/// The directory of the workers' directories.
+pub(crate) const WORKERS: &str = "workers";
+
+/// What the temporary names of an export begin with.
+pub(crate) const EXPORT_PREFIX: &str = ".export.tmp-";
+
+/// What the name of a directory begins with while another takes its place, where the system cannot
+/// exchange the two.
+pub(crate) const EXPORT_OLD_PREFIX: &str = ".export.old-";
+
+const PREFIX: &str = "id-";
+
+/// An id that names a directory.
+pub(crate) trait NamedId: Sized {
+    /// The id, or `None` where `text` is blank.
+    fn from_text(text: String) -> Option<Self>;
+}
+
+impl NamedId for RuntimeId {
+    fn from_text(text: String) -> Option<Self> {
+        Self::new(text)
+    }
+}
+
+impl NamedId for WorkerId {
+    fn from_text(text: String) -> Option<Self> {
+        Self::new(text)
+    }
+}
+
+/// The name of the directory of `id`. It can be longer than a file system takes.
+pub(crate) fn encode(id: &str) -> String {
+    let mut name = String::with_capacity(PREFIX.len() + 2 * id.len());
+    name.push_str(PREFIX);
+    for byte in id.bytes() {
+        // Writing to a String cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
+}
+
+/// The id that the directory `name` is for, or in words why it is for none.
+pub(crate) fn decode<T: NamedId>(name: &[u8]) -> Result<T, String> {
+    let hex = name
+        .strip_prefix(PREFIX.as_bytes())
+        .ok_or("a directory here is named `id-` and an id in hex")?;
+    if hex.len() % 2 != 0 {
+        return Err("an odd number of hex digits after `id-`".into());
+    }
+    let digits: Option<Vec<u8>> = hex.iter().map(|digit| digit_value(*digit)).collect();
+    let Some(digits) = digits else {
+        return Err(match hex.iter().all(u8::is_ascii_hexdigit) {
+            true => "the hex digits after `id-` are to be lower-case".into(),
+            false => "not only hex digits after `id-`".into(),
+        });
+    };
+    let bytes = digits.chunks_exact(2).map(|d| d[0] << 4 | d[1]).collect();
+    let text = String::from_utf8(bytes).map_err(|_| "the hex digits after `id-` are not UTF-8")?;
+    T::from_text(text).ok_or_else(|| "the name stands for a blank id".into())
+}
+
+/// The value of a lower-case hex digit.
+fn digit_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// Whether a write of the old store, or of an export, uses such a name until it is done.
+pub(crate) fn is_temporary(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let marks = [
+        &b".runtime.json.tmp-"[..],
+        b".worker.json.tmp-",
+        EXPORT_PREFIX.as_bytes(),
+        EXPORT_OLD_PREFIX.as_bytes(),
+    ];
+    marks.iter().any(|mark| name.starts_with(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_decodes_to_the_id_that_it_was_made_of() {
+        for id in ["r", "runtime-alpha", "ランタイム/βeta ../x", "\u{0}", " x "] {
+            let name = encode(id);
+            assert_eq!(decode::<RuntimeId>(name.as_bytes()).unwrap().as_str(), id);
+        }
+    }
+
+    #[test]
+    fn only_the_name_that_encode_gives_is_accepted() {
+        for (name, why) in [
+            ("runtime", "named `id-`"),
+            ("id-7", "odd number"),
+            ("id-7G", "not only hex"),
+            ("id-4A", "lower-case"),
+            ("id-ff", "not UTF-8"),
+            ("id-", "blank"),
+            ("id-2009", "blank"),
+        ] {
+            let refused = decode::<WorkerId>(name.as_bytes()).unwrap_err();
+            assert!(refused.contains(why), "{name}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What is wrong with the bytes of a record, and where.
+
+/// From this length on a record is not taken apart only to say better what is wrong with it.
+pub(crate) const LONG_BYTES: usize = 1 << 20;
+
+/// Why bytes are not the record that they should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// What is wrong, without a place.
+    pub(crate) message: String,
+    /// The line within the bytes, from 1; 0 where there is none to name.
+    pub(crate) line: usize,
+    /// The byte within the line, from 0.
+    pub(crate) column: usize,
+    /// Whether the bytes end too early: they could be the beginning of a record.
+    pub(crate) cut_off: bool,
+}
+
+impl Problem {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            line: 0,
+            column: 0,
+            cut_off: false,
+        }
+    }
+
+    /// What is wrong at an offset in `bytes`.
+    pub(crate) fn at(message: impl Into<String>, bytes: &[u8], offset: usize) -> Self {
+        let before = &bytes[..offset];
+        let newline = before.iter().rposition(|byte| *byte == b'\n');
+        Self {
+            message: message.into(),
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            column: offset - newline.map_or(0, |index| index + 1),
+            cut_off: false,
+        }
+    }
+
+    /// The offset in all of `bytes`, if it has a place.
+    pub(crate) fn offset_in(&self, bytes: &[u8]) -> Option<usize> {
+        let mut newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let line_start = match self.line {
+            0 => return None,
+            1 => 0,
+            line => newlines.nth(line - 2).map_or(0, |(index, _)| index + 1),
+        };
+        Some(line_start + self.column)
+    }
+
+    /// Why `bytes` could not be parsed.
+    pub(crate) fn of(error: serde_json::Error, bytes: &[u8]) -> Self {
+        let mut problem = Self::from(error);
+        // To the parser a number that stops too early is a wrong one, where other values are cut off.
+        let is_at_end = problem.line == 1 && problem.column + 1 == bytes.len();
+        problem.cut_off |= is_at_end
+            && problem.message == "invalid number"
+            && matches!(bytes.last(), Some(b'-' | b'+' | b'.' | b'e' | b'E'));
+        problem
+    }
+}
+
+/// Why bytes do not begin with a whole record.
+#[derive(Debug)]
+pub(crate) struct NoRecord {
+    pub(crate) problem: Problem,
+    /// How many of the bytes can be the beginning of one.
+    pub(crate) read: usize,
+    /// How many bytes were looked at to know that.
+    pub(crate) work: usize,
+}
+
+impl NoRecord {
+    /// Of the first `length` bytes.
+    pub(crate) fn of(problem: Problem, length: usize, work: usize) -> Self {
+        let read = match problem.line {
+            1 if !problem.cut_off => problem.column.min(length),
+            // All of them, as far as is known.
+            _ => length,
+        };
+        Self {
+            problem,
+            read,
+            work,
+        }
+    }
+}
+
+impl From<serde_json::Error> for Problem {
+    fn from(error: serde_json::Error) -> Self {
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let text = error.to_string();
+        Self {
+            message: text.strip_suffix(&place).unwrap_or(&text).to_owned(),
+            line: error.line(),
+            column: error.column().saturating_sub(1),
+            cut_off: error.is_eof(),
+        }
+    }
+}

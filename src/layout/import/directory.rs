@@ -1,0 +1,393 @@
+//! From a directory into a store.
+
+use crate::error::RuntimeError;
+use crate::layout::compare::directory::of_runtime;
+use crate::layout::error::{Conflict, LayoutError};
+use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::import::import_record;
+use crate::layout::import::pipeline::{Outbox, ahead};
+use crate::layout::import::sending::{Record, Sending};
+use crate::layout::options::{ImportOptions, Rules};
+use crate::layout::read::listing::{Entry, Listing};
+use crate::layout::read::orphans::orphaned;
+use crate::layout::read::reading::{ReadOutcome, Reading, read_runtime};
+use crate::layout::read::sink::{DiscardSink, Sink};
+use crate::layout::report::{ImportOutcome, ImportReport, RuntimeImport};
+use crate::store::{BulkLoad, ImportRecord, Snapshot, Store};
+use std::borrow::Borrow;
+use std::path::Path;
+
+/// Imports the directory `root` into `store`.
+///
+/// A strict import is one transaction: all runtimes, or none and [`LayoutError::Refused`]. A
+/// salvage import is one transaction for each runtime. A runtime that the store has already is
+/// left alone where the directory says the same, or is unchanged since it was imported; otherwise
+/// it is refused ([`LayoutError::Conflict`]), or replaced on request.
+///
+/// # Errors
+///
+/// [`LayoutError::Refused`] and [`LayoutError::Conflict`] as above, and wherever the directory
+/// cannot be read or the store not be written. Runtimes whose transactions were done stay imported.
+pub fn import(
+    store: &Store,
+    root: impl AsRef<Path>,
+    options: impl Borrow<ImportOptions>,
+) -> Result<ImportReport, LayoutError> {
+    Import::new(root.as_ref(), options.borrow())?.run(Some(store))
+}
+
+/// Reads the directory `root` as an import into an empty store would, and writes nothing.
+///
+/// # Errors
+///
+/// As [`import`].
+pub fn check(
+    root: impl AsRef<Path>,
+    options: impl Borrow<ImportOptions>,
+) -> Result<ImportReport, LayoutError> {
+    Import::new(root.as_ref(), options.borrow())?.run(None)
+}
+
+/// An import under way.
+struct Import<'a> {
+    root: &'a Path,
+    options: &'a ImportOptions,
+    listing: Listing,
+    report: ImportReport,
+    refused: Vec<Finding>,
+    conflicts: Vec<Conflict>,
+    /// What belongs to no runtime that gets a record of its own.
+    rest: Vec<Finding>,
+    progress: Box<dyn Fn(u64) + Sync + 'a>,
+}
+
+impl<'a> Import<'a> {
+    fn new(root: &'a Path, options: &'a ImportOptions) -> Result<Self, LayoutError> {
+        let listing = Listing::open(root, &options.runtimes)?;
+        let progress = options.progress_over(|| listing.total_bytes());
+        Ok(Self {
+            root,
+            options,
+            listing,
+            report: ImportReport::default(),
+            refused: Vec::new(),
+            conflicts: Vec::new(),
+            rest: Vec::new(),
+            progress,
+        })
+    }
+
+    fn run(mut self, store: Option<&Store>) -> Result<ImportReport, LayoutError> {
+        self.take_findings_of_listing();
+        if self.options.salvage {
+            let mut orphaned = orphaned(&self.listing, self.options.rules())?;
+            self.rest.extend_from_slice(&orphaned);
+            self.report.findings.append(&mut orphaned);
+        }
+        let snapshot = store.map(Store::snapshot).transpose()?;
+        let mut to_load = Vec::new();
+        for entry in std::mem::take(&mut self.listing.entries) {
+            let is_there = match &snapshot {
+                Some(snapshot) => snapshot.runtime(&entry.id)?.is_some(),
+                None => false,
+            };
+            match &snapshot {
+                Some(snapshot) if is_there && !self.options.replace => {
+                    self.recognise(snapshot, &entry)?;
+                }
+                _ => to_load.push((entry, is_there)),
+            }
+        }
+        drop(snapshot);
+        match store.filter(|_| !self.options.dry_run) {
+            None => self.load_nothing(&to_load)?,
+            Some(store) if self.options.salvage => {
+                for (entry, is_there) in &to_load {
+                    self.load_salvaged(store, entry, *is_there)?;
+                }
+                self.keep_rest_alone(store)?;
+            }
+            Some(_) if self.is_refused() => self.load_nothing(&to_load)?,
+            Some(store) => self.load_all(store, &to_load)?,
+        }
+        self.verdict()?;
+        self.report
+            .runtimes
+            .sort_by(|a, b| a.runtime_id.cmp(&b.runtime_id));
+        Ok(self.report)
+    }
+
+    fn take_findings_of_listing(&mut self) {
+        for finding in std::mem::take(&mut self.listing.findings) {
+            if !self.options.salvage && !finding.kind.is_accepted() {
+                self.refused.push(finding);
+            } else {
+                self.rest.push(finding.clone());
+                self.report.findings.push(finding);
+            }
+        }
+    }
+
+    /// Puts what belongs to no runtime on record, where it is not yet.
+    fn keep_rest(&self, load: &mut BulkLoad<'_>, snapshot: &Snapshot) -> Result<(), RuntimeError> {
+        match self.rest_record(snapshot)? {
+            Some(record) => load.put_import_record(None, record),
+            None => Ok(()),
+        }
+    }
+
+    fn rest_record(&self, snapshot: &Snapshot) -> Result<Option<ImportRecord>, RuntimeError> {
+        let before = snapshot.import_record_without_runtime()?;
+        let dir = self.listing.runtimes.path();
+        Ok(import_record::of_rest(self.root, dir, &self.rest, before))
+    }
+
+    fn keep_rest_alone(&self, store: &Store) -> Result<(), RuntimeError> {
+        match self.rest_record(&store.snapshot()?)? {
+            Some(record) => store.bulk_load(|load| load.put_import_record(None, record)),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts on record that nothing could be imported of a runtime, and why.
+    fn keep_left_out(
+        &mut self,
+        store: &Store,
+        entry: &Entry,
+        is_there: bool,
+        reading: &Reading,
+    ) -> Result<(), RuntimeError> {
+        if is_there {
+            // Its own record says where it came from.
+            self.rest.extend_from_slice(&reading.findings);
+            return Ok(());
+        }
+        let dir = self.listing.runtimes.path_of(&entry.name);
+        let record = import_record::of_left_out(self.root, &dir, reading);
+        let before = store.snapshot()?.import_record(&entry.id)?;
+        if before.is_some_and(|before| before.findings == record.findings) {
+            return Ok(());
+        }
+        store.bulk_load(|load| load.put_import_record(Some(&entry.id), record))
+    }
+
+    fn is_refused(&self) -> bool {
+        !self.refused.is_empty() || !self.conflicts.is_empty()
+    }
+
+    /// Whether the import as a whole is refused.
+    fn verdict(&mut self) -> Result<(), LayoutError> {
+        let root = self.root.to_owned();
+        if !self.refused.is_empty() {
+            return Err(LayoutError::Refused {
+                root,
+                findings: std::mem::take(&mut self.refused),
+                conflicts: std::mem::take(&mut self.conflicts),
+            });
+        }
+        if !self.conflicts.is_empty() {
+            let conflicts = std::mem::take(&mut self.conflicts);
+            return Err(LayoutError::Conflict { root, conflicts });
+        }
+        Ok(())
+    }
+
+    fn read(&self, entry: &Entry, sink: &mut dyn Sink) -> Result<Reading, LayoutError> {
+        self.read_by(self.options.rules(), entry, sink)
+    }
+
+    fn read_by(
+        &self,
+        rules: Rules,
+        entry: &Entry,
+        sink: &mut dyn Sink,
+    ) -> Result<Reading, LayoutError> {
+        read_runtime(&self.listing.runtimes, entry, rules, sink, &*self.progress)
+    }
+
+    /// Notes what became of a runtime.
+    fn done(&mut self, entry: &Entry, outcome: ImportOutcome, mut reading: Reading) {
+        if reading.outcome == ReadOutcome::Refused {
+            self.refused.extend(reading.findings.pop());
+            return;
+        }
+        let outcome = match reading.outcome {
+            ReadOutcome::LeftOut => ImportOutcome::Skipped,
+            _ => outcome,
+        };
+        self.report.findings.append(&mut reading.findings);
+        self.report.runtimes.push(RuntimeImport {
+            runtime_id: entry.id.clone(),
+            outcome,
+            workers: reading.counts.workers,
+            events: reading.counts.events,
+            transcript_entries: reading.counts.transcript_entries,
+            bytes: reading.counts.bytes,
+        });
+    }
+
+    /// Decides on a runtime that the store has already.
+    fn recognise(&mut self, snapshot: &Snapshot, entry: &Entry) -> Result<(), LayoutError> {
+        if let Some(known) = snapshot.import_record(&entry.id)? {
+            // To the end: a strict reading stops where this source was salvaged.
+            let whole = self.read_by(self.options.lenient_rules(), entry, &mut DiscardSink)?;
+            if whole.fingerprint == known.fingerprint {
+                self.done(entry, ImportOutcome::AlreadyImported, whole);
+                return Ok(());
+            }
+        }
+        let reading = self.read(entry, &mut DiscardSink)?;
+        if reading.outcome == ReadOutcome::LeftOut {
+            self.rest.extend_from_slice(&reading.findings);
+        }
+        if reading.outcome != ReadOutcome::Read {
+            self.done(entry, ImportOutcome::AlreadyImported, reading);
+            return Ok(());
+        }
+        let comparison = of_runtime(snapshot, &self.listing, entry, self.options)?;
+        if comparison.is_same() {
+            self.done(entry, ImportOutcome::AlreadyImported, reading);
+            return Ok(());
+        }
+        let conflict = Conflict {
+            runtime_id: entry.id.clone(),
+            path: self.listing.runtimes.path_of(&entry.name),
+            differences: comparison.differences,
+            total: comparison.total_differences,
+        };
+        if self.options.salvage {
+            let kind = FindingKind::Conflict;
+            let finding = Finding::new(kind, conflict.path.clone(), conflict.in_one_line());
+            self.rest.push(finding.clone());
+            self.report.findings.push(finding);
+            self.done(entry, ImportOutcome::Skipped, reading);
+        } else {
+            self.conflicts.push(conflict);
+        }
+        Ok(())
+    }
+
+    /// Reads without writing: a dry run, or a search for what else is bad.
+    fn load_nothing(&mut self, to_load: &[(Entry, bool)]) -> Result<(), LayoutError> {
+        for (entry, is_there) in to_load {
+            let reading = self.read(entry, &mut DiscardSink)?;
+            self.done(entry, outcome_of(*is_there), reading);
+        }
+        Ok(())
+    }
+
+    /// Imports every runtime in one transaction. After the first bad one the others are only read.
+    fn load_all(&mut self, store: &Store, to_load: &[(Entry, bool)]) -> Result<(), LayoutError> {
+        if to_load.is_empty() {
+            return Ok(());
+        }
+        let snapshot = store.snapshot()?;
+        store.bulk_load(|load| {
+            for (entry, _) in to_load {
+                if self.is_refused() {
+                    let reading = self.read(entry, &mut DiscardSink)?;
+                    self.done(entry, ImportOutcome::Skipped, reading);
+                    continue;
+                }
+                let (outcome, reading) = self.load_one(load, entry)?;
+                self.done(entry, outcome, reading);
+            }
+            self.verdict()?;
+            Ok(self.keep_rest(load, &snapshot)?)
+        })
+    }
+
+    /// Imports what is whole of one runtime, in a transaction of its own.
+    fn load_salvaged(
+        &mut self,
+        store: &Store,
+        entry: &Entry,
+        is_there: bool,
+    ) -> Result<(), LayoutError> {
+        let loaded = store.bulk_load(|load| {
+            let (outcome, reading) = self.load_one(load, entry)?;
+            match reading.outcome {
+                ReadOutcome::Read => Ok((outcome, reading)),
+                // What was to be replaced stays.
+                _ => Err(NotLoaded::LeftOut(Box::new(reading))),
+            }
+        });
+        let (outcome, reading) = match loaded {
+            Ok(loaded) => loaded,
+            Err(NotLoaded::LeftOut(reading)) => {
+                self.keep_left_out(store, entry, is_there, &reading)?;
+                (ImportOutcome::Skipped, *reading)
+            }
+            Err(NotLoaded::Failed(error)) => return Err(error),
+        };
+        self.done(entry, outcome, reading);
+        Ok(())
+    }
+
+    fn load_one(
+        &self,
+        load: &mut BulkLoad<'_>,
+        entry: &Entry,
+    ) -> Result<(ImportOutcome, Reading), LayoutError> {
+        let is_there = load.contains_runtime(&entry.id)?;
+        if is_there && !self.options.replace {
+            // It was not there when the import began.
+            return Err(LayoutError::Conflict {
+                root: self.root.to_owned(),
+                conflicts: vec![Conflict {
+                    runtime_id: entry.id.clone(),
+                    path: self.listing.runtimes.path_of(&entry.name),
+                    differences: Vec::new(),
+                    total: 0,
+                }],
+            });
+        }
+        if is_there {
+            load.remove_runtime(&entry.id)?;
+        }
+        let make = |out: &mut Outbox<Record>| {
+            let mut sending = Sending::new(out, &entry.id);
+            self.read(entry, &mut sending)
+        };
+        let reading = ahead(make, |record| {
+            match record {
+                Record::Transcript(run) => load.append_transcript(run),
+                Record::Worker(worker) => load.put_worker(worker),
+                Record::Events(run) => load.append_events(run),
+                Record::Runtime(runtime) => load.put_runtime(*runtime),
+            }
+            .map_err(LayoutError::from)
+        })??;
+        if reading.outcome == ReadOutcome::Read {
+            let dir = self.listing.runtimes.path_of(&entry.name);
+            let record = import_record::of_runtime(self.root, &dir, &reading);
+            load.put_import_record(Some(&entry.id), record)?;
+        }
+        Ok((outcome_of(is_there), reading))
+    }
+}
+
+fn outcome_of(is_there: bool) -> ImportOutcome {
+    match is_there {
+        true => ImportOutcome::Replaced,
+        false => ImportOutcome::Imported,
+    }
+}
+
+/// Why a runtime was not loaded.
+enum NotLoaded {
+    LeftOut(Box<Reading>),
+    Failed(LayoutError),
+}
+
+impl From<RuntimeError> for NotLoaded {
+    fn from(error: RuntimeError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<LayoutError> for NotLoaded {
+    fn from(error: LayoutError) -> Self {
+        Self::Failed(error)
+    }
+}

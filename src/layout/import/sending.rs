@@ -1,0 +1,98 @@
+//! Sends what is read to the thread that writes the store.
+
+use crate::layout::error::LayoutError;
+use crate::layout::import::pipeline::Outbox;
+use crate::layout::read::sink::{Place, Sink};
+use crate::ledger::convert::owned_ref;
+use crate::model::identity::RuntimeId;
+use crate::store::{
+    BorrowedEntry, BorrowedEvent, EventRun, PersistedRuntimeSnapshot, PersistedWorkerSnapshot,
+    Stored, TranscriptRun,
+};
+use std::io::ErrorKind;
+
+/// What is read, on its way to the thread that writes.
+pub(crate) enum Record {
+    Transcript(TranscriptRun),
+    Worker(Stored<PersistedWorkerSnapshot>),
+    Events(EventRun),
+    Runtime(Box<Stored<PersistedRuntimeSnapshot>>),
+}
+
+/// About how long a snapshot is.
+const RECORD_BYTES: usize = 1024;
+
+/// Sends what is read to the thread that writes it: of the logs, runs in the form in which the file
+/// has them, so that this thread has nothing left to do but to put them in.
+pub(crate) struct Sending<'o> {
+    out: &'o mut Outbox<Record>,
+    /// The transcript that is being read, as far as it was not sent yet.
+    transcript: Option<TranscriptRun>,
+    events: EventRun,
+}
+
+impl<'o> Sending<'o> {
+    pub(crate) fn new(out: &'o mut Outbox<Record>, id: &RuntimeId) -> Self {
+        Self {
+            out,
+            transcript: None,
+            events: EventRun::new(id.clone()),
+        }
+    }
+
+    fn send(&mut self, record: Record) -> Result<(), LayoutError> {
+        let bytes = match &record {
+            Record::Transcript(run) => run.bytes(),
+            Record::Events(run) => run.bytes(),
+            Record::Worker(_) | Record::Runtime(_) => RECORD_BYTES,
+        };
+        // Only ever seen beside the error that stopped the other side.
+        let stopped = |_| LayoutError::io("write to", "the store")(ErrorKind::BrokenPipe.into());
+        self.out.push(record, bytes).map_err(stopped)
+    }
+}
+
+impl Sink for Sending<'_> {
+    fn entry(&mut self, _: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
+        let run = match &mut self.transcript {
+            Some(run) => run,
+            none => none.insert(TranscriptRun::new(owned_ref(&entry.worker_ref)?, 0)),
+        };
+        run.push(&entry)?;
+        if run.is_full() {
+            let full = run.take();
+            self.send(Record::Transcript(full))?;
+        }
+        Ok(())
+    }
+
+    fn worker(
+        &mut self,
+        _: Place<'_>,
+        worker: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<(), LayoutError> {
+        if let Some(rest) = self.transcript.take() {
+            self.send(Record::Transcript(rest))?;
+        }
+        self.send(Record::Worker(worker))
+    }
+
+    fn event(&mut self, _: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
+        self.events.push(&event)?;
+        if self.events.is_full() {
+            let full = self.events.take();
+            self.send(Record::Events(full))?;
+        }
+        Ok(())
+    }
+
+    fn runtime(
+        &mut self,
+        _: Place<'_>,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+    ) -> Result<(), LayoutError> {
+        let rest = self.events.take();
+        self.send(Record::Events(rest))?;
+        self.send(Record::Runtime(Box::new(runtime)))
+    }
+}

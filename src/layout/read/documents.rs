@@ -1,0 +1,182 @@
+//! Reading `runtime.json` and `worker.json`.
+
+use crate::layout::dir::source::SourceDir;
+use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::findings::line_endings::CrLf;
+use crate::layout::format::document::{
+    BACKEND, RuntimeDocument, SCHEMA_VERSION, Stamp, WorkerDocument,
+};
+use crate::layout::format::json::{self, Form, Record};
+use crate::layout::format::locate;
+use crate::layout::format::problem::Problem;
+use crate::layout::read::reader::Reader;
+use crate::layout::read::sink::ReadStop;
+use crate::store::Stored;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// How many times as long a document becomes at most when it is written with all its line breaks.
+const MOST_GROWTH: u64 = 16;
+
+impl Reader<'_> {
+    /// Reads a document; `None` where it cannot be used and the reading goes on.
+    pub(crate) fn read_document<T: Document>(
+        &mut self,
+        dir: &SourceDir,
+        missing: FindingKind,
+    ) -> Result<Option<ReadDocument<T>>, ReadStop> {
+        let Some(mut file) = self.open_file(dir, T::FILE, missing)? else {
+            return Ok(None);
+        };
+        let path = dir.path_of(T::FILE);
+        let (length, limit) = (file.length(), self.rules.max_document_bytes);
+        if length > limit {
+            let message = format!("the document has {length} bytes, the limit is {limit}");
+            let finding = Finding::new(FindingKind::InvalidDocument, path.clone(), message);
+            self.report(finding)?;
+            self.pass_over(dir, file, &path)?;
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+        let read = file.read_to_end(&mut bytes);
+        if self.tried("read", &path, read)?.is_none() {
+            return Ok(None);
+        }
+        self.close_file(dir, file)?;
+        match json::read::<T>(&bytes, Form::Document, &mut self.scratch) {
+            Ok(stored) if stored.value.stamp().is_supported::<T>() => {
+                if let Some(length) = self.exported_too_long(&stored, length) {
+                    let message = format!(
+                        "exported the document would have {length} bytes, the limit is {limit}"
+                    );
+                    let finding = Finding::new(FindingKind::InvalidDocument, path, message);
+                    self.report(finding.about(&bytes))?;
+                    return Ok(None);
+                }
+                if let Some(finding) = CrLf::of_document(&bytes).finding(path) {
+                    self.report(finding)?;
+                }
+                Ok(Some(ReadDocument { stored, bytes }))
+            }
+            Ok(stored) => {
+                self.report(unsupported(path, &stored.value.stamp(), &bytes))?;
+                Ok(None)
+            }
+            Err(problem) => {
+                // Another version of the layout is told from damage.
+                let stamp = serde_json::from_slice::<Stamp>(&bytes).ok();
+                let finding = match stamp.filter(|stamp| !stamp.is_supported::<T>()) {
+                    Some(stamp) => unsupported(path, &stamp, &bytes),
+                    None => invalid_document(path, &problem, &bytes),
+                };
+                self.report(finding)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// How long a document of `length` bytes would be when it is exported, if that is too long:
+    /// whatever is imported can be exported and imported again.
+    fn exported_too_long<T: Document>(&mut self, stored: &Stored<T>, length: u64) -> Option<u64> {
+        let limit = self.rules.max_document_bytes;
+        if length < limit / MOST_GROWTH {
+            return None;
+        }
+        self.scratch.clear();
+        let written = json::write(
+            &stored.value,
+            &stored.unknown,
+            Form::Document,
+            &mut self.scratch,
+        );
+        let length = self.scratch.len() as u64;
+        (written.is_ok() && length > limit).then_some(length)
+    }
+}
+
+/// A document of the layout.
+pub(crate) trait Document: Record {
+    /// Its file.
+    const FILE: &'static str;
+    /// Whether it says which backend wrote it.
+    const HAS_BACKEND: bool;
+
+    fn stamp(&self) -> Stamp;
+}
+
+impl Document for RuntimeDocument {
+    const FILE: &'static str = "runtime.json";
+    const HAS_BACKEND: bool = true;
+
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            schema_version: self.schema_version,
+            backend: Some(self.backend.clone()),
+        }
+    }
+}
+
+impl Document for WorkerDocument {
+    const FILE: &'static str = "worker.json";
+    const HAS_BACKEND: bool = false;
+
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            schema_version: self.schema_version,
+            backend: None,
+        }
+    }
+}
+
+impl Stamp {
+    fn is_supported<T: Document>(&self) -> bool {
+        let backend = self.backend.as_deref().unwrap_or(BACKEND);
+        self.schema_version == SCHEMA_VERSION && (!T::HAS_BACKEND || backend == BACKEND)
+    }
+}
+
+/// A document that was read.
+pub(crate) struct ReadDocument<T> {
+    pub(crate) stored: Stored<T>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+fn unsupported(path: PathBuf, stamp: &Stamp, bytes: &[u8]) -> Finding {
+    let (member, message) = match &stamp.backend {
+        Some(backend) if stamp.schema_version == SCHEMA_VERSION => {
+            let message = format!("backend is {backend:?}, only {BACKEND:?} is read");
+            ("backend", message)
+        }
+        _ => {
+            let found = stamp.schema_version;
+            let message = format!("schema_version is {found}, only {SCHEMA_VERSION} is read");
+            ("schema_version", message)
+        }
+    };
+    whole(
+        Finding::new(FindingKind::Unsupported, path, message),
+        bytes,
+        member,
+    )
+}
+
+fn invalid_document(path: PathBuf, problem: &Problem, bytes: &[u8]) -> Finding {
+    let message = problem.message.clone();
+    let offset = problem.offset_in(bytes);
+    Finding::new(FindingKind::InvalidDocument, path, message)
+        .placed(offset.map(|offset| (problem.line as u64, offset as u64)))
+        .about(bytes)
+}
+
+/// A finding about a whole document, because of a member of it.
+pub(crate) fn whole(finding: Finding, document: &[u8], member: &str) -> Finding {
+    at_member(finding, document, member).about(document)
+}
+
+/// A finding about the value that `member` of a document has.
+pub(crate) fn at_member(finding: Finding, document: &[u8], member: &str) -> Finding {
+    match locate::member(document, member) {
+        Some(value) => finding.at(value.line, value.byte, value.bytes),
+        None => finding,
+    }
+}

@@ -1,0 +1,160 @@
+//! Which runtimes a directory holds.
+
+use crate::layout::dir::source::{EntryKind, NotOpened, SourceDir};
+use crate::layout::error::LayoutError;
+use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::format::names::{self, RUNTIMES, is_temporary};
+use crate::layout::read::entries::invalid_name;
+use crate::model::identity::RuntimeId;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A runtime directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) id: RuntimeId,
+}
+
+/// The runtimes under a root.
+pub(crate) struct Listing {
+    pub(crate) runtimes: SourceDir,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) findings: Vec<Finding>,
+    /// The directories whose names stand for no runtime.
+    pub(crate) orphans: Vec<OsString>,
+}
+
+impl Listing {
+    /// Lists the runtimes under `root`, or only those of `wanted` if it names any.
+    pub(crate) fn open(root: &Path, wanted: &[RuntimeId]) -> Result<Self, LayoutError> {
+        let dir = SourceDir::open(root).map_err(LayoutError::io("open", root))?;
+        let runtimes = dir.open_dir(RUNTIMES).map_err(|error| match error {
+            NotOpened::Missing => no_layout(root, ""),
+            NotOpened::File => no_layout(root, "a file"),
+            NotOpened::Other(what) => no_layout(root, what),
+            NotOpened::Io(source) => LayoutError::io("open", dir.path_of(RUNTIMES))(source),
+        })?;
+        let mut listing = Self {
+            runtimes,
+            entries: Vec::new(),
+            findings: Vec::new(),
+            orphans: Vec::new(),
+        };
+        let names = listing
+            .runtimes
+            .names()
+            .map_err(LayoutError::io("list", listing.runtimes.path()))?;
+        for name in names {
+            listing.look_at(&name);
+        }
+        if !wanted.is_empty() {
+            listing.keep_only(root, wanted)?;
+        }
+        Ok(listing)
+    }
+
+    fn look_at(&mut self, name: &OsStr) {
+        let path = self.runtimes.path_of(name);
+        let finding = match self.runtimes.kind_of(name) {
+            Err(error) => {
+                let message = format!("look at: {error}");
+                Finding::new(FindingKind::Unreadable, path, message)
+            }
+            Ok(kind) => match self.finding_about(name, path, kind) {
+                Some(finding) => finding,
+                None => return,
+            },
+        };
+        self.findings.push(finding);
+    }
+
+    /// What there is to say about a name beside the runtimes; nothing about a runtime, which is
+    /// noted as one.
+    fn finding_about(
+        &mut self,
+        name: &OsStr,
+        path: PathBuf,
+        kind: Option<EntryKind>,
+    ) -> Option<Finding> {
+        Some(match kind {
+            Some(EntryKind::Other(what)) => {
+                Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
+            }
+            None => Finding::new(FindingKind::Changed, path, "the directory went away"),
+            Some(_) if is_temporary(name) => {
+                let message = "left over by a write that was cut off; it is not read";
+                Finding::new(FindingKind::TemporaryFile, path, message)
+            }
+            Some(EntryKind::File) => {
+                let message = "this is no part of the layout; it is not read";
+                Finding::new(FindingKind::OtherFile, path, message)
+            }
+            Some(EntryKind::Directory) => match names::decode::<RuntimeId>(name.as_bytes()) {
+                Ok(id) => {
+                    let name = names::encode(id.as_str());
+                    self.entries.push(Entry { name, id });
+                    return None;
+                }
+                Err(why) => {
+                    self.orphans.push(name.to_owned());
+                    invalid_name(&self.runtimes, name, why)
+                }
+            },
+        })
+    }
+
+    /// What is wrong elsewhere does not matter to the runtimes that are wanted.
+    fn keep_only(&mut self, root: &Path, wanted: &[RuntimeId]) -> Result<(), LayoutError> {
+        self.findings.clear();
+        self.orphans.clear();
+        let is_here = |id: &&RuntimeId| !self.entries.iter().any(|entry| entry.id == **id);
+        if let Some(missing) = wanted.iter().find(is_here) {
+            return Err(LayoutError::RuntimeNotInDirectory {
+                path: root.to_owned(),
+                runtime_id: missing.clone(),
+            });
+        }
+        self.entries.retain(|entry| wanted.contains(&entry.id));
+        Ok(())
+    }
+
+    /// How many bytes the files of all entries have: an estimate, to show progress.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        let mut total = 0;
+        for entry in &self.entries {
+            if let Ok(dir) = self.runtimes.open_dir(&entry.name) {
+                total += bytes_in(&dir, 2);
+            }
+        }
+        total
+    }
+}
+
+/// The bytes of the files in `dir` and `depth` levels below it.
+fn bytes_in(dir: &SourceDir, depth: u32) -> u64 {
+    let Ok(names) = dir.names() else { return 0 };
+    let mut bytes = 0;
+    for name in names {
+        bytes += match dir.kind_of(&name) {
+            Ok(Some(EntryKind::File)) => dir.length_of(&name).unwrap_or(0),
+            Ok(Some(EntryKind::Directory)) if depth > 0 => dir
+                .open_dir(&name)
+                .map_or(0, |dir| bytes_in(&dir, depth - 1)),
+            _ => 0,
+        };
+    }
+    bytes
+}
+
+fn no_layout(root: &Path, found: &str) -> LayoutError {
+    let found = match found {
+        "" => String::new(),
+        what => format!(", only {what} of that name"),
+    };
+    LayoutError::NoLayout {
+        path: root.to_owned(),
+        found,
+    }
+}

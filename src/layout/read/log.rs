@@ -1,0 +1,240 @@
+//! Reading a log: `events.jsonl` or a `transcript.jsonl`, a line at a time.
+
+use crate::layout::dir::source::SourceDir;
+use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::findings::gaps::Gaps;
+use crate::layout::findings::line_endings::CrLf;
+use crate::layout::format::json::{self, Form};
+use crate::layout::format::lines::Line;
+use crate::layout::format::problem::Problem;
+use crate::layout::read::log_record::{LogRecord, LogRow};
+use crate::layout::read::reader::Reader;
+use crate::layout::read::salvage::{self, Piece, Pieces};
+use crate::layout::read::sink::{Place, ReadStop};
+use std::path::{Path, PathBuf};
+
+/// Checks a record against what it should belong to; in words what is wrong with it.
+pub(crate) type Check<'c, T> =
+    dyn for<'r> FnMut(&<T as LogRecord>::Row<'r>, Place<'_>) -> Result<(), String> + 'c;
+
+/// What a log holds.
+#[derive(Debug, Default)]
+pub(crate) struct LogSummary {
+    /// The last number; 0 where there is no record.
+    pub(crate) last: u64,
+    pub(crate) records: u64,
+    /// Line and byte after the last record.
+    pub(crate) end: Option<(u64, u64)>,
+    /// The numbers left out.
+    pub(crate) gaps: Gaps,
+}
+
+impl LogSummary {
+    /// Compares the counter that gives out the next number. Returns what it should be instead
+    /// where it would give out one that was given out before.
+    pub(crate) fn check_counter(&mut self, next: u64) -> Result<(), u64> {
+        if next <= self.last {
+            return Err(self.last + 1);
+        }
+        self.gaps.note(self.last, next, self.end);
+        Ok(())
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// Reads a log, and sends its records on. A log that is missing has none.
+    pub(crate) fn read_log<T: LogRecord>(
+        &mut self,
+        dir: &SourceDir,
+        check: &mut Check<'_, T>,
+    ) -> Result<LogSummary, ReadStop> {
+        let mut summary = LogSummary::default();
+        let Some(file) = self.open_file(dir, T::FILE, FindingKind::MissingFile)? else {
+            return Ok(summary);
+        };
+        let path = dir.path_of(T::FILE);
+        let mut work_left = salvage::work_for(file.length());
+        let mut lines = self.lines(file);
+        let mut crlf = CrLf::default();
+        summary.end = Some((1, 0));
+        loop {
+            let line = match lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) => {
+                    self.refused("read", path.clone(), error)?;
+                    break;
+                }
+            };
+            if line.is_too_long() {
+                self.report(self.too_long(&path, &line))?;
+            } else if !line.bytes.trim_ascii().is_empty() {
+                let before = summary.records;
+                let (number, offset) = (line.number, line.offset);
+                let is_crlf = line.is_ended && line.bytes.ends_with(b"\r");
+                let read = self.read_line(&path, &line, check, &mut summary, &mut work_left);
+                if let Err(ReadStop::Refused) = read {
+                    // What was cut off just now is no damage.
+                    self.expect_unchanged_yet(dir, lines.get_ref().get_ref())?;
+                }
+                read?;
+                if is_crlf && summary.records > before {
+                    crlf.note(number, offset);
+                }
+            }
+        }
+        self.close_file(dir, lines.into_inner().into_inner())?;
+        if let Some(finding) = crlf.finding(path) {
+            self.report(finding)?;
+        }
+        Ok(summary)
+    }
+
+    fn too_long(&self, path: &Path, line: &Line<'_>) -> Finding {
+        let message = format!(
+            "the line has {} bytes, the limit is {}",
+            line.length, self.rules.max_line_bytes
+        );
+        let finding = Finding::new(FindingKind::LineTooLong, path.to_owned(), message);
+        let mut finding = finding.at(line.number, line.offset, line.bytes);
+        finding.length = Some(line.length);
+        finding
+    }
+
+    fn read_line<T: LogRecord>(
+        &mut self,
+        path: &Path,
+        line: &Line<'_>,
+        check: &mut Check<'_, T>,
+        summary: &mut LogSummary,
+        work_left: &mut usize,
+    ) -> Result<(), ReadStop> {
+        let text = std::str::from_utf8(line.bytes);
+        if let Some(row) = text.ok().and_then(T::known) {
+            return self.take::<T>(path, line, line.bytes, 0, row, check, summary);
+        }
+        match json::read::<T>(line.bytes, Form::Line, &mut self.scratch) {
+            Ok(record) => self.take::<T>(path, line, line.bytes, 0, record.into(), check, summary),
+            Err(problem) => self.read_pieces(path, line, problem, check, summary, work_left),
+        }
+    }
+
+    /// Reads what is whole of a line that is not one record.
+    fn read_pieces<T: LogRecord>(
+        &mut self,
+        path: &Path,
+        line: &Line<'_>,
+        problem: Problem,
+        check: &mut Check<'_, T>,
+        summary: &mut LogSummary,
+        work_left: &mut usize,
+    ) -> Result<(), ReadStop> {
+        let (bytes, is_ended) = (line.bytes, line.is_ended);
+        let pieces = Pieces::<T>::new(bytes, is_ended, problem.clone(), *work_left);
+        let (records, rests, left) = pieces.count(&mut self.scratch);
+        if rests == 0 {
+            let message = format!("{records} whole records in one line");
+            let finding = Finding::new(FindingKind::MergedLine, path.to_owned(), message);
+            self.report(finding.placed(Some((line.number, line.offset))))?;
+        }
+        let mut pieces = Pieces::<T>::new(bytes, is_ended, problem, *work_left);
+        *work_left = left;
+        while let Some(piece) = pieces.next(&mut self.scratch) {
+            match piece {
+                Piece::Record(from, to, record) => {
+                    let bytes = &line.bytes[from..to];
+                    self.take::<T>(path, line, bytes, from, (*record).into(), check, summary)?;
+                }
+                Piece::Rest(from, to, problem) => {
+                    let kind = kind_of_rest(line, (from, to), records > 0, &problem);
+                    let message = in_words(&problem, (from, to));
+                    let finding = Finding::new(kind, path.to_owned(), message);
+                    let offset = line.offset + from as u64;
+                    self.report(finding.at(line.number, offset, &line.bytes[from..to]))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a whole record if it is one that belongs here.
+    #[allow(clippy::too_many_arguments)] // A record, its place, and where it goes.
+    fn take<T: LogRecord>(
+        &mut self,
+        path: &Path,
+        line: &Line<'_>,
+        bytes: &[u8],
+        from: usize,
+        row: T::Row<'_>,
+        check: &mut Check<'_, T>,
+        summary: &mut LogSummary,
+    ) -> Result<(), ReadStop> {
+        let offset = line.offset + from as u64;
+        let place = Place {
+            path,
+            line: Some(line.number),
+            byte: Some(offset),
+        };
+        let number = row.number();
+        let refused = if number == u64::MAX {
+            let message = format!("{} {number} leaves none for the next", T::NUMBER);
+            Some((FindingKind::InvalidLine, message))
+        } else if number <= summary.last {
+            Some((
+                FindingKind::NotIncreasing,
+                not_increasing::<T>(number, summary),
+            ))
+        } else {
+            check(&row, place)
+                .err()
+                .map(|message| (FindingKind::Mismatch, message))
+        };
+        if let Some((kind, message)) = refused {
+            let finding = Finding::new(kind, PathBuf::from(path), message);
+            return self.report(finding.at(line.number, offset, bytes));
+        }
+        let at = Some((line.number, offset));
+        summary.gaps.note(summary.last, number, at);
+        let ended = u64::from(line.is_ended);
+        summary.end = Some((line.number + ended, line.offset + line.length + ended));
+        summary.last = number;
+        summary.records += 1;
+        T::send(row, place, self.sink)?;
+        Ok(())
+    }
+}
+
+fn not_increasing<T: LogRecord>(number: u64, summary: &LogSummary) -> String {
+    match summary.records {
+        0 => format!("{} {number}, the first is 1", T::NUMBER),
+        _ => format!("{} {number} after {}", T::NUMBER, summary.last),
+    }
+}
+
+/// What a part of a line is that is no record.
+fn kind_of_rest(
+    line: &Line<'_>,
+    (from, to): (usize, usize),
+    has_records: bool,
+    problem: &Problem,
+) -> FindingKind {
+    let is_last = to == line.bytes.len() && !line.is_ended;
+    if is_last && problem.cut_off {
+        FindingKind::CutOff
+    } else if has_records && line.bytes[from..to] != *json::BYTE_ORDER_MARK {
+        FindingKind::MergedLine
+    } else {
+        FindingKind::InvalidLine
+    }
+}
+
+/// What is wrong with a part of a line. Where that shows only behind it, its end is named.
+fn in_words(problem: &Problem, (from, to): (usize, usize)) -> String {
+    match problem.line {
+        0 => problem.message.clone(),
+        _ => {
+            let at = (from + problem.column).min(to);
+            format!("{} at byte {at} of the line", problem.message)
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Files that belong to no runtime or worker that can be imported: salvage reports them.
+
+use crate::layout::dir::source::SourceDir;
+use crate::layout::error::LayoutError;
+use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::names::WORKERS;
+use crate::layout::options::Rules;
+use crate::layout::read::documents::Document;
+use crate::layout::read::listing::Listing;
+use crate::layout::read::log_record::LogRecord;
+use crate::layout::read::reader::Reader;
+use crate::layout::read::sink::{DiscardSink, ReadStop};
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use std::ffi::OsStr;
+
+/// What is in the directories whose names stand for no runtime.
+pub(crate) fn orphaned(listing: &Listing, rules: Rules) -> Result<Vec<Finding>, LayoutError> {
+    let mut findings = Vec::new();
+    for name in &listing.orphans {
+        let mut discard = DiscardSink;
+        let path = listing.runtimes.path_of(name);
+        let mut reader = Reader::new(path, rules, &mut discard, &|_| {});
+        match reader.orphaned_beside(&listing.runtimes, name) {
+            Ok(()) | Err(ReadStop::Refused) => {}
+            Err(ReadStop::Failed(error)) => return Err(error),
+        }
+        findings.append(&mut reader.finish().0);
+    }
+    Ok(findings)
+}
+
+impl Reader<'_> {
+    /// Names what is in a runtime directory that had to be left out.
+    pub(crate) fn orphaned_runtime(&mut self, dir: &SourceDir) -> Result<(), ReadStop> {
+        self.orphaned_log::<RuntimeEvent>(dir)?;
+        let Some(workers) = self.open_dir_if_any(dir, WORKERS)? else {
+            return Ok(());
+        };
+        let names = self.tried("list", workers.path(), workers.names())?;
+        for name in names.into_iter().flatten() {
+            if self.is_worker_dir(&workers, &name)? {
+                self.orphaned_worker(&workers, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names what is in the directory `name` beside the runtimes, which stands for none.
+    pub(crate) fn orphaned_beside(
+        &mut self,
+        runtimes: &SourceDir,
+        name: &OsStr,
+    ) -> Result<(), ReadStop> {
+        let Some(dir) = self.open_dir_if_any(runtimes, name)? else {
+            return Ok(());
+        };
+        self.look_around(&dir, &[RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS])?;
+        self.orphaned_document(&dir, RuntimeDocument::FILE)?;
+        self.orphaned_runtime(&dir)
+    }
+
+    /// Names what is in a worker's directory that belongs to no runtime or stands for no worker.
+    pub(crate) fn orphaned_worker(
+        &mut self,
+        workers: &SourceDir,
+        name: &OsStr,
+    ) -> Result<(), ReadStop> {
+        let Some(dir) = self.open_dir_if_any(workers, name)? else {
+            return Ok(());
+        };
+        self.look_around(&dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
+        self.orphaned_document(&dir, WorkerDocument::FILE)?;
+        self.orphaned_log::<TranscriptEntry>(&dir)
+    }
+
+    fn orphaned_document(&mut self, dir: &SourceDir, name: &str) -> Result<(), ReadStop> {
+        let Some(file) = self.open_file_if_any(dir, name)? else {
+            return Ok(());
+        };
+        let path = dir.path_of(name);
+        let message = "it belongs to nothing that can be imported";
+        self.report(Finding::new(FindingKind::Orphaned, path.clone(), message))?;
+        self.pass_over(dir, file, &path)
+    }
+
+    /// Names a log that belongs to nothing, with the number of its lines.
+    pub(crate) fn orphaned_log<T: LogRecord>(&mut self, dir: &SourceDir) -> Result<(), ReadStop> {
+        let Some(file) = self.open_file_if_any(dir, T::FILE)? else {
+            return Ok(());
+        };
+        let path = dir.path_of(T::FILE);
+        let mut lines = self.lines(file);
+        let (mut records, mut bytes) = (0_u64, 0_u64);
+        loop {
+            match lines.next() {
+                Ok(Some(line)) => {
+                    records += u64::from(!line.bytes.trim_ascii().is_empty());
+                    bytes = line.offset + line.length + u64::from(line.is_ended);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.refused("read", path.clone(), error)?;
+                    break;
+                }
+            }
+        }
+        self.close_file(dir, lines.into_inner().into_inner())?;
+        let message = match records {
+            1 => "1 entry that belongs to nothing that can be imported".to_owned(),
+            _ => format!("{records} entries that belong to nothing that can be imported"),
+        };
+        let mut finding = Finding::new(FindingKind::Orphaned, path, message);
+        finding.length = Some(bytes);
+        self.report(finding)
+    }
+}

@@ -1,0 +1,314 @@
+//! One reading of one runtime directory: what it gives, what it notices, and where it stops.
+//!
+//! Strict and salvage imports, dry runs and comparisons all read in this way; they differ in what
+//! a finding leads to and in where the records go.
+
+use crate::layout::dir::source::{Moment, NotOpened, SourceDir, SourceFile};
+use crate::layout::error::LayoutError;
+use crate::layout::findings::bounded::Findings;
+use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::format::lines::LineReader;
+use crate::layout::options::Rules;
+use crate::layout::read::sink::{Counts, ReadStop, Sink};
+use std::ffi::OsStr;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+/// How much is read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// One reading.
+pub(crate) struct Reader<'a> {
+    pub(crate) rules: Rules,
+    pub(crate) sink: &'a mut dyn Sink,
+    pub(crate) counts: Counts,
+    /// The greatest event id that a worker or an entry of the runtime names.
+    pub(crate) last_named_event: u64,
+    pub(crate) scratch: Vec<u8>,
+    /// Told how many bytes more were read.
+    pub(crate) on_bytes: &'a dyn Fn(u64),
+    findings: Findings,
+    digest: Xxh3,
+    root: PathBuf,
+    /// The files that were read, below `root`, and what they were then.
+    read: Vec<(PathBuf, Moment)>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reading of the runtime directory `root`.
+    pub(crate) fn new(
+        root: PathBuf,
+        rules: Rules,
+        sink: &'a mut dyn Sink,
+        on_bytes: &'a dyn Fn(u64),
+    ) -> Self {
+        Self {
+            rules,
+            sink,
+            counts: Counts::default(),
+            last_named_event: 0,
+            scratch: Vec::new(),
+            on_bytes,
+            findings: Findings::default(),
+            digest: Xxh3::new(),
+            root,
+            read: Vec::new(),
+        }
+    }
+
+    /// What was noticed, and a digest of everything that was read.
+    pub(crate) fn finish(self) -> (Vec<Finding>, u128) {
+        (self.findings.finish(), self.digest.digest128())
+    }
+
+    /// Notes a finding. A strict reading ends at one that it does not accept.
+    pub(crate) fn report(&mut self, finding: Finding) -> Result<(), ReadStop> {
+        let ends = self.rules.is_strict && !finding.kind.is_accepted();
+        self.findings.add(finding);
+        if ends { Err(ReadStop::Refused) } else { Ok(()) }
+    }
+
+    /// Notes what the system refused. A strict reading ends with its error; another one goes on
+    /// without what could not be read.
+    pub(crate) fn refused(
+        &mut self,
+        operation: &'static str,
+        path: PathBuf,
+        error: io::Error,
+    ) -> Result<(), ReadStop> {
+        if self.rules.is_strict {
+            return Err(LayoutError::io(operation, path)(error).into());
+        }
+        let message = format!("{operation}: {error}");
+        self.report(Finding::new(FindingKind::Unreadable, path, message))
+    }
+
+    /// What the system gave; `None` where it refused and the reading goes on.
+    pub(crate) fn tried<V>(
+        &mut self,
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+        given: io::Result<V>,
+    ) -> Result<Option<V>, ReadStop> {
+        match given {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                self.refused(operation, path.into(), error)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens a directory that should be there; `None` where it is not and the reading goes on.
+    pub(crate) fn open_dir(
+        &mut self,
+        parent: &SourceDir,
+        name: &str,
+    ) -> Result<Option<SourceDir>, ReadStop> {
+        match parent.open_dir(name) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) => {
+                self.not_opened(parent, name.as_ref(), error, FindingKind::MissingFile)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens a file that should be there; `None` where it is not and the reading goes on.
+    pub(crate) fn open_file(
+        &mut self,
+        dir: &SourceDir,
+        name: &str,
+        missing: FindingKind,
+    ) -> Result<Option<Opened<'a>>, ReadStop> {
+        match dir.open_file(name) {
+            Ok(file) => Ok(Some(Opened::new(file, name, self.on_bytes))),
+            Err(error) => {
+                self.not_opened(dir, name.as_ref(), error, missing)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens a directory that may be there.
+    pub(crate) fn open_dir_if_any(
+        &mut self,
+        parent: &SourceDir,
+        name: impl AsRef<OsStr>,
+    ) -> Result<Option<SourceDir>, ReadStop> {
+        let name = name.as_ref();
+        match parent.open_dir(name) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(NotOpened::Missing) => Ok(None),
+            Err(error) => {
+                self.not_opened(parent, name, error, FindingKind::MissingFile)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens a file that may be there.
+    pub(crate) fn open_file_if_any(
+        &mut self,
+        dir: &SourceDir,
+        name: &str,
+    ) -> Result<Option<Opened<'a>>, ReadStop> {
+        match dir.open_file(name) {
+            Err(NotOpened::Missing) => Ok(None),
+            Ok(file) => Ok(Some(Opened::new(file, name, self.on_bytes))),
+            Err(error) => {
+                self.not_opened(dir, name.as_ref(), error, FindingKind::MissingFile)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn not_opened(
+        &mut self,
+        dir: &SourceDir,
+        name: &OsStr,
+        error: NotOpened,
+        missing: FindingKind,
+    ) -> Result<(), ReadStop> {
+        let path = dir.path_of(name);
+        self.report(match error {
+            NotOpened::Missing => {
+                Finding::new(missing, path, format!("there is no {}", name.display()))
+            }
+            NotOpened::File => {
+                let message = "a file where a directory belongs";
+                Finding::new(FindingKind::StrayFile, path, message)
+            }
+            NotOpened::Other(what) => {
+                Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
+            }
+            NotOpened::Io(source) => return self.refused("open", path, source),
+        })
+    }
+
+    /// Notes a file that is read to its end, and whether it is still what it was.
+    pub(crate) fn close_file(&mut self, dir: &SourceDir, file: Opened<'a>) -> Result<(), ReadStop> {
+        let path = dir.path_of(&file.name);
+        let relative = path.strip_prefix(&self.root).unwrap_or(&path);
+        self.digest.update(relative.as_os_str().as_encoded_bytes());
+        self.digest.update(b"\0");
+        self.digest.update(&file.read_bytes.to_le_bytes());
+        self.digest.update(&file.digest.digest128().to_le_bytes());
+        self.counts.bytes += file.read_bytes;
+        let ended_early = file.read_bytes != file.file.len() && !file.has_failed;
+        let relative = relative.to_owned();
+        let opened = file.file.opened();
+        let is_unchanged = dir.is_unchanged(&file.name, opened);
+        match self.tried("look at", &path, is_unchanged)? {
+            Some(true) if !ended_early => {
+                self.read.push((relative, opened));
+                Ok(())
+            }
+            Some(_) => self.report(changed(path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that `file` is not what it was when it was opened, if so.
+    pub(crate) fn expect_unchanged_yet(
+        &mut self,
+        dir: &SourceDir,
+        file: &Opened<'_>,
+    ) -> Result<(), ReadStop> {
+        self.expect_same(dir, file.name.as_ref(), file.file.opened())
+    }
+
+    fn expect_same(
+        &mut self,
+        dir: &SourceDir,
+        file: &Path,
+        opened: Moment,
+    ) -> Result<(), ReadStop> {
+        let path = dir.path_of(file);
+        let is_unchanged = dir.is_unchanged(file, opened);
+        match self.tried("look at", &path, is_unchanged)? {
+            Some(false) => self.report(changed(path)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes which of the files below the runtime directory `dir` that were read are not what they
+    /// were: while one was read another one can have changed.
+    pub(crate) fn expect_unchanged(&mut self, dir: &SourceDir) -> Result<(), ReadStop> {
+        for (file, opened) in std::mem::take(&mut self.read) {
+            self.expect_same(dir, &file, opened)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a file that nothing is made of: it too is a part of what is known again.
+    pub(crate) fn pass_over(
+        &mut self,
+        dir: &SourceDir,
+        mut file: Opened<'a>,
+        path: &Path,
+    ) -> Result<(), ReadStop> {
+        let read = io::copy(&mut file, &mut io::sink());
+        if self.tried("read", path, read)?.is_some() {
+            self.close_file(dir, file)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lines(&self, file: Opened<'a>) -> LineReader<BufReader<Opened<'a>>> {
+        let capacity = usize::try_from(file.file.len()).unwrap_or(READ_BYTES);
+        LineReader::new(
+            BufReader::with_capacity(capacity.clamp(1024, READ_BYTES), file),
+            self.rules.max_line_bytes,
+        )
+    }
+}
+
+fn changed(path: PathBuf) -> Finding {
+    let message = "the file changed while it was read; stop what writes to it";
+    Finding::new(FindingKind::Changed, path, message)
+}
+
+/// An open file that digests what is read of it.
+pub(crate) struct Opened<'a> {
+    file: SourceFile,
+    name: String,
+    digest: Xxh3,
+    read_bytes: u64,
+    /// Whether the system refused to read on.
+    has_failed: bool,
+    on_bytes: &'a dyn Fn(u64),
+}
+
+impl<'a> Opened<'a> {
+    fn new(file: SourceFile, name: &str, on_bytes: &'a dyn Fn(u64)) -> Self {
+        Self {
+            file,
+            name: name.to_owned(),
+            digest: Xxh3::new(),
+            read_bytes: 0,
+            has_failed: false,
+            on_bytes,
+        }
+    }
+}
+
+impl Opened<'_> {
+    /// How long the file was when it was opened.
+    pub(crate) fn length(&self) -> u64 {
+        self.file.len()
+    }
+}
+
+impl Read for Opened<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer).inspect_err(|error| {
+            self.has_failed |= error.kind() != io::ErrorKind::Interrupted;
+        })?;
+        self.digest.update(&buffer[..read]);
+        self.read_bytes += read as u64;
+        (self.on_bytes)(read as u64);
+        Ok(read)
+    }
+}

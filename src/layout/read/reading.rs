@@ -1,0 +1,54 @@
+//! Reads one runtime directory into a sink.
+
+use crate::layout::dir::source::SourceDir;
+use crate::layout::error::LayoutError;
+use crate::layout::findings::finding::Finding;
+use crate::layout::options::Rules;
+use crate::layout::read::listing::Entry;
+use crate::layout::read::reader::Reader;
+use crate::layout::read::sink::{Counts, ReadStop, Sink};
+
+/// One reading of one runtime directory.
+pub(crate) struct Reading {
+    pub(crate) outcome: ReadOutcome,
+    pub(crate) counts: Counts,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) fingerprint: u128,
+}
+
+/// How a reading ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadOutcome {
+    /// The runtime was sent on.
+    Read,
+    /// It had to be left out: nothing was sent on.
+    LeftOut,
+    /// A strict reading stopped at its last finding.
+    Refused,
+}
+
+/// Reads one runtime directory into `sink`.
+pub(crate) fn read_runtime(
+    runtimes: &SourceDir,
+    entry: &Entry,
+    rules: Rules,
+    sink: &mut dyn Sink,
+    on_bytes: &dyn Fn(u64),
+) -> Result<Reading, LayoutError> {
+    let path = runtimes.path_of(&entry.name);
+    let mut reader = Reader::new(path, rules, sink, on_bytes);
+    let outcome = match reader.read_runtime(runtimes, &entry.name, &entry.id) {
+        Ok(true) => ReadOutcome::Read,
+        Ok(false) => ReadOutcome::LeftOut,
+        Err(ReadStop::Refused) => ReadOutcome::Refused,
+        Err(ReadStop::Failed(error)) => return Err(error),
+    };
+    let counts = reader.counts;
+    let (findings, fingerprint) = reader.finish();
+    Ok(Reading {
+        outcome,
+        counts,
+        findings,
+        fingerprint,
+    })
+}

@@ -1,0 +1,436 @@
+//! The way through one runtime directory, in the order in which it is read: `runtime.json`, the
+//! workers in the order of their names, each with its transcript, the events.
+
+use crate::layout::dir::source::SourceDir;
+use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::findings::unknown_workers::UnknownWorkers;
+use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::locate;
+use crate::layout::format::names::{self, WORKERS};
+use crate::layout::read::documents::{Document, ReadDocument, at_member, whole};
+use crate::layout::read::entries::invalid_name;
+use crate::layout::read::log::LogSummary;
+use crate::layout::read::log_record::LogRecord;
+use crate::layout::read::reader::Reader;
+use crate::layout::read::sink::{Place, ReadStop};
+use crate::model::diagnostics::RuntimeDiagnostic;
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::interaction::TranscriptEntry;
+use crate::model::observation::RuntimeEvent;
+use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember};
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// A document as it is in its file.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+}
+
+impl Reader<'_> {
+    /// Reads the runtime `id` in the directory `name`. `false` where it had to be left out.
+    pub(crate) fn read_runtime(
+        &mut self,
+        runtimes: &SourceDir,
+        name: &str,
+        id: &RuntimeId,
+    ) -> Result<bool, ReadStop> {
+        let Some(dir) = self.open_dir(runtimes, name)? else {
+            return Ok(false);
+        };
+        self.look_around(&dir, &[RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS])?;
+        let missing = FindingKind::NeverInitialised;
+        let document = self.read_document::<RuntimeDocument>(&dir, missing)?;
+        let document = match document {
+            Some(document) => self.runtime_that_is(document, &dir, id)?,
+            None => None,
+        };
+        let Some(ReadDocument { stored, bytes }) = document else {
+            self.orphaned_runtime(&dir)?;
+            return Ok(false);
+        };
+        let mut runtime = Stored {
+            value: PersistedRuntimeSnapshot::from(stored.value),
+            unknown: stored.unknown,
+        };
+        let path = dir.path_of(RuntimeDocument::FILE);
+        let document = Text {
+            path: &path,
+            bytes: &bytes,
+        };
+        let workers = self.read_workers(&dir, id)?;
+        let mut diagnostics = self.check_diagnostics(document, &mut runtime, &workers)?;
+        let mut events = self.read_events(&dir, id, &workers)?;
+        let logs = (&mut events, &mut diagnostics);
+        self.check_counters(document, &mut runtime.value, logs, &workers)?;
+        let gaps = events
+            .gaps
+            .finding(RuntimeEvent::NUMBER, dir.path_of(RuntimeEvent::FILE));
+        let others = diagnostics.gaps.finding("diagnostic id", path.clone());
+        for gap in gaps.into_iter().chain(others) {
+            self.report(gap)?;
+        }
+        self.expect_unchanged(&dir)?;
+        self.sink.runtime(Place::whole(&path), runtime)?;
+        Ok(true)
+    }
+
+    fn runtime_that_is(
+        &mut self,
+        document: ReadDocument<RuntimeDocument>,
+        dir: &SourceDir,
+        id: &RuntimeId,
+    ) -> Result<Option<ReadDocument<RuntimeDocument>>, ReadStop> {
+        let found = &document.stored.value.runtime_id;
+        if found == id {
+            return Ok(Some(document));
+        }
+        let message = format!("runtime_id is \"{found}\", the directory is for \"{id}\"");
+        let path = dir.path_of(RuntimeDocument::FILE);
+        let finding = Finding::new(FindingKind::Mismatch, path, message);
+        self.report(whole(finding, &document.bytes, "runtime_id"))?;
+        Ok(None)
+    }
+
+    /// Checks the diagnostics; what does not belong there is taken out.
+    fn check_diagnostics(
+        &mut self,
+        document: Text<'_>,
+        runtime: &mut Stored<PersistedRuntimeSnapshot>,
+        workers: &HashSet<String>,
+    ) -> Result<LogSummary, ReadStop> {
+        let id = runtime.value.runtime_id.clone();
+        let places = LazyCell::new(|| locate::items(document.bytes, "diagnostics"));
+        let mut summary = LogSummary::default();
+        let mut unknown = UnknownWorkers::default();
+        let mut kept = Vec::new();
+        let mut kept_indexes = BTreeMap::new();
+        let diagnostics = std::mem::take(&mut runtime.value.diagnostics);
+        let count = diagnostics.len();
+        for (index, diagnostic) in diagnostics.into_iter().enumerate() {
+            if let Err((kind, message)) = belongs(&diagnostic, &id, summary.last) {
+                let mut finding = Finding::new(kind, document.path.to_owned(), message);
+                if let Some(item) = places.get(index) {
+                    finding = finding.at(item.line, item.byte, item.bytes);
+                }
+                self.report(finding)?;
+                continue;
+            }
+            let at = || places.get(index).map(|item| (item.line, item.byte));
+            if diagnostic.id - summary.last > 1 {
+                summary.gaps.note(summary.last, diagnostic.id, at());
+            }
+            summary.last = diagnostic.id;
+            let worker = diagnostic.worker_ref.as_ref().map(|of| &of.worker_id);
+            if let Some(worker) = worker.filter(|worker| !workers.contains(worker.as_str())) {
+                unknown.note(worker.as_str(), at());
+            }
+            kept_indexes.insert(index, kept.len());
+            kept.push(diagnostic);
+        }
+        if kept.len() < count {
+            renumber(&mut runtime.unknown, &kept_indexes);
+        }
+        runtime.value.diagnostics = kept;
+        for finding in unknown.findings("diagnostic", document.path) {
+            self.report(finding)?;
+        }
+        Ok(summary)
+    }
+
+    /// Reads all workers with their transcripts. Returns those that are whole.
+    fn read_workers(
+        &mut self,
+        dir: &SourceDir,
+        id: &RuntimeId,
+    ) -> Result<HashSet<String>, ReadStop> {
+        let mut workers = HashSet::new();
+        let Some(dir) = self.open_dir(dir, WORKERS)? else {
+            return Ok(workers);
+        };
+        let names = self.tried("list", dir.path(), dir.names())?;
+        for name in names.into_iter().flatten() {
+            let Some((name, worker_id)) = self.worker_of(&dir, &name)? else {
+                continue;
+            };
+            let Some(worker_dir) = self.open_dir(&dir, &name)? else {
+                continue;
+            };
+            let worker_ref = WorkerRef::new(id.clone(), worker_id);
+            if self.read_worker(&worker_dir, &worker_ref)? {
+                workers.insert(worker_ref.worker_id.into());
+            }
+        }
+        Ok(workers)
+    }
+
+    /// The worker that a name in `workers/` stands for.
+    fn worker_of(
+        &mut self,
+        dir: &SourceDir,
+        name: &OsStr,
+    ) -> Result<Option<(String, WorkerId)>, ReadStop> {
+        if !self.is_worker_dir(dir, name)? {
+            return Ok(None);
+        }
+        match names::decode::<WorkerId>(name.as_bytes()) {
+            Ok(id) => Ok(Some((names::encode(id.as_str()), id))),
+            Err(why) => {
+                self.report(invalid_name(dir, name, why))?;
+                self.orphaned_worker(dir, name)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads one worker. `false` where it had to be left out.
+    fn read_worker(&mut self, dir: &SourceDir, worker_ref: &WorkerRef) -> Result<bool, ReadStop> {
+        self.look_around(dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
+        let document = self.read_document::<WorkerDocument>(dir, FindingKind::MissingFile)?;
+        let path = dir.path_of(WorkerDocument::FILE);
+        let (mut worker, bytes) = match document {
+            Some(document) => match mismatch(&document.stored.value, worker_ref) {
+                None => (
+                    Stored {
+                        value: PersistedWorkerSnapshot::from(document.stored.value),
+                        unknown: document.stored.unknown,
+                    },
+                    document.bytes,
+                ),
+                Some((member, message)) => {
+                    let finding = Finding::new(FindingKind::Mismatch, path, message);
+                    self.report(whole(finding, &document.bytes, member))?;
+                    self.orphaned_log::<TranscriptEntry>(dir)?;
+                    return Ok(false);
+                }
+            },
+            None => {
+                self.orphaned_log::<TranscriptEntry>(dir)?;
+                return Ok(false);
+            }
+        };
+        let (mut summary, named) = self.read_transcript(dir, worker_ref)?;
+        let document = Text {
+            path: &path,
+            bytes: &bytes,
+        };
+        let next = &mut worker.value.next_transcript_sequence;
+        let needed = summary.check_counter(*next).err();
+        let member = ("next_transcript_sequence", next);
+        self.expect_counter(document, member, TranscriptEntry::NUMBER, needed)?;
+        let gaps = summary
+            .gaps
+            .finding(TranscriptEntry::NUMBER, dir.path_of(TranscriptEntry::FILE));
+        if let Some(gaps) = gaps {
+            self.report(gaps)?;
+        }
+        self.counts.transcript_entries += summary.records;
+        self.counts.workers += 1;
+        let named = named.max(worker.value.last_event_id);
+        self.last_named_event = self.last_named_event.max(named);
+        self.sink.worker(Place::whole(&path), worker)?;
+        Ok(true)
+    }
+
+    /// Reads the transcript of a worker. Returns with it the greatest event id that it names.
+    fn read_transcript(
+        &mut self,
+        dir: &SourceDir,
+        worker_ref: &WorkerRef,
+    ) -> Result<(LogSummary, u64), ReadStop> {
+        let mut named = 0;
+        let summary = self.read_log::<TranscriptEntry>(dir, &mut |entry, _| {
+            let of = &entry.worker_ref;
+            if *of != *worker_ref {
+                return Err(wrong_worker(&of.runtime_id, &of.worker_id, worker_ref));
+            }
+            if entry.event_id == u64::MAX {
+                return Err(no_next("event_id"));
+            }
+            named = named.max(entry.event_id);
+            Ok(())
+        })?;
+        Ok((summary, named))
+    }
+
+    fn read_events(
+        &mut self,
+        dir: &SourceDir,
+        id: &RuntimeId,
+        workers: &HashSet<String>,
+    ) -> Result<LogSummary, ReadStop> {
+        let mut unknown = UnknownWorkers::default();
+        let summary = self.read_log::<RuntimeEvent>(dir, &mut |event, place| {
+            let Some(worker) = &event.worker_ref else {
+                return Ok(());
+            };
+            if worker.runtime_id != id.as_str() {
+                return Err(wrong_runtime(&worker.runtime_id, id));
+            }
+            if !workers.contains(&*worker.worker_id) {
+                unknown.note(&worker.worker_id, place.line.zip(place.byte));
+            }
+            Ok(())
+        })?;
+        self.counts.events += summary.records;
+        for finding in unknown.findings("event", &dir.path_of(RuntimeEvent::FILE)) {
+            self.report(finding)?;
+        }
+        Ok(summary)
+    }
+
+    /// Checks that every counter is past what it has given out, and raises it where it is not.
+    fn check_counters(
+        &mut self,
+        document: Text<'_>,
+        runtime: &mut PersistedRuntimeSnapshot,
+        (events, diagnostics): (&mut LogSummary, &mut LogSummary),
+        workers: &HashSet<String>,
+    ) -> Result<(), ReadStop> {
+        let next = &mut runtime.next_event_id;
+        // An event that a worker or an entry names was given its id, also where the log lost it.
+        let named = self.last_named_event + 1;
+        let needed = match events.check_counter(*next) {
+            Err(raised) => Some(raised.max(named)),
+            Ok(()) => Some(named).filter(|named| *next < *named),
+        };
+        self.expect_counter(document, ("next_event_id", next), "event id", needed)?;
+        let next = &mut runtime.next_diagnostic_id;
+        if *next > diagnostics.last.saturating_add(1) {
+            let counter = locate::member(document.bytes, "next_diagnostic_id");
+            diagnostics.end = counter.map(|counter| (counter.line, counter.byte));
+        }
+        let needed = diagnostics.check_counter(*next).err();
+        self.expect_counter(
+            document,
+            ("next_diagnostic_id", next),
+            "diagnostic id",
+            needed,
+        )?;
+        let generated = workers.iter().filter_map(generated_sequence).max();
+        let next = &mut runtime.next_worker_sequence;
+        let needed = generated
+            .map(|last| last + 1)
+            .filter(|needed| *next < *needed);
+        self.expect_counter(document, ("next_worker_sequence", next), "worker", needed)
+    }
+
+    /// Notes a counter that is behind, and raises it to what it needs to be, if anything.
+    fn expect_counter(
+        &mut self,
+        document: Text<'_>,
+        (member, counter): (&str, &mut u64),
+        what: &str,
+        needed: Option<u64>,
+    ) -> Result<(), ReadStop> {
+        let Some(needed) = needed else {
+            return Ok(());
+        };
+        let message = match needed {
+            1 => format!("{member} is {counter}, the first {what} is 1"),
+            _ => format!(
+                "{member} is {counter}, {what} {} is there already",
+                needed - 1
+            ),
+        };
+        let finding = Finding::new(
+            FindingKind::CounterBehind,
+            document.path.to_owned(),
+            message,
+        );
+        self.report(at_member(finding, document.bytes, member))?;
+        if self.rules.raises_counters {
+            *counter = needed;
+        }
+        Ok(())
+    }
+}
+
+/// Moves unknown members of diagnostics to the places that their diagnostics have now.
+fn renumber(unknown: &mut Vec<UnknownMember>, kept: &BTreeMap<usize, usize>) {
+    unknown.retain_mut(|member| {
+        let Some(rest) = member.pointer.strip_prefix("/diagnostics/") else {
+            return true;
+        };
+        let (index, deeper) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let moved = index.parse().ok().and_then(|index: usize| kept.get(&index));
+        match moved {
+            Some(index) => {
+                member.pointer = format!("/diagnostics/{index}{deeper}");
+                true
+            }
+            None => false,
+        }
+    });
+}
+
+/// Whether a diagnostic belongs to the runtime `id`, after one of the id `last`; if not, why.
+fn belongs(
+    diagnostic: &RuntimeDiagnostic,
+    id: &RuntimeId,
+    last: u64,
+) -> Result<(), (FindingKind, String)> {
+    let worker = diagnostic.worker_ref.as_ref();
+    if let Some(worker) = worker.filter(|worker| worker.runtime_id != *id) {
+        let message = wrong_runtime(worker.runtime_id.as_str(), id);
+        return Err((FindingKind::Mismatch, message));
+    }
+    if diagnostic.id == u64::MAX {
+        return Err((FindingKind::Mismatch, no_next("the diagnostic's id")));
+    }
+    if diagnostic.id <= last {
+        let message = format!("diagnostic {} after {last}", diagnostic.id);
+        return Err((FindingKind::NotIncreasing, message));
+    }
+    Ok(())
+}
+
+/// What is wrong with the greatest number of all.
+fn no_next(what: &str) -> String {
+    format!("{what} {} leaves none for the next", u64::MAX)
+}
+
+/// The member of a worker's document that says something else than its directory, and what.
+fn mismatch(document: &WorkerDocument, expected: &WorkerRef) -> Option<(&'static str, String)> {
+    let (found, id) = (&document.worker_ref, &document.worker_id);
+    if found != expected {
+        let (runtime, worker) = (found.runtime_id.as_str(), found.worker_id.as_str());
+        return Some(("worker_ref", wrong_worker(runtime, worker, expected)));
+    }
+    if *id != expected.worker_id {
+        let named = &expected.worker_id;
+        let message = format!("worker_id is \"{id}\", worker_ref names \"{named}\"");
+        return Some(("worker_id", message));
+    }
+    if document.last_event_id == u64::MAX {
+        return Some(("last_event_id", no_next("last_event_id")));
+    }
+    None
+}
+
+fn wrong_worker(runtime_id: &str, worker_id: &str, expected: &WorkerRef) -> String {
+    match runtime_id == expected.runtime_id.as_str() {
+        true => format!(
+            "worker_ref names worker \"{worker_id}\", the directory is for \"{}\"",
+            expected.worker_id
+        ),
+        false => wrong_runtime(runtime_id, &expected.runtime_id),
+    }
+}
+
+fn wrong_runtime(found: &str, expected: &RuntimeId) -> String {
+    format!("worker_ref names runtime \"{found}\", the directory is for \"{expected}\"")
+}
+
+/// The sequence that an id was generated from.
+fn generated_sequence(id: impl AsRef<str>) -> Option<u64> {
+    let id = id.as_ref();
+    let hex = id.strip_prefix("worker-")?;
+    let sequence = u64::from_str_radix(hex, 16).ok()?;
+    let is_generated = WorkerId::generated(sequence).as_str() == id && sequence < u64::MAX;
+    is_generated.then_some(sequence)
+}

@@ -1,0 +1,95 @@
+//! Where the records of a reading go, and how a reading stops early.
+
+use crate::layout::error::LayoutError;
+use crate::store::{
+    BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored,
+};
+use std::path::Path;
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) line: Option<u64>,
+    /// The offset in the file.
+    pub(crate) byte: Option<u64>,
+}
+
+impl<'a> Place<'a> {
+    /// All of a file.
+    pub(crate) fn whole(path: &'a Path) -> Self {
+        Self {
+            path,
+            line: None,
+            byte: None,
+        }
+    }
+}
+
+/// Where the records of a reading go. A worker comes after its transcript, the runtime last.
+pub(crate) trait Sink {
+    fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError>;
+    fn worker(
+        &mut self,
+        place: Place<'_>,
+        worker: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<(), LayoutError>;
+    fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError>;
+    fn runtime(
+        &mut self,
+        place: Place<'_>,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+    ) -> Result<(), LayoutError>;
+}
+
+/// A reading that writes nothing.
+pub(crate) struct DiscardSink;
+
+impl Sink for DiscardSink {
+    fn entry(&mut self, _: Place<'_>, _: BorrowedEntry<'_>) -> Result<(), LayoutError> {
+        Ok(())
+    }
+
+    fn worker(
+        &mut self,
+        _: Place<'_>,
+        _: Stored<PersistedWorkerSnapshot>,
+    ) -> Result<(), LayoutError> {
+        Ok(())
+    }
+
+    fn event(&mut self, _: Place<'_>, _: BorrowedEvent<'_>) -> Result<(), LayoutError> {
+        Ok(())
+    }
+
+    fn runtime(
+        &mut self,
+        _: Place<'_>,
+        _: Stored<PersistedRuntimeSnapshot>,
+    ) -> Result<(), LayoutError> {
+        Ok(())
+    }
+}
+
+/// Why a reading stopped before its end.
+pub(crate) enum ReadStop {
+    /// At a finding that a strict reading does not accept: the last one.
+    Refused,
+    /// At an error.
+    Failed(LayoutError),
+}
+
+impl From<LayoutError> for ReadStop {
+    fn from(error: LayoutError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a reading gave.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) workers: u64,
+    pub(crate) events: u64,
+    pub(crate) transcript_entries: u64,
+    pub(crate) bytes: u64,
+}
