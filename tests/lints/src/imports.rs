@@ -84,12 +84,7 @@ enum Target {
 const MOST_STEPS: usize = 16;
 
 /// Follows `path` from `module`: where it ends, and the names that it takes from which files.
-fn resolve(
-    sources: &Sources,
-    module: usize,
-    path: &[String],
-    steps: usize,
-) -> (Target, Vec<Hit>) {
+fn resolve(sources: &Sources, module: usize, path: &[String], steps: usize) -> (Target, Vec<Hit>) {
     let mut hits = Vec::new();
     let Some(first) = path.first() else {
         return (Target::Unknown, hits);
@@ -156,12 +151,7 @@ fn resolve(
 }
 
 /// Where a name that `module` imports comes from.
-fn through_uses(
-    sources: &Sources,
-    module: usize,
-    name: &str,
-    steps: usize,
-) -> (Target, Vec<Hit>) {
+fn through_uses(sources: &Sources, module: usize, name: &str, steps: usize) -> (Target, Vec<Hit>) {
     let uses = &sources.modules[module].uses;
     if let Some(import) = uses.iter().find(|import| import.name == name) {
         return resolve(sources, module, &import.path, steps + 1);

@@ -75,7 +75,12 @@ fn upward(arrows: &[Arrow], rooms: &BTreeMap<&str, Option<usize>>) -> Vec<String
         .filter_map(|arrow| {
             let from = rooms.get(arrow.from.as_str()).copied().flatten()?;
             let to = rooms.get(arrow.to.as_str()).copied().flatten()?;
-            (to > from).then(|| format!("upward arrow from {} to {}: {arrow}", ROOMS[from], ROOMS[to]))
+            (to > from).then(|| {
+                format!(
+                    "upward arrow from {} to {}: {arrow}",
+                    ROOMS[from], ROOMS[to]
+                )
+            })
         })
         .collect()
 }

@@ -252,7 +252,10 @@ fn sync_that_bypasses_steps_is_found() {
 fn pages_name_tests_and_errors() {
     let page = "`commits::one_two_three_four` and `Store::open`, `store::x`";
     let test = ("commits".to_owned(), "one_two_three_four".to_owned());
-    assert_eq!(pages::named_tests(page).into_iter().collect::<Vec<_>>(), [test]);
+    assert_eq!(
+        pages::named_tests(page).into_iter().collect::<Vec<_>>(),
+        [test]
+    );
     let source = "pub enum E {\n    /// A.\n    A(u8),\n    B,\n}\n    C,\n";
     assert_eq!(pages::variants(source, "E"), ["A", "B"]);
 }
