@@ -57,7 +57,7 @@
 //! | concurrency | any number of threads; those that wait share a commit | `commit_queue::operations_that_arrive_during_a_commit_share_the_next_one`, `commit_queue::no_operation_waits_for_more_than_the_commit_under_way_and_its_own` |
 //! | other processes | they read whole commits while one writes; a second writer is refused; with [`Sharing::ManyWriters`] all may write | `sharing::a_reader_in_another_process_sees_whole_commits_only`, `locking::a_store_that_another_process_writes_is_locked_and_told_by_whom`, `sharing::many_writers_lose_and_repeat_nothing_and_a_kill_of_one_stops_nobody` |
 //! | reads | a page costs the seek and its items, at any length of the log | `reading::reads_seek_and_do_not_scan` |
-//! | moving | what was imported and not changed is exported byte for byte | `layout_round_trip::the_directories_of_the_original_store_come_out_as_they_went_in` |
+//! | moving | what was imported and not changed is exported byte for byte | `layout_round_trip::archived_directories_come_out_as_they_went_in` |
 //!
 //! # Limits
 //!

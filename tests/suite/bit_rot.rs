@@ -1,21 +1,8 @@
 //! Damage that nobody announces.
 
-use crate::faults::{as_limited_child, assert_finds, assert_holds};
+use crate::faults::{assert_finds, assert_holds};
 use torture::campaign::Fault;
 use torture::plant::Plant;
-
-/// What the tests here start as a process of its own; does nothing otherwise.
-#[test]
-fn a_child_reads_damaged_files_with_little_memory() {
-    let Some((seed, count, plant)) = as_limited_child() else {
-        return;
-    };
-    if let Err(violation) = torture::bit_rot::limited(seed, count, plant) {
-        // A panic would be silent here, as those are that damaged pages lead to.
-        eprintln!("{violation}");
-        std::process::exit(1);
-    }
-}
 
 #[test]
 fn a_damaged_file_gives_an_error_or_the_right_data() {

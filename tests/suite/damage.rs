@@ -43,6 +43,34 @@ fn whole(store: &Store) -> Result<Whole, RuntimeError> {
     Ok(Whole { counted, events })
 }
 
+/// How damage showed when the store was opened for writing and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Met {
+    /// The store was not opened.
+    Refused,
+    /// The store was opened; reading gave an error.
+    FoundLater,
+    /// Everything was read, and right.
+    Right,
+}
+
+/// Asserts that damage was refused when a store was opened at least once, and found later at least
+/// once: otherwise the test proves half of what it says.
+#[track_caller]
+fn assert_both(met: &[Met]) {
+    let count = |wanted: Met| met.iter().filter(|met| **met == wanted).count();
+    let (refused, later) = (count(Met::Refused), count(Met::FoundLater));
+    println!(
+        "{} damaged: {refused} refused, {later} found later",
+        met.len()
+    );
+    assert!(
+        refused > 0,
+        "no damage was refused when the store was opened"
+    );
+    assert!(later > 0, "no damage was found after the store was opened");
+}
+
 /// A store to damage, as bytes, and what it holds.
 struct Sample {
     _directory: TempDir,
@@ -91,19 +119,19 @@ impl Sample {
     }
 
     /// Asserts that the damaged store `bytes` is refused untouched, or gives what it held or an
-    /// error; and that nothing panics on the way. Returns whether it opened.
-    fn assert_safe(&self, bytes: &[u8], what: &str) -> bool {
+    /// error; and that nothing panics on the way.
+    fn assert_safe(&self, bytes: &[u8], what: &str) -> Met {
         std::fs::write(&self.path, bytes).unwrap();
         let before = Sight::of(&self.path);
         let path: &Path = &self.path;
         let opened = catch_unwind(|| {
             match Store::open_read_only(path) {
-                Ok(store) => self.assert_reads(&store, what),
+                Ok(store) => drop(self.assert_reads(&store, what)),
                 Err(error) => assert_says_damage(&error, what),
             }
             before.assert_unchanged(path);
             match Store::options().verify_on_open(true).open(path) {
-                Ok(store) => self.assert_reads(&store, what),
+                Ok(store) => drop(self.assert_reads(&store, what)),
                 Err(error) => {
                     assert_says_damage(&error, what);
                     before.assert_unchanged(path);
@@ -113,21 +141,23 @@ impl Sample {
             let before = Sight::of(path);
             match Store::open(path) {
                 Ok(store) => {
-                    self.assert_reads(&store, what);
+                    let met = self.assert_reads(&store, what);
                     self.assert_writes(&store, what);
-                    true
+                    met
                 }
                 Err(error) => {
                     assert_says_damage(&error, what);
                     before.assert_unchanged(path);
-                    false
+                    Met::Refused
                 }
             }
         });
         opened.unwrap_or_else(|_| panic!("{what}: a panic reached the caller"))
     }
 
-    fn assert_reads(&self, store: &Store, what: &str) {
+    /// Asserts that what is read is right, or an error that says damage.
+    fn assert_reads(&self, store: &Store, what: &str) -> Met {
+        let mut met = Met::Right;
         match whole(store) {
             Ok(read) => {
                 let counted = read.counted == self.whole.counted;
@@ -141,12 +171,17 @@ impl Sample {
                     .all(|event| ours.any(|ours| ours == event));
                 assert!(right, "{what}: wrong events: {:#?}", read.events);
             }
-            Err(error) => assert_says_damage(&error, what),
+            Err(error) => {
+                assert_says_damage(&error, what);
+                met = Met::FoundLater;
+            }
         }
         let state = RuntimeId::new("r").map(|id| store.runtime_store(&id)?.load_runtime_state());
         if let Some(Err(error)) = state {
             assert_says_damage(&error, what);
+            met = Met::FoundLater;
         }
+        met
     }
 
     /// Writing and closing may fail, but not by a panic.
@@ -182,10 +217,9 @@ fn a_file_cut_off_anywhere_is_refused_and_left_as_it_is() {
         let edges = [9, 10, 63, 64, 200, 320, 321, 4095, 4096, 4097, 8192, 16384];
         let pages = (1..20).map(|twentieth| len / 20 * twentieth);
         for cut in edges.into_iter().chain(pages).chain([len - 4096, len - 1]) {
-            sample.assert_safe(
-                &sample.bytes[..cut],
-                &format!("unclean {unclean}, cut at {cut}"),
-            );
+            let what = format!("unclean {unclean}, cut at {cut}");
+            let met = sample.assert_safe(&sample.bytes[..cut], &what);
+            assert_eq!(met, Met::Refused, "{what}");
         }
     }
 }
@@ -203,9 +237,9 @@ fn a_file_with_something_after_its_end_gives_its_data_or_an_error() {
 
 #[test]
 fn an_overwritten_page_gives_its_data_or_an_error() {
+    let mut met = Vec::new();
     for unclean in [false, true] {
         let sample = Sample::new(unclean);
-        let mut refused = 0;
         let pages = sample.bytes.len() / 4096;
         for page in 0..pages {
             let here = page * 4096..(page + 1) * 4096;
@@ -217,10 +251,10 @@ fn an_overwritten_page_gives_its_data_or_an_error() {
             let mut bytes = sample.bytes.clone();
             bytes[here].fill(0xFF);
             let what = format!("unclean {unclean}, page {page} overwritten");
-            refused += usize::from(!sample.assert_safe(&bytes, &what));
+            met.push(sample.assert_safe(&bytes, &what));
         }
-        assert!(refused > 0, "no page mattered");
     }
+    assert_both(&met);
 }
 
 /// Reads all logs of a damaged store to their end. Asserts that they end, and hold nothing that is
@@ -263,7 +297,7 @@ fn pages_in_each_others_place_end_every_walk_and_bring_no_event_of_another_log()
     let whole = std::fs::read(&path).unwrap();
     let mut random = Random(seed());
     let pages = whole.len() / 4096;
-    let mut read = 0;
+    let mut met = Vec::new();
     for _ in 0..150 {
         let (a, b) = (1 + random.below(pages - 1), 1 + random.below(pages - 1));
         let mut bytes = whole.clone();
@@ -272,13 +306,24 @@ fn pages_in_each_others_place_end_every_walk_and_bring_no_event_of_another_log()
         std::fs::write(&path, bytes).unwrap();
         let what = format!("pages {a} and {b}");
         let walked =
-            Store::open_read_only(&path).and_then(|store| assert_walks_end(&store, &known, &what));
-        match walked {
-            Ok(()) => read += 1,
-            Err(error) => assert_says_damage(&error, &what),
-        }
+            Store::open_read_only(&path).map(|store| assert_walks_end(&store, &known, &what));
+        met.push(match walked {
+            Ok(Ok(())) => Met::Right,
+            Ok(Err(error)) => {
+                assert_says_damage(&error, &what);
+                Met::FoundLater
+            }
+            Err(error) => {
+                assert_says_damage(&error, &what);
+                Met::Refused
+            }
+        });
     }
-    assert!(read > 0, "some swaps change nothing that is read");
+    assert_both(&met);
+    assert!(
+        met.contains(&Met::Right),
+        "some swaps change nothing that is read"
+    );
 }
 
 /// The byte of the header that redb's flags are in. No checksum covers it.
@@ -291,6 +336,7 @@ const LAST_COMMIT: (usize, usize) = (FLAGS, 0);
 #[test]
 fn a_flipped_bit_gives_the_right_data_or_an_error() {
     let mut random = Random(seed());
+    let mut met = Vec::new();
     for unclean in [false, true] {
         let sample = Sample::new(unclean);
         let used: Vec<usize> = (0..sample.bytes.len())
@@ -315,12 +361,13 @@ fn a_flipped_bit_gives_the_right_data_or_an_error() {
             }
             let mut bytes = sample.bytes.clone();
             bytes[at] ^= 1 << bit;
-            sample.assert_safe(
+            met.push(sample.assert_safe(
                 &bytes,
                 &format!("unclean {unclean}, bit {bit} of byte {at} flipped"),
-            );
+            ));
         }
     }
+    assert_both(&met);
 }
 
 /// Removes a row of a closed store, as if a page had lost it.

@@ -7,47 +7,58 @@ use std::process::Command;
 use torture::campaign::{self, Fault, Outcome, Task};
 use torture::disk_errors;
 use torture::plant::Plant;
+use torture::world::Violation;
 
 const JOB: &str = "TORTURE_JOB";
 const DIRECTORY: &str = "TORTURE_DIRECTORY";
 const LIMITED: &str = "TORTURE_LIMITED";
 
-/// The job and the directory of this process, where it is a child that is to be killed.
-pub(crate) fn as_child() -> Option<(String, String)> {
-    Some((std::env::var(JOB).ok()?, std::env::var(DIRECTORY).ok()?))
+/// The test that a child process runs. It never counts as a pass of its own: [`be_child`] does the job
+/// that the environment names and ends the process before the harness can say "ok".
+const CHILD: &str =
+    "kills::a_killed_process_leaves_what_it_acknowledged_and_all_else_whole_or_absent";
+
+/// Does the job of this process and ends it, where it is a child of a fault's test.
+fn be_child() {
+    let finish = |done: Result<(), Violation>| {
+        // A panic would be silent: bit rot silences those that damaged pages lead to.
+        let failed = done.inspect_err(|violation| eprintln!("{violation}"));
+        std::process::exit(i32::from(failed.is_err()))
+    };
+    if let (Ok(job), Some(directory)) = (std::env::var(JOB), std::env::var_os(DIRECTORY)) {
+        finish(torture::child::run(&job, Path::new(&directory)));
+    }
+    if let Ok(told) = std::env::var(LIMITED) {
+        let told: Vec<&str> = told.split(' ').collect();
+        let (seed, count) = (told[0].parse().unwrap(), told[1].parse().unwrap());
+        finish(torture::bit_rot::limited(
+            seed,
+            count,
+            Plant::named(told[2]),
+        ));
+    }
 }
 
-/// A process of this binary that does `job`.
-fn start(job: &str, directory: &Path) -> Command {
+/// A process of this binary that takes the role of a child.
+fn child() -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([
-        "--exact",
-        "kills::a_child_works_until_it_is_killed",
-        "--nocapture",
-    ]);
+    command.args(["--exact", CHILD, "--nocapture"]);
+    command
+}
+
+/// A process that does `job` until it is killed.
+fn start(job: &str, directory: &Path) -> Command {
+    let mut command = child();
     command.env(JOB, job).env(DIRECTORY, directory);
     command
 }
 
-/// A process of this binary that runs a round of bit rot with little memory.
+/// A process that runs a round of bit rot with little memory.
 fn start_limited(seed: u64, count: usize, plant: Option<Plant>) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([
-        "--exact",
-        "bit_rot::a_child_reads_damaged_files_with_little_memory",
-        "--nocapture",
-    ]);
+    let mut command = child();
     let plant = plant.map_or("none", Plant::name);
     command.env(LIMITED, format!("{seed} {count} {plant}"));
     command
-}
-
-/// The seed, the count and the bug of this process, where it is a child with little memory.
-pub(crate) fn as_limited_child() -> Option<(u64, usize, Option<Plant>)> {
-    let told = std::env::var(LIMITED).ok()?;
-    let told: Vec<&str> = told.split(' ').collect();
-    let plant = Plant::named(told[2]);
-    Some((told[0].parse().unwrap(), told[1].parse().unwrap(), plant))
 }
 
 pub(crate) fn task(seed: u64, count: usize, plant: Option<Plant>) -> Task<'static> {
@@ -64,6 +75,7 @@ pub(crate) fn task(seed: u64, count: usize, plant: Option<Plant>) -> Task<'stati
 /// Asserts that the store keeps its promises whatever `fault` does, `count` times, and that each of
 /// `figures` was counted: what was never tried holds too.
 pub(crate) fn assert_holds(fault: Fault, count: usize, figures: &[&str]) -> Outcome {
+    be_child();
     let task = task(seed(), count, None);
     let outcome = campaign::run(fault, &task);
     if let Some((seed, violation)) = outcome.broken {

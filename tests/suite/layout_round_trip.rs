@@ -40,10 +40,8 @@ fn several_runtimes_of_any_name_come_out_as_they_went_in() {
 }
 
 #[test]
-fn the_directories_of_the_original_store_come_out_as_they_went_in() {
-    let Some(clean) = unpack("legacy-clean.tar.gz") else {
-        return;
-    };
+fn archived_directories_come_out_as_they_went_in() {
+    let clean = unpack("directory-clean.tar.gz");
     let store = store();
     let report = strict(&store, clean.path()).unwrap();
     assert_eq!(report.findings, []);

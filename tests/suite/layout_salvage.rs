@@ -53,9 +53,7 @@ pub(super) fn kinds(findings: &[Finding]) -> String {
 
 #[test]
 fn each_torn_directory_is_accepted_or_refused_as_the_layout_says() {
-    let Some(torn) = unpack("legacy-torn.tar.gz") else {
-        return;
-    };
+    let torn = unpack("directory-torn.tar.gz");
     let expected: [(&str, Option<&str>); 11] = [
         (
             "01-before-runtime-json",
@@ -66,21 +64,21 @@ fn each_torn_directory_is_accepted_or_refused_as_the_layout_says() {
         ("04-no-transcript-file", Some("missing: transcript.jsonl\n")),
         (
             "05-torn-event-tail",
-            Some("cut off: events.jsonl 8 979 7\n"),
+            Some("cut off: events.jsonl 5 517 9\n"),
         ),
         (
             "06-torn-transcript-tail",
-            Some("cut off: transcript.jsonl 2 349 248\n"),
+            Some("cut off: transcript.jsonl 3 283 60\n"),
         ),
         ("07-counter-ahead-of-log", None),
         ("08-temp-file-left", None),
         (
             "09-merged-event-line",
-            Some("merged line: events.jsonl 8 979 7\n"),
+            Some("merged line: events.jsonl 5 517 9\n"),
         ),
         (
             "10-merged-transcript-line",
-            Some("merged line: transcript.jsonl 2 349 248\n"),
+            Some("merged line: transcript.jsonl 3 283 60\n"),
         ),
         ("11-event-lost", None),
     ];
@@ -102,15 +100,13 @@ fn each_torn_directory_is_accepted_or_refused_as_the_layout_says() {
 
 #[test]
 fn each_torn_directory_is_salvaged_as_the_layout_says() {
-    let Some(torn) = unpack("legacy-torn.tar.gz") else {
-        return;
-    };
+    let torn = unpack("directory-torn.tar.gz");
     // Workers, events and entries that are whole, and the findings.
     let expected: [(&str, [u64; 3], &str); 11] = [
         (
             "01-before-runtime-json",
             [0, 0, 0],
-            "temporary file: .runtime.json.tmp-26242-1\nnever initialised: runtime.json\n",
+            "temporary file: .runtime.json.tmp-4242-1\nnever initialised: runtime.json\n",
         ),
         (
             "02-no-events-file",
@@ -120,8 +116,8 @@ fn each_torn_directory_is_salvaged_as_the_layout_says() {
         (
             "03-no-worker-json",
             [0, 1, 0],
-            "temporary file: .worker.json.tmp-26252-3\nmissing: worker.json\n\
-                unknown worker: runtime.json 15 321\ngap: events.jsonl 2 71\n",
+            "temporary file: .worker.json.tmp-4242-3\nmissing: worker.json\n\
+                unknown worker: runtime.json 15 318\ngap: events.jsonl 2 71\n",
         ),
         (
             "04-no-transcript-file",
@@ -130,35 +126,39 @@ fn each_torn_directory_is_salvaged_as_the_layout_says() {
         ),
         (
             "05-torn-event-tail",
-            [2, 7, 5],
-            "cut off: events.jsonl 8 979 7\ngap: events.jsonl 8 979\n",
+            [1, 4, 2],
+            "gap: transcript.jsonl 3 283\ncut off: events.jsonl 5 517 9\ngap: events.jsonl 5 517\n",
         ),
         (
             "06-torn-transcript-tail",
-            [1, 4, 1],
-            "cut off: transcript.jsonl 2 349 248\ngap: transcript.jsonl 2 349\n",
+            [1, 5, 2],
+            "cut off: transcript.jsonl 3 283 60\ngap: transcript.jsonl 3 283\n",
         ),
         (
             "07-counter-ahead-of-log",
-            [1, 5, 3],
-            "temporary file: .runtime.json.tmp-26272-10\n",
+            [1, 4, 2],
+            "gap: transcript.jsonl 3 283\ngap: events.jsonl 5 517\n",
         ),
         (
             "08-temp-file-left",
-            [1, 5, 3],
-            "temporary file: .worker.json.tmp-26277-11\ngap: events.jsonl 6 677\n",
+            [1, 4, 2],
+            "temporary file: .worker.json.tmp-4242-9\ngap: events.jsonl 5 517\n",
         ),
         (
             "09-merged-event-line",
-            [3, 15, 12],
-            "merged line: events.jsonl 8 979 7\ngap: events.jsonl 8 986\n",
+            [2, 7, 4],
+            "gap: transcript.jsonl 3 283\nmerged line: events.jsonl 5 517 9\ngap: events.jsonl 5 526\n",
         ),
         (
             "10-merged-transcript-line",
-            [3, 17, 11],
-            "merged line: transcript.jsonl 2 349 248\ngap: transcript.jsonl 2 597\n",
+            [2, 8, 4],
+            "merged line: transcript.jsonl 3 283 60\ngap: transcript.jsonl 3 343\n",
         ),
-        ("11-event-lost", [3, 16, 12], "gap: events.jsonl 11 1435\n"),
+        (
+            "11-event-lost",
+            [2, 7, 4],
+            "gap: transcript.jsonl 3 283\ngap: events.jsonl 5 517\n",
+        ),
     ];
     let mut wrong = String::new();
     for (name, counts, findings) in expected {

@@ -6,28 +6,21 @@ use redb_runtime_store::layout::{
 use redb_runtime_store::store::{Store, Stored};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 pub(crate) const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-/// A directory of directories that the original store wrote. They are not part of the crate: tests
-/// that want them do without where they are not there.
-pub(crate) fn unpack(archive: &str) -> Option<TempDir> {
-    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures");
-    let fixtures = std::env::var("LAYOUT_FIXTURES").unwrap_or_else(|_| fixtures.into());
-    let path = Path::new(&fixtures).join(archive);
-    let Ok(packed) = fs::File::open(&path) else {
-        // Past the capture of the test's output: that a test did nothing is to be seen.
-        let _ = writeln!(std::io::stderr(), "skipped: no {}", path.display());
-        return None;
-    };
+/// A directory with the content of an archive of `tests/fixtures`: what a directory store wrote, or left
+/// behind where it was interrupted. `directory_store.py` next to the archives writes them.
+pub(crate) fn unpack(archive: &str) -> TempDir {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let packed = fs::File::open(fixtures.join(archive)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     tar::Archive::new(flate2::read::GzDecoder::new(packed))
         .unpack(dir.path())
         .unwrap();
-    Some(dir)
+    dir
 }
 
 /// Three runtimes under one root: `runtime-alpha`, one whose name has other letters and slashes, and

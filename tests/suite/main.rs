@@ -10,7 +10,6 @@ mod concurrency;
 mod crash_steps;
 mod damage;
 mod disk_errors;
-mod documentation;
 mod durability;
 mod faults;
 mod host_store;

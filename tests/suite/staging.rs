@@ -8,7 +8,7 @@ use redb_runtime_store::Store;
 use redb_runtime_store::layout::{ImportOptions, import_to_path};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use torture::crash_steps::later_release;
 
 /// What the names of staging directories begin with, for what [`stage_all`] does.
@@ -200,65 +200,4 @@ fn only_its_user_may_enter_a_staging_directory() {
     let (directory, _) = scratch();
     let mut child = TestChild::start(name, directory.path());
     assert_eq!(child.hear().as_deref(), Some("done"));
-}
-
-/// What is between redb and a file passes its syncs on.
-const UNDER_REDB: [&str; 5] = [
-    "backend.rs",
-    "page_check.rs",
-    "page_sums.rs",
-    "page_sums_tests.rs",
-    "watched.rs",
-];
-
-fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => sources(&path, files),
-            false => files.push(path),
-        }
-    }
-}
-
-/// The crash tests go by the steps that are told: one without its sync would pass for one.
-#[test]
-fn everything_is_synced_where_it_is_told() {
-    let mut files = Vec::new();
-    sources(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
-        &mut files,
-    );
-    let mut syncs = Vec::new();
-    for path in files {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let text = std::fs::read_to_string(&path).unwrap();
-        for line in text.lines().map(str::trim) {
-            let calls = [
-                "fsync",
-                "fdatasync",
-                "sync_all",
-                "sync_data",
-                "Step::Synced",
-            ];
-            if calls.iter().any(|call| line.contains(call)) && !line.starts_with("//") {
-                syncs.push((name.clone(), line.to_owned()));
-            }
-        }
-    }
-    syncs.retain(|(name, line)| {
-        !(UNDER_REDB.contains(&name.as_str()) && line.contains("sync_data"))
-    });
-    let expected = [
-        (
-            "steps.rs",
-            "File::from(file.as_fd().try_clone_to_owned()?).sync_all()?;",
-        ),
-        ("steps.rs", "step(|| Step::Synced(path.to_owned()));"),
-    ];
-    let found: Vec<_> = syncs
-        .iter()
-        .map(|(name, line)| (&**name, &**line))
-        .collect();
-    assert_eq!(found, expected);
 }

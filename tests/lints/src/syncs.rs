@@ -1,0 +1,69 @@
+//! Every sync of a file of ours goes through `steps`.
+//!
+//! The crash tests interrupt the library at each step that `steps` reports. A sync that bypasses it is
+//! a step that no crash test ever reaches.
+
+use crate::modules::Sources;
+
+/// Calls that bring data to the disk.
+const CALLS: [&str; 5] = [
+    "fsync",
+    "fdatasync",
+    "sync_all",
+    "sync_data",
+    "Step::Synced",
+];
+
+/// Where the calls are made. In any folder: the file's name counts.
+const STEPS: &str = "steps.rs";
+
+/// Lines of `steps.rs` that may make them.
+const ALLOWED: [&str; 2] = [
+    "File::from(file.as_fd().try_clone_to_owned()?).sync_all()?;",
+    "step(|| Step::Synced(path.to_owned()));",
+];
+
+/// Storage backends below redb, by name of their file: they pass `sync_data` on to the file.
+const UNDER_REDB: [&str; 8] = [
+    "backend.rs",
+    "page_check.rs",
+    "page_sums.rs",
+    "watched.rs",
+    // Their names after the moves.
+    "write_gate.rs",
+    "checked_pages.rs",
+    "without_locks.rs",
+    "bad_pages.rs",
+];
+
+/// Every sync that bypasses the steps.
+pub(crate) fn violations(sources: &Sources) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut allowed = 0;
+    for file in &sources.files {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        for (number, line) in file.text.lines().enumerate() {
+            let line = line.trim();
+            let is_call = CALLS.iter().any(|call| line.contains(call)) && !line.starts_with("//");
+            if !is_call || (UNDER_REDB.contains(&name) && line.contains("sync_data")) {
+                continue;
+            }
+            match name == STEPS && ALLOWED.contains(&line) {
+                true => allowed += 1,
+                false => {
+                    let (path, number) = (&file.path, number + 1);
+                    found.push(format!(
+                        "{path}:{number}: a sync that bypasses steps: {line}"
+                    ));
+                }
+            }
+        }
+    }
+    if allowed != ALLOWED.len() {
+        found.push(format!(
+            "{STEPS}: {allowed} of the {} lines that sync and report it",
+            ALLOWED.len()
+        ));
+    }
+    found
+}
