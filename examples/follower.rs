@@ -41,8 +41,8 @@ fn host(runtime: &Runtime) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Reads beside the writer. To go on after a restart of the follower, its cursor would be kept with
-/// what was done about the events.
+/// Follows the events while the host writes. A follower that must continue after a restart stores its
+/// cursor together with the results of handling the events.
 fn follow(path: &Path) -> Result<(), Box<dyn Error>> {
     let store = Store::open_read_only(path)?;
     let runtime = store.runtime(RuntimeOptions::default())?;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Imports a small directory into a store, looks at it, and exports it back.
+# Imports a small directory into a store, prints its contents, and exports it back.
 set -eu
 cd "$(dirname "$0")/.."
 tour=$(mktemp -d)

@@ -1,4 +1,4 @@
-//! A page for each job.
+//! A page for each task.
 
 #[doc = include_str!("../docs/moving-over.md")]
 pub mod moving_over {}

@@ -1,28 +1,28 @@
-//! What a worker is: the request that created it, and how it is listed.
+//! Workers: the request that creates one, its summary and its details.
 
 use super::identity::{RuntimeId, WorkerId, WorkerRef};
 use serde::{Deserialize, Serialize};
 
-/// What a worker is for.
+/// The purpose of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WorkerIntent {
-    /// Helps whoever writes to it.
+    /// An assistant that answers users.
     Assistant {
-        /// What it helps with.
+        /// The subject of its help.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<String>,
     },
-    /// Works towards one goal.
+    /// A worker with one goal.
     Task {
-        /// The goal. A runtime refuses a blank one.
+        /// The goal. A runtime rejects a blank one.
         objective: String,
     },
-    /// Fills a role.
+    /// A worker with a named role.
     Role {
         /// The role's name.
         role: String,
-        /// What the role is for.
+        /// The purpose of the role.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<String>,
     },
@@ -34,16 +34,16 @@ impl Default for WorkerIntent {
     }
 }
 
-/// Which profile a worker runs with.
+/// The profile that a worker runs with. The store records it; the host interprets it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 pub enum ProfileSelector {
-    /// The runtime's own.
+    /// The runtime's default profile.
     #[default]
     RuntimeDefault,
-    /// One that ships with the host.
+    /// A profile that ships with the host, by name.
     Builtin(String),
-    /// One that the operator named.
+    /// A profile that the operator defined, by name.
     Named(String),
 }
 
@@ -54,12 +54,12 @@ pub struct ConfigBundleRef {
     pub id: String,
 }
 
-/// A capability that a worker asks for.
+/// A capability that a worker requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapabilityRequest {
-    /// The capability's name. A runtime refuses a blank one.
+    /// The capability's name. A runtime rejects a blank one.
     pub name: String,
-    /// Why the worker needs it.
+    /// The reason why the worker needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -77,32 +77,33 @@ impl CapabilityRequest {
 /// A workspace that a worker may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkspaceRef {
-    /// The name the worker knows it by.
+    /// The name that the worker uses for it.
     pub name: String,
-    /// Where it is, in the host's own terms.
+    /// Its location, in a form that the host defines.
     pub reference: String,
 }
 
 /// A mount that a worker may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountRef {
-    /// The name the worker knows it by.
+    /// The name that the worker uses for it.
     pub name: String,
-    /// Where it is, in the host's own terms.
+    /// Its location, in a form that the host defines.
     pub reference: String,
 }
 
-/// What to create a worker with.
+/// A request to create a worker. The default is an assistant without a purpose, with the runtime's
+/// default profile, and without tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateWorkerRequest {
-    /// What the worker is for.
+    /// The purpose of the worker.
     pub intent: WorkerIntent,
     /// The profile it runs with.
     pub profile: ProfileSelector,
-    /// Its configuration; without one the runtime's local defaults apply.
+    /// Its configuration bundle; if `None`, the runtime's local defaults apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_bundle: Option<ConfigBundleRef>,
-    /// The tools it asks for.
+    /// The capabilities that it requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requested_capabilities: Vec<CapabilityRequest>,
     /// The workspaces it may use.
@@ -114,7 +115,7 @@ pub struct CreateWorkerRequest {
 }
 
 impl CreateWorkerRequest {
-    /// A worker with an intent and a profile, and nothing else.
+    /// A request with an intent and a profile, and without capabilities, workspaces and mounts.
     pub fn tools_less(intent: WorkerIntent, profile: ProfileSelector) -> Self {
         Self {
             intent,
@@ -124,15 +125,15 @@ impl CreateWorkerRequest {
     }
 }
 
-/// Where a worker is in its life.
+/// The lifecycle status of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerStatus {
     /// Accepts input.
     Running,
-    /// Ended in order. Terminal.
+    /// Stopped after its work. Terminal: the worker accepts no input.
     Stopped,
-    /// Ended before it was done. Terminal.
+    /// Cancelled before it finished. Terminal: the worker accepts no input.
     Cancelled,
 }
 
@@ -143,7 +144,7 @@ impl WorkerStatus {
     }
 }
 
-/// A worker as lists show it.
+/// A worker in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerSummary {
     /// The worker's address.
@@ -152,23 +153,23 @@ pub struct WorkerSummary {
     pub runtime_id: RuntimeId,
     /// Its id within the runtime.
     pub worker_id: WorkerId,
-    /// Where it is in its life.
+    /// Its lifecycle status.
     pub status: WorkerStatus,
-    /// What it is for.
+    /// Its purpose.
     pub intent: WorkerIntent,
     /// The profile it runs with.
     pub profile: ProfileSelector,
-    /// How many capabilities it asked for.
+    /// The number of capabilities that it requested.
     pub requested_capability_count: usize,
     /// Whether it was created with a configuration bundle.
     pub has_config_bundle: bool,
-    /// Entries in its transcript.
+    /// The number of entries in its transcript.
     pub transcript_len: usize,
     /// The id of the last event that changed it.
     pub last_event_id: u64,
 }
 
-/// A worker with everything it was created with.
+/// A worker with all values of the request that created it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerDetail {
     /// The worker's address.
@@ -177,16 +178,16 @@ pub struct WorkerDetail {
     pub runtime_id: RuntimeId,
     /// Its id within the runtime.
     pub worker_id: WorkerId,
-    /// Where it is in its life.
+    /// Its lifecycle status.
     pub status: WorkerStatus,
-    /// What it is for.
+    /// Its purpose.
     pub intent: WorkerIntent,
     /// The profile it runs with.
     pub profile: ProfileSelector,
-    /// Its configuration, if it has one of its own.
+    /// Its configuration bundle, if it was created with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_bundle: Option<ConfigBundleRef>,
-    /// The tools it asked for.
+    /// The capabilities that it requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requested_capabilities: Vec<CapabilityRequest>,
     /// The workspaces it may use.
@@ -195,19 +196,19 @@ pub struct WorkerDetail {
     /// The mounts it may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mount_refs: Vec<MountRef>,
-    /// Entries in its transcript.
+    /// The number of entries in its transcript.
     pub transcript_len: usize,
     /// The id of the last event that changed it.
     pub last_event_id: u64,
 }
 
-/// What a stop or a cancel left behind.
+/// The result of stopping or cancelling a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerLifecycleAck {
     /// The worker's address.
     pub worker_ref: WorkerRef,
-    /// Its status now: the first terminal status it reached.
+    /// The first terminal status that the worker reached; a later stop or cancel does not change it.
     pub status: WorkerStatus,
-    /// The event that brought it there.
+    /// The id of the event that set this status.
     pub event_id: u64,
 }

@@ -1,32 +1,32 @@
-//! What a runtime noticed about itself.
+//! Diagnostics that a runtime records about itself.
 
 use super::identity::WorkerRef;
 use serde::{Deserialize, Serialize};
 
-/// How much a diagnostic matters.
+/// Severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiagnosticSeverity {
-    /// Good to know.
+    /// Information; no action is needed.
     Info,
-    /// Worth a look.
+    /// A possible problem.
     Warning,
-    /// Something does not work.
+    /// A failure.
     Error,
 }
 
-/// Something that a runtime noticed.
+/// A diagnostic that a runtime recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeDiagnostic {
-    /// Its number, from 1.
+    /// Its id within the runtime, from 1.
     pub id: u64,
-    /// How much it matters.
+    /// Severity.
     pub severity: DiagnosticSeverity,
-    /// What it is, for programs.
+    /// A stable code for programs.
     pub code: String,
-    /// What it is, for people.
+    /// The message for people.
     pub message: String,
-    /// The worker it is about; none where it is about the runtime.
+    /// The worker that it concerns; `None` if it concerns the runtime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_ref: Option<WorkerRef>,
 }

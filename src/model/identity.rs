@@ -1,4 +1,4 @@
-//! Who is meant: runtimes, workers, and the pair that addresses a worker.
+//! Ids of runtimes and workers, and the address of a worker.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -9,12 +9,12 @@ macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// Clones share the text.
+        /// Clones share the text, so cloning does not allocate.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The id, or `None` where `id` is blank after trimming. The text is kept as given.
+            /// The id, or `None` if `id` contains only white space. The text is not trimmed.
             pub fn new(id: impl Into<String>) -> Option<Self> {
                 Self::from_text(&id.into())
             }
@@ -74,7 +74,8 @@ impl WorkerId {
     }
 }
 
-/// The address of a worker. The pair is the authority, never a path or a display name.
+/// The address of a worker: the ids of its runtime and of the worker. Paths and display names identify
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerRef {
     /// The runtime that owns the worker.

@@ -1,10 +1,10 @@
-//! Talking to a worker: input, transcripts, and pages of them.
+//! Input for workers, transcripts, and pages of transcripts.
 
 use super::catalog::WorkerStatus;
 use super::identity::WorkerRef;
 use serde::{Deserialize, Serialize};
 
-/// Who speaks to a worker.
+/// The sender of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerInputKind {
@@ -17,9 +17,9 @@ pub enum WorkerInputKind {
 /// Input for a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerInput {
-    /// Who speaks.
+    /// The sender.
     pub kind: WorkerInputKind,
-    /// What is said. A runtime refuses blank content.
+    /// The text, at most 512 MiB. A runtime rejects blank text.
     pub content: String,
 }
 
@@ -41,26 +41,26 @@ impl WorkerInput {
     }
 }
 
-/// Accepted input.
+/// The result of an accepted input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerInteractionAck {
     /// The worker that accepted it.
     pub worker_ref: WorkerRef,
     /// The worker's status.
     pub status: WorkerStatus,
-    /// The transcript entry's sequence.
+    /// The sequence of the new transcript entry.
     pub transcript_sequence: u64,
-    /// The event that was logged.
+    /// The id of the logged event.
     pub event_id: u64,
 }
 
-/// Who said a transcript entry.
+/// The author of a transcript entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TranscriptRole {
     /// A person.
     User,
-    /// The worker itself. Readers of the directory layout know only the other two.
+    /// The worker itself. Readers of the original directory layout know only the other two roles.
     Assistant,
     /// The host.
     System,
@@ -78,29 +78,30 @@ impl From<WorkerInputKind> for TranscriptRole {
 /// One entry of a transcript.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TranscriptEntry {
-    /// Its number, from 1, strictly increasing; an imported transcript can have gaps.
+    /// Its sequence, from 1, strictly increasing within the transcript. An imported transcript can have
+    /// gaps.
     pub sequence: u64,
     /// The worker it belongs to.
     pub worker_ref: WorkerRef,
-    /// Who said it.
+    /// The author.
     pub role: TranscriptRole,
-    /// What was said.
+    /// The text.
     pub content: String,
-    /// The event that was logged with it.
+    /// The id of the event that was logged with it.
     pub event_id: u64,
 }
 
-/// Which part of a transcript to read.
+/// The part of a transcript to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TranscriptQuery {
-    /// The position of the first entry, from 0. A position, not a sequence.
+    /// The position of the first entry, from 0. Positions have no gaps; sequences can have.
     pub start: usize,
-    /// How many entries at most.
+    /// The most entries to return; larger than the runtime's limit is an error.
     pub limit: usize,
 }
 
 impl TranscriptQuery {
-    /// Up to `limit` entries from position `start` on.
+    /// A query for up to `limit` entries from position `start` on.
     pub fn new(start: usize, limit: usize) -> Self {
         Self { start, limit }
     }
@@ -111,14 +112,14 @@ impl TranscriptQuery {
 pub struct TranscriptProjection {
     /// The worker it belongs to.
     pub worker_ref: WorkerRef,
-    /// The position of the first item.
+    /// The position of the first item, from 0.
     pub start: usize,
-    /// The limit that was asked for.
+    /// The limit of the query.
     pub limit: usize,
-    /// Entries in the whole transcript.
+    /// The number of entries in the whole transcript.
     pub total_items: usize,
-    /// The entries.
+    /// The entries of this page.
     pub items: Vec<TranscriptEntry>,
-    /// The position to go on from; `None` at the end.
+    /// The position of the next page; `None` at the end.
     pub next_start: Option<usize>,
 }

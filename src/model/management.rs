@@ -1,36 +1,36 @@
-//! A runtime as a whole: how it is set up, and how it is summed up.
+//! Runtimes: options, limits and summaries.
 
 use super::identity::RuntimeId;
 use serde::{Deserialize, Serialize};
 
-/// Where a runtime keeps its state.
+/// The storage of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuntimeBackendKind {
-    /// In memory; gone with the process.
+    /// Memory; lost when the process ends.
     Memory,
-    /// In the directory layout.
+    /// A directory of JSON.
     FsStore,
-    /// In a redb file.
+    /// A redb file.
     RedbStore,
 }
 
-/// Where a runtime is in its life.
+/// The lifecycle status of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuntimeStatus {
-    /// Takes changes.
+    /// Accepts changes.
     Running,
-    /// Refuses every change; everything stays readable. Terminal.
+    /// Rejects every change; reads work. Terminal.
     Stopped,
 }
 
-/// How much one read may return.
+/// Limits of a single read. The default is 256 items each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeLimits {
-    /// Entries in one transcript page.
+    /// The most entries in one transcript page.
     pub max_transcript_projection_items: usize,
-    /// Events in one batch.
+    /// The most events in one batch.
     pub max_event_batch_items: usize,
 }
 
@@ -43,41 +43,43 @@ impl Default for RuntimeLimits {
     }
 }
 
-/// What to create a runtime with. A runtime that exists keeps its own name, limits and status.
+/// Options for opening or creating a runtime. The name and the limits apply only to a new runtime; an
+/// existing runtime keeps its stored name, limits and status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeOptions {
-    /// The runtime's id; without one a fresh unique id, or the store's only runtime.
+    /// The runtime's id. `None` stands for the store's only runtime, or for a new unique id in an empty
+    /// store.
     #[serde(default)]
     pub runtime_id: Option<RuntimeId>,
     /// A name for people.
     #[serde(default)]
     pub display_name: Option<String>,
-    /// How much one read may return.
+    /// Limits of a single read.
     #[serde(default)]
     pub limits: RuntimeLimits,
 }
 
-/// A runtime as a whole.
+/// A summary of a runtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeSummary {
     /// The runtime's id.
     pub runtime_id: RuntimeId,
     /// Its name for people.
     pub display_name: Option<String>,
-    /// Where it keeps its state.
+    /// Its storage.
     pub backend: RuntimeBackendKind,
-    /// Where it is in its life.
+    /// Its lifecycle status.
     pub status: RuntimeStatus,
-    /// All its workers.
+    /// The number of its workers.
     pub worker_count: usize,
-    /// Workers that run.
+    /// The number of running workers.
     pub active_worker_count: usize,
-    /// Workers that were stopped.
+    /// The number of stopped workers.
     pub stopped_worker_count: usize,
-    /// Workers that were cancelled.
+    /// The number of cancelled workers.
     pub cancelled_worker_count: usize,
-    /// Its diagnostics.
+    /// The number of its diagnostics.
     pub diagnostic_count: usize,
-    /// How much one read may return.
+    /// Limits of a single read.
     pub limits: RuntimeLimits,
 }

@@ -1,4 +1,4 @@
-//! Watching a runtime: its event log, and cursors into it.
+//! The event log of a runtime, and cursors into it.
 
 // Hosts of the directory store know the transcript's types by this path.
 pub use super::interaction::{
@@ -9,35 +9,35 @@ use super::identity::{RuntimeId, WorkerRef};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// A place in a runtime's event log.
+/// A position in a runtime's event log. Store it as JSON to continue after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventCursor {
-    /// The runtime whose log it is.
+    /// The runtime that owns the log.
     pub runtime_id: RuntimeId,
     /// The first id that the next read may return.
     pub next_event_id: u64,
 }
 
-/// How a subscriber learns of new events.
+/// How a subscriber receives new events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventSubscriptionMode {
-    /// By reading again from its cursor.
+    /// The subscriber polls: it reads again from its cursor.
     PollOnly,
 }
 
 /// A subscription to a runtime's events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventSubscription {
-    /// The runtime that is watched.
+    /// The runtime that owns the events.
     pub runtime_id: RuntimeId,
-    /// Where to read on.
+    /// The cursor of the next read.
     pub cursor: EventCursor,
-    /// How new events are learnt of.
+    /// How new events are received.
     pub mode: EventSubscriptionMode,
 }
 
-/// What happened. In JSON an object: `{"kind":"worker_created"}`.
+/// The kind of an event. Its JSON is an object: `{"kind":"worker_created"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RuntimeEventKind {
@@ -58,19 +58,19 @@ pub enum RuntimeEventKind {
 /// One event of a runtime's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeEvent {
-    /// Its number, from 1, strictly increasing; an imported log can have gaps.
+    /// Its id, from 1, strictly increasing within the runtime. An imported log can have gaps.
     pub id: u64,
-    /// The worker it is about; none where it is about the runtime.
+    /// The worker that it concerns; `None` if it concerns the runtime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_ref: Option<WorkerRef>,
-    /// What happened.
+    /// The kind of event.
     pub kind: RuntimeEventKind,
-    /// What happened, for people.
+    /// The message for people.
     pub message: String,
 }
 
 impl RuntimeEvent {
-    /// The message of an event of `kind` that came without words of its own.
+    /// The message of an event of `kind` that was logged without a message.
     pub(crate) fn standard_message(
         kind: RuntimeEventKind,
         runtime_id: &RuntimeId,
@@ -103,9 +103,9 @@ impl RuntimeEvent {
 /// A page of a runtime's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeEventBatch {
-    /// The runtime whose log it is.
+    /// The runtime that owns the log.
     pub runtime_id: RuntimeId,
-    /// Where to read on; unchanged by an empty batch.
+    /// The cursor of the next read; an empty batch does not change it.
     pub cursor: EventCursor,
     /// The events.
     pub events: Vec<RuntimeEvent>,

@@ -1,71 +1,55 @@
-//! `runtime-store`: look into stores, maintain them, and move them to and from directories.
+//! `runtime-store`: inspects and maintains stores, and moves them to and from directories of JSON.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong use, 3 the store is locked, 4 damage or differences found.
+//! Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 the store is locked, 4 damage or differences
+//! found.
 
 #![forbid(unsafe_code)]
 
-mod backup;
-mod colour;
-mod compact;
-mod compare;
-mod completions;
-mod events;
-mod export;
-mod failure;
-mod follow;
-mod help;
-mod import;
-mod imports;
-mod man;
-mod migrate;
+mod arguments;
+mod maintain;
 mod output;
 mod panics;
-mod progress;
-mod repair;
-mod runtimes;
-mod select;
-mod stats;
-mod table;
-mod transcript;
-mod verify;
-mod workers;
+mod read;
+mod shell;
+mod transfer;
 
-use clap::{Parser, Subcommand};
-use failure::{Failure, Status};
-use output::Output;
+use arguments::help;
+use clap::{CommandFactory, Parser, Subcommand};
+use output::failure::{Failure, Status};
+use output::print::{self, Output};
 use std::process::ExitCode;
 
-/// Look into runtime stores, maintain them, and move them to and from directories of JSON.
+/// Inspect and maintain runtime stores, and move them to and from directories of JSON
 #[derive(Parser)]
 #[command(name = env!("CARGO_BIN_NAME"), version, after_help = help::PROGRAM, max_term_width = 80)]
-pub(crate) struct Arguments {
+struct Arguments {
     #[command(subcommand)]
     verb: Verb,
-    /// Print JSON: one object a line
+    /// Print JSON, one object per line
     #[arg(long, global = true)]
     json: bool,
-    /// Print nothing but results and errors
+    /// Print only results and errors
     #[arg(long, short, global = true)]
     quiet: bool,
 }
 
 #[derive(Subcommand)]
 enum Verb {
-    Import(import::Import),
-    Export(export::Export),
-    Compare(compare::Compare),
-    Imports(imports::Imports),
-    Runtimes(runtimes::Runtimes),
-    Workers(workers::Workers),
-    Events(events::Events),
-    Transcript(transcript::Transcript),
-    Stats(stats::Stats),
-    Verify(verify::Verify),
-    Backup(backup::Backup),
-    Compact(compact::Compact),
-    Migrate(migrate::Migrate),
-    Completions(completions::Completions),
-    Man(man::Manual),
+    Import(transfer::import::Import),
+    Export(transfer::export::Export),
+    Compare(transfer::compare::Compare),
+    Imports(transfer::imports::Imports),
+    Runtimes(read::runtimes::Runtimes),
+    Workers(read::workers::Workers),
+    Events(read::events::Events),
+    Transcript(read::transcript::Transcript),
+    Stats(read::stats::Stats),
+    Verify(maintain::verify::Verify),
+    Backup(maintain::backup::Backup),
+    Compact(maintain::compact::Compact),
+    Migrate(maintain::migrate::Migrate),
+    Completions(shell::completions::Completions),
+    Man(shell::man::Manual),
 }
 
 impl Verb {
@@ -84,8 +68,8 @@ impl Verb {
             Self::Backup(verb) => verb.run(output),
             Self::Compact(verb) => verb.run(output),
             Self::Migrate(verb) => verb.run(output),
-            Self::Completions(verb) => verb.run(output),
-            Self::Man(verb) => verb.run(output),
+            Self::Completions(verb) => verb.run(output, Arguments::command()),
+            Self::Man(verb) => verb.run(output, Arguments::command()),
         }
     }
 }
@@ -94,15 +78,15 @@ fn main() -> ExitCode {
     panics::silence_redb();
     let arguments = Arguments::parse();
     let mut output = Output::new(arguments.json, arguments.quiet);
-    let done = panics::tell(|| arguments.verb.run(&mut output))
+    let done = panics::report_uncaught(|| arguments.verb.run(&mut output))
         .and_then(|status| output.finish().map(|()| status));
     match done {
         Ok(status) => status.into(),
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // What was printed so far comes first. A second failure would say the same.
+            // Flush earlier results before the error. If flushing fails too, the first error is enough.
             let _ = output.finish();
-            output::failure(&failure);
+            print::failure(&failure);
             failure.status().into()
         }
     }

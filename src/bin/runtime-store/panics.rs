@@ -1,9 +1,10 @@
-//! Panics: those of redb's over damaged pages, which the library makes errors of, stay unseen.
+//! Panics. redb panics on some damaged pages, and the library turns these panics into errors: they are
+//! not printed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::path::Path;
 
-/// Has panics that begin in redb's code reported by nobody but who catches them.
+/// Silences the panic hook for panics in redb's code; the library that catches them reports them.
 pub(crate) fn silence_redb() {
     let report = take_hook();
     set_hook(Box::new(move |panic| {
@@ -14,15 +15,15 @@ pub(crate) fn silence_redb() {
     }));
 }
 
-/// Runs `work`, and says that it panicked where that was not seen.
-pub(crate) fn tell<T>(work: impl FnOnce() -> T) -> T {
+/// Runs `work`. If it panics, prints that it did (the hook may have been silent) and resumes the panic.
+pub(crate) fn report_uncaught<T>(work: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        eprintln!("runtime-store: a bug: a panic that nobody caught");
+        eprintln!("runtime-store: bug: uncaught panic");
         resume_unwind(panic)
     })
 }
 
-/// Whether a source file is of the crate `redb`: in the registry `redb-4.5.0/src/...`.
+/// Whether a source file belongs to the crate `redb`, for example `redb-4.5.0/src/db.rs`.
 fn is_of_redb(file: &Path) -> bool {
     file.iter().any(|part| {
         let version = part.to_str().and_then(|part| part.strip_prefix("redb"));
@@ -42,7 +43,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn only_files_of_redb_are_taken_for_redbs() {
+    fn only_files_of_redb_are_silenced() {
         for (file, is_redbs) in [
             (
                 "/cargo/registry/src/index.crates.io-1/redb-4.5.0/src/db.rs",

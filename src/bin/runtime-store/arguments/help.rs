@@ -1,11 +1,11 @@
-//! What stands below the help of each verb: examples that work as they are written.
+//! The last part of each help text: examples that work as they are written.
 
-/// Below the help of the program.
+/// The end of `runtime-store --help`.
 pub(crate) const PROGRAM: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 the store is locked by another process, \
+Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 the store is locked by another process, \
 4 damage or differences found.
 
-A store is read while another process writes to it. `runtime-store <COMMAND> --help` has examples.";
+A store can be read while another process writes to it. `runtime-store <COMMAND> --help` has examples.";
 
 pub(crate) const IMPORT: &str = "\
 Examples:
@@ -13,13 +13,10 @@ Examples:
   runtime-store import /var/lib/agents agents.redb
   runtime-store import /var/lib/agents agents.redb --runtime demo --replace
 
-  A directory with damage: look at what would be left out, then import the rest.
+  If the directory is damaged: see what would be left out, then import the rest.
   runtime-store import /var/lib/agents agents.redb --salvage --dry-run
   runtime-store import /var/lib/agents agents.redb --salvage
-  runtime-store imports agents.redb
-
-Exit code 4: the directory was refused; or, with --salvage, imported, but
-something was found that is refused without it: left out, missing or raised.";
+  runtime-store imports agents.redb";
 
 pub(crate) const EXPORT: &str = "\
 Examples:
@@ -31,7 +28,7 @@ pub(crate) const COMPARE: &str = "\
 Examples:
   runtime-store compare /var/lib/agents agents.redb
   runtime-store compare /var/lib/agents agents.redb --runtime demo
-  runtime-store compare /var/lib/agents agents.redb --quiet && echo the same";
+  runtime-store compare /var/lib/agents agents.redb --quiet && echo same";
 
 pub(crate) const IMPORTS: &str = "\
 Examples:

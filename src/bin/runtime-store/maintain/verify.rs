@@ -1,9 +1,11 @@
-//! `verify`: whether a store is whole.
+//! `verify`: checks a store for damage.
 
-use crate::failure::{Failure, Status};
-use crate::output::{Output, count, visible};
-use crate::select::StoreArgument;
-use crate::{help, progress};
+use crate::arguments::help;
+use crate::arguments::select::StoreArgument;
+use crate::output::failure::{Failure, Status, error_chain};
+use crate::output::print::Output;
+use crate::output::progress;
+use crate::output::text::{count, visible};
 use clap::Args;
 use indicatif::ProgressBar;
 use redb_runtime_store::store::{VerifyOptions, VerifyReport};
@@ -11,18 +13,19 @@ use redb_runtime_store::{RuntimeError, Store};
 use serde::Serialize;
 use std::time::Instant;
 
-/// Verify a store
+/// Check a store for damage
 ///
-/// The database's own check of every page, the checksum of every value, and the rules across
-/// tables. All findings are listed, as many as --findings allows; nothing is changed but that a store
-/// which a killed host left is repaired first. Of one that is too damaged for that the damaged pages
-/// are listed. Exit code 0: no damage; 4: damage.
+/// Checks every page, the checksum of every value, and the rules across tables, and lists the
+/// findings. The store is not changed, except that a store which was not closed cleanly is repaired
+/// first. If a store is too damaged to be repaired, its damaged pages are listed.
+///
+/// Exit code 0: no damage; 4: damage found.
 #[derive(Args)]
 #[command(after_help = help::VERIFY)]
 pub(crate) struct Verify {
     #[command(flatten)]
     store: StoreArgument,
-    /// List at most this many findings; all are counted
+    /// List at most this many findings; the rest are only counted
     #[arg(long, value_name = "N", default_value_t = 1000)]
     findings: usize,
 }
@@ -40,11 +43,11 @@ impl Verify {
         let begin = Instant::now();
         let store = match self.store.open(output) {
             Err(Failure::Store(error @ RuntimeError::StoreCorrupt { .. })) => {
-                output.remark(error.to_string());
+                output.remark(error_chain(&error));
                 let pages = pages_bar(output);
                 let report = Store::verify_file(self.store.path(), &self.options(&pages));
                 pages.finish_and_clear();
-                return say(output, &report?, begin);
+                return report_result(output, &report?, begin);
             }
             opened => opened?,
         };
@@ -57,10 +60,10 @@ impl Verify {
         let verified = store.verify_with(&options);
         pages.finish_and_clear();
         bar.finish_and_clear();
-        say(output, &verified?, begin)
+        report_result(output, &verified?, begin)
     }
 
-    /// With the progress of the pages on a bar of its own, which ends before the rows begin.
+    /// Options that show the page check on a bar of its own. That bar ends before the rows begin.
     fn options(&self, pages: &ProgressBar) -> VerifyOptions {
         let shown = pages.clone();
         VerifyOptions::new()
@@ -73,7 +76,11 @@ fn pages_bar(output: &Output) -> ProgressBar {
     progress::part(output, "checking pages")
 }
 
-fn say(output: &mut Output, report: &VerifyReport, begin: Instant) -> Result<Status, Failure> {
+fn report_result(
+    output: &mut Output,
+    report: &VerifyReport,
+    begin: Instant,
+) -> Result<Status, Failure> {
     let status = if report.is_clean() {
         Status::Done
     } else {
@@ -105,7 +112,7 @@ fn print(output: &mut Output, report: &VerifyReport) -> Result<(), Failure> {
     output.summary(format!(
         "{}: {}, {}, {}, {}",
         if report.is_clean() {
-            "whole".to_owned()
+            "no damage".to_owned()
         } else {
             format!("damaged, {}", count(report.errors, "error", "errors"))
         },

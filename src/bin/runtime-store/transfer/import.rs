@@ -1,14 +1,17 @@
-//! `import`: a directory into a store.
+//! `import`: imports a directory into a store.
 
-use crate::failure::{Failure, Status};
-use crate::output::{Output, bytes_for_people, count, parse_bytes};
-use crate::select::parse_runtime_id;
-use crate::{help, progress};
+use crate::arguments::bytes::parse_bytes;
+use crate::arguments::help;
+use crate::arguments::select::parse_runtime_id;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::progress;
+use crate::output::text::{count, rate};
 use clap::Args;
 use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
-    self, Conflict, Finding, ImportOptions, ImportOutcome, ImportReport, LayoutError,
+    self, Conflict, Finding, FindingKind, ImportOptions, ImportOutcome, ImportReport, LayoutError,
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -16,40 +19,42 @@ use std::time::{Duration, Instant};
 
 /// Import a directory into a store
 ///
-/// The store is created where there is none. Everything is imported, or nothing: a directory with
-/// damage is refused, unless --salvage imports what is whole and reports the rest. The directory is
-/// only ever read.
+/// Creates the store if it does not exist. The import is atomic: if the directory is damaged,
+/// nothing is imported. With --salvage, every record that can be read is imported, and the rest is
+/// reported. The directory is never changed.
+///
+/// Exit code 4: the import was rejected, or --salvage left something out or repaired it.
 #[derive(Args)]
 #[command(after_help = help::IMPORT)]
 pub(crate) struct Import {
-    /// The directory that has `runtimes/`
+    /// The directory that contains `runtimes/`
     #[arg(value_name = "ROOT")]
     root: PathBuf,
     /// The store's file
     #[arg(value_name = "STORE")]
     store: PathBuf,
-    /// Import only this runtime; may be given several times
+    /// Import only this runtime; may be repeated
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Vec<RuntimeId>,
-    /// Import what is whole, and report what is not
+    /// Import every readable record of a damaged directory, and report the rest
     #[arg(long)]
     salvage: bool,
-    /// Read and report, and write nothing
+    /// Report what would be imported; write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Replace runtimes that the store has already
+    /// Replace runtimes that the store already has
     #[arg(long)]
     replace: bool,
-    /// How long a line may be, in bytes, or with K, M or G in units of 1024, 1024^2 or 1024^3
+    /// Longest accepted line of a log, in bytes; K, M and G stand for 1024, 1024^2 and 1024^3
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
     max_line_bytes: usize,
-    /// How long runtime.json or a worker.json may be, also when it is exported again; in bytes, or with
-    /// K, M or G
+    /// Longest accepted runtime.json or worker.json, in bytes, as read and as it would be exported; K,
+    /// M and G as above
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
     max_document_bytes: usize,
 }
 
-/// What is printed of an import that was refused.
+/// The JSON form of a rejected import.
 #[derive(Serialize)]
 struct Refused<'a> {
     refused: bool,
@@ -93,7 +98,7 @@ impl Import {
         })
     }
 
-    /// What is wrong, whole, for programs.
+    /// Prints every finding and conflict of a rejected import as JSON.
     fn print_refusal(&self, output: &mut Output, error: &LayoutError) -> Result<(), Failure> {
         let (findings, conflicts): (&[Finding], &[Conflict]) = match error {
             LayoutError::Refused {
@@ -127,6 +132,10 @@ impl Import {
             });
         }
         output.findings(&report.findings);
+        let is_conflict = |finding: &Finding| finding.kind == FindingKind::Conflict;
+        if report.findings.iter().any(is_conflict) {
+            output.remark("--replace replaces runtimes that the store already has");
+        }
         let known = report.count(ImportOutcome::AlreadyImported) as u64;
         if known > 0 {
             output.summary(format!(
@@ -181,19 +190,4 @@ impl Import {
         ))?;
         output.summary(rate("read", read, elapsed))
     }
-}
-
-/// `read 1.0 MiB in 0.50 s (2.0 MiB/s)`
-pub(crate) fn rate(verb: &str, bytes: u64, elapsed: Duration) -> String {
-    let seconds = elapsed.as_secs_f64();
-    let per_second = if seconds > 0.0 {
-        bytes as f64 / seconds
-    } else {
-        0.0
-    };
-    format!(
-        "{verb} {} in {seconds:.2} s ({}/s)",
-        bytes_for_people(bytes),
-        bytes_for_people(per_second as u64)
-    )
 }

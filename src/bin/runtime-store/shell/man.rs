@@ -1,14 +1,14 @@
-//! `man`: the manual pages.
+//! `man`: prints the manual pages.
 
-use crate::failure::{Failure, Status};
-use crate::output::Output;
-use crate::{Arguments, help};
-use clap::{Args, CommandFactory};
+use crate::arguments::help;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use clap::{Args, Command};
 use clap_mangen::Man;
 
 /// Print a manual page
 ///
-/// The page of the program, or of one command.
+/// Prints the page of the program, or of one command, in roff.
 #[derive(Args)]
 #[command(after_help = help::MAN)]
 pub(crate) struct Manual {
@@ -18,14 +18,15 @@ pub(crate) struct Manual {
 }
 
 impl Manual {
-    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let mut program = Arguments::command();
-        // Names the commands as they are called, and hands on the options that all have.
+    pub(crate) fn run(&self, output: &mut Output, mut program: Command) -> Result<Status, Failure> {
+        // Building sets the full names of the commands and gives them the global options.
         program.build();
         let command = match &self.command {
             None => program,
             Some(name) => program.find_subcommand(name).cloned().ok_or_else(|| {
-                Failure::WrongUse(format!("there is no command `{name}`: see --help"))
+                Failure::WrongUse(format!(
+                    "no command `{name}`; `runtime-store --help` lists the commands"
+                ))
             })?,
         };
         let mut page = Vec::new();

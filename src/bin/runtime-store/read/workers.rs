@@ -1,10 +1,10 @@
-//! `workers`: the workers of a runtime.
+//! `workers`: lists the workers of a runtime.
 
-use crate::failure::{Failure, Status};
-use crate::help;
-use crate::output::Output;
-use crate::select::{RuntimeArgument, StoreArgument};
-use crate::table::{Column, Table};
+use crate::arguments::help;
+use crate::arguments::select::{RuntimeArgument, StoreArgument};
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::table::{Column, Table};
 use clap::Args;
 use redb_runtime_store::catalog::{WorkerIntent, WorkerStatus, WorkerSummary};
 use redb_runtime_store::management::RuntimeOptions;

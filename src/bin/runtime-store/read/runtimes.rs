@@ -1,10 +1,10 @@
-//! `runtimes`: the runtimes of a store.
+//! `runtimes`: lists the runtimes of a store.
 
-use crate::failure::{Failure, Status};
-use crate::help;
-use crate::output::Output;
-use crate::select::StoreArgument;
-use crate::table::{Column, Table};
+use crate::arguments::help;
+use crate::arguments::select::StoreArgument;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::table::{Column, Table};
 use clap::Args;
 use redb_runtime_store::management::RuntimeStatus;
 
@@ -28,7 +28,7 @@ impl Runtimes {
         ]);
         let runtimes = store.runtimes()?;
         if runtimes.is_empty() {
-            output.summary("there is no runtime in this store")?;
+            output.summary("this store has no runtimes")?;
         }
         for runtime in runtimes {
             if output.json {

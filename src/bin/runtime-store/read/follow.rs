@@ -1,40 +1,40 @@
-//! Printing what comes next.
+//! `--follow`: prints a log once, or goes on printing as other processes append to it.
 
-use crate::failure::{Failure, Status};
-use crate::output::Output;
-use crate::select::StoreArgument;
+use crate::arguments::select::StoreArgument;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
 use redb_runtime_store::store::Snapshot;
 use redb_runtime_store::{RuntimeError, Store};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// How often a store that another process writes to is looked at.
+/// How often the store is polled for new rows.
 const POLL: Duration = Duration::from_millis(20);
 
-/// The most rows that are printed of one state of the store.
+/// The most rows that are printed of one snapshot.
 const ROWS_AT_A_TIME: usize = 4096;
 
-/// How long somebody who interrupts waits for a write that nobody reads.
+/// How long an interrupt waits for a write to a pipe that is full.
 const LAST_WRITE: Duration = Duration::from_millis(300);
 
-/// How long a file may be away while another one takes its place, in polls.
+/// How many polls a store's file may be missing while another file is renamed to its place.
 const POLLS_WITHOUT_FILE: u32 = 50;
 
-/// What follows what was printed.
+/// What to do after printing a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// There is more already.
+    /// The log has more rows: print again at once.
     Now,
-    /// There is nothing more yet.
+    /// The log has no more rows: poll again.
     Later,
-    /// Everything that was wanted is printed.
+    /// The limit is reached: stop.
     Nothing,
 }
 
-/// A log that is printed, from where it stopped the last time.
+/// A log that can be printed in parts.
 pub(crate) trait Log {
-    /// Prints no more than `rows` rows of one state of the store.
+    /// Prints at most `rows` rows of a snapshot, after the rows printed before.
     fn print(
         &mut self,
         snapshot: &Snapshot,
@@ -42,11 +42,11 @@ pub(crate) trait Log {
         rows: usize,
     ) -> Result<Next, Failure>;
 
-    /// Refuses a state in which the log is not there any more, or is another one than was printed.
+    /// Fails if the snapshot does not have the log, or if the last printed row is not in it.
     fn check(&self, snapshot: &Snapshot) -> Result<(), Failure>;
 }
 
-/// Prints one state of a log, or all that follow as well.
+/// Prints a log of one snapshot; with `is_followed`, prints new rows until interrupted.
 pub(crate) fn show(
     store: Store,
     argument: &StoreArgument,
@@ -62,8 +62,8 @@ pub(crate) fn show(
     Ok(Status::Done)
 }
 
-/// Prints what is new in one state of the store after another, until everything is printed, the user
-/// interrupts, or nobody reads what is printed.
+/// Prints the new rows of one snapshot after another. Ends when the limit is reached, the user
+/// interrupts, or the reader of standard output has closed it.
 fn follow(
     mut store: Store,
     argument: &StoreArgument,
@@ -72,7 +72,8 @@ fn follow(
 ) -> Result<(), Failure> {
     let interrupted = interrupts()?;
     loop {
-        // Given up before anything is written: a slow reader keeps no old state in the file.
+        // The snapshot ends before anything is written: a slow reader of our output must not keep old
+        // pages in the store's file.
         let next = {
             let snapshot = store.snapshot()?;
             log.check(&snapshot)?;
@@ -89,7 +90,7 @@ fn follow(
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        if next == Next::Later && output.is_read_by_nobody() {
+        if next == Next::Later && output.has_no_reader() {
             return Ok(());
         }
         if next == Next::Later && !store.is_in_place() {
@@ -98,8 +99,8 @@ fn follow(
     }
 }
 
-/// Hears interrupts. A write to a pipe that nobody reads never ends, so who interrupts does not wait
-/// for it.
+/// Listens for interrupts. A write to a full pipe can block forever, so the handler ends the process
+/// itself after [`LAST_WRITE`].
 fn interrupts() -> Result<Receiver<()>, Failure> {
     let (interrupt, interrupted) = channel();
     ctrlc::set_handler(move || {
@@ -111,7 +112,7 @@ fn interrupts() -> Result<Receiver<()>, Failure> {
     Ok(interrupted)
 }
 
-/// Opens the store whose file was moved away from its path, or replaced there.
+/// Opens the store again after its file was moved or replaced.
 fn open_again(argument: &StoreArgument, output: &Output) -> Result<Store, Failure> {
     let mut polls = 0;
     loop {

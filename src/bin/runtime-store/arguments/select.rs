@@ -1,8 +1,8 @@
-//! Which store, and which runtime of it.
+//! Arguments that name a store, and one of its runtimes.
 
-use crate::failure::Failure;
-use crate::output::Output;
-use crate::repair;
+use crate::arguments::repair;
+use crate::output::failure::Failure;
+use crate::output::print::Output;
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::management::RuntimeSummary;
@@ -14,7 +14,7 @@ pub(crate) fn parse_runtime_id(text: &str) -> Result<RuntimeId, String> {
     RuntimeId::new(text).ok_or_else(|| "a runtime id must not be blank".to_owned())
 }
 
-/// A store to read.
+/// The store that a verb reads.
 #[derive(Args)]
 pub(crate) struct StoreArgument {
     /// The store's file
@@ -29,7 +29,7 @@ impl StoreArgument {
         &self.path
     }
 
-    /// Opens the store read-only; repairs it first where it needs that.
+    /// Opens the store read-only, and repairs it first if it was not closed cleanly.
     pub(crate) fn open(&self, output: &Output) -> Result<Store, Failure> {
         self.repair.open(&self.path, output)
     }
@@ -38,13 +38,13 @@ impl StoreArgument {
 /// Whether to repair a store before it is read.
 #[derive(Args)]
 pub(crate) struct RepairArgument {
-    /// Refuse a store that a killed host left, instead of repairing it first
+    /// Fail if the store was not closed cleanly, instead of repairing it first
     #[arg(long)]
     no_repair: bool,
 }
 
 impl RepairArgument {
-    /// Opens the store at `path` read-only; repairs it first where it needs that.
+    /// Opens the store at `path` read-only, and repairs it first if it was not closed cleanly.
     pub(crate) fn open(&self, path: &Path, output: &Output) -> Result<Store, Failure> {
         match repair::for_reading(path) {
             Err(RuntimeError::NeedsRepair { .. }) if !self.no_repair => {
@@ -58,13 +58,13 @@ impl RepairArgument {
 /// One runtime of a store.
 #[derive(Args)]
 pub(crate) struct RuntimeArgument {
-    /// The runtime, where the store has several
+    /// The runtime; required if the store has several
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Option<RuntimeId>,
 }
 
 impl RuntimeArgument {
-    /// Opens the store, and says which of its runtimes is meant.
+    /// Opens the store, and finds the runtime: the named one, or the only one.
     pub(crate) fn open(
         &self,
         store: &StoreArgument,
@@ -80,18 +80,16 @@ impl RuntimeArgument {
         if let Some(id) = &self.runtime {
             return match all.into_iter().find(|runtime| runtime.runtime_id == *id) {
                 Some(runtime) => Ok(runtime),
-                None => Err(Failure::Store(
-                    redb_runtime_store::RuntimeError::RuntimeNotFound {
-                        path: store.path().to_owned(),
-                        runtime_id: id.clone(),
-                    },
-                )),
+                None => Err(Failure::Store(RuntimeError::RuntimeNotFound {
+                    path: store.path().to_owned(),
+                    runtime_id: id.clone(),
+                })),
             };
         }
         let path = store.path().display();
         match all.len() {
             0 => Err(Failure::WrongUse(format!(
-                "{path}: there is no runtime in this store"
+                "{path}: the store has no runtimes"
             ))),
             1 => Ok(all.swap_remove(0)),
             several => {
@@ -100,7 +98,7 @@ impl RuntimeArgument {
                     .map(|runtime| format!("\n  --runtime {:?}", runtime.runtime_id.as_str()))
                     .collect();
                 Err(Failure::WrongUse(format!(
-                    "{path}: there are {several} runtimes in this store, name one of them:{}",
+                    "{path}: the store has {several} runtimes; name one of them:{}",
                     ids.concat()
                 )))
             }

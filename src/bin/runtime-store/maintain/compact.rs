@@ -1,8 +1,11 @@
-//! `compact`: give a store's free space back to the system.
+//! `compact`: returns the free space of a store's file to the file system.
 
-use crate::failure::{Failure, Status};
-use crate::output::{Output, bytes_for_people};
-use crate::{help, progress, repair};
+use crate::arguments::help;
+use crate::arguments::repair;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::progress;
+use crate::output::text::bytes_for_people;
 use clap::Args;
 use redb_runtime_store::Store;
 use redb_runtime_store::store::CompactReport;
@@ -10,10 +13,10 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Give a store's free space back to the system
+/// Return a store's free space to the file system
 ///
-/// Needs the store to itself: it is refused while a host has the store open (exit code 3), or while
-/// somebody reads an old state of it.
+/// Needs exclusive access: fails with exit code 3 while a host has the store open or another process
+/// holds a snapshot of it.
 #[derive(Args)]
 #[command(after_help = help::COMPACT)]
 pub(crate) struct Compact {
@@ -41,7 +44,7 @@ impl Compact {
         spinner.finish_and_clear();
         let mut report = compacted?;
         closed?;
-        // Closing writes a little more: what stays is what counts.
+        // Closing writes a few more pages: report the size that remains afterwards.
         if let Ok(metadata) = std::fs::metadata(&self.store) {
             report.bytes_after = metadata.len();
         }
@@ -55,7 +58,7 @@ impl Compact {
             return Ok(Status::Done);
         }
         output.summary(format!(
-            "compacted: {} of {} freed, {} are left, in {:.2} s",
+            "compacted: freed {} of {}, {} remain, in {:.2} s",
             bytes_for_people(freed_bytes),
             bytes_for_people(report.bytes_before),
             bytes_for_people(report.bytes_after),

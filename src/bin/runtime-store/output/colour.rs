@@ -1,4 +1,4 @@
-//! Colours, for people at a terminal who want them: `NO_COLOR` and `CLICOLOR` are heard.
+//! Colours at a terminal. The environment variables `NO_COLOR` and `CLICOLOR` are respected.
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
@@ -20,7 +20,7 @@ pub(crate) fn on_stderr() -> bool {
     AutoStream::choice(&io::stderr()) != ColorChoice::Never
 }
 
-/// `text` in `style`, where `wanted`. It is as wide as before.
+/// `text` in `style` if `wanted`. The width on the terminal does not change.
 pub(crate) fn paint(wanted: bool, style: Style, text: &str) -> String {
     if wanted {
         format!("{style}{text}{style:#}")

@@ -1,11 +1,11 @@
-//! `events`: the event log of a runtime.
+//! `events`: prints the event log of a runtime.
 
-use crate::failure::{Failure, Status};
-use crate::follow::{Log, Next, show};
-use crate::help;
-use crate::output::Output;
-use crate::select::{RuntimeArgument, StoreArgument};
-use crate::table::{Column, Table};
+use crate::arguments::help;
+use crate::arguments::select::{RuntimeArgument, StoreArgument};
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::table::{Column, Table};
+use crate::read::follow::{Log, Next, show};
 use clap::Args;
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::RuntimeId;
@@ -21,7 +21,7 @@ pub(crate) struct Events {
     store: StoreArgument,
     #[command(flatten)]
     runtime: RuntimeArgument,
-    /// Begin at this event id
+    /// Start at this event id
     #[arg(long, value_name = "N", default_value_t = 1)]
     from: u64,
     /// Print at most this many events
@@ -30,7 +30,7 @@ pub(crate) struct Events {
     /// Print only events about this worker
     #[arg(long, value_name = "ID")]
     worker: Option<String>,
-    /// Go on with what is logged from now on, until interrupted
+    /// Keep printing new events until interrupted
     #[arg(long)]
     follow: bool,
 }
@@ -66,22 +66,22 @@ impl Events {
     }
 }
 
-/// Prints a log, from where it stopped the last time.
+/// Prints an event log; each call continues after the last printed event.
 struct Printer<'a> {
     events: &'a Events,
     runtime_id: RuntimeId,
     table: Table<4>,
-    /// The id of the next event to look at.
+    /// The id of the next event to read.
     from: u64,
-    /// How many may still be printed.
+    /// How many events may still be printed.
     left: usize,
-    /// The last one that was looked at.
+    /// The last event that was read, printed or not.
     last: Option<RuntimeEvent>,
     path: PathBuf,
 }
 
 impl Log for Printer<'_> {
-    /// Looks at no more than `rows` events.
+    /// Reads at most `rows` events.
     fn print(
         &mut self,
         snapshot: &Snapshot,

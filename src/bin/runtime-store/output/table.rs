@@ -1,28 +1,25 @@
-//! Tables and text for people, 80 columns wide.
+//! Tables for people, 80 columns wide.
 
-use crate::colour;
-use crate::failure::Failure;
-use crate::output::{Output, visible};
-use std::borrow::Cow;
+use crate::output::colour;
+use crate::output::failure::Failure;
+use crate::output::print::Output;
+use crate::output::text::{WIDTH, fit, visible};
 use unicode_width::UnicodeWidthStr;
-
-/// What a table may take of a line.
-pub(crate) const WIDTH: usize = 80;
 
 const GAP: &str = "  ";
 
-/// What a column holds.
+/// How a column is aligned and cut.
 #[derive(PartialEq, Eq)]
 enum Holds {
     /// Text, cut where it is too long.
     Text,
-    /// Text that gives its space to the numbers of its row.
+    /// Text that is cut further where a number of its row is wider than its column.
     Rest,
     /// Numbers, which are never cut.
     Numbers,
 }
 
-/// A column: its title, and its width in terminal cells.
+/// A column: its title, its width in terminal cells, and its alignment.
 pub(crate) struct Column {
     title: &'static str,
     width: usize,
@@ -38,7 +35,7 @@ impl Column {
         }
     }
 
-    /// The text that is cut further where a number is wider than its column; one in a table.
+    /// A text column that is cut further where a number is wider than its column. A table has one.
     pub(crate) const fn rest(title: &'static str, width: usize) -> Self {
         Self {
             title,
@@ -55,7 +52,7 @@ impl Column {
         }
     }
 
-    /// How much wider than the column a cell is that is not cut.
+    /// By how many terminal cells an uncut cell exceeds the column.
     fn excess(&self, cell: &str) -> usize {
         match self.holds {
             Holds::Numbers => cell.width().saturating_sub(self.width),
@@ -64,7 +61,7 @@ impl Column {
     }
 }
 
-/// A table whose rows are printed as they come.
+/// A table that prints each row as soon as it is given.
 pub(crate) struct Table<const N: usize> {
     columns: [Column; N],
     has_title: bool,
@@ -78,7 +75,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Prints a row, and the titles before the first.
+    /// Prints a row. The first row is preceded by the column titles.
     pub(crate) fn row(&mut self, output: &mut Output, cells: [&str; N]) -> Result<(), Failure> {
         if !std::mem::replace(&mut self.has_title, true) {
             let titles = self.line(self.columns.each_ref().map(|column| column.title));
@@ -113,44 +110,5 @@ impl<const N: usize> Table<N> {
             }
         }
         line
-    }
-}
-
-/// The most characters for a terminal cell that are looked at: text can have any number of marks that
-/// take none.
-const CHARS_PER_CELL: usize = 16;
-
-/// `text`, cut to `width` terminal cells, with an ellipsis where something was cut off.
-pub(crate) fn fit(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    if width == 0 {
-        return String::new();
-    }
-    let mut end = 0;
-    for (start, character) in text.char_indices().take(width * CHARS_PER_CELL) {
-        let next = start + character.len_utf8();
-        // A mark can make what stands before it wider: only all of it together says how wide it is.
-        if text[..next].width() >= width {
-            break;
-        }
-        end = next;
-    }
-    format!("{}…", &text[..end])
-}
-
-/// `text` in lines of at most `width` terminal cells.
-pub(crate) fn wrapped(text: &str, width: usize) -> Vec<Cow<'_, str>> {
-    let mut narrowed = width;
-    loop {
-        let lines = textwrap::wrap(text, narrowed);
-        let widest = lines.iter().map(|line| line.width()).max().unwrap_or(0);
-        if widest <= width || narrowed <= 1 {
-            return lines;
-        }
-        // textwrap adds up the widths of characters, and a mark can make what it stands on twice as
-        // wide: half of the width is always enough.
-        narrowed = narrowed.saturating_sub(widest - width).max(narrowed / 2);
     }
 }

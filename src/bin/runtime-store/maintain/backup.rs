@@ -1,26 +1,28 @@
-//! `backup`: a copy of a store, taken while it works.
+//! `backup`: copies a store while hosts use it.
 
-use crate::failure::{Failure, Status};
-use crate::import::rate;
-use crate::output::{Output, count};
-use crate::select::StoreArgument;
-use crate::{help, progress};
+use crate::arguments::help;
+use crate::arguments::select::StoreArgument;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::progress;
+use crate::output::text::count;
+use crate::output::text::rate;
 use clap::Args;
 use redb_runtime_store::store::{BackupOptions, BackupReport};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Copy a store into a new file while it works
+/// Copy a store into a new file while hosts use it
 ///
-/// The copy is the store at one moment, without free space. It is read back before it appears at
-/// its place, whole or not at all. A file that is there already is refused.
+/// Copies one snapshot of the store, without free space, and checks the copy before it appears under
+/// its name, atomically. An existing file is never overwritten.
 #[derive(Args)]
 #[command(after_help = help::BACKUP)]
 pub(crate) struct Backup {
     #[command(flatten)]
     store: StoreArgument,
-    /// The file that gets the copy
+    /// The file to create
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }

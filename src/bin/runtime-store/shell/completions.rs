@@ -1,12 +1,12 @@
-//! `completions`: what a shell needs to complete our arguments.
+//! `completions`: prints a completion script for a shell.
 
-use crate::failure::{Failure, Status};
-use crate::output::Output;
-use crate::{Arguments, help};
-use clap::{Args, CommandFactory};
+use crate::arguments::help;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-/// Print the completions for a shell
+/// Print a completion script for a shell
 #[derive(Args)]
 #[command(after_help = help::COMPLETIONS)]
 pub(crate) struct Completions {
@@ -15,11 +15,11 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+    pub(crate) fn run(&self, output: &mut Output, mut program: Command) -> Result<Status, Failure> {
         let mut script = Vec::new();
         clap_complete::generate(
             self.shell,
-            &mut Arguments::command(),
+            &mut program,
             env!("CARGO_BIN_NAME"),
             &mut script,
         );

@@ -1,12 +1,13 @@
-//! `transcript`: what was said to and by a worker.
+//! `transcript`: prints the transcript of a worker.
 
-use crate::colour;
-use crate::failure::{Failure, Status};
-use crate::follow::{Log, Next, show};
-use crate::help;
-use crate::output::{Output, visible};
-use crate::select::{RuntimeArgument, StoreArgument};
-use crate::table::wrapped;
+use crate::arguments::help;
+use crate::arguments::select::{RuntimeArgument, StoreArgument};
+use crate::output::colour;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::text::visible;
+use crate::output::text::wrapped;
+use crate::read::follow::{Log, Next, show};
 use clap::Args;
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
@@ -20,18 +21,18 @@ use std::path::PathBuf;
 pub(crate) struct Transcript {
     #[command(flatten)]
     store: StoreArgument,
-    /// The worker
+    /// The worker's id
     #[arg(value_name = "WORKER")]
     worker: String,
     #[command(flatten)]
     runtime: RuntimeArgument,
-    /// Begin at this position, from 0
+    /// Start at this position; the first entry has position 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     start: u64,
     /// Print at most this many entries
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Go on with what is said from now on, until interrupted
+    /// Keep printing new entries until interrupted
     #[arg(long)]
     follow: bool,
 }
@@ -64,12 +65,12 @@ fn refuse_unknown(snapshot: &Snapshot, worker: &WorkerRef) -> Result<(), Failure
     }
 }
 
-/// Prints a transcript, from where it stopped the last time.
+/// Prints a transcript; each call continues after the last printed entry.
 struct Printer {
     worker: WorkerRef,
     /// The position of the next entry.
     position: u64,
-    /// How many may still be printed.
+    /// How many entries may still be printed.
     left: usize,
     /// The last entry that was printed.
     last: Option<TranscriptEntry>,
@@ -77,7 +78,7 @@ struct Printer {
 }
 
 impl Log for Printer {
-    /// Prints no more than `rows` entries.
+    /// Prints at most `rows` entries.
     fn print(
         &mut self,
         snapshot: &Snapshot,
@@ -126,7 +127,7 @@ impl Log for Printer {
     }
 }
 
-/// Prints an entry: sequence and role, and beside them what was said, wrapped.
+/// Prints an entry: its sequence, its role, and the wrapped text in a column of its own.
 fn print(output: &mut Output, entry: &TranscriptEntry) -> Result<(), Failure> {
     let (role, style) = match entry.role {
         TranscriptRole::User => ("user      ", colour::USER),

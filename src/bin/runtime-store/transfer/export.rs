@@ -1,10 +1,12 @@
-//! `export`: a store into a directory.
+//! `export`: exports a store into a directory.
 
-use crate::failure::{Failure, Status};
-use crate::import::rate;
-use crate::output::{Output, count};
-use crate::select::{StoreArgument, parse_runtime_id};
-use crate::{help, progress};
+use crate::arguments::help;
+use crate::arguments::select::{StoreArgument, parse_runtime_id};
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::progress;
+use crate::output::text::count;
+use crate::output::text::rate;
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
@@ -16,25 +18,28 @@ use std::time::{Duration, Instant};
 
 /// Export a store into a directory
 ///
-/// The export is the store at one moment, while it is written to. A runtime directory appears whole
-/// or not at all; one that is there already is refused, unless --replace or --update is given.
-/// --update writes whole lines: who reads a log in the middle of a write, or after a kill, can find
-/// the beginning of one after the last newline, which is only ever completed.
+/// Exports one snapshot of the store; hosts may write meanwhile. Each runtime directory appears
+/// atomically. A runtime directory that already exists is an error unless --replace or --update is
+/// given.
+///
+/// --update appends to the logs. A reader of a log during an update, or after a killed one, can see
+/// an incomplete line after the last newline. The next --update completes that line; it never
+/// changes bytes that were written before.
 #[derive(Args)]
 #[command(after_help = help::EXPORT)]
 pub(crate) struct Export {
     #[command(flatten)]
     store: StoreArgument,
-    /// The directory that gets `runtimes/`
+    /// The directory in which `runtimes/` is created
     #[arg(value_name = "ROOT")]
     root: PathBuf,
-    /// Export only this runtime; may be given several times
+    /// Export only this runtime; may be repeated
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Vec<RuntimeId>,
-    /// Put the export in the place of a directory that is there already
+    /// Replace runtime directories that already exist
     #[arg(long, conflicts_with = "update")]
     replace: bool,
-    /// Add what is new to a directory that an earlier export wrote
+    /// Add new records to runtime directories of an earlier export
     #[arg(long)]
     update: bool,
 }

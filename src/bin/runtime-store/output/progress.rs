@@ -1,12 +1,12 @@
-//! Progress of long work, for people at a terminal.
+//! Progress bars on standard error; hidden unless it is a terminal.
 
-use crate::output::Output;
+use crate::output::print::Output;
 use indicatif::{ProgressBar, ProgressStyle};
 use redb_runtime_store::layout::Progress;
 use redb_runtime_store::store::RowProgress;
 use std::time::Duration;
 
-/// A bar for work whose progress is bytes.
+/// A bar that counts bytes.
 pub(crate) fn bar(output: &Output, what: &'static str) -> ProgressBar {
     styled(
         output,
@@ -15,7 +15,7 @@ pub(crate) fn bar(output: &Output, what: &'static str) -> ProgressBar {
     )
 }
 
-/// A bar on standard error; invisible where nobody watches.
+/// A bar on standard error; hidden if standard error is no terminal.
 fn styled(output: &Output, what: &'static str, template: &str) -> ProgressBar {
     if !output.shows_progress() {
         return ProgressBar::hidden();
@@ -34,7 +34,7 @@ pub(crate) fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_position(progress.bytes_done);
 }
 
-/// A bar for work whose progress is rows.
+/// A bar that counts rows.
 pub(crate) fn rows(output: &Output, what: &'static str) -> ProgressBar {
     styled(
         output,
@@ -49,19 +49,19 @@ pub(crate) fn show_rows(bar: &ProgressBar, progress: RowProgress) {
     bar.set_position(progress.done);
 }
 
-/// A bar for work whose progress is a part of the whole, from 0 to 1.
+/// A bar for work that reports its progress as a fraction from 0 to 1.
 pub(crate) fn part(output: &Output, what: &'static str) -> ProgressBar {
     let bar = styled(output, what, "{msg} {bar:24} {percent:>3} % {elapsed:>6}");
     bar.set_length(100);
     bar
 }
 
-/// Shows the part that is done on `bar`.
+/// Shows the fraction `part` on `bar`.
 pub(crate) fn show_part(bar: &ProgressBar, part: f64) {
     bar.set_position((part * 100.0) as u64);
 }
 
-/// A sign that work goes on which does not say how far it is.
+/// A spinner for work that does not report its progress.
 pub(crate) fn spinner(output: &Output, what: &'static str) -> ProgressBar {
     let bar = styled(output, what, "{spinner} {msg} {elapsed}");
     if !bar.is_hidden() {

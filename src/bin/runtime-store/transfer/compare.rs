@@ -1,9 +1,10 @@
-//! `compare`: whether a directory and a store say the same.
+//! `compare`: compares a directory with a store, record by record.
 
-use crate::failure::{Failure, Status};
-use crate::help;
-use crate::output::{Output, count, visible};
-use crate::select::{RepairArgument, parse_runtime_id};
+use crate::arguments::help;
+use crate::arguments::select::{RepairArgument, parse_runtime_id};
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::text::{count, visible};
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout;
@@ -11,17 +12,18 @@ use std::path::PathBuf;
 
 /// Compare a directory with a store
 ///
-/// Every record of both is read. Exit code 0: they say the same; 4: they differ.
+/// Reads every record of both sides and lists the differences. Exit code 0: same content; 4: the
+/// contents differ.
 #[derive(Args)]
 #[command(after_help = help::COMPARE)]
 pub(crate) struct Compare {
-    /// The directory that has `runtimes/`
+    /// The directory that contains `runtimes/`
     #[arg(value_name = "ROOT")]
     root: PathBuf,
     /// The store's file
     #[arg(value_name = "STORE")]
     store: PathBuf,
-    /// Compare only this runtime; may be given several times
+    /// Compare only this runtime; may be repeated
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Vec<RuntimeId>,
     #[command(flatten)]

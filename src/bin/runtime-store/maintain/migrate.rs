@@ -1,24 +1,25 @@
-//! `migrate`: bring a store to the schema version of this program.
+//! `migrate`: migrates a store to the newest schema version.
 
-use crate::failure::{Failure, Status};
-use crate::output::Output;
-use crate::{help, repair};
+use crate::arguments::help;
+use crate::arguments::repair;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
 use clap::Args;
 use redb_runtime_store::Store;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Bring a store to the schema version of this program
+/// Migrate a store to the newest schema version
 ///
-/// Every program that opens a store for writing does the same. Before it does, the store is copied to
-/// `<STORE>.v<N>.bak`. Needs the store to itself.
+/// Copies the store to `<STORE>.v<N>.bak`, then migrates it in one transaction. Needs exclusive
+/// access. A host does the same when it opens an older store for writing.
 #[derive(Args)]
 #[command(after_help = help::MIGRATE)]
 pub(crate) struct Migrate {
     /// The store's file
     #[arg(value_name = "STORE")]
     store: PathBuf,
-    /// Only say what would be done
+    /// Report what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -51,7 +52,7 @@ impl Migrate {
             return Ok(Status::Done);
         }
         output.summary(match (plan.is_needed(), self.dry_run) {
-            (false, _) => format!("schema version {found} is the newest: nothing to do"),
+            (false, _) => format!("schema version {found} is the newest; nothing to migrate"),
             (true, true) => format!("would migrate from schema version {found} to {supported}"),
             (true, false) => format!("migrated from schema version {found} to {supported}"),
         })?;

@@ -1,16 +1,19 @@
-//! `stats`: what a store holds, and where its bytes are.
+//! `stats`: counts records and measures the space that they take.
 
-use crate::failure::{Failure, Status};
-use crate::output::{Output, bytes_for_people, count};
-use crate::select::StoreArgument;
-use crate::table::{Column, Table};
-use crate::{help, progress};
+use crate::arguments::help;
+use crate::arguments::select::StoreArgument;
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::progress;
+use crate::output::table::{Column, Table};
+use crate::output::text::{bytes_for_people, count};
 use clap::Args;
 use redb_runtime_store::store::{Census, CensusOptions};
 
-/// Count what a store holds, and where its bytes are
+/// Count the records of a store and the space they take
 ///
-/// Logical bytes are those of keys and values. Stored bytes are those of the pages in the file.
+/// LOGICAL is the size of keys and values. STORED is the size of the pages that hold them: rows, index
+/// pages, and empty space within pages.
 #[derive(Args)]
 #[command(after_help = help::STATS)]
 pub(crate) struct Stats {
@@ -47,22 +50,22 @@ impl Stats {
 fn file(output: &mut Output, census: &Census) -> Result<(), Failure> {
     let bytes = |bytes: Option<u64>| bytes_for_people(bytes.unwrap_or(0));
     output.line(format!(
-        "file {}, on disk {}",
+        "file size {}, on disk {}",
         bytes(census.file_bytes),
         bytes(census.disk_bytes.or(census.file_bytes)),
     ))?;
     output.line(format!(
-        "unused {}, compacting gives back about {}",
+        "unused {}, compacting would free about {}",
         bytes(census.unused_bytes),
         bytes(census.compacting_frees_bytes),
     ))?;
     for reader in &census.readers {
-        let kept = reader.kept_bytes.map(bytes_for_people);
+        let held = reader.kept_bytes.map(bytes_for_people);
         output.line(format!(
-            "process {} reads a state that is {} old: {} that they replaced stay in the file",
+            "process {} holds a snapshot that is {} old, which keeps {} of old pages in the file",
             reader.pid,
             count(reader.commits_behind, "commit", "commits"),
-            kept.as_deref().unwrap_or("the pages"),
+            held.as_deref().unwrap_or("an unknown size"),
         ))?;
     }
     Ok(())
@@ -74,7 +77,7 @@ fn tables(output: &mut Output, census: &Census) -> Result<(), Failure> {
         Column::text("TABLE", 12),
         Column::number("ROWS", 13),
         Column::number("STORED", 12),
-        Column::number("ROWS TAKE", 12),
+        Column::number("IN ROWS", 12),
         Column::number("INDEX", 11),
         Column::number("EMPTY", 10),
     ]);

@@ -1,20 +1,21 @@
-//! `imports`: what imports noted in a store.
+//! `imports`: lists the import records of a store.
 
-use crate::failure::{Failure, Status};
-use crate::help;
-use crate::output::{Output, count, cut, visible};
-use crate::select::{StoreArgument, parse_runtime_id};
+use crate::arguments::help;
+use crate::arguments::select::{StoreArgument, parse_runtime_id};
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::text::{count, cut, visible};
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::store::ImportRecord;
 use serde::Serialize;
 use serde_json::Value;
 
-/// Show what imports noted in a store
+/// Show what was imported, and what was left out
 ///
-/// Of each runtime that came from a directory: from where, how much, and every finding; also of those
-/// that had to be left out. First, without a runtime, what was found beside them. --json has the
-/// texts of findings whole.
+/// Lists each runtime that was imported from a directory: the directory, the number of records, and
+/// every finding. Runtimes that could not be imported are listed too. Findings that belong to no
+/// runtime come first. --json prints the texts of findings in full.
 #[derive(Args)]
 #[command(after_help = help::IMPORTS)]
 pub(crate) struct Imports {
@@ -28,7 +29,7 @@ pub(crate) struct Imports {
 #[derive(Serialize)]
 struct Printed<'a> {
     runtime_id: Option<&'a RuntimeId>,
-    /// Whether the store has the runtime: one that was left out it does not.
+    /// Whether the store has the runtime; false for a runtime that the import left out.
     is_in_store: bool,
     source: &'a str,
     imported_at_s: u64,
@@ -87,10 +88,10 @@ impl<'a> Printed<'a> {
 
     fn print(&self, output: &mut Output) -> Result<(), Failure> {
         let head = match self.runtime_id {
-            None => format!("beside the runtimes of {}:", self.source),
-            Some(id) if !self.is_in_store => format!("{id}: left out of {}", self.source),
+            None => format!("{}: findings outside of any runtime:", self.source),
+            Some(id) if !self.is_in_store => format!("{id}: not imported from {}:", self.source),
             Some(id) => format!(
-                "{id}: from {}: {}, {}, {}",
+                "{id}: imported from {}: {}, {}, {}",
                 self.source,
                 count(self.workers, "worker", "workers"),
                 count(self.events, "event", "events"),
@@ -109,7 +110,7 @@ impl<'a> Printed<'a> {
     }
 }
 
-/// A finding as the import showed it.
+/// A stored finding in the words in which the import printed it.
 fn in_words(finding: &Value) -> String {
     let text = |name: &str| {
         finding

@@ -1,0 +1,188 @@
+//! How a run ends: its exit code, and the error with its causes and advice.
+
+use redb_runtime_store::RuntimeError;
+use redb_runtime_store::layout::{Finding, FindingKind, LayoutError};
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The exit code of a run. clap itself ends most runs with wrong arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Done = 0,
+    Failed = 1,
+    WrongUse = 2,
+    Locked = 3,
+    Differs = 4,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// Why a run failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Store(RuntimeError),
+    Layout(LayoutError),
+    Output(io::Error),
+    WrongUse(String),
+    /// A followed log no longer contains the row that was printed last.
+    Replaced {
+        path: PathBuf,
+        last: String,
+    },
+}
+
+impl Failure {
+    /// Whether the reader closed standard output, which is no failure of the run.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == ErrorKind::BrokenPipe)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Store(error) | Self::Layout(LayoutError::Store(error)) => store_status(error),
+            Self::Layout(
+                LayoutError::Refused { .. }
+                | LayoutError::Conflict { .. }
+                | LayoutError::NotAPrefix { .. },
+            ) => Status::Differs,
+            Self::WrongUse(_) => Status::WrongUse,
+            Self::Layout(_) | Self::Output(_) | Self::Replaced { .. } => Status::Failed,
+        }
+    }
+}
+
+impl Failure {
+    /// What happened, followed by its causes: `message: cause: cause`.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Store(error) => error_chain(error),
+            Self::Layout(error) => error_chain(error),
+            Self::Output(error) => format!("cannot write the output: {}", error_chain(error)),
+            Self::WrongUse(message) => message.clone(),
+            Self::Replaced { path, last } => format!(
+                "{}: the log was replaced: it no longer contains {last}, which was printed last",
+                path.display()
+            ),
+        }
+    }
+
+    /// What the user can do next: commands and options, which the library does not know.
+    pub(crate) fn advice(&self) -> Option<String> {
+        match self {
+            Self::Store(error) | Self::Layout(LayoutError::Store(error)) => {
+                store_advice(error).map(str::to_owned)
+            }
+            Self::Layout(error) => layout_advice(error),
+            Self::Output(_) | Self::WrongUse(_) | Self::Replaced { .. } => None,
+        }
+    }
+}
+
+/// An error's message, followed by its causes. Some errors of other crates end with the text of their
+/// cause: no text is repeated.
+pub(crate) fn error_chain(error: &dyn Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.ends_with(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        cause = error.source();
+    }
+    message
+}
+
+fn store_advice(error: &RuntimeError) -> Option<&'static str> {
+    Some(match error {
+        RuntimeError::StoreLocked { .. } => {
+            "wait for that process, or end it; reading works while a host has the store open, but not \
+             while a process repairs the store or has exclusive access"
+        }
+        RuntimeError::NeedsRepair { .. } => {
+            "run the command without --no-repair to repair it first"
+        }
+        RuntimeError::StoreMissing { .. } => {
+            "check the path; `runtime-store import` creates a store from a directory"
+        }
+        RuntimeError::NotAStore { path, .. } if path.join("runtimes").is_dir() => {
+            "the directory contains `runtimes/`; `runtime-store import` creates a store from it"
+        }
+        RuntimeError::StoreSchemaTooOld { .. } => "`runtime-store migrate` migrates it",
+        RuntimeError::StoreSchemaTooNew { .. } => {
+            "use the version of runtime-store that belongs to the store's host"
+        }
+        RuntimeError::StoreCorrupt { .. } => {
+            "keep the file; `runtime-store verify` lists all damage; restore a backup to its path"
+        }
+        RuntimeError::RuntimeNotFound { .. } => "`runtime-store runtimes` lists the runtimes",
+        RuntimeError::WorkerNotFound { .. } => "`runtime-store workers` lists the workers",
+        _ => return None,
+    })
+}
+
+fn layout_advice(error: &LayoutError) -> Option<String> {
+    const REPLACE: &str = "--replace replaces runtimes that the store already has";
+    let advice = match error {
+        LayoutError::Refused {
+            findings,
+            conflicts,
+            ..
+        } => {
+            let mut advice = vec!["--salvage imports every readable record and reports the rest"];
+            if findings.iter().any(is_too_long) {
+                advice.push("--max-line-bytes accepts longer lines");
+            }
+            if !conflicts.is_empty() {
+                advice.push(REPLACE);
+            }
+            return Some(advice.join("\n"));
+        }
+        LayoutError::Conflict { .. } => REPLACE,
+        LayoutError::Exists { .. } => "--replace replaces it; --update adds new records to it",
+        LayoutError::NotAPrefix { .. } => "--replace replaces the directory",
+        LayoutError::NotForDryRun {
+            source: RuntimeError::StoreSchemaTooOld { .. },
+        } => "`runtime-store migrate` migrates it",
+        LayoutError::NotForDryRun { .. } => "`runtime-store runtimes` repairs it",
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn is_too_long(finding: &Finding) -> bool {
+    finding.kind == FindingKind::LineTooLong
+}
+
+fn store_status(error: &RuntimeError) -> Status {
+    match error {
+        RuntimeError::StoreLocked { .. } | RuntimeError::StoreBusy { .. } => Status::Locked,
+        RuntimeError::StoreCorrupt { .. } => Status::Differs,
+        _ => Status::Failed,
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<LayoutError> for Failure {
+    fn from(error: LayoutError) -> Self {
+        Self::Layout(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}

@@ -1,0 +1,176 @@
+//! [`Output`]: results on standard output, remarks and errors on standard error.
+
+use crate::output::colour;
+use crate::output::failure::Failure;
+use crate::output::text::{WIDTH, cut, visible};
+use anstyle::Style;
+use redb_runtime_store::layout::{self, Finding};
+use redb_runtime_store::store::Stored;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+/// The standard output of a run, and the options that shape it.
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    quiet: bool,
+    colours: bool,
+    stdout: BufWriter<StdoutLock<'static>>,
+    /// Buffer for the line of a record, reused.
+    line: Vec<u8>,
+    /// Output that is held back until [`finish`](Self::finish).
+    held: Option<Vec<u8>>,
+}
+
+/// Held back output is written once it has this size, in bytes.
+const HELD_BYTES: usize = 1 << 20;
+
+impl Output {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self {
+            json,
+            quiet,
+            colours: colour::on_stdout(),
+            stdout: BufWriter::with_capacity(64 << 10, io::stdout().lock()),
+            line: Vec::new(),
+            held: None,
+        }
+    }
+
+    /// Holds back output until [`finish`](Self::finish), so that printing never blocks on a full pipe.
+    pub(crate) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Whether the held back output has reached [`HELD_BYTES`].
+    pub(crate) fn holds_enough(&self) -> bool {
+        self.held
+            .as_ref()
+            .is_some_and(|held| held.len() >= HELD_BYTES)
+    }
+
+    /// The writer: the held back output, or standard output.
+    fn out(&mut self) -> &mut dyn Write {
+        match &mut self.held {
+            Some(held) => held,
+            None => &mut self.stdout,
+        }
+    }
+
+    /// Whether standard output is a pipe or a terminal whose other end is closed.
+    pub(crate) fn has_no_reader(&self) -> bool {
+        let stdout = io::stdout();
+        let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+        // If polling fails, the next write finds out.
+        let poll_result = poll(&mut polled, Some(&Timespec::default()));
+        poll_result.is_ok()
+            && polled[0]
+                .revents()
+                .intersects(PollFlags::HUP | PollFlags::ERR)
+    }
+
+    /// Prints one JSON object as a line.
+    pub(crate) fn object(&mut self, object: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(self.out(), object).map_err(io::Error::from)?;
+        self.out().write_all(b"\n")?;
+        Ok(())
+    }
+
+    /// Prints bytes that end with a newline.
+    pub(crate) fn bytes(&mut self, lines: &[u8]) -> Result<(), Failure> {
+        self.out().write_all(lines)?;
+        Ok(())
+    }
+
+    /// Prints a record as a line of the directory's logs.
+    pub(crate) fn record<T: Serialize>(&mut self, record: &Stored<T>) -> Result<(), Failure> {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        layout::write_line(record, &mut line)?;
+        self.out().write_all(&line)?;
+        self.line = line;
+        Ok(())
+    }
+
+    /// Prints one line.
+    pub(crate) fn line(&mut self, line: impl AsRef<str>) -> Result<(), Failure> {
+        writeln!(self.out(), "{}", line.as_ref().trim_end())?;
+        Ok(())
+    }
+
+    /// Prints one line for people; nothing with `--json` or `--quiet`.
+    pub(crate) fn summary(&mut self, line: impl AsRef<str>) -> Result<(), Failure> {
+        if self.json || self.quiet {
+            return Ok(());
+        }
+        self.line(line)
+    }
+
+    /// Prints a remark about the run on standard error; nothing with `--quiet`.
+    pub(crate) fn remark(&self, remark: impl AsRef<str>) {
+        if !self.quiet {
+            write_remark(format_args!("runtime-store: {}", visible(remark.as_ref())));
+        }
+    }
+
+    /// `text` in `style`, if standard output gets colours.
+    pub(crate) fn painted(&self, style: Style, text: &str) -> String {
+        colour::paint(self.colours, style, text)
+    }
+
+    /// Width of running text: that of the terminal, from 40 to 100 columns.
+    pub(crate) fn text_width(&self) -> usize {
+        let terminal = terminal_size::terminal_size_of(io::stdout());
+        terminal.map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(40, 100))
+    }
+
+    /// Whether progress is shown: standard error is a terminal, and `--quiet` was not given.
+    pub(crate) fn shows_progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Prints findings on standard error, one per line, with long texts cut.
+    pub(crate) fn findings(&self, findings: &[Finding]) {
+        if self.json || self.quiet {
+            return;
+        }
+        for finding in findings {
+            let shown = visible(&finding.to_string());
+            write_remark(format_args!("{}: {shown}", finding.severity()));
+            if let Some(text) = &finding.text {
+                let shown = match text.as_str() {
+                    Some(text) => visible(text),
+                    None => text.as_bytes().escape_ascii().to_string(),
+                };
+                write_remark(format_args!("    {}", cut(&shown)));
+            }
+        }
+    }
+
+    /// Writes held back and buffered output.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        if let Some(held) = self.held.take() {
+            self.stdout.write_all(&held)?;
+        }
+        self.stdout.flush()?;
+        Ok(())
+    }
+}
+
+/// Prints an error with its causes and the advice on standard error.
+pub(crate) fn failure(failure: &Failure) {
+    let name = colour::paint(colour::on_stderr(), colour::FAILURE, "runtime-store:");
+    let mut message = failure.message();
+    if let Some(advice) = failure.advice() {
+        message.push_str("\n  ");
+        message.push_str(&advice.replace('\n', "\n  "));
+    }
+    let lines: Vec<String> = message.split('\n').map(visible).collect();
+    write_remark(format_args!("{name} {}", lines.join("\n")));
+}
+
+/// Prints a line on standard error. If standard error is closed, the run continues without it.
+fn write_remark(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,106 @@
+//! Text for people: widths in terminal cells, escapes, numbers with their units.
+
+use std::borrow::Cow;
+use std::time::Duration;
+use unicode_width::UnicodeWidthStr;
+
+/// Width of tables, and of running text without a terminal, in terminal cells.
+pub(crate) const WIDTH: usize = 80;
+
+/// The longest part of a finding's text that is printed for people, in characters.
+const FINDING_TEXT_CHARS: usize = 160;
+
+/// `text`, cut to [`FINDING_TEXT_CHARS`] characters, with the number of bytes that were cut off.
+pub(crate) fn cut(text: &str) -> String {
+    match text.char_indices().nth(FINDING_TEXT_CHARS) {
+        Some((end, _)) => format!(
+            "{}… ({} more bytes with --json)",
+            &text[..end],
+            text.len() - end
+        ),
+        None => text.to_owned(),
+    }
+}
+
+/// `text` with control characters and direction marks shown as escapes: a terminal would act on them.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_invisible_mark(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Whether `character` is an invisible mark that changes the direction of the text around it.
+fn is_invisible_mark(character: char) -> bool {
+    matches!(character, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes_for_people(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// `1 worker`, `2 workers`.
+pub(crate) fn count(number: u64, singular: &str, plural: &str) -> String {
+    let word = if number == 1 { singular } else { plural };
+    format!("{} {word}", indicatif::HumanCount(number))
+}
+
+/// `read 1.0 MiB in 0.50 s (2.0 MiB/s)`
+pub(crate) fn rate(verb: &str, bytes: u64, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let per_second = if seconds > 0.0 {
+        bytes as f64 / seconds
+    } else {
+        0.0
+    };
+    format!(
+        "{verb} {} in {seconds:.2} s ({}/s)",
+        bytes_for_people(bytes),
+        bytes_for_people(per_second as u64)
+    )
+}
+
+/// The most characters that are considered for each terminal cell: a text can have any number of
+/// marks that take no cell.
+const CHARS_PER_CELL: usize = 16;
+
+/// `text`, cut to `width` terminal cells, with an ellipsis if it was cut.
+pub(crate) fn fit(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    if width == 0 {
+        return String::new();
+    }
+    let mut end = 0;
+    for (start, character) in text.char_indices().take(width * CHARS_PER_CELL) {
+        let next = start + character.len_utf8();
+        // A mark can widen the characters before it, so only the width of the whole piece counts.
+        if text[..next].width() >= width {
+            break;
+        }
+        end = next;
+    }
+    format!("{}…", &text[..end])
+}
+
+/// `text`, wrapped into lines of at most `width` terminal cells.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<Cow<'_, str>> {
+    let mut narrowed = width;
+    loop {
+        let lines = textwrap::wrap(text, narrowed);
+        let widest = lines.iter().map(|line| line.width()).max().unwrap_or(0);
+        if widest <= width || narrowed <= 1 {
+            return lines;
+        }
+        // textwrap adds up the widths of single characters, and a mark can double the width of the
+        // character before it: half of the width is always enough.
+        narrowed = narrowed.saturating_sub(widest - width).max(narrowed / 2);
+    }
+}

@@ -1,0 +1,8 @@
+//! Verbs that print the contents of a store and change nothing.
+
+pub(crate) mod events;
+mod follow;
+pub(crate) mod runtimes;
+pub(crate) mod stats;
+pub(crate) mod transcript;
+pub(crate) mod workers;

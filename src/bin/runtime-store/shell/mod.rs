@@ -1,0 +1,4 @@
+//! Verbs that print completions and manual pages for the shell.
+
+pub(crate) mod completions;
+pub(crate) mod man;
