@@ -1,7 +1,8 @@
 //! How a run ends.
 
 use redb_runtime_store::RuntimeError;
-use redb_runtime_store::layout::LayoutError;
+use redb_runtime_store::layout::{Finding, FindingKind, LayoutError};
+use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -58,10 +59,27 @@ impl Failure {
 }
 
 impl Failure {
+    /// The errors behind this one, outermost first.
+    pub(crate) fn causes(&self) -> Vec<String> {
+        let mut next = match self {
+            Self::Store(error) => error.source(),
+            Self::Layout(error) => error.source(),
+            Self::Output(_) | Self::WrongUse(_) | Self::Replaced { .. } => None,
+        };
+        let mut causes = Vec::new();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        causes
+    }
+
     /// What the user can do next, where the message does not say it.
     pub(crate) fn advice(&self) -> Option<&'static str> {
-        let (Self::Store(error) | Self::Layout(LayoutError::Store(error))) = self else {
-            return None;
+        let error = match self {
+            Self::Store(error) | Self::Layout(LayoutError::Store(error)) => error,
+            Self::Layout(error) => return layout_advice(error),
+            _ => return None,
         };
         Some(match error {
             RuntimeError::StoreLocked { .. } => {
@@ -86,6 +104,43 @@ impl Failure {
             _ => return None,
         })
     }
+}
+
+/// The option that does what the message of the library advises.
+fn layout_advice(error: &LayoutError) -> Option<&'static str> {
+    Some(match error {
+        LayoutError::Refused {
+            findings,
+            conflicts,
+            ..
+        } => {
+            let is_too_long = |finding: &Finding| finding.kind == FindingKind::LineTooLong;
+            match (findings.iter().any(is_too_long), conflicts.is_empty()) {
+                (false, true) => "`--salvage` imports what is intact",
+                (false, false) => {
+                    "`--salvage` imports what is intact; `--replace` replaces runtimes that the store \
+                     has"
+                }
+                (true, true) => {
+                    "`--salvage` imports what is intact; `--max-line-bytes` allows longer lines"
+                }
+                (true, false) => {
+                    "`--salvage` imports what is intact; `--max-line-bytes` allows longer lines; \
+                     `--replace` replaces runtimes that the store has"
+                }
+            }
+        }
+        LayoutError::Conflict { .. } => "`--replace` replaces them",
+        LayoutError::Exists { .. } => "`--replace` replaces it, `--update` updates it",
+        LayoutError::NotAPrefix { .. } => "`--replace` replaces it",
+        LayoutError::NotForDryRun {
+            source: RuntimeError::StoreSchemaTooOld { .. },
+        } => "`runtime-store migrate` migrates it",
+        LayoutError::NotForDryRun { .. } => {
+            "`runtime-store runtimes` opens it for writing and repairs it"
+        }
+        _ => return None,
+    })
 }
 
 fn store_status(error: &RuntimeError) -> Status {

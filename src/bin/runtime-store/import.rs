@@ -8,7 +8,7 @@ use clap::Args;
 use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
-    self, Conflict, Finding, ImportOptions, ImportOutcome, ImportReport, LayoutError,
+    self, Conflict, Finding, FindingKind, ImportOptions, ImportOutcome, ImportReport, LayoutError,
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -127,6 +127,10 @@ impl Import {
             });
         }
         output.findings(&report.findings);
+        let is_conflict = |finding: &Finding| finding.kind == FindingKind::Conflict;
+        if report.findings.iter().any(is_conflict) {
+            output.remark("`--replace` replaces runtimes that the store has already");
+        }
         let known = report.count(ImportOutcome::AlreadyImported) as u64;
         if known > 0 {
             output.summary(format!(

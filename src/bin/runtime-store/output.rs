@@ -162,6 +162,13 @@ impl Output {
 pub(crate) fn failure(failure: &Failure) {
     let name = colour::paint(colour::on_stderr(), colour::FAILURE, "runtime-store:");
     let mut message = failure.to_string();
+    for cause in failure.causes() {
+        // A message may name its cause already.
+        if !message.contains(&cause) {
+            message.push_str(": ");
+            message.push_str(&cause);
+        }
+    }
     if let Some(advice) = failure.advice() {
         message.push_str("\n  ");
         message.push_str(advice);
