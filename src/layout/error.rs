@@ -1,6 +1,7 @@
 //! Why an import, an export or a comparison was given up.
 
 use crate::error::RuntimeError;
+use crate::layout::dir::error::DirError;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::names::{self, RUNTIMES};
 use crate::layout::report::Difference;
@@ -20,7 +21,7 @@ pub enum LayoutError {
     #[error(transparent)]
     Store(#[from] RuntimeError),
     /// The system refused an access to the directory.
-    #[error("{path}: {operation}: {source}", path = path.display())]
+    #[error("cannot {operation} {path}", path = path.display())]
     Io {
         /// What was being done.
         operation: &'static str,
@@ -30,7 +31,7 @@ pub enum LayoutError {
         source: io::Error,
     },
     /// There is no layout under the root.
-    #[error("{path}: there is no `runtimes` directory here{found}", path = path.display())]
+    #[error("{path}: no `runtimes` directory here{found}", path = path.display())]
     NoLayout {
         /// The root.
         path: PathBuf,
@@ -38,7 +39,7 @@ pub enum LayoutError {
         found: String,
     },
     /// A runtime that was asked for is not in the directory.
-    #[error("{path}: there is no runtime {runtime_id} in this directory", path = path.display())]
+    #[error("{path}: no runtime {runtime_id} in this directory", path = path.display())]
     RuntimeNotInDirectory {
         /// The root.
         path: PathBuf,
@@ -58,7 +59,7 @@ pub enum LayoutError {
     },
     /// The store has runtimes of the directory already, and they say something else. The store is
     /// as it was.
-    #[error("{root}: nothing was imported:{list}\nreplace it (`--replace`) or leave it out", root = root.display(),
+    #[error("{root}: nothing was imported:{list}\nreplace these runtimes or leave them out", root = root.display(),
         list = Listed(conflicts))]
     Conflict {
         /// The root.
@@ -68,8 +69,7 @@ pub enum LayoutError {
     },
     /// A dry run met a store that has to be repaired or migrated before it can be read. It was not
     /// touched.
-    #[error("{source}
-a dry run does not do that: {advice}, then try again", advice = before_dry_run(source))]
+    #[error("a dry run does not {needed}", needed = before_dry_run(source))]
     NotForDryRun {
         /// Why the store cannot be read as it is.
         source: RuntimeError,
@@ -82,7 +82,7 @@ a dry run does not do that: {advice}, then try again", advice = before_dry_run(s
     },
     /// An export would write over a runtime directory.
     #[error(
-        "{path}: the runtime is there already; replace it (`--replace`), update it (`--update`) or choose another root",
+        "{path}: the runtime directory exists; replace it, update it or choose another root",
         path = path.display()
     )]
     Exists {
@@ -122,7 +122,7 @@ a dry run does not do that: {advice}, then try again", advice = before_dry_run(s
     /// An update found a directory that is not the beginning of what the store says. It was not
     /// changed.
     #[error(
-        "{difference}\nthe directory is not an earlier state of the store; replace it (`--replace`) or choose another root"
+        "{difference}\nthe directory is not an earlier state of the store; replace it or choose another root"
     )]
     NotAPrefix {
         /// The first difference.
@@ -138,26 +138,39 @@ a dry run does not do that: {advice}, then try again", advice = before_dry_run(s
     },
 }
 
+impl From<DirError> for LayoutError {
+    fn from(error: DirError) -> Self {
+        match error {
+            DirError::Io {
+                operation,
+                path,
+                source,
+            } => Self::Io {
+                operation,
+                path,
+                source,
+            },
+            DirError::Exists { path } => Self::Exists { path },
+            DirError::InTheWay { path, message } => Self::InTheWay { path, message },
+            DirError::Busy { path } => Self::Busy { path },
+            DirError::Unwritable { path, message } => Self::Unwritable { path, message },
+        }
+    }
+}
+
 impl LayoutError {
     pub(crate) fn io(
         operation: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
-        }
+        move |source| DirError::io(operation, path)(source).into()
     }
 }
 
 fn before_dry_run(source: &RuntimeError) -> &'static str {
     match source {
-        RuntimeError::StoreSchemaTooOld { .. } => {
-            "bring it up to date with `runtime-store migrate`"
-        }
-        _ => "read the store with `runtime-store runtimes`, which repairs it",
+        RuntimeError::StoreSchemaTooOld { .. } => "migrate a store: migrate it first",
+        _ => "repair a store: open it for writing first, which repairs it",
     }
 }
 
@@ -182,7 +195,7 @@ impl Conflict {
         if let Some(first) = self.differences.first() {
             line.push_str(&format!(", the first: {first}"));
         }
-        line + "; `--replace` replaces it"
+        line + "; replace the runtime or leave it out"
     }
 
     fn summary(&self) -> String {
@@ -242,12 +255,12 @@ impl fmt::Display for Damage<'_> {
 /// What to do about damage and conflicts.
 fn advice(findings: &[Finding], conflicts: &[Conflict]) -> String {
     let mut advice =
-        "a salvage import (`--salvage`) imports what is whole and reports the rest".to_owned();
+        "a salvage import imports everything that is intact and reports the rest".to_owned();
     if findings.iter().any(|f| f.kind == FindingKind::LineTooLong) {
-        advice.push_str("\n`--max-line-bytes` allows longer lines");
+        advice.push_str("\na higher limit of the line length imports longer lines");
     }
     if !conflicts.is_empty() {
-        advice.push_str("\nwhat the store has already: replace it (`--replace`) or leave it out");
+        advice.push_str("\nruntimes that the store has already: replace them or leave them out");
     }
     advice
 }

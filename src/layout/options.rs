@@ -26,41 +26,6 @@ impl fmt::Debug for OnProgress {
     }
 }
 
-/// The setters that both have.
-macro_rules! common_setters {
-    ($options:ident, $runtimes:literal, $progress:literal) => {
-        impl $options {
-            #[doc = $runtimes]
-            #[must_use]
-            pub fn runtimes(mut self, runtimes: impl IntoIterator<Item = RuntimeId>) -> Self {
-                self.runtimes = runtimes.into_iter().collect();
-                self
-            }
-
-            #[doc = $progress]
-            #[must_use]
-            pub fn progress(
-                mut self,
-                on_progress: impl Fn(Progress) + Send + Sync + 'static,
-            ) -> Self {
-                self.progress = Some(OnProgress(Arc::new(on_progress)));
-                self
-            }
-        }
-    };
-}
-
-common_setters!(
-    ImportOptions,
-    "Imports only these runtimes; none of them named: all.",
-    "Calls `on_progress` now and then, from a thread that works."
-);
-common_setters!(
-    ExportOptions,
-    "Exports only these runtimes; none of them named: all.",
-    "Calls `on_progress` now and then, from a thread that works. The total is not known."
-);
-
 /// What an import does, and with what.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
@@ -91,6 +56,13 @@ impl ImportOptions {
     /// A strict import of all runtimes.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Imports only these runtimes. An empty list, the default, imports all.
+    #[must_use]
+    pub fn runtimes(mut self, runtimes: impl IntoIterator<Item = RuntimeId>) -> Self {
+        self.runtimes = runtimes.into_iter().collect();
+        self
     }
 
     /// Imports what is whole and reports the rest, instead of refusing a damaged directory.
@@ -212,6 +184,13 @@ impl ExportOptions {
     /// An export of all runtimes to new directories.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Exports only these runtimes. An empty list, the default, exports all.
+    #[must_use]
+    pub fn runtimes(mut self, runtimes: impl IntoIterator<Item = RuntimeId>) -> Self {
+        self.runtimes = runtimes.into_iter().collect();
+        self
     }
 
     /// What to do with a runtime directory that is there already.

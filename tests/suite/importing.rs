@@ -220,9 +220,10 @@ fn a_refusal_names_every_runtime_that_is_damaged_or_differs() {
     let said = salvaged.expect_code(4).stderr();
     let conflict = said.lines().find(|line| line.contains("conflict")).unwrap();
     assert!(
-        conflict.contains("display_name is") && conflict.contains("--replace"),
+        conflict.contains("display_name is") && conflict.contains("replace the runtime"),
         "{said}"
     );
+    assert!(said.contains("`--replace` replaces runtimes"), "{said}");
     assert!(!said.contains("\\n"), "{said}");
 }
 

@@ -129,7 +129,11 @@ fn a_source_that_has_grown_is_refused_with_what_differs_unless_it_replaces() {
         text.contains("next_event_id is 10 in the directory and 9 in the store"),
         "{text}"
     );
-    assert!(text.contains("--replace"), "{text}");
+    assert!(
+        text.contains("replace these runtimes or leave them out"),
+        "{text}"
+    );
+    assert!(!text.contains("--"), "the library names no option: {text}");
 
     let report = salvage(&store, dir.path());
     assert_eq!(report.runtimes[0].outcome, ImportOutcome::Skipped);

@@ -5,6 +5,7 @@
 
 use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
 use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
+use crate::layout::dir::source::SourceDir;
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::Finding;
 use crate::layout::format::names::{self, WORKERS};
@@ -91,17 +92,6 @@ pub fn compare_runtimes(
 }
 
 /// Compares one runtime that is on both sides.
-pub(crate) fn of_runtime(
-    snapshot: &Snapshot,
-    listing: &Listing,
-    entry: &Entry,
-    options: &ImportOptions,
-) -> Result<Comparison, LayoutError> {
-    let mut out = Comparison::default();
-    of_one(snapshot, listing, entry, options.lenient_rules(), &mut out)?;
-    Ok(out)
-}
-
 fn of_one(
     snapshot: &Snapshot,
     listing: &Listing,
@@ -109,14 +99,7 @@ fn of_one(
     rules: Rules,
     out: &mut Comparison,
 ) -> Result<(), LayoutError> {
-    let mut comparing = Comparing {
-        snapshot,
-        id: &entry.id,
-        dir: listing.runtimes.path_of(&entry.name),
-        logs: StoreLogs::new(snapshot, &entry.id)?,
-        workers: HashSet::new(),
-        out,
-    };
+    let mut comparing = Comparing::new(snapshot, &listing.runtimes, entry, out)?;
     let reading = read_runtime(&listing.runtimes, entry, rules, &mut comparing, &|_| {})?;
     if reading.outcome != ReadOutcome::Read {
         let path = listing.runtimes.path_of(&entry.name);
@@ -131,15 +114,18 @@ fn of_one(
     Ok(())
 }
 
-/// Damage is a difference; what else there is to say is passed on.
+/// Counts damage as differences, and passes the other findings on.
 fn take_findings(out: &mut Comparison, findings: Vec<Finding>) {
-    for finding in findings {
-        if finding.kind.is_accepted() {
-            out.findings.push(finding);
-        } else {
-            let what = format!("{}: {}", finding.kind, finding.message);
-            differ(out, &finding.path, finding.line, what);
-        }
+    damage_as_differences(out, &findings);
+    let accepted = findings.into_iter().filter(|f| f.kind.is_accepted());
+    out.findings.extend(accepted);
+}
+
+/// Counts the damage among `findings` as differences: the store cannot have the same.
+pub(crate) fn damage_as_differences(out: &mut Comparison, findings: &[Finding]) {
+    for finding in findings.iter().filter(|f| !f.kind.is_accepted()) {
+        let what = format!("{}: {}", finding.kind, finding.message);
+        differ(out, &finding.path, finding.line, what);
     }
 }
 
@@ -196,13 +182,31 @@ fn missing_before<T: LogRecord>(
 }
 
 /// The comparison of one runtime: what the directory has comes in, and is held against the store.
-struct Comparing<'s, 'o> {
+pub(crate) struct Comparing<'s, 'o> {
     snapshot: &'s Snapshot,
     id: &'s RuntimeId,
     dir: PathBuf,
     logs: StoreLogs<'s>,
     workers: HashSet<WorkerId>,
     out: &'o mut Comparison,
+}
+
+impl<'s, 'o> Comparing<'s, 'o> {
+    pub(crate) fn new(
+        snapshot: &'s Snapshot,
+        runtimes: &SourceDir,
+        entry: &'s Entry,
+        out: &'o mut Comparison,
+    ) -> Result<Self, LayoutError> {
+        Ok(Self {
+            snapshot,
+            id: &entry.id,
+            dir: runtimes.path_of(&entry.name),
+            logs: StoreLogs::new(snapshot, &entry.id)?,
+            workers: HashSet::new(),
+            out,
+        })
+    }
 }
 
 impl Sink for Comparing<'_, '_> {

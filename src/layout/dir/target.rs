@@ -3,8 +3,8 @@
 //! name in it, and never through a symbolic link.
 
 use crate::fs::steps::{self, Change, Step, attempt, step, try_lock};
+use crate::layout::dir::error::DirError;
 use crate::layout::dir::source::{EntryKind, NotOpened, SourceDir};
-use crate::layout::error::LayoutError;
 use crate::layout::format::names::{EXPORT_OLD_PREFIX, EXPORT_PREFIX};
 use crate::layout::format::problem::Problem;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
@@ -39,20 +39,20 @@ impl Drop for TargetDir {
 
 impl TargetDir {
     /// Opens the directory at `path`, making it and its parents where they are missing.
-    pub(crate) fn open_or_create(path: &Path) -> Result<Self, LayoutError> {
-        create_all(path).map_err(LayoutError::io("make the directory", path))?;
+    pub(crate) fn open_or_create(path: &Path) -> Result<Self, DirError> {
+        create_all(path).map_err(DirError::io("create the directory", path))?;
         Self::open(path)
     }
 
     /// Opens the directory at `path`.
-    pub(crate) fn open(path: &Path) -> Result<Self, LayoutError> {
-        let dir = SourceDir::open(path).map_err(LayoutError::io("open", path))?;
+    pub(crate) fn open(path: &Path) -> Result<Self, DirError> {
+        let dir = SourceDir::open(path).map_err(DirError::io("open", path))?;
         Ok(Self(dir))
     }
 
     /// All names in the directory.
-    pub(crate) fn names(&self) -> Result<Vec<OsString>, LayoutError> {
-        self.0.names().map_err(LayoutError::io("list", self.path()))
+    pub(crate) fn names(&self) -> Result<Vec<OsString>, DirError> {
+        self.0.names().map_err(DirError::io("list", self.path()))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -68,7 +68,7 @@ impl TargetDir {
     }
 
     /// The directory `name`, which must be one.
-    pub(crate) fn open_dir(&self, name: &str) -> Result<Self, LayoutError> {
+    pub(crate) fn open_dir(&self, name: &str) -> Result<Self, DirError> {
         self.0
             .open_dir(name)
             .map(Self)
@@ -76,29 +76,29 @@ impl TargetDir {
                 NotOpened::File => self.no_directory(name, "a file"),
                 NotOpened::Other(what) => self.no_directory(name, what),
                 NotOpened::Missing => {
-                    LayoutError::io("open", self.path_of(name))(io::ErrorKind::NotFound.into())
+                    DirError::io("open", self.path_of(name))(io::ErrorKind::NotFound.into())
                 }
-                NotOpened::Io(source) => LayoutError::io("open", self.path_of(name))(source),
+                NotOpened::Io(source) => DirError::io("open", self.path_of(name))(source),
             })
     }
 
     /// Makes the directory `name`; it must not be there.
-    pub(crate) fn create_dir(&self, name: &str) -> Result<Self, LayoutError> {
+    pub(crate) fn create_dir(&self, name: &str) -> Result<Self, DirError> {
         self.make_dir(name)
-            .map_err(LayoutError::io("make the directory", self.path_of(name)))?;
+            .map_err(DirError::io("create the directory", self.path_of(name)))?;
         step(|| Step::CreatedDir(self.path_of(name)));
         self.open_dir(name)
     }
 
-    fn no_directory(&self, name: &str, what: &str) -> LayoutError {
-        LayoutError::InTheWay {
+    fn no_directory(&self, name: &str, what: &str) -> DirError {
+        DirError::InTheWay {
             path: self.path_of(name),
             message: format!("this is {what}, not a directory"),
         }
     }
 
     /// Opens the directory `name`, making it where it is missing.
-    pub(crate) fn ensure_dir(&self, name: &str) -> Result<Self, LayoutError> {
+    pub(crate) fn ensure_dir(&self, name: &str) -> Result<Self, DirError> {
         match self.make_dir(name) {
             Ok(()) => {
                 step(|| Step::CreatedDir(self.path_of(name)));
@@ -107,7 +107,7 @@ impl TargetDir {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
                 let path = self.path_of(name);
-                return Err(LayoutError::io("make the directory", path)(error));
+                return Err(DirError::io("create the directory", path)(error));
             }
         }
         self.open_dir(name)
@@ -123,57 +123,57 @@ impl TargetDir {
     }
 
     /// Makes the file `name`; it must not be there.
-    pub(crate) fn create_file(&self, name: &str) -> Result<TargetFile, LayoutError> {
+    pub(crate) fn create_file(&self, name: &str) -> Result<TargetFile, DirError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
         let fd = attempt(Change::Create)
             .and_then(|()| Ok(rustix::fs::openat(self.0.fd(), name, flags, mode)?))
-            .map_err(LayoutError::io("create", self.path_of(name)))?;
+            .map_err(DirError::io("create", self.path_of(name)))?;
         step(|| Step::Created(self.path_of(name)));
         Ok(TargetFile::new(File::from(fd), self.path_of(name)))
     }
 
     /// Opens the regular file `name` to append to it.
-    pub(crate) fn append_to(&self, name: &str) -> Result<TargetFile, LayoutError> {
+    pub(crate) fn append_to(&self, name: &str) -> Result<TargetFile, DirError> {
         let path = self.path_of(name);
         let kind = self.0.kind_of(name);
-        if kind.map_err(LayoutError::io("look at", &path))? != Some(EntryKind::File) {
+        if kind.map_err(DirError::io("inspect", &path))? != Some(EntryKind::File) {
             let message = "this is no regular file".into();
-            return Err(LayoutError::InTheWay { path, message });
+            return Err(DirError::InTheWay { path, message });
         }
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self.0.fd(), name, flags, Mode::empty())
             .map_err(io::Error::from)
-            .map_err(LayoutError::io("open", &path))?;
+            .map_err(DirError::io("open", &path))?;
         Ok(TargetFile::new(File::from(fd), path))
     }
 
     /// Waits until the names in the directory are on disk.
-    pub(crate) fn sync(&self) -> Result<(), LayoutError> {
-        steps::sync(self.0.fd(), self.path()).map_err(LayoutError::io("sync", self.path()))
+    pub(crate) fn sync(&self) -> Result<(), DirError> {
+        steps::sync(self.0.fd(), self.path()).map_err(DirError::io("sync", self.path()))
     }
 
     /// Keeps others out until the directory is dropped. `false` where the file system has no locks:
     /// two exports at a time are on the caller there.
-    pub(crate) fn lock(&self) -> Result<bool, LayoutError> {
+    pub(crate) fn lock(&self) -> Result<bool, DirError> {
         try_lock(self.0.fd()).map_err(|error| match error {
-            Errno::WOULDBLOCK => LayoutError::Busy {
+            Errno::WOULDBLOCK => DirError::Busy {
                 path: self.path().to_owned(),
             },
-            error => LayoutError::io("lock", self.path())(error.into()),
+            error => DirError::io("lock", self.path())(error.into()),
         })
     }
 
     /// Renames `from` to `to`, where nothing may be.
-    pub(crate) fn rename_new(&self, from: &str, to: &str) -> Result<(), LayoutError> {
+    pub(crate) fn rename_new(&self, from: &str, to: &str) -> Result<(), DirError> {
         self.rename_into(from, self, to)
     }
 
     /// Renames `from` to `to` in another directory, where nothing may be.
-    pub(crate) fn rename_into(&self, from: &str, dir: &Self, to: &str) -> Result<(), LayoutError> {
+    pub(crate) fn rename_into(&self, from: &str, dir: &Self, to: &str) -> Result<(), DirError> {
         let (here, there) = (self.0.fd(), dir.0.fd());
-        attempt(Change::Rename).map_err(LayoutError::io("rename to", dir.path_of(to)))?;
+        attempt(Change::Rename).map_err(DirError::io("move a file to", dir.path_of(to)))?;
         let renamed = match rustix::fs::renameat_with(here, from, there, to, RenameFlags::NOREPLACE)
         {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match dir.has(to)? {
@@ -187,27 +187,29 @@ impl TargetDir {
                 step(|| Step::Renamed(self.path_of(from), dir.path_of(to)));
                 Ok(())
             }
-            Err(Errno::EXIST | Errno::NOTEMPTY) => Err(LayoutError::Exists {
+            Err(Errno::EXIST | Errno::NOTEMPTY) => Err(DirError::Exists {
                 path: dir.path_of(to),
             }),
-            Err(error) => Err(LayoutError::io("rename to", dir.path_of(to))(error.into())),
+            Err(error) => Err(DirError::io("move a file to", dir.path_of(to))(
+                error.into(),
+            )),
         }
     }
 
     /// Renames the file `from` over `to` in another directory.
-    pub(crate) fn rename_over(&self, from: &str, dir: &Self, to: &str) -> Result<(), LayoutError> {
+    pub(crate) fn rename_over(&self, from: &str, dir: &Self, to: &str) -> Result<(), DirError> {
         attempt(Change::Rename)
             .and_then(|()| Ok(rustix::fs::renameat(self.0.fd(), from, dir.0.fd(), to)?))
-            .map_err(LayoutError::io("rename to", dir.path_of(to)))?;
+            .map_err(DirError::io("move a file to", dir.path_of(to)))?;
         step(|| Step::Renamed(self.path_of(from), dir.path_of(to)));
         Ok(())
     }
 
     /// Puts the directory `new` at `place` and what was there at `new`: in one step where the
     /// system offers it.
-    pub(crate) fn exchange(&self, new: &str, place: &str) -> Result<(), LayoutError> {
+    pub(crate) fn exchange(&self, new: &str, place: &str) -> Result<(), DirError> {
         let fd = self.0.fd();
-        attempt(Change::Rename).map_err(LayoutError::io("exchange", self.path_of(place)))?;
+        attempt(Change::Rename).map_err(DirError::io("exchange", self.path_of(place)))?;
         match rustix::fs::renameat_with(fd, new, fd, place, RenameFlags::EXCHANGE) {
             Ok(()) => {
                 step(|| Step::Exchanged(self.path_of(new), self.path_of(place)));
@@ -224,23 +226,21 @@ impl TargetDir {
                 }
                 self.rename_new(&old, new)
             }
-            Err(error) => Err(LayoutError::io("exchange", self.path_of(place))(
-                error.into(),
-            )),
+            Err(error) => Err(DirError::io("exchange", self.path_of(place))(error.into())),
         }
     }
 
     /// Whether there is anything of that name.
-    pub(crate) fn has(&self, name: &str) -> Result<bool, LayoutError> {
+    pub(crate) fn has(&self, name: &str) -> Result<bool, DirError> {
         let kind = self
             .0
             .kind_of(name)
-            .map_err(LayoutError::io("look at", self.path_of(name)))?;
+            .map_err(DirError::io("inspect", self.path_of(name)))?;
         Ok(kind.is_some())
     }
 
     /// Removes `name` and everything below it. Links are removed, not followed.
-    pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> Result<(), LayoutError> {
+    pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> Result<(), DirError> {
         let name = name.as_ref();
         let path = self.path_of(name);
         let flags = match self.0.open_dir(name) {
@@ -253,17 +253,17 @@ impl TargetDir {
             }
             Err(NotOpened::File | NotOpened::Other(_)) => AtFlags::empty(),
             Err(NotOpened::Missing) => return Ok(()),
-            Err(NotOpened::Io(source)) => return Err(LayoutError::io("open", path)(source)),
+            Err(NotOpened::Io(source)) => return Err(DirError::io("open", path)(source)),
         };
         attempt(Change::Remove)
             .and_then(|()| Ok(rustix::fs::unlinkat(self.0.fd(), name, flags)?))
-            .map_err(LayoutError::io("remove", path))?;
+            .map_err(DirError::io("remove", path))?;
         step(|| Step::Removed(self.path_of(name)));
         Ok(())
     }
 
     /// Removes what exports that were killed have left here. To be called under the lock.
-    pub(crate) fn remove_leftovers(&self) -> Result<(), LayoutError> {
+    pub(crate) fn remove_leftovers(&self) -> Result<(), DirError> {
         for name in self.names()? {
             if name
                 .as_encoded_bytes()
@@ -331,9 +331,9 @@ impl TargetFile {
     pub(crate) fn append(
         &mut self,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Problem>,
-    ) -> Result<u64, LayoutError> {
+    ) -> Result<u64, DirError> {
         let before = self.buffer.len();
-        fill(&mut self.buffer).map_err(|problem| LayoutError::Unwritable {
+        fill(&mut self.buffer).map_err(|problem| DirError::Unwritable {
             path: self.path.clone(),
             message: problem.message,
         })?;
@@ -344,14 +344,14 @@ impl TargetFile {
         Ok(added)
     }
 
-    fn flush(&mut self) -> Result<(), LayoutError> {
+    fn flush(&mut self) -> Result<(), DirError> {
         let before = self.file.metadata().map(|metadata| metadata.len());
         if let Err(error) = steps::write_all(&mut self.file, &self.buffer, &self.path) {
             // No part of a line stays: on a full disk, say, with a process that goes on.
             if let Ok(length) = before {
                 let _ = self.file.set_len(length);
             }
-            return Err(LayoutError::io("write", &self.path)(error));
+            return Err(DirError::io("write", &self.path)(error));
         }
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
@@ -359,7 +359,7 @@ impl TargetFile {
     }
 
     /// Whether the file is empty or ends with a newline.
-    pub(crate) fn ends_with_newline(&self) -> Result<bool, LayoutError> {
+    pub(crate) fn ends_with_newline(&self) -> Result<bool, DirError> {
         let mut last = [0];
         let length = self.file.metadata().map(|metadata| metadata.len());
         let read = length.and_then(|length| match length {
@@ -369,13 +369,13 @@ impl TargetFile {
                 .read_exact_at(&mut last, length - 1)
                 .map(|()| last == *b"\n"),
         });
-        read.map_err(LayoutError::io("read", &self.path))
+        read.map_err(DirError::io("read", &self.path))
     }
 
     /// Writes and syncs everything. Returns how many bytes were written.
-    pub(crate) fn finish(mut self) -> Result<u64, LayoutError> {
+    pub(crate) fn finish(mut self) -> Result<u64, DirError> {
         self.flush()?;
-        steps::sync(&self.file, &self.path).map_err(LayoutError::io("sync", &self.path))?;
+        steps::sync(&self.file, &self.path).map_err(DirError::io("sync", &self.path))?;
         Ok(self.written)
     }
 }

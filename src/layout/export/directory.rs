@@ -138,7 +138,7 @@ fn plan(
         let kind = runtimes
             .as_source()
             .kind_of(&name)
-            .map_err(LayoutError::io("look at", runtimes.path_of(&name)))?;
+            .map_err(LayoutError::io("inspect", runtimes.path_of(&name)))?;
         let outcome = match (kind, existing) {
             (None, _) => ExportOutcome::Written,
             (Some(EntryKind::Directory), ExistingDirectory::Replace) => ExportOutcome::Replaced,
@@ -225,11 +225,11 @@ impl Export<'_> {
             ExportOutcome::Replaced => {
                 self.runtimes.exchange(temporary, &step.name)?;
                 self.runtimes.sync()?;
-                self.runtimes.remove(temporary)
+                Ok(self.runtimes.remove(temporary)?)
             }
             _ => {
                 self.runtimes.rename_new(temporary, &step.name)?;
-                self.runtimes.sync()
+                Ok(self.runtimes.sync()?)
             }
         }
     }
@@ -266,7 +266,7 @@ impl Export<'_> {
         })?;
         done.into_inner().unwrap_or_default().add_to(report);
         worker_dirs.sync()?;
-        dir.sync()
+        Ok(dir.sync()?)
     }
 
     pub(crate) fn runtime(

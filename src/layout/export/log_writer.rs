@@ -115,7 +115,7 @@ pub(crate) fn write_runtime_document(
 ) -> Result<u64, LayoutError> {
     let document = RuntimeDocument::from(runtime.value);
     file.append(|out| json::write(&document, &runtime.unknown, Form::Document, out))?;
-    file.finish()
+    Ok(file.finish()?)
 }
 
 pub(crate) fn write_worker_document(
@@ -124,5 +124,5 @@ pub(crate) fn write_worker_document(
 ) -> Result<u64, LayoutError> {
     let document = WorkerDocument::from(worker.value);
     file.append(|out| json::write(&document, &worker.unknown, Form::Document, out))?;
-    file.finish()
+    Ok(file.finish()?)
 }

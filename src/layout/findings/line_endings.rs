@@ -16,7 +16,7 @@ impl CrLf {
     pub(crate) fn of_document(bytes: &[u8]) -> Self {
         let mut crlf = Self::default();
         // Most have none, and are looked through at once.
-        if bytes.contains(&b'\r') {
+        if memchr::memchr(b'\r', bytes).is_some() {
             let mut offset = 0;
             for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
                 if line.ends_with(b"\r\n") {

@@ -14,7 +14,6 @@
 use crate::layout::format::locate::{in_member_of, offset_of};
 use crate::layout::format::node::{Members, Node, push_step};
 use crate::layout::format::problem::{LONG_BYTES, NoRecord, Problem};
-use crate::layout::format::scan;
 use crate::store::{Stored, UnknownMember};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -233,13 +232,6 @@ fn write_canonical<T: Serialize>(value: &T, form: Form, out: &mut Vec<u8>) -> Re
         Form::Document => serde_json::to_writer_pretty(out, value)?,
     }
     Ok(())
-}
-
-/// How many bytes from the beginning of `text` stand in a JSON string as they are: up to a quote, a
-/// backslash or a control character.
-pub(crate) fn plain_length(text: &str) -> usize {
-    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    scan::length_of::<8>(text.as_bytes(), is_plain)
 }
 
 /// Adds every member of `input`, a part of `text`, that `canonical` lacks to `unknown`.

@@ -1,7 +1,6 @@
 //! Lines of a file, one at a time, with their place in it. A line is as long as the limit allows
 //! and no longer: what is longer is passed over without being held.
 
-use crate::layout::format::scan;
 use std::io::{self, BufRead};
 
 /// How much of a line that is too long is kept, to show what it is.
@@ -70,10 +69,9 @@ impl<R: BufRead> LineReader<R> {
             ready => ready?,
         };
         let ready = &ready[..ready.len().min(self.limit_bytes.saturating_add(1))];
-        let length = scan::length_of::<32>(ready, |byte| byte != b'\n');
-        match length < ready.len() {
-            true => self.next_ready(length).map(Some),
-            false => self.next_gathered(),
+        match memchr::memchr(b'\n', ready) {
+            Some(length) => self.next_ready(length).map(Some),
+            None => self.next_gathered(),
         }
     }
 

@@ -50,7 +50,7 @@ fn parts<'t>(text: &'t str, values: &[&'t RawValue]) -> Vec<Part<'t>> {
     let placed = values.iter().map(|value| {
         let start = offset_of(value, text);
         let between = &text.as_bytes()[counted..start];
-        line += between.iter().filter(|byte| **byte == b'\n').count() as u64;
+        line += memchr::memchr_iter(b'\n', between).count() as u64;
         counted = start;
         Part {
             line,

@@ -8,4 +8,3 @@ pub(super) mod locate;
 pub(super) mod names;
 pub(super) mod node;
 pub(super) mod problem;
-pub(super) mod scan;

@@ -29,10 +29,10 @@ impl Problem {
     /// What is wrong at an offset in `bytes`.
     pub(crate) fn at(message: impl Into<String>, bytes: &[u8], offset: usize) -> Self {
         let before = &bytes[..offset];
-        let newline = before.iter().rposition(|byte| *byte == b'\n');
+        let newline = memchr::memrchr(b'\n', before);
         Self {
             message: message.into(),
-            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            line: 1 + memchr::memchr_iter(b'\n', before).count(),
             column: offset - newline.map_or(0, |index| index + 1),
             cut_off: false,
         }
@@ -40,11 +40,11 @@ impl Problem {
 
     /// The offset in all of `bytes`, if it has a place.
     pub(crate) fn offset_in(&self, bytes: &[u8]) -> Option<usize> {
-        let mut newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let mut newlines = memchr::memchr_iter(b'\n', bytes);
         let line_start = match self.line {
             0 => return None,
             1 => 0,
-            line => newlines.nth(line - 2).map_or(0, |(index, _)| index + 1),
+            line => newlines.nth(line - 2).map_or(0, |index| index + 1),
         };
         Some(line_start + self.column)
     }

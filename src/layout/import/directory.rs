@@ -1,7 +1,7 @@
 //! From a directory into a store.
 
 use crate::error::RuntimeError;
-use crate::layout::compare::directory::of_runtime;
+use crate::layout::compare::directory::{Comparing, damage_as_differences};
 use crate::layout::error::{Conflict, LayoutError};
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::import::import_record;
@@ -12,7 +12,7 @@ use crate::layout::read::listing::{Entry, Listing};
 use crate::layout::read::orphans::orphaned;
 use crate::layout::read::reading::{ReadOutcome, Reading, read_runtime};
 use crate::layout::read::sink::{DiscardSink, Sink};
-use crate::layout::report::{ImportOutcome, ImportReport, RuntimeImport};
+use crate::layout::report::{Comparison, ImportOutcome, ImportReport, RuntimeImport};
 use crate::store::{BulkLoad, ImportRecord, Snapshot, Store};
 use std::borrow::Borrow;
 use std::path::Path;
@@ -205,6 +205,20 @@ impl<'a> Import<'a> {
         read_runtime(&self.listing.runtimes, entry, rules, sink, &*self.progress)
     }
 
+    /// Reads a runtime as this import would, and compares it with the store.
+    fn compare(
+        &self,
+        snapshot: &Snapshot,
+        entry: &Entry,
+    ) -> Result<(Reading, Comparison), LayoutError> {
+        let runtimes = &self.listing.runtimes;
+        let mut comparison = Comparison::default();
+        let mut comparing = Comparing::new(snapshot, runtimes, entry, &mut comparison)?;
+        let reading = self.read(entry, &mut comparing)?;
+        damage_as_differences(&mut comparison, &reading.findings);
+        Ok((reading, comparison))
+    }
+
     /// Notes what became of a runtime.
     fn done(&mut self, entry: &Entry, outcome: ImportOutcome, mut reading: Reading) {
         if reading.outcome == ReadOutcome::Refused {
@@ -229,23 +243,22 @@ impl<'a> Import<'a> {
     /// Decides on a runtime that the store has already.
     fn recognise(&mut self, snapshot: &Snapshot, entry: &Entry) -> Result<(), LayoutError> {
         if let Some(known) = snapshot.import_record(&entry.id)? {
-            // To the end: a strict reading stops where this source was salvaged.
+            // Lenient, because the fingerprint covers the whole directory: a strict reading of a
+            // source that was salvaged would stop at its first damage.
             let whole = self.read_by(self.options.lenient_rules(), entry, &mut DiscardSink)?;
             if whole.fingerprint == known.fingerprint {
                 self.done(entry, ImportOutcome::AlreadyImported, whole);
                 return Ok(());
             }
         }
-        let reading = self.read(entry, &mut DiscardSink)?;
+        // One more reading decides: it finds the damage and compares at the same time. The first one
+        // does not compare, because most runtimes of a second import are unchanged, and reading the
+        // store for each of them would take as long again.
+        let (reading, comparison) = self.compare(snapshot, entry)?;
         if reading.outcome == ReadOutcome::LeftOut {
             self.rest.extend_from_slice(&reading.findings);
         }
-        if reading.outcome != ReadOutcome::Read {
-            self.done(entry, ImportOutcome::AlreadyImported, reading);
-            return Ok(());
-        }
-        let comparison = of_runtime(snapshot, &self.listing, entry, self.options)?;
-        if comparison.is_same() {
+        if reading.outcome != ReadOutcome::Read || comparison.is_same() {
             self.done(entry, ImportOutcome::AlreadyImported, reading);
             return Ok(());
         }

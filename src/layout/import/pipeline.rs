@@ -59,7 +59,7 @@ pub(crate) fn ahead<T: Send, R: Send, E: From<LayoutError>>(
                 let _ = outbox.send();
                 made
             })
-            .map_err(LayoutError::io("start a thread", "."))?;
+            .map_err(LayoutError::io("start a thread for", "the import"))?;
         let taken = receiver.iter().flatten().try_for_each(&mut take);
         drop(receiver);
         let made = making

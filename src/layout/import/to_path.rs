@@ -46,7 +46,7 @@ fn import_to(
     let is_there = match fs::symlink_metadata(path) {
         Ok(_) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(LayoutError::io("look at", path)(error)),
+        Err(error) => return Err(LayoutError::io("inspect", path)(error)),
     };
     if is_there && options.dry_run {
         return import(&open_for_dry_run(path, store)?, root, options);
@@ -141,7 +141,7 @@ impl<'p> Place<'p> {
             let mut name = tempfile::Builder::new();
             name.prefix(PREFIX).rand_bytes(RANDOM_CHARS);
             let staging = TemporaryDir::new(&mut name, here)
-                .map_err(LayoutError::io("make a temporary directory in", here))?;
+                .map_err(LayoutError::io("create a temporary directory in", here))?;
             let name = staging.path().file_name().and_then(OsStr::to_str);
             let locked = self.locked(name.unwrap_or_default());
             let is_there = staging.path().symlink_metadata().is_ok();
@@ -161,7 +161,7 @@ impl<'p> Place<'p> {
         let path = self.dir.path_of(self.name);
         let (from, to) = (staging.as_source().fd(), self.dir.as_source().fd());
         let flags = RenameFlags::NOREPLACE;
-        attempt(Change::Rename).map_err(LayoutError::io("rename to", &path))?;
+        attempt(Change::Rename).map_err(LayoutError::io("move a file to", &path))?;
         let renamed = match rustix::fs::renameat_with(from, STAGED, to, self.name, flags) {
             // A link is made only where nothing is, too; the staged name goes with its directory.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
@@ -172,9 +172,9 @@ impl<'p> Place<'p> {
         match renamed {
             Ok(()) => step(|| Step::Renamed(staging.path_of(STAGED), path)),
             Err(Errno::EXIST) => return Err(LayoutError::StoreAppeared { path }),
-            Err(error) => return Err(LayoutError::io("rename to", path)(error.into())),
+            Err(error) => return Err(LayoutError::io("move a file to", path)(error.into())),
         }
-        self.dir.sync()
+        Ok(self.dir.sync()?)
     }
 }
 

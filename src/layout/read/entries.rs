@@ -6,6 +6,7 @@ use crate::layout::format::names::is_temporary;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::ReadStop;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 impl Reader<'_> {
     /// Notes everything in `dir` that is no part of the layout.
@@ -16,23 +17,10 @@ impl Reader<'_> {
                 continue;
             }
             let path = dir.path_of(&name);
-            let Some(kind) = self.tried("look at", &path, dir.kind_of(&name))? else {
+            let Some(kind) = self.tried("inspect", &path, dir.kind_of(&name))? else {
                 continue;
             };
-            self.report(match kind {
-                Some(EntryKind::Other(what)) => {
-                    Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
-                }
-                None => Finding::new(FindingKind::Changed, path, "the file went away"),
-                Some(_) if is_temporary(&name) => {
-                    let message = "left over by a write that was cut off; it is not read";
-                    Finding::new(FindingKind::TemporaryFile, path, message)
-                }
-                Some(_) => {
-                    let message = "this is no part of the layout; it is not read";
-                    Finding::new(FindingKind::OtherFile, path, message)
-                }
-            })?;
+            self.report(finding_about(path, &name, kind, "file"))?;
         }
         Ok(())
     }
@@ -44,7 +32,7 @@ impl Reader<'_> {
         name: &OsStr,
     ) -> Result<bool, ReadStop> {
         let path = dir.path_of(name);
-        let Some(kind) = self.tried("look at", &path, dir.kind_of(name))? else {
+        let Some(kind) = self.tried("inspect", &path, dir.kind_of(name))? else {
             return Ok(false);
         };
         self.report(match kind {
@@ -53,13 +41,33 @@ impl Reader<'_> {
                 let message = "a file among the directories of workers";
                 Finding::new(FindingKind::StrayFile, path, message)
             }
-            Some(EntryKind::Other(what)) => {
-                Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
-            }
-            None => Finding::new(FindingKind::Changed, path, "the directory went away"),
+            _ => finding_about(path, name, kind, "directory"),
         })?;
         Ok(false)
     }
+}
+
+/// The finding about a name that is no part of the layout. `expected` is the kind of entry that was
+/// being looked for.
+pub(crate) fn finding_about(
+    path: PathBuf,
+    name: &OsStr,
+    kind: Option<EntryKind>,
+    expected: &str,
+) -> Finding {
+    let (kind, message) = match kind {
+        Some(EntryKind::Other(what)) => (FindingKind::NotRegular, format!("this is {what}")),
+        None => (FindingKind::Changed, format!("the {expected} went away")),
+        Some(_) if is_temporary(name) => (
+            FindingKind::TemporaryFile,
+            "left over by a write that was cut off; it is not read".to_owned(),
+        ),
+        Some(_) => (
+            FindingKind::OtherFile,
+            "this is no part of the layout; it is not read".to_owned(),
+        ),
+    };
+    Finding::new(kind, path, message)
 }
 
 /// The finding for a directory whose name stands for no id.

@@ -4,7 +4,7 @@ use crate::layout::dir::source::{EntryKind, NotOpened, SourceDir};
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::names::{self, RUNTIMES, is_temporary};
-use crate::layout::read::entries::invalid_name;
+use crate::layout::read::entries::{finding_about, invalid_name};
 use crate::model::identity::RuntimeId;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -59,7 +59,7 @@ impl Listing {
         let path = self.runtimes.path_of(name);
         let finding = match self.runtimes.kind_of(name) {
             Err(error) => {
-                let message = format!("look at: {error}");
+                let message = format!("cannot inspect: {error}");
                 Finding::new(FindingKind::Unreadable, path, message)
             }
             Ok(kind) => match self.finding_about(name, path, kind) {
@@ -79,29 +79,20 @@ impl Listing {
         kind: Option<EntryKind>,
     ) -> Option<Finding> {
         Some(match kind {
-            Some(EntryKind::Other(what)) => {
-                Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
-            }
-            None => Finding::new(FindingKind::Changed, path, "the directory went away"),
-            Some(_) if is_temporary(name) => {
-                let message = "left over by a write that was cut off; it is not read";
-                Finding::new(FindingKind::TemporaryFile, path, message)
-            }
-            Some(EntryKind::File) => {
-                let message = "this is no part of the layout; it is not read";
-                Finding::new(FindingKind::OtherFile, path, message)
-            }
-            Some(EntryKind::Directory) => match names::decode::<RuntimeId>(name.as_bytes()) {
-                Ok(id) => {
-                    let name = names::encode(id.as_str());
-                    self.entries.push(Entry { name, id });
-                    return None;
+            Some(EntryKind::Directory) if !is_temporary(name) => {
+                match names::decode::<RuntimeId>(name.as_bytes()) {
+                    Ok(id) => {
+                        let name = names::encode(id.as_str());
+                        self.entries.push(Entry { name, id });
+                        return None;
+                    }
+                    Err(why) => {
+                        self.orphans.push(name.to_owned());
+                        invalid_name(&self.runtimes, name, why)
+                    }
                 }
-                Err(why) => {
-                    self.orphans.push(name.to_owned());
-                    invalid_name(&self.runtimes, name, why)
-                }
-            },
+            }
+            _ => finding_about(path, name, kind, "directory"),
         })
     }
 

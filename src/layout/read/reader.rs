@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         if self.rules.is_strict {
             return Err(LayoutError::io(operation, path)(error).into());
         }
-        let message = format!("{operation}: {error}");
+        let message = format!("cannot {operation}: {error}");
         self.report(Finding::new(FindingKind::Unreadable, path, message))
     }
 
@@ -200,7 +200,7 @@ impl<'a> Reader<'a> {
         let relative = relative.to_owned();
         let opened = file.file.opened();
         let is_unchanged = dir.is_unchanged(&file.name, opened);
-        match self.tried("look at", &path, is_unchanged)? {
+        match self.tried("inspect", &path, is_unchanged)? {
             Some(true) if !ended_early => {
                 self.read.push((relative, opened));
                 Ok(())
@@ -227,7 +227,7 @@ impl<'a> Reader<'a> {
     ) -> Result<(), ReadStop> {
         let path = dir.path_of(file);
         let is_unchanged = dir.is_unchanged(file, opened);
-        match self.tried("look at", &path, is_unchanged)? {
+        match self.tried("inspect", &path, is_unchanged)? {
             Some(false) => self.report(changed(path)),
             _ => Ok(()),
         }

@@ -14,6 +14,7 @@ use crate::layout::format::json;
 use crate::layout::format::problem::{NoRecord, Problem};
 use crate::layout::read::log_record::LogRecord;
 use crate::store::Stored;
+use memchr::memmem;
 
 /// How many bytes may be looked at again and again while the bad lines of a file of `file_bytes` are
 /// taken apart: what is made to look like the beginnings of many records must not take long.
@@ -122,7 +123,10 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
         }
         match self.at == self.rest_start {
             true => (self.at < self.line.len()).then_some(self.at),
-            false => find(self.line, T::BEGINNING, self.at),
+            false => {
+                let found = memmem::find(&self.line[self.at..], T::BEGINNING)?;
+                Some(self.at + found)
+            }
         }
     }
 
@@ -164,19 +168,6 @@ fn is_blank(bytes: &[u8]) -> bool {
 
 fn not_a_record() -> Problem {
     Problem::new("this is not a record")
-}
-
-/// Where `needle` begins in `hay`, from `from` on.
-fn find(hay: &[u8], needle: &[u8], from: usize) -> Option<usize> {
-    let first = *needle.first()?;
-    let mut at = from;
-    loop {
-        at += hay.get(at..)?.iter().position(|byte| *byte == first)?;
-        if hay[at..].starts_with(needle) {
-            return Some(at);
-        }
-        at += 1;
-    }
 }
 
 #[cfg(test)]
