@@ -2,7 +2,7 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::RedbEngine;
-use crate::engine::redb::file::staged_backend::backend_of;
+use crate::engine::redb::database::staged_backend::backend_of;
 use crate::engine::redb::maintenance::page_check::{self, PageCheck};
 use crate::engine::redb::maintenance::progress::{Meter, OnPart, OnProgress, RowProgress};
 use crate::engine::redb::tables::definitions::{
