@@ -92,7 +92,7 @@ impl<E: Engine> CommitQueue<E> {
 
     /// The context of the operation `operation` on the store.
     pub(crate) fn context(&self, operation: &'static str) -> OpContext<'_> {
-        OpContext::new(operation, self.engine.path())
+        OpContext::new(operation, self.engine.place())
     }
 
     pub(crate) fn lock(&self) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {

@@ -6,14 +6,13 @@ use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::database::staged_backend::backend_of;
 use crate::engine::redb::file::write_gate::FileSize;
 use crate::engine::redb::schema::version::Schema;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::fs::staged_file::StagedFile;
 use crate::ledger::unique_id::unique_id;
 use crate::model::management::RuntimeBackendKind;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, StorageBackend};
 use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Opens a store in memory.
@@ -21,8 +20,8 @@ use std::sync::Arc;
 /// redb's in-memory backend grants no range locks, so nothing is shared, and commits have to be
 /// asked for two phases.
 pub(crate) fn in_memory() -> Result<Arc<OpenStore>, RuntimeError> {
-    let path = PathBuf::from("(in memory)");
-    let at = RedbContext::new("create", &path);
+    let place = Place::named("(in memory)");
+    let at = RedbContext::new("create", &place);
     let database = at.guard(|| {
         let database = Builder::new()
             .create_with_backend(InMemoryBackend::new())
@@ -31,7 +30,7 @@ pub(crate) fn in_memory() -> Result<Arc<OpenStore>, RuntimeError> {
         Ok(database)
     })?;
     let engine = RedbEngine::new(
-        path.clone(),
+        place.clone(),
         RuntimeBackendKind::Memory,
         Sharing::Exclusive,
         Handle::Writer(Writer::new(database, FileSize::default(), None)),
@@ -69,7 +68,8 @@ pub(crate) fn create_in(
 /// Creates a store at `at.path`: written and synced beside it, then renamed into place. A crash
 /// leaves nothing at the path, or a whole store. Where another creator was quicker, theirs stays.
 pub(crate) fn create(at: RedbContext<'_>, schema: Schema) -> Result<(), RuntimeError> {
-    let staged = StagedFile::beside(at.path).map_err(|error| at.io(error))?;
+    // The open that creates the store removes leftovers when it is done, with one listing.
+    let staged = StagedFile::beside_leftovers(at.path()).map_err(|error| at.io(error))?;
     at.guard(|| create_in(backend_of(&staged, at)?, schema, at))?;
     match staged.publish() {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at.io(error)),

@@ -18,7 +18,7 @@ use crate::engine::redb::open::create::create;
 use crate::engine::redb::open::options::StoreOptions;
 use crate::engine::redb::schema::migrate;
 use crate::engine::redb::schema::version::Schema;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::fs::staged_file;
 
 use crate::model::management::RuntimeBackendKind;
@@ -27,7 +27,7 @@ use redb::{Builder, Database, ReadOnlyDatabase, ReadableDatabase, StorageBackend
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,8 @@ const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// Opens the store at `path`, creates it where there is nothing.
 pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Arc<OpenStore>, RuntimeError> {
-    let at = RedbContext::new("open", path);
+    let place = Place::file(path);
+    let at = RedbContext::new("open", &place);
     if let Err(error) = std::fs::symlink_metadata(path) {
         if error.kind() != ErrorKind::NotFound {
             return Err(at.io(error));
@@ -47,7 +48,7 @@ pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Arc<OpenStore>
         if !options.create || options.read_only {
             return Err(at.missing());
         }
-        create(RedbContext::new("create", path), options.schema)?;
+        create(at.named("create"), options.schema)?;
     }
     open_existing(at, options)
 }
@@ -86,7 +87,7 @@ fn try_to_open(
     at: RedbContext<'_>,
     options: &StoreOptions,
 ) -> Result<Option<Arc<OpenStore>>, RuntimeError> {
-    let metadata = std::fs::metadata(at.path).map_err(|error| at.io(error))?;
+    let metadata = std::fs::metadata(at.path()).map_err(|error| at.io(error))?;
     refuse_other_kinds(&metadata, at)?;
     let Some(file) = FileId::of(&metadata) else {
         return open_file(at, options, None);
@@ -101,7 +102,7 @@ fn try_to_open(
             }
         }
         Found::Open(shared) => {
-            shared.engine().found_at(at.path);
+            shared.engine().found_at(at.path());
             if options.verify_on_open && !options.read_only {
                 refuse_damaged_pages(&shared, at)?;
             }
@@ -152,26 +153,31 @@ fn open_file(
     registration: Option<Registration<OpenStore>>,
 ) -> Result<Option<Arc<OpenStore>>, RuntimeError> {
     let bad_pages = Arc::default();
-    let place = Place {
+    let opening = Opening {
         at: at.noting(&bad_pages),
         options,
         file: registration.as_ref().map(Registration::file),
     };
     let opened = match (options.read_only, options.sharing) {
-        (true, _) => place.open_reader()?,
-        (false, Sharing::ManyWriters) => place.open_one_of_many()?,
-        (false, _) => place.open_writer(options)?,
+        (true, _) => opening.open_reader()?,
+        (false, Sharing::ManyWriters) => opening.open_one_of_many()?,
+        (false, _) => opening.open_writer(options)?,
     };
     let Some(handle) = opened else {
         return Ok(None);
     };
     if !options.read_only {
-        staged_file::remove_leftovers(at.path);
-        migrate::remove_leftovers(at.path, options.schema.supported());
+        let copies = migrate::copy_paths(at.path(), options.schema.supported());
+        // One call: each would list the directory, which can have many entries.
+        staged_file::remove_leftovers(
+            [at.path()]
+                .into_iter()
+                .chain(copies.iter().map(PathBuf::as_path)),
+        );
     }
     let key = registration.as_ref().map(Registration::key);
     let shared = Arc::new(OpenStore::new(RedbEngine::new(
-        at.path.to_owned(),
+        at.place.clone(),
         RuntimeBackendKind::RedbStore,
         options.sharing,
         handle,
@@ -219,14 +225,14 @@ pub(crate) fn checked<B: StorageBackend>(
 ///
 /// A file is opened anew each time, since it is with its last descriptor that its locks end. Those
 /// of other descriptors are not touched by that.
-struct Place<'a> {
+struct Opening<'a> {
     at: RedbContext<'a>,
     options: &'a StoreOptions,
     /// `None` where files cannot be told apart.
     file: Option<FileId>,
 }
 
-impl Place<'_> {
+impl Opening<'_> {
     /// The file, where it is the one that has to be there.
     fn expected(&self, file: File) -> Result<Option<File>, RuntimeError> {
         if self.file.is_none() {
@@ -327,7 +333,7 @@ pub(crate) fn open_beside_writers(
 
 fn too_old(at: RedbContext<'_>, options: &StoreOptions, found: u32) -> RuntimeError {
     RuntimeError::StoreSchemaTooOld {
-        path: at.path.to_owned(),
+        path: at.path().to_owned(),
         found,
         supported: options.schema.supported(),
     }
@@ -351,7 +357,7 @@ pub(crate) fn read_any(
 }
 
 pub(crate) fn open_for_reading(at: RedbContext<'_>) -> Result<File, RuntimeError> {
-    let mut file = File::open(at.path).map_err(|error| at.io(error))?;
+    let mut file = File::open(at.path()).map_err(|error| at.io(error))?;
     refuse_other_formats(&mut file, at)?;
     Ok(file)
 }
@@ -360,7 +366,7 @@ pub(crate) fn open_for_writing(at: RedbContext<'_>) -> Result<File, RuntimeError
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(at.path)
+        .open(at.path())
         .map_err(|error| at.io(error))?;
     refuse_other_formats(&mut file, at)?;
     Ok(file)

@@ -8,7 +8,7 @@ use crate::engine::redb::open::existing::{
 };
 use crate::engine::redb::open::options::StoreOptions;
 use crate::engine::redb::schema::migrate::{self, MigrationPlan};
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use std::fs::File;
@@ -21,8 +21,8 @@ pub(crate) fn migration_plan(
     path: &Path,
     options: &StoreOptions,
 ) -> Result<MigrationPlan, RuntimeError> {
-    let bad_pages = Arc::default();
-    let at = RedbContext::new("plan a migration", path).noting(&bad_pages);
+    let (place, bad_pages) = (Place::file(path), Arc::default());
+    let at = RedbContext::new("plan a migration", &place).noting(&bad_pages);
     if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return Err(at.missing());
     }

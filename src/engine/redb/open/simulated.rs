@@ -6,10 +6,9 @@ use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::open::create::create_in;
 use crate::engine::redb::open::existing::{open_beside_writers, open_over, read_any};
 use crate::engine::redb::open::options::StoreOptions;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::model::management::RuntimeBackendKind;
 use redb::StorageBackend;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Opens the store that is in `backend`, or creates it in an empty one. For the simulator of
@@ -19,9 +18,9 @@ pub(crate) fn open_backend(
     backend: impl StorageBackend + Clone,
     options: &StoreOptions,
 ) -> Result<Arc<OpenStore>, RuntimeError> {
-    let path = PathBuf::from("(backend)");
+    let place = Place::named("(backend)");
     let bad_pages = Arc::default();
-    let at = RedbContext::new("open", &path).noting(&bad_pages);
+    let at = RedbContext::new("open", &place).noting(&bad_pages);
     let is_empty = backend.len().map_err(|error| at.io(error))? == 0;
     let handle = at.guard(|| {
         if is_empty {
@@ -34,7 +33,7 @@ pub(crate) fn open_backend(
     })?;
     let backend = RuntimeBackendKind::RedbStore;
     let mut engine = RedbEngine::new(
-        path.clone(),
+        place.clone(),
         backend,
         options.sharing,
         handle,

@@ -10,7 +10,7 @@ use crate::engine::redb::maintenance::verify::options::VerifyOptions;
 use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind, VerifyReport};
 use crate::engine::redb::maintenance::verify::rules::Rules;
 use crate::engine::redb::tables::view::View;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use std::path::Path;
 
 /// Verifies the store; see [`Store::verify_with`](crate::Store::verify_with).
@@ -42,13 +42,14 @@ pub(crate) fn verify_file(
     path: &Path,
     options: &VerifyOptions,
 ) -> Result<VerifyReport, RuntimeError> {
-    let at = RedbContext::new("verify", path);
-    let metadata = std::fs::metadata(at.path).map_err(|error| at.io(error))?;
+    let place = Place::file(path);
+    let at = RedbContext::new("verify", &place);
+    let metadata = std::fs::metadata(at.path()).map_err(|error| at.io(error))?;
     if metadata.len() == 0 {
         return Err(at.not_a_store("it is an empty file"));
     }
     let mut findings = Findings::new(options);
-    let checked = page_check::check_shared(at.path, at, &options.on_page_progress)?;
+    let checked = page_check::check_shared(at.path(), at, &options.on_page_progress)?;
     findings.report.pages_checked = checked != PageCheck::Busy;
     findings.add_pages(&checked);
     let message = "the rows were not checked: the store does not open";
