@@ -1,13 +1,59 @@
 //! The one error type of runtimes and stores.
 
 use crate::model::identity::{RuntimeId, WorkerId};
+use std::error::Error;
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The place of a store, which errors name. It displays as the path of the store's file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    name: PathBuf,
+    is_file: bool,
+}
+
+impl Place {
+    /// The file at `path`.
+    pub(crate) fn file(path: &Path) -> Self {
+        Self {
+            name: path.to_owned(),
+            is_file: true,
+        }
+    }
+
+    /// A place that is no file, under a name for messages.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: PathBuf::from(name),
+            is_file: false,
+        }
+    }
+
+    /// The path of the store's file; `None` for a store that is in no file, such as one in memory.
+    pub fn as_path(&self) -> Option<&Path> {
+        self.is_file.then_some(&self.name)
+    }
+
+    /// The path, or the name in its stead: what the errors have that carry a `path`.
+    pub(crate) fn name(&self) -> &Path {
+        &self.name
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.display().fmt(f)
+    }
+}
 
 /// Why an operation was refused or failed.
 ///
-/// Errors of the store name the path, and the operation where there can be more than one. Unless a
+/// Errors of the store name its place, and the operation where there can be more than one. Unless a
 /// variant says otherwise, an operation that returned an error left nothing behind.
+///
+/// The message of an error does not contain its cause: [`source`](std::error::Error::source) returns
+/// it. Print both to say all that is known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
@@ -68,7 +114,7 @@ pub enum RuntimeError {
     InvalidRequest(String),
     /// The system refused an access to the store's files. A write that fails like this is not in
     /// the store.
-    #[error("{path}: {operation}: {source}", path = path.display())]
+    #[error("{path}: {operation} failed", path = path.display())]
     StoreIo {
         /// What was being done.
         operation: &'static str,
@@ -84,6 +130,17 @@ pub enum RuntimeError {
         operation: &'static str,
         /// Where the store was looked for.
         path: PathBuf,
+    },
+    /// The store's path leads to another file now, or to none: the file that is open was renamed,
+    /// removed or replaced. Open the path again to get the file that is there.
+    #[error(
+        "{place}: {operation}: the file that is open was moved or replaced; open the store again"
+    )]
+    StoreMoved {
+        /// The operation that found it out.
+        operation: &'static str,
+        /// The place that the store was opened at.
+        place: Place,
     },
     /// The store's file is damaged. It was not changed.
     #[error("{path}: {operation}: the store is damaged: {message}", path = path.display())]
@@ -181,7 +238,7 @@ pub enum RuntimeError {
     /// The commit failed on its way to the disk: whether the operation is in the store is unknown
     /// until it is opened again. It is there wholly or not at all.
     #[error(
-        "{path}: the commit failed, its outcome is unknown until the store is opened again: {source}",
+        "{path}: the commit failed, its outcome is unknown until the store is opened again",
         path = path.display()
     )]
     CommitUncertain {
@@ -205,4 +262,45 @@ pub enum RuntimeError {
     /// A thread panicked in the middle of the store's own bookkeeping. Open the store again.
     #[error("the state of the store is unknown after a panic, open it again")]
     StatePoisoned,
+}
+
+/// The message of `error` followed by those of its causes.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RuntimeError, with_causes};
+    use std::error::Error;
+    use std::io;
+    use std::path::PathBuf;
+
+    #[test]
+    fn message_leaves_the_cause_to_the_source() {
+        let (path, cause) = (PathBuf::from("a.redb"), "No space left");
+        let errors = [
+            RuntimeError::StoreIo {
+                operation: "open",
+                path: path.clone(),
+                source: io::Error::other(cause),
+            },
+            RuntimeError::CommitUncertain {
+                path,
+                source: io::Error::other(cause),
+            },
+        ];
+        for error in errors {
+            assert!(!error.to_string().contains(cause), "{error}");
+            assert_eq!(error.source().unwrap().to_string(), cause);
+            assert_eq!(with_causes(&error), format!("{error}: {cause}"));
+        }
+    }
 }

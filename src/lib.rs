@@ -106,7 +106,7 @@ mod runtime;
 mod severity;
 pub mod store;
 
-pub use error::RuntimeError;
+pub use error::{Place, RuntimeError};
 #[cfg(feature = "fault-injection")]
 #[doc(hidden)]
 pub use fs::steps;

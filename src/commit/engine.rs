@@ -1,11 +1,10 @@
 //! The seam to an engine: reads of rows, and turns that write a batch.
 
 use crate::commit::failure::Failure;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
-use std::path::Path;
 
 /// The storage that a [`CommitQueue`](crate::commit::queue::CommitQueue) commits to.
 ///
@@ -19,7 +18,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
     type Turn;
 
     /// The place of the store, which errors name.
-    fn path(&self) -> &Path;
+    fn place(&self) -> &Place;
 
     /// Whether operations may be staged above rows that are not committed yet: right where this queue
     /// alone changes the rows. Otherwise each operation reads and writes within a turn of its own.

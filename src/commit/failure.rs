@@ -1,6 +1,6 @@
 //! Why a commit failed.
 
-use crate::error::RuntimeError;
+use crate::error::{RuntimeError, with_causes};
 use crate::ledger::context::OpContext;
 
 /// Why a commit failed, to be told to each of its operations.
@@ -20,7 +20,7 @@ impl Failure {
     pub(crate) fn error(&self, at: OpContext<'_>) -> RuntimeError {
         match self {
             Self::Uncertain(kind, message) => RuntimeError::CommitUncertain {
-                path: at.path.to_owned(),
+                path: at.path().to_owned(),
                 source: std::io::Error::new(*kind, message.clone()),
             },
             Self::Refused(kind, message) => at.io(std::io::Error::new(*kind, message.clone())),
@@ -37,7 +37,7 @@ impl Failure {
             }
             RuntimeError::StoreCorrupt { message, .. } => Self::Corrupt(message),
             RuntimeError::StoreFailed { .. } => Self::Earlier,
-            other => Self::Refused(std::io::ErrorKind::Other, other.to_string()),
+            other => Self::Refused(std::io::ErrorKind::Other, with_causes(&other)),
         }
     }
 }

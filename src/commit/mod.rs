@@ -4,10 +4,12 @@
 pub(crate) mod background;
 pub(crate) mod batch_outcome;
 pub(crate) mod engine;
+pub(crate) mod exclusive;
 pub(crate) mod failure;
 pub(crate) mod follow;
 pub(crate) mod grouping;
 pub(crate) mod notify;
 pub(crate) mod pending;
 pub(crate) mod queue;
+pub(crate) mod state;
 pub(crate) mod trace;

@@ -22,36 +22,30 @@ use crate::commit::background::Background;
 use crate::commit::batch_outcome::BatchOutcome;
 use crate::commit::engine::Engine;
 use crate::commit::failure::Failure;
-use crate::commit::grouping::GroupWindow;
 use crate::commit::notify::CommitCounter;
-use crate::commit::trace::{self, Batch};
+use crate::commit::state::{Busy, Queue, QueueEnd, Waiters};
+use crate::commit::trace;
 use crate::error::RuntimeError;
-use crate::ledger::change_set::ChangeSet;
 use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
-
-/// A batch that has this many operations, or this many bytes, takes no more.
-const MAX_BATCH_OPERATIONS: usize = 1024;
-const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// The queue of one store.
 pub(crate) struct CommitQueue<E: Engine> {
     engine: E,
-    queue: Mutex<Queue<E::Snapshot>>,
+    pub(crate) queue: Mutex<Queue<E::Snapshot>>,
     /// The leader of the open batch, who waits for the commit under way.
     turn: Condvar,
     /// Who is about to commit the open batch, and waits for those who are expected in it.
     gathering: Condvar,
     /// Those who wait for room in the open batch, or for the queue to be idle.
-    room: Waiters,
+    pub(crate) room: Waiters,
     /// Whether `queue.over` is set, for those who must not wait for the lock.
     over: AtomicBool,
     /// Commits the batches that no thread waits for.
@@ -60,83 +54,13 @@ pub(crate) struct CommitQueue<E: Engine> {
     pub(crate) commits: CommitCounter,
 }
 
-/// Threads that wait for the queue to change. Waking nobody costs no system call.
-#[derive(Default)]
-struct Waiters {
-    condvar: Condvar,
-    /// Changed only with the queue's lock held.
-    count: AtomicUsize,
-}
-
-impl Waiters {
-    fn wait<'q, S>(
-        &self,
-        queue: MutexGuard<'q, Queue<S>>,
-    ) -> Result<MutexGuard<'q, Queue<S>>, RuntimeError> {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let queue = self.condvar.wait(queue);
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        queue.map_err(|_| RuntimeError::StatePoisoned)
-    }
-
-    /// To be called after the change, which was made with the queue's lock held.
-    fn wake_all(&self) {
-        if self.count.load(Ordering::Relaxed) > 0 {
-            self.condvar.notify_all();
-        }
-    }
-}
-
-struct Queue<S> {
-    /// What operations staged since the last batch was sealed.
-    open: ChangeSet,
-    open_operations: usize,
-    /// The committed rows below `sealed` and `open`, for all operations until the next commit is
-    /// done. Held only while a batch is on its way: a reader that stays pins old pages.
-    base: Option<S>,
-    /// What is being committed.
-    sealed: Option<Arc<ChangeSet>>,
-    /// The number of the open batch. Batches below it were sealed.
-    open_batch: u64,
-    /// What those wait for who are in the open batch, and in the one that is being committed.
-    open_outcome: Arc<OnceLock<BatchOutcome>>,
-    sealed_outcome: Arc<OnceLock<BatchOutcome>>,
-    /// Whom the next commit waits for.
-    window: GroupWindow,
-    /// Whether somebody waits to commit the open batch as soon as the commit under way is done.
-    has_leader: bool,
-    /// Whom to wake, without the lock, when a batch is finished: by batch and waiter.
-    wakers: BTreeMap<(u64, u64), Waker>,
-    /// The batch that the background thread was told to commit last.
-    driven_batch: Option<u64>,
-    /// Who has the file: a commit, or an exclusive writer.
-    busy: Option<Busy>,
-    /// How many wait until nothing is on its way to the disk.
-    waiting_for_idle: usize,
-    /// Why nothing is taken any more.
-    over: Option<QueueEnd>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Busy {
-    Commit,
-    Exclusive,
-}
-
-enum QueueEnd {
-    /// The commit of batch `batch` failed. Its operations learn why, later ones only that.
-    Failed { batch: u64, failure: Failure },
-    /// The store was closed.
-    Closed,
-}
-
 thread_local! {
     /// The queues whose locks this thread holds while operations run, by address.
     static RUNNING_IN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs `operation` with a note of the queue that it runs in, and catches its panic.
-fn run_noted<T, E: Engine>(
+pub(crate) fn run_noted<T, E: Engine>(
     queue: &CommitQueue<E>,
     operation: impl FnOnce() -> T,
 ) -> std::thread::Result<T> {
@@ -168,10 +92,10 @@ impl<E: Engine> CommitQueue<E> {
 
     /// The context of the operation `operation` on the store.
     pub(crate) fn context(&self, operation: &'static str) -> OpContext<'_> {
-        OpContext::new(operation, self.engine.path())
+        OpContext::new(operation, self.engine.place())
     }
 
-    fn lock(&self) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
         self.refuse_within()?;
         self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
     }
@@ -191,12 +115,12 @@ impl<E: Engine> CommitQueue<E> {
 
     /// The queue for those whose operation is staged. They commit, and are told what became of their
     /// batch, also where the lock is poisoned: no code that can panic leaves the queue half changed.
-    fn lock_staged(&self) -> MutexGuard<'_, Queue<E::Snapshot>> {
+    pub(crate) fn lock_staged(&self) -> MutexGuard<'_, Queue<E::Snapshot>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a batch committed that is waited with, where nobody else may join it any more.
-    fn end_gathering(&self, queue: &Queue<E::Snapshot>) {
+    pub(crate) fn end_gathering(&self, queue: &Queue<E::Snapshot>) {
         if queue.window.is_on {
             self.gathering.notify_one();
         }
@@ -208,79 +132,9 @@ impl<E: Engine> CommitQueue<E> {
     }
 
     /// Ends the queue, unless it is over already.
-    fn end(&self, queue: &mut Queue<E::Snapshot>, over: QueueEnd) {
+    pub(crate) fn end(&self, queue: &mut Queue<E::Snapshot>, over: QueueEnd) {
         queue.over.get_or_insert(over);
         self.over.store(true, Ordering::Release);
-    }
-}
-
-impl<S> Queue<S> {
-    fn new() -> Self {
-        Self {
-            open: ChangeSet::default(),
-            open_operations: 0,
-            base: None,
-            sealed: None,
-            open_batch: 0,
-            open_outcome: Arc::default(),
-            sealed_outcome: Arc::default(),
-            window: GroupWindow::default(),
-            has_leader: false,
-            wakers: BTreeMap::new(),
-            driven_batch: None,
-            busy: None,
-            waiting_for_idle: 0,
-            over: None,
-        }
-    }
-
-    /// Empties the open batch.
-    fn take_open(&mut self) -> (ChangeSet, Batch) {
-        let staged = std::mem::take(&mut self.open);
-        let size = Batch {
-            operations: std::mem::take(&mut self.open_operations),
-            bytes: Some(staged.bytes()),
-        };
-        (staged, size)
-    }
-
-    /// Whether the open batch takes another operation now.
-    fn has_room(&self) -> bool {
-        self.busy != Some(Busy::Exclusive)
-            && self.waiting_for_idle == 0
-            && self.open_operations < MAX_BATCH_OPERATIONS
-            && self.open.bytes() < MAX_BATCH_BYTES
-    }
-
-    /// Whether `batch` is on disk. Batches below the open one were sealed; the last of them may
-    /// still be on its way, or have failed.
-    fn is_durable(&self, batch: u64) -> bool {
-        let failed = match &self.over {
-            Some(QueueEnd::Failed { batch: failed, .. }) => *failed <= batch,
-            _ => false,
-        };
-        let on_its_way = self.sealed.is_some() && batch + 1 == self.open_batch;
-        batch < self.open_batch && !on_its_way && !failed
-    }
-
-    /// What became of `batch`, once that is known.
-    fn finished(&self, batch: u64, at: OpContext<'_>) -> Option<Result<(), RuntimeError>> {
-        if self.is_durable(batch) {
-            return Some(Ok(()));
-        }
-        self.refusal(Some(batch), at).map(Err)
-    }
-
-    /// The error for an operation of batch `batch` or, without one, for a new operation.
-    fn refusal(&self, batch: Option<u64>, at: OpContext<'_>) -> Option<RuntimeError> {
-        match self.over.as_ref()? {
-            QueueEnd::Closed => Some(at.closed()),
-            QueueEnd::Failed {
-                batch: failed,
-                failure,
-            } if batch == Some(*failed) => Some(failure.error(at)),
-            QueueEnd::Failed { .. } => Some(at.failed()),
-        }
     }
 }
 
@@ -498,7 +352,11 @@ impl<E: Engine> CommitQueue<E> {
     }
 
     /// Seals the open batch and commits it, without holding the queue's lock meanwhile.
-    fn commit_open(&self, mut queue: MutexGuard<'_, Queue<E::Snapshot>>, at: OpContext<'_>) {
+    pub(crate) fn commit_open(
+        &self,
+        mut queue: MutexGuard<'_, Queue<E::Snapshot>>,
+        at: OpContext<'_>,
+    ) {
         let batch = queue.open_batch;
         let (sealed, size) = queue.take_open();
         let sealed = Arc::new(sealed);
@@ -605,119 +463,6 @@ impl<E: Engine> CommitQueue<E> {
             },
             Err(error) => Ok(Err(error)),
         }
-    }
-
-    /// Runs `load` in a turn of its own, with nothing else on its way to the disk. Commits where it
-    /// succeeds; `Err` and a panic undo all of it.
-    pub(crate) fn write_exclusively<T, F: From<RuntimeError>>(
-        &self,
-        name: &'static str,
-        load: impl FnOnce(&E::Turn) -> Result<T, F>,
-    ) -> Result<T, F> {
-        let at = self.context(name);
-        let _write = trace::write(at);
-        let exclusive = self.take_turn(at)?;
-        let turn = self.engine.begin(at)?;
-        let result = match run_noted(self, || load(&turn)) {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => {
-                self.undo(turn, at);
-                return Err(error);
-            }
-            Err(panic) => {
-                // Undone here: redb leaves its pages behind where it is dropped by a panic.
-                self.undo(turn, at);
-                resume_unwind(panic)
-            }
-        };
-        let (load, size) = (trace::Commit::begin(), Batch::LOAD);
-        // The load wrote its rows within the turn.
-        if let Err(failure) = self.engine.commit(turn, &ChangeSet::default(), at) {
-            let error = failure.error(at);
-            exclusive.fail(failure);
-            load.end(at, size, Some(&error));
-            return Err(error.into());
-        }
-        self.commits.announce();
-        load.end(at, size, None);
-        Ok(result)
-    }
-
-    /// Undoes a load. Where an access to the file has failed the engine cannot, and rejects everything
-    /// from then on: the error of the load says more, and the next write meets [`Failure::Earlier`].
-    fn undo(&self, turn: E::Turn, at: OpContext<'_>) {
-        let _ = self.engine.abort(turn, at);
-    }
-
-    /// The queue once nothing is on its way to the disk, or once it takes nothing any more.
-    /// Operations that come later wait behind us.
-    fn lock_idle(
-        &self,
-        at: OpContext<'_>,
-    ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
-        let mut queue = self.lock()?;
-        queue.waiting_for_idle += 1;
-        self.end_gathering(&queue);
-        while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
-            if queue.busy.is_some() {
-                queue = self.room.wait(queue)?;
-            } else {
-                // Whoever was told to commit it may be this thread: the background one, in a waker.
-                self.commit_open(queue, at);
-                queue = self.lock_staged();
-            }
-        }
-        queue.waiting_for_idle -= 1;
-        Ok(queue)
-    }
-
-    /// Waits for the commits under way, and ends the queue.
-    pub(crate) fn end_queue(&self, at: OpContext<'_>) -> Result<(), RuntimeError> {
-        let mut queue = self.lock_idle(at)?;
-        self.end(&mut queue, QueueEnd::Closed);
-        drop(queue);
-        self.room.wake_all();
-        Ok(())
-    }
-
-    /// Waits until nothing is on its way to the disk, and keeps it so.
-    pub(crate) fn take_turn(
-        &self,
-        at: OpContext<'_>,
-    ) -> Result<ExclusiveTurn<'_, E>, RuntimeError> {
-        let mut queue = self.lock_idle(at)?;
-        if let Some(refusal) = queue.refusal(None, at) {
-            return Err(refusal);
-        }
-        queue.busy = Some(Busy::Exclusive);
-        Ok(ExclusiveTurn(self))
-    }
-}
-
-/// The turn of an exclusive writer; over when dropped, also by a panic.
-pub(crate) struct ExclusiveTurn<'q, E: Engine>(&'q CommitQueue<E>);
-
-impl<E: Engine> ExclusiveTurn<'_, E> {
-    /// What was written in the turn failed: nothing is written any more until the store is opened
-    /// again.
-    pub(crate) fn give_up(&self, message: String) {
-        self.fail(Failure::Refused(std::io::ErrorKind::Other, message));
-    }
-
-    fn fail(&self, failure: Failure) {
-        if let Ok(mut queue) = self.0.queue.lock() {
-            let batch = queue.open_batch;
-            self.0.end(&mut queue, QueueEnd::Failed { batch, failure });
-        }
-    }
-}
-
-impl<E: Engine> Drop for ExclusiveTurn<'_, E> {
-    fn drop(&mut self) {
-        if let Ok(mut queue) = self.0.queue.lock() {
-            queue.busy = None;
-        }
-        self.0.room.wake_all();
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) use imp::{Commit, write};
 #[cfg(feature = "tracing")]
 mod imp {
     use super::{Batch, OpContext, RuntimeError};
+    use crate::error::with_causes;
     use std::time::Instant;
     use tracing::span::EnteredSpan;
 
@@ -46,7 +47,7 @@ mod imp {
 
     /// An operation begins.
     pub(crate) fn write(at: OpContext<'_>) -> Write {
-        let (operation, path) = (at.operation, at.path.display());
+        let (operation, path) = (at.operation, at.place);
         let span = tracing::debug_span!(target: TARGET, "write", operation, %path);
         Write {
             _span: span.entered(),
@@ -70,14 +71,17 @@ mod imp {
             let operations = batch.operations as u64;
             let bytes = batch.bytes.map(|bytes| bytes as u64);
             let micros = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-            let path = at.path.display();
+            let path = at.place;
             match failure {
                 None => tracing::debug!(
                     target: TARGET, %path, operations, bytes, micros, "committed"
                 ),
-                Some(error) => tracing::error!(
-                    target: TARGET, %path, operations, bytes, micros, %error, "commit failed"
-                ),
+                Some(error) => {
+                    let error = with_causes(error);
+                    tracing::error!(
+                        target: TARGET, %path, operations, bytes, micros, %error, "commit failed"
+                    );
+                }
             }
         }
     }

@@ -25,15 +25,21 @@ const RANDOM_CHARS: usize = 6;
 pub(crate) struct StagedFile {
     file: File,
     staging: Staging,
-    place: Place,
+    target: Target,
 }
 
 impl StagedFile {
-    /// Stages a file for `place`, with mode 0600, and removes what killed runs left behind.
-    pub(crate) fn beside(place: &Path) -> io::Result<Self> {
-        let place = Place::of(place)?;
-        place.remove_leftovers();
-        let staging = place.stage()?;
+    /// Removes the leftovers of killed runs, and stages a file for `path`, with mode 0600.
+    pub(crate) fn beside(path: &Path) -> io::Result<Self> {
+        // First, since leftovers may take the space that the file needs.
+        remove_leftovers([path]);
+        Self::beside_leftovers(path)
+    }
+
+    /// Stages a file for `path`, with mode 0600, without listing the directory for leftovers.
+    pub(crate) fn beside_leftovers(path: &Path) -> io::Result<Self> {
+        let target = Target::of(path)?;
+        let staging = target.stage()?;
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
@@ -43,7 +49,7 @@ impl StagedFile {
         Ok(Self {
             file,
             staging,
-            place,
+            target,
         })
     }
 
@@ -74,7 +80,7 @@ impl StagedFile {
     }
 
     fn rename_new(&self) -> io::Result<()> {
-        let (from, to, name) = (&self.staging.open, &self.place.open, &self.place.name);
+        let (from, to, name) = (&self.staging.open, &self.target.open, &self.target.name);
         attempt(Change::Rename)?;
         match rustix::fs::renameat_with(from, STAGED, to, name, RenameFlags::NOREPLACE) {
             // A link is made only where nothing is, too; the staged name goes with its directory.
@@ -89,9 +95,9 @@ impl StagedFile {
     /// Puts the file, synced, into its place, over what may be there.
     pub(crate) fn replace(self) -> io::Result<()> {
         self.sync()?;
-        let (from, to) = (&self.staging.open, &self.place.open);
+        let (from, to) = (&self.staging.open, &self.target.open);
         let renamed = attempt(Change::Rename)
-            .and_then(|()| Ok(rustix::fs::renameat(from, STAGED, to, &self.place.name)?));
+            .and_then(|()| Ok(rustix::fs::renameat(from, STAGED, to, &self.target.name)?));
         self.finish(renamed)
     }
 
@@ -103,9 +109,9 @@ impl StagedFile {
     /// Waits until what is in the place, ours or another's, survives a power loss.
     fn finish(self, renamed: io::Result<()>) -> io::Result<()> {
         if renamed.is_ok() {
-            step(|| Step::Renamed(self.path(), self.place.path()));
+            step(|| Step::Renamed(self.path(), self.target.path()));
         }
-        steps::sync(&self.place.open, &self.place.directory)?;
+        steps::sync(&self.target.open, &self.target.directory)?;
         renamed?;
         let staging = self.staging.path.path().to_owned();
         // The file is in its place: a directory that cannot be removed is no failure.
@@ -115,17 +121,30 @@ impl StagedFile {
     }
 }
 
-/// Removes what runs that were to put a file at `place` left beside it when they were killed. One that
-/// was killed when the file was just there has left an empty directory.
-pub(crate) fn remove_leftovers(place: &Path) {
-    if let Ok(place) = Place::of(place) {
-        place.remove_leftovers();
+/// Removes the staging directories that killed runs left for any of `paths`, which are in one directory: it
+/// is listed once. Best effort: a leftover that cannot be removed does no harm.
+pub(crate) fn remove_leftovers<'p>(paths: impl IntoIterator<Item = &'p Path>) {
+    let targets: Vec<Target> = paths
+        .into_iter()
+        .filter_map(|path| Target::of(path).ok())
+        .collect();
+    let Some(Ok(entries)) = targets
+        .first()
+        .map(|target| std::fs::read_dir(&target.directory))
+    else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if let Some(target) = targets.iter().find(|target| target.is_staging(&name)) {
+            let _ = target.remove_leftover(&name);
+        }
     }
 }
 
 /// Where a file is to be.
 #[derive(Debug)]
-struct Place {
+struct Target {
     directory: PathBuf,
     open: File,
     name: OsString,
@@ -133,7 +152,7 @@ struct Place {
     prefix: OsString,
 }
 
-impl Place {
+impl Target {
     fn of(path: &Path) -> io::Result<Self> {
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -182,19 +201,6 @@ impl Place {
                 Ok(_) | Err(Errno::WOULDBLOCK) => {}
                 Err(_) if !is_there => {}
                 Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Removes what killed runs left behind. What cannot be removed is in nobody's way.
-    fn remove_leftovers(&self) {
-        let Ok(entries) = std::fs::read_dir(&self.directory) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            if self.is_staging(&name) {
-                let _ = self.remove_leftover(&name);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The context of an operation: its name and the store's place, which its errors name.
 
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use std::path::Path;
 
 /// The name of the operation under way and the place of the store that it works on.
@@ -9,18 +9,23 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpContext<'a> {
     pub(crate) operation: &'static str,
-    pub(crate) path: &'a Path,
+    pub(crate) place: &'a Place,
 }
 
 impl<'a> OpContext<'a> {
-    pub(crate) fn new(operation: &'static str, path: &'a Path) -> Self {
-        Self { operation, path }
+    pub(crate) fn new(operation: &'static str, place: &'a Place) -> Self {
+        Self { operation, place }
+    }
+
+    /// The path of the store's file; of a store in no file, the name of its place.
+    pub(crate) fn path(self) -> &'a Path {
+        self.place.name()
     }
 
     pub(crate) fn io(self, source: std::io::Error) -> RuntimeError {
         RuntimeError::StoreIo {
             operation: self.operation,
-            path: self.path.to_owned(),
+            path: self.path().to_owned(),
             source,
         }
     }
@@ -28,7 +33,7 @@ impl<'a> OpContext<'a> {
     pub(crate) fn corrupt(self, message: impl Into<String>) -> RuntimeError {
         RuntimeError::StoreCorrupt {
             operation: self.operation,
-            path: self.path.to_owned(),
+            path: self.path().to_owned(),
             message: message.into(),
         }
     }
@@ -36,34 +41,42 @@ impl<'a> OpContext<'a> {
     pub(crate) fn missing(self) -> RuntimeError {
         RuntimeError::StoreMissing {
             operation: self.operation,
-            path: self.path.to_owned(),
+            path: self.path().to_owned(),
+        }
+    }
+
+    /// The file that is open is no longer the one at the store's place.
+    pub(crate) fn moved(self) -> RuntimeError {
+        RuntimeError::StoreMoved {
+            operation: self.operation,
+            place: self.place.clone(),
         }
     }
 
     pub(crate) fn closed(self) -> RuntimeError {
         RuntimeError::StoreClosed {
             operation: self.operation,
-            path: self.path.to_owned(),
+            path: self.path().to_owned(),
         }
     }
 
     pub(crate) fn failed(self) -> RuntimeError {
         RuntimeError::StoreFailed {
             operation: self.operation,
-            path: self.path.to_owned(),
+            path: self.path().to_owned(),
         }
     }
 
     pub(crate) fn read_only(self) -> RuntimeError {
         RuntimeError::StoreReadOnly {
             operation: self.operation,
-            path: self.path.to_owned(),
+            path: self.path().to_owned(),
         }
     }
 
     pub(crate) fn not_a_store(self, message: impl Into<String>) -> RuntimeError {
         RuntimeError::NotAStore {
-            path: self.path.to_owned(),
+            path: self.path().to_owned(),
             message: message.into(),
         }
     }

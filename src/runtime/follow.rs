@@ -6,7 +6,6 @@ use crate::ledger::convert;
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
 use crate::runtime::handle::Runtime;
 use crate::runtime::pages;
-use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 /// Waits for the events of a runtime: [`Runtime::follow_events`].
@@ -52,9 +51,9 @@ impl EventFollower {
     ///
     /// `StoreClosed` as soon as the store is closed, also while waiting; `RuntimeNotFound` where
     /// the runtime was removed; `InvalidRequest` where it would wait inside a transaction on the
-    /// store; `StoreIo` also where another process may write, and the file was moved away from the
-    /// store's path, or another one put there: open the store again then. `StoreCorrupt`. The cursor
-    /// stays where it was.
+    /// store; `StoreMoved` where another process may write and the store's path no longer leads to
+    /// the file that is open: open the store again then. `StoreIo`, `StoreCorrupt`. The cursor stays
+    /// where it was.
     pub fn next_batch(
         &mut self,
         timeout: Duration,
@@ -82,9 +81,7 @@ impl EventFollower {
         if !store.engine().others_may_commit() || store.is_in_place() {
             return Ok(());
         }
-        let message = "the file that is open was moved away from there: open the store again";
-        let gone = io::Error::new(ErrorKind::NotFound, message);
-        Err(store.engine().at("follow events").io(gone))
+        Err(store.engine().at("follow events").moved())
     }
 
     fn read(&self) -> Result<RuntimeEventBatch, RuntimeError> {

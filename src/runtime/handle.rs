@@ -146,7 +146,7 @@ fn resolve(rows: &dyn Rows, options: &RuntimeOptions) -> Result<Option<RuntimeId
             .collect();
         return Err(RuntimeError::InvalidRequest(format!(
             "{}: there are {} runtimes in this store, name one of them: {}",
-            rows.at().path.display(),
+            rows.at().place,
             ids.len(),
             ids.join(", ")
         )));

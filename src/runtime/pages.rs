@@ -127,7 +127,7 @@ pub(crate) fn read_transcript(
 
 fn not_found(rows: &dyn Rows, runtime_id: &RuntimeId) -> RuntimeError {
     RuntimeError::RuntimeNotFound {
-        path: rows.at().path.to_owned(),
+        path: rows.at().path().to_owned(),
         runtime_id: runtime_id.clone(),
     }
 }

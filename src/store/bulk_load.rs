@@ -72,7 +72,7 @@ fn append<'k, K: Key + 'static, R>(
 impl std::fmt::Debug for BulkLoad<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BulkLoad")
-            .field("path", &self.at.path)
+            .field("path", &self.at.path())
             .finish()
     }
 }

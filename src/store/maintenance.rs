@@ -3,9 +3,9 @@
 use crate::engine::redb::maintenance::backup::{BackupOptions, BackupReport, back_up};
 use crate::engine::redb::maintenance::census::{Census, CensusOptions, take_census};
 use crate::engine::redb::maintenance::compact::{CompactReport, compact};
-use crate::engine::redb::maintenance::verify::check::{
-    VerifyOptions, VerifyReport, verify, verify_file,
-};
+use crate::engine::redb::maintenance::verify::check::{verify, verify_file};
+use crate::engine::redb::maintenance::verify::options::VerifyOptions;
+use crate::engine::redb::maintenance::verify::report::VerifyReport;
 use crate::error::RuntimeError;
 use crate::store::handle::Store;
 use std::path::Path;

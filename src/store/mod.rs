@@ -67,8 +67,9 @@ pub use crate::engine::redb::maintenance::census::{
 };
 pub use crate::engine::redb::maintenance::compact::CompactReport;
 pub use crate::engine::redb::maintenance::progress::RowProgress;
-pub use crate::engine::redb::maintenance::verify::check::{
-    VerifyFinding, VerifyKind, VerifyOptions, VerifyReport,
+pub use crate::engine::redb::maintenance::verify::options::VerifyOptions;
+pub use crate::engine::redb::maintenance::verify::report::{
+    VerifyFinding, VerifyKind, VerifyReport,
 };
 pub use crate::engine::redb::open::options::StoreOptions;
 pub use crate::engine::redb::schema::migrate::MigrationPlan;

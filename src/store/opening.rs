@@ -1,7 +1,9 @@
 //! Opening a store with options.
 
-use crate::engine::redb::open::existing;
 use crate::engine::redb::open::options::StoreOptions;
+#[cfg(feature = "fault-injection")]
+use crate::engine::redb::open::simulated;
+use crate::engine::redb::open::{create, existing, plan};
 use crate::engine::redb::schema::migrate::MigrationPlan;
 use crate::error::RuntimeError;
 use crate::store::handle::Store;
@@ -27,7 +29,7 @@ impl StoreOptions {
     /// As [`Store::open_read_only`], but a store that was not closed cleanly is no error; it is
     /// [`StoreLocked`](RuntimeError::StoreLocked) while a host repairs it.
     pub fn migration_plan(&self, path: impl AsRef<Path>) -> Result<MigrationPlan, RuntimeError> {
-        existing::migration_plan(path.as_ref(), self)
+        plan::migration_plan(path.as_ref(), self)
     }
 
     /// Opens the store in `backend`, whose clones are the same file, or creates it in an empty one.
@@ -38,7 +40,7 @@ impl StoreOptions {
         &self,
         backend: impl StorageBackend + Clone,
     ) -> Result<Store, RuntimeError> {
-        let store = existing::open_backend(backend, self)?;
+        let store = simulated::open_backend(backend, self)?;
         Ok(Store::new(store, false))
     }
 }
@@ -89,7 +91,7 @@ impl Store {
     ///
     /// `StoreIo` where the system has no random numbers.
     pub fn in_memory() -> Result<Self, RuntimeError> {
-        let store = existing::in_memory()?;
+        let store = create::in_memory()?;
         Ok(Self::new(store, false))
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::file::checked_pages::BadPages;
 use crate::engine::redb::tables::view::View;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::ledger::convert::{self, WorkerRefs};
 use crate::ledger::pages::{transcript_entries, transcript_rows};
 use crate::ledger::rows::{PAGE_ROWS, Rows};
@@ -19,7 +19,6 @@ use crate::model::persisted::{
 };
 use crate::store::handle::Store;
 use redb::ReadTransaction;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The store as it was at one moment, whatever is written meanwhile.
@@ -27,14 +26,14 @@ use std::sync::Arc;
 /// Pages that are replaced in the file meanwhile stay in it until the snapshot is dropped.
 pub struct Snapshot {
     transaction: ReadTransaction,
-    path: PathBuf,
+    place: Place,
     bad_pages: Arc<BadPages>,
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
-            .field("path", &self.path)
+            .field("path", &self.place.name())
             .finish()
     }
 }
@@ -106,7 +105,7 @@ impl Snapshot {
         let at = store.engine().at("read");
         Ok(Self {
             transaction: at.guard(|| store.engine().begin_read(at))?,
-            path: store.path().to_owned(),
+            place: at.place.clone(),
             bad_pages: at.bad_pages(),
         })
     }
@@ -114,7 +113,7 @@ impl Snapshot {
     fn view(&self) -> View<'_, ReadTransaction> {
         View {
             tables: &self.transaction,
-            at: RedbContext::new("read", &self.path).noting(&self.bad_pages),
+            at: RedbContext::new("read", &self.place).noting(&self.bad_pages),
         }
     }
 

@@ -186,9 +186,17 @@ fn a_follower_whose_file_or_runtime_is_gone_says_so() {
     std::fs::rename(&copy, &path).unwrap();
     assert_refused!(
         follower.next_batch(Duration::MAX),
-        RuntimeError::StoreIo { .. }
+        RuntimeError::StoreMoved { operation: "follow events", place }
+            if place.as_path() == Some(path.as_path())
     );
     let mut follower = follow();
+    std::fs::rename(&path, &copy).unwrap();
+    assert_refused!(
+        follower.next_batch(Duration::MAX),
+        RuntimeError::StoreMoved { .. }
+    );
+    std::fs::rename(&copy, &path).unwrap();
+    assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
     let store = Store::open(&path).unwrap();
     crate::support::bulk(&store, |load| {
         load.remove_runtime(&crate::support::runtime_id("r"))

@@ -1,12 +1,11 @@
 //! The context of an access to redb: the operation, the table, and the damaged pages found so far.
 
 use crate::engine::redb::file::checked_pages::BadPages;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::ledger::context::OpContext;
 use std::io::ErrorKind;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 
 /// The context of an access to redb. It dereferences to the operation's context, whose errors it makes.
@@ -26,9 +25,9 @@ impl<'a> Deref for RedbContext<'a> {
 }
 
 impl<'a> RedbContext<'a> {
-    pub(crate) fn new(operation: &'static str, path: &'a Path) -> Self {
+    pub(crate) fn new(operation: &'static str, place: &'a Place) -> Self {
         Self {
-            operation: OpContext::new(operation, path),
+            operation: OpContext::new(operation, place),
             table: None,
             bad_pages: None,
         }
@@ -51,7 +50,7 @@ impl<'a> RedbContext<'a> {
     /// The same context with the name of another operation.
     pub(crate) fn named(self, operation: &'static str) -> Self {
         Self {
-            operation: OpContext::new(operation, self.operation.path),
+            operation: OpContext::new(operation, self.operation.place),
             ..self
         }
     }
@@ -92,11 +91,11 @@ impl<'a> RedbContext<'a> {
             Error::LockPoisoned(_) => RuntimeError::StatePoisoned,
             error @ Error::ValueTooLarge(_) => RuntimeError::InvalidRequest(error.to_string()),
             Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch => RuntimeError::StoreLocked {
-                path: self.path.to_owned(),
+                path: self.path().to_owned(),
                 holder: None,
             },
             Error::RepairAborted => RuntimeError::NeedsRepair {
-                path: self.path.to_owned(),
+                path: self.path().to_owned(),
             },
             error @ Error::UpgradeRequired(_) => self.not_a_store(error.to_string()),
             // The rest speaks of tables that are missing or of another type, which no file of

@@ -4,3 +4,4 @@ pub(crate) mod open_store;
 pub(crate) mod redb_engine;
 pub(crate) mod registry;
 pub(crate) mod sharing;
+pub(crate) mod staged_backend;

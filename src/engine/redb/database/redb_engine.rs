@@ -10,7 +10,7 @@ use crate::engine::redb::file::checked_pages::BadPages;
 use crate::engine::redb::file::file_id::FileId;
 use crate::engine::redb::file::write_gate::FileSize;
 use crate::engine::redb::tables::view::View;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
@@ -84,7 +84,7 @@ pub(crate) type OpenStore = CommitQueue<RedbEngine>;
 /// The redb engine of one open store. Nothing of the runtimes' state is held here: what an operation decides on it
 /// reads.
 pub(crate) struct RedbEngine {
-    pub(crate) path: PathBuf,
+    place: Place,
     /// Where it was opened last: a directory may have been renamed since it was opened first.
     last_path: Mutex<PathBuf>,
     pub(crate) backend: RuntimeBackendKind,
@@ -100,7 +100,7 @@ pub(crate) struct RedbEngine {
 
 impl RedbEngine {
     pub(crate) fn new(
-        path: PathBuf,
+        place: Place,
         backend: RuntimeBackendKind,
         sharing: Sharing,
         handle: Handle,
@@ -108,8 +108,8 @@ impl RedbEngine {
         registration: Option<Registration<OpenStore>>,
     ) -> Self {
         Self {
-            last_path: Mutex::new(path.clone()),
-            path,
+            last_path: Mutex::new(place.name().to_owned()),
+            place,
             backend,
             sharing,
             bad_pages,
@@ -121,11 +121,12 @@ impl RedbEngine {
     }
 
     pub(crate) fn at(&self, operation: &'static str) -> RedbContext<'_> {
-        RedbContext::new(operation, &self.path).noting(&self.bad_pages)
+        RedbContext::new(operation, &self.place).noting(&self.bad_pages)
     }
 
+    /// The path that the store was opened at; of a store in no file, the name of its place.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.place.name()
     }
 
     fn handle(&self) -> Result<RwLockReadGuard<'_, Handle>, RuntimeError> {
@@ -263,9 +264,9 @@ impl RedbEngine {
             .unwrap_or_else(PoisonError::into_inner);
         match self.file() {
             None if self.backend == RuntimeBackendKind::Memory => Err("the store is in memory"),
-            None if is_there(&self.path).is_none() => Err("the store is in no file of its own"),
-            None => Ok(self.path.clone()),
-            Some(file) if leads_to(file, &self.path) => Ok(self.path.clone()),
+            None if is_there(self.path()).is_none() => Err("the store is in no file of its own"),
+            None => Ok(self.path().to_owned()),
+            Some(file) if leads_to(file, self.path()) => Ok(self.path().to_owned()),
             Some(file) if leads_to(file, &last) => Ok(last.clone()),
             Some(_) => Err("the file was moved away from the store's path"),
         }
@@ -338,8 +339,8 @@ impl Engine for RedbEngine {
     type Snapshot = ReadTransaction;
     type Turn = WriteTransaction;
 
-    fn path(&self) -> &Path {
-        &self.path
+    fn place(&self) -> &Place {
+        &self.place
     }
 
     fn stages_ahead(&self) -> bool {

@@ -5,7 +5,6 @@ pub(crate) mod file_id;
 pub(crate) mod lock_holder;
 pub(crate) mod page_layout;
 pub(crate) mod page_walk;
-pub(crate) mod staged_backend;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod watched;
 pub(crate) mod write_gate;

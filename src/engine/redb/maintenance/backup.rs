@@ -2,14 +2,14 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::RedbEngine;
-use crate::engine::redb::file::staged_backend::backend_of;
+use crate::engine::redb::database::staged_backend::backend_of;
 use crate::engine::redb::maintenance::page_check::{self, PageCheck};
 use crate::engine::redb::maintenance::progress::{Meter, OnPart, OnProgress, RowProgress};
 use crate::engine::redb::tables::definitions::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
 };
 use crate::engine::redb::tables::view::View;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::fs::staged_file::{self, StagedFile};
 use crate::ledger::record::{self, KeyBytes, Record};
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
@@ -71,16 +71,17 @@ pub(crate) fn back_up(
     path: &Path,
     options: &BackupOptions,
 ) -> Result<BackupReport, RuntimeError> {
-    let at = RedbContext::new("back up", path);
-    if ends_in_separator(at.path) {
+    let place = Place::file(path);
+    let at = RedbContext::new("back up", &place);
+    if ends_in_separator(at.path()) {
         let message = "a backup is a file, and this names a directory";
         return Err(at.io(io::Error::new(ErrorKind::IsADirectory, message)));
     }
-    if std::fs::symlink_metadata(at.path).is_ok() {
-        staged_file::remove_leftovers(at.path);
+    if std::fs::symlink_metadata(at.path()).is_ok() {
+        staged_file::remove_leftovers([at.path()]);
         return Err(in_the_way(at));
     }
-    let staged = StagedFile::beside(at.path).map_err(|error| at.io(error))?;
+    let staged = StagedFile::beside(at.path()).map_err(|error| at.io(error))?;
     let from = engine.at("back up");
     let transaction = from.guard(|| engine.begin_read(from))?;
     let source = View {

@@ -3,7 +3,7 @@
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::{OpenStore, RedbEngine, Writer};
 use crate::engine::redb::file::lock_holder;
-use crate::error::RuntimeError;
+use crate::error::{RuntimeError, with_causes};
 use redb::CompactionError;
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ pub(crate) fn compact(store: &OpenStore) -> Result<CompactReport, RuntimeError> 
         Ok(()) => {}
         Err(error @ RuntimeError::StoreBusy { .. }) => return Err(error),
         Err(error) => {
-            turn.give_up(error.to_string());
+            turn.give_up(with_causes(&error));
             return Err(error);
         }
     }
@@ -50,7 +50,7 @@ impl RedbEngine {
             Err(CompactionError::Storage(error)) => Err(at.redb(error)),
             Err(_) => Err(RuntimeError::StoreBusy {
                 operation: at.operation,
-                path: at.path.to_owned(),
+                path: at.path().to_owned(),
                 reason: self.readers_in_words(),
             }),
         });

@@ -11,17 +11,18 @@ use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::{CheckedPages, Role};
 use crate::engine::redb::file::file_id::FileId;
 use crate::engine::redb::file::lock_holder;
-use crate::engine::redb::file::staged_backend::backend_of;
-use crate::engine::redb::file::write_gate::{FileSize, KeptFile, WithoutLocks, hold, pass};
+
+use crate::engine::redb::file::write_gate::{KeptFile, hold, pass};
 use crate::engine::redb::maintenance::verify::check::refuse_damaged_pages;
+use crate::engine::redb::open::create::create;
 use crate::engine::redb::open::options::StoreOptions;
-use crate::engine::redb::schema::migrate::{self, MigrationPlan};
+use crate::engine::redb::schema::migrate;
 use crate::engine::redb::schema::version::Schema;
-use crate::error::RuntimeError;
-use crate::fs::staged_file::{self, StagedFile};
-use crate::ledger::unique_id::unique_id;
+use crate::error::{Place, RuntimeError};
+use crate::fs::staged_file;
+
 use crate::model::management::RuntimeBackendKind;
-use redb::backends::{FileBackend, InMemoryBackend};
+use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadOnlyDatabase, ReadableDatabase, StorageBackend};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -38,7 +39,8 @@ const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// Opens the store at `path`, creates it where there is nothing.
 pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Arc<OpenStore>, RuntimeError> {
-    let at = RedbContext::new("open", path);
+    let place = Place::file(path);
+    let at = RedbContext::new("open", &place);
     if let Err(error) = std::fs::symlink_metadata(path) {
         if error.kind() != ErrorKind::NotFound {
             return Err(at.io(error));
@@ -46,70 +48,9 @@ pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Arc<OpenStore>
         if !options.create || options.read_only {
             return Err(at.missing());
         }
-        create(RedbContext::new("create", path), options.schema)?;
+        create(at.named("create"), options.schema)?;
     }
     open_existing(at, options)
-}
-
-/// Opens a store in memory.
-///
-/// redb's in-memory backend grants no range locks, so nothing is shared, and commits have to be
-/// asked for two phases.
-pub(crate) fn in_memory() -> Result<Arc<OpenStore>, RuntimeError> {
-    let path = PathBuf::from("(in memory)");
-    let at = RedbContext::new("create", &path);
-    let database = at.guard(|| {
-        let database = Builder::new()
-            .create_with_backend(InMemoryBackend::new())
-            .map_err(|error| at.redb(error))?;
-        initialise(&database, Schema::default(), at)?;
-        Ok(database)
-    })?;
-    let engine = RedbEngine::new(
-        path.clone(),
-        RuntimeBackendKind::Memory,
-        Sharing::Exclusive,
-        Handle::Writer(Writer::new(database, FileSize::default(), None)),
-        Arc::default(),
-        None,
-    );
-    Ok(Arc::new(OpenStore::new(engine)))
-}
-
-/// Writes the schema into an empty database.
-fn initialise(
-    database: &Database,
-    schema: Schema,
-    at: RedbContext<'_>,
-) -> Result<(), RuntimeError> {
-    let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
-    transaction.set_two_phase_commit(true);
-    schema.create(&transaction, unique_id(at.operation())?, at)?;
-    transaction.commit().map_err(|error| at.redb(error))
-}
-
-/// Makes a store in `backend`, which is empty.
-fn create_in(
-    backend: impl StorageBackend,
-    schema: Schema,
-    at: RedbContext<'_>,
-) -> Result<(), RuntimeError> {
-    let database = Builder::new()
-        .create_with_backend(backend)
-        .map_err(|error| at.redb(error))?;
-    initialise(&database, schema, at)?;
-    database.close().map_err(|error| at.redb(error))
-}
-
-/// Creates a store at `at.path`: written and synced beside it, then renamed into place. A crash
-/// leaves nothing at the path, or a whole store. Where another creator was quicker, theirs stays.
-fn create(at: RedbContext<'_>, schema: Schema) -> Result<(), RuntimeError> {
-    let staged = StagedFile::beside(at.path).map_err(|error| at.io(error))?;
-    at.guard(|| create_in(backend_of(&staged, at)?, schema, at))?;
-    match staged.publish() {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at.io(error)),
-        _ => Ok(()),
-    }
 }
 
 /// Opens the store at `at.path`, waiting for other processes.
@@ -146,7 +87,7 @@ fn try_to_open(
     at: RedbContext<'_>,
     options: &StoreOptions,
 ) -> Result<Option<Arc<OpenStore>>, RuntimeError> {
-    let metadata = std::fs::metadata(at.path).map_err(|error| at.io(error))?;
+    let metadata = std::fs::metadata(at.path()).map_err(|error| at.io(error))?;
     refuse_other_kinds(&metadata, at)?;
     let Some(file) = FileId::of(&metadata) else {
         return open_file(at, options, None);
@@ -161,7 +102,7 @@ fn try_to_open(
             }
         }
         Found::Open(shared) => {
-            shared.engine().found_at(at.path);
+            shared.engine().found_at(at.path());
             if options.verify_on_open && !options.read_only {
                 refuse_damaged_pages(&shared, at)?;
             }
@@ -176,7 +117,10 @@ fn try_to_open(
 }
 
 /// Refuses what cannot be a store by its kind.
-fn refuse_other_kinds(metadata: &Metadata, at: RedbContext<'_>) -> Result<(), RuntimeError> {
+pub(crate) fn refuse_other_kinds(
+    metadata: &Metadata,
+    at: RedbContext<'_>,
+) -> Result<(), RuntimeError> {
     if metadata.is_dir() {
         return Err(at.not_a_store("it is a directory"));
     }
@@ -209,26 +153,31 @@ fn open_file(
     registration: Option<Registration<OpenStore>>,
 ) -> Result<Option<Arc<OpenStore>>, RuntimeError> {
     let bad_pages = Arc::default();
-    let place = Place {
+    let opening = Opening {
         at: at.noting(&bad_pages),
         options,
         file: registration.as_ref().map(Registration::file),
     };
     let opened = match (options.read_only, options.sharing) {
-        (true, _) => place.open_reader()?,
-        (false, Sharing::ManyWriters) => place.open_one_of_many()?,
-        (false, _) => place.open_writer(options)?,
+        (true, _) => opening.open_reader()?,
+        (false, Sharing::ManyWriters) => opening.open_one_of_many()?,
+        (false, _) => opening.open_writer(options)?,
     };
     let Some(handle) = opened else {
         return Ok(None);
     };
     if !options.read_only {
-        staged_file::remove_leftovers(at.path);
-        migrate::remove_leftovers(at.path, options.schema.supported());
+        let copies = migrate::copy_paths(at.path(), options.schema.supported());
+        // One call: each would list the directory, which can have many entries.
+        staged_file::remove_leftovers(
+            [at.path()]
+                .into_iter()
+                .chain(copies.iter().map(PathBuf::as_path)),
+        );
     }
     let key = registration.as_ref().map(Registration::key);
     let shared = Arc::new(OpenStore::new(RedbEngine::new(
-        at.path.to_owned(),
+        at.place.clone(),
         RuntimeBackendKind::RedbStore,
         options.sharing,
         handle,
@@ -241,7 +190,7 @@ fn open_file(
     Ok(Some(shared))
 }
 
-fn builder(options: &StoreOptions) -> Builder {
+pub(crate) fn builder(options: &StoreOptions) -> Builder {
     let mut builder = Builder::new();
     builder
         .set_cache_size(options.cache_bytes)
@@ -258,7 +207,7 @@ fn builder(options: &StoreOptions) -> Builder {
 }
 
 /// A backend over `file` that checks pages, where they are to be checked.
-fn checked<B: StorageBackend>(
+pub(crate) fn checked<B: StorageBackend>(
     file: B,
     role: Role,
     at: RedbContext<'_>,
@@ -276,14 +225,14 @@ fn checked<B: StorageBackend>(
 ///
 /// A file is opened anew each time, since it is with its last descriptor that its locks end. Those
 /// of other descriptors are not touched by that.
-struct Place<'a> {
+struct Opening<'a> {
     at: RedbContext<'a>,
     options: &'a StoreOptions,
     /// `None` where files cannot be told apart.
     file: Option<FileId>,
 }
 
-impl Place<'_> {
+impl Opening<'_> {
     /// The file, where it is the one that has to be there.
     fn expected(&self, file: File) -> Result<Option<File>, RuntimeError> {
         if self.file.is_none() {
@@ -369,7 +318,7 @@ impl Place<'_> {
 
 /// Opens the store that is in `backend` beside other writers: one that was closed cleanly, or that
 /// one of them has open.
-fn open_beside_writers(
+pub(crate) fn open_beside_writers(
     backend: impl StorageBackend,
     at: RedbContext<'_>,
     options: &StoreOptions,
@@ -384,14 +333,14 @@ fn open_beside_writers(
 
 fn too_old(at: RedbContext<'_>, options: &StoreOptions, found: u32) -> RuntimeError {
     RuntimeError::StoreSchemaTooOld {
-        path: at.path.to_owned(),
+        path: at.path().to_owned(),
         found,
         supported: options.schema.supported(),
     }
 }
 
 /// Opens a store of any version that we know for reading; returns its version, too.
-fn read_any(
+pub(crate) fn read_any(
     backend: impl StorageBackend,
     at: RedbContext<'_>,
     options: &StoreOptions,
@@ -407,17 +356,17 @@ fn read_any(
     })
 }
 
-fn open_for_reading(at: RedbContext<'_>) -> Result<File, RuntimeError> {
-    let mut file = File::open(at.path).map_err(|error| at.io(error))?;
+pub(crate) fn open_for_reading(at: RedbContext<'_>) -> Result<File, RuntimeError> {
+    let mut file = File::open(at.path()).map_err(|error| at.io(error))?;
     refuse_other_formats(&mut file, at)?;
     Ok(file)
 }
 
-fn open_for_writing(at: RedbContext<'_>) -> Result<File, RuntimeError> {
+pub(crate) fn open_for_writing(at: RedbContext<'_>) -> Result<File, RuntimeError> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(at.path)
+        .open(at.path())
         .map_err(|error| at.io(error))?;
     refuse_other_formats(&mut file, at)?;
     Ok(file)
@@ -425,7 +374,7 @@ fn open_for_writing(at: RedbContext<'_>) -> Result<File, RuntimeError> {
 
 /// Opens the store that is in `backend`, and migrates it where it is of an older version. Before
 /// anything is written, `before_migration` is told that version.
-fn open_over(
+pub(crate) fn open_over(
     backend: impl StorageBackend,
     at: RedbContext<'_>,
     options: &StoreOptions,
@@ -479,7 +428,7 @@ fn reopen<B: StorageBackend>(
 }
 
 /// The version of a store that we can read or migrate.
-fn version_of(
+pub(crate) fn version_of(
     database: &Database,
     schema: Schema,
     at: RedbContext<'_>,
@@ -501,119 +450,4 @@ fn migrate(
     schema.migrate(&transaction, found, at)?;
     transaction.set_quick_repair(writer.is_large());
     transaction.commit().map_err(|error| at.redb(error))
-}
-
-/// See [`StoreOptions::migration_plan`].
-pub(crate) fn migration_plan(
-    path: &Path,
-    options: &StoreOptions,
-) -> Result<MigrationPlan, RuntimeError> {
-    let bad_pages = Arc::default();
-    let at = RedbContext::new("plan a migration", path).noting(&bad_pages);
-    if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        return Err(at.missing());
-    }
-    let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
-    refuse_other_kinds(&metadata, at)?;
-    let read = open_for_reading(at).and_then(|file| {
-        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-        read_any(backend, at, options)
-    });
-    let found = match read {
-        Ok((_, found)) => found,
-        // Nobody writes to it. What opening it for writing would write is held back for good.
-        Err(RuntimeError::NeedsRepair { .. }) => match open_for_writing(at) {
-            Ok(file) => {
-                let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-                held_version(backend, at, options)?
-            }
-            // Who may not write to it cannot lock it against a host that begins to repair it.
-            Err(RuntimeError::StoreIo { .. }) => {
-                let file = File::open(path).map_err(|error| at.io(error))?;
-                let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-                held_version(WithoutLocks(backend), at, options)?
-            }
-            Err(error) => return Err(error),
-        },
-        Err(error) => return Err(error),
-    };
-    let supported = options.schema.supported();
-    let makes_copy = found < supported && options.backup_before_migration;
-    Ok(MigrationPlan {
-        found,
-        supported,
-        backup: makes_copy.then(|| migrate::copy_path(path, found)),
-    })
-}
-
-/// The version of the store in `backend`, which is opened for writing with all writes held back for
-/// good.
-fn held_version(
-    backend: impl StorageBackend,
-    at: RedbContext<'_>,
-    options: &StoreOptions,
-) -> Result<u32, RuntimeError> {
-    at.guard(|| {
-        let (backend, _gate) = hold(backend).map_err(|error| at.io(error))?;
-        let database = builder(options)
-            .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
-            .map_err(|error| at.redb(error))?;
-        version_of(&database, options.schema, at)
-    })
-}
-
-/// Opens the store that is in `backend`, or creates it in an empty one. For the simulator of
-/// faults: a backend of the host's own has none of the guarantees that a file has. Its clones are
-/// the same file.
-#[cfg(feature = "fault-injection")]
-pub(crate) fn open_backend(
-    backend: impl StorageBackend + Clone,
-    options: &StoreOptions,
-) -> Result<Arc<OpenStore>, RuntimeError> {
-    let path = PathBuf::from("(backend)");
-    let bad_pages = Arc::default();
-    let at = RedbContext::new("open", &path).noting(&bad_pages);
-    let is_empty = backend.len().map_err(|error| at.io(error))? == 0;
-    let handle = at.guard(|| {
-        if is_empty {
-            create_in(backend.clone(), options.schema, at)?;
-        }
-        match options.sharing {
-            Sharing::ManyWriters => open_backend_of_many(backend, at, options),
-            _ => open_over(backend, at, options, |_| Ok(())),
-        }
-    })?;
-    let backend = RuntimeBackendKind::RedbStore;
-    let mut engine = RedbEngine::new(
-        path.clone(),
-        backend,
-        options.sharing,
-        handle,
-        Arc::clone(&bad_pages),
-        None,
-    );
-    engine.one_phase = options.one_phase;
-    Ok(Arc::new(OpenStore::new(engine)))
-}
-
-/// As [`Place::open_one_of_many`].
-#[cfg(feature = "fault-injection")]
-fn open_backend_of_many(
-    backend: impl StorageBackend + Clone,
-    at: RedbContext<'_>,
-    options: &StoreOptions,
-) -> Result<Handle, RuntimeError> {
-    let is_in_order = match read_any(backend.clone(), at, options) {
-        Ok((_, found)) => found == options.schema.supported(),
-        Err(RuntimeError::NeedsRepair { .. }) => false,
-        Err(error) => return Err(error),
-    };
-    if !is_in_order {
-        let mut alone = options.clone();
-        alone.sharing = Sharing::OneWriter;
-        if let Handle::Writer(writer) = open_over(backend.clone(), at, &alone, |_| Ok(()))? {
-            writer.database.close().map_err(|error| at.redb(error))?;
-        }
-    }
-    open_beside_writers(backend, at, options)
 }

@@ -1,4 +1,8 @@
 //! Creating, opening and repairing a store.
 
+pub(crate) mod create;
 pub(crate) mod existing;
 pub(crate) mod options;
+pub(crate) mod plan;
+#[cfg(feature = "fault-injection")]
+pub(crate) mod simulated;

@@ -2,7 +2,7 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::error::RuntimeError;
-use crate::fs::staged_file::{self, StagedFile};
+use crate::fs::staged_file::StagedFile;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -39,17 +39,15 @@ pub(crate) fn copy_path(path: &Path, found: u32) -> PathBuf {
 /// It replaces an earlier copy of that version: one that a migration made which then failed, since
 /// when the store has gone on.
 pub(crate) fn keep_copy(at: RedbContext<'_>, found: u32) -> Result<(), RuntimeError> {
-    let at = RedbContext::new("back up before a migration", at.path);
-    let copied = StagedFile::beside(&copy_path(at.path, found)).and_then(|mut copy| {
-        copy.fill_from(&mut File::open(at.path)?)?;
+    let at = at.named("back up before a migration");
+    let copied = StagedFile::beside(&copy_path(at.path(), found)).and_then(|mut copy| {
+        copy.fill_from(&mut File::open(at.path())?)?;
         copy.replace()
     });
     copied.map_err(|error| at.io(error))
 }
 
-/// Removes what opens that were killed left beside the copies of the store at `path`.
-pub(crate) fn remove_leftovers(path: &Path, supported: u32) {
-    for found in 1..supported {
-        staged_file::remove_leftovers(&copy_path(path, found));
-    }
+/// The paths of the copies that migrations to version `supported` can have made of the store at `path`.
+pub(crate) fn copy_paths(path: &Path, supported: u32) -> Vec<PathBuf> {
+    (1..supported).map(|found| copy_path(path, found)).collect()
 }

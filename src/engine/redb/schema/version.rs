@@ -103,7 +103,7 @@ impl Schema {
     ) -> Result<u32, RuntimeError> {
         match version(transaction, at)? {
             found if found > self.supported() => Err(RuntimeError::StoreSchemaTooNew {
-                path: at.path.to_owned(),
+                path: at.path().to_owned(),
                 found,
                 supported: self.supported(),
             }),

@@ -7,6 +7,7 @@ use crate::engine::redb::maintenance::page_check;
 use crate::error::RuntimeError;
 use redb::Key;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// The damaged pages of each table, in the order of their keys.
 ///
@@ -71,4 +72,25 @@ pub(crate) fn find_damage(
     };
     let found = page_check::find_damage(&path, at)?;
     Ok(found.map(Damage::new).unwrap_or_default())
+}
+
+/// Whether `key` is past the end of a range.
+pub(crate) fn is_past<K: Key>(key: &[u8], end: Bound<&Vec<u8>>) -> bool {
+    match end {
+        Bound::Included(end) => K::compare(key, end).is_gt(),
+        Bound::Excluded(end) => K::compare(key, end).is_ge(),
+        Bound::Unbounded => false,
+    }
+}
+
+/// Tells damage, in its own words, from what was read, and from what keeps the store from being
+/// read. Path and operation are the same for all damage.
+pub(crate) fn split_damage<T>(
+    read: Result<T, RuntimeError>,
+) -> Result<(Option<T>, Option<String>), RuntimeError> {
+    match read {
+        Ok(read) => Ok((Some(read), None)),
+        Err(RuntimeError::StoreCorrupt { message, .. }) => Ok((None, Some(message))),
+        Err(error) => Err(error),
+    }
 }

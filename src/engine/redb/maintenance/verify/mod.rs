@@ -2,5 +2,8 @@
 
 pub(crate) mod check;
 pub(crate) mod damage;
+pub(crate) mod options;
 pub(crate) mod orphans;
+pub(crate) mod report;
 pub(crate) mod rules;
+pub(crate) mod seen;

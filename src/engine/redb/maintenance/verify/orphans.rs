@@ -1,8 +1,9 @@
 //! Rows that belong to nobody, as a verification finds them: by a seek for each runtime and worker that
 //! has rows.
 
-use crate::engine::redb::maintenance::verify::check::VerifyKind;
-use crate::engine::redb::maintenance::verify::rules::{Expected, Rules, split_damage};
+use crate::engine::redb::maintenance::verify::damage::split_damage;
+use crate::engine::redb::maintenance::verify::report::VerifyKind;
+use crate::engine::redb::maintenance::verify::rules::{Expected, Rules};
 use crate::engine::redb::tables::definitions::{
     DIAGNOSTICS, EVENTS, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
 };

@@ -2,21 +2,38 @@
 //! and with every row read once.
 
 use crate::engine::redb::database::redb_engine::RedbEngine;
+
 use crate::engine::redb::maintenance::progress::Meter;
-use crate::engine::redb::maintenance::verify::check::{Findings, VerifyKind};
-use crate::engine::redb::maintenance::verify::damage::{Damage, find_damage, next_key};
+
+use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
+
+use crate::engine::redb::maintenance::verify::damage::{
+    Damage, find_damage, is_past, next_key, split_damage,
+};
+
+use crate::engine::redb::maintenance::verify::seen::{Strangers, TranscriptSeen};
 use crate::engine::redb::schema::version;
+
 use crate::engine::redb::tables::definitions::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
 };
+
 use crate::engine::redb::tables::view::{View, after_runtime};
+
 use crate::error::RuntimeError;
-use crate::ledger::record::{self, KeyBytes, Record, RuntimeRecord, TranscriptRow, WorkerRecord};
+
+use crate::ledger::record::{self, KeyBytes, Record, RuntimeRecord, WorkerRecord};
+
 use crate::ledger::table_names::NO_RUNTIME;
+
 use crate::model::catalog::WorkerStatus;
+
 use crate::model::management::RuntimeStatus;
+
 use redb::{Key, ReadTransaction, Value};
+
 use std::collections::{BTreeMap, BTreeSet};
+
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
 /// How many workers are remembered to be there, or not.
@@ -418,7 +435,9 @@ impl<'a> Rules<'a> {
             last = event;
             Ok(())
         })?;
-        strangers.report(self, EVENTS.name, expected.id, "events");
+        if let Some(message) = strangers.message("events") {
+            self.add(VerifyKind::UnknownWorker, EVENTS.name, expected.id, message);
+        }
         let Some(row) = expected.row else {
             return Ok(());
         };
@@ -444,7 +463,14 @@ impl<'a> Rules<'a> {
             last = id;
             Ok(())
         })?;
-        strangers.report(self, DIAGNOSTICS.name, expected.id, "diagnostics");
+        if let Some(message) = strangers.message("diagnostics") {
+            self.add(
+                VerifyKind::UnknownWorker,
+                DIAGNOSTICS.name,
+                expected.id,
+                message,
+            );
+        }
         if let Some(row) = expected.row {
             if walked == Walked::All {
                 self.expect(expected, "diagnostics", row.diagnostics, count);
@@ -565,84 +591,5 @@ impl<'a> Rules<'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether `key` is past the end of a range.
-fn is_past<K: Key>(key: &[u8], end: Bound<&Vec<u8>>) -> bool {
-    match end {
-        Bound::Included(end) => K::compare(key, end).is_gt(),
-        Bound::Excluded(end) => K::compare(key, end).is_ge(),
-        Bound::Unbounded => false,
-    }
-}
-
-/// Tells damage, in its own words, from what was read, and from what keeps the store from being
-/// read. Path and operation are the same for all damage.
-pub(crate) fn split_damage<T>(
-    read: Result<T, RuntimeError>,
-) -> Result<(Option<T>, Option<String>), RuntimeError> {
-    match read {
-        Ok(read) => Ok((Some(read), None)),
-        Err(RuntimeError::StoreCorrupt { message, .. }) => Ok((None, Some(message))),
-        Err(error) => Err(error),
-    }
-}
-
-/// What was seen of a transcript so far.
-#[derive(Default)]
-struct TranscriptSeen {
-    entries: u64,
-    next_position: u64,
-    last_sequence: Option<u64>,
-    without_event: u64,
-}
-
-impl TranscriptSeen {
-    /// Takes the next entry. Returns what is wrong with it.
-    fn take(
-        &mut self,
-        position: u64,
-        entry: Option<&TranscriptRow<'_>>,
-        has_event: bool,
-    ) -> Option<(VerifyKind, String)> {
-        let expected = std::mem::replace(&mut self.next_position, position.saturating_add(1));
-        self.entries += 1;
-        self.without_event += u64::from(!has_event);
-        let sequence = entry.map(|entry| entry.sequence);
-        let last = self.last_sequence;
-        self.last_sequence = last.max(sequence);
-        if position != expected {
-            let message = format!("the position before it is missing: {expected} is expected");
-            return Some((VerifyKind::Position, message));
-        }
-        let sequence = sequence?;
-        if sequence == 0 || last.is_some_and(|last| sequence <= last) {
-            let message = format!(
-                "sequence {sequence} is not greater than {}",
-                last.unwrap_or(0)
-            );
-            return Some((VerifyKind::Sequence, message));
-        }
-        None
-    }
-}
-
-/// Rows that name workers that are not there.
-#[derive(Default)]
-struct Strangers {
-    rows: u64,
-    first: Option<(u64, String)>,
-}
-
-impl Strangers {
-    fn report(self, rules: &mut Rules<'_>, table: &'static str, runtime: &str, what: &str) {
-        if let Some((id, worker)) = self.first {
-            let message = format!(
-                "{} {what} name workers that are not there, the first is {id} with {worker:?}",
-                self.rows
-            );
-            rules.add(VerifyKind::UnknownWorker, table, runtime, message);
-        }
     }
 }

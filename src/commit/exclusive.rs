@@ -1,0 +1,127 @@
+//! Turns of an exclusive writer: bulk loads, compaction, checks of the file, and the close.
+
+use crate::commit::engine::Engine;
+use crate::commit::failure::Failure;
+use crate::commit::queue::{CommitQueue, run_noted};
+use crate::commit::state::{Busy, Queue, QueueEnd};
+use crate::commit::trace::{self, Batch};
+use crate::error::RuntimeError;
+use crate::ledger::change_set::ChangeSet;
+use crate::ledger::context::OpContext;
+use std::panic::resume_unwind;
+use std::sync::MutexGuard;
+
+impl<E: Engine> CommitQueue<E> {
+    /// Runs `load` in a turn of its own, with nothing else on its way to the disk. Commits where it
+    /// succeeds; `Err` and a panic undo all of it.
+    pub(crate) fn write_exclusively<T, F: From<RuntimeError>>(
+        &self,
+        name: &'static str,
+        load: impl FnOnce(&E::Turn) -> Result<T, F>,
+    ) -> Result<T, F> {
+        let at = self.context(name);
+        let _write = trace::write(at);
+        let exclusive = self.take_turn(at)?;
+        let turn = self.engine().begin(at)?;
+        let result = match run_noted(self, || load(&turn)) {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => {
+                self.undo(turn, at);
+                return Err(error);
+            }
+            Err(panic) => {
+                // Undone here: redb leaves its pages behind where it is dropped by a panic.
+                self.undo(turn, at);
+                resume_unwind(panic)
+            }
+        };
+        let (load, size) = (trace::Commit::begin(), Batch::LOAD);
+        // The load wrote its rows within the turn.
+        if let Err(failure) = self.engine().commit(turn, &ChangeSet::default(), at) {
+            let error = failure.error(at);
+            exclusive.fail(failure);
+            load.end(at, size, Some(&error));
+            return Err(error.into());
+        }
+        self.commits.announce();
+        load.end(at, size, None);
+        Ok(result)
+    }
+
+    /// Undoes a load. Where an access to the file has failed the engine cannot, and rejects everything
+    /// from then on: the error of the load says more, and the next write meets [`Failure::Earlier`].
+    fn undo(&self, turn: E::Turn, at: OpContext<'_>) {
+        let _ = self.engine().abort(turn, at);
+    }
+
+    /// The queue once nothing is on its way to the disk, or once it takes nothing any more.
+    /// Operations that come later wait behind us.
+    fn lock_idle(
+        &self,
+        at: OpContext<'_>,
+    ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
+        let mut queue = self.lock()?;
+        queue.waiting_for_idle += 1;
+        self.end_gathering(&queue);
+        while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
+            if queue.busy.is_some() {
+                queue = self.room.wait(queue)?;
+            } else {
+                // Whoever was told to commit it may be this thread: the background one, in a waker.
+                self.commit_open(queue, at);
+                queue = self.lock_staged();
+            }
+        }
+        queue.waiting_for_idle -= 1;
+        Ok(queue)
+    }
+
+    /// Waits for the commits under way, and ends the queue.
+    pub(crate) fn end_queue(&self, at: OpContext<'_>) -> Result<(), RuntimeError> {
+        let mut queue = self.lock_idle(at)?;
+        self.end(&mut queue, QueueEnd::Closed);
+        drop(queue);
+        self.room.wake_all();
+        Ok(())
+    }
+
+    /// Waits until nothing is on its way to the disk, and keeps it so.
+    pub(crate) fn take_turn(
+        &self,
+        at: OpContext<'_>,
+    ) -> Result<ExclusiveTurn<'_, E>, RuntimeError> {
+        let mut queue = self.lock_idle(at)?;
+        if let Some(refusal) = queue.refusal(None, at) {
+            return Err(refusal);
+        }
+        queue.busy = Some(Busy::Exclusive);
+        Ok(ExclusiveTurn(self))
+    }
+}
+
+/// The turn of an exclusive writer; over when dropped, also by a panic.
+pub(crate) struct ExclusiveTurn<'q, E: Engine>(&'q CommitQueue<E>);
+
+impl<E: Engine> ExclusiveTurn<'_, E> {
+    /// What was written in the turn failed: nothing is written any more until the store is opened
+    /// again.
+    pub(crate) fn give_up(&self, message: String) {
+        self.fail(Failure::Refused(std::io::ErrorKind::Other, message));
+    }
+
+    fn fail(&self, failure: Failure) {
+        if let Ok(mut queue) = self.0.queue.lock() {
+            let batch = queue.open_batch;
+            self.0.end(&mut queue, QueueEnd::Failed { batch, failure });
+        }
+    }
+}
+
+impl<E: Engine> Drop for ExclusiveTurn<'_, E> {
+    fn drop(&mut self) {
+        if let Ok(mut queue) = self.0.queue.lock() {
+            queue.busy = None;
+        }
+        self.0.room.wake_all();
+    }
+}

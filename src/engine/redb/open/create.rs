@@ -1,0 +1,78 @@
+//! Creating a store: in memory, in an empty backend, or in a file that appears whole.
+
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine, Writer};
+use crate::engine::redb::database::sharing::Sharing;
+use crate::engine::redb::database::staged_backend::backend_of;
+use crate::engine::redb::file::write_gate::FileSize;
+use crate::engine::redb::schema::version::Schema;
+use crate::error::{Place, RuntimeError};
+use crate::fs::staged_file::StagedFile;
+use crate::ledger::unique_id::unique_id;
+use crate::model::management::RuntimeBackendKind;
+use redb::backends::InMemoryBackend;
+use redb::{Builder, Database, StorageBackend};
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+/// Opens a store in memory.
+///
+/// redb's in-memory backend grants no range locks, so nothing is shared, and commits have to be
+/// asked for two phases.
+pub(crate) fn in_memory() -> Result<Arc<OpenStore>, RuntimeError> {
+    let place = Place::named("(in memory)");
+    let at = RedbContext::new("create", &place);
+    let database = at.guard(|| {
+        let database = Builder::new()
+            .create_with_backend(InMemoryBackend::new())
+            .map_err(|error| at.redb(error))?;
+        initialise(&database, Schema::default(), at)?;
+        Ok(database)
+    })?;
+    let engine = RedbEngine::new(
+        place.clone(),
+        RuntimeBackendKind::Memory,
+        Sharing::Exclusive,
+        Handle::Writer(Writer::new(database, FileSize::default(), None)),
+        Arc::default(),
+        None,
+    );
+    Ok(Arc::new(OpenStore::new(engine)))
+}
+
+/// Writes the schema into an empty database.
+fn initialise(
+    database: &Database,
+    schema: Schema,
+    at: RedbContext<'_>,
+) -> Result<(), RuntimeError> {
+    let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
+    transaction.set_two_phase_commit(true);
+    schema.create(&transaction, unique_id(at.operation())?, at)?;
+    transaction.commit().map_err(|error| at.redb(error))
+}
+
+/// Makes a store in `backend`, which is empty.
+pub(crate) fn create_in(
+    backend: impl StorageBackend,
+    schema: Schema,
+    at: RedbContext<'_>,
+) -> Result<(), RuntimeError> {
+    let database = Builder::new()
+        .create_with_backend(backend)
+        .map_err(|error| at.redb(error))?;
+    initialise(&database, schema, at)?;
+    database.close().map_err(|error| at.redb(error))
+}
+
+/// Creates a store at `at.path`: written and synced beside it, then renamed into place. A crash
+/// leaves nothing at the path, or a whole store. Where another creator was quicker, theirs stays.
+pub(crate) fn create(at: RedbContext<'_>, schema: Schema) -> Result<(), RuntimeError> {
+    // The open that creates the store removes leftovers when it is done, with one listing.
+    let staged = StagedFile::beside_leftovers(at.path()).map_err(|error| at.io(error))?;
+    at.guard(|| create_in(backend_of(&staged, at)?, schema, at))?;
+    match staged.publish() {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at.io(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,76 @@
+//! Planning a migration: the schema version of a store, found without changing its file.
+
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::file::checked_pages::Role;
+use crate::engine::redb::file::write_gate::{WithoutLocks, hold};
+use crate::engine::redb::open::existing::{
+    builder, checked, open_for_reading, open_for_writing, read_any, refuse_other_kinds, version_of,
+};
+use crate::engine::redb::open::options::StoreOptions;
+use crate::engine::redb::schema::migrate::{self, MigrationPlan};
+use crate::error::{Place, RuntimeError};
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+/// See [`StoreOptions::migration_plan`].
+pub(crate) fn migration_plan(
+    path: &Path,
+    options: &StoreOptions,
+) -> Result<MigrationPlan, RuntimeError> {
+    let (place, bad_pages) = (Place::file(path), Arc::default());
+    let at = RedbContext::new("plan a migration", &place).noting(&bad_pages);
+    if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Err(at.missing());
+    }
+    let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
+    refuse_other_kinds(&metadata, at)?;
+    let read = open_for_reading(at).and_then(|file| {
+        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+        read_any(backend, at, options)
+    });
+    let found = match read {
+        Ok((_, found)) => found,
+        // Nobody writes to it. What opening it for writing would write is held back for good.
+        Err(RuntimeError::NeedsRepair { .. }) => match open_for_writing(at) {
+            Ok(file) => {
+                let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+                held_version(backend, at, options)?
+            }
+            // Who may not write to it cannot lock it against a host that begins to repair it.
+            Err(RuntimeError::StoreIo { .. }) => {
+                let file = File::open(path).map_err(|error| at.io(error))?;
+                let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+                held_version(WithoutLocks(backend), at, options)?
+            }
+            Err(error) => return Err(error),
+        },
+        Err(error) => return Err(error),
+    };
+    let supported = options.schema.supported();
+    let makes_copy = found < supported && options.backup_before_migration;
+    Ok(MigrationPlan {
+        found,
+        supported,
+        backup: makes_copy.then(|| migrate::copy_path(path, found)),
+    })
+}
+
+/// The version of the store in `backend`, which is opened for writing with all writes held back for
+/// good.
+fn held_version(
+    backend: impl StorageBackend,
+    at: RedbContext<'_>,
+    options: &StoreOptions,
+) -> Result<u32, RuntimeError> {
+    at.guard(|| {
+        let (backend, _gate) = hold(backend).map_err(|error| at.io(error))?;
+        let database = builder(options)
+            .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
+            .map_err(|error| at.redb(error))?;
+        version_of(&database, options.schema, at)
+    })
+}

@@ -1,0 +1,66 @@
+//! Opening a store over a backend of the host's own, for simulators of faults.
+
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine};
+use crate::engine::redb::database::sharing::Sharing;
+use crate::engine::redb::open::create::create_in;
+use crate::engine::redb::open::existing::{open_beside_writers, open_over, read_any};
+use crate::engine::redb::open::options::StoreOptions;
+use crate::error::{Place, RuntimeError};
+use crate::model::management::RuntimeBackendKind;
+use redb::StorageBackend;
+use std::sync::Arc;
+
+/// Opens the store that is in `backend`, or creates it in an empty one. For the simulator of
+/// faults: a backend of the host's own has none of the guarantees that a file has. Its clones are
+/// the same file.
+pub(crate) fn open_backend(
+    backend: impl StorageBackend + Clone,
+    options: &StoreOptions,
+) -> Result<Arc<OpenStore>, RuntimeError> {
+    let place = Place::named("(backend)");
+    let bad_pages = Arc::default();
+    let at = RedbContext::new("open", &place).noting(&bad_pages);
+    let is_empty = backend.len().map_err(|error| at.io(error))? == 0;
+    let handle = at.guard(|| {
+        if is_empty {
+            create_in(backend.clone(), options.schema, at)?;
+        }
+        match options.sharing {
+            Sharing::ManyWriters => open_backend_of_many(backend, at, options),
+            _ => open_over(backend, at, options, |_| Ok(())),
+        }
+    })?;
+    let backend = RuntimeBackendKind::RedbStore;
+    let mut engine = RedbEngine::new(
+        place.clone(),
+        backend,
+        options.sharing,
+        handle,
+        Arc::clone(&bad_pages),
+        None,
+    );
+    engine.one_phase = options.one_phase;
+    Ok(Arc::new(OpenStore::new(engine)))
+}
+
+/// As an open of a file that several processes write.
+fn open_backend_of_many(
+    backend: impl StorageBackend + Clone,
+    at: RedbContext<'_>,
+    options: &StoreOptions,
+) -> Result<Handle, RuntimeError> {
+    let is_in_order = match read_any(backend.clone(), at, options) {
+        Ok((_, found)) => found == options.schema.supported(),
+        Err(RuntimeError::NeedsRepair { .. }) => false,
+        Err(error) => return Err(error),
+    };
+    if !is_in_order {
+        let mut alone = options.clone();
+        alone.sharing = Sharing::OneWriter;
+        if let Handle::Writer(writer) = open_over(backend.clone(), at, &alone, |_| Ok(()))? {
+            writer.database.close().map_err(|error| at.redb(error))?;
+        }
+    }
+    open_beside_writers(backend, at, options)
+}
