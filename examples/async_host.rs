@@ -1,6 +1,6 @@
-//! The host of `threads`, on tokio: tasks submit, and await what is on disk.
+//! The host of `threads` on tokio: tasks submit operations, and await their commits.
 //!
-//! `cargo run --example async_host [STORE]`; without a path in a temporary directory.
+//! `cargo run --example async_host [STORE]`; without a path it uses a temporary directory.
 
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
@@ -51,8 +51,8 @@ async fn serve(runtime: &Runtime) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Submits everything, then awaits it: one commit takes many inputs. What one task submits is
-/// committed in its order.
+/// Submits all inputs, then awaits them, so that a commit contains many inputs. The inputs of one task
+/// are committed in the order of their submission.
 async fn feed(runtime: Runtime, worker: WorkerRef) -> Result<u64, RuntimeError> {
     let submitted: Vec<_> = (1..=INPUTS)
         .map(|number| {

@@ -1,7 +1,7 @@
-//! A host that writes, and a follower in another process that sees each event once.
+//! A host that writes, and a follower in another process that receives each event once.
 //!
 //! `cargo run --example follower` starts both in a temporary directory; `follower STORE` follows a
-//! store that a host of yours writes, until its runtime is stopped.
+//! store that your host writes, until its runtime is stopped.
 
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::interaction::WorkerInput;

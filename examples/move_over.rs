@@ -1,4 +1,4 @@
-//! A host that moves from a directory of JSON to a store when it starts: safely, and once.
+//! A host that moves from a directory of JSON to a store when it starts, safely and once.
 //!
 //! `cargo run --example move_over [DIRECTORY STORE]`; without paths it exports a small runtime into
 //! a temporary directory first, and starts twice.
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     start(&directory, &path)
 }
 
-/// What a host does when it starts.
+/// The start of a host.
 fn start(directory: &Path, path: &Path) -> Result<(), Box<dyn Error>> {
     move_over(directory, path)?;
     let store = Store::open(path)?;
@@ -35,10 +35,10 @@ fn start(directory: &Path, path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Imports `directory` into the store at `path`, and sets it aside.
+/// Imports `directory` into the store at `path`, compares the two, and renames the directory.
 ///
-/// It can be cut off anywhere and run again: the store appears whole or not at all, the same
-/// directory is recognised, and only a directory that was compared is set aside.
+/// A killed run can be repeated: the store appears atomically, a repeated import of the same directory
+/// changes nothing, and the directory is renamed only after the comparison.
 fn move_over(directory: &Path, path: &Path) -> Result<(), Box<dyn Error>> {
     if !directory.exists() {
         println!("nothing to move");
@@ -65,7 +65,7 @@ fn move_over(directory: &Path, path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Stands in for what the directory store wrote.
+/// Writes a small directory in place of one that the directory store wrote.
 fn write_directory(directory: &Path) -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::new_memory();
     let worker = runtime.create_worker(CreateWorkerRequest::default())?;

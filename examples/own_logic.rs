@@ -1,6 +1,6 @@
-//! A host that keeps its own runtime logic in memory, over the persistence boundary.
+//! A host with its own runtime logic in memory, over the persistence boundary.
 //!
-//! `cargo run --example own_logic [STORE]`; without a path in a temporary directory.
+//! `cargo run --example own_logic [STORE]`; without a path it uses a temporary directory.
 
 use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
@@ -40,8 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The host's own logic: the state in memory is its authority, and is changed only once the commit
-/// is on disk.
+/// The host's own logic. Its state in memory is authoritative, and changes only after the commit is on
+/// disk.
 struct Host {
     store: RedbRuntimeStore,
     state: PersistedRuntimeState,

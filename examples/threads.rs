@@ -1,6 +1,6 @@
-//! A host with several workers, each fed by a thread of its own.
+//! A host with several workers. A thread of its own sends the inputs of each worker.
 //!
-//! `cargo run --example threads [STORE]`; without a path in a temporary directory.
+//! `cargo run --example threads [STORE]`; without a path it uses a temporary directory.
 
 use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
 use redb_runtime_store::identity::WorkerRef;

@@ -1,4 +1,4 @@
-//! Rows of the two logs with borrowed texts.
+//! Events and transcript entries with borrowed texts, for reading logs without allocations.
 
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{TranscriptEntry, TranscriptRole};
@@ -7,7 +7,7 @@ use crate::model::persisted::{Stored, UnknownMember};
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// The address of a worker in a row of a log.
+/// The address of a worker, with borrowed ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BorrowedRef<'a> {
     /// As [`WorkerRef::runtime_id`].
@@ -17,7 +17,7 @@ pub struct BorrowedRef<'a> {
 }
 
 impl BorrowedRef<'_> {
-    /// The address as an owned value; `None` where one of the ids is blank.
+    /// The address with owned ids; `None` if an id is blank.
     pub fn to_ref(&self) -> Option<WorkerRef> {
         let runtime_id = RuntimeId::new(&*self.runtime_id)?;
         let worker_id = WorkerId::new(&*self.worker_id)?;
@@ -40,8 +40,8 @@ impl From<WorkerRef> for BorrowedRef<'_> {
     }
 }
 
-/// A [`RuntimeEvent`] with its unknown members, its texts borrowed where they can be. In JSON it is the
-/// event alone.
+/// A [`RuntimeEvent`] with its unknown members. Its texts are borrowed if possible. Its JSON does not
+/// contain the unknown members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BorrowedEvent<'a> {
     /// As [`RuntimeEvent::id`].
@@ -71,8 +71,8 @@ impl From<Stored<RuntimeEvent>> for BorrowedEvent<'_> {
     }
 }
 
-/// A [`TranscriptEntry`] with its unknown members, its texts borrowed where they can be. In JSON it is
-/// the entry alone.
+/// A [`TranscriptEntry`] with its unknown members. Its texts are borrowed if possible. Its JSON does not
+/// contain the unknown members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BorrowedEntry<'a> {
     /// As [`TranscriptEntry::sequence`].

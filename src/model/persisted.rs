@@ -1,30 +1,29 @@
-//! What a store holds, as others see it: the form in which state goes in and comes out whole.
+//! Complete state of runtimes and workers: the form for imports, exports and hosts with their own logic.
 
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::management::{RuntimeLimits, RuntimeStatus};
 
-/// A JSON member that came from outside and that this version does not know. It is kept as it
-/// came, and goes out again after the members that are known.
+/// A member of imported JSON that this version does not know. The store records it unchanged, and an
+/// export writes it after the known members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownMember {
-    /// The object that has it: a JSON Pointer (RFC 6901) from the record, document or line it came
-    /// with. Empty for the outermost object.
+    /// The object that contains it: a JSON Pointer (RFC 6901) from the record, document or line. Empty
+    /// for the outermost object.
     pub pointer: String,
     /// The member's name.
     pub name: String,
-    /// The member's value as JSON text, exactly as it came.
+    /// The member's value as JSON text, byte for byte as it was read.
     pub json: String,
 }
 
-/// A record, and the members that came with it and that this version does not know, in the order
-/// in which they came.
+/// A record with its unknown members, in the order in which they were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored<T> {
-    /// What is known.
+    /// The record.
     pub value: T,
-    /// What is only kept.
+    /// The members that this version does not know.
     pub unknown: Vec<UnknownMember>,
 }
 
@@ -37,35 +36,35 @@ impl<T> From<T> for Stored<T> {
     }
 }
 
-/// A runtime's own state: everything but its workers and its logs.
+/// The state of a runtime without its workers and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersistedRuntimeSnapshot {
     /// The runtime's id.
     pub runtime_id: RuntimeId,
     /// Its name for people.
     pub display_name: Option<String>,
-    /// Where it is in its life.
+    /// Its lifecycle status.
     pub status: RuntimeStatus,
-    /// How much one read may return.
+    /// Limits of a single read.
     pub limits: RuntimeLimits,
-    /// The number of the next worker to generate an id for, from 1.
+    /// The number in the next generated worker id, from 1.
     pub next_worker_sequence: u64,
     /// The id of the next event, from 1; greater than every id in the log.
     pub next_event_id: u64,
     /// The id of the next diagnostic, from 1; greater than every diagnostic's.
     pub next_diagnostic_id: u64,
-    /// What the runtime noticed, in the order of their ids.
+    /// Its diagnostics, in the order of their ids.
     pub diagnostics: Vec<RuntimeDiagnostic>,
 }
 
-/// A worker's own state: everything but its transcript.
+/// The state of a worker without its transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersistedWorkerSnapshot {
     /// The worker's address.
     pub worker_ref: WorkerRef,
-    /// Where it is in its life.
+    /// Its lifecycle status.
     pub status: WorkerStatus,
-    /// What it was created with.
+    /// The request that created it.
     pub request: CreateWorkerRequest,
     /// The sequence of the next transcript entry, from 1; greater than every entry's.
     pub next_transcript_sequence: u64,
@@ -73,7 +72,7 @@ pub struct PersistedWorkerSnapshot {
     pub last_event_id: u64,
 }
 
-/// A runtime's state without its logs: what a host loads when it starts.
+/// The state of a runtime and its workers without their logs. A host loads it when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersistedRuntimeState {
     /// The runtime itself.
@@ -82,26 +81,26 @@ pub struct PersistedRuntimeState {
     pub workers: Vec<PersistedWorkerSnapshot>,
 }
 
-/// Where an imported runtime came from, or what was left out. Written in the transaction that imported
-/// it.
+/// The origin of an imported runtime, and the findings of its import. It is written in the transaction
+/// that imports the runtime. A runtime that a salvage import left out has a record with counts of zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportRecord {
-    /// The directory that was read, as it was given.
+    /// The directory that was read: the path as the caller gave it.
     pub source: String,
-    /// A digest of everything that was read, to recognise the same source again.
+    /// A digest of all bytes that were read; a repeated import of the same bytes has the same digest.
     pub fingerprint: u128,
-    /// When the import began: seconds since 1970-01-01 00:00 UTC.
+    /// The time at which the import began, in seconds since 1970-01-01 00:00 UTC.
     pub imported_at_s: u64,
-    /// Workers that were imported.
+    /// The number of imported workers.
     pub workers: u64,
-    /// Events that were imported.
+    /// The number of imported events.
     pub events: u64,
-    /// Transcript entries that were imported.
+    /// The number of imported transcript entries.
     pub transcript_entries: u64,
-    /// Bytes that were read.
+    /// The number of bytes that were read.
     pub bytes: u64,
-    /// Whether something was left out.
+    /// Whether a strict import would have been rejected: data was left out, missing or repaired.
     pub salvaged: bool,
-    /// What was noticed, a JSON object each, in the form that the importer prints.
+    /// The findings. Each is a JSON object in the form that `runtime-store import --json` prints.
     pub findings: Vec<String>,
 }

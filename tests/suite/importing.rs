@@ -126,7 +126,7 @@ fn everything_that_an_import_left_out_is_in_the_store_and_is_shown() {
     let people = run(&[&"imports", &store]);
     let people = people.expect_code(0).stdout();
     assert!(
-        people.contains("lost: left out of ") && people.contains("cut off: "),
+        people.contains("lost: not imported from ") && people.contains("cut off: "),
         "{people}"
     );
     run(&[&"verify", &store]).expect_code(0);

@@ -177,10 +177,7 @@ fn an_empty_list_is_said_to_people_only() {
         }
         run(&arguments).expect_code(0).stdout()
     };
-    assert_eq!(
-        listed("runtimes", ""),
-        "there is no runtime in this store\n"
-    );
+    assert_eq!(listed("runtimes", ""), "this store has no runtimes\n");
     assert_eq!(
         listed("runtimes", "--json") + &listed("runtimes", "--quiet"),
         ""
