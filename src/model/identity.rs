@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_worker_ids_are_eight_hex_digits_and_grow_beyond() {
+    fn worker_ids_have_eight_hex_digits() {
         let id = |sequence| String::from(WorkerId::generated(sequence));
         assert_eq!(id(1), "worker-00000001");
         assert_eq!(id(0xABC), "worker-00000abc");

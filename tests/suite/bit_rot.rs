@@ -5,7 +5,7 @@ use torture::campaign::Fault;
 use torture::plant::Plant;
 
 #[test]
-fn a_damaged_file_gives_an_error_or_the_right_data() {
+fn damaged_file_gives_right_data_or_error() {
     let figures = ["noticed later", "refused when opened"];
     let outcome = assert_holds(Fault::BitRot, 2_000, &figures);
     // What is refused is not read.
@@ -14,11 +14,11 @@ fn a_damaged_file_gives_an_error_or_the_right_data() {
 }
 
 #[test]
-fn pages_that_are_not_checked_are_found() {
+fn planted_unchecked_pages_are_found() {
     assert_finds(Plant::UncheckedPages);
 }
 
 #[test]
-fn a_malformed_directory_gives_an_error_or_what_is_whole() {
+fn malformed_directory_is_refused_or_salvaged_whole() {
     assert_holds(Fault::Legacy, 200, &["refused when strict", "salvaged"]);
 }

@@ -83,7 +83,7 @@ fn runs_and_single_rows_make_one_log() {
 }
 
 #[test]
-fn a_run_that_does_not_begin_where_the_transcript_ends_is_refused() {
+fn run_with_gap_after_transcript_is_refused() {
     let store = Store::in_memory().unwrap();
     for start in [0, 1, 3] {
         let refused = store.bulk_load(|load| {
@@ -95,7 +95,7 @@ fn a_run_that_does_not_begin_where_the_transcript_ends_is_refused() {
 }
 
 #[test]
-fn a_run_of_events_that_are_there_already_is_refused() {
+fn run_of_existing_events_is_refused() {
     let store = Store::in_memory().unwrap();
     for again in [1..4, 3..4, 2..9] {
         let refused = store.bulk_load(|load| {
@@ -107,7 +107,7 @@ fn a_run_of_events_that_are_there_already_is_refused() {
 }
 
 #[test]
-fn an_error_of_who_is_shown_the_rows_ends_the_walk() {
+fn visitor_error_ends_the_walk() {
     let store = Store::in_memory().unwrap();
     bulk(&store, |load| {
         load.append_events(events(1..4))?;
@@ -127,7 +127,7 @@ fn an_error_of_who_is_shown_the_rows_ends_the_walk() {
 }
 
 #[test]
-fn an_event_that_stands_where_the_next_one_belongs_is_damage_and_stays() {
+fn existing_key_at_append_position_is_damage() {
     for inputs in [1, 20] {
         let store = Store::in_memory().unwrap();
         let worker = worker_ref("r", "w");
@@ -165,7 +165,7 @@ fn an_event_that_stands_where_the_next_one_belongs_is_damage_and_stays() {
 /// redb takes nothing any more where an access to the file has failed, also one of a load that is given
 /// up before its commit.
 #[test]
-fn a_load_that_meets_an_error_of_the_disk_ends_the_writing() {
+fn disk_error_in_bulk_load_ends_writing() {
     let mut steps = std::collections::BTreeSet::new();
     for after in 0.. {
         // Who has the file to himself looks at it only where he needs more of it.

@@ -53,7 +53,7 @@ fn read_all(store: &Store) -> Result<Vec<String>, RuntimeError> {
 }
 
 #[test]
-fn a_damaged_page_is_named_with_its_table_and_its_place() {
+fn damaged_page_is_named_with_its_table() {
     let (_directory, path) = scratch();
     let mut bytes = make(&path);
     let at = position(&bytes, "0 250");
@@ -74,7 +74,7 @@ fn a_damaged_page_is_named_with_its_table_and_its_place() {
 }
 
 #[test]
-fn an_error_names_the_pages_that_it_is_about_and_no_others() {
+fn error_names_only_its_own_pages() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -112,7 +112,7 @@ fn an_error_names_the_pages_that_it_is_about_and_no_others() {
 }
 
 #[test]
-fn without_the_check_all_rows_but_the_damaged_one_are_read() {
+fn unchecked_read_returns_all_sound_rows() {
     let (_directory, path) = scratch();
     let mut bytes = make(&path);
     let at = position(&bytes, "0 250");
@@ -134,7 +134,7 @@ fn without_the_check_all_rows_but_the_damaged_one_are_read() {
 }
 
 #[test]
-fn the_flags_of_a_closed_file_cannot_bring_old_rows_back() {
+fn flags_of_closed_file_restore_no_old_rows() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -160,7 +160,7 @@ fn the_flags_of_a_closed_file_cannot_bring_old_rows_back() {
 }
 
 #[test]
-fn a_write_that_meets_a_damaged_page_is_wholly_there_or_not_at_all() {
+fn write_through_damaged_page_is_atomic() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -217,8 +217,8 @@ fn a_write_that_meets_a_damaged_page_is_wholly_there_or_not_at_all() {
 }
 
 #[test]
-fn readers_of_pages_that_a_writer_uses_again_meet_no_damage() {
-    const NAME: &str = "checked_pages::readers_of_pages_that_a_writer_uses_again_meet_no_damage";
+fn readers_of_reused_pages_see_no_damage() {
+    const NAME: &str = "checked_pages::readers_of_reused_pages_see_no_damage";
     if let Some(path) = told_as_child() {
         let store = Store::options().cache_bytes(0).open(path).unwrap();
         for generation in 1.. {

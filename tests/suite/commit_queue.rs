@@ -36,7 +36,7 @@ fn break_syncs(disk: &Disk) {
 const SYNCS: usize = 3;
 
 #[test]
-fn one_thread_has_a_commit_of_two_syncs_for_each_operation() {
+fn single_thread_commits_with_two_syncs_each() {
     let (disk, runtime, worker) = on_disk();
     let before = disk.syncs();
     for _ in 0..20 {
@@ -46,7 +46,7 @@ fn one_thread_has_a_commit_of_two_syncs_for_each_operation() {
 }
 
 #[test]
-fn an_operation_that_changes_nothing_costs_no_commit() {
+fn operation_without_changes_makes_no_commit() {
     let (disk, runtime, worker) = on_disk();
     runtime.stop_worker(&worker, None).unwrap();
     let before = disk.syncs();
@@ -58,7 +58,7 @@ fn an_operation_that_changes_nothing_costs_no_commit() {
 }
 
 #[test]
-fn operations_that_arrive_during_a_commit_share_the_next_one() {
+fn operations_during_a_commit_share_the_next() {
     let (disk, runtime, worker) = on_disk();
     disk.slow_syncs(Duration::from_millis(5));
     let before = disk.syncs();
@@ -80,7 +80,7 @@ fn operations_that_arrive_during_a_commit_share_the_next_one() {
 
 /// Each batch has somebody who commits it, however its threads come together.
 #[test]
-fn every_operation_of_threads_that_come_again_and_again_gets_through() {
+fn repeating_threads_starve_no_operation() {
     let (disk, runtime, worker) = on_disk();
     disk.slow_syncs(Duration::from_micros(200));
     let (done, all_done) = channel();
@@ -116,7 +116,7 @@ impl Wake for Tells {
 }
 
 #[test]
-fn a_waker_that_panics_holds_up_no_other_submission() {
+fn panicking_waker_delays_no_other_submission() {
     let (disk, runtime, worker) = on_disk();
     disk.slow_syncs(Duration::from_millis(5));
     let submit = |waker: &Waker| {
@@ -153,7 +153,7 @@ impl Wake for Closes {
 }
 
 #[test]
-fn a_waker_that_closes_the_store_waits_for_nothing_that_it_would_have_to_commit_itself() {
+fn waker_that_closes_store_does_not_deadlock() {
     let disk = Disk::default();
     let store = Store::options().open_backend(disk.clone()).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -171,7 +171,7 @@ fn a_waker_that_closes_the_store_waits_for_nothing_that_it_would_have_to_commit_
 }
 
 #[test]
-fn no_operation_waits_for_more_than_the_commit_under_way_and_its_own() {
+fn operation_waits_at_most_two_commits() {
     const LATER: usize = 16;
     let (disk, runtime, worker) = on_disk();
     for _ in 0..20 {
@@ -203,7 +203,7 @@ fn no_operation_waits_for_more_than_the_commit_under_way_and_its_own() {
 }
 
 #[test]
-fn nothing_is_acknowledged_before_it_is_synced() {
+fn nothing_is_acknowledged_before_its_sync() {
     let (disk, runtime, worker) = on_disk();
     disk.slow_syncs(Duration::from_millis(1));
     std::thread::scope(|scope| {
@@ -224,7 +224,7 @@ fn nothing_is_acknowledged_before_it_is_synced() {
 }
 
 #[test]
-fn a_commit_that_is_on_its_way_is_not_acknowledged() {
+fn commit_in_progress_is_not_acknowledged() {
     let (disk, runtime, worker) = on_disk();
     disk.hold();
     let mut pending = runtime.submit(move |tx| tx.send_input(&worker, WorkerInput::user("x")));
@@ -240,7 +240,7 @@ fn a_commit_that_is_on_its_way_is_not_acknowledged() {
 }
 
 #[test]
-fn a_failed_commit_is_uncertain_for_its_operations_and_ends_all_later_ones() {
+fn failed_commit_is_uncertain_and_ends_later_ones() {
     let (disk, runtime, worker) = on_disk();
     break_syncs(&disk);
     let failed = say(&runtime, &worker, "on its way");
@@ -274,7 +274,7 @@ fn a_failed_commit_is_uncertain_for_its_operations_and_ends_all_later_ones() {
 }
 
 #[test]
-fn submissions_of_a_failed_commit_are_told_by_wait_and_by_await() {
+fn failed_submission_reports_to_wait_and_await() {
     let (disk, runtime, worker) = on_disk();
     disk.slow_syncs(Duration::from_millis(20));
     let submit = || {
@@ -305,7 +305,7 @@ fn submissions_of_a_failed_commit_are_told_by_wait_and_by_await() {
 }
 
 #[test]
-fn a_large_operation_does_not_hold_up_the_queue() {
+fn large_operation_does_not_block_the_queue() {
     let (_, runtime, worker) = on_disk();
     let large = "x".repeat(20 << 20);
     std::thread::scope(|scope| {

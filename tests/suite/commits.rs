@@ -27,7 +27,7 @@ fn expected_panic() {
 }
 
 #[test]
-fn a_transaction_is_one_commit_and_reads_what_it_wrote() {
+fn transaction_is_one_commit_and_reads_its_writes() {
     on_both(|host| {
         let runtime = &host.runtime;
         let worker = runtime
@@ -65,7 +65,7 @@ fn a_transaction_is_one_commit_and_reads_what_it_wrote() {
 }
 
 #[test]
-fn an_error_or_a_panic_undoes_all_of_a_transaction() {
+fn error_or_panic_rolls_back_whole_transaction() {
     on_both(|host| {
         let runtime = &host.runtime;
         let worker = with_workers(runtime, 1).remove(0);
@@ -92,7 +92,7 @@ fn an_error_or_a_panic_undoes_all_of_a_transaction() {
 }
 
 #[test]
-fn a_part_that_fails_leaves_the_rest_of_its_transaction() {
+fn failed_part_keeps_rest_of_transaction() {
     on_both(|host| {
         let worker = with_workers(&host.runtime, 1).remove(0);
         host.runtime
@@ -108,7 +108,7 @@ fn a_part_that_fails_leaves_the_rest_of_its_transaction() {
 }
 
 #[test]
-fn the_store_is_not_called_from_within_its_own_transaction() {
+fn store_calls_inside_its_transaction_are_refused() {
     on_both(|host| {
         let runtime = &host.runtime;
         let worker = with_workers(runtime, 1).remove(0);
@@ -144,7 +144,7 @@ fn submit_text(
 }
 
 #[test]
-fn submissions_of_one_thread_are_committed_in_their_order() {
+fn submissions_of_one_thread_keep_their_order() {
     on_both(|host| {
         let worker = with_workers(&host.runtime, 1).remove(0);
         let mut waiting = VecDeque::new();
@@ -169,7 +169,7 @@ fn submissions_of_one_thread_are_committed_in_their_order() {
 }
 
 #[test]
-fn a_dropped_submission_is_committed_all_the_same() {
+fn dropped_submission_is_still_committed() {
     on_both(|host| {
         let worker = with_workers(&host.runtime, 1).remove(0);
         drop(submit_text(&host.runtime, &worker, "dropped".to_owned()));
@@ -183,7 +183,7 @@ fn a_dropped_submission_is_committed_all_the_same() {
 }
 
 #[test]
-fn a_submission_is_committed_after_the_last_handle_is_gone() {
+fn submission_outlives_the_last_handle() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
@@ -201,7 +201,7 @@ fn a_submission_is_committed_after_the_last_handle_is_gone() {
 }
 
 #[test]
-fn the_error_and_the_panic_of_a_submission_reach_whoever_waits() {
+fn submission_error_and_panic_reach_the_waiter() {
     on_both(|host| {
         let worker = with_workers(&host.runtime, 1).remove(0);
         let blank = submit_text(&host.runtime, &worker, " ".to_owned()).wait();
@@ -263,7 +263,7 @@ fn pending_is_a_future_for_any_executor() {
 }
 
 #[test]
-fn a_pending_that_was_polled_to_its_end_says_so() {
+fn finished_pending_refuses_another_wait() {
     let runtime = Runtime::new_memory();
     let mut pending = runtime.submit(|tx| tx.summary());
     pollster::block_on(&mut pending).unwrap();
@@ -470,7 +470,7 @@ fn check_against_sequential_model(kept: Kept, threads: Vec<Vec<Step>>) {
 proptest! {
     #![proptest_config(seeded(40))]
     #[test]
-    fn any_interleaving_equals_a_sequence_of_the_acknowledged_operations(
+    fn interleavings_equal_a_sequence_in_memory(
         threads in prop::collection::vec(prop::collection::vec(step(), 0..25), 8)
     ) {
         check_against_sequential_model(Kept::InMemory, threads);
@@ -480,7 +480,7 @@ proptest! {
 proptest! {
     #![proptest_config(seeded(3))]
     #[test]
-    fn the_same_holds_in_a_file(
+    fn interleavings_equal_a_sequence_in_file(
         threads in prop::collection::vec(prop::collection::vec(step(), 0..25), 8)
     ) {
         check_against_sequential_model(Kept::InFile, threads);

@@ -56,7 +56,7 @@ fn misbehave(runtime: &Runtime, number: usize) {
 }
 
 #[test]
-fn good_failing_and_panicking_operations_do_not_disturb_each_other() {
+fn failing_operations_do_not_disturb_others() {
     on_both(|host| {
         host.runtime
             .create_worker(CreateWorkerRequest::default())
@@ -100,7 +100,7 @@ fn good_failing_and_panicking_operations_do_not_disturb_each_other() {
 }
 
 #[test]
-fn an_acknowledged_change_is_seen_by_every_later_read() {
+fn acknowledged_change_is_seen_by_later_reads() {
     on_both(|host| {
         let worker = host
             .runtime
@@ -124,7 +124,7 @@ fn an_acknowledged_change_is_seen_by_every_later_read() {
 }
 
 #[test]
-fn what_is_acknowledged_before_a_close_is_there_after_reopening() {
+fn acknowledged_before_close_survives_reopening() {
     for round in 0..5 {
         let mut host = Host::new(Kept::InFile, named("r"));
         host.runtime
@@ -168,7 +168,7 @@ fn what_is_acknowledged_before_a_close_is_there_after_reopening() {
 }
 
 #[test]
-fn a_closed_store_says_so_to_every_handle() {
+fn closed_store_refuses_every_handle() {
     on_both(|host| {
         let worker = host
             .runtime
@@ -201,7 +201,7 @@ fn a_closed_store_says_so_to_every_handle() {
 }
 
 #[test]
-fn a_runtime_is_created_once_however_many_ask_for_it() {
+fn concurrent_requests_create_one_runtime() {
     on_both(|host| {
         let store: &Store = host.runtime.store();
         let start = Barrier::new(THREADS);
@@ -228,7 +228,7 @@ fn a_runtime_is_created_once_however_many_ask_for_it() {
 }
 
 #[test]
-fn an_empty_store_gets_one_runtime_however_many_ask_without_an_id() {
+fn concurrent_anonymous_requests_create_one_runtime() {
     for _ in 0..5 {
         let (_directory, path) = scratch();
         let store = Store::open(&path).unwrap();

@@ -210,7 +210,7 @@ fn assert_says_damage(error: &RuntimeError, what: &str) {
 }
 
 #[test]
-fn a_file_cut_off_anywhere_is_refused_and_left_as_it_is() {
+fn truncated_file_is_refused_and_unchanged() {
     for unclean in [false, true] {
         let sample = Sample::new(unclean);
         let len = sample.bytes.len();
@@ -225,7 +225,7 @@ fn a_file_cut_off_anywhere_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_file_with_something_after_its_end_gives_its_data_or_an_error() {
+fn extended_file_gives_right_data_or_error() {
     for unclean in [false, true] {
         let sample = Sample::new(unclean);
         for more in [1, 511, 4096, 1 << 20] {
@@ -236,7 +236,7 @@ fn a_file_with_something_after_its_end_gives_its_data_or_an_error() {
 }
 
 #[test]
-fn an_overwritten_page_gives_its_data_or_an_error() {
+fn overwritten_page_gives_right_data_or_error() {
     let mut met = Vec::new();
     for unclean in [false, true] {
         let sample = Sample::new(unclean);
@@ -278,7 +278,7 @@ fn assert_walks_end(
 }
 
 #[test]
-fn pages_in_each_others_place_end_every_walk_and_bring_no_event_of_another_log() {
+fn swapped_pages_end_walks_without_foreign_events() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let mut known = HashSet::new();
@@ -334,7 +334,7 @@ const FLAGS: usize = 9;
 const LAST_COMMIT: (usize, usize) = (FLAGS, 0);
 
 #[test]
-fn a_flipped_bit_gives_the_right_data_or_an_error() {
+fn flipped_bit_gives_right_data_or_error() {
     let mut random = Random(seed());
     let mut met = Vec::new();
     for unclean in [false, true] {
@@ -385,7 +385,7 @@ fn lose<K: redb::Key + 'static>(path: &Path, table: &str, key: K::SelfType<'_>) 
 }
 
 #[test]
-fn a_row_that_is_missing_is_damage_and_never_a_shorter_answer() {
+fn missing_row_is_damage_not_shorter_answer() {
     let sample = Sample::new(false);
     let path = &sample.path;
     let worker = worker_ref("r", "worker-00000002");

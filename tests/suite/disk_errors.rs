@@ -9,7 +9,7 @@ use torture::disk_errors::at_every_step;
 use torture::rng::Rng;
 
 #[test]
-fn a_disk_error_is_typed_and_loses_nothing_and_a_reopened_store_works() {
+fn disk_error_is_typed_and_loses_nothing() {
     let figures = [
         "under a path",
         "in maintenance",
@@ -30,7 +30,7 @@ fn a_disk_error_is_typed_and_loses_nothing_and_a_reopened_store_works() {
 }
 
 #[test]
-fn the_seldomest_kind_of_step_gets_every_error_and_every_step_gets_one() {
+fn every_kind_of_step_gets_errors() {
     let mut strikes: Vec<(usize, Strike)> = Vec::new();
     let trial = |fault: torture::disk::Fault, _: &mut Rng| {
         let (after, disk) = (fault.after, Disk::default());

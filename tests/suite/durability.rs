@@ -72,11 +72,11 @@ fn acknowledged(line: &str) -> Acknowledged {
 }
 
 #[test]
-fn everything_acknowledged_survives_a_kill_and_ids_have_no_gap_or_repeat() {
+fn acknowledged_work_survives_a_kill() {
     if let Some(path) = told_as_child() {
         return send_until_killed(&path);
     }
-    let name = "durability::everything_acknowledged_survives_a_kill_and_ids_have_no_gap_or_repeat";
+    let name = "durability::acknowledged_work_survives_a_kill";
     let (_directory, path) = scratch();
     create_workers(&path);
 
@@ -131,7 +131,7 @@ fn assert_no_gap_in_what_a_thread_sent(stored: &BTreeSet<Acknowledged>) {
 }
 
 #[test]
-fn a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store() {
+fn kill_during_creation_leaves_nothing_or_whole() {
     if let Some(path) = told_as_child() {
         tell("ready");
         for number in 0.. {
@@ -140,7 +140,7 @@ fn a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store() {
             drop(store);
         }
     }
-    let name = "durability::a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store";
+    let name = "durability::kill_during_creation_leaves_nothing_or_whole";
     let mut random = Rng::new(seed());
     let (mut whole, mut rounds) = (0, 0);
     while rounds < 25 {
@@ -174,11 +174,11 @@ fn a_kill_while_a_store_is_created_leaves_nothing_or_a_whole_store() {
 }
 
 #[test]
-fn a_repair_after_a_kill_tells_its_progress_and_loses_nothing() {
+fn repair_reports_progress_and_loses_nothing() {
     if let Some(path) = told_as_child() {
         return send_until_killed(&path);
     }
-    let name = "durability::a_repair_after_a_kill_tells_its_progress_and_loses_nothing";
+    let name = "durability::repair_reports_progress_and_loses_nothing";
     let (_directory, path) = scratch();
     create_workers(&path);
     let mut child = TestChild::start(name, &path);

@@ -15,8 +15,7 @@ const LIMITED: &str = "TORTURE_LIMITED";
 
 /// The test that a child process runs. It never counts as a pass of its own: [`be_child`] does the job
 /// that the environment names and ends the process before the harness can say "ok".
-const CHILD: &str =
-    "kills::a_killed_process_leaves_what_it_acknowledged_and_all_else_whole_or_absent";
+const CHILD: &str = "kills::killed_process_keeps_acknowledged_work_whole";
 
 /// Does the job of this process and ends it, where it is a child of a fault's test.
 fn be_child() {

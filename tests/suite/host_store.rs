@@ -55,7 +55,7 @@ fn assert_invalid(
 }
 
 #[test]
-fn a_store_of_a_runtime_that_is_not_there_is_refused() {
+fn store_of_missing_runtime_is_refused() {
     on_both(|host| {
         let store = host.runtime.store().runtime_store(&runtime_id("q"));
         assert_refused!(
@@ -69,7 +69,7 @@ fn a_store_of_a_runtime_that_is_not_there_is_refused() {
 }
 
 #[test]
-fn what_one_commit_writes_is_there_together_and_after_reopening() {
+fn commit_is_visible_whole_and_after_reopening() {
     on_both(|host| {
         let store = below(host);
         let worker = worker_ref("r", "any name/é");
@@ -125,7 +125,7 @@ fn what_one_commit_writes_is_there_together_and_after_reopening() {
 }
 
 #[test]
-fn reads_are_bounded_by_the_callers_limit_and_refuse_what_is_foreign() {
+fn reads_respect_limits_and_refuse_foreign_refs() {
     on_both(|host| {
         let store = below(host);
         let worker = host
@@ -174,7 +174,7 @@ fn reads_are_bounded_by_the_callers_limit_and_refuse_what_is_foreign() {
 }
 
 #[test]
-fn foreign_refs_are_refused_by_every_write() {
+fn every_write_refuses_foreign_refs() {
     on_both(|host| {
         let store = below(host);
         let foreign = worker_ref("q", "w");
@@ -217,7 +217,7 @@ fn foreign_refs_are_refused_by_every_write() {
 }
 
 #[test]
-fn ids_that_are_not_greater_than_the_last_one_are_refused() {
+fn ids_not_above_the_last_are_refused() {
     on_both(|host| {
         let store = below(host);
         let worker = worker_ref("r", "w");
@@ -255,7 +255,7 @@ fn ids_that_are_not_greater_than_the_last_one_are_refused() {
 }
 
 #[test]
-fn counters_that_are_ahead_of_the_logs_stay_ahead() {
+fn counters_ahead_of_logs_stay_ahead() {
     on_both(|host| {
         let store = below(host);
         let worker = worker_ref("r", "w");
@@ -279,7 +279,7 @@ fn counters_that_are_ahead_of_the_logs_stay_ahead() {
 }
 
 #[test]
-fn counters_behind_what_was_given_or_zero_are_refused() {
+fn counters_behind_logs_or_zero_are_refused() {
     on_both(|host| {
         let store = below(host);
         let worker = worker_ref("r", "w");
@@ -401,7 +401,7 @@ fn worker_counts_follow_the_snapshots() {
 }
 
 #[test]
-fn an_error_or_a_panic_in_a_commit_leaves_no_trace() {
+fn failed_host_commit_leaves_no_trace() {
     on_both(|host| {
         let store = below(host);
         let worker = worker_ref("r", "w");
@@ -436,7 +436,7 @@ fn an_error_or_a_panic_in_a_commit_leaves_no_trace() {
 }
 
 #[test]
-fn a_write_that_is_refused_leaves_nothing_in_a_commit_that_goes_on() {
+fn refused_write_leaves_nothing_in_its_commit() {
     on_both(|host| {
         let store = below(host);
         let half = changed(&store, |state| {
@@ -474,7 +474,7 @@ fn assert_refuses_writes(store: &RedbRuntimeStore, host: &Host) {
 }
 
 #[test]
-fn writing_to_a_store_from_within_a_commit_on_it_is_refused_and_does_not_hang() {
+fn nested_write_in_commit_is_refused() {
     on_both(|host| {
         let store = below(host);
         let host: &Host = host;
@@ -499,7 +499,7 @@ fn writing_to_a_store_from_within_a_commit_on_it_is_refused_and_does_not_hang() 
 }
 
 #[test]
-fn writing_to_a_store_from_within_a_bulk_load_is_refused_and_does_not_hang() {
+fn nested_write_in_bulk_load_is_refused() {
     on_both(|host| {
         let store = below(host);
         let host: &Host = host;

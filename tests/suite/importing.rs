@@ -14,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 #[test]
-fn a_dry_run_changes_no_store_and_needs_no_lock_or_permission() {
+fn dry_run_needs_no_lock_or_permission() {
     let scratch = tempfile::tempdir().unwrap();
     let (store, root) = (scratch.path().join("store"), small());
     run(&[&"import", &SMALL, &store]).expect_code(0);
@@ -50,7 +50,7 @@ fn a_dry_run_changes_no_store_and_needs_no_lock_or_permission() {
 }
 
 #[test]
-fn a_dry_run_to_where_no_store_can_be_made_fails_as_the_import_would() {
+fn dry_run_fails_where_import_would() {
     let scratch = tempfile::tempdir().unwrap();
     let store = scratch.path().join("nowhere/store");
     run(&[&"import", &SMALL, &store]).expect_code(1);
@@ -103,7 +103,7 @@ fn kinds(record: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn everything_that_an_import_left_out_is_in_the_store_and_is_shown() {
+fn left_out_texts_are_stored_and_shown() {
     let root = runtimes(&["good", "torn", "lost"]);
     let scratch = tempfile::tempdir().unwrap();
     let store = scratch.path().join("store");
@@ -157,7 +157,7 @@ fn everything_that_an_import_left_out_is_in_the_store_and_is_shown() {
 }
 
 #[test]
-fn a_source_that_was_salvaged_is_already_imported_also_for_a_strict_import() {
+fn salvaged_source_counts_as_already_imported() {
     let root = runtimes(&["torn"]);
     let scratch = tempfile::tempdir().unwrap();
     let store = scratch.path().join("store");
@@ -185,7 +185,7 @@ fn a_source_that_was_salvaged_is_already_imported_also_for_a_strict_import() {
 }
 
 #[test]
-fn a_refusal_names_every_runtime_that_is_damaged_or_differs() {
+fn refusal_names_every_damaged_or_different_runtime() {
     let ids: Vec<String> = (0..14).map(|n| format!("rt{n:02}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let root = runtimes(&ids);
@@ -228,7 +228,7 @@ fn a_refusal_names_every_runtime_that_is_damaged_or_differs() {
 }
 
 #[test]
-fn a_salvage_that_a_strict_import_refuses_says_so_with_its_exit_code() {
+fn salvage_with_losses_has_own_exit_code() {
     type Damage = fn(&Path);
     let damages: [Damage; 5] = [
         |dir| fs::remove_file(dir.join("events.jsonl")).unwrap(),
@@ -262,7 +262,7 @@ fn a_salvage_that_a_strict_import_refuses_says_so_with_its_exit_code() {
 }
 
 #[test]
-fn a_line_over_the_default_limit_moves_in_and_out_on_request() {
+fn oversized_line_moves_on_request() {
     let scratch = tempfile::tempdir().unwrap();
     let (store, again) = (scratch.path().join("store"), scratch.path().join("again"));
     let out = scratch.path().join("out");
@@ -301,7 +301,7 @@ fn inputs(runtime: &Runtime, count: usize) {
 
 /// Real processes, killed at random moments; each time the next one completes it.
 #[test]
-fn an_export_that_was_killed_at_any_moment_is_completed_by_the_next() {
+fn next_export_completes_a_killed_one() {
     let scratch = tempfile::tempdir().unwrap();
     let at = |name: &str| scratch.path().join(name);
     let (store, old, new) = (at("store"), at("old"), at("new"));

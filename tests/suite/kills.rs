@@ -8,13 +8,13 @@ use torture::campaign::Fault;
 use torture::kills::check_exported;
 
 #[test]
-fn a_killed_process_leaves_what_it_acknowledged_and_all_else_whole_or_absent() {
+fn killed_process_keeps_acknowledged_work_whole() {
     assert_holds(Fault::Kill, 100, &["in maintenance"]);
 }
 
 /// An update writes whole lines, but a kill can end a write in the middle of one.
 #[test]
-fn of_an_export_only_the_end_of_the_last_line_may_be_cut_off() {
+fn torn_export_lacks_only_its_last_line() {
     let (directory, path) = scratch();
     let store = rich(&path);
     let root = directory.path().join("export");

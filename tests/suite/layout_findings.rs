@@ -16,7 +16,7 @@ fn found_after(damage: impl FnOnce(&Path)) -> String {
 }
 
 #[test]
-fn a_large_bad_document_is_left_out_and_not_held() {
+fn large_bad_document_is_not_buffered() {
     let dir = small();
     let path = worker_dir(dir.path(), 1).join("worker.json");
     let file = fs::File::create(&path).unwrap();
@@ -51,7 +51,7 @@ fn a_large_bad_document_is_left_out_and_not_held() {
 }
 
 #[test]
-fn the_texts_of_many_findings_are_kept_whole_up_to_a_bound_and_then_cut() {
+fn finding_texts_are_cut_past_a_bound() {
     let dir = small();
     let line = format!("\"{}\"\n", "\u{e9}".repeat(10 << 20));
     append(
@@ -70,7 +70,7 @@ fn the_texts_of_many_findings_are_kept_whole_up_to_a_bound_and_then_cut() {
 }
 
 #[test]
-fn a_message_does_not_quote_without_end() {
+fn messages_quote_a_bounded_length() {
     let dir = small();
     let path = runtime_dir(dir.path()).join("events.jsonl");
     edit(&path, "runtime_started", &"x".repeat(5000));
@@ -80,7 +80,7 @@ fn a_message_does_not_quote_without_end() {
 }
 
 #[test]
-fn what_is_in_a_runtime_directory_without_a_document_is_named_file_by_file() {
+fn runtime_without_document_lists_its_files() {
     let found = found_after(|root| {
         fs::remove_file(runtime_dir(root).join("runtime.json")).unwrap();
         fs::remove_file(worker_dir(root, 1).join("transcript.jsonl")).unwrap();
@@ -110,7 +110,7 @@ fn what_is_in_a_runtime_directory_without_a_document_is_named_file_by_file() {
 }
 
 #[test]
-fn what_is_in_a_directory_whose_name_stands_for_no_runtime_is_named() {
+fn misnamed_directory_lists_its_files() {
     let found = found_after(|root| {
         let runtimes = root.join("runtimes");
         copy(&runtime_dir(root), &runtimes.join("id-64656D70"));
@@ -122,7 +122,7 @@ fn what_is_in_a_directory_whose_name_stands_for_no_runtime_is_named() {
 }
 
 #[test]
-fn what_is_in_a_directory_that_stands_for_no_runtime_is_on_record_in_the_store() {
+fn misnamed_directory_is_recorded_in_the_store() {
     let dir = small();
     let runtimes = dir.path().join("runtimes");
     copy(&runtime_dir(dir.path()), &runtimes.join("oops"));
@@ -134,7 +134,7 @@ fn what_is_in_a_directory_that_stands_for_no_runtime_is_on_record_in_the_store()
 }
 
 #[test]
-fn what_a_killed_replacement_left_is_a_temporary_file() {
+fn leftover_of_killed_replacement_is_temporary_file() {
     let dir = small();
     fs::create_dir(dir.path().join("runtimes/.export.old-1-2")).unwrap();
     let report = strict(&store(), dir.path()).unwrap();

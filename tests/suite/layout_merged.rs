@@ -33,7 +33,7 @@ fn with_tail(dir: &Path, tail: &[u8]) -> ImportReport {
 }
 
 #[test]
-fn every_record_of_a_long_line_without_newlines_is_kept() {
+fn merged_line_keeps_every_whole_record() {
     let dir = small();
     let line: String = (9..20_009)
         .map(|id| format!(r#"{{"id":{id},"kind":{{"kind":"runtime_stopped"}},"message":"m"}}"#))
@@ -45,7 +45,7 @@ fn every_record_of_a_long_line_without_newlines_is_kept() {
 }
 
 #[test]
-fn a_record_with_others_inside_it_cut_at_any_byte_gives_none() {
+fn cut_record_yields_no_nested_records() {
     let dir = small();
     let whole = event(9, LATER);
     for cut in 1..whole.len() {
@@ -57,7 +57,7 @@ fn a_record_with_others_inside_it_cut_at_any_byte_gives_none() {
 }
 
 #[test]
-fn a_whole_record_after_one_cut_at_any_byte_is_kept_and_nothing_else() {
+fn whole_record_after_cut_one_is_kept() {
     let dir = small();
     let cut_off = event(9, LATER);
     let whole = event(12, "\"later\":{\"id\":1}");
@@ -73,7 +73,7 @@ fn a_whole_record_after_one_cut_at_any_byte_is_kept_and_nothing_else() {
 }
 
 #[test]
-fn an_update_completes_a_record_cut_at_any_byte() {
+fn update_completes_record_cut_anywhere() {
     let dir = small();
     append(&events(dir.path()), event(9, LATER).as_bytes());
     let runtime_json = runtime_dir(dir.path()).join("runtime.json");
@@ -92,7 +92,7 @@ fn an_update_completes_a_record_cut_at_any_byte() {
 }
 
 #[test]
-fn a_byte_order_mark_is_not_called_a_merged_line() {
+fn byte_order_mark_is_no_merged_line() {
     let dir = small();
     let text = fs::read(events(dir.path())).unwrap();
     fs::write(

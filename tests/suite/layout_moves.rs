@@ -64,7 +64,7 @@ fn replacing() -> ExportOptions {
 }
 
 #[test]
-fn the_same_source_is_recognised_also_when_the_store_has_moved_on() {
+fn same_source_is_recognised_after_later_writes() {
     let options = ImportOptions::new();
     let store = imported();
     assert_eq!(
@@ -90,7 +90,7 @@ fn the_same_source_is_recognised_also_when_the_store_has_moved_on() {
 }
 
 #[test]
-fn a_directory_that_says_what_the_store_says_is_already_imported() {
+fn equal_directory_counts_as_already_imported() {
     let store = imported();
     go_on(&store);
     let out = exported(&store);
@@ -102,7 +102,7 @@ fn a_directory_that_says_what_the_store_says_is_already_imported() {
 }
 
 #[test]
-fn a_source_that_has_grown_is_refused_with_what_differs_unless_it_replaces() {
+fn grown_source_is_refused_unless_replacing() {
     let dir = small();
     let store = store();
     strict(&store, dir.path()).unwrap();
@@ -152,7 +152,7 @@ fn a_source_that_has_grown_is_refused_with_what_differs_unless_it_replaces() {
 }
 
 #[test]
-fn a_salvage_that_cannot_read_a_runtime_does_not_replace_it_with_nothing() {
+fn unreadable_runtime_replaces_nothing_in_salvage() {
     let dir = small();
     let store = store();
     strict(&store, dir.path()).unwrap();
@@ -169,7 +169,7 @@ fn a_salvage_that_cannot_read_a_runtime_does_not_replace_it_with_nothing() {
 }
 
 #[test]
-fn a_dry_run_finds_the_same_and_writes_nothing() {
+fn dry_run_finds_same_and_writes_nothing() {
     let dir = small();
     append(&runtime_dir(dir.path()).join("events.jsonl"), b"{\"id\":9");
     let salvage = ImportOptions::new().salvage(true);
@@ -188,7 +188,7 @@ fn a_dry_run_finds_the_same_and_writes_nothing() {
 }
 
 #[test]
-fn the_store_keeps_what_an_import_noticed() {
+fn store_records_the_findings_of_imports() {
     let dir = small();
     append(
         &runtime_dir(dir.path()).join("events.jsonl"),
@@ -221,7 +221,7 @@ fn the_store_keeps_what_an_import_noticed() {
 }
 
 #[test]
-fn one_bad_runtime_does_not_stop_the_others_in_salvage() {
+fn salvage_continues_past_a_bad_runtime() {
     let clean = several();
     let alpha = clean.path().join("runtimes").join(dir_of("runtime-alpha"));
     fs::remove_file(alpha.join("runtime.json")).unwrap();
@@ -248,7 +248,7 @@ fn one_bad_runtime_does_not_stop_the_others_in_salvage() {
 }
 
 #[test]
-fn a_root_without_the_layout_is_told_as_such() {
+fn root_without_layout_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let error = strict(&store(), dir.path()).unwrap_err();
     assert!(
@@ -274,14 +274,14 @@ fn a_root_without_the_layout_is_told_as_such() {
 }
 
 #[test]
-fn an_empty_layout_goes_in_and_out() {
+fn empty_layout_round_trips() {
     let out = exported(&store());
     assert_eq!(tree(out.path()).len(), 1);
     assert_eq!(strict(&store(), out.path()).unwrap().runtimes, []);
 }
 
 #[test]
-fn a_replaced_export_is_the_new_one_and_leaves_nothing_else() {
+fn replaced_export_leaves_no_old_files() {
     let store = imported();
     let out = exported(&store);
     fs::write(runtime_dir(out.path()).join("notes"), "mine").unwrap();
@@ -292,7 +292,7 @@ fn a_replaced_export_is_the_new_one_and_leaves_nothing_else() {
 }
 
 #[test]
-fn an_export_does_not_follow_links() {
+fn export_does_not_follow_links() {
     let store = imported();
     let elsewhere = tempfile::tempdir().unwrap();
     let out = tempfile::tempdir().unwrap();
@@ -314,7 +314,7 @@ fn an_export_does_not_follow_links() {
 }
 
 #[test]
-fn what_a_killed_export_left_is_removed_by_the_next() {
+fn next_export_removes_leftovers() {
     let store = imported();
     let out = tempfile::tempdir().unwrap();
     let left = out.path().join("runtimes/.export.tmp-1-00/workers");
@@ -329,7 +329,7 @@ fn what_a_killed_export_left_is_removed_by_the_next() {
 }
 
 #[test]
-fn two_exports_to_one_root_do_not_mix() {
+fn concurrent_exports_do_not_mix() {
     let store = imported();
     let out = exported(&store);
     let runtimes = fs::File::open(out.path().join("runtimes")).unwrap();
@@ -341,7 +341,7 @@ fn two_exports_to_one_root_do_not_mix() {
 }
 
 #[test]
-fn an_update_adds_what_is_new() {
+fn update_appends_only_new_rows() {
     let store = imported();
     let out = exported(&store);
     let report = export(&store, out.path(), updating()).unwrap();
@@ -361,7 +361,7 @@ fn an_update_adds_what_is_new() {
 }
 
 #[test]
-fn a_directory_of_the_original_store_can_be_updated() {
+fn directory_store_output_can_be_updated() {
     let dir = small();
     let events = runtime_dir(dir.path()).join("events.jsonl");
     let text = fs::read_to_string(&events).unwrap();
@@ -375,7 +375,7 @@ fn a_directory_of_the_original_store_can_be_updated() {
 /// The files of an export and of a later one, and what an update that is killed after any step
 /// leaves: the later snapshots, and logs that are cut at any byte between the two.
 #[test]
-fn an_update_that_was_killed_is_completed_by_the_next() {
+fn next_update_completes_a_killed_one() {
     let store = imported();
     let old = exported(&store);
     go_on(&store);
@@ -406,7 +406,7 @@ fn an_update_that_was_killed_is_completed_by_the_next() {
 }
 
 #[test]
-fn an_update_refuses_a_directory_that_is_no_earlier_state() {
+fn update_refuses_directory_that_is_no_prefix() {
     type Damage = fn(&Path);
     let cases: [(&str, Damage); 8] = [
         ("line 8: message is", |root| {
@@ -481,7 +481,7 @@ fn an_update_refuses_a_directory_that_is_no_earlier_state() {
 /// A reader that tails takes what a newline ends: the system shows long writes page by page. What
 /// it took is never taken back, and every line is a record.
 #[test]
-fn a_reader_that_tails_an_updated_log_sees_whole_lines() {
+fn tailing_reader_sees_whole_lines() {
     let store = imported();
     let out = exported(&store);
     let log = runtime_dir(out.path()).join("events.jsonl");
@@ -519,7 +519,7 @@ fn a_reader_that_tails_an_updated_log_sees_whole_lines() {
 }
 
 #[test]
-fn importing_to_a_store_that_the_host_has_open_leaves_it_open() {
+fn import_leaves_the_hosts_store_open() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("store");
     let host = Store::open(&path).unwrap();
@@ -529,7 +529,7 @@ fn importing_to_a_store_that_the_host_has_open_leaves_it_open() {
 }
 
 #[test]
-fn options_are_taken_by_value_and_by_reference() {
+fn options_work_by_value_and_reference() {
     let (from, to) = (small(), tempfile::tempdir().unwrap());
     let path = to.path().join("store");
     check(from.path(), ImportOptions::new()).unwrap();
@@ -546,7 +546,7 @@ fn options_are_taken_by_value_and_by_reference() {
 }
 
 #[test]
-fn an_import_to_a_path_that_names_no_file_is_refused_and_makes_nothing() {
+fn import_to_unusable_path_makes_nothing() {
     let (from, to) = (small(), tempfile::tempdir().unwrap());
     for name in ["store/", "store/."] {
         for dry_run in [true, false] {

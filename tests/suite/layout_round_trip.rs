@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn a_clean_directory_comes_out_as_it_went_in() {
+fn clean_directory_round_trips_byte_for_byte() {
     let store = store();
     let report = strict(&store, SMALL.as_ref()).unwrap();
     assert_eq!(report.findings, []);
@@ -27,7 +27,7 @@ fn a_clean_directory_comes_out_as_it_went_in() {
 }
 
 #[test]
-fn several_runtimes_of_any_name_come_out_as_they_went_in() {
+fn runtimes_of_any_name_round_trip() {
     let (dir, store) = (several(), store());
     let report = strict(&store, dir.path()).unwrap();
     assert_eq!(report.findings, []);
@@ -40,7 +40,7 @@ fn several_runtimes_of_any_name_come_out_as_they_went_in() {
 }
 
 #[test]
-fn archived_directories_come_out_as_they_went_in() {
+fn archived_directories_round_trip_byte_for_byte() {
     let clean = unpack("directory-clean.tar.gz");
     let store = store();
     let report = strict(&store, clean.path()).unwrap();
@@ -56,7 +56,7 @@ fn archived_directories_come_out_as_they_went_in() {
 }
 
 #[test]
-fn members_that_are_not_known_are_kept_at_every_depth() {
+fn unknown_members_survive_at_every_depth() {
     let dir = small();
     let root = dir.path();
     let runtime = runtime_dir(root).join("runtime.json");
@@ -182,7 +182,7 @@ fn compare_names_every_difference() {
 }
 
 #[test]
-fn compare_shows_a_counter_as_it_is_in_the_file() {
+fn compare_shows_counters_as_in_file() {
     let dir = small();
     let next = |id: u64| format!("\"next_event_id\": {id}");
     let document = runtime_dir(dir.path()).join("runtime.json");
@@ -217,7 +217,7 @@ fn formatting_and_blank_lines_are_no_difference() {
 }
 
 #[test]
-fn an_export_does_not_touch_what_is_there() {
+fn export_does_not_touch_existing_files() {
     let store = store();
     strict(&store, SMALL.as_ref()).unwrap();
     let out = exported(&store);
@@ -228,7 +228,7 @@ fn an_export_does_not_touch_what_is_there() {
 }
 
 #[test]
-fn an_export_is_for_its_owner_only() {
+fn export_is_readable_by_owner_only() {
     let store = store();
     strict(&store, SMALL.as_ref()).unwrap();
     let parent = tempfile::tempdir().unwrap();
@@ -241,7 +241,7 @@ fn an_export_is_for_its_owner_only() {
 }
 
 #[test]
-fn an_id_whose_directory_cannot_be_named_is_refused_before_anything_is_written() {
+fn overlong_id_is_refused_before_export_writes() {
     let store = store();
     strict(&store, SMALL.as_ref()).unwrap();
     let long = "x".repeat(127);
@@ -272,7 +272,7 @@ fn an_id_whose_directory_cannot_be_named_is_refused_before_anything_is_written()
 }
 
 #[test]
-fn a_failed_import_leaves_no_file_where_there_was_none() {
+fn failed_import_leaves_no_new_file() {
     let dir = small();
     let store_dir = tempfile::tempdir().unwrap();
     let path = store_dir.path().join("store.redb");
@@ -296,7 +296,7 @@ fn a_failed_import_leaves_no_file_where_there_was_none() {
 }
 
 #[test]
-fn a_strict_import_of_several_runtimes_is_all_or_nothing() {
+fn strict_import_is_all_or_nothing() {
     let clean = several();
     let root = clean.path();
     let store = store();

@@ -37,7 +37,7 @@ fn with_member(member: &str) -> String {
 }
 
 #[test]
-fn lines_that_are_no_records_are_refused_with_line_and_byte() {
+fn invalid_lines_are_refused_with_position() {
     let deep = format!("{{\"id\":{}1{}}}", "[".repeat(200), "]".repeat(200));
     let cases: [(Vec<u8>, &str); 13] = [
         (
@@ -92,7 +92,7 @@ fn lines_that_are_no_records_are_refused_with_line_and_byte() {
 }
 
 #[test]
-fn deep_nesting_and_huge_numbers_in_members_that_are_only_kept_come_out_again() {
+fn unknown_members_survive_depth_and_huge_numbers() {
     let dir = small();
     let root = dir.path();
     let nested = format!("{}1e999999{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -112,7 +112,7 @@ fn deep_nesting_and_huge_numbers_in_members_that_are_only_kept_come_out_again() 
 }
 
 #[test]
-fn what_no_value_can_hold_is_kept_also_where_a_member_says_what_the_others_are() {
+fn unrepresentable_values_survive_in_tagged_objects() {
     let nested = format!("{}1{}", "[".repeat(300), "]".repeat(300));
     for kept in ["1e999", "\"\\ud800\"", &nested] {
         let dir = small();
@@ -144,7 +144,7 @@ fn what_no_value_can_hold_is_kept_also_where_a_member_says_what_the_others_are()
 }
 
 #[test]
-fn a_document_past_the_limit_is_a_part_of_what_is_known_again() {
+fn oversized_document_is_recognised_again() {
     let dir = small();
     let worker = worker_dir(dir.path(), 1).join("worker.json");
     let options = ImportOptions::new().salvage(true).max_document_bytes(1000);
@@ -161,7 +161,7 @@ fn a_document_past_the_limit_is_a_part_of_what_is_known_again() {
 }
 
 #[test]
-fn what_is_imported_is_short_enough_to_be_imported_again_when_it_was_exported() {
+fn exports_stay_within_import_limits() {
     let dir = small();
     let document = runtime_dir(dir.path()).join("runtime.json");
     let text = fs::read_to_string(&document).unwrap();
@@ -176,7 +176,7 @@ fn what_is_imported_is_short_enough_to_be_imported_again_when_it_was_exported() 
 }
 
 #[test]
-fn many_unknown_members_are_exported_in_time_that_grows_with_them_and_too_many_are_refused() {
+fn unknown_members_export_in_linear_time() {
     let members = |count: usize| vec!["\"a\":0"; count].join(",");
     let dir = small();
     let document = runtime_dir(dir.path()).join("runtime.json");
@@ -201,7 +201,7 @@ fn many_unknown_members_are_exported_in_time_that_grows_with_them_and_too_many_a
 }
 
 #[test]
-fn bad_lines_of_a_file_are_taken_apart_with_bounded_work_for_all_of_them() {
+fn bad_lines_are_salvaged_with_bounded_work() {
     let dir = small();
     let line = format!("{}\n", "{\"id\":1,\"x\":".repeat(4000));
     append(
@@ -216,7 +216,7 @@ fn bad_lines_of_a_file_are_taken_apart_with_bounded_work_for_all_of_them() {
 }
 
 #[test]
-fn a_byte_order_mark_is_named_and_what_follows_it_is_kept() {
+fn byte_order_mark_is_reported_and_skipped() {
     let dir = small();
     let events = runtime_dir(dir.path()).join("events.jsonl");
     let text = fs::read(&events).unwrap();
@@ -240,7 +240,7 @@ fn a_byte_order_mark_is_named_and_what_follows_it_is_kept() {
 }
 
 #[test]
-fn lines_that_end_in_crlf_are_imported_and_said() {
+fn crlf_lines_are_imported_and_reported() {
     let dir = small();
     let events = runtime_dir(dir.path()).join("events.jsonl");
     let text = fs::read_to_string(&events).unwrap();
@@ -321,7 +321,7 @@ const BAD_DOCUMENTS: [Case; 10] = [
 ];
 
 #[test]
-fn documents_that_are_no_records_are_refused_with_line_and_byte() {
+fn invalid_documents_are_refused_with_position() {
     for (old, new, line, says) in BAD_DOCUMENTS {
         let dir = small();
         let path = runtime_dir(dir.path()).join("runtime.json");
@@ -343,7 +343,7 @@ fn documents_that_are_no_records_are_refused_with_line_and_byte() {
 }
 
 #[test]
-fn a_line_past_the_limit_is_refused_and_not_held() {
+fn oversized_line_is_refused_without_buffering() {
     let dir = small();
     let transcript = worker_dir(dir.path(), 1).join("transcript.jsonl");
     let options = ImportOptions::new().max_line_bytes(168);
@@ -366,7 +366,7 @@ fn a_line_past_the_limit_is_refused_and_not_held() {
 }
 
 #[test]
-fn special_files_are_not_opened() {
+fn special_files_are_never_opened() {
     let dir = small();
     let events = runtime_dir(dir.path()).join("events.jsonl");
     fs::remove_file(&events).unwrap();
@@ -411,7 +411,7 @@ fn changed_meanwhile_from(bytes: u64, change: fn(&Path)) -> FindingKind {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_imported_is_refused() {
+fn file_changing_during_import_is_refused() {
     let rewritten = changed_meanwhile(|root| {
         let path = runtime_dir(root).join("runtime.json");
         let bytes = fs::read(&path).unwrap();
@@ -447,7 +447,7 @@ fn a_file_that_changes_while_it_is_imported_is_refused() {
 }
 
 #[test]
-fn many_bad_lines_are_counted_beyond_a_bound() {
+fn bad_lines_are_counted_past_a_bound() {
     let dir = small();
     let events = runtime_dir(dir.path()).join("events.jsonl");
     append(&events, "x\n".repeat(25_000).as_bytes());
@@ -462,7 +462,7 @@ fn many_bad_lines_are_counted_beyond_a_bound() {
 }
 
 #[test]
-fn a_comparison_with_a_damaged_directory_names_the_damage() {
+fn compare_names_damage_of_the_directory() {
     let dir = small();
     let store = store();
     strict(&store, dir.path()).unwrap();

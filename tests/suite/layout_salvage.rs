@@ -52,7 +52,7 @@ pub(super) fn kinds(findings: &[Finding]) -> String {
 }
 
 #[test]
-fn each_torn_directory_is_accepted_or_refused_as_the_layout_says() {
+fn torn_directories_are_refused_as_documented() {
     let torn = unpack("directory-torn.tar.gz");
     let expected: [(&str, Option<&str>); 11] = [
         (
@@ -99,7 +99,7 @@ fn each_torn_directory_is_accepted_or_refused_as_the_layout_says() {
 }
 
 #[test]
-fn each_torn_directory_is_salvaged_as_the_layout_says() {
+fn torn_directories_are_salvaged_as_documented() {
     let torn = unpack("directory-torn.tar.gz");
     // Workers, events and entries that are whole, and the findings.
     let expected: [(&str, [u64; 3], &str); 11] = [

@@ -620,7 +620,7 @@ const STATES: &[State] = &[
 ];
 
 #[test]
-fn every_state_is_refused_and_salvaged_as_the_layout_says() {
+fn every_state_is_handled_as_documented() {
     let mut wrong = String::new();
     for state in STATES {
         let dir = small();

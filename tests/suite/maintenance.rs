@@ -59,7 +59,7 @@ fn assert_is_a_moment_of(copy: &Runtime, runtime: &Runtime) {
 }
 
 #[test]
-fn a_backup_beside_eight_writing_threads_is_the_store_at_one_moment() {
+fn backup_during_writes_is_one_snapshot() {
     let (directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -131,7 +131,7 @@ fn rows(path: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
 }
 
 #[test]
-fn a_backup_has_every_row_as_it_is_and_replaces_nothing() {
+fn backup_has_every_row_and_replaces_nothing() {
     let (directory, path) = scratch();
     let copy = directory.path().join("copy");
     let store = rich(&path);
@@ -165,7 +165,7 @@ fn a_backup_has_every_row_as_it_is_and_replaces_nothing() {
 }
 
 #[test]
-fn a_damaged_row_is_not_copied() {
+fn backup_refuses_a_damaged_row() {
     let (directory, path) = scratch();
     rich(&path).close().unwrap();
     break_value(&path, ("b", 7));
@@ -179,9 +179,8 @@ fn a_damaged_row_is_not_copied() {
 }
 
 #[test]
-fn a_killed_backup_leaves_nothing_at_its_place_and_the_next_one_cleans_up() {
-    let name =
-        "maintenance::a_killed_backup_leaves_nothing_at_its_place_and_the_next_one_cleans_up";
+fn killed_backup_leaves_nothing_at_its_path() {
+    let name = "maintenance::killed_backup_leaves_nothing_at_its_path";
     if let Some(path) = told_as_child() {
         let store = Store::open_read_only(&path).unwrap();
         tell("begins");
@@ -257,7 +256,7 @@ pub(crate) fn break_value(path: &Path, key: (&str, u64)) {
 }
 
 #[test]
-fn compacting_gives_back_what_the_census_says() {
+fn compaction_frees_what_census_predicts() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -299,7 +298,7 @@ fn compacting_gives_back_what_the_census_says() {
 }
 
 #[test]
-fn a_store_whose_directory_was_renamed_is_maintained_as_before() {
+fn store_in_renamed_directory_is_maintained() {
     let (directory, _) = scratch();
     let [before, after] = ["before", "after"].map(|name| directory.path().join(name));
     std::fs::create_dir(&before).unwrap();
@@ -331,7 +330,7 @@ fn a_store_whose_directory_was_renamed_is_maintained_as_before() {
 }
 
 #[test]
-fn compacting_a_small_store_gives_back_what_the_census_says() {
+fn small_compaction_frees_what_census_predicts() {
     for inputs in [0, 10, 1000] {
         let (_directory, path) = scratch();
         let store = Store::open(&path).unwrap();
@@ -379,7 +378,7 @@ fn assert_census_adds_up(census: &Census) {
 }
 
 #[test]
-fn a_census_counts_every_runtime_and_the_largest_workers_first() {
+fn census_counts_runtimes_and_largest_workers() {
     let (_directory, path) = scratch();
     let store = rich(&path);
     let census = store.census().unwrap();
@@ -414,7 +413,7 @@ fn a_census_counts_every_runtime_and_the_largest_workers_first() {
 }
 
 #[test]
-fn compacting_while_threads_read_and_write_loses_nothing() {
+fn compaction_during_work_loses_nothing() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -467,7 +466,7 @@ mod program {
     }
 
     #[test]
-    fn maintenance_in_json_is_one_object() {
+    fn maintenance_prints_one_json_object() {
         let (directory, path) = scratch();
         rich(&path).close().unwrap();
         let stats = json(&["stats", "--json", "--workers", "2"], &path, 0);
@@ -495,7 +494,7 @@ mod program {
     }
 
     #[test]
-    fn maintenance_for_people_fits_80_columns() {
+    fn maintenance_text_fits_80_columns() {
         use unicode_width::UnicodeWidthStr;
         let (directory, path) = scratch();
         let store = rich(&path);
@@ -521,7 +520,7 @@ mod program {
     }
 
     #[test]
-    fn completions_are_printed_for_each_shell() {
+    fn completions_exist_for_each_shell() {
         for shell in ["bash", "zsh", "fish"] {
             let output = run(&["completions"], Path::new(shell));
             assert!(output.status.success());

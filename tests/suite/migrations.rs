@@ -25,7 +25,7 @@ fn old_store() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
 
 /// A later release cannot be trusted with old stores if it wrote the one that it is tried on.
 #[test]
-fn the_golden_file_is_the_one_that_was_released() {
+fn golden_file_is_unchanged_since_release() {
     let bytes = fs::read(GOLDEN).unwrap();
     let pinned = (69_632, 0x3e24_8022);
     assert_eq!((bytes.len(), crc32fast::hash(&bytes)), pinned);
@@ -53,7 +53,7 @@ fn names_beside(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn the_golden_file_of_schema_1_says_what_the_directory_beside_it_says() {
+fn golden_file_of_schema_1_equals_its_directory() {
     let (_directory, path, _) = old_store();
     let store = Store::open(&path).unwrap();
     let compared = compare(&store, GOLDEN_DIRECTORY).unwrap();
@@ -69,7 +69,7 @@ fn the_golden_file_of_schema_1_says_what_the_directory_beside_it_says() {
 }
 
 #[test]
-fn an_older_store_is_copied_whole_and_then_migrated() {
+fn older_store_is_copied_then_migrated() {
     let (_directory, path, _) = old_store();
     let before = world(&path);
     let bytes = fs::read(&path).unwrap();
@@ -93,7 +93,7 @@ fn an_older_store_is_copied_whole_and_then_migrated() {
 }
 
 #[test]
-fn a_copy_is_not_made_where_it_is_not_wanted_or_nothing_is_migrated() {
+fn copy_is_made_only_when_migrating() {
     let (_directory, path, _) = old_store();
     drop(Store::open(&path).unwrap());
     assert!(!copy_of(&path).exists());
@@ -105,7 +105,7 @@ fn a_copy_is_not_made_where_it_is_not_wanted_or_nothing_is_migrated() {
 }
 
 #[test]
-fn a_store_that_is_not_to_be_migrated_is_refused_and_not_touched() {
+fn refused_migration_leaves_store_untouched() {
     let (_directory, path, _) = old_store();
     let left = path.with_extension("left");
     // What a killed host leaves is what is in the file while it is open.
@@ -130,7 +130,7 @@ fn a_store_that_is_not_to_be_migrated_is_refused_and_not_touched() {
 
 #[cfg(unix)]
 #[test]
-fn the_copy_is_for_its_owner_only() {
+fn migration_copy_is_readable_by_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let (_directory, path, _) = old_store();
     drop(later_release().open(&path).unwrap());
@@ -139,7 +139,7 @@ fn the_copy_is_for_its_owner_only() {
 }
 
 #[test]
-fn a_failed_migration_leaves_a_store_that_the_older_release_opens() {
+fn failed_migration_stays_readable_by_older_release() {
     let (_directory, path, _) = old_store();
     let before = world(&path);
     assert_refused!(
@@ -156,7 +156,7 @@ fn a_failed_migration_leaves_a_store_that_the_older_release_opens() {
 }
 
 #[test]
-fn a_copy_that_cannot_be_made_leaves_the_store_as_it_is() {
+fn failed_copy_leaves_store_unmigrated() {
     let (_directory, path, bytes) = old_store();
     // Nothing can be renamed over a directory that holds something.
     fs::create_dir_all(copy_of(&path).join("in the way")).unwrap();
@@ -166,7 +166,7 @@ fn a_copy_that_cannot_be_made_leaves_the_store_as_it_is() {
 }
 
 #[test]
-fn a_read_only_open_migrates_nothing() {
+fn read_only_open_migrates_nothing() {
     let (_directory, path, bytes) = old_store();
     assert_refused!(
         later_release().read_only(true).open(&path),
@@ -181,7 +181,7 @@ fn a_read_only_open_migrates_nothing() {
 }
 
 #[test]
-fn a_plan_tells_what_a_migration_would_do_and_does_nothing() {
+fn migration_plan_changes_nothing() {
     let (_directory, path, bytes) = old_store();
     let now = Store::options().migration_plan(&path).unwrap();
     assert_eq!((now.found, now.supported, now.backup.clone()), (1, 1, None));
@@ -204,7 +204,7 @@ fn a_plan_tells_what_a_migration_would_do_and_does_nothing() {
 }
 
 #[test]
-fn a_store_that_was_not_closed_is_planned_for_untouched_and_migrated() {
+fn unclean_store_is_planned_and_migrated() {
     let (_directory, path, _) = old_store();
     let open = Store::open(&path).unwrap();
     let unclean = path.with_extension("unclean");
@@ -224,7 +224,7 @@ fn a_store_that_was_not_closed_is_planned_for_untouched_and_migrated() {
 }
 
 #[test]
-fn a_new_store_has_the_newest_schema_at_once() {
+fn new_store_has_the_newest_schema() {
     let (_directory, path) = scratch();
     drop(later_release().open(&path).unwrap());
     assert_refused!(
@@ -235,7 +235,7 @@ fn a_new_store_has_the_newest_schema_at_once() {
 }
 
 #[test]
-fn one_of_several_writers_migrates_an_older_store() {
+fn one_of_many_writers_migrates() {
     let (_directory, path, _) = old_store();
     let before = world(&path);
     let options = later_release().sharing(redb_runtime_store::store::Sharing::ManyWriters);

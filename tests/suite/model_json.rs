@@ -47,7 +47,7 @@ fn text(text: &str) -> String {
 }
 
 #[test]
-fn ids_are_plain_strings_and_never_blank() {
+fn ids_are_plain_nonblank_strings() {
     is(
         runtime_id(" a/ランタイム\u{0} "),
         r#"" a/ランタイム\u0000 ""#,
@@ -69,7 +69,7 @@ fn ids_are_plain_strings_and_never_blank() {
 }
 
 #[test]
-fn ids_are_ordered_and_shown_as_their_text() {
+fn ids_order_and_display_as_text() {
     let (a, b) = (runtime_id("a b"), runtime_id("a!"));
     assert!(a < b);
     assert_eq!(a.to_string(), "a b");
@@ -136,7 +136,7 @@ fn intents_and_profiles_are_tagged_by_kind() {
 }
 
 #[test]
-fn a_request_leaves_out_what_it_does_not_ask_for() {
+fn request_json_omits_absent_members() {
     let minimal = r#"{"intent":{"kind":"assistant"},"profile":{"kind":"runtime_default"}}"#;
     is(CreateWorkerRequest::default(), minimal);
     let task = WorkerIntent::Task {
@@ -178,7 +178,7 @@ fn full_request() -> CreateWorkerRequest {
 }
 
 #[test]
-fn enums_without_fields_are_snake_case_strings() {
+fn fieldless_enums_are_snake_case_strings() {
     is(
         [
             WorkerStatus::Running,
@@ -224,7 +224,7 @@ fn enums_without_fields_are_snake_case_strings() {
 }
 
 #[test]
-fn only_a_running_worker_is_active() {
+fn only_running_workers_are_active() {
     assert!(WorkerStatus::Running.is_active());
     assert!(!WorkerStatus::Stopped.is_active());
     assert!(!WorkerStatus::Cancelled.is_active());
@@ -251,7 +251,7 @@ fn event_kinds_are_objects() {
 }
 
 #[test]
-fn a_worker_summary_has_every_field() {
+fn worker_summary_json_has_every_field() {
     is(
         WorkerSummary {
             worker_ref: w(),
@@ -275,7 +275,7 @@ fn a_worker_summary_has_every_field() {
 }
 
 #[test]
-fn a_worker_detail_has_the_requests_fields_and_their_omissions() {
+fn worker_detail_json_flattens_the_request() {
     let detail = |request: CreateWorkerRequest| WorkerDetail {
         worker_ref: w(),
         runtime_id: runtime_id("r"),
@@ -302,7 +302,7 @@ fn a_worker_detail_has_the_requests_fields_and_their_omissions() {
 }
 
 #[test]
-fn acknowledgements_and_input() {
+fn acknowledgement_and_input_json_is_stable() {
     is(
         WorkerLifecycleAck {
             worker_ref: w(),
@@ -328,7 +328,7 @@ fn acknowledgements_and_input() {
 }
 
 #[test]
-fn runtimes_as_a_whole() {
+fn runtime_json_is_stable() {
     let limits = RuntimeLimits {
         max_transcript_projection_items: 1,
         max_event_batch_items: 2,
@@ -364,7 +364,7 @@ fn runtimes_as_a_whole() {
 }
 
 #[test]
-fn transcripts_and_their_pages() {
+fn transcript_json_is_stable() {
     let entry = TranscriptEntry {
         sequence: 1,
         worker_ref: w(),
@@ -396,7 +396,7 @@ fn transcripts_and_their_pages() {
 }
 
 #[test]
-fn events_cursors_and_subscriptions() {
+fn event_and_cursor_json_is_stable() {
     let cursor_json = r#"{"runtime_id":"r","next_event_id":2}"#;
     is(cursor("r", 2), cursor_json);
     is(
@@ -437,7 +437,7 @@ fn events_cursors_and_subscriptions() {
 }
 
 #[test]
-fn diagnostics_leave_out_a_worker_that_they_have_not() {
+fn diagnostic_json_omits_absent_worker() {
     let diagnostic = RuntimeDiagnostic {
         id: 1,
         severity: DiagnosticSeverity::Warning,

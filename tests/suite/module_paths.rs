@@ -29,7 +29,7 @@ fn model<T: Clone + Debug + PartialEq + Eq + Serialize + DeserializeOwned>() {}
 fn handle<T: Clone + Send + Sync + Debug + 'static>() {}
 
 #[test]
-fn every_type_is_where_a_host_of_the_directory_store_imports_it_from() {
+fn types_keep_their_public_paths() {
     model::<(RuntimeId, WorkerId, WorkerRef)>();
     model::<(WorkerIntent, ProfileSelector, ConfigBundleRef)>();
     model::<(CapabilityRequest, WorkspaceRef, MountRef)>();
@@ -46,7 +46,7 @@ fn every_type_is_where_a_host_of_the_directory_store_imports_it_from() {
 }
 
 #[test]
-fn the_types_of_transcripts_are_the_same_by_both_paths() {
+fn transcript_types_agree_on_both_paths() {
     let _: fn(interaction::TranscriptEntry) -> TranscriptEntry = |entry| entry;
     let _: fn(interaction::TranscriptProjection) -> TranscriptProjection = |page| page;
     let _: fn(interaction::TranscriptQuery) -> TranscriptQuery = |query| query;
@@ -54,7 +54,7 @@ fn the_types_of_transcripts_are_the_same_by_both_paths() {
 }
 
 #[test]
-fn what_a_host_holds_is_at_the_root_and_goes_to_any_thread() {
+fn root_types_are_send_and_sync() {
     handle::<Runtime>();
     handle::<Store>();
     handle::<RedbRuntimeStore>();

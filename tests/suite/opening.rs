@@ -89,7 +89,7 @@ fn unclean_store(path: &Path) -> Contents {
 }
 
 #[test]
-fn nothing_becomes_a_store_of_mode_0600_and_nothing_else() {
+fn new_store_has_mode_0600() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     assert!(!store.is_read_only());
@@ -104,7 +104,7 @@ fn nothing_becomes_a_store_of_mode_0600_and_nothing_else() {
 }
 
 #[test]
-fn a_store_is_created_in_the_current_directory_by_its_name_alone() {
+fn bare_name_creates_in_current_directory() {
     if let Some(directory) = crate::support::told_as_child() {
         std::env::set_current_dir(directory).unwrap();
         fill(&Store::open("name").unwrap());
@@ -112,7 +112,7 @@ fn a_store_is_created_in_the_current_directory_by_its_name_alone() {
         return;
     }
     let (directory, _) = scratch();
-    let name = "opening::a_store_is_created_in_the_current_directory_by_its_name_alone";
+    let name = "opening::bare_name_creates_in_current_directory";
     let mut child = crate::support::TestChild::start(name, directory.path());
     assert_eq!(child.hear().as_deref(), Some("done"));
     child.child.wait().unwrap();
@@ -120,7 +120,7 @@ fn a_store_is_created_in_the_current_directory_by_its_name_alone() {
 }
 
 #[test]
-fn nothing_stays_nothing_where_a_store_must_not_be_created() {
+fn open_without_create_makes_nothing() {
     let (directory, path) = scratch();
     let ways = [
         Store::options().create(false),
@@ -143,7 +143,7 @@ fn nothing_stays_nothing_where_a_store_must_not_be_created() {
 }
 
 #[test]
-fn what_is_no_redb_file_is_not_touched() {
+fn foreign_file_is_not_touched() {
     let (_directory, path) = scratch();
     let others: [&[u8]; 6] = [
         b"",
@@ -173,7 +173,7 @@ fn directories_and_special_files_are_not_touched() {
 }
 
 #[test]
-fn a_dangling_link_stays_dangling() {
+fn dangling_link_stays_dangling() {
     let (directory, path) = scratch();
     let target = directory.path().join("target");
     symlink(&target, &path).unwrap();
@@ -182,7 +182,7 @@ fn a_dangling_link_stays_dangling() {
 }
 
 #[test]
-fn a_link_to_a_store_opens_that_store() {
+fn link_to_store_opens_that_store() {
     let (directory, path) = scratch();
     let target = directory.path().join("target");
     let contents = closed_store(&target);
@@ -236,7 +236,7 @@ fn foreign_redb(path: &Path, name: &str, unclean: bool) {
 }
 
 #[test]
-fn a_redb_file_of_another_program_is_not_touched() {
+fn redb_file_of_another_program_is_untouched() {
     let (_directory, path) = scratch();
     for name in ["theirs", "meta", "events"] {
         foreign_redb(&path, name, false);
@@ -248,7 +248,7 @@ fn a_redb_file_of_another_program_is_not_touched() {
 }
 
 #[test]
-fn an_unclean_redb_file_of_another_program_is_neither_repaired_nor_stamped() {
+fn unclean_foreign_redb_file_is_not_repaired() {
     let (_directory, path) = scratch();
     for name in ["theirs", "meta"] {
         foreign_redb(&path, name, true);
@@ -289,7 +289,7 @@ fn put_meta(path: &Path, key: &str, body: &[u8]) {
 }
 
 #[test]
-fn a_store_of_a_newer_schema_is_not_touched() {
+fn store_of_newer_schema_is_untouched() {
     let (_directory, path) = scratch();
     closed_store(&path);
     // Value version 1, variant 0 (a number), 2.
@@ -304,7 +304,7 @@ fn a_store_of_a_newer_schema_is_not_touched() {
 }
 
 #[test]
-fn a_stamp_that_makes_no_sense_is_damage() {
+fn invalid_schema_stamp_is_damage() {
     let (_directory, path) = scratch();
     closed_store(&path);
     let is_damaged = |error: &RuntimeError| matches!(error, RuntimeError::StoreCorrupt { .. });
@@ -318,7 +318,7 @@ fn a_stamp_that_makes_no_sense_is_damage() {
 }
 
 #[test]
-fn an_unclean_store_is_repaired_when_opened_for_writing_only() {
+fn only_writing_open_repairs_unclean_store() {
     let (_directory, path) = scratch();
     let contents = unclean_store(&path);
     let before = Sight::of(&path);
@@ -342,7 +342,7 @@ fn an_unclean_store_is_repaired_when_opened_for_writing_only() {
 }
 
 #[test]
-fn a_repair_that_is_stopped_leaves_the_file_as_it_was() {
+fn aborted_repair_leaves_file_unchanged() {
     let (_directory, path) = scratch();
     let contents = unclean_store(&path);
     let before = Sight::of(&path);
@@ -365,7 +365,7 @@ fn a_repair_that_is_stopped_leaves_the_file_as_it_was() {
 }
 
 #[test]
-fn opening_a_store_from_within_its_own_repair_is_refused() {
+fn open_inside_its_repair_is_refused() {
     let (_directory, path) = scratch();
     let contents = unclean_store(&path);
     let (opens, came) = std::sync::mpsc::channel();
@@ -394,7 +394,7 @@ fn opening_a_store_from_within_its_own_repair_is_refused() {
 }
 
 #[test]
-fn a_store_that_is_open_already_is_verified_where_an_open_asks_for_it() {
+fn verify_on_open_checks_shared_store() {
     let (_directory, path) = scratch();
     let contents = closed_store(&path);
     let verifying = Store::options().verify_on_open(true);
@@ -418,7 +418,7 @@ fn a_store_that_is_open_already_is_verified_where_an_open_asks_for_it() {
 }
 
 #[test]
-fn a_path_that_names_no_file_is_refused_and_nothing_is_made() {
+fn path_without_file_name_is_refused() {
     let (directory, path) = scratch();
     let source = directory.path().join("source");
     drop(Store::open(&source).unwrap());

@@ -107,7 +107,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
 }
 
 #[test]
-fn what_is_imported_is_exported_byte_for_byte() {
+fn program_exports_imports_byte_for_byte() {
     let work = Workplace::new();
     let store = work.imported();
     let exported = work.path("exported");
@@ -117,7 +117,7 @@ fn what_is_imported_is_exported_byte_for_byte() {
 }
 
 #[test]
-fn import_and_export_sum_up_what_was_moved() {
+fn import_and_export_print_totals() {
     let work = Workplace::new();
     let imported = run(&[&"import", &FIXTURE, &work.path("store")]).stdout();
     assert!(
@@ -133,7 +133,7 @@ fn import_and_export_sum_up_what_was_moved() {
 }
 
 #[test]
-fn quiet_prints_nothing_but_results() {
+fn quiet_prints_only_results() {
     let work = Workplace::new();
     let store = work.path("store");
     let imported = run(&[&"import", &FIXTURE, &store, &"--quiet"]);
@@ -142,7 +142,7 @@ fn quiet_prints_nothing_but_results() {
 }
 
 #[test]
-fn json_of_logs_is_the_lines_of_the_layout() {
+fn json_logs_are_layout_lines() {
     let work = Workplace::new();
     let store = work.imported();
     let files = tree(Path::new(FIXTURE));
@@ -161,7 +161,7 @@ fn json_of_logs_is_the_lines_of_the_layout() {
 }
 
 #[test]
-fn json_of_lists_is_one_object_a_line() {
+fn json_lists_are_one_object_per_line() {
     let work = Workplace::new();
     let store = work.imported();
     for (verb, lines) in [("runtimes", 1), ("workers", 2)] {
@@ -175,7 +175,7 @@ fn json_of_lists_is_one_object_a_line() {
 }
 
 #[test]
-fn logs_can_be_cut_at_both_ends_and_filtered() {
+fn logs_are_limited_and_filtered() {
     let work = Workplace::new();
     let store = work.imported();
     let ids = |arguments: &[&dyn AsRef<std::ffi::OsStr>]| -> Vec<u64> {
@@ -211,7 +211,7 @@ fn logs_can_be_cut_at_both_ends_and_filtered() {
 }
 
 #[test]
-fn exit_codes_say_what_happened() {
+fn exit_codes_distinguish_each_outcome() {
     let work = Workplace::new();
     let store = work.imported();
     run(&[&"frobnicate"]).expect_code(2);
@@ -234,7 +234,7 @@ fn exit_codes_say_what_happened() {
 }
 
 #[test]
-fn several_runtimes_have_to_be_told_apart() {
+fn several_runtimes_require_a_choice() {
     let work = Workplace::new();
     let store = work.imported();
     let opened = Store::open(&store).expect("open");
@@ -256,7 +256,7 @@ fn several_runtimes_have_to_be_told_apart() {
 }
 
 #[test]
-fn a_locked_store_is_exit_code_3() {
+fn locked_store_is_exit_code_3() {
     let work = Workplace::new();
     let runtime = work.runtime("store");
     run(&[&"import", &FIXTURE, &work.path("store")]).expect_code(3);
@@ -265,7 +265,7 @@ fn a_locked_store_is_exit_code_3() {
 }
 
 #[test]
-fn a_backup_to_the_name_of_a_directory_is_refused() {
+fn backup_onto_directory_is_refused() {
     let work = Workplace::new();
     let store = work.imported();
     let mut target = work.path("copy").into_os_string();
@@ -319,7 +319,7 @@ fn damage_and_differences_are_exit_code_4() {
 }
 
 #[test]
-fn a_damaged_store_that_a_killed_host_left_has_its_damaged_pages_listed() {
+fn verify_lists_damaged_pages_after_kill() {
     let work = Workplace::new();
     let runtime = work.runtime("store");
     let worker = runtime.create_worker(CreateWorkerRequest::default());
@@ -357,7 +357,7 @@ fn a_damaged_store_that_a_killed_host_left_has_its_damaged_pages_listed() {
 }
 
 #[test]
-fn damage_is_reported_and_not_how_redb_gave_up_on_it() {
+fn damage_report_hides_redb_panics() {
     let work = Workplace::new();
     let runtime = work.runtime("store");
     let worker = runtime.create_worker(CreateWorkerRequest::default());
@@ -386,7 +386,7 @@ fn damage_is_reported_and_not_how_redb_gave_up_on_it() {
 }
 
 #[test]
-fn a_live_store_can_be_read() {
+fn live_store_can_be_read() {
     let work = Workplace::new();
     let runtime = work.runtime("store");
     let worker = runtime
@@ -407,7 +407,7 @@ fn a_live_store_can_be_read() {
 }
 
 #[test]
-fn a_closed_pipe_ends_it_quietly() {
+fn closed_pipe_ends_program_quietly() {
     let work = Workplace::new();
     let runtime = work.runtime("store");
     let worker = runtime
@@ -429,7 +429,7 @@ fn a_closed_pipe_ends_it_quietly() {
 }
 
 #[test]
-fn tables_fit_80_columns_and_nothing_reaches_the_terminal_raw() {
+fn tables_fit_80_columns_and_escape_controls() {
     let work = Workplace::new();
     let store = Store::open(work.path("store")).expect("open");
     let wide = "ランタイム/".repeat(12);

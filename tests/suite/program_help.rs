@@ -90,7 +90,7 @@ fn workplace() -> TempDir {
 }
 
 #[test]
-fn help_of_every_verb_is_as_it_was_agreed_on_and_fits_80_columns() {
+fn help_matches_snapshots_in_80_columns() {
     let directory = tempfile::tempdir().unwrap();
     let check = |name: &str, arguments: &[&str]| {
         let shown = shown(directory.path(), arguments);
@@ -106,7 +106,7 @@ fn help_of_every_verb_is_as_it_was_agreed_on_and_fits_80_columns() {
 }
 
 #[test]
-fn every_verb_is_listed_and_has_examples() {
+fn every_verb_is_listed_with_examples() {
     let directory = tempfile::tempdir().unwrap();
     let listed = shown(directory.path(), &["--help"]);
     let commands = listed.split_once("Commands:").unwrap().1;
@@ -126,7 +126,7 @@ fn every_verb_is_listed_and_has_examples() {
 }
 
 #[test]
-fn what_people_read_is_as_it_was_agreed_on() {
+fn printed_text_matches_snapshots() {
     let work = workplace();
     let store = "agents.redb";
     let runs: [(&str, &[&[&str]]); 5] = [
@@ -180,7 +180,7 @@ fn what_people_read_is_as_it_was_agreed_on() {
 }
 
 #[test]
-fn manual_pages_are_roff_of_every_verb() {
+fn manual_pages_exist_for_every_verb() {
     let directory = tempfile::tempdir().unwrap();
     let page = |arguments: &[&str]| {
         let output = run(directory.path(), arguments);
@@ -200,7 +200,7 @@ fn manual_pages_are_roff_of_every_verb() {
 }
 
 #[test]
-fn colours_are_for_those_who_want_them() {
+fn colours_follow_terminal_and_environment() {
     let work = workplace();
     let colours = |variables: &[(&str, &str)], arguments: &[&str]| {
         let mut command = program(work.path(), arguments);

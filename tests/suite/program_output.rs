@@ -32,7 +32,7 @@ fn code_without_stderr(arguments: &[&dyn AsRef<OsStr>]) -> Option<i32> {
 }
 
 #[test]
-fn a_closed_standard_error_changes_nothing_but_what_is_said() {
+fn closed_stderr_changes_no_result() {
     let work = Workplace::new();
     let (damaged, accepted) = (torn(), small());
     std::fs::write(runtime_dir(accepted.path()).join("notes"), "").unwrap();
@@ -49,7 +49,7 @@ fn a_closed_standard_error_changes_nothing_but_what_is_said() {
 }
 
 #[test]
-fn quiet_leaves_out_findings_and_keeps_the_exit_code() {
+fn quiet_keeps_the_exit_code() {
     let work = Workplace::new();
     let damaged = torn();
     let (store, root) = (work.path("store"), damaged.path());
@@ -87,7 +87,7 @@ fn store_with_event(work: &Workplace, id: u64) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_number_is_never_cut_and_its_row_fits() {
+fn numbers_are_never_truncated_in_rows() {
     let work = Workplace::new();
     for id in [
         1_234_567,
@@ -107,7 +107,7 @@ fn a_number_is_never_cut_and_its_row_fits() {
 }
 
 #[test]
-fn what_is_wider_together_fits_80_columns_and_is_all_there() {
+fn wide_rows_wrap_without_loss() {
     let work = Workplace::new();
     for (n, text) in WIDE_TOGETHER.into_iter().enumerate() {
         let path = work.path(&format!("store-{n}"));
@@ -141,7 +141,7 @@ fn what_is_wider_together_fits_80_columns_and_is_all_there() {
 }
 
 #[test]
-fn a_transcript_fits_80_columns_at_any_sequence() {
+fn transcript_fits_80_columns_always() {
     let work = Workplace::new();
     for sequence in [9_999_999, 10_000_000, u64::MAX - 1] {
         let dir = small();
@@ -166,7 +166,7 @@ fn a_transcript_fits_80_columns_at_any_sequence() {
 }
 
 #[test]
-fn an_empty_list_is_said_to_people_only() {
+fn empty_list_notice_is_text_only() {
     let work = Workplace::new();
     let path = work.path("store");
     let store = Store::open(&path).unwrap();
@@ -191,7 +191,7 @@ fn an_empty_list_is_said_to_people_only() {
 }
 
 #[test]
-fn without_a_limit_logs_are_printed_beyond_what_one_read_of_the_runtime_may_return() {
+fn unlimited_logs_print_past_one_batch() {
     let work = Workplace::new();
     let path = work.path("store");
     let store = Store::open(&path).unwrap();
@@ -233,7 +233,7 @@ fn ids(store: &Path) -> Vec<String> {
 }
 
 #[test]
-fn runtimes_that_are_named_are_moved_and_compared_and_no_others() {
+fn only_named_runtimes_are_moved() {
     let work = Workplace::new();
     let (all, root) = (work.path("all"), work.path("root"));
     let store = Store::open(&all).unwrap();

@@ -38,7 +38,7 @@ fn small_limits(kept: Kept) -> Host {
 }
 
 #[test]
-fn batches_of_events_at_every_edge() {
+fn event_batches_are_right_at_edges() {
     for kept in [Kept::InMemory, Kept::InFile] {
         let mut host = small_limits(kept);
         host.reopen();
@@ -78,7 +78,7 @@ fn batches_of_events_at_every_edge() {
 }
 
 #[test]
-fn pages_of_a_transcript_at_every_edge() {
+fn transcript_pages_are_right_at_edges() {
     for kept in [Kept::InMemory, Kept::InFile] {
         let mut host = small_limits(kept);
         host.reopen();
@@ -117,7 +117,7 @@ fn pages_of_a_transcript_at_every_edge() {
 }
 
 #[test]
-fn limits_of_zero_allow_reads_of_nothing() {
+fn zero_limits_read_nothing() {
     on_both(|host| {
         let limits = RuntimeLimits {
             max_transcript_projection_items: 0,
@@ -167,7 +167,7 @@ static IMPORTED: LazyLock<Runtime> = LazyLock::new(|| {
 proptest! {
     #![proptest_config(seeded(400))]
     #[test]
-    fn a_page_of_a_transcript_is_that_part_of_the_whole(
+    fn transcript_page_equals_slice_of_whole(
         start in 0..400_usize, limit in 0..=256_usize
     ) {
         let worker = worker_ref("r", "w");
@@ -186,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_of_events_is_that_part_of_the_log(
+    fn event_batch_equals_slice_of_log(
         from in prop_oneof![9 => 0..600_u64, 1 => Just(u64::MAX)], limit in 0..=256_usize
     ) {
         let batch = IMPORTED.read_events(&cursor("r", from), limit).unwrap();
@@ -222,7 +222,7 @@ fn cost<T>(read: impl FnOnce() -> T) -> u64 {
 }
 
 #[test]
-fn reads_seek_and_do_not_scan() {
+fn reads_seek_and_never_scan() {
     const ROWS: u64 = 30_000;
     let (_directory, path) = scratch();
     let worker = worker_ref("r", "w00000");
@@ -305,7 +305,7 @@ fn seen(snapshot: &Snapshot) -> (Vec<u64>, Vec<(WorkerRef, Vec<String>)>) {
 }
 
 #[test]
-fn a_snapshot_is_one_moment_while_a_writer_goes_on() {
+fn snapshot_is_stable_during_writes() {
     on_both(|host| {
         let runtime = &host.runtime;
         let worker = runtime
@@ -353,7 +353,7 @@ fn a_snapshot_is_one_moment_while_a_writer_goes_on() {
 }
 
 #[test]
-fn snapshots_walk_logs_of_any_length_across_their_pages() {
+fn snapshots_walk_logs_across_pages() {
     for count in [0, 1, 1_023, 1_024, 1_025, 3_000] {
         let store = Store::in_memory().unwrap();
         let (id, long) = (runtime_id("r"), worker_ref("r", "long"));
@@ -506,7 +506,7 @@ fn assert_has_its_own(store: &Store, id: &str) {
 }
 
 #[test]
-fn runtimes_and_workers_with_like_names_never_mix() {
+fn similar_names_never_mix() {
     let store = Store::in_memory().unwrap();
     load_neighbours(&store);
     for id in NEIGHBOURS {
@@ -515,7 +515,7 @@ fn runtimes_and_workers_with_like_names_never_mix() {
 }
 
 #[test]
-fn removing_a_runtime_removes_all_of_it_and_nothing_of_others() {
+fn removing_runtime_touches_no_others() {
     for removed in NEIGHBOURS {
         let store = Store::in_memory().unwrap();
         load_neighbours(&store);

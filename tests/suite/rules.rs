@@ -27,7 +27,7 @@ fn messages(runtime: &Runtime) -> Vec<String> {
 }
 
 #[test]
-fn a_new_runtime_logs_its_start_as_event_1_and_only_once() {
+fn new_runtime_logs_its_start_once() {
     on_both(|host| {
         for _ in 0..2 {
             let events = all_events(&host.runtime);
@@ -42,7 +42,7 @@ fn a_new_runtime_logs_its_start_as_event_1_and_only_once() {
 }
 
 #[test]
-fn stored_name_limits_and_status_win_over_options() {
+fn stored_settings_win_over_options() {
     for kept in [Kept::InMemory, Kept::InFile] {
         let limits = RuntimeLimits {
             max_transcript_projection_items: 3,
@@ -70,7 +70,7 @@ fn stored_name_limits_and_status_win_over_options() {
 }
 
 #[test]
-fn runtimes_in_memory_are_strangers_with_unique_ids() {
+fn in_memory_runtimes_have_unique_ids() {
     let (a, b) = (Runtime::new_memory(), Runtime::new_memory());
     assert_ne!(a.runtime_id().unwrap(), b.runtime_id().unwrap());
     assert_eq!(a.summary().unwrap().backend, RuntimeBackendKind::Memory);
@@ -83,7 +83,7 @@ fn runtimes_in_memory_are_strangers_with_unique_ids() {
 }
 
 #[test]
-fn without_an_id_the_only_runtime_is_meant_or_a_new_one_in_an_empty_store() {
+fn missing_id_means_the_only_runtime() {
     let (_directory, path) = scratch();
     let by_path = || Runtime::with_redb_store(RedbRuntimeStoreOptions::new(&path));
     let fresh = by_path().unwrap().runtime_id().unwrap();
@@ -107,7 +107,7 @@ fn without_an_id_the_only_runtime_is_meant_or_a_new_one_in_an_empty_store() {
 }
 
 #[test]
-fn workers_get_numbered_ids_and_are_listed_in_their_order() {
+fn worker_ids_are_numbered_in_order() {
     on_both(|host| {
         let first = host.runtime.create_worker(request()).unwrap();
         assert_eq!(first.worker_ref, worker_ref("r", "worker-00000001"));
@@ -140,7 +140,7 @@ fn workers_get_numbered_ids_and_are_listed_in_their_order() {
 }
 
 #[test]
-fn a_number_whose_worker_exists_is_passed_over() {
+fn existing_worker_numbers_are_skipped() {
     on_both(|host| {
         let taken = worker_ref("r", "worker-00000001");
         bulk(host.runtime.store(), |load| {
@@ -154,7 +154,7 @@ fn a_number_whose_worker_exists_is_passed_over() {
 }
 
 #[test]
-fn a_blank_objective_or_capability_is_refused_and_uses_up_nothing() {
+fn blank_request_fields_use_no_ids() {
     on_both(|host| {
         let before = messages(&host.runtime);
         for blank in ["", " \t\n"] {
@@ -182,7 +182,7 @@ fn a_blank_objective_or_capability_is_refused_and_uses_up_nothing() {
 }
 
 #[test]
-fn diagnostics_name_what_a_new_worker_lacks_in_order() {
+fn diagnostics_name_missing_worker_resources() {
     on_both(|host| {
         let runtime = &host.runtime;
         runtime.create_worker(full_request()).unwrap();
@@ -220,7 +220,7 @@ fn diagnostics_name_what_a_new_worker_lacks_in_order() {
 }
 
 #[test]
-fn input_is_logged_and_appended_to_the_transcript() {
+fn input_is_logged_and_appended() {
     on_both(|host| {
         let worker = host.runtime.create_worker(request()).unwrap().worker_ref;
         let ack = host
@@ -252,7 +252,7 @@ fn input_is_logged_and_appended_to_the_transcript() {
 }
 
 #[test]
-fn blank_input_and_input_for_an_ended_worker_are_refused() {
+fn blank_or_late_input_is_refused() {
     on_both(|host| {
         let runtime = &host.runtime;
         let [running, stopped, cancelled] =
@@ -275,7 +275,7 @@ fn blank_input_and_input_for_an_ended_worker_are_refused() {
 }
 
 #[test]
-fn the_first_terminal_status_of_a_worker_stays() {
+fn first_terminal_worker_status_stays() {
     on_both(|host| {
         let create = |runtime: &Runtime| runtime.create_worker(request()).unwrap().worker_ref;
         let (stopped, cancelled) = (create(&host.runtime), create(&host.runtime));
@@ -315,7 +315,7 @@ fn the_first_terminal_status_of_a_worker_stays() {
 }
 
 #[test]
-fn stopping_a_runtime_stops_active_workers_and_leaves_the_others_alone() {
+fn stopping_runtime_stops_only_active_workers() {
     on_both(|host| {
         let runtime = &host.runtime;
         let [running, cancelled] =
@@ -353,7 +353,7 @@ fn stopping_a_runtime_stops_active_workers_and_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_stopped_runtime_stops_more_workers_than_fit_a_page() {
+fn stopping_runtime_stops_workers_past_a_page() {
     on_both(|host| {
         bulk(host.runtime.store(), |load| {
             for number in 0..2_500 {
@@ -370,7 +370,7 @@ fn a_stopped_runtime_stops_more_workers_than_fit_a_page() {
 }
 
 #[test]
-fn a_stopped_runtime_stays_readable_and_refuses_every_change() {
+fn stopped_runtime_is_read_only() {
     on_both(|host| {
         let worker = host.runtime.create_worker(request()).unwrap().worker_ref;
         say(&host.runtime, &worker, "a").unwrap();
@@ -400,7 +400,7 @@ fn a_stopped_runtime_stays_readable_and_refuses_every_change() {
 }
 
 #[test]
-fn refs_of_another_runtime_and_unknown_workers_are_told_apart() {
+fn foreign_and_unknown_workers_give_different_errors() {
     on_both(|host| {
         let runtime = &host.runtime;
         let worker = runtime.create_worker(request()).unwrap().worker_ref;
@@ -433,7 +433,7 @@ fn refs_of_another_runtime_and_unknown_workers_are_told_apart() {
 }
 
 #[test]
-fn cursors_begin_at_1_or_at_the_next_event_and_foreign_ones_are_refused() {
+fn cursors_start_or_end_and_refuse_foreign() {
     on_both(|host| {
         let runtime = &host.runtime;
         assert_eq!(runtime.event_cursor_from_start().unwrap(), cursor("r", 1));
@@ -463,7 +463,7 @@ fn cursors_begin_at_1_or_at_the_next_event_and_foreign_ones_are_refused() {
 }
 
 #[test]
-fn used_up_numbers_are_refused_and_leave_no_trace() {
+fn exhausted_ids_are_refused_without_trace() {
     on_both(|host| {
         let worker = worker_ref("r", "w");
         bulk(host.runtime.store(), |load| {
@@ -487,7 +487,7 @@ fn used_up_numbers_are_refused_and_leave_no_trace() {
 }
 
 #[test]
-fn generated_worker_ids_are_eight_hex_digits_and_grow_beyond() {
+fn worker_ids_have_eight_hex_digits() {
     let wanted = [
         (1, "worker-00000001"),
         (0xABC, "worker-00000abc"),

@@ -393,7 +393,7 @@ fn assert_follows_the_model(operations: &[(usize, Operation)], open: impl Fn() -
 proptest! {
     #![proptest_config(seeded(100))]
     #[test]
-    fn any_sequence_of_operations_follows_the_model_in_memory(
+    fn operations_follow_model_in_memory(
         operations in vec((0_usize..2, any_operation()), 1..60)
     ) {
         let store = Store::in_memory().unwrap();
@@ -404,7 +404,7 @@ proptest! {
 proptest! {
     #![proptest_config(seeded(30))]
     #[test]
-    fn any_sequence_of_operations_follows_the_model_in_a_file(
+    fn operations_follow_model_in_a_file(
         operations in vec((0_usize..2, any_operation()), 1..60)
     ) {
         let (_directory, path) = scratch();
@@ -419,7 +419,7 @@ proptest! {
 proptest! {
     #![proptest_config(seeded(60))]
     #[test]
-    fn any_sequence_of_operations_survives_export_and_import(
+    fn operations_survive_export_and_import(
         operations in vec((0_usize..2, any_operation()), 1..60)
     ) {
         let store = Store::in_memory().unwrap();

@@ -54,8 +54,8 @@ fn first_worker(runtime: &Runtime) -> WorkerRef {
 }
 
 #[test]
-fn a_second_writer_learns_who_has_the_store_and_gets_it_once_that_one_ends() {
-    let name = "a_second_writer_learns_who_has_the_store_and_gets_it_once_that_one_ends";
+fn second_writer_opens_after_holder_ends() {
+    let name = "second_writer_opens_after_holder_ends";
     if let Some((_, path)) = as_child() {
         let _store = Store::open(path).unwrap();
         tell("open");
@@ -79,7 +79,7 @@ fn a_second_writer_learns_who_has_the_store_and_gets_it_once_that_one_ends() {
 }
 
 #[test]
-fn a_clone_left_over_in_a_thread_does_not_block_a_reopen() {
+fn leftover_clone_never_blocks_reopening() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -97,8 +97,8 @@ fn a_clone_left_over_in_a_thread_does_not_block_a_reopen() {
 }
 
 #[test]
-fn a_reader_in_another_process_sees_whole_commits_only() {
-    let name = "a_reader_in_another_process_sees_whole_commits_only";
+fn readers_see_only_whole_commits() {
+    let name = "readers_see_only_whole_commits";
     if let Some((_, path)) = as_child() {
         let runtime = Store::open(path).unwrap().runtime(named("r")).unwrap();
         let [one, two] =
@@ -141,8 +141,8 @@ fn a_reader_in_another_process_sees_whole_commits_only() {
 }
 
 #[test]
-fn a_reader_that_never_ends_stops_nobody_and_is_named() {
-    let name = "a_reader_that_never_ends_stops_nobody_and_is_named";
+fn endless_reader_blocks_nothing_and_is_named() {
+    let name = "endless_reader_blocks_nothing_and_is_named";
     if let Some((_, path)) = as_child() {
         let store = Store::open_read_only(path).unwrap();
         let _snapshot = store.snapshot().unwrap();
@@ -203,8 +203,8 @@ fn write_with_four_threads(runtime: &Runtime, worker: &WorkerRef, inputs: usize)
 }
 
 #[test]
-fn many_writers_lose_and_repeat_nothing_and_a_kill_of_one_stops_nobody() {
-    let name = "many_writers_lose_and_repeat_nothing_and_a_kill_of_one_stops_nobody";
+fn many_writers_survive_a_kill_of_one() {
+    let name = "many_writers_survive_a_kill_of_one";
     if let Some((role, path)) = as_child() {
         if role == "opens" {
             // Opening writes to the file as well.
@@ -263,8 +263,8 @@ fn many_writers_lose_and_repeat_nothing_and_a_kill_of_one_stops_nobody() {
 }
 
 #[test]
-fn reads_beside_many_writers_are_never_stale() {
-    let name = "reads_beside_many_writers_are_never_stale";
+fn reads_with_many_writers_are_never_stale() {
+    let name = "reads_with_many_writers_are_never_stale";
     if let Some((_, path)) = as_child() {
         let runtime = many().open(path).unwrap().runtime(named("r")).unwrap();
         let worker = first_worker(&runtime);
@@ -326,7 +326,7 @@ fn assert_a_kill_leaves_nothing_to_repair(path: &Path, options: &StoreOptions) {
 }
 
 #[test]
-fn a_load_that_makes_a_store_large_leaves_nothing_to_repair_after_a_kill() {
+fn large_load_needs_no_repair_after_kill() {
     let (_directory, path) = scratch();
     for options in [
         Store::options(),
@@ -341,7 +341,7 @@ fn a_load_that_makes_a_store_large_leaves_nothing_to_repair_after_a_kill() {
 }
 
 #[test]
-fn compacting_a_large_store_leaves_it_small_and_nothing_to_repair_after_a_kill() {
+fn large_compaction_needs_no_repair_after_kill() {
     let (_directory, path) = scratch();
     for sharing in [Sharing::OneWriter, Sharing::Exclusive, Sharing::ManyWriters] {
         let options = Store::options().sharing(sharing);
@@ -373,7 +373,7 @@ fn compacting_a_large_store_leaves_it_small_and_nothing_to_repair_after_a_kill()
 
 #[cfg(feature = "fault-injection")]
 #[test]
-fn migrating_a_large_store_leaves_nothing_to_repair_after_a_kill() {
+fn large_migration_needs_no_repair_after_kill() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     load_80_mb(&store, &worker_ref("r", "w"));
@@ -395,8 +395,8 @@ fn unclean(path: &Path) {
 }
 
 #[test]
-fn who_opens_a_store_that_another_process_repairs_waits_as_long_as_it_wants_to() {
-    let name = "who_opens_a_store_that_another_process_repairs_waits_as_long_as_it_wants_to";
+fn open_waits_for_a_repair_elsewhere() {
+    let name = "open_waits_for_a_repair_elsewhere";
     if let Some((_, path)) = as_child() {
         let told = AtomicUsize::new(0);
         let repairing = Store::options().on_repair(move |_| {
@@ -444,7 +444,7 @@ fn who_opens_a_store_that_another_process_repairs_waits_as_long_as_it_wants_to()
 }
 
 #[test]
-fn closing_one_of_many_writers_ends_what_was_submitted_first() {
+fn closing_many_writer_store_finishes_submissions() {
     let (_directory, path) = scratch();
     let store = many().open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -470,7 +470,7 @@ impl std::task::Wake for Closes {
 }
 
 #[test]
-fn a_close_that_would_wait_for_its_own_thread_is_refused() {
+fn close_on_its_own_thread_is_refused() {
     let (_directory, path) = scratch();
     let store = many().open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
@@ -504,8 +504,8 @@ fn a_close_that_would_wait_for_its_own_thread_is_refused() {
 }
 
 #[test]
-fn a_large_store_that_was_killed_is_opened_without_a_repair() {
-    let name = "a_large_store_that_was_killed_is_opened_without_a_repair";
+fn killed_large_store_opens_without_repair() {
+    let name = "killed_large_store_opens_without_repair";
     let worker = worker_ref("r", "w");
     if let Some((_, path)) = as_child() {
         let store = Store::open(path).unwrap();
@@ -539,7 +539,7 @@ fn a_large_store_that_was_killed_is_opened_without_a_repair() {
 }
 
 #[test]
-fn what_is_set_of_a_runtime_is_durable_and_logs_nothing() {
+fn runtime_settings_are_durable_without_events() {
     use redb_runtime_store::management::RuntimeLimits;
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
@@ -585,7 +585,7 @@ fn what_is_set_of_a_runtime_is_durable_and_logs_nothing() {
 }
 
 #[test]
-fn one_of_many_writers_alone_reads_and_writes_as_any_other() {
+fn lone_many_writer_works_as_usual() {
     let (_directory, path) = scratch();
     let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
     let worker = runtime
@@ -617,7 +617,7 @@ fn cut_off_in_the_header(mut file: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn a_commit_that_was_cut_off_in_the_header_is_to_be_repaired_and_no_damage() {
+fn torn_header_commit_is_repaired() {
     let (_directory, path) = scratch();
     let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
     let worker = first_worker(&runtime);
@@ -644,7 +644,7 @@ fn a_commit_that_was_cut_off_in_the_header_is_to_be_repaired_and_no_damage() {
 }
 
 #[test]
-fn a_reader_that_was_opened_before_the_writer_is_a_store_of_its_own() {
+fn earlier_reader_is_a_separate_store() {
     let (_directory, path) = scratch();
     Store::open(&path).unwrap().close().unwrap();
     let reader = Store::open_read_only(&path).unwrap();

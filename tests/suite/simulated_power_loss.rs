@@ -7,7 +7,7 @@ use torture::plant::Plant;
 use torture::power_loss::Run;
 
 #[test]
-fn power_loss_keeps_what_was_acknowledged_and_all_else_whole_or_absent() {
+fn power_loss_keeps_acknowledged_work_whole() {
     let figures = [
         "in a recovery",
         "operations of real threads in the commit of another",
@@ -19,37 +19,37 @@ fn power_loss_keeps_what_was_acknowledged_and_all_else_whole_or_absent() {
 }
 
 #[test]
-fn a_sync_that_does_nothing_is_found() {
+fn planted_empty_sync_is_found() {
     assert_finds(Plant::LyingSync);
 }
 
 #[test]
-fn an_acknowledgement_before_the_commit_is_found() {
+fn planted_early_acknowledgement_is_found() {
     assert_finds(Plant::EarlyAck);
 }
 
 #[test]
-fn an_operation_that_is_two_transactions_is_found() {
+fn planted_split_transaction_is_found() {
     assert_finds(Plant::SplitTransaction);
 }
 
 #[test]
-fn a_counter_that_is_committed_without_its_event_is_found() {
+fn planted_counter_without_event_is_found() {
     assert_finds(Plant::CounterWithoutEvent);
 }
 
 #[test]
-fn a_row_that_no_read_shows_is_found() {
+fn planted_hidden_row_is_found() {
     assert_finds(Plant::OrphanRow);
 }
 
 #[test]
-fn commits_of_one_phase_are_found() {
+fn planted_one_phase_commit_is_found() {
     assert_finds(Plant::OnePhase);
 }
 
 #[test]
-fn the_same_seed_makes_the_same_changes_of_the_disk() {
+fn same_seed_makes_same_disk_changes() {
     let seed = seed();
     for seed in seed..seed + 5 {
         for plant in [None, Some(Plant::LyingSync)] {
@@ -60,12 +60,12 @@ fn the_same_seed_makes_the_same_changes_of_the_disk() {
 }
 
 #[test]
-fn a_round_is_replayed_alone() {
+fn single_round_replays_from_its_seed() {
     assert_eq!(assert_holds(Fault::PowerLoss, 5, &[]).tried, 5);
 }
 
 #[test]
-fn what_was_tried_until_a_promise_was_broken_is_counted() {
+fn tries_before_a_violation_are_counted() {
     let plant = Some(Plant::CounterWithoutEvent);
     let run = |seed, count| campaign::run(Fault::PowerLoss, &task(seed, count, plant));
     let (seed, _) = run(seed(), 10_000).broken.unwrap();
@@ -78,7 +78,7 @@ fn what_was_tried_until_a_promise_was_broken_is_counted() {
 }
 
 #[test]
-fn the_first_round_that_is_broken_is_told() {
+fn first_broken_round_is_reported() {
     let first = seed();
     let plant = Some(Plant::EarlyAck);
     let told = campaign::run(Fault::PowerLoss, &task(first, 10_000, plant));

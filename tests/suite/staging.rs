@@ -38,7 +38,7 @@ fn leave(path: &Path) {
 }
 
 #[test]
-fn what_killed_runs_left_behind_goes() {
+fn leftovers_of_killed_runs_are_removed() {
     let (directory, _) = scratch();
     for prefix in PREFIXES {
         leave(&directory.path().join(format!("{prefix}Left01")));
@@ -52,7 +52,7 @@ fn what_killed_runs_left_behind_goes() {
 }
 
 #[test]
-fn what_only_looks_like_a_leftover_stays() {
+fn lookalikes_of_leftovers_stay_untouched() {
     let (directory, _) = scratch();
     let mut files = Vec::new();
     for prefix in PREFIXES {
@@ -73,7 +73,7 @@ fn what_only_looks_like_a_leftover_stays() {
 }
 
 #[test]
-fn a_leftover_that_cannot_be_removed_is_in_nobodys_way() {
+fn stuck_leftover_blocks_no_operation() {
     let (directory, _) = scratch();
     for prefix in &PREFIXES[..3] {
         let left = directory.path().join(format!("{prefix}Left01"));
@@ -88,7 +88,7 @@ fn a_leftover_that_cannot_be_removed_is_in_nobodys_way() {
 }
 
 #[test]
-fn a_link_with_the_name_of_a_leftover_is_neither_followed_nor_removed() {
+fn link_named_as_leftover_stays_untouched() {
     let (directory, _) = scratch();
     let elsewhere = tempfile::tempdir().unwrap();
     let target = elsewhere.path().join("Target");
@@ -113,13 +113,13 @@ fn a_link_with_the_name_of_a_leftover_is_neither_followed_nor_removed() {
 
 #[cfg(feature = "fault-injection")]
 #[test]
-fn where_there_are_no_locks_nothing_is_taken_for_a_leftover() {
+fn without_locks_nothing_is_a_leftover() {
     if let Some(directory) = told_as_child() {
         redb_runtime_store::steps::without_locks();
         stage_all(&directory);
         return tell("done");
     }
-    let name = "staging::where_there_are_no_locks_nothing_is_taken_for_a_leftover";
+    let name = "staging::without_locks_nothing_is_a_leftover";
     let (directory, _) = scratch();
     // Of runs that go on.
     for prefix in PREFIXES {
@@ -135,7 +135,7 @@ fn where_there_are_no_locks_nothing_is_taken_for_a_leftover() {
 
 #[cfg(feature = "fault-injection")]
 #[test]
-fn a_store_can_be_opened_as_soon_as_it_has_its_name() {
+fn store_opens_once_it_has_its_name() {
     use redb_runtime_store::steps::{Step, on_step};
     if let Some(directory) = told_as_child() {
         on_step(move |step| match step {
@@ -148,7 +148,7 @@ fn a_store_can_be_opened_as_soon_as_it_has_its_name() {
         });
         return stage_all(&told_as_child().unwrap());
     }
-    let name = "staging::a_store_can_be_opened_as_soon_as_it_has_its_name";
+    let name = "staging::store_opens_once_it_has_its_name";
     let (directory, _) = scratch();
     let mut child = TestChild::start(name, directory.path());
     // A new store, a backup, the copy before a migration, an import.
@@ -159,7 +159,7 @@ fn a_store_can_be_opened_as_soon_as_it_has_its_name() {
 
 #[cfg(feature = "fault-injection")]
 #[test]
-fn what_is_in_its_place_has_succeeded_whatever_becomes_of_its_staging_directory() {
+fn placed_result_survives_failed_cleanup() {
     use redb_runtime_store::steps::{Step, on_step};
     if let Some(directory) = told_as_child() {
         on_step(move |step| {
@@ -173,8 +173,7 @@ fn what_is_in_its_place_has_succeeded_whatever_becomes_of_its_staging_directory(
         stage_all(&told_as_child().unwrap());
         return tell("done");
     }
-    let name =
-        "staging::what_is_in_its_place_has_succeeded_whatever_becomes_of_its_staging_directory";
+    let name = "staging::placed_result_survives_failed_cleanup";
     let (directory, _) = scratch();
     let mut child = TestChild::start(name, directory.path());
     assert_eq!(child.hear().as_deref(), Some("done"));
@@ -183,7 +182,7 @@ fn what_is_in_its_place_has_succeeded_whatever_becomes_of_its_staging_directory(
 
 #[cfg(feature = "fault-injection")]
 #[test]
-fn only_its_user_may_enter_a_staging_directory() {
+fn staging_directory_is_private_to_owner() {
     use redb_runtime_store::steps::{Step, on_step};
     use std::os::unix::fs::PermissionsExt;
     if let Some(directory) = told_as_child() {
@@ -196,7 +195,7 @@ fn only_its_user_may_enter_a_staging_directory() {
         stage_all(&directory);
         return tell("done");
     }
-    let name = "staging::only_its_user_may_enter_a_staging_directory";
+    let name = "staging::staging_directory_is_private_to_owner";
     let (directory, _) = scratch();
     let mut child = TestChild::start(name, directory.path());
     assert_eq!(child.hear().as_deref(), Some("done"));

@@ -108,7 +108,7 @@ fn number(fields: &Fields, name: &str) -> u64 {
 }
 
 #[test]
-fn each_operation_is_a_span_and_each_commit_an_event_with_its_size_and_time() {
+fn operations_are_spans_and_commits_events() {
     let runtime = Store::in_memory().unwrap().runtime(named("r")).unwrap();
     let ((), listener) = listen(|| {
         let worker = runtime
@@ -134,7 +134,7 @@ fn each_operation_is_a_span_and_each_commit_an_event_with_its_size_and_time() {
 }
 
 #[test]
-fn a_transaction_is_one_operation_and_a_refused_one_no_commit() {
+fn transaction_traces_as_one_operation() {
     let runtime = Store::in_memory().unwrap().runtime(named("r")).unwrap();
     let (worker, listener) = listen(|| {
         runtime
@@ -154,7 +154,7 @@ fn a_transaction_is_one_operation_and_a_refused_one_no_commit() {
 }
 
 #[test]
-fn a_load_is_a_commit_whose_bytes_are_not_known() {
+fn bulk_load_traces_without_bytes() {
     let store = Store::in_memory().unwrap();
     let ((), listener) = listen(|| store.bulk_load(|_| Ok::<_, RuntimeError>(())).unwrap());
     let commits = listener.events;
@@ -164,7 +164,7 @@ fn a_load_is_a_commit_whose_bytes_are_not_known() {
 }
 
 #[test]
-fn a_commit_that_failed_is_told_as_an_error_with_its_cause() {
+fn failed_commit_traces_its_cause() {
     let disk = Disk::default();
     let store = Store::options().open_backend(disk.clone()).unwrap();
     let runtime = store.runtime(named("r")).unwrap();

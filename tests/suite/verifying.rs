@@ -44,7 +44,7 @@ fn verify(path: &Path) -> VerifyReport {
 }
 
 #[test]
-fn a_whole_store_verifies_without_a_finding_open_or_closed() {
+fn sound_store_verifies_without_findings() {
     let (_directory, path) = scratch();
     let store = rich(&path);
     let report = store.verify().unwrap();
@@ -144,7 +144,7 @@ const BROKEN_RULES: [(&str, Load, &[VerifyKind]); 7] = [
 ];
 
 #[test]
-fn every_broken_rule_is_found() {
+fn verify_finds_every_broken_rule() {
     for (what, load, expected) in BROKEN_RULES {
         let (_directory, path) = scratch();
         let store = Store::open(&path).unwrap();
@@ -237,7 +237,7 @@ const CHANGED_ROWS: [(&str, Change, &[VerifyKind]); 6] = [
 ];
 
 #[test]
-fn every_row_that_is_changed_behind_our_back_is_found() {
+fn verify_finds_every_changed_row() {
     for (what, change, expected) in CHANGED_ROWS {
         let (_directory, path) = scratch();
         rich(&path).close().unwrap();
@@ -266,7 +266,7 @@ fn break_first<K: redb::Key + 'static>(change: &redb::WriteTransaction, name: &s
 }
 
 #[test]
-fn a_broken_value_is_found_in_each_table() {
+fn verify_finds_broken_values_in_each_table() {
     let tables: [(&str, Change); 7] = [
         ("meta", |change| break_first::<&str>(change, "meta")),
         ("runtimes", |change| break_first::<&str>(change, "runtimes")),
@@ -302,7 +302,7 @@ fn a_broken_value_is_found_in_each_table() {
 }
 
 #[test]
-fn damaged_pages_are_found_and_nothing_is_changed() {
+fn verify_finds_damaged_pages_without_changes() {
     let (_directory, path) = scratch();
     rich(&path).close().unwrap();
     let whole = std::fs::read(&path).unwrap();
@@ -377,7 +377,7 @@ fn bits_of_pages(record: &[u8]) -> usize {
 }
 
 #[test]
-fn a_wrong_record_of_free_pages_is_found_and_verifying_on_open_puts_it_right() {
+fn verify_on_open_repairs_allocator_state() {
     let (_directory, path) = scratch();
     rich(&path).close().unwrap();
     let whole = std::fs::read(&path).unwrap();
@@ -462,7 +462,7 @@ fn messages(report: &VerifyReport, kind: VerifyKind) -> Vec<String> {
 }
 
 #[test]
-fn every_damaged_page_is_named_and_rows_behind_it_are_checked() {
+fn verify_names_damaged_pages_and_continues() {
     let (_directory, path) = scratch();
     long_logs(&path, 3000);
     // One value in an undamaged page behind the damaged ones of its table.
@@ -514,7 +514,7 @@ fn every_damaged_page_is_named_and_rows_behind_it_are_checked() {
 /// The keys of a page above the rows say where to search. One that grew leads to the page before the
 /// right one, and from there to keys that are less than what is searched.
 #[test]
-fn a_search_that_damage_leads_back_is_a_finding_and_no_verification_without_end() {
+fn verify_terminates_on_cyclic_pages() {
     const PAGE: usize = 4096;
     const BRANCH: u8 = 2;
     let (_directory, path) = scratch();
@@ -543,7 +543,7 @@ fn a_search_that_damage_leads_back_is_a_finding_and_no_verification_without_end(
 }
 
 #[test]
-fn rows_of_a_runtime_and_a_worker_whose_own_rows_cannot_be_read_are_checked() {
+fn verify_checks_rows_of_unreadable_owners() {
     let (_directory, path) = scratch();
     long_logs(&path, 300);
     let bytes = std::fs::read(&path).unwrap();
@@ -565,7 +565,7 @@ fn rows_of_a_runtime_and_a_worker_whose_own_rows_cannot_be_read_are_checked() {
 }
 
 #[test]
-fn a_store_that_is_closed_while_it_is_verified_is_not_reported_as_damaged() {
+fn closing_during_verify_reports_no_damage() {
     let (_directory, path) = scratch();
     let store = rich(&path);
     let closed = store.clone();
@@ -578,7 +578,7 @@ fn a_store_that_is_closed_while_it_is_verified_is_not_reported_as_damaged() {
 }
 
 #[test]
-fn the_pages_are_told_of_before_the_rows_also_of_a_backup() {
+fn verify_reports_page_progress_before_rows() {
     let (_directory, path) = scratch();
     long_logs(&path, 60_000);
     let store = Store::open(&path).unwrap();
@@ -609,7 +609,7 @@ fn the_pages_are_told_of_before_the_rows_also_of_a_backup() {
 }
 
 #[test]
-fn findings_are_counted_past_the_ones_that_are_kept() {
+fn verify_counts_findings_past_its_limit() {
     let (_directory, path) = scratch();
     rich(&path).close().unwrap();
     for id in 2..20 {
@@ -622,8 +622,8 @@ fn findings_are_counted_past_the_ones_that_are_kept() {
 }
 
 #[test]
-fn a_store_that_another_process_writes_to_all_the_time_verifies_without_false_damage() {
-    let name = "verifying::a_store_that_another_process_writes_to_all_the_time_verifies_without_false_damage";
+fn verify_during_writes_reports_no_damage() {
+    let name = "verifying::verify_during_writes_reports_no_damage";
     if let Some(path) = told_as_child() {
         let store = Store::open(path).unwrap();
         let worker = worker_ref("r", "w");

@@ -28,7 +28,7 @@ fn next(follower: &mut EventFollower, count: usize) -> Vec<RuntimeEvent> {
 }
 
 #[test]
-fn a_follower_gets_every_event_once_while_threads_write() {
+fn follower_gets_each_event_once() {
     let (_directory, path) = scratch();
     let runtime = open(&path);
     runtime
@@ -77,7 +77,7 @@ fn a_follower_gets_every_event_once_while_threads_write() {
 }
 
 #[test]
-fn a_follower_without_news_says_so_and_stays_where_it_is() {
+fn follower_without_news_keeps_its_cursor() {
     let (_directory, path) = scratch();
     let runtime = open(&path);
     let mut follower = runtime
@@ -97,7 +97,7 @@ fn a_follower_without_news_says_so_and_stays_where_it_is() {
 }
 
 #[test]
-fn a_follower_does_not_wait_inside_a_transaction_that_nobody_can_commit_beside() {
+fn follower_refuses_waiting_inside_transaction() {
     let runtime = Runtime::new_memory();
     let start = runtime.event_cursor_from_start().unwrap();
     let mut follower = runtime.follow_events(start).unwrap();
@@ -115,7 +115,7 @@ fn a_follower_does_not_wait_inside_a_transaction_that_nobody_can_commit_beside()
 }
 
 #[test]
-fn closing_the_store_wakes_its_followers() {
+fn closing_the_store_wakes_followers() {
     let (_directory, path) = scratch();
     let runtime = open(&path);
     let now = runtime.event_cursor_now().unwrap();
@@ -127,9 +127,8 @@ fn closing_the_store_wakes_its_followers() {
 }
 
 #[test]
-fn a_follower_in_another_process_gets_every_event_once_through_kills_of_the_writer() {
-    let name =
-        "watching::a_follower_in_another_process_gets_every_event_once_through_kills_of_the_writer";
+fn follower_survives_kills_of_the_writer() {
+    let name = "watching::follower_survives_kills_of_the_writer";
     if let Some(path) = told_as_child() {
         let runtime = open(&path);
         let workers = runtime.list_workers().unwrap();
@@ -170,7 +169,7 @@ fn a_follower_in_another_process_gets_every_event_once_through_kills_of_the_writ
 }
 
 #[test]
-fn a_follower_whose_file_or_runtime_is_gone_says_so() {
+fn follower_reports_missing_file_or_runtime() {
     let (_directory, path) = scratch();
     open(&path).store().close().unwrap();
     let follow = || {
@@ -267,7 +266,7 @@ mod program {
     }
 
     #[test]
-    fn events_are_printed_as_they_come_through_a_restart_of_the_host() {
+    fn follow_prints_events_across_host_restart() {
         let (_directory, path) = scratch();
         let runtime = open(&path);
         let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
@@ -294,7 +293,7 @@ mod program {
     }
 
     #[test]
-    fn a_transcript_is_printed_as_it_is_said() {
+    fn follow_prints_transcript_as_it_grows() {
         let (_directory, path) = scratch();
         let runtime = open(&path);
         let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
@@ -313,7 +312,7 @@ mod program {
     }
 
     #[test]
-    fn a_follower_whose_reader_goes_away_ends_quietly() {
+    fn follow_ends_when_its_pipe_closes() {
         let (_directory, path) = scratch();
         let runtime = open(&path);
         let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
@@ -326,7 +325,7 @@ mod program {
     }
 
     #[test]
-    fn a_follower_whose_reader_goes_away_ends_without_another_event() {
+    fn follow_ends_without_waiting_for_events() {
         let (_directory, path) = scratch();
         let _runtime = open(&path);
         let mut follows = Follows::start(&["events", "--follow", "--json"], &path);
@@ -337,7 +336,7 @@ mod program {
     }
 
     #[test]
-    fn whoever_ends_a_follower_ends_it_in_order() {
+    fn follow_ends_cleanly_on_signals() {
         let (_directory, path) = scratch();
         let _runtime = open(&path);
         for signal in ["-INT", "-TERM", "-HUP"] {
@@ -349,7 +348,7 @@ mod program {
     }
 
     #[test]
-    fn a_follower_that_nobody_reads_keeps_no_old_state_and_can_be_interrupted() {
+    fn blocked_follow_pins_no_old_snapshot() {
         let (_directory, path) = scratch();
         let store = Store::open(&path).unwrap();
         bulk(&store, |load| {
@@ -371,7 +370,7 @@ mod program {
     }
 
     #[test]
-    fn a_follower_goes_on_in_a_file_that_continues_the_log() {
+    fn follow_continues_in_replaced_file() {
         let (_directory, path) = scratch();
         let runtime = open(&path);
         let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
@@ -404,7 +403,7 @@ mod program {
     }
 
     #[test]
-    fn a_follower_whose_log_is_gone_or_another_one_fails_and_says_so() {
+    fn follow_fails_when_log_is_replaced() {
         let (_directory, path) = scratch();
         let runtime = open(&path);
         let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
@@ -457,7 +456,7 @@ mod program {
     }
 
     #[test]
-    fn a_limit_ends_a_follower() {
+    fn limit_ends_a_follow() {
         let (_directory, path) = scratch();
         let runtime = open(&path);
         let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
@@ -472,8 +471,8 @@ mod program {
     }
 
     #[test]
-    fn a_store_that_a_host_repairs_for_long_is_locked() {
-        let name = "watching::program::a_store_that_a_host_repairs_for_long_is_locked";
+    fn store_under_repair_is_locked() {
+        let name = "watching::program::store_under_repair_is_locked";
         if let Some(path) = told_as_child() {
             let options = Store::options().on_repair(|_| {
                 tell("repairing");
@@ -500,7 +499,7 @@ mod program {
     }
 
     #[test]
-    fn reading_verbs_repair_what_a_killed_host_left_and_say_so() {
+    fn reading_verbs_report_their_repair() {
         let (_directory, path) = scratch();
         let store = Store::open(&path).unwrap();
         store.runtime(crate::support::named("r")).unwrap();
