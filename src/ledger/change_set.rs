@@ -1,9 +1,8 @@
 //! The writes of a batch, as plain data.
 
 use crate::error::RuntimeError;
-use crate::ledger::record::{
-    self, DiagnosticRecord, EventRecord, RuntimeRecord, TranscriptRecord, WorkerRecord,
-};
+use crate::ledger::envelope::{self};
+use crate::ledger::rows::{DiagnosticRow, EventRow, RuntimeRow, TranscriptRow, WorkerRow};
 use std::collections::BTreeMap;
 
 /// What staging a row costs in memory besides its texts, roughly. Only bounds batches.
@@ -11,7 +10,7 @@ const ROW_BYTES: usize = 128;
 
 /// The most text that one row may have, in bytes: well below what a value may have, so that a row
 /// that was staged can be written, and no operation fails the commit that it shares.
-const MAX_TEXT_BYTES: usize = record::MAX_VALUE_BYTES / 2;
+const MAX_TEXT_BYTES: usize = envelope::MAX_VALUE_BYTES / 2;
 
 fn row_bytes(text_bytes: usize) -> Result<usize, RuntimeError> {
     if text_bytes > MAX_TEXT_BYTES {
@@ -32,11 +31,11 @@ pub(crate) struct ChangeSet {
 /// The staged rows of one runtime.
 #[derive(Debug, Default)]
 pub(crate) struct RuntimeChanges {
-    pub(crate) row: Option<RuntimeRecord>,
-    pub(crate) workers: BTreeMap<String, WorkerRecord>,
-    pub(crate) events: BTreeMap<u64, EventRecord>,
-    pub(crate) transcripts: BTreeMap<String, BTreeMap<u64, TranscriptRecord>>,
-    pub(crate) diagnostics: BTreeMap<u64, DiagnosticRecord>,
+    pub(crate) row: Option<RuntimeRow>,
+    pub(crate) workers: BTreeMap<String, WorkerRow>,
+    pub(crate) events: BTreeMap<u64, EventRow<'static>>,
+    pub(crate) transcripts: BTreeMap<String, BTreeMap<u64, TranscriptRow<'static>>>,
+    pub(crate) diagnostics: BTreeMap<u64, DiagnosticRow>,
 }
 
 impl ChangeSet {
@@ -74,7 +73,7 @@ impl ChangeSet {
     pub(crate) fn put_runtime(
         &mut self,
         runtime: &str,
-        row: RuntimeRecord,
+        row: RuntimeRow,
     ) -> Result<(), RuntimeError> {
         self.bytes += row_bytes(row.text_bytes())?;
         self.runtime_mut(runtime).row = Some(row);
@@ -85,7 +84,7 @@ impl ChangeSet {
         &mut self,
         runtime: &str,
         worker: &str,
-        row: WorkerRecord,
+        row: WorkerRow,
     ) -> Result<(), RuntimeError> {
         self.bytes += row_bytes(row.text_bytes())?;
         let staged = self.runtime_mut(runtime);
@@ -97,7 +96,7 @@ impl ChangeSet {
         &mut self,
         runtime: &str,
         id: u64,
-        row: EventRecord,
+        row: EventRow<'static>,
     ) -> Result<(), RuntimeError> {
         self.bytes += row_bytes(row.text_bytes())?;
         self.runtime_mut(runtime).events.insert(id, row);
@@ -109,7 +108,7 @@ impl ChangeSet {
         runtime: &str,
         worker: &str,
         position: u64,
-        row: TranscriptRecord,
+        row: TranscriptRow<'static>,
     ) -> Result<(), RuntimeError> {
         self.bytes += row_bytes(row.text_bytes())?;
         let staged = self.runtime_mut(runtime);
@@ -122,7 +121,7 @@ impl ChangeSet {
         &mut self,
         runtime: &str,
         id: u64,
-        row: DiagnosticRecord,
+        row: DiagnosticRow,
     ) -> Result<(), RuntimeError> {
         self.bytes += row_bytes(row.text_bytes())?;
         self.runtime_mut(runtime).diagnostics.insert(id, row);

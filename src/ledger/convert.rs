@@ -1,135 +1,61 @@
-//! Stored records to the model and back. The key's part of a record is passed beside it.
+//! Rows to the model's types and back. The key's part of a row is passed separately.
 
 use crate::error::RuntimeError;
-use crate::ledger::record::{
-    DiagnosticRecord, EventRecord, EventRow, ImportRow, IntentRecord, ProfileRecord, RequestRecord,
-    RuntimeRecord, TranscriptRecord, TranscriptRow, UnknownRecord, WorkerRecord,
-};
+use crate::ledger::rows::{DiagnosticRow, EventRow, RuntimeRow, TranscriptRow, WorkerRow};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
-use crate::model::catalog::{
-    CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
-    WorkerIntent, WorkspaceRef,
-};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::management::RuntimeLimits;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
-    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
 };
 use std::borrow::Cow;
 
-/// Numbers are 64 bits in the file. A size that this machine cannot hold reads as the largest.
+/// Converts a stored number to a size. Stored numbers have 64 bits: one that this machine's words cannot hold
+/// becomes the largest size.
 pub(crate) fn size(stored: u64) -> usize {
     usize::try_from(stored).unwrap_or(usize::MAX)
 }
 
-/// The inverse of [`size`].
+/// Converts a size to a stored number, the inverse of [`size`].
 pub(crate) fn stored_size(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }
 
-fn to_records(unknown: Vec<UnknownMember>) -> Vec<UnknownRecord> {
-    unknown.into_iter().map(UnknownRecord::from).collect()
-}
+const BLANK_WORKER: &str = "a stored worker id is blank";
 
-pub(crate) fn to_members(unknown: Vec<UnknownRecord>) -> Vec<UnknownMember> {
-    unknown.into_iter().map(UnknownMember::from).collect()
-}
-
-pub(crate) const BLANK_WORKER: &str = "a stored worker id is blank";
-
-/// A worker id out of the file. The layers above never store a blank one, so a blank one is damage.
+/// The ref of a stored worker id. The rules never store a blank id, so a blank one is corrupt.
 pub(crate) fn worker_ref(runtime_id: &RuntimeId, worker_id: &str) -> Result<WorkerRef, String> {
     WorkerId::from_text(worker_id)
         .map(|worker_id| WorkerRef::new(runtime_id.clone(), worker_id))
         .ok_or_else(|| BLANK_WORKER.to_owned())
 }
 
-impl From<CreateWorkerRequest> for RequestRecord {
-    fn from(request: CreateWorkerRequest) -> Self {
-        Self {
-            intent: match request.intent {
-                WorkerIntent::Assistant { purpose } => IntentRecord::Assistant { purpose },
-                WorkerIntent::Task { objective } => IntentRecord::Task { objective },
-                WorkerIntent::Role { role, purpose } => IntentRecord::Role { role, purpose },
-            },
-            profile: match request.profile {
-                ProfileSelector::RuntimeDefault => ProfileRecord::RuntimeDefault,
-                ProfileSelector::Builtin(value) => ProfileRecord::Builtin(value),
-                ProfileSelector::Named(value) => ProfileRecord::Named(value),
-            },
-            config_bundle: request.config_bundle.map(|bundle| bundle.id),
-            requested_capabilities: request
-                .requested_capabilities
-                .into_iter()
-                .map(|capability| (capability.name, capability.reason))
-                .collect(),
-            workspace_refs: request
-                .workspace_refs
-                .into_iter()
-                .map(|workspace| (workspace.name, workspace.reference))
-                .collect(),
-            mount_refs: request
-                .mount_refs
-                .into_iter()
-                .map(|mount| (mount.name, mount.reference))
-                .collect(),
-        }
-    }
-}
-
-impl From<RequestRecord> for CreateWorkerRequest {
-    fn from(record: RequestRecord) -> Self {
-        Self {
-            intent: match record.intent {
-                IntentRecord::Assistant { purpose } => WorkerIntent::Assistant { purpose },
-                IntentRecord::Task { objective } => WorkerIntent::Task { objective },
-                IntentRecord::Role { role, purpose } => WorkerIntent::Role { role, purpose },
-            },
-            profile: match record.profile {
-                ProfileRecord::RuntimeDefault => ProfileSelector::RuntimeDefault,
-                ProfileRecord::Builtin(value) => ProfileSelector::Builtin(value),
-                ProfileRecord::Named(value) => ProfileSelector::Named(value),
-            },
-            config_bundle: record.config_bundle.map(|id| ConfigBundleRef { id }),
-            requested_capabilities: record
-                .requested_capabilities
-                .into_iter()
-                .map(|(name, reason)| CapabilityRequest { name, reason })
-                .collect(),
-            workspace_refs: record
-                .workspace_refs
-                .into_iter()
-                .map(|(name, reference)| WorkspaceRef { name, reference })
-                .collect(),
-            mount_refs: record
-                .mount_refs
-                .into_iter()
-                .map(|(name, reference)| MountRef { name, reference })
-                .collect(),
-        }
-    }
-}
-
 /// The limits of a runtime.
-pub(crate) fn limits(record: &RuntimeRecord) -> RuntimeLimits {
+pub(crate) fn limits(row: &RuntimeRow) -> RuntimeLimits {
     RuntimeLimits {
-        max_transcript_projection_items: size(record.max_transcript_projection_items),
-        max_event_batch_items: size(record.max_event_batch_items),
+        max_transcript_projection_items: size(row.max_transcript_projection_items),
+        max_event_batch_items: size(row.max_event_batch_items),
     }
 }
 
-/// A runtime's snapshot. `diagnostics` are all of the runtime's; what is unknown of them goes under
-/// `/diagnostics/<index>`, where the document has it.
+/// Sets the limits of a runtime.
+pub(crate) fn set_limits(row: &mut RuntimeRow, limits: RuntimeLimits) {
+    row.max_transcript_projection_items = stored_size(limits.max_transcript_projection_items);
+    row.max_event_batch_items = stored_size(limits.max_event_batch_items);
+}
+
+/// A runtime's snapshot. `diagnostics` are all of the runtime's. Their unknown members get the pointer
+/// `/diagnostics/<index>`, which is their place in the runtime's document.
 pub(crate) fn runtime_snapshot(
     runtime_id: RuntimeId,
-    record: RuntimeRecord,
+    row: RuntimeRow,
     diagnostics: Vec<Stored<RuntimeDiagnostic>>,
 ) -> Stored<PersistedRuntimeSnapshot> {
-    let limits = limits(&record);
-    let mut unknown = to_members(record.unknown);
+    let limits = limits(&row);
+    let mut unknown = row.unknown;
     let mut known = Vec::with_capacity(diagnostics.len());
     for (index, diagnostic) in diagnostics.into_iter().enumerate() {
         unknown.extend(diagnostic.unknown.into_iter().map(|member| UnknownMember {
@@ -141,12 +67,12 @@ pub(crate) fn runtime_snapshot(
     Stored {
         value: PersistedRuntimeSnapshot {
             runtime_id,
-            display_name: record.display_name,
-            status: record.status.into(),
+            display_name: row.display_name,
+            status: row.status,
             limits,
-            next_worker_sequence: record.next_worker_sequence,
-            next_event_id: record.next_event_id,
-            next_diagnostic_id: record.next_diagnostic_id,
+            next_worker_sequence: row.next_worker_sequence,
+            next_event_id: row.next_event_id,
+            next_diagnostic_id: row.next_diagnostic_id,
             diagnostics: known,
         },
         unknown,
@@ -155,8 +81,8 @@ pub(crate) fn runtime_snapshot(
 
 const DIAGNOSTICS_POINTER: &str = "/diagnostics/";
 
-/// Splits what is unknown of a runtime's document into the runtime's own part and that of each
-/// diagnostic, by index. The inverse of what [`runtime_snapshot`] does.
+/// Splits the unknown members of a runtime's document into the runtime's own and those of each
+/// diagnostic, by index: the inverse of [`runtime_snapshot`].
 fn split_diagnostics(
     unknown: Vec<UnknownMember>,
     diagnostics: usize,
@@ -178,15 +104,15 @@ fn split_diagnostics(
     (own, each)
 }
 
-/// The records of a runtime's snapshot: its row, with worker counts of zero, and its diagnostics.
-pub(crate) fn runtime_records(
+/// The rows of a runtime's snapshot: its own row, with worker counts of zero, and its diagnostics.
+pub(crate) fn runtime_rows(
     snapshot: Stored<PersistedRuntimeSnapshot>,
-) -> (RuntimeRecord, Vec<(u64, DiagnosticRecord)>) {
+) -> (RuntimeRow, Vec<(u64, DiagnosticRow)>) {
     let Stored { value, unknown } = snapshot;
     let (own, each) = split_diagnostics(unknown, value.diagnostics.len());
-    let record = RuntimeRecord {
+    let row = RuntimeRow {
         display_name: value.display_name,
-        status: value.status.into(),
+        status: value.status,
         max_transcript_projection_items: stored_size(value.limits.max_transcript_projection_items),
         max_event_batch_items: stored_size(value.limits.max_event_batch_items),
         next_worker_sequence: value.next_worker_sequence,
@@ -196,51 +122,51 @@ pub(crate) fn runtime_records(
         stopped_workers: 0,
         cancelled_workers: 0,
         diagnostics: stored_size(value.diagnostics.len()),
-        unknown: to_records(own),
+        unknown: own,
     };
     let diagnostics = value
         .diagnostics
         .into_iter()
         .zip(each)
-        .map(|(value, unknown)| (value.id, diagnostic_record(Stored { value, unknown })))
+        .map(|(value, unknown)| (value.id, diagnostic_row(Stored { value, unknown })))
         .collect();
-    (record, diagnostics)
+    (row, diagnostics)
 }
 
 /// A worker's snapshot.
 pub(crate) fn worker_snapshot(
     worker_ref: WorkerRef,
-    record: WorkerRecord,
+    row: WorkerRow,
 ) -> Stored<PersistedWorkerSnapshot> {
     Stored {
         value: PersistedWorkerSnapshot {
             worker_ref,
-            status: record.status.into(),
-            request: record.request.into(),
-            next_transcript_sequence: record.next_transcript_sequence,
-            last_event_id: record.last_event_id,
+            status: row.status,
+            request: row.request,
+            next_transcript_sequence: row.next_transcript_sequence,
+            last_event_id: row.last_event_id,
         },
-        unknown: to_members(record.unknown),
+        unknown: row.unknown,
     }
 }
 
-/// The record of a worker's snapshot, with a transcript of `transcript_len` entries.
-pub(crate) fn worker_record(
+/// The row of a worker's snapshot, with a transcript of `transcript_len` entries.
+pub(crate) fn worker_row(
     snapshot: Stored<PersistedWorkerSnapshot>,
     transcript_len: u64,
-) -> WorkerRecord {
-    WorkerRecord {
-        status: snapshot.value.status.into(),
-        request: snapshot.value.request.into(),
+) -> WorkerRow {
+    WorkerRow {
+        status: snapshot.value.status,
+        request: snapshot.value.request,
         next_transcript_sequence: snapshot.value.next_transcript_sequence,
         last_event_id: snapshot.value.last_event_id,
         transcript_len,
-        unknown: to_records(snapshot.unknown),
+        unknown: snapshot.unknown,
     }
 }
 
-/// Refs of the workers that a page of rows names. Those of the last few are kept: few workers make
-/// most of a log, and their clones share the texts.
+/// Refs of the workers that a page of rows names. It remembers the last few, since few workers write
+/// most of a log, and clones of a ref share its texts.
 pub(crate) struct WorkerRefs<'r> {
     runtime_id: &'r RuntimeId,
     recent: [Option<WorkerRef>; 16],
@@ -254,7 +180,7 @@ impl<'r> WorkerRefs<'r> {
         }
     }
 
-    /// The ref of `worker_id`. The layers above never store a blank id, so a blank one is damage.
+    /// The ref of `worker_id`.
     fn get(&mut self, worker_id: &str) -> Result<WorkerRef, String> {
         // Generated ids differ at their end.
         let place = worker_id.bytes().next_back().map_or(0, |last| last & 0xF);
@@ -275,10 +201,10 @@ pub(crate) fn event(
     id: u64,
     row: EventRow<'_>,
 ) -> Result<Stored<RuntimeEvent>, String> {
-    let kind = row.kind.into();
-    let worker_ref = row.worker_id.map(|worker| refs.get(worker)).transpose()?;
+    let kind = row.kind;
+    let worker_ref = row.worker_id.map(|worker| refs.get(&worker)).transpose()?;
     let message = match row.message {
-        Some(message) => message.to_owned(),
+        Some(message) => message.into_owned(),
         None => RuntimeEvent::standard_message(kind, refs.runtime_id, worker_ref.as_ref()),
     };
     Ok(Stored {
@@ -288,20 +214,22 @@ pub(crate) fn event(
             kind,
             message,
         },
-        unknown: to_members(row.unknown),
+        unknown: row.unknown,
     })
 }
 
-/// The record of an event of `runtime_id`.
-pub(crate) fn event_record(runtime_id: &RuntimeId, event: Stored<RuntimeEvent>) -> EventRecord {
+/// The row of an event of `runtime_id`.
+pub(crate) fn event_row(runtime_id: &RuntimeId, event: Stored<RuntimeEvent>) -> EventRow<'static> {
     let Stored { value, unknown } = event;
     let standard =
         RuntimeEvent::standard_message(value.kind, runtime_id, value.worker_ref.as_ref());
-    EventRecord {
-        message: (value.message != standard).then_some(value.message),
-        worker_id: value.worker_ref.map(|worker| worker.worker_id.into()),
-        kind: value.kind.into(),
-        unknown: to_records(unknown),
+    EventRow {
+        message: (value.message != standard).then_some(Cow::Owned(value.message)),
+        worker_id: value
+            .worker_ref
+            .map(|worker| Cow::Owned(worker.worker_id.into())),
+        kind: value.kind,
+        unknown,
     }
 }
 
@@ -314,22 +242,22 @@ pub(crate) fn transcript_entry(
         value: TranscriptEntry {
             sequence: row.sequence,
             worker_ref: worker_ref.clone(),
-            role: row.role.into(),
-            content: row.content.to_owned(),
+            role: row.role,
+            content: row.content.into_owned(),
             event_id: row.event_id,
         },
-        unknown: to_members(row.unknown),
+        unknown: row.unknown,
     }
 }
 
-/// The record of a transcript entry.
-pub(crate) fn transcript_record(entry: Stored<TranscriptEntry>) -> TranscriptRecord {
-    TranscriptRecord {
+/// The row of a transcript entry.
+pub(crate) fn transcript_row(entry: Stored<TranscriptEntry>) -> TranscriptRow<'static> {
+    TranscriptRow {
         sequence: entry.value.sequence,
-        role: entry.value.role.into(),
+        role: entry.value.role,
         event_id: entry.value.event_id,
-        content: entry.value.content,
-        unknown: to_records(entry.unknown),
+        content: Cow::Owned(entry.value.content),
+        unknown: entry.unknown,
     }
 }
 
@@ -337,65 +265,64 @@ pub(crate) fn transcript_record(entry: Stored<TranscriptEntry>) -> TranscriptRec
 pub(crate) fn diagnostic(
     runtime_id: &RuntimeId,
     id: u64,
-    record: DiagnosticRecord,
+    row: DiagnosticRow,
 ) -> Result<Stored<RuntimeDiagnostic>, String> {
-    let worker_ref = match record.worker_id {
+    let worker_ref = match row.worker_id {
         Some(worker_id) => Some(worker_ref(runtime_id, &worker_id)?),
         None => None,
     };
     Ok(Stored {
         value: RuntimeDiagnostic {
             id,
-            severity: record.severity.into(),
-            code: record.code,
-            message: record.message,
+            severity: row.severity,
+            code: row.code,
+            message: row.message,
             worker_ref,
         },
-        unknown: to_members(record.unknown),
+        unknown: row.unknown,
     })
 }
 
-/// The record of a diagnostic.
-pub(crate) fn diagnostic_record(diagnostic: Stored<RuntimeDiagnostic>) -> DiagnosticRecord {
-    DiagnosticRecord {
-        severity: diagnostic.value.severity.into(),
+/// The row of a diagnostic.
+pub(crate) fn diagnostic_row(diagnostic: Stored<RuntimeDiagnostic>) -> DiagnosticRow {
+    DiagnosticRow {
+        severity: diagnostic.value.severity,
         code: diagnostic.value.code,
         message: diagnostic.value.message,
         worker_id: diagnostic
             .value
             .worker_ref
             .map(|worker| worker.worker_id.into()),
-        unknown: to_records(diagnostic.unknown),
+        unknown: diagnostic.unknown,
     }
 }
 
-/// An event that was read.
+/// An event with the texts of its row.
 pub(crate) fn borrowed_event<'a>(
     runtime_id: &'a RuntimeId,
     id: u64,
     row: EventRow<'a>,
 ) -> Result<BorrowedEvent<'a>, String> {
-    let kind = row.kind.into();
-    if row.worker_id.is_some_and(|worker| worker.trim().is_empty()) {
+    let worker_id = row.worker_id;
+    if worker_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
         return Err(BLANK_WORKER.to_owned());
     }
-    let message = match row.message {
-        Some(message) => Cow::Borrowed(message),
-        None => RuntimeEvent::standard_text(kind, runtime_id.as_str(), row.worker_id),
-    };
+    let message = row.message.unwrap_or_else(|| {
+        RuntimeEvent::standard_text(row.kind, runtime_id.as_str(), worker_id.as_deref())
+    });
     Ok(BorrowedEvent {
         id,
-        worker_ref: row.worker_id.map(|worker_id| BorrowedRef {
+        worker_ref: worker_id.map(|worker_id| BorrowedRef {
             runtime_id: Cow::Borrowed(runtime_id.as_str()),
-            worker_id: Cow::Borrowed(worker_id),
+            worker_id,
         }),
-        kind,
+        kind: row.kind,
         message,
-        unknown: to_members(row.unknown),
+        unknown: row.unknown,
     })
 }
 
-/// An entry that was read.
+/// A transcript entry with the texts of its row.
 pub(crate) fn borrowed_entry<'a>(
     worker_ref: &'a WorkerRef,
     row: TranscriptRow<'a>,
@@ -407,14 +334,14 @@ pub(crate) fn borrowed_entry<'a>(
             runtime_id: Cow::Borrowed(runtime_id),
             worker_id: Cow::Borrowed(worker_id),
         },
-        role: row.role.into(),
-        content: Cow::Borrowed(row.content),
+        role: row.role,
+        content: row.content,
         event_id: row.event_id,
-        unknown: to_members(row.unknown),
+        unknown: row.unknown,
     }
 }
 
-/// The owned address of a worker whose row was given by a caller.
+/// The owned address of a worker that a caller named.
 ///
 /// # Errors
 ///
@@ -431,38 +358,6 @@ pub(crate) fn owner_of(worker_ref: &WorkerRef) -> (&str, &str) {
         worker_id,
     } = worker_ref;
     (runtime_id.as_str(), worker_id.as_str())
-}
-
-impl From<ImportRecord> for ImportRow {
-    fn from(record: ImportRecord) -> Self {
-        Self {
-            source: record.source,
-            fingerprint: record.fingerprint,
-            imported_at_s: record.imported_at_s,
-            workers: record.workers,
-            events: record.events,
-            transcript_entries: record.transcript_entries,
-            bytes: record.bytes,
-            salvaged: record.salvaged,
-            findings: record.findings,
-        }
-    }
-}
-
-impl From<ImportRow> for ImportRecord {
-    fn from(row: ImportRow) -> Self {
-        Self {
-            source: row.source,
-            fingerprint: row.fingerprint,
-            imported_at_s: row.imported_at_s,
-            workers: row.workers,
-            events: row.events,
-            transcript_entries: row.transcript_entries,
-            bytes: row.bytes,
-            salvaged: row.salvaged,
-            findings: row.findings,
-        }
-    }
 }
 
 #[cfg(test)]

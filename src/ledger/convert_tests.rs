@@ -1,13 +1,18 @@
 //! What the model says survives the stored form.
 
 use super::*;
-use crate::ledger::record::tests::{encoded, run};
-use crate::ledger::record::{Record, decode};
+use crate::ledger::envelope::tests::{encoded, run};
+use crate::ledger::envelope::{Record, decode};
 use crate::model::catalog::WorkerStatus;
+use crate::model::catalog::{
+    CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
+    WorkerIntent, WorkspaceRef,
+};
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::interaction::TranscriptRole;
 use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEventKind;
+use crate::model::persisted::ImportRecord;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -106,7 +111,7 @@ fn workers_survive_the_store() {
                 last_event_id: numbers.1,
             };
             let stored = Stored { value, unknown };
-            let record = reread(super::worker_record(stored.clone(), numbers.2));
+            let record = reread(super::worker_row(stored.clone(), numbers.2));
             prop_assert_eq!(record.transcript_len, numbers.2);
             prop_assert_eq!(super::worker_snapshot(worker_ref, record), stored);
             Ok(())
@@ -146,8 +151,8 @@ fn events_survive_the_store_whatever_their_message() {
                 kind,
             };
             let stored = Stored { value, unknown };
-            let value = encoded("t", &"k", &super::event_record(&runtime, stored.clone()));
-            let row = decode::<EventRecord>("t", &"k", &value).unwrap();
+            let value = encoded("t", &"k", &super::event_row(&runtime, stored.clone()));
+            let row = decode::<EventRow<'static>>("t", &"k", &value).unwrap();
             prop_assert_eq!(super::event(&mut refs, id, row), Ok(stored));
         }
         Ok(())
@@ -180,8 +185,8 @@ fn transcript_entries_survive_the_store() {
                 event_id: numbers.1,
             };
             let stored = Stored { value, unknown };
-            let value = encoded("t", &"k", &super::transcript_record(stored.clone()));
-            let row = decode::<TranscriptRecord>("t", &"k", &value).unwrap();
+            let value = encoded("t", &"k", &super::transcript_row(stored.clone()));
+            let row = decode::<TranscriptRow<'static>>("t", &"k", &value).unwrap();
             prop_assert_eq!(super::transcript_entry(&worker_ref, row), stored);
             Ok(())
         },
@@ -244,7 +249,7 @@ fn runtimes_and_their_diagnostics_survive_the_store() {
                 diagnostics: known,
             };
             let stored = Stored { value, unknown };
-            let (record, rows) = super::runtime_records(stored.clone());
+            let (record, rows) = super::runtime_rows(stored.clone());
             prop_assert_eq!(record.diagnostics, rows.len() as u64);
             let rows = rows
                 .into_iter()
@@ -282,10 +287,7 @@ fn import_records_survive_the_store() {
                 salvaged,
                 findings,
             };
-            prop_assert_eq!(
-                ImportRecord::from(reread(ImportRow::from(record.clone()))),
-                record
-            );
+            prop_assert_eq!(reread(record.clone()), record);
             Ok(())
         },
     );

@@ -5,8 +5,10 @@
 //! writes a [`change_set::ChangeSet`].
 
 pub(crate) mod change_set;
+pub(crate) mod checks;
 pub(crate) mod context;
 pub(crate) mod convert;
+pub(crate) mod envelope;
 pub(crate) mod overlay;
 pub(crate) mod pages;
 pub(crate) mod record;

@@ -1,7 +1,7 @@
 //! Lays uncommitted rows over committed ones.
 
 use crate::error::RuntimeError;
-use crate::ledger::record::Record;
+use crate::ledger::envelope::Record;
 use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
 use std::ops::Bound;

@@ -2,8 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::convert::{self, size, stored_size};
-use crate::ledger::record::TranscriptRow;
-use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::ledger::rows::{PAGE_ROWS, Rows, TranscriptRow};
 use crate::model::identity::WorkerRef;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::persisted::Stored;

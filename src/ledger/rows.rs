@@ -1,61 +1,72 @@
-//! Bounded reads of rows. A read costs the seek and the rows that it returns, at any length of a log.
+//! The rows of a store and their bounded reads, without saying which engine stores them.
 
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
-use crate::ledger::record::{
-    DiagnosticRecord, EventRow, ImportRow, RuntimeRecord, TranscriptRow, WorkerRecord,
-};
+use crate::model::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent, WorkerStatus};
+use crate::model::diagnostics::DiagnosticSeverity;
+use crate::model::interaction::TranscriptRole;
+use crate::model::management::RuntimeStatus;
+use crate::model::observation::RuntimeEventKind;
+use crate::model::persisted::{ImportRecord, UnknownMember};
+use std::borrow::Cow;
 
 /// How many rows a reader that walks a whole table takes at a time.
 pub(crate) const PAGE_ROWS: usize = 1024;
 
-/// The rows of a store, as of one moment. Pages begin at a key or after one, and hold at most
+/// Receives the rows of a log in the order of their numbers. An error that it returns ends the read.
+pub(crate) type EachEvent<'e> =
+    dyn for<'v> FnMut(u64, EventRow<'v>) -> Result<(), RuntimeError> + 'e;
+
+/// As [`EachEvent`], with the position of each entry.
+pub(crate) type EachEntry<'e> =
+    dyn for<'v> FnMut(u64, TranscriptRow<'v>) -> Result<(), RuntimeError> + 'e;
+
+/// The rows of a store at one point in time. Pages begin at a key or after one, and have at most
 /// `limit` rows in the order of their keys.
 ///
-/// Implemented by the transactions of the file  and by an operation that sees its own
-/// writes above them ([`crate::ledger::transaction::Transaction`]), so that the rules above are written
-/// once.
+/// An engine implements this for its transactions, and
+/// [`Transaction`](crate::ledger::transaction::Transaction) for an operation that sees its own changes above
+/// them. The rules of the runtime are written once against this trait.
 pub(crate) trait Rows {
-    /// What an error names.
+    /// The operation and the store, for errors.
     fn at(&self) -> OpContext<'_>;
 
-    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRecord>, RuntimeError>;
+    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError>;
 
     fn runtimes(
         &self,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError>;
+    ) -> Result<Vec<(String, RuntimeRow)>, RuntimeError>;
 
-    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRecord>, RuntimeError>;
+    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRow>, RuntimeError>;
 
     fn workers(
         &self,
         runtime: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, WorkerRecord)>, RuntimeError>;
+    ) -> Result<Vec<(String, WorkerRow)>, RuntimeError>;
 
-    /// Shows `each` the first `limit` events from `from` on. An error that it returns ends that.
+    /// Passes the first `limit` events with an id of at least `from` to `each`.
     fn events(
         &self,
         runtime: &str,
         from: u64,
         limit: usize,
-        each: &mut dyn FnMut(u64, EventRow<'_>) -> Result<(), RuntimeError>,
+        each: &mut EachEvent<'_>,
     ) -> Result<(), RuntimeError>;
 
     fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError>;
 
-    /// Shows `each` the first `limit` entries from position `from` on. An error that it returns
-    /// ends that.
+    /// Passes the first `limit` entries from position `from` on to `each`.
     fn transcript(
         &self,
         runtime: &str,
         worker: &str,
         from: u64,
         limit: usize,
-        each: &mut dyn FnMut(u64, TranscriptRow<'_>) -> Result<(), RuntimeError>,
+        each: &mut EachEntry<'_>,
     ) -> Result<(), RuntimeError>;
 
     fn diagnostics(
@@ -63,7 +74,182 @@ pub(crate) trait Rows {
         runtime: &str,
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError>;
+    ) -> Result<Vec<(u64, DiagnosticRow)>, RuntimeError>;
 
     fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError>;
+}
+
+/// A row of the `imports` table. It needs nothing that the public fact lacks.
+pub(crate) type ImportRow = ImportRecord;
+
+/// A runtime's own row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RuntimeRow {
+    pub(crate) display_name: Option<String>,
+    pub(crate) status: RuntimeStatus,
+    /// The limits are stored numbers here: a machine with smaller words must not cut them when it
+    /// writes the row back.
+    pub(crate) max_transcript_projection_items: u64,
+    pub(crate) max_event_batch_items: u64,
+    pub(crate) next_worker_sequence: u64,
+    pub(crate) next_event_id: u64,
+    pub(crate) next_diagnostic_id: u64,
+    pub(crate) running_workers: u64,
+    pub(crate) stopped_workers: u64,
+    pub(crate) cancelled_workers: u64,
+    pub(crate) diagnostics: u64,
+    pub(crate) unknown: Vec<UnknownMember>,
+}
+
+impl RuntimeRow {
+    /// The number of all workers. A sum that overflows is corrupt, and equals no number of rows.
+    pub(crate) fn workers(&self) -> u64 {
+        self.running_workers
+            .saturating_add(self.stopped_workers)
+            .saturating_add(self.cancelled_workers)
+    }
+
+    /// The count of the workers with `status`, and its name. [`checks`](crate::ledger::checks) changes it
+    /// without overflow.
+    pub(crate) fn workers_in(&mut self, status: WorkerStatus) -> (&'static str, &mut u64) {
+        match status {
+            WorkerStatus::Running => ("running_workers", &mut self.running_workers),
+            WorkerStatus::Stopped => ("stopped_workers", &mut self.stopped_workers),
+            WorkerStatus::Cancelled => ("cancelled_workers", &mut self.cancelled_workers),
+        }
+    }
+
+    /// The bytes of all texts in the row.
+    pub(crate) fn text_bytes(&self) -> usize {
+        text_bytes(&self.display_name) + unknown_bytes(&self.unknown)
+    }
+}
+
+/// A worker's own row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerRow {
+    pub(crate) status: WorkerStatus,
+    pub(crate) request: CreateWorkerRequest,
+    pub(crate) next_transcript_sequence: u64,
+    pub(crate) last_event_id: u64,
+    pub(crate) transcript_len: u64,
+    pub(crate) unknown: Vec<UnknownMember>,
+}
+
+impl WorkerRow {
+    /// The bytes of all texts in the row.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let request = &self.request;
+        let intent = match &request.intent {
+            WorkerIntent::Assistant { purpose } => text_bytes(purpose),
+            WorkerIntent::Task { objective } => objective.len(),
+            WorkerIntent::Role { role, purpose } => role.len() + text_bytes(purpose),
+        };
+        let profile = match &request.profile {
+            ProfileSelector::RuntimeDefault => 0,
+            ProfileSelector::Builtin(value) | ProfileSelector::Named(value) => value.len(),
+        };
+        let bundle = request.config_bundle.iter();
+        let capabilities = request.requested_capabilities.iter();
+        let workspaces = request.workspace_refs.iter();
+        let mounts = request.mount_refs.iter();
+        intent
+            + profile
+            + text_bytes(bundle.map(|bundle| &bundle.id))
+            + text_bytes(capabilities.flat_map(|c| std::iter::once(&c.name).chain(&c.reason)))
+            + text_bytes(workspaces.flat_map(|workspace| [&workspace.name, &workspace.reference]))
+            + text_bytes(mounts.flat_map(|mount| [&mount.name, &mount.reference]))
+            + unknown_bytes(&self.unknown)
+    }
+}
+
+/// A row of an event log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EventRow<'v> {
+    pub(crate) worker_id: Option<Cow<'v, str>>,
+    pub(crate) kind: RuntimeEventKind,
+    /// `None` for the kind's standard message.
+    pub(crate) message: Option<Cow<'v, str>>,
+    pub(crate) unknown: Vec<UnknownMember>,
+}
+
+impl EventRow<'_> {
+    /// The bytes of all texts in the row.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let worker = self.worker_id.as_ref().map_or(0, |text| text.len());
+        let message = self.message.as_ref().map_or(0, |text| text.len());
+        worker + message + unknown_bytes(&self.unknown)
+    }
+}
+
+impl<'v> From<&'v EventRow<'static>> for EventRow<'v> {
+    fn from(row: &'v EventRow<'static>) -> Self {
+        Self {
+            worker_id: row.worker_id.as_deref().map(Cow::Borrowed),
+            kind: row.kind,
+            message: row.message.as_deref().map(Cow::Borrowed),
+            unknown: row.unknown.clone(),
+        }
+    }
+}
+
+/// A row of a transcript.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TranscriptRow<'v> {
+    pub(crate) sequence: u64,
+    pub(crate) role: TranscriptRole,
+    pub(crate) event_id: u64,
+    pub(crate) content: Cow<'v, str>,
+    pub(crate) unknown: Vec<UnknownMember>,
+}
+
+impl TranscriptRow<'_> {
+    /// The bytes of all texts in the row.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.content.len() + unknown_bytes(&self.unknown)
+    }
+}
+
+impl<'v> From<&'v TranscriptRow<'static>> for TranscriptRow<'v> {
+    fn from(row: &'v TranscriptRow<'static>) -> Self {
+        Self {
+            sequence: row.sequence,
+            role: row.role,
+            event_id: row.event_id,
+            content: Cow::Borrowed(&row.content),
+            unknown: row.unknown.clone(),
+        }
+    }
+}
+
+/// A row of a runtime's diagnostics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DiagnosticRow {
+    pub(crate) severity: DiagnosticSeverity,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) worker_id: Option<String>,
+    pub(crate) unknown: Vec<UnknownMember>,
+}
+
+impl DiagnosticRow {
+    /// The bytes of all texts in the row.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.code.len()
+            + self.message.len()
+            + text_bytes(&self.worker_id)
+            + unknown_bytes(&self.unknown)
+    }
+}
+
+fn text_bytes<'t>(texts: impl IntoIterator<Item = &'t String>) -> usize {
+    texts.into_iter().map(String::len).sum()
+}
+
+fn unknown_bytes(unknown: &[UnknownMember]) -> usize {
+    text_bytes(
+        unknown
+            .iter()
+            .flat_map(|member| [&member.pointer, &member.name, &member.json]),
+    )
 }

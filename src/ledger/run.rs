@@ -1,29 +1,26 @@
-//! Records of the two logs with their texts borrowed, and runs of them in the form in which the file
-//! has them: a run can be made on any thread, and [`BulkLoad`](super::BulkLoad) only puts it in.
+//! Runs of encoded log rows, for bulk loads. Any thread can encode a run; the engine only inserts its bytes.
 
 use crate::error::RuntimeError;
+use crate::ledger::checks;
 use crate::ledger::convert::{owner_of, stored_size};
-use crate::ledger::record::{
-    self, Crc, CrcPrefix, EventRecord, EventRow, KeyBytes, Record, TranscriptRecord, TranscriptRow,
-    UnknownRecord,
-};
+use crate::ledger::envelope::{self, Crc, CrcPrefix, KeyBytes, Record};
+use crate::ledger::rows::{EventRow, TranscriptRow};
 use crate::ledger::table_names;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::observation::RuntimeEvent;
-use crate::model::persisted::UnknownMember;
-use serde::Serialize;
+use std::borrow::Cow;
 
 /// A run is full when its values have this many bytes, or it has this many rows. redb takes in runs
 /// of 1 MiB with their keys; a little more would be two.
 const RUN_BYTES: usize = 768 << 10;
 const RUN_ROWS: usize = 16 << 10;
 
-/// Rows of one log by increasing number, their values as the file has them.
+/// Rows of one log by increasing number, with their values encoded.
 pub(crate) struct Run {
-    /// The checksum of what all values have before their numbers.
+    /// The checksum over the part of the key that all rows share.
     checksum: CrcPrefix,
-    /// Number, and where its value ends in `values`.
+    /// Each row's number, and the end of its value in `values`.
     rows: Vec<(u64, usize)>,
     values: Vec<u8>,
 }
@@ -37,24 +34,24 @@ impl Run {
         }
     }
 
-    fn push<R: Record>(&mut self, number: u64, body: &impl Serialize) -> Result<(), RuntimeError> {
+    fn push<R: Record>(&mut self, number: u64, row: &R) -> Result<(), RuntimeError> {
         let begin = self.values.len();
         self.values.push(R::VERSION);
         let values = std::mem::take(&mut self.values);
-        self.values = postcard::to_extend(body, values)
+        self.values = postcard::to_extend(&row.stored(), values)
             .map_err(|error| RuntimeError::InvalidRequest(error.to_string()))?;
         let mut checksum = Crc::after(&self.checksum);
         number.digest(&mut checksum);
         checksum.update(&self.values[begin..]);
         self.values
             .extend_from_slice(&checksum.finalize().to_le_bytes());
-        record::refuse_too_large(self.values.len() - begin)
+        envelope::refuse_too_large(self.values.len() - begin)
             .map_err(RuntimeError::InvalidRequest)?;
         self.rows.push((number, self.values.len()));
         Ok(())
     }
 
-    /// All rows, which are then gone from here.
+    /// Takes all rows out of the run.
     fn take(&mut self) -> Self {
         Self {
             checksum: self.checksum.clone(),
@@ -67,7 +64,7 @@ impl Run {
         self.rows.len() >= RUN_ROWS || self.values.len() >= RUN_BYTES
     }
 
-    /// Numbers with their values.
+    /// The numbers with their encoded values.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let mut begin = 0;
         self.rows.iter().map(move |(number, end)| {
@@ -78,20 +75,20 @@ impl Run {
     }
 }
 
-/// Events of one runtime, in the form in which the file has them.
+/// Encoded events of one runtime.
 pub struct EventRun {
     pub(crate) runtime_id: RuntimeId,
     pub(crate) run: Run,
 }
 
 impl EventRun {
-    /// No events yet of the runtime `runtime_id`.
+    /// An empty run of events of the runtime `runtime_id`.
     pub fn new(runtime_id: RuntimeId) -> Self {
         let run = Run::new(table_names::EVENTS, &runtime_id.as_str());
         Self { runtime_id, run }
     }
 
-    /// Adds an event. An event about a worker is about one of the same runtime.
+    /// Encodes an event. Its worker, if it has one, is of the same runtime.
     ///
     /// # Errors
     ///
@@ -100,26 +97,26 @@ impl EventRun {
         let worker_id = event.worker_ref.as_ref().map(|worker| &*worker.worker_id);
         let runtime_id = self.runtime_id.as_str();
         let standard = RuntimeEvent::standard_text(event.kind, runtime_id, worker_id);
-        let body = EventRow {
-            worker_id,
-            kind: event.kind.into(),
-            message: (event.message != standard).then_some(&*event.message),
-            unknown: to_records(&event.unknown),
+        let row = EventRow {
+            worker_id: worker_id.map(Cow::Borrowed),
+            kind: event.kind,
+            message: (event.message != standard).then_some(Cow::Borrowed(&*event.message)),
+            unknown: event.unknown.clone(),
         };
-        self.run.push::<EventRecord>(event.id, &body)
+        self.run.push(event.id, &row)
     }
 
-    /// Whether it is time to put the run into the store.
+    /// Whether the run has the size that is best to append: about 768 KiB or 16,384 rows.
     pub fn is_full(&self) -> bool {
         self.run.is_full()
     }
 
-    /// The bytes of all values.
+    /// The bytes of all encoded values.
     pub fn bytes(&self) -> usize {
         self.run.values.len()
     }
 
-    /// The events so far, as a run of their own; none are left in this one.
+    /// Takes the events out as a run of their own, and leaves this one empty.
     #[must_use]
     pub fn take(&mut self) -> Self {
         Self {
@@ -129,49 +126,59 @@ impl EventRun {
     }
 }
 
-/// Entries of one transcript, in the form in which the file has them.
+/// Encoded entries of one transcript.
 pub struct TranscriptRun {
     pub(crate) worker_ref: WorkerRef,
     /// The position of the first entry.
     pub(crate) start: u64,
     pub(crate) run: Run,
+    /// The sequences of the first and the last entry; `None` for an empty run.
+    pub(crate) sequences: Option<(u64, u64)>,
 }
 
 impl TranscriptRun {
-    /// No entries yet of the transcript of `worker_ref`, from position `start` (from 0) on.
+    /// An empty run of entries of the transcript of `worker_ref`. Its first entry gets position `start`,
+    /// counted from 0.
     pub fn new(worker_ref: WorkerRef, start: u64) -> Self {
         let run = Run::new(table_names::TRANSCRIPTS, &owner_of(&worker_ref));
         Self {
             worker_ref,
             start,
             run,
+            sequences: None,
         }
     }
 
-    /// What the keys of all entries begin with.
+    /// The part of the key that all entries share.
     pub(crate) fn owner(&self) -> (&str, &str) {
         owner_of(&self.worker_ref)
     }
 
     /// The position after the last entry.
     pub(crate) fn end(&self) -> u64 {
-        self.start + stored_size(self.run.rows.len())
+        self.start.saturating_add(stored_size(self.run.rows.len()))
     }
 
-    /// Adds an entry, which is one of this worker's.
+    /// Encodes an entry of this worker. Sequences increase.
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` for an entry that is too large to be stored.
+    /// `InvalidRequest` for an entry that is too large to be stored, and for a sequence that is not greater
+    /// than the one before it.
     pub fn push(&mut self, entry: &BorrowedEntry<'_>) -> Result<(), RuntimeError> {
-        let body = TranscriptRow {
+        let last = self.sequences.map(|(_, last)| last);
+        checks::refuse_not_after("transcript sequence", entry.sequence, last)?;
+        let row = TranscriptRow {
             sequence: entry.sequence,
-            role: entry.role.into(),
+            role: entry.role,
             event_id: entry.event_id,
-            content: &entry.content,
-            unknown: to_records(&entry.unknown),
+            content: Cow::Borrowed(&*entry.content),
+            unknown: entry.unknown.clone(),
         };
-        self.run.push::<TranscriptRecord>(self.end(), &body)
+        self.run.push(self.end(), &row)?;
+        let first = self.sequences.map_or(entry.sequence, |(first, _)| first);
+        self.sequences = Some((first, entry.sequence));
+        Ok(())
     }
 
     /// As [`EventRun::is_full`].
@@ -184,7 +191,7 @@ impl TranscriptRun {
         self.run.values.len()
     }
 
-    /// The entries so far, as a run of their own; this one goes on where that ends.
+    /// Takes the entries out as a run of their own. This run continues at the position after them.
     #[must_use]
     pub fn take(&mut self) -> Self {
         let end = self.end();
@@ -193,12 +200,9 @@ impl TranscriptRun {
             worker_ref: self.worker_ref.clone(),
             start,
             run: self.run.take(),
+            sequences: self.sequences.take(),
         }
     }
-}
-
-fn to_records(unknown: &[UnknownMember]) -> Vec<UnknownRecord> {
-    unknown.iter().cloned().map(UnknownRecord::from).collect()
 }
 
 #[cfg(test)]
@@ -208,7 +212,7 @@ mod tests {
     use crate::model::identity::WorkerId;
     use crate::model::interaction::{TranscriptEntry, TranscriptRole};
     use crate::model::observation::RuntimeEventKind;
-    use crate::model::persisted::Stored;
+    use crate::model::persisted::{Stored, UnknownMember};
 
     fn unknown() -> Vec<UnknownMember> {
         vec![UnknownMember {
@@ -225,7 +229,7 @@ mod tests {
 
     fn encoded<R: Record>(table: &str, key: &impl KeyBytes, record: &R) -> Vec<u8> {
         let mut value = Vec::new();
-        record::encode(table, key, record, &mut value).unwrap();
+        envelope::encode(table, key, record, &mut value).unwrap();
         value
     }
 
@@ -251,7 +255,7 @@ mod tests {
                 unknown: if id == 8 { unknown() } else { Vec::new() },
             };
             events.push(&event.clone().into()).unwrap();
-            let record = convert::event_record(&worker_ref.runtime_id, event);
+            let record = convert::event_row(&worker_ref.runtime_id, event);
             expected.push((id, encoded(table_names::EVENTS, &("r", id), &record)));
         }
         let rows = events.run.rows();
@@ -274,7 +278,7 @@ mod tests {
                 unknown: if position == 6 { unknown() } else { Vec::new() },
             };
             transcript.push(&entry.clone().into()).unwrap();
-            let record = convert::transcript_record(entry);
+            let record = convert::transcript_row(entry);
             let key = ("r", "w", position);
             let expected = encoded(table_names::TRANSCRIPTS, &key, &record);
             let run = transcript.take();

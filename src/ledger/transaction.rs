@@ -9,11 +9,10 @@ use crate::error::RuntimeError;
 use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
 use crate::ledger::context::OpContext;
 use crate::ledger::overlay::{Merge, overlay};
-use crate::ledger::record::{
-    DiagnosticRecord, EventRecord, EventRow, ImportRow, RuntimeRecord, TranscriptRecord,
-    TranscriptRow, WorkerRecord,
+use crate::ledger::rows::{
+    DiagnosticRow, EachEntry, EachEvent, EventRow, ImportRow, Rows, RuntimeRow, TranscriptRow,
+    WorkerRow,
 };
-use crate::ledger::rows::Rows;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -77,7 +76,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn put_runtime(
         &mut self,
         runtime: &str,
-        row: RuntimeRecord,
+        row: RuntimeRow,
     ) -> Result<(), RuntimeError> {
         self.staged.put_runtime(runtime, row)
     }
@@ -86,7 +85,7 @@ impl<'a> Transaction<'a> {
         &mut self,
         runtime: &str,
         worker: &str,
-        row: WorkerRecord,
+        row: WorkerRow,
     ) -> Result<(), RuntimeError> {
         self.staged.put_worker(runtime, worker, row)
     }
@@ -95,7 +94,7 @@ impl<'a> Transaction<'a> {
         &mut self,
         runtime: &str,
         id: u64,
-        row: EventRecord,
+        row: EventRow<'static>,
     ) -> Result<(), RuntimeError> {
         self.staged.put_event(runtime, id, row)
     }
@@ -105,7 +104,7 @@ impl<'a> Transaction<'a> {
         runtime: &str,
         worker: &str,
         position: u64,
-        row: TranscriptRecord,
+        row: TranscriptRow<'static>,
     ) -> Result<(), RuntimeError> {
         self.staged.put_transcript(runtime, worker, position, row)
     }
@@ -114,7 +113,7 @@ impl<'a> Transaction<'a> {
         &mut self,
         runtime: &str,
         id: u64,
-        row: DiagnosticRecord,
+        row: DiagnosticRow,
     ) -> Result<(), RuntimeError> {
         self.staged.put_diagnostic(runtime, id, row)
     }
@@ -140,7 +139,7 @@ impl Rows for Transaction<'_> {
         self.base.at()
     }
 
-    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRecord>, RuntimeError> {
+    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError> {
         match self.staged(runtime).find_map(|staged| staged.row.as_ref()) {
             Some(row) => Ok(Some(row.clone())),
             None => self.base.runtime(runtime),
@@ -151,8 +150,8 @@ impl Rows for Transaction<'_> {
         &self,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError> {
-        let layers: Vec<BTreeMap<String, RuntimeRecord>> = self
+    ) -> Result<Vec<(String, RuntimeRow)>, RuntimeError> {
+        let layers: Vec<BTreeMap<String, RuntimeRow>> = self
             .layers()
             .map(|layer| {
                 let rows = layer.runtimes.iter();
@@ -164,7 +163,7 @@ impl Rows for Transaction<'_> {
         Ok(overlay(page, layers.iter(), after_bound(after), limit))
     }
 
-    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRecord>, RuntimeError> {
+    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRow>, RuntimeError> {
         let staged = self
             .staged(runtime)
             .find_map(|staged| staged.workers.get(worker));
@@ -179,7 +178,7 @@ impl Rows for Transaction<'_> {
         runtime: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, WorkerRecord)>, RuntimeError> {
+    ) -> Result<Vec<(String, WorkerRow)>, RuntimeError> {
         let page = self.base.workers(runtime, after, limit)?;
         let layers = self.staged(runtime).map(|staged| &staged.workers);
         Ok(overlay(page, layers, after_bound(after), limit))
@@ -190,10 +189,10 @@ impl Rows for Transaction<'_> {
         runtime: &str,
         from: u64,
         limit: usize,
-        each: &mut dyn FnMut(u64, EventRow<'_>) -> Result<(), RuntimeError>,
+        each: &mut EachEvent<'_>,
     ) -> Result<(), RuntimeError> {
         let layers = self.staged(runtime).map(|staged| &staged.events);
-        let Some(mut merge) = Merge::<EventRecord>::new(layers, from, limit) else {
+        let Some(mut merge) = Merge::<EventRow<'static>>::new(layers, from, limit) else {
             return self.base.events(runtime, from, limit, each);
         };
         let mut committed = |id, row: EventRow<'_>| merge.committed(id, row, each);
@@ -216,12 +215,12 @@ impl Rows for Transaction<'_> {
         worker: &str,
         from: u64,
         limit: usize,
-        each: &mut dyn FnMut(u64, TranscriptRow<'_>) -> Result<(), RuntimeError>,
+        each: &mut EachEntry<'_>,
     ) -> Result<(), RuntimeError> {
         let layers = self
             .staged(runtime)
             .filter_map(|staged| staged.transcripts.get(worker));
-        let Some(mut merge) = Merge::<TranscriptRecord>::new(layers, from, limit) else {
+        let Some(mut merge) = Merge::<TranscriptRow<'static>>::new(layers, from, limit) else {
             return self.base.transcript(runtime, worker, from, limit, each);
         };
         let mut committed = |at, row: TranscriptRow<'_>| merge.committed(at, row, each);
@@ -235,7 +234,7 @@ impl Rows for Transaction<'_> {
         runtime: &str,
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError> {
+    ) -> Result<Vec<(u64, DiagnosticRow)>, RuntimeError> {
         let page = self.base.diagnostics(runtime, from, limit)?;
         let layers = self.staged(runtime).map(|staged| &staged.diagnostics);
         Ok(overlay(page, layers, Bound::Included(from), limit))

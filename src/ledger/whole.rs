@@ -4,17 +4,14 @@ use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
 use crate::ledger::convert;
 use crate::ledger::convert::stored_size;
-use crate::ledger::record::{RuntimeRecord, WorkerRecord};
-use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
 use crate::ledger::table_names;
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::persisted::{PersistedRuntimeSnapshot, Stored};
 
 /// Every runtime's id and row.
-pub(crate) fn all_runtimes(
-    rows: &dyn Rows,
-) -> Result<Vec<(RuntimeId, RuntimeRecord)>, RuntimeError> {
+pub(crate) fn all_runtimes(rows: &dyn Rows) -> Result<Vec<(RuntimeId, RuntimeRow)>, RuntimeError> {
     let mut all = Vec::new();
     let mut last: Option<String> = None;
     loop {
@@ -67,8 +64,8 @@ pub(crate) fn refuse_miscounted(
 pub(crate) fn all_workers(
     rows: &dyn Rows,
     id: &RuntimeId,
-    runtime: &RuntimeRecord,
-) -> Result<Vec<(WorkerRef, WorkerRecord)>, RuntimeError> {
+    runtime: &RuntimeRow,
+) -> Result<Vec<(WorkerRef, WorkerRow)>, RuntimeError> {
     let mut all = Vec::new();
     let mut last: Option<String> = None;
     loop {
@@ -95,7 +92,7 @@ pub(crate) fn all_workers(
 pub(crate) fn all_diagnostics(
     rows: &dyn Rows,
     id: &RuntimeId,
-    runtime: &RuntimeRecord,
+    runtime: &RuntimeRow,
 ) -> Result<Vec<Stored<RuntimeDiagnostic>>, RuntimeError> {
     let mut all = Vec::new();
     let mut from = 0;

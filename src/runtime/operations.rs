@@ -2,23 +2,22 @@
 //! with others is not its business.
 
 use crate::error::RuntimeError;
+use crate::ledger::checks;
 use crate::ledger::convert;
-use crate::ledger::record::RuntimeRecord;
-use crate::ledger::rows::PAGE_ROWS;
-use crate::ledger::rows::Rows;
+use crate::ledger::rows::{DiagnosticRow, EventRow, PAGE_ROWS, Rows, RuntimeRow, TranscriptRow};
+use crate::ledger::table_names;
 use crate::ledger::transaction::Transaction;
 use crate::model::catalog::{
     CreateWorkerRequest, WorkerDetail, WorkerIntent, WorkerLifecycleAck, WorkerStatus,
 };
-use crate::model::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
+use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
-use crate::model::interaction::{TranscriptEntry, WorkerInput, WorkerInteractionAck};
+use crate::model::interaction::{WorkerInput, WorkerInteractionAck};
 use crate::model::management::{RuntimeOptions, RuntimeStatus};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
-use crate::model::persisted::PersistedRuntimeSnapshot;
-use crate::model::persisted::PersistedWorkerSnapshot;
-use crate::model::persisted::Stored;
+use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
 use crate::runtime::pages;
+use std::borrow::Cow;
 
 /// Creates a runtime that the store does not have.
 pub(crate) fn create_runtime(
@@ -36,7 +35,7 @@ pub(crate) fn create_runtime(
         next_diagnostic_id: 1,
         diagnostics: Vec::new(),
     };
-    let (mut runtime, _) = convert::runtime_records(snapshot.into());
+    let (mut runtime, _) = convert::runtime_rows(snapshot.into());
     let started = RuntimeEventKind::RuntimeStarted;
     log(transaction, runtime_id, &mut runtime, (None, started, None))?;
     transaction.put_runtime(runtime_id.as_str(), runtime)
@@ -62,9 +61,10 @@ pub(crate) fn create_worker(
         next_transcript_sequence: 1,
         last_event_id,
     };
-    let worker = convert::worker_record(snapshot.into(), 0);
-    *runtime.workers_in(WorkerStatus::Running) += 1;
+    let worker = convert::worker_row(snapshot.into(), 0);
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
+    let running = WorkerStatus::Running;
+    checks::recount_worker(transaction.at(), id, &mut runtime, None, running)?;
     transaction.put_runtime(id, runtime)?;
     transaction.put_worker(id, worker_id, worker.clone())?;
     Ok(crate::runtime::queries::detail(&worker_ref, worker))
@@ -83,7 +83,7 @@ pub(crate) fn send_input(
         return Err(invalid("the content of an input must not be blank"));
     }
     let mut worker = pages::worker_row(transaction, worker_ref)?;
-    let status = WorkerStatus::from(worker.status);
+    let status = worker.status;
     if !status.is_active() {
         return Err(invalid(format!(
             "worker {} is not running",
@@ -95,20 +95,24 @@ pub(crate) fn send_input(
     let event_id = log(transaction, runtime_id, &mut runtime, event)?;
     let sequence = worker.next_transcript_sequence;
     let position = worker.transcript_len;
-    let entry = TranscriptEntry {
+    let entry = TranscriptRow {
         sequence,
-        worker_ref: worker_ref.clone(),
         role: input.kind.into(),
-        content: input.content,
         event_id,
+        content: Cow::Owned(input.content),
+        unknown: Vec::new(),
     };
-    worker.next_transcript_sequence = after(sequence, "transcript sequences")?;
-    worker.transcript_len += 1;
+    worker.next_transcript_sequence = after(sequence, "transcript sequence")?;
     worker.last_event_id = event_id;
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
+    checks::grow(
+        transaction.at(),
+        (table_names::WORKERS, &(id, worker_id)),
+        ("transcript_len", &mut worker.transcript_len),
+        1,
+    )?;
     transaction.put_runtime(id, runtime)?;
     transaction.put_worker(id, worker_id, worker)?;
-    let entry = convert::transcript_record(entry.into());
     transaction.put_transcript(id, worker_id, position, entry)?;
     Ok(WorkerInteractionAck {
         worker_ref: worker_ref.clone(),
@@ -129,7 +133,7 @@ pub(crate) fn end_worker(
     pages::refuse_foreign(runtime_id, worker_ref)?;
     let mut runtime = running(transaction, runtime_id)?;
     let mut worker = pages::worker_row(transaction, worker_ref)?;
-    let current = WorkerStatus::from(worker.status);
+    let current = worker.status;
     if !current.is_active() {
         return Ok(WorkerLifecycleAck {
             worker_ref: worker_ref.clone(),
@@ -139,11 +143,10 @@ pub(crate) fn end_worker(
     }
     let event = (Some(worker_ref), kind, reason);
     let event_id = log(transaction, runtime_id, &mut runtime, event)?;
-    worker.status = status.into();
+    worker.status = status;
     worker.last_event_id = event_id;
-    *runtime.workers_in(current) -= 1;
-    *runtime.workers_in(status) += 1;
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
+    checks::recount_worker(transaction.at(), id, &mut runtime, Some(current), status)?;
     transaction.put_runtime(id, runtime)?;
     transaction.put_worker(id, worker_id, worker)?;
     Ok(WorkerLifecycleAck {
@@ -159,13 +162,18 @@ pub(crate) fn stop_runtime(
     runtime_id: &RuntimeId,
 ) -> Result<u64, RuntimeError> {
     let mut runtime = pages::runtime_row(transaction, runtime_id)?;
-    if RuntimeStatus::from(runtime.status) == RuntimeStatus::Stopped {
+    if runtime.status == RuntimeStatus::Stopped {
         return Ok(runtime.next_event_id.saturating_sub(1));
     }
     stop_active_workers(transaction, runtime_id)?;
-    runtime.stopped_workers += runtime.running_workers;
-    runtime.running_workers = 0;
-    runtime.status = RuntimeStatus::Stopped.into();
+    let stopped = std::mem::take(&mut runtime.running_workers);
+    checks::grow(
+        transaction.at(),
+        (table_names::RUNTIMES, &runtime_id.as_str()),
+        ("stopped_workers", &mut runtime.stopped_workers),
+        stopped,
+    )?;
+    runtime.status = RuntimeStatus::Stopped;
     let stopped = RuntimeEventKind::RuntimeStopped;
     let event_id = log(transaction, runtime_id, &mut runtime, (None, stopped, None))?;
     transaction.put_runtime(runtime_id.as_str(), runtime)?;
@@ -184,22 +192,19 @@ fn stop_active_workers(
             return Ok(());
         };
         last = Some(worker.clone());
-        for (worker, mut record) in page {
-            if WorkerStatus::from(record.status).is_active() {
-                record.status = WorkerStatus::Stopped.into();
-                transaction.put_worker(id, &worker, record)?;
+        for (worker, mut row) in page {
+            if row.status.is_active() {
+                row.status = WorkerStatus::Stopped;
+                transaction.put_worker(id, &worker, row)?;
             }
         }
     }
 }
 
 /// The row of a runtime that takes changes.
-pub(crate) fn running(
-    rows: &dyn Rows,
-    runtime_id: &RuntimeId,
-) -> Result<RuntimeRecord, RuntimeError> {
+pub(crate) fn running(rows: &dyn Rows, runtime_id: &RuntimeId) -> Result<RuntimeRow, RuntimeError> {
     let runtime = pages::runtime_row(rows, runtime_id)?;
-    match runtime.status.into() {
+    match runtime.status {
         RuntimeStatus::Running => Ok(runtime),
         RuntimeStatus::Stopped => Err(RuntimeError::RuntimeStopped {
             runtime_id: runtime_id.clone(),
@@ -211,10 +216,10 @@ fn invalid(message: impl Into<String>) -> RuntimeError {
     RuntimeError::InvalidRequest(message.into())
 }
 
-/// The number after `last`; none where the numbers are used up.
+/// The number after `last`. Fails where no number is left.
 fn after(last: u64, what: &str) -> Result<u64, RuntimeError> {
     last.checked_add(1)
-        .ok_or_else(|| invalid(format!("the {what} are used up")))
+        .ok_or_else(|| invalid(format!("{what} space exhausted")))
 }
 
 fn refuse_invalid(request: &CreateWorkerRequest) -> Result<(), RuntimeError> {
@@ -235,11 +240,11 @@ fn refuse_invalid(request: &CreateWorkerRequest) -> Result<(), RuntimeError> {
 fn next_worker(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
-    runtime: &mut RuntimeRecord,
+    runtime: &mut RuntimeRow,
 ) -> Result<WorkerRef, RuntimeError> {
     loop {
         let worker_id = WorkerId::generated(runtime.next_worker_sequence);
-        runtime.next_worker_sequence = after(runtime.next_worker_sequence, "worker numbers")?;
+        runtime.next_worker_sequence = after(runtime.next_worker_sequence, "worker number")?;
         if rows
             .worker(runtime_id.as_str(), worker_id.as_str())?
             .is_none()
@@ -253,21 +258,23 @@ fn next_worker(
 fn log(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
-    runtime: &mut RuntimeRecord,
+    runtime: &mut RuntimeRow,
     (worker_ref, kind, message): (Option<&WorkerRef>, RuntimeEventKind, Option<String>),
 ) -> Result<u64, RuntimeError> {
     let id = runtime.next_event_id;
-    runtime.next_event_id = after(id, "event ids")?;
-    let message =
-        message.unwrap_or_else(|| RuntimeEvent::standard_message(kind, runtime_id, worker_ref));
-    let event = RuntimeEvent {
-        id,
-        worker_ref: worker_ref.cloned(),
+    runtime.next_event_id = after(id, "event id")?;
+    let worker_id = worker_ref.map(|worker| worker.worker_id.as_str());
+    // A standard message is not stored, so it is built only to recognise a reason that equals it.
+    let message = message.filter(|message| {
+        *message != RuntimeEvent::standard_text(kind, runtime_id.as_str(), worker_id)
+    });
+    let row = EventRow {
+        worker_id: worker_id.map(|worker_id| Cow::Owned(worker_id.to_owned())),
         kind,
-        message,
+        message: message.map(Cow::Owned),
+        unknown: Vec::new(),
     };
-    let record = convert::event_record(runtime_id, event.into());
-    transaction.put_event(runtime_id.as_str(), id, record)?;
+    transaction.put_event(runtime_id.as_str(), id, row)?;
     Ok(id)
 }
 
@@ -276,7 +283,7 @@ fn diagnose(
     transaction: &mut Transaction<'_>,
     worker_ref: &WorkerRef,
     request: &CreateWorkerRequest,
-    runtime: &mut RuntimeRecord,
+    runtime: &mut RuntimeRow,
 ) -> Result<(), RuntimeError> {
     let notes = [
         (
@@ -292,17 +299,21 @@ fn diagnose(
     ];
     for (_, code, message) in notes.into_iter().filter(|(applies, _, _)| *applies) {
         let id = runtime.next_diagnostic_id;
-        runtime.next_diagnostic_id = after(id, "diagnostic ids")?;
-        runtime.diagnostics += 1;
-        let diagnostic = RuntimeDiagnostic {
-            id,
+        runtime.next_diagnostic_id = after(id, "diagnostic id")?;
+        checks::grow(
+            transaction.at(),
+            (table_names::RUNTIMES, &worker_ref.runtime_id.as_str()),
+            ("diagnostics", &mut runtime.diagnostics),
+            1,
+        )?;
+        let row = DiagnosticRow {
             severity: DiagnosticSeverity::Info,
             code: code.to_owned(),
             message: message.to_owned(),
-            worker_ref: Some(worker_ref.clone()),
+            worker_id: Some(worker_ref.worker_id.as_str().to_owned()),
+            unknown: Vec::new(),
         };
-        let record = convert::diagnostic_record(Stored::from(diagnostic));
-        transaction.put_diagnostic(worker_ref.runtime_id.as_str(), id, record)?;
+        transaction.put_diagnostic(worker_ref.runtime_id.as_str(), id, row)?;
     }
     Ok(())
 }

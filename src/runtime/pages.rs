@@ -3,8 +3,7 @@
 use crate::error::RuntimeError;
 use crate::ledger::convert::{self, WorkerRefs, size, stored_size};
 use crate::ledger::pages::transcript_entries;
-use crate::ledger::record::{RuntimeRecord, WorkerRecord};
-use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
@@ -49,7 +48,7 @@ fn refuse_limit(requested: usize, max: usize) -> Result<(), RuntimeError> {
 pub(crate) fn worker_row(
     rows: &dyn Rows,
     worker_ref: &WorkerRef,
-) -> Result<WorkerRecord, RuntimeError> {
+) -> Result<WorkerRow, RuntimeError> {
     let (runtime_id, worker_id) = (&worker_ref.runtime_id, &worker_ref.worker_id);
     rows.worker(runtime_id.as_str(), worker_id.as_str())?
         .ok_or_else(|| RuntimeError::WorkerNotFound {
@@ -58,7 +57,7 @@ pub(crate) fn worker_row(
         })
 }
 
-/// Up to `limit` events from `cursor` on.
+/// Reads up to `limit` events from `cursor` on. The caller has checked that the cursor is of this runtime.
 pub(crate) fn read_events(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
@@ -66,7 +65,6 @@ pub(crate) fn read_events(
     limit: usize,
     max_limit: usize,
 ) -> Result<RuntimeEventBatch, RuntimeError> {
-    refuse_foreign_cursor(runtime_id, cursor)?;
     refuse_limit(limit, max_limit)?;
     let mut refs = WorkerRefs::new(runtime_id);
     let mut events = Vec::with_capacity(limit.min(PAGE_ROWS));
@@ -100,15 +98,13 @@ pub(crate) fn read_events(
     })
 }
 
-/// A page of a worker's transcript.
+/// Reads a page of a worker's transcript. The caller has checked that the worker is of its runtime.
 pub(crate) fn read_transcript(
     rows: &dyn Rows,
-    runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
     query: TranscriptQuery,
     max_limit: usize,
 ) -> Result<TranscriptProjection, RuntimeError> {
-    refuse_foreign(runtime_id, worker_ref)?;
     refuse_limit(query.limit, max_limit)?;
     let total = worker_row(rows, worker_ref)?.transcript_len;
     let start = stored_size(query.start);
@@ -136,7 +132,7 @@ fn not_found(rows: &dyn Rows, runtime_id: &RuntimeId) -> RuntimeError {
 pub(crate) fn runtime_row(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
-) -> Result<RuntimeRecord, RuntimeError> {
+) -> Result<RuntimeRow, RuntimeError> {
     rows.runtime(runtime_id.as_str())?
         .ok_or_else(|| not_found(rows, runtime_id))
 }

@@ -3,9 +3,7 @@
 use crate::error::RuntimeError;
 use crate::ledger::convert;
 use crate::ledger::convert::size;
-use crate::ledger::record::RuntimeRecord;
-use crate::ledger::record::WorkerRecord;
-use crate::ledger::rows::Rows;
+use crate::ledger::rows::{Rows, RuntimeRow, WorkerRow};
 use crate::ledger::whole;
 use crate::model::catalog::{WorkerDetail, WorkerSummary};
 use crate::model::diagnostics::RuntimeDiagnostic;
@@ -18,14 +16,14 @@ use crate::runtime::pages;
 /// A runtime as a whole: one row, whatever it holds.
 pub(crate) fn summary(
     runtime_id: &RuntimeId,
-    row: RuntimeRecord,
+    row: RuntimeRow,
     backend: RuntimeBackendKind,
 ) -> RuntimeSummary {
     let workers = row.workers();
     RuntimeSummary {
         runtime_id: runtime_id.clone(),
         backend,
-        status: row.status.into(),
+        status: row.status,
         worker_count: size(workers),
         active_worker_count: size(row.running_workers),
         stopped_worker_count: size(row.stopped_workers),
@@ -59,7 +57,7 @@ pub(crate) fn list_workers(
         .collect())
 }
 
-fn worker_summary(worker_ref: WorkerRef, record: WorkerRecord) -> WorkerSummary {
+fn worker_summary(worker_ref: WorkerRef, record: WorkerRow) -> WorkerSummary {
     let transcript_len = size(record.transcript_len);
     let snapshot = convert::worker_snapshot(worker_ref, record).value;
     WorkerSummary {
@@ -86,7 +84,7 @@ pub(crate) fn worker_detail(
     Ok(detail(worker_ref, pages::worker_row(rows, worker_ref)?))
 }
 
-pub(crate) fn detail(worker_ref: &WorkerRef, record: WorkerRecord) -> WorkerDetail {
+pub(crate) fn detail(worker_ref: &WorkerRef, record: WorkerRow) -> WorkerDetail {
     let transcript_len = size(record.transcript_len);
     let snapshot = convert::worker_snapshot(worker_ref.clone(), record).value;
     let request = snapshot.request;
@@ -116,7 +114,7 @@ pub(crate) fn transcript_projection(
     pages::refuse_foreign(runtime_id, worker_ref)?;
     let limits = convert::limits(&pages::runtime_row(rows, runtime_id)?);
     let max = limits.max_transcript_projection_items;
-    pages::read_transcript(rows, runtime_id, worker_ref, query, max)
+    pages::read_transcript(rows, worker_ref, query, max)
 }
 
 /// A page of the event log, within the runtime's limits.

@@ -1,17 +1,18 @@
 //! The persistence boundary under a runtime, for hosts that keep their own runtime logic.
 
 use crate::error::RuntimeError;
+use crate::ledger::checks::{self, refuse_behind, refuse_not_after};
 use crate::ledger::convert;
-use crate::ledger::record::{RuntimeRecord, UnknownRecord};
-use crate::ledger::rows::Rows;
+use crate::ledger::rows::{Rows, RuntimeRow};
+use crate::ledger::table_names;
 use crate::ledger::transaction::Transaction;
 use crate::ledger::whole::{all_diagnostics, all_workers};
-use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
+use crate::model::catalog::CreateWorkerRequest;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{TranscriptEntry, TranscriptProjection, TranscriptQuery};
 use crate::model::observation::{EventCursor, RuntimeEvent, RuntimeEventBatch};
 use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot, Stored,
+    PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot, Stored, UnknownMember,
 };
 use crate::runtime::pages::{self, refuse_foreign, runtime_row, worker_row};
 use crate::store::handle::Store;
@@ -51,7 +52,7 @@ impl RedbRuntimeStore {
         self.store.read(operation, read)
     }
 
-    fn row(&self, rows: &dyn Rows) -> Result<RuntimeRecord, RuntimeError> {
+    fn row(&self, rows: &dyn Rows) -> Result<RuntimeRow, RuntimeError> {
         runtime_row(rows, &self.runtime_id)
     }
 
@@ -78,6 +79,7 @@ impl RedbRuntimeStore {
         max_limit: usize,
     ) -> Result<RuntimeEventBatch, RuntimeError> {
         self.read("read events", |rows| {
+            pages::refuse_foreign_cursor(&self.runtime_id, cursor)?;
             pages::read_events(rows, &self.runtime_id, cursor, limit, max_limit)
         })
     }
@@ -95,7 +97,8 @@ impl RedbRuntimeStore {
         max_limit: usize,
     ) -> Result<TranscriptProjection, RuntimeError> {
         self.read("read transcript", |rows| {
-            pages::read_transcript(rows, &self.runtime_id, worker_ref, query, max_limit)
+            refuse_foreign(&self.runtime_id, worker_ref)?;
+            pages::read_transcript(rows, worker_ref, query, max_limit)
         })
     }
 
@@ -110,7 +113,7 @@ impl RedbRuntimeStore {
             let row = runtime_row(rows, id)?;
             let workers = all_workers(rows, id, &row)?
                 .into_iter()
-                .map(|(worker_ref, record)| convert::worker_snapshot(worker_ref, record).value)
+                .map(|(worker_ref, row)| convert::worker_snapshot(worker_ref, row).value)
                 .collect();
             let diagnostics = all_diagnostics(rows, id, &row)?;
             let runtime = convert::runtime_snapshot(id.clone(), row, diagnostics);
@@ -147,31 +150,6 @@ impl RedbRuntimeStore {
 pub struct RuntimeStoreTransaction<'t> {
     transaction: Transaction<'t>,
     runtime_id: &'t RuntimeId,
-}
-
-fn refuse_not_after(what: &str, id: u64, last: Option<u64>) -> Result<(), RuntimeError> {
-    match last {
-        _ if id == u64::MAX => Err(RuntimeError::InvalidRequest(format!(
-            "{what} {id} leaves no next one"
-        ))),
-        Some(last) if id <= last => Err(RuntimeError::InvalidRequest(format!(
-            "{what} {id} is not greater than the last one, {last}"
-        ))),
-        _ if id == 0 => Err(RuntimeError::InvalidRequest(format!("{what}s begin at 1"))),
-        _ => Ok(()),
-    }
-}
-
-fn refuse_behind(counter: &str, next: u64, last: Option<u64>) -> Result<(), RuntimeError> {
-    match last {
-        _ if next == 0 => Err(RuntimeError::InvalidRequest(format!(
-            "{counter} is 0, but numbers begin at 1"
-        ))),
-        Some(last) if next <= last => Err(RuntimeError::InvalidRequest(format!(
-            "{counter} {next} is not greater than {last}, which was given already"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 impl RuntimeStoreTransaction<'_> {
@@ -249,12 +227,12 @@ impl RuntimeStoreTransaction<'_> {
             refuse_not_after("diagnostic id", diagnostic.id, last)?;
             self.refuse_foreign(diagnostic.worker_ref.as_ref())?;
             last = Some(diagnostic.id);
-            let row = convert::diagnostic_record(diagnostic.clone().into());
+            let row = convert::diagnostic_row(diagnostic.clone().into());
             self.transaction
                 .put_diagnostic(id.as_str(), diagnostic.id, row)?;
         }
         refuse_behind("next_diagnostic_id", snapshot.next_diagnostic_id, last)?;
-        let (mut new, _) = convert::runtime_records(snapshot.clone().into());
+        let (mut new, _) = convert::runtime_rows(snapshot.clone().into());
         new.running_workers = current.running_workers;
         new.stopped_workers = current.stopped_workers;
         new.cancelled_workers = current.cancelled_workers;
@@ -288,15 +266,16 @@ impl RuntimeStoreTransaction<'_> {
         )?;
         let current = self.transaction.worker(id, worker)?;
         let len = current.as_ref().map_or(0, |current| current.transcript_len);
-        let mut new = convert::worker_record(Stored::from(snapshot.clone()), len);
+        let mut new = convert::worker_row(Stored::from(snapshot.clone()), len);
         let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
+        let from = current.as_ref().map(|current| current.status);
+        let at = self.transaction.at();
+        checks::recount_worker(at, id, &mut runtime, from, snapshot.status)?;
         if let Some(current) = current {
-            *runtime.workers_in(WorkerStatus::from(current.status)) -= 1;
             new.unknown = current.unknown;
             new.unknown
                 .retain(|member| has_place(&snapshot.request, member));
         }
-        *runtime.workers_in(snapshot.status) += 1;
         self.transaction.put_runtime(id, runtime)?;
         self.transaction.put_worker(id, worker, new)
     }
@@ -319,8 +298,8 @@ impl RuntimeStoreTransaction<'_> {
             runtime.next_event_id = event.id + 1;
             self.transaction.put_runtime(id, runtime)?;
         }
-        let record = convert::event_record(self.runtime_id, event.clone().into());
-        self.transaction.put_event(id, event.id, record)
+        let row = convert::event_row(self.runtime_id, event.clone().into());
+        self.transaction.put_event(id, event.id, row)
     }
 
     /// Appends an entry to its worker's transcript; raises the worker's
@@ -338,14 +317,20 @@ impl RuntimeStoreTransaction<'_> {
         self.refuse_foreign(Some(&entry.worker_ref))?;
         let worker_id = &entry.worker_ref.worker_id;
         let (id, worker) = (self.runtime_id.as_str(), worker_id.as_str());
-        let mut record = worker_row(&self.transaction, &entry.worker_ref)?;
+        let mut owner = worker_row(&self.transaction, &entry.worker_ref)?;
         let last = self.last_sequence(worker_id)?;
         refuse_not_after("transcript sequence", entry.sequence, last)?;
-        let position = record.transcript_len;
-        record.transcript_len += 1;
-        record.next_transcript_sequence = record.next_transcript_sequence.max(entry.sequence + 1);
-        self.transaction.put_worker(id, worker, record)?;
-        let row = convert::transcript_record(entry.clone().into());
+        let position = owner.transcript_len;
+        checks::grow(
+            self.transaction.at(),
+            (table_names::WORKERS, &(id, worker)),
+            ("transcript_len", &mut owner.transcript_len),
+            1,
+        )?;
+        // `refuse_not_after` has rejected the greatest number.
+        owner.next_transcript_sequence = owner.next_transcript_sequence.max(entry.sequence + 1);
+        self.transaction.put_worker(id, worker, owner)?;
+        let row = convert::transcript_row(entry.clone().into());
         self.transaction.put_transcript(id, worker, position, row)
     }
 
@@ -367,7 +352,7 @@ impl RuntimeStoreTransaction<'_> {
 }
 
 /// Whether the object that `member` stood in is still part of the worker's document.
-fn has_place(request: &CreateWorkerRequest, member: &UnknownRecord) -> bool {
+fn has_place(request: &CreateWorkerRequest, member: &UnknownMember) -> bool {
     let counts = [
         (
             "/request/requested_capabilities/",

@@ -30,9 +30,7 @@ impl Runtime {
     pub fn set_limits(&self, limits: RuntimeLimits) -> Result<(), RuntimeError> {
         self.store.write("set limits", |transaction| {
             let mut row = operations::running(transaction, &self.runtime_id)?;
-            row.max_transcript_projection_items =
-                convert::stored_size(limits.max_transcript_projection_items);
-            row.max_event_batch_items = convert::stored_size(limits.max_event_batch_items);
+            convert::set_limits(&mut row, limits);
             transaction.put_runtime(self.runtime_id.as_str(), row)
         })
     }

@@ -7,12 +7,11 @@ use crate::engine::redb::tables::definitions::{
 use crate::engine::redb::tables::row_writer::RowWriter;
 use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
+use crate::ledger::checks::WorkerTotals;
 use crate::ledger::convert;
-use crate::ledger::record::{ImportRow, WorkerRecord};
-use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::ledger::rows::{Rows, WorkerRow};
 use crate::ledger::run::{EventRun, Run, TranscriptRun};
 use crate::ledger::table_names::NO_RUNTIME;
-use crate::model::catalog::WorkerStatus;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
@@ -140,7 +139,7 @@ impl<'a> BulkLoad<'a> {
     ///
     /// As [`contains_runtime`](Self::contains_runtime).
     pub fn import_record(&self, id: &RuntimeId) -> Result<Option<ImportRecord>, RuntimeError> {
-        Ok(self.view().import(id.as_str())?.map(ImportRecord::from))
+        self.view().import(id.as_str())
     }
 
     /// Removes a runtime with everything of it. Nothing where there is none.
@@ -187,10 +186,10 @@ impl<'a> BulkLoad<'a> {
     ) -> Result<(), RuntimeError> {
         let worker_ref = worker.value.worker_ref.clone();
         let len = self.transcript_len(&worker_ref)?;
-        self.write_worker(&worker_ref, &convert::worker_record(worker, len))
+        self.write_worker(&worker_ref, &convert::worker_row(worker, len))
     }
 
-    fn write_worker(&self, worker: &WorkerRef, row: &WorkerRecord) -> Result<(), RuntimeError> {
+    fn write_worker(&self, worker: &WorkerRef, row: &WorkerRow) -> Result<(), RuntimeError> {
         let key = (worker.runtime_id.as_str(), worker.worker_id.as_str());
         let at = self.at;
         at.guard(|| self.writer().write(&WORKERS, std::iter::once((key, row))))
@@ -362,18 +361,8 @@ impl<'a> BulkLoad<'a> {
         self.flush()?;
         let id = runtime.value.runtime_id.clone();
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
-        let (mut row, diagnostics) = convert::runtime_records(runtime);
-        let mut last: Option<String> = None;
-        loop {
-            let page = self.view().workers(id, last.as_deref(), PAGE_ROWS)?;
-            for (_, worker) in &page {
-                *row.workers_in(WorkerStatus::from(worker.status)) += 1;
-            }
-            last = match page.into_iter().next_back() {
-                Some((worker, _)) => Some(worker),
-                None => break,
-            };
-        }
+        let (mut row, diagnostics) = convert::runtime_rows(runtime);
+        WorkerTotals::read(&self.view(), id)?.count_in(&mut row);
         self.remove(&DIAGNOSTICS, (id, 0)..(next.as_str(), 0))?;
         let at = self.at;
         at.guard(|| {
@@ -397,11 +386,10 @@ impl<'a> BulkLoad<'a> {
         id: Option<&RuntimeId>,
         record: ImportRecord,
     ) -> Result<(), RuntimeError> {
-        let row = ImportRow::from(record);
         let at = self.at;
         at.guard(|| {
             let key = id.map_or(NO_RUNTIME, RuntimeId::as_str);
-            let rows = std::iter::once((key, &row));
+            let rows = std::iter::once((key, &record));
             self.writer().write(&IMPORTS, rows)
         })
     }

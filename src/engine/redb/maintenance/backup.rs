@@ -11,7 +11,7 @@ use crate::engine::redb::tables::definitions::{
 use crate::engine::redb::tables::view::View;
 use crate::error::{Place, RuntimeError};
 use crate::fs::staged_file::{self, StagedFile};
-use crate::ledger::record::{self, KeyBytes, Record};
+use crate::ledger::envelope::{self, KeyBytes, Record};
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
 use serde::Serialize;
 use std::io::{self, ErrorKind};
@@ -210,7 +210,7 @@ impl Copy<'_> {
         };
         self.digest.update(table.name.as_bytes());
         source.walk(table, .., |key, value| {
-            record::decode::<R>(table.name, &key, value).map_err(|message| {
+            envelope::decode::<R>(table.name, &key, value).map_err(|message| {
                 let message = format!("table {}, key {key:?}: {message}", table.name);
                 source.at.corrupt(message)
             })?;

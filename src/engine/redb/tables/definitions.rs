@@ -4,9 +4,9 @@
 //! Keys carry the ids themselves, so that any redb viewer can read them; a value never repeats
 //! what its key says. Key types are redb's own: the name of a type is part of the file.
 
-use crate::ledger::record::{
-    DiagnosticRecord, EventRecord, ImportRow, MetaRecord, RuntimeRecord, TranscriptRecord,
-    WorkerRecord,
+use crate::ledger::record::MetaRecord;
+use crate::ledger::rows::{
+    DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
 };
 use crate::ledger::table_names;
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, TableError, Value};
@@ -33,23 +33,24 @@ impl<K: Key + 'static, R> TableOf<K, R> {
 pub(crate) const META: TableOf<&str, MetaRecord> = TableOf::new(table_names::META);
 
 /// Runtime id → name, status, limits, counters, worker counts by status.
-pub(crate) const RUNTIMES: TableOf<&str, RuntimeRecord> = TableOf::new(table_names::RUNTIMES);
+pub(crate) const RUNTIMES: TableOf<&str, RuntimeRow> = TableOf::new(table_names::RUNTIMES);
 
 /// (Runtime id, worker id) → status, request, next sequence, last event id, transcript length.
-pub(crate) const WORKERS: TableOf<(&str, &str), WorkerRecord> = TableOf::new(table_names::WORKERS);
+pub(crate) const WORKERS: TableOf<(&str, &str), WorkerRow> = TableOf::new(table_names::WORKERS);
 
 /// (Runtime id, event id) → worker id, kind, message.
-pub(crate) const EVENTS: TableOf<(&str, u64), EventRecord> = TableOf::new(table_names::EVENTS);
+pub(crate) const EVENTS: TableOf<(&str, u64), EventRow<'static>> =
+    TableOf::new(table_names::EVENTS);
 
 /// (Runtime id, worker id, position from 0) → sequence, role, event id, content.
 ///
 /// By position, not by sequence: a query's `start` is a position, and an imported transcript can
 /// have gaps in its sequences.
-pub(crate) const TRANSCRIPTS: TableOf<(&str, &str, u64), TranscriptRecord> =
+pub(crate) const TRANSCRIPTS: TableOf<(&str, &str, u64), TranscriptRow<'static>> =
     TableOf::new(table_names::TRANSCRIPTS);
 
 /// (Runtime id, diagnostic id) → severity, code, message, worker id.
-pub(crate) const DIAGNOSTICS: TableOf<(&str, u64), DiagnosticRecord> =
+pub(crate) const DIAGNOSTICS: TableOf<(&str, u64), DiagnosticRow> =
     TableOf::new(table_names::DIAGNOSTICS);
 
 /// Runtime id → where it came from: source, fingerprint, counts, findings.

@@ -6,7 +6,7 @@ use crate::engine::redb::tables::definitions::{
 };
 use crate::error::RuntimeError;
 use crate::ledger::change_set::ChangeSet;
-use crate::ledger::record::{self, KeyBytes, Record};
+use crate::ledger::envelope::{self, KeyBytes, Record};
 use redb::{CursorError, Key, WriteTransaction};
 use std::fmt::Debug;
 use std::ops::Bound;
@@ -143,7 +143,7 @@ impl RowWriter<'_> {
     {
         let mut value = Vec::new();
         for (key, row) in rows {
-            record::encode(table.name, &key, row, &mut value)
+            envelope::encode(table.name, &key, row, &mut value)
                 .map_err(RuntimeError::InvalidRequest)?;
             let there = open.insert(&key, value.as_slice());
             let is_there = there.map_err(|error| self.at.redb(error))?.is_some();
@@ -174,7 +174,7 @@ impl RowWriter<'_> {
             .map_err(|error| self.at.redb(error))?;
         let mut value = Vec::new();
         for (key, row) in rows {
-            record::encode(table.name, &key, row, &mut value)
+            envelope::encode(table.name, &key, row, &mut value)
                 .map_err(RuntimeError::InvalidRequest)?;
             cursor
                 .insert_before(&key, value.as_slice())
@@ -190,7 +190,7 @@ impl RowWriter<'_> {
     fn taken<K: Key + 'static, R>(&self, table: &TableOf<K, R>, key: &impl Debug) -> RuntimeError {
         let name = table.name;
         self.at.corrupt(format!(
-            "table {name}, key {key:?}: a row stands where the next one belongs"
+            "table {name}, key {key:?}: key already exists at the next append position"
         ))
     }
 }

@@ -7,11 +7,10 @@ use crate::engine::redb::tables::definitions::{
 };
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
-use crate::ledger::record::{
-    self, CrcPrefix, DiagnosticRecord, EventRow, ImportRow, KeyBytes, Record, RuntimeRecord,
-    TranscriptRow, WorkerRecord,
+use crate::ledger::envelope::{self, CrcPrefix, KeyBytes, Record};
+use crate::ledger::rows::{
+    DiagnosticRow, EachEntry, EachEvent, ImportRow, PAGE_ROWS, Rows, RuntimeRow, WorkerRow,
 };
-use crate::ledger::rows::{PAGE_ROWS, Rows};
 use redb::{Key, ReadableTable};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -108,7 +107,7 @@ impl<T: Tables> View<'_, T> {
         let mut next = Some(from);
         self.walk_from(table, Some(first), limit, |key, value| {
             if let Some(expected) = next
-                && let Ok(row) = record::decode_after::<R>(&prefix, &expected, value.value())
+                && let Ok(row) = envelope::decode_after::<R>(&prefix, &expected, value.value())
             {
                 next = expected.checked_add(1);
                 each(expected, row)?;
@@ -121,7 +120,7 @@ impl<T: Tables> View<'_, T> {
                 _ => return Err(self.out_of_place(table.name)),
             };
             next = number.checked_add(1);
-            let row = record::decode_after::<R>(&prefix, &number, value.value())
+            let row = envelope::decode_after::<R>(&prefix, &number, value.value())
                 .map_err(|message| self.unreadable(table.name, &key, message))?;
             each(number, row)?;
             Ok(ControlFlow::Continue(()))
@@ -149,7 +148,7 @@ impl<T: Tables> View<'_, T> {
         R: for<'v> Record<Read<'v> = R>,
         for<'k> K::SelfType<'k>: KeyBytes,
     {
-        record::decode::<R>(table.name, key, value)
+        envelope::decode::<R>(table.name, key, value)
             .map_err(|message| self.unreadable(table.name, key, message))
     }
 }
@@ -189,7 +188,7 @@ impl<T: Tables> Rows for View<'_, T> {
         self.at.operation()
     }
 
-    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRecord>, RuntimeError> {
+    fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError> {
         self.get(&RUNTIMES, runtime)
     }
 
@@ -197,7 +196,7 @@ impl<T: Tables> Rows for View<'_, T> {
         &self,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, RuntimeRecord)>, RuntimeError> {
+    ) -> Result<Vec<(String, RuntimeRow)>, RuntimeError> {
         let range = (after_bound(after), Bound::Unbounded);
         self.page(&RUNTIMES, range, limit, |key: &&str| {
             after
@@ -206,7 +205,7 @@ impl<T: Tables> Rows for View<'_, T> {
         })
     }
 
-    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRecord>, RuntimeError> {
+    fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRow>, RuntimeError> {
         self.get(&WORKERS, (runtime, worker))
     }
 
@@ -215,7 +214,7 @@ impl<T: Tables> Rows for View<'_, T> {
         runtime: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, WorkerRecord)>, RuntimeError> {
+    ) -> Result<Vec<(String, WorkerRow)>, RuntimeError> {
         let from = match after {
             Some(worker) => Bound::Excluded((runtime, worker)),
             None => Bound::Included((runtime, "")),
@@ -233,7 +232,7 @@ impl<T: Tables> Rows for View<'_, T> {
         runtime: &str,
         from: u64,
         limit: usize,
-        each: &mut dyn FnMut(u64, EventRow<'_>) -> Result<(), RuntimeError>,
+        each: &mut EachEvent<'_>,
     ) -> Result<(), RuntimeError> {
         let place = |(owner, id): &(&str, u64)| Place::of(owner.cmp(&runtime), *id);
         let first = ((runtime, from), from);
@@ -260,7 +259,7 @@ impl<T: Tables> Rows for View<'_, T> {
         worker: &str,
         from: u64,
         limit: usize,
-        each: &mut dyn FnMut(u64, TranscriptRow<'_>) -> Result<(), RuntimeError>,
+        each: &mut EachEntry<'_>,
     ) -> Result<(), RuntimeError> {
         let group = (runtime, worker);
         let place = |(owner, of, position): &(&str, &str, u64)| {
@@ -275,7 +274,7 @@ impl<T: Tables> Rows for View<'_, T> {
         runtime: &str,
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, DiagnosticRecord)>, RuntimeError> {
+    ) -> Result<Vec<(u64, DiagnosticRow)>, RuntimeError> {
         let place = |(owner, id): &(&str, u64)| Place::of(owner.cmp(&runtime), *id);
         let (group, first) = ((&DIAGNOSTICS, runtime), ((runtime, from), from));
         let mut page = Vec::new();

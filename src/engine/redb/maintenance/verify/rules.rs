@@ -2,38 +2,25 @@
 //! and with every row read once.
 
 use crate::engine::redb::database::redb_engine::RedbEngine;
-
 use crate::engine::redb::maintenance::progress::Meter;
-
 use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
-
 use crate::engine::redb::maintenance::verify::damage::{
     Damage, find_damage, is_past, next_key, split_damage,
 };
-
 use crate::engine::redb::maintenance::verify::seen::{Strangers, TranscriptSeen};
 use crate::engine::redb::schema::version;
-
 use crate::engine::redb::tables::definitions::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
 };
-
 use crate::engine::redb::tables::view::{View, after_runtime};
-
 use crate::error::RuntimeError;
-
-use crate::ledger::record::{self, KeyBytes, Record, RuntimeRecord, WorkerRecord};
-
+use crate::ledger::envelope::{self, KeyBytes, Record};
+use crate::ledger::rows::{RuntimeRow, WorkerRow};
 use crate::ledger::table_names::NO_RUNTIME;
-
 use crate::model::catalog::WorkerStatus;
-
 use crate::model::management::RuntimeStatus;
-
 use redb::{Key, ReadTransaction, Value};
-
 use std::collections::{BTreeMap, BTreeSet};
-
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
 /// How many workers are remembered to be there, or not.
@@ -74,7 +61,7 @@ pub(crate) struct Expected<'r> {
     pub(crate) id: &'r str,
     /// The smallest id that no key of the runtime has.
     pub(crate) next: &'r str,
-    pub(crate) row: Option<&'r RuntimeRecord>,
+    pub(crate) row: Option<&'r RuntimeRow>,
 }
 
 impl<'a> Rules<'a> {
@@ -215,7 +202,7 @@ impl<'a> Rules<'a> {
         R: Record,
         for<'k> K::SelfType<'k>: KeyBytes,
     {
-        match record::decode::<R>(table.name, key, value) {
+        match envelope::decode::<R>(table.name, key, value) {
             Ok(record) => Some(record),
             Err(message) => {
                 self.add(VerifyKind::Value, table.name, &format!("{key:?}"), message);
@@ -312,7 +299,7 @@ impl<'a> Rules<'a> {
         let range = (expected.id, "")..(expected.next, "");
         let walked = self.walk(&WORKERS, range, |rules, (_, worker), record| {
             rules.findings.report.workers += 1;
-            match record.as_ref().map(|record| record.status.into()) {
+            match record.as_ref().map(|record| record.status) {
                 Some(WorkerStatus::Running) => running += 1,
                 Some(WorkerStatus::Stopped) => stopped += 1,
                 Some(WorkerStatus::Cancelled) => cancelled += 1,
@@ -332,7 +319,7 @@ impl<'a> Rules<'a> {
             row.cancelled_workers,
             cancelled,
         );
-        if RuntimeStatus::from(row.status) == RuntimeStatus::Stopped && running > 0 {
+        if row.status == RuntimeStatus::Stopped && running > 0 {
             let message = format!("the runtime is stopped, but {running} of its workers run");
             self.add(VerifyKind::Status, RUNTIMES.name, expected.id, message);
         }
@@ -343,7 +330,7 @@ impl<'a> Rules<'a> {
         &mut self,
         expected: &Expected<'_>,
         worker: &str,
-        record: Option<&WorkerRecord>,
+        record: Option<&WorkerRow>,
     ) -> Result<(), RuntimeError> {
         let key = format!("{:?}", (expected.id, worker));
         if worker.trim().is_empty() {
@@ -378,7 +365,7 @@ impl<'a> Rules<'a> {
         &mut self,
         expected: &Expected<'_>,
         (worker, key): (&str, &str),
-        record: Option<&WorkerRecord>,
+        record: Option<&WorkerRow>,
     ) -> Result<(u64, Walked), RuntimeError> {
         let mut breaks = self.breaks;
         let mut seen = TranscriptSeen::default();
@@ -425,7 +412,7 @@ impl<'a> Rules<'a> {
         let walked = self.walk(&EVENTS, range, |rules, (_, event), record| {
             rules.findings.report.events += 1;
             let worker = record.and_then(|event| event.worker_id);
-            rules.note_worker(expected.id, worker, event, &mut strangers)?;
+            rules.note_worker(expected.id, worker.as_deref(), event, &mut strangers)?;
             if event == 0 {
                 let key = format!("{:?}", (expected.id, event));
                 let message = "event ids begin at 1".to_owned();

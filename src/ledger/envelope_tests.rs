@@ -1,6 +1,19 @@
 //! The stored bytes, pinned: what is written today has to be read by every later version.
 
 use super::*;
+use crate::ledger::record::MetaRecord;
+use crate::ledger::rows::{
+    DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
+};
+use crate::model::catalog::{
+    CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
+    WorkerIntent, WorkerStatus, WorkspaceRef,
+};
+use crate::model::diagnostics::DiagnosticSeverity;
+use crate::model::interaction::TranscriptRole;
+use crate::model::management::RuntimeStatus;
+use crate::model::observation::RuntimeEventKind;
+use crate::model::persisted::UnknownMember;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseResult, TestRunner};
@@ -21,21 +34,15 @@ macro_rules! examples {
     };
 }
 
-examples!(
-    MetaRecord,
-    RuntimeRecord,
-    WorkerRecord,
-    DiagnosticRecord,
-    ImportRow
-);
+examples!(MetaRecord, RuntimeRow, WorkerRow, DiagnosticRow, ImportRow);
 
-impl Example for EventRecord {
+impl Example for EventRow<'static> {
     fn is_read_as(&self, read: &EventRow<'_>) -> bool {
         EventRow::from(self) == *read
     }
 }
 
-impl Example for TranscriptRecord {
+impl Example for TranscriptRow<'static> {
     fn is_read_as(&self, read: &TranscriptRow<'_>) -> bool {
         TranscriptRow::from(self) == *read
     }
@@ -59,16 +66,16 @@ fn text(text: &str) -> String {
     text.to_owned()
 }
 
-fn unknown() -> Vec<UnknownRecord> {
-    vec![UnknownRecord {
+fn unknown() -> Vec<UnknownMember> {
+    vec![UnknownMember {
         pointer: text("/a"),
         name: text("b"),
         json: text("{}"),
     }]
 }
 
-fn runtime_example(status: RuntimeStatusRecord) -> RuntimeRecord {
-    RuntimeRecord {
+fn runtime_example(status: RuntimeStatus) -> RuntimeRow {
+    RuntimeRow {
         display_name: Some(text("né")),
         status,
         max_transcript_projection_items: 256,
@@ -85,19 +92,31 @@ fn runtime_example(status: RuntimeStatusRecord) -> RuntimeRecord {
 }
 
 fn worker_example(
-    status: WorkerStatusRecord,
-    intent: IntentRecord,
-    profile: ProfileRecord,
-) -> WorkerRecord {
-    WorkerRecord {
+    status: WorkerStatus,
+    intent: WorkerIntent,
+    profile: ProfileSelector,
+) -> WorkerRow {
+    WorkerRow {
         status,
-        request: RequestRecord {
+        request: CreateWorkerRequest {
             intent,
             profile,
-            config_bundle: Some(text("cb")),
-            requested_capabilities: vec![(text("c"), None), (text("d"), Some(text("y")))],
-            workspace_refs: vec![(text("w"), text("x"))],
-            mount_refs: vec![(text("m"), text("n"))],
+            config_bundle: Some(ConfigBundleRef { id: text("cb") }),
+            requested_capabilities: vec![
+                CapabilityRequest::named("c"),
+                CapabilityRequest {
+                    name: text("d"),
+                    reason: Some(text("y")),
+                },
+            ],
+            workspace_refs: vec![WorkspaceRef {
+                name: text("w"),
+                reference: text("x"),
+            }],
+            mount_refs: vec![MountRef {
+                name: text("m"),
+                reference: text("n"),
+            }],
         },
         next_transcript_sequence: 9,
         last_event_id: 128,
@@ -134,8 +153,8 @@ fn meta_and_runtime_examples(check: &impl Check) {
     );
     let rest = "8002 01 02 ac02 ffffffffffffffffff01 03 04 05 06 01 022f61 0162 027b7d";
     for (status, index, crc) in [
-        (RuntimeStatusRecord::Running, "00", "7a531abc"),
-        (RuntimeStatusRecord::Stopped, "01", "72b07a80"),
+        (RuntimeStatus::Running, "00", "7a531abc"),
+        (RuntimeStatus::Stopped, "01", "72b07a80"),
     ] {
         let record = runtime_example(status);
         let hex = format!("01 01 036ec3a9 {index} {rest} {crc}");
@@ -147,35 +166,35 @@ fn worker_examples(check: &impl Check) {
     let key = ("r", "w");
     let others = &[("q", "w"), ("r", "v"), ("rw", ""), ("", "rw"), ("w", "r")];
     let rest = "01 026362 02 0163 00 0164 01 0179 01 0177 0178 01 016d 016e 09 8001 08 00";
-    let assistant = IntentRecord::Assistant { purpose: None };
+    let assistant = WorkerIntent::Assistant { purpose: None };
     let record = worker_example(
-        WorkerStatusRecord::Running,
+        WorkerStatus::Running,
         assistant,
-        ProfileRecord::RuntimeDefault,
+        ProfileSelector::RuntimeDefault,
     );
     let hex = format!("01 00 00 00 00 {rest} 9bffa45d");
     check.example("workers", key, others, record, &hex);
 
-    let task = IntentRecord::Task {
+    let task = WorkerIntent::Task {
         objective: text("o"),
     };
-    let builtin = ProfileRecord::Builtin(text("p"));
-    let record = worker_example(WorkerStatusRecord::Stopped, task, builtin);
+    let builtin = ProfileSelector::Builtin(text("p"));
+    let record = worker_example(WorkerStatus::Stopped, task, builtin);
     let hex = format!("01 01 01 016f 01 0170 {rest} f1c651ff");
     check.example("workers", key, others, record, &hex);
 
-    let role = IntentRecord::Role {
+    let role = WorkerIntent::Role {
         role: text("r"),
         purpose: Some(text("u")),
     };
-    let named = ProfileRecord::Named(text("p"));
-    let record = worker_example(WorkerStatusRecord::Cancelled, role, named);
+    let named = ProfileSelector::Named(text("p"));
+    let record = worker_example(WorkerStatus::Cancelled, role, named);
     let hex = format!("01 02 02 0172 01 0175 02 0170 {rest} e62db0f6");
     check.example("workers", key, others, record, &hex);
 }
 
 fn event_examples(check: &impl Check) {
-    use EventKindRecord::*;
+    use RuntimeEventKind::*;
     let kinds = [
         (RuntimeStarted, "00", "fabe409b"),
         (RuntimeStopped, "01", "8c5f4f06"),
@@ -185,10 +204,10 @@ fn event_examples(check: &impl Check) {
         (WorkerCancelled, "05", "97d0e31f"),
     ];
     for (kind, index, crc) in kinds {
-        let record = EventRecord {
-            worker_id: Some(text("w")),
+        let record = EventRow {
+            worker_id: Some("w".into()),
             kind,
-            message: Some(text("hm")),
+            message: Some("hm".into()),
             unknown: unknown(),
         };
         let hex = format!("01 01 0177 {index} 01 02686d 01 022f61 0162 027b7d {crc}");
@@ -199,16 +218,16 @@ fn event_examples(check: &impl Check) {
 
 fn log_examples(check: &impl Check) {
     let roles = [
-        (RoleRecord::User, "00", "1619d942"),
-        (RoleRecord::Assistant, "01", "b3ca8589"),
-        (RoleRecord::System, "02", "1db8110f"),
+        (TranscriptRole::User, "00", "1619d942"),
+        (TranscriptRole::Assistant, "01", "b3ca8589"),
+        (TranscriptRole::System, "02", "1db8110f"),
     ];
     for (role, index, crc) in roles {
-        let record = TranscriptRecord {
+        let record = TranscriptRow {
             sequence: 300,
             role,
             event_id: 7,
-            content: text("hi"),
+            content: "hi".into(),
             unknown: Vec::new(),
         };
         let hex = format!("01 ac02 {index} 07 026869 00 {crc}");
@@ -216,12 +235,12 @@ fn log_examples(check: &impl Check) {
         check.example("transcripts", ("r", "w", 2), others, record, &hex);
     }
     let severities = [
-        (SeverityRecord::Info, "00", "566b7f0d"),
-        (SeverityRecord::Warning, "01", "e26008ab"),
-        (SeverityRecord::Error, "02", "7f7ae09a"),
+        (DiagnosticSeverity::Info, "00", "566b7f0d"),
+        (DiagnosticSeverity::Warning, "01", "e26008ab"),
+        (DiagnosticSeverity::Error, "02", "7f7ae09a"),
     ];
     for (severity, index, crc) in severities {
-        let record = DiagnosticRecord {
+        let record = DiagnosticRow {
             severity,
             code: text("c"),
             message: text("m"),
@@ -367,7 +386,7 @@ fn a_variant_that_is_not_known_is_refused() {
     decode::<MetaRecord>("meta", &"k", &value).unwrap_err();
     let body = [1, 0, 6, 0, 0];
     let value = sealed("events", &("r", 1), &body);
-    decode::<EventRecord>("events", &("r", 1), &value).unwrap_err();
+    decode::<EventRow<'static>>("events", &("r", 1), &value).unwrap_err();
 }
 
 /// Runs `test` on random values; the printed seed replays them.
@@ -400,14 +419,14 @@ fn random_bytes_never_panic() {
         }
         let sealed = |table, key| sealed(table, &key, &body);
         let _ = decode::<MetaRecord>("meta", &"k", &sealed("meta", "k"));
-        let _ = decode::<RuntimeRecord>("runtimes", &"k", &sealed("runtimes", "k"));
-        let _ = decode::<WorkerRecord>("workers", &"k", &sealed("workers", "k"));
-        let _ = decode::<EventRecord>("events", &"k", &sealed("events", "k"));
-        let _ = decode::<TranscriptRecord>("transcripts", &"k", &sealed("transcripts", "k"));
-        let _ = decode::<DiagnosticRecord>("diagnostics", &"k", &sealed("diagnostics", "k"));
+        let _ = decode::<RuntimeRow>("runtimes", &"k", &sealed("runtimes", "k"));
+        let _ = decode::<WorkerRow>("workers", &"k", &sealed("workers", "k"));
+        let _ = decode::<EventRow<'static>>("events", &"k", &sealed("events", "k"));
+        let _ = decode::<TranscriptRow<'static>>("transcripts", &"k", &sealed("transcripts", "k"));
+        let _ = decode::<DiagnosticRow>("diagnostics", &"k", &sealed("diagnostics", "k"));
         let _ = decode::<ImportRow>("imports", &"k", &sealed("imports", "k"));
         // Without the right CRC nothing of it is believed.
-        let unsealed = decode::<EventRecord>("events", &"k", &body);
+        let unsealed = decode::<EventRow<'static>>("events", &"k", &body);
         prop_assert!(unsealed.is_err());
         Ok(())
     });

@@ -1,0 +1,150 @@
+//! Checks of the numbers that rows state. Bulk loads and the persistence boundary share them, since both
+//! take numbers that a host chose.
+
+use crate::error::RuntimeError;
+use crate::ledger::context::OpContext;
+use crate::ledger::convert::stored_size;
+use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow};
+use crate::ledger::table_names;
+use crate::model::catalog::WorkerStatus;
+use std::fmt::Debug;
+
+fn invalid(message: String) -> RuntimeError {
+    RuntimeError::InvalidRequest(message)
+}
+
+/// Rejects a number that does not follow the last one of its log, or that leaves no next one.
+pub(crate) fn refuse_not_after(what: &str, id: u64, last: Option<u64>) -> Result<(), RuntimeError> {
+    match last {
+        _ if id == u64::MAX => Err(invalid(format!("{what} {id} leaves no next one"))),
+        Some(last) if id <= last => Err(invalid(format!(
+            "{what} {id} is not greater than the last one, {last}"
+        ))),
+        _ if id == 0 => Err(invalid(format!("{what}s begin at 1"))),
+        _ => Ok(()),
+    }
+}
+
+/// Rejects a counter that would give out a number a second time.
+pub(crate) fn refuse_behind(
+    counter: &str,
+    next: u64,
+    last: Option<u64>,
+) -> Result<(), RuntimeError> {
+    match last {
+        _ if next == 0 => Err(invalid(format!("{counter} is 0, but numbers begin at 1"))),
+        Some(last) if next <= last => Err(invalid(format!(
+            "{counter} {next} is not greater than {last}, which was given already"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Adds `by` to a stored count. A count that overflows is corrupt: no store has so many rows.
+pub(crate) fn grow(
+    at: OpContext<'_>,
+    (table, key): (&str, &impl Debug),
+    (name, count): (&str, &mut u64),
+    by: u64,
+) -> Result<(), RuntimeError> {
+    *count = count
+        .checked_add(by)
+        .ok_or_else(|| at.corrupt(format!("table {table}, key {key:?}: {name} overflows")))?;
+    Ok(())
+}
+
+/// Counts a worker whose status changes, or that is new (`from` is `None`), in its runtime's row.
+pub(crate) fn recount_worker(
+    at: OpContext<'_>,
+    id: &str,
+    row: &mut RuntimeRow,
+    from: Option<WorkerStatus>,
+    to: WorkerStatus,
+) -> Result<(), RuntimeError> {
+    if let Some(from) = from {
+        let (name, count) = row.workers_in(from);
+        // The worker's own row says that it has this status, so its runtime has counted at least one.
+        *count = count.checked_sub(1).ok_or_else(|| {
+            at.corrupt(format!(
+                "table {}, key {id:?}: {name} is 0, but a worker has that status",
+                table_names::RUNTIMES
+            ))
+        })?;
+    }
+    let counted = row.workers_in(to);
+    grow(at, (table_names::RUNTIMES, &id), counted, 1)
+}
+
+/// What the rows of a runtime's workers add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WorkerTotals {
+    pub(crate) running: u64,
+    pub(crate) stopped: u64,
+    pub(crate) cancelled: u64,
+    /// The greatest id of an event that changed a worker.
+    pub(crate) last_event_id: Option<u64>,
+}
+
+impl WorkerTotals {
+    /// Adds up all workers of a runtime, a page at a time.
+    pub(crate) fn read(rows: &dyn Rows, id: &str) -> Result<Self, RuntimeError> {
+        let mut totals = Self::default();
+        let mut last: Option<String> = None;
+        loop {
+            let page = rows.workers(id, last.as_deref(), PAGE_ROWS)?;
+            let of = |status| {
+                let has_status = page.iter().filter(|(_, worker)| worker.status == status);
+                stored_size(has_status.count())
+            };
+            totals.running += of(WorkerStatus::Running);
+            totals.stopped += of(WorkerStatus::Stopped);
+            totals.cancelled += of(WorkerStatus::Cancelled);
+            let last_event_id = page.iter().map(|(_, worker)| worker.last_event_id).max();
+            totals.last_event_id = totals.last_event_id.max(last_event_id);
+            last = match page.into_iter().next_back() {
+                Some((worker, _)) => Some(worker),
+                None => return Ok(totals),
+            };
+        }
+    }
+
+    /// Writes the counts into a runtime's row.
+    pub(crate) fn count_in(self, row: &mut RuntimeRow) {
+        row.running_workers = self.running;
+        row.stopped_workers = self.stopped;
+        row.cancelled_workers = self.cancelled;
+    }
+
+    /// Rejects a runtime's row that states other counts.
+    pub(crate) fn refuse_miscounted(self, id: &str, row: &RuntimeRow) -> Result<(), RuntimeError> {
+        for (name, states, counted) in [
+            ("running", row.running_workers, self.running),
+            ("stopped", row.stopped_workers, self.stopped),
+            ("cancelled", row.cancelled_workers, self.cancelled),
+        ] {
+            if states != counted {
+                return Err(invalid(format!(
+                    "runtime {id} counts {states} {name} workers, but has {counted}: put the runtime \
+                     after its workers"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rejects a runtime whose counters would give out a number that its rows have already. `last_event_id` is
+/// that of the log, `totals` are those of the workers. It reads no log.
+pub(crate) fn refuse_counters_behind(
+    row: &RuntimeRow,
+    last_event_id: Option<u64>,
+    last_diagnostic_id: Option<u64>,
+) -> Result<(), RuntimeError> {
+    refuse_behind("next_event_id", row.next_event_id, last_event_id)?;
+    refuse_behind("next_worker_sequence", row.next_worker_sequence, None)?;
+    refuse_behind(
+        "next_diagnostic_id",
+        row.next_diagnostic_id,
+        last_diagnostic_id,
+    )
+}
