@@ -7,6 +7,7 @@ use crate::ledger::convert::stored_size;
 use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow};
 use crate::ledger::table_names;
 use crate::model::catalog::WorkerStatus;
+use crate::model::management::RuntimeStatus;
 use std::fmt::Debug;
 
 fn invalid(message: String) -> RuntimeError {
@@ -115,26 +116,36 @@ impl WorkerTotals {
         row.cancelled_workers = self.cancelled;
     }
 
-    /// Rejects a runtime's row that states other counts.
-    pub(crate) fn refuse_miscounted(self, id: &str, row: &RuntimeRow) -> Result<(), RuntimeError> {
-        for (name, states, counted) in [
+    /// Rejects a runtime's row that its workers contradict.
+    pub(crate) fn refuse_contradicting(
+        self,
+        id: &str,
+        row: &RuntimeRow,
+    ) -> Result<(), RuntimeError> {
+        for (name, stated, counted) in [
             ("running", row.running_workers, self.running),
             ("stopped", row.stopped_workers, self.stopped),
             ("cancelled", row.cancelled_workers, self.cancelled),
         ] {
-            if states != counted {
+            if stated != counted {
                 return Err(invalid(format!(
-                    "runtime {id} counts {states} {name} workers, but has {counted}: put the runtime \
+                    "runtime {id} counts {stated} {name} workers, but has {counted}: put the runtime \
                      after its workers"
                 )));
             }
         }
-        Ok(())
+        if row.status == RuntimeStatus::Stopped && self.running > 0 {
+            return Err(invalid(format!(
+                "runtime {id} is stopped, but {} of its workers are running",
+                self.running
+            )));
+        }
+        refuse_behind("next_event_id", row.next_event_id, self.last_event_id)
     }
 }
 
-/// Rejects a runtime whose counters would give out a number that its rows have already. `last_event_id` is
-/// that of the log, `totals` are those of the workers. It reads no log.
+/// Rejects a runtime whose counters would give out a number again. `last_event_id` and
+/// `last_diagnostic_id` are the last of its rows, which a seek finds: no log is read for this.
 pub(crate) fn refuse_counters_behind(
     row: &RuntimeRow,
     last_event_id: Option<u64>,
@@ -142,9 +153,17 @@ pub(crate) fn refuse_counters_behind(
 ) -> Result<(), RuntimeError> {
     refuse_behind("next_event_id", row.next_event_id, last_event_id)?;
     refuse_behind("next_worker_sequence", row.next_worker_sequence, None)?;
-    refuse_behind(
-        "next_diagnostic_id",
-        row.next_diagnostic_id,
-        last_diagnostic_id,
-    )
+    let next = row.next_diagnostic_id;
+    refuse_behind("next_diagnostic_id", next, last_diagnostic_id)
+}
+
+/// Rejects diagnostics whose ids do not increase from `last` on. Returns the last id.
+pub(crate) fn refuse_unordered_diagnostics(
+    ids: impl Iterator<Item = u64>,
+    last: Option<u64>,
+) -> Result<Option<u64>, RuntimeError> {
+    ids.into_iter().try_fold(last, |last, id| {
+        refuse_not_after("diagnostic id", id, last)?;
+        Ok(Some(id))
+    })
 }

@@ -1,7 +1,6 @@
 //! Runs of encoded log rows, for bulk loads. Any thread can encode a run; the engine only inserts its bytes.
 
 use crate::error::RuntimeError;
-use crate::ledger::checks;
 use crate::ledger::convert::{owner_of, stored_size};
 use crate::ledger::envelope::{self, Crc, CrcPrefix, KeyBytes, Record};
 use crate::ledger::rows::{EventRow, TranscriptRow};
@@ -126,14 +125,41 @@ impl EventRun {
     }
 }
 
+/// The sequences of a run of entries. The run only notes them: whether they continue a transcript is known
+/// where the run is appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sequences {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// The first sequence that is not greater than the one before it, with that one.
+    pub(crate) disorder: Option<(u64, u64)>,
+}
+
+impl Sequences {
+    fn add(this: &mut Option<Self>, sequence: u64) {
+        let Some(sequences) = this else {
+            *this = Some(Self {
+                first: sequence,
+                last: sequence,
+                disorder: None,
+            });
+            return;
+        };
+        let last = std::mem::replace(&mut sequences.last, sequence);
+        if sequence <= last && sequences.disorder.is_none() {
+            sequences.disorder = Some((sequence, last));
+        }
+    }
+}
+
 /// Encoded entries of one transcript.
 pub struct TranscriptRun {
     pub(crate) worker_ref: WorkerRef,
     /// The position of the first entry.
     pub(crate) start: u64,
     pub(crate) run: Run,
-    /// The sequences of the first and the last entry; `None` for an empty run.
-    pub(crate) sequences: Option<(u64, u64)>,
+    /// What the sequences of the entries are; `None` for an empty run.
+    pub(crate) sequences: Option<Sequences>,
 }
 
 impl TranscriptRun {
@@ -163,11 +189,8 @@ impl TranscriptRun {
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` for an entry that is too large to be stored, and for a sequence that is not greater
-    /// than the one before it.
+    /// `InvalidRequest` for an entry that is too large to be stored.
     pub fn push(&mut self, entry: &BorrowedEntry<'_>) -> Result<(), RuntimeError> {
-        let last = self.sequences.map(|(_, last)| last);
-        checks::refuse_not_after("transcript sequence", entry.sequence, last)?;
         let row = TranscriptRow {
             sequence: entry.sequence,
             role: entry.role,
@@ -176,8 +199,7 @@ impl TranscriptRun {
             unknown: entry.unknown.clone(),
         };
         self.run.push(self.end(), &row)?;
-        let first = self.sequences.map_or(entry.sequence, |(first, _)| first);
-        self.sequences = Some((first, entry.sequence));
+        Sequences::add(&mut self.sequences, entry.sequence);
         Ok(())
     }
 

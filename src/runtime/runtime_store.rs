@@ -207,9 +207,6 @@ impl RuntimeStoreTransaction<'_> {
                 snapshot.runtime_id
             )));
         }
-        let last_event = self.transaction.last_event_id(id.as_str())?;
-        refuse_behind("next_event_id", snapshot.next_event_id, last_event)?;
-        refuse_behind("next_worker_sequence", snapshot.next_worker_sequence, None)?;
         let current = runtime_row(&self.transaction, id)?;
         let stored = all_diagnostics(&self.transaction, id, &current)?;
         let continues = stored.len() <= snapshot.diagnostics.len()
@@ -222,17 +219,19 @@ impl RuntimeStoreTransaction<'_> {
                 "the diagnostics of the snapshot do not continue the stored ones".to_owned(),
             ));
         }
-        let mut last = stored.last().map(|stored| stored.value.id);
-        for diagnostic in &snapshot.diagnostics[stored.len()..] {
-            refuse_not_after("diagnostic id", diagnostic.id, last)?;
+        let added = &snapshot.diagnostics[stored.len()..];
+        let last = stored.last().map(|stored| stored.value.id);
+        let ids = added.iter().map(|diagnostic| diagnostic.id);
+        let last = checks::refuse_unordered_diagnostics(ids, last)?;
+        for diagnostic in added {
             self.refuse_foreign(diagnostic.worker_ref.as_ref())?;
-            last = Some(diagnostic.id);
             let row = convert::diagnostic_row(diagnostic.clone().into());
             self.transaction
                 .put_diagnostic(id.as_str(), diagnostic.id, row)?;
         }
-        refuse_behind("next_diagnostic_id", snapshot.next_diagnostic_id, last)?;
         let (mut new, _) = convert::runtime_rows(snapshot.clone().into());
+        let last_event = self.transaction.last_event_id(id.as_str())?;
+        checks::refuse_counters_behind(&new, last_event, last)?;
         new.running_workers = current.running_workers;
         new.stopped_workers = current.stopped_workers;
         new.cancelled_workers = current.cancelled_workers;

@@ -7,10 +7,10 @@ use crate::engine::redb::tables::definitions::{
 use crate::engine::redb::tables::row_writer::RowWriter;
 use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
-use crate::ledger::checks::WorkerTotals;
-use crate::ledger::convert;
+use crate::ledger::checks::{self, WorkerTotals};
+use crate::ledger::convert::{self, owner_of};
 use crate::ledger::rows::{Rows, WorkerRow};
-use crate::ledger::run::{EventRun, Run, TranscriptRun};
+use crate::ledger::run::{EventRun, Run, Sequences, TranscriptRun};
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
@@ -20,19 +20,35 @@ use crate::model::persisted::{
 };
 use crate::store::handle::Store;
 use redb::{CursorError, Key, ReadableTable, WriteTransaction};
+use std::collections::BTreeSet;
 use std::ops::{Bound, RangeBounds};
 
 /// A write transaction that takes whole runtimes: [`Store::bulk_load`](crate::store::handle::Store::bulk_load).
 ///
-/// For each runtime: its workers and their transcripts, its events, then the runtime itself, whose
-/// worker counts are taken from the workers that came before it.
+/// For each runtime put its workers and their transcripts, append its events, then put the runtime itself:
+/// that counts the workers that are there.
+///
+/// The load is checked before it is committed: the counts of workers, the counters against the logs, the
+/// order of sequences and diagnostics, and that no row lacks its worker or runtime. A load that breaks one
+/// of these rules is `InvalidRequest`, and nothing of it is committed. The checks read no log again. They
+/// need constant memory where each worker follows its transcript and each runtime its workers and events.
 pub struct BulkLoad<'a> {
     transaction: &'a WriteTransaction,
     at: RedbContext<'a>,
     events: Option<EventRun>,
-    /// The entries on their way, and with them how many entries the transcript has.
+    /// The entries that are not written yet, of the transcript that grows.
     transcript: Option<TranscriptRun>,
+    /// The last sequence of that transcript that is written.
+    last_sequence: Option<u64>,
+    /// Runtimes with workers or events that came after the runtime itself.
+    unfinished: BTreeSet<RuntimeId>,
+    /// Workers that have a transcript, but no row yet.
+    without_row: BTreeSet<WorkerRef>,
+    is_checked: bool,
 }
+
+/// The end of a transcript: the number of its entries, and the sequence of the last one.
+type TranscriptEnd = (u64, Option<u64>);
 
 /// Appends rows of one log to `table`. Appending them through one cursor is about three times as
 /// fast as inserting each, and leaves fuller pages.
@@ -107,7 +123,18 @@ impl<'a> BulkLoad<'a> {
             at,
             events: None,
             transcript: None,
+            last_sequence: None,
+            unfinished: BTreeSet::new(),
+            without_row: BTreeSet::new(),
+            is_checked: true,
         }
+    }
+
+    /// Leaves the checks out, to make the broken stores that tests of verification need.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    pub fn without_checks(&mut self) {
+        self.is_checked = false;
     }
 
     fn view(&self) -> View<'_, WriteTransaction> {
@@ -149,6 +176,8 @@ impl<'a> BulkLoad<'a> {
     /// As [`contains_runtime`](Self::contains_runtime).
     pub fn remove_runtime(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
         self.flush()?;
+        self.unfinished.remove(id);
+        self.without_row.retain(|worker| worker.runtime_id != *id);
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
         let next = next.as_str();
         self.remove(&RUNTIMES, id..next)?;
@@ -185,8 +214,25 @@ impl<'a> BulkLoad<'a> {
         worker: Stored<PersistedWorkerSnapshot>,
     ) -> Result<(), RuntimeError> {
         let worker_ref = worker.value.worker_ref.clone();
-        let len = self.transcript_len(&worker_ref)?;
-        self.write_worker(&worker_ref, &convert::worker_row(worker, len))
+        let (len, last) = self.transcript_end(&worker_ref)?;
+        let row = convert::worker_row(worker, len);
+        self.refuse_sequence_behind(&row, last)?;
+        self.write_worker(&worker_ref, &row)?;
+        self.without_row.remove(&worker_ref);
+        self.unfinished.insert(worker_ref.runtime_id);
+        Ok(())
+    }
+
+    fn refuse_sequence_behind(
+        &self,
+        row: &WorkerRow,
+        last: Option<u64>,
+    ) -> Result<(), RuntimeError> {
+        if !self.is_checked {
+            return Ok(());
+        }
+        let next = row.next_transcript_sequence;
+        checks::refuse_behind("next_transcript_sequence", next, last)
     }
 
     fn write_worker(&self, worker: &WorkerRef, row: &WorkerRow) -> Result<(), RuntimeError> {
@@ -195,25 +241,35 @@ impl<'a> BulkLoad<'a> {
         at.guard(|| self.writer().write(&WORKERS, std::iter::once((key, row))))
     }
 
-    /// How many entries the transcript of `worker` has.
-    fn transcript_len(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
+    /// The end of the transcript of `worker`, with the entries that are not written yet.
+    fn transcript_end(&self, worker: &WorkerRef) -> Result<TranscriptEnd, RuntimeError> {
         if let Some(open) = self.transcript.as_ref().filter(|t| t.worker_ref == *worker) {
-            return Ok(open.end());
+            let unwritten = open.sequences.map(|sequences| sequences.last);
+            return Ok((open.end(), unwritten.or(self.last_sequence)));
         }
+        let (runtime, worker) = owner_of(worker);
         let at = self.at;
-        at.guard(|| {
+        let len = at.guard(|| {
             let open = self
                 .transaction
                 .open_table(TRANSCRIPTS.definition)
                 .map_err(|error| at.redb(error))?;
-            let (runtime, worker) = (worker.runtime_id.as_str(), worker.worker_id.as_str());
             let mut range = open
                 .range((runtime, worker, 0)..=(runtime, worker, u64::MAX))
                 .map_err(|error| at.redb(error))?;
             let last = range.next_back().transpose();
             let last = last.map_err(|error| at.redb(error))?;
-            Ok(last.map_or(0, |(key, _)| key.value().2 + 1))
-        })
+            Ok(last.map_or(0, |(key, _)| key.value().2.saturating_add(1)))
+        })?;
+        let mut last = None;
+        if len > 0 {
+            let view = self.view();
+            view.transcript(runtime, worker, len - 1, 1, &mut |_, entry| {
+                last = Some(entry.sequence);
+                Ok(())
+            })?;
+        }
+        Ok((len, last))
     }
 
     /// Appends an entry to the transcript of its worker. Entries of one worker come one after
@@ -232,7 +288,8 @@ impl<'a> BulkLoad<'a> {
                 self.transcript = other;
                 self.end_transcript()?;
                 let worker = entry.value.worker_ref.clone();
-                let len = self.transcript_len(&worker)?;
+                let (len, last) = self.transcript_end(&worker)?;
+                self.last_sequence = last;
                 TranscriptRun::new(worker, len)
             }
         };
@@ -255,22 +312,29 @@ impl<'a> BulkLoad<'a> {
             Some(open) if open.worker_ref == run.worker_ref => self.write_transcript()?,
             _ => self.end_transcript()?,
         }
-        let len = self.transcript_len(&run.worker_ref)?;
+        let (len, last) = self.transcript_end(&run.worker_ref)?;
         if run.start != len {
             return Err(RuntimeError::InvalidRequest(format!(
                 "table {}: {} has {len} entries, the run begins at position {}",
                 TRANSCRIPTS.name, run.worker_ref, run.start
             )));
         }
+        self.last_sequence = last;
         self.transcript = Some(run);
         self.write_transcript()
     }
 
-    /// Puts the entries on their way into the file.
+    /// Writes the entries that are not written yet.
     fn write_transcript(&mut self) -> Result<(), RuntimeError> {
         let Some(run) = self.transcript.as_mut().map(TranscriptRun::take) else {
             return Ok(());
         };
+        if let Some(sequences) = run.sequences {
+            if self.is_checked {
+                refuse_disorder(&sequences, self.last_sequence)?;
+            }
+            self.last_sequence = Some(sequences.last);
+        }
         let (runtime, worker) = run.owner();
         let into = (self.transaction, self.at);
         append(into, &TRANSCRIPTS, &run.run, |position| {
@@ -278,21 +342,25 @@ impl<'a> BulkLoad<'a> {
         })
     }
 
-    /// Writes what is left of the last transcript, and brings the length that its worker says up to
-    /// date, if that was put already.
+    /// Writes the rest of the transcript that grows. If its worker was put before, its length is brought up
+    /// to date.
     fn end_transcript(&mut self) -> Result<(), RuntimeError> {
         self.write_transcript()?;
         let Some(ended) = self.transcript.take() else {
             return Ok(());
         };
         let (runtime_id, worker_id) = ended.owner();
-        match self.view().worker(runtime_id, worker_id)? {
-            Some(mut row) if row.transcript_len != ended.end() => {
-                row.transcript_len = ended.end();
-                self.write_worker(&ended.worker_ref, &row)
-            }
-            _ => Ok(()),
+        let last = self.last_sequence.take();
+        let Some(mut row) = self.view().worker(runtime_id, worker_id)? else {
+            self.without_row.insert(ended.worker_ref);
+            return Ok(());
+        };
+        self.refuse_sequence_behind(&row, last)?;
+        if row.transcript_len != ended.end() {
+            row.transcript_len = ended.end();
+            self.write_worker(&ended.worker_ref, &row)?;
         }
+        Ok(())
     }
 
     /// Appends an event to a runtime's log. Ids increase.
@@ -333,14 +401,16 @@ impl<'a> BulkLoad<'a> {
         self.write_events()
     }
 
-    /// Puts the events on their way into the file.
+    /// Writes the events that are not written yet.
     fn write_events(&mut self) -> Result<(), RuntimeError> {
         let Some(events) = self.events.take() else {
             return Ok(());
         };
         let runtime = events.runtime_id.as_str();
         let into = (self.transaction, self.at);
-        append(into, &EVENTS, &events.run, |id| (runtime, id))
+        append(into, &EVENTS, &events.run, |id| (runtime, id))?;
+        self.unfinished.insert(events.runtime_id);
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), RuntimeError> {
@@ -359,10 +429,18 @@ impl<'a> BulkLoad<'a> {
         runtime: Stored<PersistedRuntimeSnapshot>,
     ) -> Result<(), RuntimeError> {
         self.flush()?;
-        let id = runtime.value.runtime_id.clone();
+        let runtime_id = runtime.value.runtime_id.clone();
+        let id = &runtime_id;
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
         let (mut row, diagnostics) = convert::runtime_rows(runtime);
-        WorkerTotals::read(&self.view(), id)?.count_in(&mut row);
+        let totals = WorkerTotals::read(&self.view(), id)?;
+        totals.count_in(&mut row);
+        if self.is_checked {
+            let ids = diagnostics.iter().map(|(id, _)| *id);
+            let last = checks::refuse_unordered_diagnostics(ids, None)?;
+            totals.refuse_contradicting(id, &row)?;
+            checks::refuse_counters_behind(&row, self.view().last_event_id(id)?, last)?;
+        }
         self.remove(&DIAGNOSTICS, (id, 0)..(next.as_str(), 0))?;
         let at = self.at;
         at.guard(|| {
@@ -373,7 +451,9 @@ impl<'a> BulkLoad<'a> {
                 &DIAGNOSTICS,
                 rows.map(|(diagnostic, row)| ((id, *diagnostic), row)),
             )
-        })
+        })?;
+        self.unfinished.remove(&runtime_id);
+        Ok(())
     }
 
     /// Records where a runtime came from; without one, what belongs to none.
@@ -394,8 +474,36 @@ impl<'a> BulkLoad<'a> {
         })
     }
 
-    /// Ends the load: everything is written, nothing committed.
+    /// Writes the rest of the load, and checks the runtimes that changed after they were put. Nothing is
+    /// committed yet.
     pub(crate) fn finish(mut self) -> Result<(), RuntimeError> {
-        self.flush()
+        self.flush()?;
+        if !self.is_checked {
+            return Ok(());
+        }
+        if let Some(worker) = self.without_row.first() {
+            return Err(RuntimeError::InvalidRequest(format!(
+                "{worker} has a transcript, but is no worker of the store: put the worker, too"
+            )));
+        }
+        let view = self.view();
+        for id in &self.unfinished {
+            let Some(row) = view.runtime(id.as_str())? else {
+                return Err(RuntimeError::InvalidRequest(format!(
+                    "runtime {id} has workers or events, but is not in the store: put the runtime, too"
+                )));
+            };
+            WorkerTotals::read(&view, id.as_str())?.refuse_contradicting(id.as_str(), &row)?;
+            checks::refuse_counters_behind(&row, view.last_event_id(id.as_str())?, None)?;
+        }
+        Ok(())
     }
+}
+
+/// Rejects entries whose sequences do not increase from `last` on.
+fn refuse_disorder(sequences: &Sequences, last: Option<u64>) -> Result<(), RuntimeError> {
+    if let Some((sequence, before)) = sequences.disorder {
+        checks::refuse_not_after("transcript sequence", sequence, Some(before))?;
+    }
+    checks::refuse_not_after("transcript sequence", sequences.first, last)
 }

@@ -3,11 +3,12 @@
 use crate::support::{
     assert_refused, bulk, entry, event, runtime_id, runtime_snapshot, worker_ref, worker_snapshot,
 };
-use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
+use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
-use redb_runtime_store::management::RuntimeOptions;
+use redb_runtime_store::management::{RuntimeOptions, RuntimeStatus};
 use redb_runtime_store::observation::RuntimeEvent;
-use redb_runtime_store::store::{EventRun, Sharing, Stored, TranscriptRun};
+use redb_runtime_store::store::{BulkLoad, EventRun, Sharing, Stored, TranscriptRun};
 use redb_runtime_store::{RuntimeError, Store};
 use torture::disk::{Disk, EIO, Errors, Fault, FaultKind};
 
@@ -131,6 +132,7 @@ fn an_event_that_stands_where_the_next_one_belongs_is_damage_and_stays() {
         let store = Store::in_memory().unwrap();
         let worker = worker_ref("r", "w");
         bulk(&store, |load| {
+            load.without_checks();
             load.put_worker(worker_snapshot(&worker, 1).into())?;
             load.append_events(events(1..30))?;
             // The counter is behind the log, as in no store that was only written by operations.
@@ -196,4 +198,163 @@ fn a_load_that_meets_an_error_of_the_disk_ends_the_writing() {
         assert_refused!(later, RuntimeError::StoreFailed { .. });
     }
     assert!(steps.contains("set_len"), "{steps:?}");
+}
+
+/// A load that makes a runtime which breaks one rule of every store.
+type BrokenLoad = fn(&mut BulkLoad<'_>) -> Result<(), RuntimeError>;
+
+const BROKEN_LOADS: [(&str, BrokenLoad, &str); 9] = [
+    (
+        "a worker after its runtime",
+        |load| {
+            load.put_runtime(runtime_snapshot("r", 1).into())?;
+            load.put_worker(worker_snapshot(&worker_ref("r", "w"), 1).into())
+        },
+        "counts 0 running workers, but has 1",
+    ),
+    (
+        "a running worker of a stopped runtime",
+        |load| {
+            load.put_worker(worker_snapshot(&worker_ref("r", "w"), 1).into())?;
+            let mut runtime = runtime_snapshot("r", 1);
+            runtime.status = RuntimeStatus::Stopped;
+            load.put_runtime(runtime.into())
+        },
+        "is stopped",
+    ),
+    (
+        "an event counter behind the log",
+        |load| {
+            load.append_events(events(1..5))?;
+            load.put_runtime(runtime_snapshot("r", 4).into())
+        },
+        "next_event_id 4",
+    ),
+    (
+        "an event after its runtime",
+        |load| {
+            load.put_runtime(runtime_snapshot("r", 1).into())?;
+            load.append_events(events(1..5))
+        },
+        "next_event_id 1",
+    ),
+    (
+        "a last event that was never given out",
+        |load| {
+            let mut worker = worker_snapshot(&worker_ref("r", "w"), 1);
+            worker.last_event_id = 7;
+            load.put_worker(worker.into())?;
+            load.put_runtime(runtime_snapshot("r", 7).into())
+        },
+        "next_event_id 7",
+    ),
+    (
+        "a sequence counter behind the transcript",
+        |load| {
+            load.append_transcript(entries("w", 0, 1..4))?;
+            load.put_worker(worker_snapshot(&worker_ref("r", "w"), 3).into())?;
+            load.put_runtime(runtime_snapshot("r", 1).into())
+        },
+        "next_transcript_sequence 3",
+    ),
+    (
+        "sequences that repeat from run to run",
+        |load| {
+            load.append_transcript(entries("w", 0, 1..4))?;
+            load.append_transcript(entries("w", 3, 3..6))?;
+            load.put_worker(worker_snapshot(&worker_ref("r", "w"), 9).into())?;
+            load.put_runtime(runtime_snapshot("r", 1).into())
+        },
+        "transcript sequence 3",
+    ),
+    (
+        "a transcript without its worker",
+        |load| {
+            load.append_transcript(entries("w", 0, 1..4))?;
+            load.put_runtime(runtime_snapshot("r", 1).into())
+        },
+        "put the worker",
+    ),
+    (
+        "a worker without its runtime",
+        |load| load.put_worker(worker_snapshot(&worker_ref("r", "w"), 1).into()),
+        "put the runtime",
+    ),
+];
+
+#[test]
+fn broken_loads_are_rejected_and_commit_nothing() {
+    for (what, load, says) in BROKEN_LOADS {
+        let store = Store::in_memory().unwrap();
+        let error = store.bulk_load(load).expect_err(what);
+        let message = error.to_string();
+        assert!(
+            matches!(error, RuntimeError::InvalidRequest(_)),
+            "{what}: {error:?}"
+        );
+        assert!(message.contains(says), "{what}: {message}");
+        assert_eq!(
+            store.snapshot().unwrap().runtime_ids().unwrap(),
+            [],
+            "{what}"
+        );
+        assert_eq!(store.census().unwrap().runtimes.len(), 0, "{what}");
+    }
+}
+
+#[test]
+fn duplicate_diagnostic_ids_are_rejected() {
+    let diagnostic = |id| RuntimeDiagnostic {
+        id,
+        severity: DiagnosticSeverity::Info,
+        code: "c".into(),
+        message: "m".into(),
+        worker_ref: None,
+    };
+    for (ids, next) in [
+        (vec![1, 1], 2),
+        (vec![2, 1], 3),
+        (vec![1, 2], 2),
+        (vec![0], 1),
+    ] {
+        let store = Store::in_memory().unwrap();
+        let refused = store.bulk_load(|load| {
+            let mut runtime = runtime_snapshot("r", 1);
+            runtime.diagnostics = ids.iter().copied().map(diagnostic).collect();
+            runtime.next_diagnostic_id = next;
+            load.put_runtime(runtime.into())
+        });
+        assert_refused!(refused, RuntimeError::InvalidRequest(_));
+    }
+}
+
+#[test]
+fn stored_counts_never_underflow() {
+    let store = Store::in_memory().unwrap();
+    let worker = worker_ref("r", "w");
+    bulk(&store, |load| {
+        load.without_checks();
+        load.put_runtime(runtime_snapshot("r", 1).into())?;
+        load.put_worker(worker_snapshot(&worker, 1).into())
+    });
+    let runtime = store
+        .runtime(RuntimeOptions {
+            runtime_id: Some(runtime_id("r")),
+            ..Default::default()
+        })
+        .unwrap();
+    let stopped = runtime.stop_worker(&worker, None);
+    assert_refused!(
+        stopped,
+        RuntimeError::StoreCorrupt { message, .. }
+            if message.contains("table runtimes, key \"r\": running_workers is 0")
+    );
+    let mut snapshot = worker_snapshot(&worker, 1);
+    snapshot.status = WorkerStatus::Stopped;
+    let written = store.runtime_store(&runtime_id("r")).unwrap();
+    let written = written.commit(|tx| tx.write_worker_snapshot(&snapshot));
+    assert_refused!(
+        written,
+        RuntimeError::StoreCorrupt { message, .. } if message.contains("running_workers is 0")
+    );
 }

@@ -543,7 +543,7 @@ fn removing_a_runtime_removes_all_of_it_and_nothing_of_others() {
                 let worker = worker_ref(removed, worker);
                 load.put_worker(worker_snapshot(&worker, 1).into())?;
             }
-            Ok(())
+            load.put_runtime(runtime_snapshot(removed, 2).into())
         });
         let snapshot = store.snapshot().unwrap();
         for worker in NEIGHBOURS {
