@@ -3,10 +3,10 @@
 
 use crate::engine::redb::database::redb_engine::RedbEngine;
 use crate::engine::redb::maintenance::progress::Meter;
-use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
 use crate::engine::redb::maintenance::verify::damage::{
     Damage, find_damage, is_past, next_key, split_damage,
 };
+use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
 use crate::engine::redb::maintenance::verify::seen::{Strangers, TranscriptSeen};
 use crate::engine::redb::schema::version;
 use crate::engine::redb::tables::definitions::{

@@ -1,7 +1,7 @@
 //! What a verification has seen of a transcript, and of the rows without an owner, in constant memory.
 
 use crate::engine::redb::maintenance::verify::report::VerifyKind;
-use crate::ledger::record::TranscriptRow;
+use crate::ledger::rows::TranscriptRow;
 
 /// What was seen of a transcript so far.
 #[derive(Default)]
