@@ -1,15 +1,18 @@
-//! The writes of a batch, as plain data.
+//! The changes of an operation or of a batch, as plain data.
+//!
+//! A [`Transaction`](crate::ledger::transaction::Transaction) collects a change set, the queue merges those of
+//! the operations that share a commit, and the engine writes the merged one.
 
 use crate::error::RuntimeError;
 use crate::ledger::envelope::{self};
 use crate::ledger::rows::{DiagnosticRow, EventRow, RuntimeRow, TranscriptRow, WorkerRow};
 use std::collections::BTreeMap;
 
-/// What staging a row costs in memory besides its texts, roughly. Only bounds batches.
+/// Estimated memory of a changed row besides its texts, in bytes. It only bounds the size of a batch.
 const ROW_BYTES: usize = 128;
 
-/// The most text that one row may have, in bytes: well below what a value may have, so that a row
-/// that was staged can be written, and no operation fails the commit that it shares.
+/// The most text of one row, in bytes. It is well below the limit of a value, so that encoding a collected
+/// row cannot fail: that would fail the commit for every operation that shares it.
 const MAX_TEXT_BYTES: usize = envelope::MAX_VALUE_BYTES / 2;
 
 fn row_bytes(text_bytes: usize) -> Result<usize, RuntimeError> {
@@ -21,14 +24,14 @@ fn row_bytes(text_bytes: usize) -> Result<usize, RuntimeError> {
     Ok(ROW_BYTES + text_bytes)
 }
 
-/// Rows that are written but not yet committed. Rows are added or replaced, never removed.
+/// Rows to add or to replace, by runtime. A change set removes no row.
 #[derive(Debug, Default)]
 pub(crate) struct ChangeSet {
     pub(crate) runtimes: BTreeMap<String, RuntimeChanges>,
     bytes: usize,
 }
 
-/// The staged rows of one runtime.
+/// The changed rows of one runtime. Events, entries and diagnostics are only added.
 #[derive(Debug, Default)]
 pub(crate) struct RuntimeChanges {
     pub(crate) row: Option<RuntimeRow>,
@@ -39,17 +42,17 @@ pub(crate) struct RuntimeChanges {
 }
 
 impl ChangeSet {
-    /// Whether nothing is staged.
+    /// Whether it has no changes.
     pub(crate) fn is_empty(&self) -> bool {
         self.runtimes.is_empty()
     }
 
-    /// Roughly how much memory the rows take, in bytes.
+    /// Estimated memory of the rows, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes over everything that a later operation staged.
+    /// Adds the changes of a later operation, which replace those of the same rows.
     pub(crate) fn merge(&mut self, later: ChangeSet) {
         self.bytes += later.bytes;
         for (id, later) in later.runtimes {

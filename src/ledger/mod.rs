@@ -1,5 +1,5 @@
-//! What a store holds, without saying where: rows and their stored bytes, bounded reads of them, the
-//! changes of a batch, and the transaction that reads through its own changes.
+//! The rows of a store, without their engine: the rows and their stored bytes, bounded reads, the changes of
+//! a batch, and the transaction that reads through its own changes.
 //!
 //! This room knows the model and the errors, and no engine. An engine implements [`rows::Rows`] and
 //! writes a [`change_set::ChangeSet`].

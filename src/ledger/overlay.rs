@@ -1,4 +1,4 @@
-//! Lays uncommitted rows over committed ones.
+//! Laying uncommitted rows over a read of committed rows.
 
 use crate::error::RuntimeError;
 use crate::ledger::envelope::Record;
@@ -7,8 +7,8 @@ use std::iter::Peekable;
 use std::ops::Bound;
 
 /// Lays `layers`, the newest first, over a page of committed rows, and cuts the result to `limit`.
-/// Right because layers add and replace, but never remove: the first `limit` rows of the whole are
-/// among the first `limit` of each part.
+/// This is correct because layers add and replace rows but never remove one: the first `limit` rows of the
+/// result are among the first `limit` rows of each part.
 pub(crate) fn overlay<'r, K: Ord + Clone + 'r, R: Clone + 'r>(
     page: Vec<(K, R)>,
     layers: impl Iterator<Item = &'r BTreeMap<K, R>>,
@@ -31,15 +31,16 @@ pub(crate) fn overlay<'r, K: Ord + Clone + 'r, R: Clone + 'r>(
     rows.into_iter().take(limit).collect()
 }
 
-/// Puts staged rows between the committed ones that are shown in their order, as [`overlay`] does.
+/// Merges uncommitted log rows into committed ones while those are passed on, as [`overlay`] does for pages.
+/// It copies no text.
 pub(crate) struct Merge<'r, R> {
-    /// The staged rows, the newest of each number.
+    /// The uncommitted rows, the newest of each number.
     staged: Peekable<btree_map::IntoIter<u64, &'r R>>,
-    /// How many rows may still be shown.
+    /// How many rows may still be passed on.
     left: usize,
 }
 
-/// To whom rows are shown.
+/// Receives the merged rows.
 pub(crate) type Each<'e, R> =
     dyn for<'v> FnMut(u64, <R as Record>::Read<'v>) -> Result<(), RuntimeError> + 'e;
 
@@ -47,8 +48,8 @@ impl<'r, R: Record + 'static> Merge<'r, R>
 where
     for<'v> R::Read<'v>: From<&'v R>,
 {
-    /// The first `limit` rows from number `from` on, of `layers`, the newest first, and of what will
-    /// be passed in. `None` where nothing is staged.
+    /// Merges the first `limit` rows from number `from` on. `layers` begin with the newest. `None` if no
+    /// layer has such a row.
     pub(crate) fn new(
         layers: impl Iterator<Item = &'r BTreeMap<u64, R>>,
         from: u64,
@@ -79,7 +80,7 @@ where
         each(number, row)
     }
 
-    /// Shows what is staged before a committed row, then that row or what replaces it.
+    /// Passes on the uncommitted rows that precede a committed row, then that row or its replacement.
     pub(crate) fn committed(
         &mut self,
         number: u64,
@@ -95,7 +96,7 @@ where
         }
     }
 
-    /// Shows what is staged after all committed rows.
+    /// Passes on the uncommitted rows that follow all committed ones.
     pub(crate) fn rest(mut self, each: &mut Each<'_, R>) -> Result<(), RuntimeError> {
         while let Some((number, row)) = self.staged.next() {
             self.show(number, row.into(), each)?;

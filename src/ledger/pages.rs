@@ -7,8 +7,8 @@ use crate::model::identity::WorkerRef;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::persisted::Stored;
 
-/// Shows up to `limit` rows from position `start` on of a transcript that has `total` to `each`.
-/// Returns how many they are.
+/// Passes up to `limit` rows from position `start` on to `each`, of a transcript with `total` entries.
+/// Returns their number.
 pub(crate) fn transcript_rows(
     rows: &dyn Rows,
     worker_ref: &WorkerRef,
@@ -21,7 +21,7 @@ pub(crate) fn transcript_rows(
         worker_ref.runtime_id.as_str(),
         worker_ref.worker_id.as_str(),
     );
-    // A position that is missing would shift every later one: damage, never another page.
+    // A missing position would shift every later entry, so it is an error and not a shorter page.
     let missing = || {
         rows.at().corrupt(format!(
             "table transcripts: {worker_ref} says {total} entries, but from position {start} on \
@@ -42,7 +42,7 @@ pub(crate) fn transcript_rows(
     }
 }
 
-/// The same rows as entries, each as `form` makes it.
+/// The entries of those rows, each converted by `form`.
 pub(crate) fn transcript_entries<T>(
     rows: &dyn Rows,
     worker_ref: &WorkerRef,

@@ -8,8 +8,8 @@ pub(crate) const TRANSCRIPTS: &str = "transcripts";
 pub(crate) const DIAGNOSTICS: &str = "diagnostics";
 pub(crate) const IMPORTS: &str = "imports";
 
-/// The key in `imports` of what belongs to no runtime of the store. No runtime has it: an id is not
-/// blank.
+/// The key in `imports` of the record that belongs to no runtime of the store. No runtime can have this key,
+/// since an id is not blank.
 pub(crate) const NO_RUNTIME: &str = "";
 
 /// The table whose name has these bytes.

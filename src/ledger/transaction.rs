@@ -1,9 +1,8 @@
-//! The staged writes of one operation.
+//! The reads and changes of one operation.
 //!
-//! An operation never writes to the file. It reads through its own writes, those of the operations
-//! before it that wait for the same or the previous commit, and the committed rows; what it writes
-//! is staged. An operation that fails or panics is dropped with everything that it staged; one that
-//! succeeds hands it on to the commit that it shares.
+//! An operation never writes to the engine. It reads through its own changes, those of the operations that
+//! wait for the same or the previous commit, and the committed rows. An operation that fails or panics is
+//! dropped with its changes. The changes of one that succeeds join the batch that the next commit writes.
 
 use crate::error::RuntimeError;
 use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
@@ -16,10 +15,10 @@ use crate::ledger::rows::{
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// What one operation reads and stages.
+/// The view and the changes of one operation.
 pub(crate) struct Transaction<'a> {
     base: &'a dyn Rows,
-    /// What earlier operations staged above `base`, the oldest first.
+    /// The changes of earlier operations above `base`, the oldest first.
     below: Vec<&'a ChangeSet>,
     staged: ChangeSet,
 }
@@ -41,7 +40,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Runs a part of the operation: where it fails, nothing that it staged stays.
+    /// Runs a part of the operation. If it fails, its changes are discarded and earlier ones stay.
     pub(crate) fn nested<T>(
         &mut self,
         part: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
@@ -53,8 +52,8 @@ impl<'a> Transaction<'a> {
         Ok(result)
     }
 
-    /// The transaction by value, with everything that it staged, until it is
-    /// [given back](Self::give_back).
+    /// The transaction by value, with its changes, until it is [given back](Self::give_back): the public
+    /// transactions own one, while the queue lends it by reference.
     pub(crate) fn lend(&mut self) -> Transaction<'a> {
         Self {
             base: self.base,
@@ -63,12 +62,12 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Takes back what was lent.
+    /// Takes back a lent transaction.
     pub(crate) fn give_back(&mut self, lent: Transaction<'_>) {
         self.staged = lent.staged;
     }
 
-    /// What the operation staged.
+    /// The operation's changes.
     pub(crate) fn into_staged(self) -> ChangeSet {
         self.staged
     }
@@ -123,7 +122,7 @@ impl<'a> Transaction<'a> {
         std::iter::once(&self.staged).chain(self.below.iter().rev().copied())
     }
 
-    /// The staged parts of `runtime`, the newest first.
+    /// The changes of `runtime` in each layer, the newest first.
     fn staged<'s>(&'s self, runtime: &'s str) -> impl Iterator<Item = &'s RuntimeChanges> {
         self.layers()
             .filter_map(move |layer| layer.runtimes.get(runtime))

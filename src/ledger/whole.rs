@@ -1,4 +1,5 @@
-//! Reads of whole tables of a runtime, a page at a time, checked against the counts in its row.
+//! Reads of all rows of a runtime, a page at a time. Each compares the number of rows with the number that the
+//! runtime's row states: a corrupt file can lack a row without any other trace.
 
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
@@ -10,7 +11,7 @@ use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::persisted::{PersistedRuntimeSnapshot, Stored};
 
-/// Every runtime's id and row.
+/// The id and the row of every runtime.
 pub(crate) fn all_runtimes(rows: &dyn Rows) -> Result<Vec<(RuntimeId, RuntimeRow)>, RuntimeError> {
     let mut all = Vec::new();
     let mut last: Option<String> = None;
@@ -44,8 +45,7 @@ pub(crate) fn runtime_snapshot(
     )))
 }
 
-/// Refuses a table that does not have the `counted` rows of a runtime that the runtime's own row
-/// says: in a damaged file a row can be missing without a trace in what is left.
+/// Reports a table that does not have the number of rows that the runtime's row states.
 pub(crate) fn refuse_miscounted(
     at: OpContext<'_>,
     table: &str,
@@ -60,7 +60,7 @@ pub(crate) fn refuse_miscounted(
     )))
 }
 
-/// All workers of the runtime that has the row `runtime`, in the order of their ids.
+/// All workers of a runtime, in the order of their ids.
 pub(crate) fn all_workers(
     rows: &dyn Rows,
     id: &RuntimeId,
@@ -88,7 +88,7 @@ pub(crate) fn all_workers(
     }
 }
 
-/// All diagnostics of the runtime that has the row `runtime`.
+/// All diagnostics of a runtime, in the order of their ids.
 pub(crate) fn all_diagnostics(
     rows: &dyn Rows,
     id: &RuntimeId,

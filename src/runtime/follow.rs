@@ -35,7 +35,7 @@ impl Runtime {
 }
 
 impl EventFollower {
-    /// Where the next batch begins.
+    /// The cursor of the next batch.
     pub fn cursor(&self) -> &EventCursor {
         &self.cursor
     }
@@ -75,7 +75,7 @@ impl EventFollower {
         }
     }
 
-    /// Refuses to wait for what another process writes where it cannot write to the file that is open.
+    /// Fails if it would wait for another process whose commits cannot reach the file that is open.
     fn refuse_file_elsewhere(&self) -> Result<(), RuntimeError> {
         let store = &self.runtime.store;
         if !store.engine().others_may_commit() || store.is_in_place() {

@@ -56,14 +56,14 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
-/// Where a runtime is kept, and what to create it with where it is new.
+/// The store and the id of a runtime, and the settings of a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedbRuntimeStoreOptions {
     /// The store's file.
     pub path: PathBuf,
     /// The runtime; without one the store's only runtime, or a fresh unique id in an empty store.
     pub runtime_id: Option<RuntimeId>,
-    /// A new runtime's name for people.
+    /// A new runtime's display name.
     pub display_name: Option<String>,
     /// A new runtime's limits.
     pub limits: RuntimeLimits,
@@ -236,7 +236,7 @@ impl Runtime {
         self.store.engine().backend
     }
 
-    /// Where the runtime is in its life.
+    /// The runtime's lifecycle status.
     ///
     /// # Errors
     ///
@@ -245,7 +245,7 @@ impl Runtime {
         self.summary().map(|summary| summary.status)
     }
 
-    /// What the runtime noticed, in the order of their ids.
+    /// The runtime's diagnostics, in the order of their ids.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The rules of every change. An operation reads and stages rows; whether it is committed alone or
-//! with others is not its business.
+//! The rules of every change. An operation reads rows and collects changes. It does not know whether it shares
+//! its commit with others.
 
 use crate::error::RuntimeError;
 use crate::ledger::checks;
@@ -122,7 +122,7 @@ pub(crate) fn send_input(
     })
 }
 
-/// Brings a worker to a terminal status; the first one it reached stays.
+/// Ends a worker. The first terminal status stays: a worker that ended already is left as it is.
 pub(crate) fn end_worker(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
@@ -156,7 +156,7 @@ pub(crate) fn end_worker(
     })
 }
 
-/// Stops the runtime and its active workers; a second time changes nothing.
+/// Stops the runtime and its active workers. A second call changes nothing.
 pub(crate) fn stop_runtime(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
@@ -201,7 +201,7 @@ fn stop_active_workers(
     }
 }
 
-/// The row of a runtime that takes changes.
+/// The row of a running runtime; `RuntimeStopped` for a stopped one.
 pub(crate) fn running(rows: &dyn Rows, runtime_id: &RuntimeId) -> Result<RuntimeRow, RuntimeError> {
     let runtime = pages::runtime_row(rows, runtime_id)?;
     match runtime.status {
@@ -278,7 +278,7 @@ fn log(
     Ok(id)
 }
 
-/// Notes what a new worker lacks.
+/// Logs a diagnostic for each part that a new worker lacks.
 fn diagnose(
     transaction: &mut Transaction<'_>,
     worker_ref: &WorkerRef,

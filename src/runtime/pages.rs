@@ -8,7 +8,7 @@ use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
 
-/// Refuses a ref of another runtime than `runtime_id`.
+/// Rejects the ref of a worker of another runtime.
 pub(crate) fn refuse_foreign(
     runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
@@ -23,7 +23,7 @@ pub(crate) fn refuse_foreign(
     })
 }
 
-/// Refuses a cursor of another runtime than `runtime_id`.
+/// Rejects a cursor into the log of another runtime.
 pub(crate) fn refuse_foreign_cursor(
     runtime_id: &RuntimeId,
     cursor: &EventCursor,
@@ -44,7 +44,7 @@ fn refuse_limit(requested: usize, max: usize) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// The worker's row; its runtime is known to be the right one.
+/// The worker's row, or `WorkerNotFound`. The caller has checked the runtime of the ref.
 pub(crate) fn worker_row(
     rows: &dyn Rows,
     worker_ref: &WorkerRef,
@@ -128,7 +128,7 @@ fn not_found(rows: &dyn Rows, runtime_id: &RuntimeId) -> RuntimeError {
     }
 }
 
-/// The runtime's row; `RuntimeNotFound` without one.
+/// The runtime's row, or `RuntimeNotFound`.
 pub(crate) fn runtime_row(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,

@@ -13,7 +13,7 @@ use crate::model::management::{RuntimeBackendKind, RuntimeSummary};
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
 use crate::runtime::pages;
 
-/// A runtime as a whole: one row, whatever it holds.
+/// The summary of a runtime. It reads one row, whatever the number of workers.
 pub(crate) fn summary(
     runtime_id: &RuntimeId,
     row: RuntimeRow,
@@ -34,7 +34,7 @@ pub(crate) fn summary(
     }
 }
 
-/// Everything that a runtime noticed.
+/// The runtime's diagnostics.
 pub(crate) fn diagnostics(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,

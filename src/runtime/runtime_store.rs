@@ -102,7 +102,7 @@ impl RedbRuntimeStore {
         })
     }
 
-    /// The runtime's state without its logs, as of one moment.
+    /// The runtime's state without its logs, in one snapshot.
     ///
     /// # Errors
     ///
@@ -145,7 +145,7 @@ impl RedbRuntimeStore {
     }
 }
 
-/// What one commit writes. See [`RedbRuntimeStore::commit`].
+/// The writes of one commit. See [`RedbRuntimeStore::commit`].
 #[derive(Debug)]
 pub struct RuntimeStoreTransaction<'t> {
     transaction: Transaction<'t>,
@@ -153,7 +153,7 @@ pub struct RuntimeStoreTransaction<'t> {
 }
 
 impl RuntimeStoreTransaction<'_> {
-    /// Runs `stage` on `transaction`, which is to be dropped where it fails.
+    /// Runs `stage` on `transaction`. If it fails, the caller drops the transaction.
     fn run<T>(
         transaction: &mut Transaction<'_>,
         runtime_id: &RuntimeId,
@@ -168,7 +168,7 @@ impl RuntimeStoreTransaction<'_> {
         Ok(result)
     }
 
-    /// Runs one method: where it fails, nothing that it staged stays.
+    /// Runs one method. If it fails, its changes are discarded.
     fn part(
         &mut self,
         stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<(), RuntimeError>,
@@ -239,8 +239,8 @@ impl RuntimeStoreTransaction<'_> {
         self.transaction.put_runtime(id.as_str(), new)
     }
 
-    /// Adds a worker, or replaces its own state. What the store keeps of it besides (members of
-    /// JSON that this version does not know) stays, as long as its request has a place for it.
+    /// Adds a worker, or replaces its own state. Unknown JSON members of the worker stay, as long as the object
+    /// that contains them is still part of its request.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What can be set of a runtime. Settings log no event.
+//! The settings of a runtime. Changing one logs no event.
 
 use crate::error::RuntimeError;
 use crate::ledger::convert;
@@ -7,7 +7,7 @@ use crate::runtime::handle::Runtime;
 use crate::runtime::operations;
 
 impl Runtime {
-    /// Gives the runtime another name for people, or none. Durable when it returns; see
+    /// Sets or removes the runtime's display name. Durable when it returns; see
     /// [`Runtime`] for when it fails.
     ///
     /// # Errors

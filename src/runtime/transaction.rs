@@ -15,7 +15,7 @@ use crate::model::observation::{EventCursor, RuntimeEventBatch, RuntimeEventKind
 use crate::runtime::pages;
 use crate::runtime::{operations, queries};
 
-/// What runs in one commit: [`Runtime::transaction`](crate::Runtime::transaction) and
+/// Several operations that share one commit: [`Runtime::transaction`](crate::Runtime::transaction) and
 /// [`Runtime::submit`](crate::Runtime::submit).
 ///
 /// The methods are those of [`Runtime`](crate::Runtime), with the same rules and errors. Reads see
@@ -29,7 +29,7 @@ pub struct RuntimeTransaction<'t> {
 }
 
 impl RuntimeTransaction<'_> {
-    /// Runs `operations` on `transaction`, which is to be dropped where they fail.
+    /// Runs `operations` on `transaction`. If they fail, the caller drops the transaction.
     pub(crate) fn run<T>(
         transaction: &mut Transaction<'_>,
         runtime_id: &RuntimeId,
@@ -129,7 +129,7 @@ impl RuntimeTransaction<'_> {
         Ok(queries::summary(self.runtime_id, row, self.backend))
     }
 
-    /// What the runtime noticed.
+    /// The runtime's diagnostics.
     ///
     /// # Errors
     ///

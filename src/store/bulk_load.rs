@@ -50,8 +50,8 @@ pub struct BulkLoad<'a> {
 /// The end of a transcript: the number of its entries, and the sequence of the last one.
 type TranscriptEnd = (u64, Option<u64>);
 
-/// Appends rows of one log to `table`. Appending them through one cursor is about three times as
-/// fast as inserting each, and leaves fuller pages.
+/// Appends rows of one log to `table` through one cursor. That is about three times as fast as inserting each
+/// row, and leaves fuller pages.
 fn append<'k, K: Key + 'static, R>(
     (transaction, at): (&WriteTransaction, RedbContext<'_>),
     table: &TableOf<K, R>,
@@ -98,7 +98,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// What `load` returns, and the errors of every write: `StoreReadOnly`, `StoreClosed`,
+    /// The error of `load`; `InvalidRequest` for a load that breaks a rule of [`BulkLoad`]; the errors of every
+    /// write: `StoreReadOnly`, `StoreClosed`,
     /// `StoreFailed`, `StoreIo`, `StoreCorrupt`; `CommitUncertain` where it is unknown whether the
     /// load is in the store.
     pub fn bulk_load<T, E: From<RuntimeError>>(
@@ -160,7 +161,7 @@ impl<'a> BulkLoad<'a> {
         Ok(self.view().runtime(id.as_str())?.is_some())
     }
 
-    /// Where a runtime was imported from; `None` where it was not.
+    /// The import record of a runtime; `None` if it was not imported.
     ///
     /// # Errors
     ///
@@ -169,7 +170,7 @@ impl<'a> BulkLoad<'a> {
         self.view().import(id.as_str())
     }
 
-    /// Removes a runtime with everything of it. Nothing where there is none.
+    /// Removes a runtime with all its rows. Does nothing if the store does not have it.
     ///
     /// # Errors
     ///
@@ -204,11 +205,12 @@ impl<'a> BulkLoad<'a> {
         })
     }
 
-    /// Adds a worker, or replaces its own state, not its transcript.
+    /// Adds a worker, or replaces its own state. Its transcript stays.
     ///
     /// # Errors
     ///
-    /// As [`contains_runtime`](Self::contains_runtime).
+    /// `InvalidRequest` for a `next_transcript_sequence` that is not greater than every sequence of the
+    /// transcript. Otherwise as [`contains_runtime`](Self::contains_runtime).
     pub fn put_worker(
         &mut self,
         worker: Stored<PersistedWorkerSnapshot>,
@@ -418,12 +420,14 @@ impl<'a> BulkLoad<'a> {
         self.write_events()
     }
 
-    /// Adds a runtime, or replaces its own state, with its diagnostics. Its workers are there
-    /// already: they are counted.
+    /// Adds a runtime, or replaces its own state and its diagnostics. It counts the workers that the runtime
+    /// has by now, so put them first.
     ///
     /// # Errors
     ///
-    /// As [`contains_runtime`](Self::contains_runtime).
+    /// `InvalidRequest` for a counter that is not greater than every id of its log, for diagnostic ids that do
+    /// not increase, and for a stopped runtime with running workers. Otherwise as
+    /// [`contains_runtime`](Self::contains_runtime).
     pub fn put_runtime(
         &mut self,
         runtime: Stored<PersistedRuntimeSnapshot>,

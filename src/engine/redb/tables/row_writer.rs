@@ -186,7 +186,7 @@ impl RowWriter<'_> {
         cursor.close().map_err(|error| self.at.redb(error))
     }
 
-    /// A row stands where only a new one can.
+    /// The error of a key that exists where only a new one can be appended.
     fn taken<K: Key + 'static, R>(&self, table: &TableOf<K, R>, key: &impl Debug) -> RuntimeError {
         let name = table.name;
         self.at.corrupt(format!(

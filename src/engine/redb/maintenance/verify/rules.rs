@@ -2,37 +2,25 @@
 //! and with every row read once.
 
 use crate::engine::redb::database::redb_engine::RedbEngine;
-
 use crate::engine::redb::maintenance::progress::Meter;
-
-use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
-
 use crate::engine::redb::maintenance::verify::damage::{
     Damage, find_damage, is_past, next_key, split_damage,
 };
-
+use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
 use crate::engine::redb::maintenance::verify::seen::{Strangers, TranscriptSeen};
 use crate::engine::redb::schema::version;
-
 use crate::engine::redb::tables::definitions::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
 };
-
 use crate::engine::redb::tables::view::{View, after_runtime};
-
 use crate::error::RuntimeError;
 use crate::ledger::envelope::{self, KeyBytes, Record};
 use crate::ledger::rows::{RuntimeRow, WorkerRow};
 use crate::ledger::table_names::NO_RUNTIME;
-
 use crate::model::catalog::WorkerStatus;
-
 use crate::model::management::RuntimeStatus;
-
 use redb::{Key, ReadTransaction, Value};
-
 use std::collections::{BTreeMap, BTreeSet};
-
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
 /// How many workers are remembered to be there, or not.
