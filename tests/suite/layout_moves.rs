@@ -252,9 +252,7 @@ fn a_root_without_the_layout_is_told_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let error = strict(&store(), dir.path()).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("there is no `runtimes` directory here"),
+        error.to_string().contains("no `runtimes` directory here"),
         "{error}"
     );
     symlink(
