@@ -1,7 +1,9 @@
 //! The file system under everything: hooks for injected faults, names, files that appear whole.
 
 pub(crate) mod names;
+pub(crate) mod remove;
 pub(crate) mod staged_file;
+pub(crate) mod staging;
 #[cfg(not(feature = "fault-injection"))]
 pub(crate) mod steps;
 #[cfg(feature = "fault-injection")]

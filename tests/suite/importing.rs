@@ -43,7 +43,8 @@ fn dry_run_needs_no_lock_or_permission() {
     let refused = run(&[&"import", &SMALL, &killed, &"--dry-run"]);
     let said = refused.expect_code(1).stderr();
     assert!(
-        said.contains("`runtime-store runtimes`, which repairs it"),
+        said.contains("a dry run does not repair a store")
+            && said.contains("`runtime-store runtimes` repairs it"),
         "{said}"
     );
     assert!(fs::read(&killed).unwrap() == before);

@@ -252,9 +252,7 @@ fn root_without_layout_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let error = strict(&store(), dir.path()).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("there is no `runtimes` directory here"),
+        error.to_string().contains("no `runtimes` directory here"),
         "{error}"
     );
     symlink(

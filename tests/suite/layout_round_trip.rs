@@ -316,6 +316,6 @@ fn strict_import_is_all_or_nothing() {
         text.contains(&format!("{}: missing", r.join("events.jsonl").display())),
         "{text}"
     );
-    assert!(text.contains("--salvage"), "{text}");
+    assert!(text.contains("a salvage import"), "{text}");
     assert_eq!(content(&store), Vec::<String>::new());
 }

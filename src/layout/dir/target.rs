@@ -2,12 +2,14 @@
 //! name beside its place, synced, and renamed into it. Every step goes from an open directory to a
 //! name in it, and never through a symbolic link.
 
+use crate::fs::remove::remove_all;
+use crate::fs::staging::parent_of;
 use crate::fs::steps::{self, Change, Step, attempt, step, try_lock};
 use crate::layout::dir::error::DirError;
 use crate::layout::dir::source::{EntryKind, NotOpened, SourceDir};
 use crate::layout::format::names::{EXPORT_OLD_PREFIX, EXPORT_PREFIX};
 use crate::layout::format::problem::Problem;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
@@ -241,25 +243,8 @@ impl TargetDir {
 
     /// Removes `name` and everything below it. Links are removed, not followed.
     pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> Result<(), DirError> {
-        let name = name.as_ref();
-        let path = self.path_of(name);
-        let flags = match self.0.open_dir(name) {
-            Ok(dir) => {
-                let dir = Self(dir);
-                for inner in dir.names()? {
-                    dir.remove(&inner)?;
-                }
-                AtFlags::REMOVEDIR
-            }
-            Err(NotOpened::File | NotOpened::Other(_)) => AtFlags::empty(),
-            Err(NotOpened::Missing) => return Ok(()),
-            Err(NotOpened::Io(source)) => return Err(DirError::io("open", path)(source)),
-        };
-        attempt(Change::Remove)
-            .and_then(|()| Ok(rustix::fs::unlinkat(self.0.fd(), name, flags)?))
-            .map_err(DirError::io("remove", path))?;
-        step(|| Step::Removed(self.path_of(name)));
-        Ok(())
+        let (name, path) = (name.as_ref(), self.path_of(&name));
+        remove_all(self.0.fd(), name, &path).map_err(DirError::io("remove", &path))
     }
 
     /// Removes what exports that were killed have left here. To be called under the lock.
@@ -282,10 +267,7 @@ fn create_all(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let parent = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent_of(path);
     create_all(parent)?;
     let made = attempt(Change::CreateDir);
     match made.and_then(|()| DirBuilder::new().mode(0o700).create(path)) {
