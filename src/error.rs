@@ -94,7 +94,7 @@ pub enum RuntimeError {
         worker_id: WorkerId,
     },
     /// No such runtime in the store.
-    #[error("{path}: there is no runtime {runtime_id} in this store", path = path.display())]
+    #[error("{path}: no runtime {runtime_id} in this store", path = path.display())]
     RuntimeNotFound {
         /// The store.
         path: PathBuf,
@@ -124,7 +124,7 @@ pub enum RuntimeError {
         source: io::Error,
     },
     /// There is no store at the path.
-    #[error("{path}: {operation}: there is no store", path = path.display())]
+    #[error("{path}: no such file", path = path.display())]
     StoreMissing {
         /// What was being done.
         operation: &'static str,

@@ -39,7 +39,7 @@
 //! - [Errors](guide::errors), their meaning and their remedy.
 //!
 //! [`Runtime`] documents the rules of the model, [`store`] the file.
-//! [`store::RedbRuntimeStore`] is for hosts that have their own runtime logic. The model's types are
+//! [`RedbRuntimeStore`] is for hosts that have their own runtime logic. The model's types are
 //! in [`identity`], [`catalog`], [`interaction`], [`management`], [`observation`] and
 //! [`diagnostics`]. The directory `examples` has complete programs.
 //!

@@ -1,18 +1,17 @@
-//! How much a finding matters, of a directory or of a store.
+//! Severity of findings in a directory or a store.
 
 use serde::Serialize;
 use std::fmt;
 
-/// How much a finding of an [import](crate::layout) or of a
-/// [verification](crate::store::VerifyReport) matters.
+/// Severity of a finding of an [import](crate::layout) or a [verification](crate::store::VerifyReport).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Good to know: everything reads, and nothing is wrong with it.
+    /// Information: all data can be read and is correct.
     Info,
-    /// Something is not as a host would write it; all that is there reads as it is.
+    /// An irregularity that a host does not write; the existing data can be read unchanged.
     Warning,
-    /// A directory: something that was there is left out. A store: it is damaged.
+    /// Damage. An import left existing data of the directory out, or the store is corrupt.
     Error,
 }
 

@@ -68,7 +68,7 @@ impl Store {
     ///
     /// `StoreIo` where closing fails; everything acknowledged is on disk all the same.
     /// `InvalidRequest`, with nothing closed, from within a transaction, and from a waker where
-    /// [`Sharing::ManyWriters`] has further submissions to run on the thread that called it.
+    /// [`ManyWriters`](crate::store::Sharing::ManyWriters) has further submissions to run on the thread that called it.
     pub fn close(&self) -> Result<(), RuntimeError> {
         self.shared.close()
     }

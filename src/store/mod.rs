@@ -1,54 +1,52 @@
-//! One redb file that holds any number of runtimes.
+//! A store: one redb file that contains any number of runtimes.
 //!
 //! # Durability
 //!
-//! An operation has returned `Ok` only when its commit is on disk. Every operation is one
-//! transaction: its events, entries, snapshots and counters are there together, or not at all.
-//! Commits have two phases (two syncs): after a failed sync, one-phase commits can leave a file
-//! that no longer opens.
+//! An operation returns `Ok` only after its commit is on disk. Every operation is one transaction: its
+//! events, entries, states and counters are committed atomically. Commits have two phases (two syncs):
+//! after a failed sync, one-phase commits can leave a file that no longer opens.
 //!
-//! When a commit fails on I/O its outcome is unknown: the operation returns
-//! [`RuntimeError::CommitUncertain`], and every later one [`RuntimeError::StoreFailed`], until
-//! the store is opened again. Opening it shows the operation wholly there, or not at all.
+//! If a commit fails on I/O, its outcome is unknown. The operation returns
+//! [`CommitUncertain`](crate::RuntimeError::CommitUncertain), and every later operation
+//! [`StoreFailed`](crate::RuntimeError::StoreFailed), until the store is opened again. The opened store has
+//! the operation completely or not at all.
 //!
 //! # Locking
 //!
-//! One process writes; others may open the file read-only meanwhile and follow its commits
-//! ([`Sharing`]). Within a process all opens of a file for writing give the same store, which serves
-//! later opens for reading too ([`Store::open_read_only`]), and operations of all threads share
-//! commits. The locks are the system's byte-range locks, so they end with their
-//! process, and network file systems that do not have them are not supported.
+//! One process writes; other processes may open the file read-only at the same time and follow its
+//! commits ([`Sharing`]). Within a process all opens of a file for writing return the same store, which
+//! also serves later opens for reading ([`Store::open_read_only`]), and the operations of all threads
+//! share commits. The locks are the system's byte-range locks, so they end with their process. Network
+//! file systems without such locks are not supported.
 //!
 //! # Opening after a kill
 //!
-//! redb rebuilds its record of free pages by walking the file, which takes seconds for each GB. So
-//! commits to a file of 64 MiB or more save that record, and opening takes well under a second at any
-//! size.
+//! redb rebuilds its allocator state by walking the file, which takes seconds per GB. So commits to a file
+//! of 64 MiB or more save the allocator state, and opening takes well under a second at any size.
 //!
 //! # Space
 //!
-//! Replaced pages are used again, but not while somebody reads a state that still has them: a
-//! [`Snapshot`] that is kept lets the file grow. [`Store::census`] names who reads old states,
-//! [`Store::compact`] gives free space back to the system, and [`Store::backup`] copies without it.
+//! Replaced pages are reused, except while a snapshot still needs them: a [`Snapshot`] that is held lets the
+//! file grow. [`Store::census`] names the processes that hold snapshots, [`Store::compact`] returns free
+//! space to the file system, and [`Store::backup`] makes a copy without free space.
 //!
 //! # Compatibility
 //!
-//! The file carries a schema version. A store of an older version is copied to `<path>.v<N>.bak` and
-//! migrated, in one transaction, when it is opened for writing. A store of a newer version, and
-//! whatever is not a store, is refused and never touched.
+//! The file has a schema version. Opening a store of an older version for writing copies it to
+//! `<path>.v<N>.bak`, then migrates it in one transaction. A store of a newer version, and any file that is
+//! no store, is rejected and not changed.
 //!
 //! # Damage
 //!
-//! Every page that is read from the file is checked against its checksum
-//! ([`StoreOptions::check_pages`]), and every value has a version and a checksum of its own. A damaged
-//! page is [`RuntimeError::StoreCorrupt`] for whoever needs it; the rest of the store can be read, and
-//! [`Store::verify`] lists what is damaged.
+//! Every page is checked against its checksum when it is read from the file
+//! ([`StoreOptions::check_pages`]), and every value has a version and a checksum of its own. An operation
+//! that needs a damaged page returns [`StoreCorrupt`](crate::RuntimeError::StoreCorrupt); the rest of the
+//! store can be read, and [`Store::verify`] lists the damage.
 //!
 //! # Memory
 //!
-//! Nothing of the runtimes is held in memory but redb's cache of pages
-//! ([`StoreOptions::cache_bytes`]), and 9 bytes for each page of the file to check it by, 36 MiB at
-//! most.
+//! The store holds no state of runtimes in memory, only redb's page cache ([`StoreOptions::cache_bytes`])
+//! and 9 bytes for the check of each page of the file, at most 36 MiB.
 
 pub(crate) mod bulk_load;
 pub(crate) mod handle;

@@ -73,7 +73,7 @@ impl Store {
     /// Where this process writes to the file already, this is a read-only handle of that store.
     /// Opened first it is a store of its own, as in another process, and stays one when the process
     /// opens the file for writing later: each is closed by itself, and an open with
-    /// [`Sharing::Exclusive`] is refused (`StoreLocked`) until this one is closed. A host that does
+    /// [`Exclusive`](crate::store::Sharing::Exclusive) is refused (`StoreLocked`) until this one is closed. A host that does
     /// both opens for writing first.
     ///
     /// # Errors

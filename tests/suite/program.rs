@@ -218,10 +218,7 @@ fn exit_codes_distinguish_each_outcome() {
     run(&[&"events", &store, &"--limit", &"many"]).expect_code(2);
     let missing = run(&[&"runtimes", &work.path("nothing")]);
     assert!(
-        missing
-            .expect_code(1)
-            .stderr()
-            .contains("there is no store"),
+        missing.expect_code(1).stderr().contains("no such file"),
         "{}",
         missing.stderr()
     );

@@ -451,7 +451,7 @@ mod program {
         for follower in followers {
             let (code, said) = follower.end();
             assert_eq!(code, Some(1), "{said}");
-            assert!(said.contains("there is no store"), "{said}");
+            assert!(said.contains("no such file"), "{said}");
         }
     }
 

@@ -129,16 +129,16 @@ fn store_advice(error: &RuntimeError) -> Option<&'static str> {
 }
 
 fn layout_advice(error: &LayoutError) -> Option<String> {
-    const REPLACE: &str = "--replace replaces runtimes that the store already has";
+    const REPLACE: &str = "use --replace to replace runtimes that the store already has";
     let advice = match error {
         LayoutError::Refused {
             findings,
             conflicts,
             ..
         } => {
-            let mut advice = vec!["--salvage imports every readable record and reports the rest"];
+            let mut advice = vec!["use --salvage for a salvage import"];
             if findings.iter().any(is_too_long) {
-                advice.push("--max-line-bytes accepts longer lines");
+                advice.push("use --max-line-bytes for longer lines");
             }
             if !conflicts.is_empty() {
                 advice.push(REPLACE);
@@ -146,8 +146,8 @@ fn layout_advice(error: &LayoutError) -> Option<String> {
             return Some(advice.join("\n"));
         }
         LayoutError::Conflict { .. } => REPLACE,
-        LayoutError::Exists { .. } => "--replace replaces it; --update adds new records to it",
-        LayoutError::NotAPrefix { .. } => "--replace replaces the directory",
+        LayoutError::Exists { .. } => "use --replace or --update",
+        LayoutError::NotAPrefix { .. } => "use --replace to replace it",
         LayoutError::NotForDryRun {
             source: RuntimeError::StoreSchemaTooOld { .. },
         } => "`runtime-store migrate` migrates it",

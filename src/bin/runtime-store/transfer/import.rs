@@ -134,7 +134,7 @@ impl Import {
         output.findings(&report.findings);
         let is_conflict = |finding: &Finding| finding.kind == FindingKind::Conflict;
         if report.findings.iter().any(is_conflict) {
-            output.remark("--replace replaces runtimes that the store already has");
+            output.remark("use --replace to replace runtimes that the store already has");
         }
         let known = report.count(ImportOutcome::AlreadyImported) as u64;
         if known > 0 {

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Told how far a repair has come, from 0 to 1; can stop it.
 pub(crate) type OnRepair = Arc<dyn Fn(f64) -> ControlFlow<()> + Send + Sync>;
 
-/// How to open a store: [`Store::options`].
+/// Options for opening a store, from [`Store::options`](crate::Store::options).
 #[derive(Clone)]
 pub struct StoreOptions {
     pub(crate) cache_bytes: usize,
@@ -114,7 +114,7 @@ impl StoreOptions {
     }
 
     /// Whether to check each page that is read from the file against its checksum, so that a damaged
-    /// one is [`RuntimeError::StoreCorrupt`] and never wrong data. `true` by default.
+    /// one is [`StoreCorrupt`](crate::RuntimeError::StoreCorrupt) and never wrong data. `true` by default.
     ///
     /// Checked are the pages in the first 16 GiB of the file; with [`Sharing::ManyWriters`] only
     /// those that a read-only store reads. Without the check every value that is read still has its
@@ -130,7 +130,7 @@ impl StoreOptions {
     /// progress from 0 to 1 in a few steps. Not called where there is nothing to walk: the commits of
     /// a large store save what a repair would rebuild.
     /// Where it returns [`ControlFlow::Break`], the repair is given up, the file is as it was, and
-    /// opening fails with [`RuntimeError::NeedsRepair`]. It must not open the same store: that is
+    /// opening fails with [`NeedsRepair`](crate::RuntimeError::NeedsRepair). It must not open the same store: that is
     /// refused.
     #[must_use]
     pub fn on_repair(
@@ -150,7 +150,7 @@ impl StoreOptions {
     }
 
     /// Whether to migrate a store of an older schema. `true` by default; otherwise it is refused with
-    /// [`RuntimeError::StoreSchemaTooOld`] and not touched, not repaired either.
+    /// [`StoreSchemaTooOld`](crate::RuntimeError::StoreSchemaTooOld) and not touched, not repaired either.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
