@@ -103,19 +103,18 @@ pub mod layout;
 mod ledger;
 mod model;
 mod runtime;
-mod severity;
 pub mod store;
 
 pub use error::{Place, RuntimeError};
 #[cfg(feature = "fault-injection")]
 #[doc(hidden)]
 pub use fs::steps;
+pub use model::severity::Severity;
 pub use model::{catalog, diagnostics, identity, interaction, management, observation};
 pub use runtime::{
     EventFollower, RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime, RuntimeStoreTransaction,
     RuntimeTransaction,
 };
-pub use severity::Severity;
 pub use store::{Pending, Sharing, Store};
 
 /// The examples of the README, compiled.

@@ -11,3 +11,4 @@ pub mod interaction;
 pub mod management;
 pub mod observation;
 pub(crate) mod persisted;
+pub(crate) mod severity;

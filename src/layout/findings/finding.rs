@@ -1,6 +1,6 @@
 //! What reading a directory brought to light, and what becomes of it.
 
-use crate::severity::Severity;
+use crate::model::severity::Severity;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::fmt;

@@ -3,7 +3,7 @@
 use crate::engine::redb::file::page_walk::DamagedPages;
 use crate::engine::redb::maintenance::page_check::PageCheck;
 use crate::engine::redb::maintenance::verify::options::VerifyOptions;
-use crate::severity::Severity;
+use crate::model::severity::Severity;
 use serde::Serialize;
 use std::fmt;
 
