@@ -38,13 +38,13 @@ examples!(MetaRecord, RuntimeRow, WorkerRow, DiagnosticRow, ImportRow);
 
 impl Example for EventRow<'static> {
     fn is_read_as(&self, read: &EventRow<'_>) -> bool {
-        EventRow::from(self) == *read
+        self == read
     }
 }
 
 impl Example for TranscriptRow<'static> {
     fn is_read_as(&self, read: &TranscriptRow<'_>) -> bool {
-        TranscriptRow::from(self) == *read
+        self == read
     }
 }
 

@@ -349,7 +349,7 @@ impl Snapshot {
     ///
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn import_record_without_runtime(&self) -> Result<Option<ImportRecord>, RuntimeError> {
-        Ok(self.view().import(NO_RUNTIME)?)
+        self.view().import(NO_RUNTIME)
     }
 
     /// Where a runtime was imported from; `None` where it was created here. A runtime that the store
@@ -359,7 +359,7 @@ impl Snapshot {
     ///
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn import_record(&self, id: &RuntimeId) -> Result<Option<ImportRecord>, RuntimeError> {
-        Ok(self.view().import(id.as_str())?)
+        self.view().import(id.as_str())
     }
 }
 
