@@ -1,4 +1,4 @@
-//! Why an import, an export or a comparison was given up.
+//! Errors of imports, exports and comparisons.
 
 use crate::error::RuntimeError;
 use crate::layout::dir::error::DirError;
@@ -10,55 +10,56 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-/// How many differences of one runtime a message lists.
+/// The number of differences of one runtime in a message.
 const LISTED: usize = 10;
 
-/// Why an import, an export or a comparison was given up.
+/// Why an import, an export or a comparison failed.
+///
+/// [`Display`](fmt::Display) does not repeat the cause: [`source`](std::error::Error::source) has it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// The store refused.
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] RuntimeError),
-    /// The system refused an access to the directory.
+    /// An operation of the file system failed.
     #[error("cannot {operation} {path}", path = path.display())]
     Io {
-        /// What was being done.
+        /// The operation, such as `open`.
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// There is no layout under the root.
+    /// The root has no `runtimes` directory.
     #[error("{path}: no `runtimes` directory here{found}", path = path.display())]
     NoLayout {
         /// The root.
         path: PathBuf,
-        /// What there is instead, in words; or nothing.
+        /// The entry of that name which is no directory, in words; or an empty text.
         found: String,
     },
-    /// A runtime that was asked for is not in the directory.
+    /// The directory does not have a requested runtime.
     #[error("{path}: no runtime {runtime_id} in this directory", path = path.display())]
     RuntimeNotInDirectory {
         /// The root.
         path: PathBuf,
-        /// The runtime that was asked for.
+        /// The requested runtime.
         runtime_id: RuntimeId,
     },
-    /// A strict import met damage. The store is as it was.
+    /// A strict import found damage. The store is unchanged.
     #[error("{root}: nothing was imported:{damage}{list}\n{advice}", root = root.display(),
         damage = Damage(root, findings), list = Listed(conflicts), advice = advice(findings, conflicts))]
     Refused {
         /// The root.
         root: PathBuf,
-        /// The first damage of every bad runtime.
+        /// The first damage of every damaged runtime.
         findings: Vec<Finding>,
-        /// Runtimes that are whole, and that the store has already with other content.
+        /// Intact runtimes that the store has already with other content.
         conflicts: Vec<Conflict>,
     },
-    /// The store has runtimes of the directory already, and they say something else. The store is
-    /// as it was.
+    /// The store has runtimes of the directory already, with other content. The store is unchanged.
     #[error("{root}: nothing was imported:{list}\nreplace these runtimes or leave them out", root = root.display(),
         list = Listed(conflicts))]
     Conflict {
@@ -67,20 +68,21 @@ pub enum LayoutError {
         /// The runtimes.
         conflicts: Vec<Conflict>,
     },
-    /// A dry run met a store that has to be repaired or migrated before it can be read. It was not
-    /// touched.
+    /// A dry run needs to read a store that must be repaired or migrated first. The store is
+    /// unchanged.
     #[error("a dry run does not {needed}", needed = before_dry_run(source))]
     NotForDryRun {
-        /// Why the store cannot be read as it is.
+        /// Why the store cannot be opened read-only.
         source: RuntimeError,
     },
-    /// An import that was to make a store found one at its path when it was done.
+    /// An import into a new store found a file at the path when it was done. That file is unchanged,
+    /// and nothing was imported.
     #[error("{path}: a file appeared here during the import; nothing was imported", path = path.display())]
     StoreAppeared {
         /// The path.
         path: PathBuf,
     },
-    /// An export would write over a runtime directory.
+    /// The export would overwrite a runtime directory. Nothing was written.
     #[error(
         "{path}: the runtime directory exists; replace it, update it or choose another root",
         path = path.display()
@@ -89,21 +91,21 @@ pub enum LayoutError {
         /// The runtime directory.
         path: PathBuf,
     },
-    /// An export found something that it does not write over.
+    /// An entry that is no runtime directory stands where the export would write.
     #[error("{path}: {message}; nothing was written", path = path.display())]
     InTheWay {
-        /// What is there.
+        /// The path of that entry.
         path: PathBuf,
-        /// What it is.
+        /// Its kind, in words.
         message: String,
     },
-    /// Another export works on the same root.
+    /// Another export is writing to the same root.
     #[error("{path}: another export is under way here", path = path.display())]
     Busy {
         /// The `runtimes` directory.
         path: PathBuf,
     },
-    /// An id whose directory would have a name that is too long for a file system. Nothing was
+    /// The directory of this id would have a name that is too long for a file system. Nothing was
     /// written.
     #[error(
         "{subject}: the name of its directory would have {bytes} bytes, the limit is {limit}",
@@ -112,15 +114,15 @@ pub enum LayoutError {
     NameTooLong {
         /// The runtime.
         runtime_id: RuntimeId,
-        /// The worker, where it is a worker's id.
+        /// The worker; `None` where the id of the runtime is too long.
         worker_id: Option<WorkerId>,
-        /// How long the name would be.
+        /// The length of the name, in bytes.
         bytes: usize,
-        /// How long a name may be.
+        /// The longest possible name, in bytes.
         limit: usize,
     },
-    /// An update found a directory that is not the beginning of what the store says. It was not
-    /// changed.
+    /// An update found a directory that is not an earlier state of the store. The directory is
+    /// unchanged.
     #[error(
         "{difference}\nthe directory is not an earlier state of the store; replace it or choose another root"
     )]
@@ -128,12 +130,13 @@ pub enum LayoutError {
         /// The first difference.
         difference: Box<Difference>,
     },
-    /// A stored record cannot be written in this layout.
+    /// A stored record cannot be written in this layout: a member that the store keeps has no place
+    /// in it.
     #[error("{path}: {message}", path = path.display())]
     Unwritable {
-        /// The file that was to be written.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         message: String,
     },
 }
@@ -174,7 +177,7 @@ fn before_dry_run(source: &RuntimeError) -> &'static str {
     }
 }
 
-/// A runtime that is in the directory and in the store, with different content.
+/// A runtime that the directory and the store have with different content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Conflict {
@@ -182,14 +185,14 @@ pub struct Conflict {
     pub runtime_id: RuntimeId,
     /// Its directory.
     pub path: PathBuf,
-    /// The first differences.
+    /// The first 100 differences.
     pub differences: Vec<Difference>,
-    /// How many differences there are.
+    /// The number of all differences.
     pub total: u64,
 }
 
 impl Conflict {
-    /// The runtime, how much differs and the first difference, in one line.
+    /// The runtime, the number of differences and the first difference, in one line.
     pub(crate) fn in_one_line(&self) -> String {
         let mut line = self.summary();
         if let Some(first) = self.differences.first() {
@@ -222,7 +225,7 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// Every one: who has to repair them must know which they are.
+/// All items, each on its line: a user who repairs the directory needs every one.
 struct Listed<'a, T>(&'a [T]);
 
 impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
@@ -231,7 +234,7 @@ impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
     }
 }
 
-/// The first damage of every bad runtime, with the runtime's id.
+/// The first damage of every damaged runtime, with the id of the runtime.
 struct Damage<'a>(&'a Path, &'a [Finding]);
 
 impl fmt::Display for Damage<'_> {
@@ -252,7 +255,7 @@ impl fmt::Display for Damage<'_> {
     }
 }
 
-/// What to do about damage and conflicts.
+/// The advice about damage and conflicts.
 fn advice(findings: &[Finding], conflicts: &[Conflict]) -> String {
     let mut advice =
         "a salvage import imports everything that is intact and reports the rest".to_owned();

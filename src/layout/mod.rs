@@ -1,5 +1,5 @@
-//! The JSON/JSONL directory layout: importing it into a store, exporting a store to it, and
-//! comparing the two.
+//! The JSON directory layout: imports a directory into a store, exports a store to a directory, and
+//! compares the two.
 //!
 //! ```text
 //! <root>/runtimes/id-<hex>/runtime.json
@@ -8,12 +8,16 @@
 //!                                           transcript.jsonl
 //! ```
 //!
-//! `<hex>` is an id's UTF-8 bytes in lower-case hex. The documents are pretty-printed JSON, the logs
-//! one JSON object a line. Members that this version does not know are kept, and exported again
-//! after the known ones.
+//! `<hex>` is the UTF-8 bytes of an id in lower-case hex. `runtime.json` and `worker.json` are
+//! pretty-printed JSON; a log has one JSON object a line. The store keeps members that this version
+//! does not know, and an export writes them after the known ones.
 //!
-//! The source is only ever read. Nothing here follows a symbolic link below the root. Logs are
-//! streamed in both directions: memory does not grow with them.
+//! An import never writes to the directory. Neither an import nor an export follows a symbolic link
+//! below the root. Both stream the logs: memory does not grow with the length of a log.
+//!
+//! The rooms, in the order in which they may import each other: `format` (names, documents, JSON,
+//! lines), `dir` (directories that are read or written), `findings`, `read` (one directory, read once),
+//! `compare`, `import`, `export`.
 
 mod compare;
 mod dir;

@@ -1,4 +1,4 @@
-//! What an import and an export can be told.
+//! Options of an import and of an export.
 
 use crate::layout::report::Progress;
 use crate::model::identity::RuntimeId;
@@ -6,17 +6,17 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How long a line may be unless it is said otherwise.
+/// Default limit for the length of a line of a log, in bytes: 64 MiB.
 pub const DEFAULT_MAX_LINE_BYTES: usize = 64 << 20;
 
-/// How long a document may be unless it is said otherwise: it is held in memory. `runtime.json`
-/// grows with every worker.
+/// Default limit for the length of `runtime.json` and of a `worker.json`, in bytes: 64 MiB. A document
+/// is held in memory, and `runtime.json` grows with every diagnostic.
 pub const DEFAULT_MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 
-/// How long a document of what may be an export of ours may be.
+/// Limit for the documents of a directory that this crate may have exported, in bytes.
 const MAX_OWN_DOCUMENT_BYTES: u64 = 1 << 30;
 
-/// Told about progress, from a thread that works.
+/// The callback for progress. The thread that reads or writes calls it.
 #[derive(Clone)]
 struct OnProgress(Arc<dyn Fn(Progress) + Send + Sync>);
 
@@ -26,7 +26,7 @@ impl fmt::Debug for OnProgress {
     }
 }
 
-/// What an import does, and with what.
+/// Options of an import. The default is a strict import of all runtimes.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
     pub(crate) runtimes: Vec<RuntimeId>,
@@ -65,51 +65,53 @@ impl ImportOptions {
         self
     }
 
-    /// Imports what is whole and reports the rest, instead of refusing a damaged directory.
+    /// Imports everything that is intact and reports the rest, instead of refusing a damaged
+    /// directory. Default: off.
     #[must_use]
     pub fn salvage(mut self, salvage: bool) -> Self {
         self.salvage = salvage;
         self
     }
 
-    /// Reads and reports, and writes nothing.
+    /// Reads the directory and reports, but writes nothing. Default: off.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self
     }
 
-    /// Replaces runtimes that the store has already, whatever it knows of them.
+    /// Replaces runtimes that the store has already, without comparing them first. Default: off.
     #[must_use]
     pub fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
         self
     }
 
-    /// How long a line may be; [`DEFAULT_MAX_LINE_BYTES`] unless set. A longer one is damage.
+    /// Limit for the length of a line of a log, in bytes. Default: [`DEFAULT_MAX_LINE_BYTES`]. A longer
+    /// line is damage.
     #[must_use]
     pub fn max_line_bytes(mut self, max_line_bytes: usize) -> Self {
         self.max_line_bytes = max_line_bytes;
         self
     }
 
-    /// How long `runtime.json` and a `worker.json` may be, as they are and as they will be exported;
-    /// [`DEFAULT_MAX_DOCUMENT_BYTES`] unless set. A longer one is damage. It is held in memory, where
-    /// it takes a few times as much.
+    /// Limit for the length of `runtime.json` and of a `worker.json`, in bytes. Default:
+    /// [`DEFAULT_MAX_DOCUMENT_BYTES`]. It applies to the file and to the document that an export would
+    /// write. A longer document is damage. In memory a document takes a few times its length.
     #[must_use]
     pub fn max_document_bytes(mut self, max_document_bytes: u64) -> Self {
         self.max_document_bytes = max_document_bytes;
         self
     }
 
-    /// Calls `on_progress` now and then, from a thread that works.
+    /// Calls `on_progress` after every read of a file, from the thread that reads.
     #[must_use]
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(OnProgress(Arc::new(on_progress)));
         self
     }
 
-    /// The rules of a reading that goes on to the end of everything.
+    /// The rules of a reading that reports damage and continues.
     pub(crate) fn lenient_rules(&self) -> Rules {
         Rules {
             is_strict: false,
@@ -117,7 +119,7 @@ impl ImportOptions {
         }
     }
 
-    /// The rules of a reading that takes whatever this crate can have written.
+    /// The rules of a reading that accepts everything that this crate can have exported.
     pub(crate) fn rules_for_exports() -> Rules {
         let any_line = Self::new().max_line_bytes(usize::MAX);
         let any = any_line.max_document_bytes(MAX_OWN_DOCUMENT_BYTES);
@@ -136,7 +138,7 @@ impl ImportOptions {
         }
     }
 
-    /// What to call with the number of bytes that were read.
+    /// Returns the function to call with the number of bytes of each read.
     pub(crate) fn progress_over(
         &self,
         bytes_total: impl FnOnce() -> u64,
@@ -156,23 +158,25 @@ impl ImportOptions {
     }
 }
 
-/// What an export does with a runtime directory that is there already.
+/// Whether an export may change a runtime directory that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExistingDirectory {
-    /// Refuses.
+    /// Returns [`LayoutError::Exists`](super::LayoutError::Exists).
     #[default]
     Refuse,
-    /// Puts the export in its place: the old or the new directory at every moment, never a mix.
+    /// Replaces the directory atomically: a reader finds the old directory or the new one.
     Replace,
-    /// Appends what is new and rewrites the snapshots; refuses a directory that is not an earlier
-    /// state of the store. Every write to a log ends at the end of a line. What a reader finds after
-    /// the last newline is the beginning of a line, of which the rest is being written or, after a
-    /// kill, comes with the next update; it is never changed.
+    /// Appends new records to the logs and rewrites the documents. A directory that is not an earlier
+    /// state of the store is refused.
+    ///
+    /// Every write to a log ends at the end of a line. Bytes after the last newline are the beginning
+    /// of a line whose rest is being written or, after a kill, follows with the next update. An update
+    /// only completes such a line and never changes it.
     Update,
 }
 
-/// What an export does, and with what.
+/// Options of an export. The default exports all runtimes to new directories.
 #[derive(Clone, Debug, Default)]
 pub struct ExportOptions {
     pub(crate) runtimes: Vec<RuntimeId>,
@@ -193,28 +197,30 @@ impl ExportOptions {
         self
     }
 
-    /// What to do with a runtime directory that is there already.
+    /// Whether to refuse, replace or update runtime directories that exist. Default: refuse.
     #[must_use]
     pub fn existing(mut self, existing: ExistingDirectory) -> Self {
         self.existing = existing;
         self
     }
 
-    /// Calls `on_progress` now and then, from a thread that works. The total is not known.
+    /// Calls `on_progress` about every 64 KiB of a log, from the thread that writes. The total is 0: it
+    /// is not known in advance.
     #[must_use]
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(OnProgress(Arc::new(on_progress)));
         self
     }
 
-    /// What to call with the number of bytes that were written.
+    /// Returns the function to call with the number of bytes of each write.
     pub(crate) fn progress_of_writing(&self) -> Box<dyn Fn(u64) + Sync> {
         let Some(OnProgress(on_progress)) = self.progress.clone() else {
             return Box::new(|_| {});
         };
         let done = Mutex::new(0);
         Box::new(move |bytes| {
-            // Held while the host is told: what it is told only grows. It panicked? It is told on.
+            // Locked during the call, so that the host sees numbers that only grow. A panic of the
+            // host poisons the lock; the count is still right.
             let mut bytes_done = done.lock().unwrap_or_else(PoisonError::into_inner);
             *bytes_done += bytes;
             on_progress(Progress {
@@ -225,12 +231,12 @@ impl ExportOptions {
     }
 }
 
-/// What a reading is told.
+/// The rules that a reading follows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     /// Whether to stop at damage.
     pub(crate) is_strict: bool,
-    /// Whether a counter that is behind is given on as it has to be, and not as it is.
+    /// Whether a counter that is behind its log is raised on its way to the sink.
     pub(crate) raises_counters: bool,
     pub(crate) max_line_bytes: usize,
     pub(crate) max_document_bytes: u64,

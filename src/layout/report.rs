@@ -1,4 +1,4 @@
-//! What an import, an export and a comparison say when they are done.
+//! Reports of imports, exports and comparisons.
 
 use crate::layout::findings::finding::Finding;
 use crate::model::identity::RuntimeId;
@@ -6,88 +6,88 @@ use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 
-/// How far a long piece of work is.
+/// Progress of an import or an export, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes that are done.
+    /// Bytes read or written so far.
     pub bytes_done: u64,
-    /// Bytes that there are; a lower bound where files grow meanwhile, 0 where it is not known.
+    /// Bytes in total: a lower bound where files grow meanwhile, 0 where the total is unknown.
     pub bytes_total: u64,
 }
 
-/// What became of one runtime of the directory.
+/// The outcome of an import for one runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ImportOutcome {
-    /// It is in the store now; after a dry run: it would be.
+    /// The runtime was imported. After a dry run: it would have been.
     Imported,
-    /// It is in the store instead of what was there; after a dry run: it would be.
+    /// The runtime replaced the one that the store had. After a dry run: it would have.
     Replaced,
-    /// The same source was imported before. Nothing was done.
+    /// The store has the same runtime already. Nothing was written.
     AlreadyImported,
-    /// It was left out; the findings say why.
+    /// The runtime was left out; the findings give the reason.
     Skipped,
 }
 
-/// What an import did with one runtime.
+/// What an import read of one runtime, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RuntimeImport {
     /// The runtime.
     pub runtime_id: RuntimeId,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: ImportOutcome,
-    /// Workers that are whole.
+    /// Intact workers.
     pub workers: u64,
-    /// Events that are whole.
+    /// Intact events.
     pub events: u64,
-    /// Transcript entries that are whole.
+    /// Intact transcript entries.
     pub transcript_entries: u64,
-    /// Bytes that were read.
+    /// Bytes read.
     pub bytes: u64,
 }
 
-/// What an import did.
+/// The report of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ImportReport {
-    /// Every runtime of the directory that was asked for, in the order of their ids' bytes.
+    /// Every requested runtime of the directory, sorted by the bytes of its id.
     pub runtimes: Vec<RuntimeImport>,
-    /// What was noticed.
+    /// The findings about the directory.
     pub findings: Vec<Finding>,
 }
 
 impl ImportReport {
-    /// How many runtimes came to `outcome`.
+    /// The number of runtimes with this outcome.
     pub fn count(&self, outcome: ImportOutcome) -> usize {
         let matches = |runtime: &&RuntimeImport| runtime.outcome == outcome;
         self.runtimes.iter().filter(matches).count()
     }
 
-    /// Whether something was not as it should be: left out, missing or raised. A strict import
-    /// refuses a directory with any of that.
+    /// Whether the directory has damage: a record was left out, a file was missing or a counter was
+    /// raised. A strict import refuses such a directory.
     pub fn has_losses(&self) -> bool {
         let is_loss = |finding: &Finding| !finding.kind.is_accepted();
         self.findings.iter().any(is_loss)
     }
 }
 
-/// What an export did with one runtime.
+/// The outcome of an export for one runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ExportOutcome {
-    /// The directory is new.
+    /// A new directory was written.
     Written,
-    /// The directory took the place of one that was there.
+    /// A new directory replaced the one that existed.
     Replaced,
-    /// What is new was added to the directory.
+    /// New records were added to the directory.
     Updated,
 }
 
-/// What an export did with one runtime.
+/// What an export wrote of one runtime, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RuntimeExport {
@@ -95,35 +95,35 @@ pub struct RuntimeExport {
     pub runtime_id: RuntimeId,
     /// Its directory.
     pub path: PathBuf,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: ExportOutcome,
-    /// Workers that were written, or written again.
+    /// Workers whose `worker.json` was written.
     pub workers: u64,
-    /// Events that were written.
+    /// Events written.
     pub events: u64,
-    /// Transcript entries that were written.
+    /// Transcript entries written.
     pub transcript_entries: u64,
-    /// Bytes that were written.
+    /// Bytes written.
     pub bytes: u64,
 }
 
-/// What an export did.
+/// The report of an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ExportReport {
-    /// Every runtime that was exported.
+    /// Every exported runtime, sorted by its id.
     pub runtimes: Vec<RuntimeExport>,
 }
 
-/// One thing that a directory and a store do not agree on.
+/// One difference between a directory and a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
     /// The file or directory.
     pub path: PathBuf,
-    /// The line, from 1, where it is about a line.
+    /// The line, from 1; `None` where the difference is not about one line.
     pub line: Option<u64>,
-    /// What differs, in words.
+    /// The difference in words.
     pub what: String,
 }
 
@@ -137,7 +137,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What a directory and a store agree on, and what not.
+/// The report of a comparison between a directory and a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Comparison {
@@ -149,16 +149,16 @@ pub struct Comparison {
     pub events: u64,
     /// Transcript entries that are the same on both sides.
     pub transcript_entries: u64,
-    /// The first differences.
+    /// The first 100 differences.
     pub differences: Vec<Difference>,
-    /// How many differences there are.
+    /// The number of all differences.
     pub total_differences: u64,
-    /// What else was noticed in the directory, and is no difference.
+    /// Findings about the directory that are no differences.
     pub findings: Vec<Finding>,
 }
 
 impl Comparison {
-    /// Whether directory and store say the same.
+    /// Whether directory and store have the same content.
     pub fn is_same(&self) -> bool {
         self.total_differences == 0
     }

@@ -1,4 +1,4 @@
-//! The first member in which two records differ.
+//! Finds the first member in which two records differ.
 
 use crate::layout::error::LayoutError;
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// How much of a differing value is shown, in characters.
+/// The length to which a differing value is cut, in characters.
 const SHOWN_CHARS: usize = 60;
 
 pub(crate) fn worker_json(
@@ -29,7 +29,7 @@ pub(crate) fn runtime_json(
     as_json(path, &document, &runtime.unknown, Form::Document)
 }
 
-/// A record as it stands in its log.
+/// The JSON of a record of a log.
 pub(crate) fn record_json(path: &Path, row: &impl LogRow) -> Result<Vec<u8>, LayoutError> {
     as_json(path, row, row.unknown(), Form::Line)
 }
@@ -48,7 +48,7 @@ fn as_json<T: Serialize>(
     Ok(json)
 }
 
-/// The first member of a record of the directory and one of the store that is not the same, in words.
+/// The first difference between a record of the directory and one of the store, in words.
 pub(crate) fn first_difference(directory: &[u8], store: &[u8]) -> String {
     type Members<'a> = BTreeMap<String, &'a RawValue>;
     let (Ok(directory), Ok(store)) = (

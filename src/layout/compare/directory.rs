@@ -1,7 +1,7 @@
-//! Whether a directory and a store say the same.
+//! Compares a directory with a store.
 //!
-//! The directory is read as a salvage import reads it, and every record is held against the
-//! store's as it comes, so that neither side is ever held whole.
+//! The directory is read as by a salvage import. Each record is compared with the stored one as it is
+//! read, so memory does not grow with either side.
 
 use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
 use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
@@ -25,24 +25,24 @@ use crate::store::{
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// How many differences are listed; the others are counted.
+/// The number of differences in a report; further ones are only counted.
 const LISTED_DIFFERENCES: usize = 100;
 
-/// Compares all runtimes of the directory `root` and of `store`, member by member, those that this
-/// version does not know included. Formatting is no difference. Damage in the directory is one.
+/// Compares all runtimes of the directory `root` and of `store`, member by member, including members
+/// that this version does not know. Damage in the directory is a difference; other formatting is not.
 ///
 /// # Errors
 ///
-/// Where the directory or the store cannot be read. A difference is not an error.
+/// The errors of reading the directory and the store. A difference is not an error.
 pub fn compare(store: &Store, root: impl AsRef<Path>) -> Result<Comparison, LayoutError> {
     compare_runtimes(store, root, &[])
 }
 
-/// As [`compare`], only for the runtimes that are named; for all if none is.
+/// As [`compare`], for the given runtimes only. An empty list means all.
 ///
 /// # Errors
 ///
-/// As [`compare`]; [`LayoutError::RuntimeNotInDirectory`] where a named runtime is on neither side.
+/// As [`compare`]; [`LayoutError::RuntimeNotInDirectory`] where neither side has a given runtime.
 pub fn compare_runtimes(
     store: &Store,
     root: impl AsRef<Path>,
@@ -140,7 +140,7 @@ fn differ(out: &mut Comparison, path: &Path, line: Option<u64>, what: impl Into<
     }
 }
 
-/// Holds a record of the directory against the store's. Returns whether they are the same.
+/// Compares a record of the directory with that of the store. Returns whether they are equal.
 fn next_is<T: LogRecord>(
     log: &mut StoreLog<'_, T>,
     place: Place<'_>,
@@ -162,7 +162,7 @@ fn next_is<T: LogRecord>(
     }
 }
 
-/// Notes every record of the store's before `number`, or to the end: the directory does not have it.
+/// Reports every record of the store before `number`, or up to the end, as missing in the directory.
 fn missing_before<T: LogRecord>(
     log: &mut StoreLog<'_, T>,
     path: &Path,
@@ -181,7 +181,7 @@ fn missing_before<T: LogRecord>(
     Ok(())
 }
 
-/// The comparison of one runtime: what the directory has comes in, and is held against the store.
+/// The comparison of one runtime: the sink for the records of the directory.
 pub(crate) struct Comparing<'s, 'o> {
     snapshot: &'s Snapshot,
     id: &'s RuntimeId,

@@ -1,5 +1,4 @@
-//! The logs of the store that a directory's are held against, record by record as they are read, so
-//! that neither side is ever held whole.
+//! The logs of a stored runtime, read in step with those of a directory.
 
 use crate::error::RuntimeError;
 use crate::layout::compare::diff::{first_difference, record_json};
@@ -16,12 +15,12 @@ use std::iter::Peekable;
 type Rows<'s, T> =
     Box<dyn Iterator<Item = Result<<T as LogRecord>::Row<'static>, RuntimeError>> + 's>;
 
-/// A log of the store, and how far the directory's went along with it.
+/// A log of the store, and how far it equals that of the directory.
 pub(crate) struct StoreLog<'s, T: LogRecord> {
     rows: Peekable<Rows<'s, T>>,
-    /// Records that are on both sides.
+    /// The number of records that are equal on both sides.
     pub(crate) same: u64,
-    /// The number of the last of them; 0 where there is none.
+    /// The number of the last equal record; 0 if there is none.
     pub(crate) last_same: u64,
 }
 
@@ -44,13 +43,12 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         }
     }
 
-    /// Passes over the next record.
+    /// Skips the next record.
     pub(crate) fn skip(&mut self) {
         self.rows.next();
     }
 
-    /// Holds a record of the directory against the next one here. Returns in words what is not the
-    /// same.
+    /// Compares a record of the directory with the next one here. Returns the difference in words.
     pub(crate) fn expect(
         &mut self,
         place: Place<'_>,
@@ -80,7 +78,7 @@ pub(crate) fn lacks<T: LogRecord>(number: u64) -> String {
 pub(crate) struct StoreLogs<'s> {
     snapshot: &'s Snapshot,
     pub(crate) events: StoreLog<'s, RuntimeEvent>,
-    /// The transcript that is being read.
+    /// The current transcript and its worker.
     transcript: Option<(WorkerRef, StoreLog<'s, TranscriptEntry>)>,
 }
 
@@ -93,7 +91,7 @@ impl<'s> StoreLogs<'s> {
         })
     }
 
-    /// The transcript of `worker`, as far as it was read.
+    /// The transcript of `worker`, at its current position.
     pub(crate) fn transcript(
         &mut self,
         worker: &BorrowedRef<'_>,
@@ -110,7 +108,7 @@ impl<'s> StoreLogs<'s> {
         Ok(&mut self.transcript.insert(open).1)
     }
 
-    /// Takes the transcript of `worker`, whose reading has ended.
+    /// Removes and returns the transcript of `worker` after its last record.
     pub(crate) fn end_transcript(
         &mut self,
         worker: &WorkerRef,

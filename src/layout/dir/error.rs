@@ -3,18 +3,19 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why a directory could not be written. The layout's own error takes it over, variant by variant.
+/// Why a directory could not be written. `LayoutError` has the same variants: this type lets the room
+/// stand below it.
 #[derive(Debug)]
 pub(crate) enum DirError {
-    /// The system refused an access.
+    /// An operation of the file system failed.
     Io {
         operation: &'static str,
         path: PathBuf,
         source: io::Error,
     },
-    /// The name is taken by something that must not be overwritten.
+    /// An entry of that name exists and must not be overwritten.
     Exists { path: PathBuf },
-    /// The name is taken by something else than the layout has there.
+    /// An entry of that name has another kind than the layout expects.
     InTheWay { path: PathBuf, message: String },
     /// Another export holds the lock of the directory.
     Busy { path: PathBuf },

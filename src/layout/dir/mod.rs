@@ -1,4 +1,5 @@
-//! Directories that are read and written: every step goes from an open directory to a name in it, never through a symbolic link.
+//! Directories that are read or written. Every step goes from an open directory to a name in it, and
+//! never through a symbolic link: nothing can redirect an import or an export out of its root.
 
 pub(super) mod error;
 pub(super) mod source;

@@ -1,5 +1,4 @@
-//! Opening what is in a directory, and nothing that it points to: every step goes from an open
-//! directory to a name in it, and never through a symbolic link.
+//! A directory that is only read.
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -13,13 +12,13 @@ use std::path::{Path, PathBuf};
 /// Why something in a directory could not be opened.
 #[derive(Debug)]
 pub(crate) enum NotOpened {
-    /// There is nothing of that name.
+    /// No entry of that name.
     Missing,
-    /// It is a file where a directory should be.
+    /// A file where a directory was expected.
     File,
-    /// It is something else than it should be: what, in words.
+    /// An entry of another kind, in words.
     Other(&'static str),
-    /// The system refused.
+    /// The error of the system.
     Io(io::Error),
 }
 
@@ -33,12 +32,12 @@ impl From<Errno> for NotOpened {
     }
 }
 
-/// What a name in a directory stands for.
+/// The kind of an entry of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     File,
     Directory,
-    /// Nothing that is ever opened: what, in words.
+    /// A kind that is never opened, in words.
     Other(&'static str),
 }
 
@@ -62,7 +61,7 @@ pub(crate) struct SourceDir {
 }
 
 impl SourceDir {
-    /// Opens the directory at `path`, following links: it is what the caller named.
+    /// Opens the directory at `path`. Links are followed here, because the caller named this path.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
@@ -83,7 +82,7 @@ impl SourceDir {
         self.path.join(name.as_ref())
     }
 
-    /// What `name` is; `None` where there is nothing of that name.
+    /// The kind of the entry `name`; `None` where there is none.
     pub(crate) fn kind_of(&self, name: impl AsRef<OsStr>) -> io::Result<Option<EntryKind>> {
         fault_point(|| self.path_of(&name))?;
         match rustix::fs::statat(&self.fd, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -95,14 +94,14 @@ impl SourceDir {
 
     pub(crate) fn length_of(&self, name: &OsStr) -> io::Result<u64> {
         let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(Moment::of(&stat).length)
+        Ok(FileState::of(&stat).length)
     }
 
     /// The directory `name`.
     pub(crate) fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Self, NotOpened> {
         let name = name.as_ref();
         fault_point(|| self.path_of(name)).map_err(NotOpened::Io)?;
-        // Looked at before it is opened: opening a special file can have effects.
+        // Checked before it is opened, because opening a special file can have effects.
         let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match entry_kind(&stat) {
             EntryKind::Directory => {}
@@ -126,7 +125,7 @@ impl SourceDir {
             EntryKind::Directory => return Err(NotOpened::Other("a directory")),
             EntryKind::Other(what) => return Err(NotOpened::Other(what)),
         }
-        // NONBLOCK: were it replaced by a pipe just now, opening must not wait for a writer.
+        // NONBLOCK: if a pipe replaced the file after the check, opening must not wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?);
         let opened = rustix::fs::fstat(&file)?;
@@ -134,15 +133,15 @@ impl SourceDir {
             return Err(NotOpened::Other("no regular file"));
         }
         Ok(SourceFile {
-            unread: Moment::of(&opened).length,
-            opened: Moment::of(&opened),
+            unread: FileState::of(&opened).length,
+            opened: FileState::of(&opened),
             file,
             #[cfg(test)]
             path: self.path_of(name),
         })
     }
 
-    /// All names in the directory, in the order of their bytes.
+    /// All names in the directory, sorted by their bytes.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         fault_point(|| self.path.clone())?;
         let mut names = Vec::new();
@@ -157,20 +156,20 @@ impl SourceDir {
     }
 
     /// Whether the file at `name`, below the directory, is still the one that was opened, unchanged.
-    pub(crate) fn is_unchanged(&self, name: impl AsRef<Path>, then: Moment) -> io::Result<bool> {
+    pub(crate) fn is_unchanged(&self, name: impl AsRef<Path>, then: FileState) -> io::Result<bool> {
         let name = name.as_ref();
         fault_point(|| self.path_of(name))?;
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Moment::of(&stat) == then),
+            Ok(stat) => Ok(FileState::of(&stat) == then),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Which file it is, and what a write to it changes.
+/// The identity of a file, and the metadata that a write to it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
+pub(crate) struct FileState {
     device: u64,
     inode: u64,
     length: u64,
@@ -178,7 +177,7 @@ pub(crate) struct Moment {
     modified_ns: i64,
 }
 
-impl Moment {
+impl FileState {
     // The widths of the fields differ between systems.
     #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
     fn of(stat: &Stat) -> Self {
@@ -192,11 +191,11 @@ impl Moment {
     }
 }
 
-/// An open file. It reads as long as it was when it was opened, however it grows.
+/// An open file. Reading ends at the length that it had when it was opened, even if it grows.
 #[derive(Debug)]
 pub(crate) struct SourceFile {
     file: File,
-    opened: Moment,
+    opened: FileState,
     unread: u64,
     #[cfg(test)]
     path: PathBuf,
@@ -207,7 +206,7 @@ impl SourceFile {
         self.opened.length
     }
 
-    pub(crate) fn opened(&self) -> Moment {
+    pub(crate) fn opened(&self) -> FileState {
         self.opened
     }
 }
@@ -225,7 +224,7 @@ impl Read for SourceFile {
     }
 }
 
-/// Tests make an access fail here. `path` is what is accessed.
+/// The point where a unit test can make an access to `path` fail.
 #[cfg(not(test))]
 #[inline(always)]
 fn fault_point(_path: impl FnOnce() -> PathBuf) -> io::Result<()> {
@@ -243,7 +242,7 @@ pub(crate) mod faults {
     use std::path::{Path, PathBuf};
     use std::sync::{Mutex, PoisonError};
 
-    /// Below which path an access fails, and how many accesses before it do not.
+    /// The path below which an access fails, and the number of accesses before it.
     static PLAN: Mutex<Option<(PathBuf, u64)>> = Mutex::new(None);
 
     /// Runs `work` with the access number `index` to `root` or below it failing, from 0. Returns

@@ -1,6 +1,5 @@
-//! Writing directories that appear whole or not at all: everything is written under a temporary
-//! name beside its place, synced, and renamed into it. Every step goes from an open directory to a
-//! name in it, and never through a symbolic link.
+//! A directory that is written. A new directory appears atomically: it is written under a temporary name
+//! next to its place, synced and renamed.
 
 use crate::fs::remove::remove_all;
 use crate::fs::staging::parent_of;
@@ -17,22 +16,22 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
-/// How much is gathered before it is written.
+/// The size of a write, in bytes.
 ///
-/// The system shows a write page by page, and a line across the pages is cut for that moment. Writes
-/// of one page change nothing about that: of the lengths that a reader saw while 150,000 events were
-/// appended, 121 of 382 ended inside a line, with these 5 of 48 (ext4, two busy cores, November 2026).
+/// Large, because a reader sees a write page by page, and a line that crosses a page is incomplete in
+/// between. With writes of one page 121 of the 382 file lengths that a reader saw during 150,000 appended
+/// events ended inside a line; with this size 5 of 48 did (ext4, two busy cores, November 2026).
 const WRITE_BYTES: usize = match cfg!(test) {
     false => 256 * 1024,
-    // As one message of a socket.
+    // Small enough for one message of the socket in the test.
     true => 4096,
 };
 
-/// An open directory that is written to.
+/// An open directory for writing.
 pub(crate) struct TargetDir(SourceDir);
 
-/// Gives up the lock, where it was taken. Closing the directory is not enough: a process that is being
-/// started has it open, with the lock, until it runs its own program.
+/// Releases the lock, if it was taken. Closing the directory is not enough: a child process that was just
+/// forked has it open, with the lock, until it executes its program.
 impl Drop for TargetDir {
     fn drop(&mut self) {
         let _ = rustix::fs::flock(self.0.fd(), FlockOperation::Unlock);
@@ -40,7 +39,7 @@ impl Drop for TargetDir {
 }
 
 impl TargetDir {
-    /// Opens the directory at `path`, making it and its parents where they are missing.
+    /// Opens the directory at `path`; creates it and its parents if they are missing.
     pub(crate) fn open_or_create(path: &Path) -> Result<Self, DirError> {
         create_all(path).map_err(DirError::io("create the directory", path))?;
         Self::open(path)
@@ -69,7 +68,7 @@ impl TargetDir {
         &self.0
     }
 
-    /// The directory `name`, which must be one.
+    /// Opens the directory `name`.
     pub(crate) fn open_dir(&self, name: &str) -> Result<Self, DirError> {
         self.0
             .open_dir(name)
@@ -84,7 +83,7 @@ impl TargetDir {
             })
     }
 
-    /// Makes the directory `name`; it must not be there.
+    /// Creates the directory `name`, which must not exist.
     pub(crate) fn create_dir(&self, name: &str) -> Result<Self, DirError> {
         self.make_dir(name)
             .map_err(DirError::io("create the directory", self.path_of(name)))?;
@@ -99,7 +98,7 @@ impl TargetDir {
         }
     }
 
-    /// Opens the directory `name`, making it where it is missing.
+    /// Opens the directory `name`; creates it if it is missing.
     pub(crate) fn ensure_dir(&self, name: &str) -> Result<Self, DirError> {
         match self.make_dir(name) {
             Ok(()) => {
@@ -124,7 +123,7 @@ impl TargetDir {
         )?)
     }
 
-    /// Makes the file `name`; it must not be there.
+    /// Creates the file `name`, which must not exist.
     pub(crate) fn create_file(&self, name: &str) -> Result<TargetFile, DirError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -136,7 +135,7 @@ impl TargetDir {
         Ok(TargetFile::new(File::from(fd), self.path_of(name)))
     }
 
-    /// Opens the regular file `name` to append to it.
+    /// Opens the regular file `name` for appending.
     pub(crate) fn append_to(&self, name: &str) -> Result<TargetFile, DirError> {
         let path = self.path_of(name);
         let kind = self.0.kind_of(name);
@@ -151,13 +150,13 @@ impl TargetDir {
         Ok(TargetFile::new(File::from(fd), path))
     }
 
-    /// Waits until the names in the directory are on disk.
+    /// Syncs the directory: its names are then on disk.
     pub(crate) fn sync(&self) -> Result<(), DirError> {
         steps::sync(self.0.fd(), self.path()).map_err(DirError::io("sync", self.path()))
     }
 
-    /// Keeps others out until the directory is dropped. `false` where the file system has no locks:
-    /// two exports at a time are on the caller there.
+    /// Locks the directory against other exports until it is dropped. `false` where the file system has
+    /// no locks; there the caller must not run two exports at a time.
     pub(crate) fn lock(&self) -> Result<bool, DirError> {
         try_lock(self.0.fd()).map_err(|error| match error {
             Errno::WOULDBLOCK => DirError::Busy {
@@ -167,12 +166,12 @@ impl TargetDir {
         })
     }
 
-    /// Renames `from` to `to`, where nothing may be.
+    /// Renames `from` to `to`, which must not exist.
     pub(crate) fn rename_new(&self, from: &str, to: &str) -> Result<(), DirError> {
         self.rename_into(from, self, to)
     }
 
-    /// Renames `from` to `to` in another directory, where nothing may be.
+    /// Renames `from` to `to` in another directory, which must not exist there.
     pub(crate) fn rename_into(&self, from: &str, dir: &Self, to: &str) -> Result<(), DirError> {
         let (here, there) = (self.0.fd(), dir.0.fd());
         attempt(Change::Rename).map_err(DirError::io("move a file to", dir.path_of(to)))?;
@@ -207,8 +206,7 @@ impl TargetDir {
         Ok(())
     }
 
-    /// Puts the directory `new` at `place` and what was there at `new`: in one step where the
-    /// system offers it.
+    /// Exchanges the directories `new` and `place`: atomically where the system can.
     pub(crate) fn exchange(&self, new: &str, place: &str) -> Result<(), DirError> {
         let fd = self.0.fd();
         attempt(Change::Rename).map_err(DirError::io("exchange", self.path_of(place)))?;
@@ -218,8 +216,8 @@ impl TargetDir {
                 Ok(())
             }
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                // Not a name that a later export takes for a leftover and removes: where we are
-                // killed between the renames, it is the only copy.
+                // A name that the next export does not remove as a leftover: after a kill between the
+                // renames it is the only copy.
                 let old = new.replacen(EXPORT_PREFIX, EXPORT_OLD_PREFIX, 1);
                 self.rename_new(place, &old)?;
                 if let Err(error) = self.rename_new(new, place) {
@@ -232,7 +230,7 @@ impl TargetDir {
         }
     }
 
-    /// Whether there is anything of that name.
+    /// Whether an entry of that name exists.
     pub(crate) fn has(&self, name: &str) -> Result<bool, DirError> {
         let kind = self
             .0
@@ -247,7 +245,7 @@ impl TargetDir {
         remove_all(self.0.fd(), name, &path).map_err(DirError::io("remove", &path))
     }
 
-    /// Removes what exports that were killed have left here. To be called under the lock.
+    /// Removes the temporary entries of killed exports. Call it under the lock.
     pub(crate) fn remove_leftovers(&self) -> Result<(), DirError> {
         for name in self.names()? {
             if name
@@ -261,8 +259,7 @@ impl TargetDir {
     }
 }
 
-/// Makes the directory at `path` and those above it that are missing, and waits until their names
-/// are on disk.
+/// Creates the directory at `path` and its missing parents, and syncs their names.
 fn create_all(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -272,23 +269,23 @@ fn create_all(path: &Path) -> io::Result<()> {
     let made = attempt(Change::CreateDir);
     match made.and_then(|()| DirBuilder::new().mode(0o700).create(path)) {
         Ok(()) => step(|| Step::CreatedDir(path.to_owned())),
-        // Another export was quicker.
+        // Another export created it first.
         Err(_) if path.is_dir() => {}
         Err(error) => return Err(error),
     }
     steps::sync(File::open(parent)?, parent)
 }
 
-/// A name for something that is not in its place yet.
+/// A new temporary name.
 pub(crate) fn temporary_name() -> String {
     let mut random = [0; 8];
-    // Without randomness the process id alone must do: a name that is taken is an error.
+    // If the system gives no random bytes, the process id must do: a name that exists is an error.
     let _ = getrandom::fill(&mut random);
     let random = u64::from_le_bytes(random);
     format!("{EXPORT_PREFIX}{}-{random:016x}", std::process::id())
 }
 
-/// A file that is written in large pieces.
+/// A file with a write buffer.
 pub(crate) struct TargetFile {
     file: File,
     path: PathBuf,
@@ -306,10 +303,9 @@ impl TargetFile {
         }
     }
 
-    /// Appends what `fill` adds to the buffer, and returns how much that is. One call adds a whole
-    /// line, and a write takes whole calls: every write ends at the end of a line. What follows the
-    /// last newline, for whoever reads in the middle of a write or after a kill, is only ever
-    /// completed.
+    /// Appends the bytes that `fill` adds to the buffer, and returns their number. One call adds a whole
+    /// line, and a write takes whole calls, so every write ends at the end of a line. Bytes that a reader
+    /// finds after the last newline are only ever completed.
     pub(crate) fn append(
         &mut self,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Problem>,
@@ -329,7 +325,8 @@ impl TargetFile {
     fn flush(&mut self) -> Result<(), DirError> {
         let before = self.file.metadata().map(|metadata| metadata.len());
         if let Err(error) = steps::write_all(&mut self.file, &self.buffer, &self.path) {
-            // No part of a line stays: on a full disk, say, with a process that goes on.
+            // Removes the part that was written, so that no incomplete line stays, on a full disk, say,
+            // where the process continues.
             if let Ok(length) = before {
                 let _ = self.file.set_len(length);
             }
@@ -354,7 +351,7 @@ impl TargetFile {
         read.map_err(DirError::io("read", &self.path))
     }
 
-    /// Writes and syncs everything. Returns how many bytes were written.
+    /// Writes the buffer and syncs the file. Returns the number of bytes written.
     pub(crate) fn finish(mut self) -> Result<u64, DirError> {
         self.flush()?;
         steps::sync(&self.file, &self.path).map_err(DirError::io("sync", &self.path))?;

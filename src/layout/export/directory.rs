@@ -1,4 +1,4 @@
-//! From a store into a directory.
+//! Exports runtimes of a store to directories.
 
 use crate::error::RuntimeError;
 use crate::layout::dir::source::EntryKind;
@@ -22,22 +22,24 @@ use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Exports runtimes of `store` to directories under `root`, as they are at one moment, while
-/// writers go on.
+/// Exports runtimes of `store` to directories under `root`. The export is one snapshot of the store;
+/// writers continue meanwhile.
 ///
-/// Every directory is written and synced under a temporary name beside its place, and renamed into
-/// it when all are whole: a crash at any point leaves the old directory or the new one. What an
-/// export that was killed has left under such names, the next one removes. Without runtimes the
-/// layout is empty.
+/// Every runtime directory appears atomically: it is written and synced under a temporary name in
+/// `runtimes/`, and renamed when all are complete. A crash leaves the old directory or the new one. The
+/// next export removes the temporary directories of a killed one. An export of no runtimes writes an
+/// empty `runtimes` directory.
 ///
-/// Each page of the store is read once. A host that opens a store for nothing else needs no large
-/// [`cache_bytes`](crate::store::StoreOptions::cache_bytes): 4 MiB are faster than the 64 by default.
+/// The export reads each page of the store once. A process that opens a store only to export it is
+/// faster with [`cache_bytes`](crate::store::StoreOptions::cache_bytes) of 4 MiB than with the default
+/// of 64 MiB.
 ///
 /// # Errors
 ///
-/// [`LayoutError::Exists`], unless [`ExportOptions::existing`] says otherwise, and
-/// [`LayoutError::NameTooLong`] before anything is written; wherever the store cannot be read or
-/// the directory not be written.
+/// Before anything is written: [`LayoutError::Exists`] where a runtime directory exists and
+/// [`ExportOptions::existing`] does not allow it, [`LayoutError::NotAPrefix`] where an update is not
+/// possible, [`LayoutError::NameTooLong`] and [`LayoutError::Busy`]. Later: the errors of reading the
+/// store and of writing the directory.
 pub fn export(
     store: &Store,
     root: impl AsRef<Path>,
@@ -72,7 +74,7 @@ fn export_to(
     let done = export.run(plan, &mut staged);
     if done.is_err() {
         for name in staged {
-            // The error that led here is the one to tell; the next export tries again.
+            // The first error is the one to report. The next export removes the directory.
             let _ = runtimes.remove(&name);
         }
     }
@@ -120,7 +122,7 @@ fn check_names(snapshot: &Snapshot, id: &RuntimeId) -> Result<(), LayoutError> {
     Ok(())
 }
 
-/// What is to be done with one runtime.
+/// The work on one runtime.
 struct Step {
     id: RuntimeId,
     name: String,
@@ -163,7 +165,7 @@ fn in_the_way(runtimes: &TargetDir, name: &str, what: &str) -> LayoutError {
     }
 }
 
-/// An export under way.
+/// The state of an export.
 pub(crate) struct Export<'a> {
     pub(crate) snapshot: &'a Snapshot,
     runtimes: &'a TargetDir,
@@ -171,7 +173,8 @@ pub(crate) struct Export<'a> {
 }
 
 impl Export<'_> {
-    /// Writes everything new, then puts it in its place. `staged` names what has no place yet.
+    /// Writes all new directories, then moves them to their places. `staged` has the temporary names,
+    /// for the cleanup after an error.
     fn run(&self, plan: Vec<Step>, staged: &mut Vec<String>) -> Result<ExportReport, LayoutError> {
         let mut reports = Vec::new();
         let mut moves = Vec::new();
@@ -258,7 +261,7 @@ impl Export<'_> {
                     self.write_worker(&worker_dir, *worker)?
                 }
             };
-            // Nobody panics while it is locked.
+            // No thread panics while it holds this lock, so it is never poisoned.
             if let Ok(mut done) = done.lock() {
                 done.add(&written);
             }
@@ -311,13 +314,13 @@ impl Export<'_> {
         })
     }
 
-    /// A log to append to.
+    /// A writer for the log `file`.
     pub(crate) fn log(&self, file: TargetFile) -> Log<'_> {
         Log::new(file, self.on_bytes)
     }
 }
 
-/// A part of a runtime that can be written while others are.
+/// A part of a runtime that a thread writes while other threads write other parts.
 enum Part {
     Events,
     Worker(Box<Stored<PersistedWorkerSnapshot>>),

@@ -1,4 +1,4 @@
-//! A record as a line of the layout's logs.
+//! Writes a stored record as a line of a log.
 
 use crate::layout::error::LayoutError;
 use crate::layout::format::json::{self, Form};
@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 /// Appends `record`, a [`RuntimeEvent`](crate::observation::RuntimeEvent) or a
 /// [`TranscriptEntry`](crate::interaction::TranscriptEntry), to `line` as the layout's logs have it:
-/// compact JSON with the members that are only kept, and one newline.
+/// compact JSON with its unknown members, and a newline.
 ///
 /// # Errors
 ///
-/// [`LayoutError::Unwritable`] where a kept member has no place in the record.
+/// [`LayoutError::Unwritable`] where an unknown member has no place in the record.
 pub fn write_line<T: Serialize>(record: &Stored<T>, line: &mut Vec<u8>) -> Result<(), LayoutError> {
     json::write(&record.value, &record.unknown, Form::Line, line).map_err(|problem| {
         LayoutError::Unwritable {

@@ -8,7 +8,7 @@ use crate::layout::read::log_record::LogRow;
 use crate::layout::report::RuntimeExport;
 use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 
-/// What was written of a runtime.
+/// Counts of the records and bytes written.
 #[derive(Default)]
 pub(crate) struct Written {
     pub(crate) workers: u64,
@@ -33,15 +33,15 @@ impl Written {
     }
 }
 
-/// How many bytes are written until progress is told again.
+/// Bytes written between two reports of progress.
 const REPORT_BYTES: u64 = 64 << 10;
 
-/// A log that is written.
+/// A log being written.
 pub(crate) struct Log<'e> {
     file: TargetFile,
     records: u64,
     bytes: u64,
-    /// How many of the bytes progress was told of.
+    /// Bytes that were reported as progress.
     reported: u64,
     on_bytes: &'e (dyn Fn(u64) + Sync),
 }
@@ -61,7 +61,7 @@ impl<'e> Log<'e> {
         self.append_after(row, 0)
     }
 
-    /// Appends a record of whose line the first `skip` bytes are there already.
+    /// Appends a record whose first `skip` bytes the file has already.
     pub(crate) fn append_after(
         &mut self,
         row: &impl LogRow,
@@ -80,7 +80,7 @@ impl<'e> Log<'e> {
         Ok(())
     }
 
-    /// Ends the line that lacks only its end.
+    /// Appends the newline that the last line lacks.
     pub(crate) fn end_line(&mut self) -> Result<(), LayoutError> {
         self.bytes += self.file.append(|out| {
             out.push(b'\n');

@@ -1,12 +1,12 @@
-//! The same work on many things, on several threads.
+//! Runs a function on many items with several threads.
 
 use std::sync::Mutex;
 use std::{panic, thread};
 
-/// How many threads work: more than there are processors, as they wait for the disk.
+/// The number of threads. More than processors, because most of them wait for the disk.
 const THREADS: usize = 8;
 
-/// What the threads share.
+/// The state that the threads share.
 struct Queue<I, E> {
     items: I,
     taken: usize,
@@ -14,8 +14,8 @@ struct Queue<I, E> {
     error: Option<(usize, E)>,
 }
 
-/// Does `work` on every item. Of several errors it returns that of the first item; later items may be
-/// left out then.
+/// Calls `work` for every item. Returns the error of the first item that has one; items after it may be
+/// skipped.
 pub(crate) fn for_each<I, E>(
     items: impl Iterator<Item = I> + Send,
     work: impl Fn(I) -> Result<(), E> + Sync,
@@ -38,7 +38,7 @@ where
     };
     thread::scope(|scope| {
         let other = |_| thread::Builder::new().spawn_scoped(scope, run).ok();
-        // Where the system has no more threads, those that there are do it all.
+        // If the system has no more threads, the existing ones do all the work.
         let others: Vec<_> = (1..THREADS).map_while(other).collect();
         run();
         for other in others {
@@ -49,12 +49,12 @@ where
     });
     match queue.into_inner().map(|queue| queue.error) {
         Ok(Some((_, error))) => Err(error),
-        // Only a panic poisons it, which has gone on its way by now.
+        // Only a panic poisons the lock, and `join` has passed that on already.
         Ok(None) | Err(_) => Ok(()),
     }
 }
 
-/// The next item and its index; `None` where there is none, or no use in it.
+/// The next item and its index; `None` at the end or after an error.
 fn next<I, E>(queue: &Mutex<Queue<impl Iterator<Item = I>, E>>) -> Option<(usize, I)> {
     let mut queue = queue.lock().ok()?;
     if queue.error.is_some() {

@@ -1,10 +1,10 @@
-//! Adding to an exported directory what the store has learnt since.
+//! Updates an exported directory with the records that the store has got since.
 //!
-//! First the whole directory is read, and held against the store record by record: it must be an
-//! earlier state of it. Then the snapshots are written, and what is new is appended to the logs,
-//! counters first and events last, as the writers of this layout always did: whoever reads
-//! meanwhile finds counters that are ahead. An update that is killed leaves such a state too, and
-//! at most the beginning of one line, which the next update completes.
+//! The update first reads the whole directory and compares it with the store record by record: the
+//! directory must be an earlier state of the store. Then it writes the documents, and appends new
+//! records to the logs. Counters come first and events last, as in every writer of this layout, so a
+//! concurrent reader finds counters that are ahead of their logs, which is no damage. A killed update
+//! leaves such a state, and at most one incomplete line, which the next update completes.
 
 use crate::error::RuntimeError;
 use crate::layout::compare::diff::{first_difference, record_json, runtime_json, worker_json};
@@ -35,14 +35,14 @@ use crate::store::{
 use std::collections::HashMap;
 use std::path::Path;
 
-/// How far a log of the directory goes.
+/// The end of a log of the directory.
 #[derive(Clone, Debug, Default)]
 struct Reached {
-    /// Records that are whole.
+    /// Complete records.
     records: u64,
-    /// The number of the last of them; 0 where there is none.
+    /// The number of the last one; 0 if there is none.
     last: u64,
-    /// The beginning of the next one, which a kill has cut off.
+    /// The incomplete line after it, which a killed update left.
     tail: Vec<u8>,
 }
 
@@ -69,7 +69,7 @@ struct WorkerUpdate {
 }
 
 impl Export<'_> {
-    /// Reads the directory of a runtime and holds it against the store.
+    /// Reads the directory of a runtime and compares it with the store.
     pub(crate) fn check_update(
         &self,
         runtimes: &TargetDir,
@@ -88,7 +88,7 @@ impl Export<'_> {
                 workers: HashMap::new(),
             },
         };
-        // Not strict: it is decided here what the beginning of a line at the end means.
+        // Not strict: an incomplete last line is accepted if the store can complete it.
         let rules = ImportOptions::rules_for_exports();
         let reading = read_runtime(runtimes.as_source(), &entry, rules, &mut checking, &|_| {})?;
         let mut update = checking.update;
@@ -101,8 +101,8 @@ impl Export<'_> {
         Ok(update)
     }
 
-    /// Takes the beginning of a line that an update before this one has not completed. Any other
-    /// damage is refused.
+    /// Accepts an incomplete last line that is the beginning of the next record. All other damage is
+    /// refused.
     fn take_tail(
         &self,
         dir: &Path,
@@ -131,7 +131,7 @@ impl Export<'_> {
         Err(damaged(&finding))
     }
 
-    /// Brings the directory of a runtime to the state of the store.
+    /// Writes the changes since the last export to the directory of a runtime.
     pub(crate) fn update_runtime(
         &self,
         dir: &TargetDir,
@@ -142,8 +142,8 @@ impl Export<'_> {
         dir.remove_leftovers()?;
         let updated = self.catch_up_runtime(dir, id, update, report);
         if updated.is_err() {
-            // What could not be put in its place. Where it cannot be removed either, the next update
-            // does it.
+            // Temporary files that were not moved to their places. The next update removes them if this
+            // fails.
             let _ = dir.remove_leftovers();
         }
         updated
@@ -198,7 +198,7 @@ impl Export<'_> {
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
         if !known.is_current {
-            // Beside the workers, so that nothing but whole files is ever among them.
+            // In the directory of the runtime, so that a worker directory never has a temporary file.
             let temporary = temporary_name();
             let file = dir.create_file(&temporary)?;
             report.bytes += write_worker_document(file, worker)?;
@@ -213,7 +213,7 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// Appends what is new to a log. Returns how many records that are.
+    /// Appends the new records to a log. Returns their number.
     fn append_rest<T: LogRecord>(
         &self,
         dir: &TargetDir,
@@ -225,7 +225,7 @@ impl Export<'_> {
         let lacks_end = tail.is_empty() && !file.ends_with_newline()?;
         let mut log = self.log(file);
         if lacks_end {
-            // The last record is whole.
+            // The last record is complete; only its newline is missing.
             log.end_line()?;
         }
         let mut skip = tail.len();
@@ -272,7 +272,7 @@ fn not_a_prefix(path: &Path, line: Option<u64>, what: impl Into<String>) -> Layo
     }
 }
 
-/// Refuses a record that is not the store's.
+/// Refuses a record that differs from that of the store.
 fn go_along(place: Place<'_>, difference: Option<String>) -> Result<(), LayoutError> {
     match difference {
         None => Ok(()),
@@ -280,7 +280,7 @@ fn go_along(place: Place<'_>, difference: Option<String>) -> Result<(), LayoutEr
     }
 }
 
-/// A directory that is held against the store, record by record.
+/// The comparison of a directory with the store, record by record.
 struct Checking<'s> {
     snapshot: &'s Snapshot,
     logs: StoreLogs<'s>,
@@ -343,7 +343,7 @@ impl Sink for Checking<'_> {
     }
 }
 
-/// Refuses a worker's snapshot that is no earlier state of the store's.
+/// Refuses a worker document that is not an earlier state of the stored worker.
 fn check_worker(
     path: &Path,
     mut worker: Stored<PersistedWorkerSnapshot>,
@@ -372,7 +372,7 @@ fn check_worker(
     )
 }
 
-/// Refuses a runtime's snapshot that is no earlier state of the store's.
+/// Refuses a runtime document that is not an earlier state of the stored runtime.
 fn check_runtime(
     path: &Path,
     mut runtime: Stored<PersistedRuntimeSnapshot>,

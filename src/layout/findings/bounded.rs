@@ -1,19 +1,19 @@
-//! The findings of one reading, in bounded space: the store keeps them in one row.
+//! The findings of one reading, bounded, because the store has them in one row.
 
 use crate::layout::findings::finding::{Finding, FindingKind, boundary_before};
 use std::collections::BTreeMap;
 
-/// How many findings of one runtime are kept one by one. What is beyond is counted.
+/// The number of findings of one runtime in a report. Further ones are only counted.
 const MAX_FINDINGS: usize = 10_000;
 
-/// How long their texts may be, as JSON, in which the store keeps them. A text that does not fit is
-/// cut.
+/// Limit for the texts of all findings, in bytes of JSON. A text that does not fit is cut.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 
-/// How much is kept of a text that is cut, and of a message: it can quote a member of any length.
+/// The length to which a text or a message is cut, in bytes. A message can quote a member of any
+/// length.
 const KEPT_BYTES: usize = 1024;
 
-/// Findings, up to a bound one by one, beyond it counted by kind.
+/// A bounded list of findings, and the counts by kind of those beyond the bound.
 #[derive(Default)]
 pub(crate) struct Findings {
     list: Vec<Finding>,

@@ -1,4 +1,4 @@
-//! What reading a directory brought to light, and what becomes of it.
+//! Findings about a directory: their kinds, their severity and their JSON.
 
 use crate::model::severity::Severity;
 use serde::ser::SerializeStruct;
@@ -6,48 +6,48 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::PathBuf;
 
-/// What was found.
+/// The kind of a finding, and what a salvage import does about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// A counter is ahead of its log, or a log leaves out ids. Nothing is changed. The place is that
-    /// of the record after the first one that is not there, or the end.
+    /// A log leaves out ids, or its counter is ahead of it. Nothing is changed. The position is the
+    /// record after the first missing one, or the end of the log.
     Gap,
-    /// An event or a diagnostic names a worker that has no directory. It is kept.
+    /// An event or a diagnostic names a worker that has no directory. It is imported.
     UnknownWorker,
-    /// A temporary file that a killed write left over. It is not read.
+    /// A temporary file that a killed write left behind. It is not read.
     TemporaryFile,
     /// A file that is no part of the layout. It is not read.
     OtherFile,
     /// Lines that end in CRLF. They are exported with LF.
     LineEnding,
-    /// A counter would give out an id again: one in its log, or one that a worker or an entry
-    /// names. Salvage raises it past that.
+    /// A counter would assign an id a second time: an id in its log, or one that a worker or an entry
+    /// names. Salvage raises the counter past that id.
     CounterBehind,
     /// A runtime directory without `runtime.json`. Salvage skips it.
     NeverInitialised,
-    /// Files that belong to nothing that could be imported, named. Salvage leaves them out.
+    /// A file that belongs to no runtime or worker that can be imported. Salvage leaves it out.
     Orphaned,
-    /// A file or a directory of the layout is missing. Salvage goes on without it.
+    /// A file or a directory of the layout is missing. Salvage continues without it.
     MissingFile,
-    /// The last line ends in the middle of a record. Salvage drops what is there of it.
+    /// The last line ends in the middle of a record. Salvage leaves that record out.
     CutOff,
-    /// Records run together in one line. Salvage keeps the whole ones.
+    /// One line has several records. Salvage imports the complete ones.
     MergedLine,
-    /// A line that is no record. Salvage quarantines it.
+    /// A line that is not a record. Salvage leaves it out; the finding has its text.
     InvalidLine,
-    /// A line longer than the limit. Salvage quarantines it.
+    /// A line longer than the limit. Salvage leaves it out.
     LineTooLong,
-    /// A document that cannot be read. Salvage skips its worker or runtime.
+    /// A document that cannot be parsed. Salvage skips its worker or runtime.
     InvalidDocument,
-    /// A schema version or a backend that this layout does not have. Salvage skips the worker or
+    /// A schema version or a backend that this version does not read. Salvage skips the worker or
     /// runtime.
     Unsupported,
-    /// Ids that disagree. Salvage skips the worker or runtime, or quarantines the line.
+    /// Two ids that must be equal differ. Salvage skips the worker or runtime, or leaves out the line.
     Mismatch,
-    /// Ids or sequences that do not increase strictly. Salvage keeps the first and quarantines the
-    /// rest.
+    /// Ids or sequences do not strictly increase. Salvage imports the first record and leaves out the
+    /// following ones.
     NotIncreasing,
     /// A directory whose name stands for no id. Salvage ignores it.
     InvalidName,
@@ -55,20 +55,20 @@ pub enum FindingKind {
     DuplicateDirectory,
     /// A file where only directories belong. Salvage ignores it.
     StrayFile,
-    /// A symbolic link or a special file. Salvage ignores it; nothing ever follows one.
+    /// A symbolic link or a special file. Salvage ignores it; a link is never followed.
     NotRegular,
-    /// A file that changed or went away while it was read. Salvage keeps what was read.
+    /// A file changed or disappeared while it was read. Salvage imports the bytes that were read.
     Changed,
-    /// The store has the runtime already, and it says something else. Salvage skips it.
+    /// The store has the runtime already, with other content. Salvage skips it.
     Conflict,
-    /// What the system refuses to read. Salvage goes on without it.
+    /// The system returned an error for a read. Salvage continues without that file or directory.
     Unreadable,
-    /// Findings that the store's record of an import has no room for, counted.
+    /// The number of findings for which the import record in the store has no space.
     Suppressed,
 }
 
 impl FindingKind {
-    /// How much it matters.
+    /// Severity.
     pub fn severity(self) -> Severity {
         match self {
             Self::Gap | Self::TemporaryFile | Self::LineEnding => Severity::Info,
@@ -81,7 +81,7 @@ impl FindingKind {
         }
     }
 
-    /// Whether a strict import goes on in spite of it.
+    /// Whether a strict import accepts it.
     pub fn is_accepted(self) -> bool {
         matches!(
             self,
@@ -131,7 +131,7 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// The bytes that a finding is about, exactly as they are in the file.
+/// The bytes of the file that a finding is about.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FindingText(Vec<u8>);
 
@@ -140,7 +140,7 @@ impl FindingText {
         Self(bytes.to_vec())
     }
 
-    /// How long the text is in JSON, the quotes around it not counted.
+    /// The length of the text in JSON, in bytes, without the quotes around it.
     pub(crate) fn json_bytes(&self) -> u64 {
         let escaped = |byte: &u8| match byte {
             b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
@@ -153,7 +153,7 @@ impl FindingText {
         }
     }
 
-    /// Keeps at most the first `bytes`, and no part of a character.
+    /// Cuts the text to at most `bytes` bytes, at the end of a character.
     pub(crate) fn cut(&mut self, bytes: usize) {
         let kept = match self.as_str() {
             Some(text) => boundary_before(text, bytes),
@@ -180,29 +180,29 @@ impl fmt::Debug for FindingText {
     }
 }
 
-/// Something that reading a directory brought to light.
+/// One finding about a directory.
 ///
 /// In JSON an object: `kind`, `severity`, `path`, `line`, `byte`, `length`, `message`, and the text
 /// as `text`, or as `text_hex` where it is not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What was found.
+    /// Its kind.
     pub kind: FindingKind,
     /// The file or directory.
     pub path: PathBuf,
     /// The line, from 1.
     pub line: Option<u64>,
-    /// The offset in the file of the first byte that it is about; where a whole document is left out,
-    /// that of the place in it which is the reason.
+    /// The offset in the file of the first byte that the finding is about. Where a whole document is
+    /// left out, the offset of the part that is the reason.
     pub byte: Option<u64>,
-    /// How many bytes it is about: of a document that is left out, all.
+    /// The number of bytes that the finding is about: the length of a document that is left out.
     pub length: Option<u64>,
-    /// Those bytes, whole, where they are left out of an import; the beginning of a line that is
-    /// longer than the limit, and of what no longer fits into 64 MiB for all findings of a runtime,
-    /// which the message says.
+    /// Those bytes, complete, where an import leaves them out. Two texts are cut to their first 1024
+    /// bytes: of a line that is longer than the limit, and of a finding that does not fit into the
+    /// 64 MiB for all findings of a runtime; the message says so.
     pub text: Option<FindingText>,
-    /// What was found, in words.
+    /// The finding in words.
     pub message: String,
 }
 
@@ -237,7 +237,7 @@ impl Finding {
         self
     }
 
-    /// How much it matters.
+    /// Severity.
     pub fn severity(&self) -> Severity {
         self.kind.severity()
     }

@@ -1,10 +1,10 @@
-//! Ids that a log leaves out.
+//! Ids that are missing in a log.
 
 use crate::layout::findings::finding::{Finding, FindingKind};
 use std::fmt;
 use std::path::PathBuf;
 
-/// How many ranges are named; the others are counted.
+/// The number of ranges in a message; further ones are only counted.
 const NAMED_RANGES: usize = 5;
 
 /// Ranges of ids that are missing, in constant space.
@@ -13,13 +13,13 @@ pub(crate) struct Gaps {
     named: Vec<(u64, u64)>,
     more_ranges: u64,
     ids: u64,
-    /// Line and byte of what comes after the first of them.
+    /// Line and byte of the record after the first gap.
     first_at: Option<(u64, u64)>,
 }
 
 impl Gaps {
-    /// Notes that the ids between `before` and `after` are missing, if there are any. `at` is where
-    /// `after` is: line and byte.
+    /// Adds the ids between `before` and `after`, if there are any. `at` is the position of `after`: line
+    /// and byte.
     pub(crate) fn note(&mut self, before: u64, after: u64, at: Option<(u64, u64)>) {
         let (first, end) = (before.saturating_add(1), after);
         if first >= end {
@@ -36,7 +36,7 @@ impl Gaps {
         }
     }
 
-    /// What to say of gaps in the numbers of that name; nothing where there are none.
+    /// The finding about the gaps; `None` if there are none. `number` is the name of the ids.
     pub(crate) fn finding(&self, number: &str, path: PathBuf) -> Option<Finding> {
         let message = match self.ids {
             0 => return None,

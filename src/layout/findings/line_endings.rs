@@ -1,4 +1,4 @@
-//! Lines that end in CRLF, where the layout has LF.
+//! Lines that end in CRLF instead of LF.
 
 use crate::layout::findings::finding::{Finding, FindingKind};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ impl CrLf {
     /// The lines of a document.
     pub(crate) fn of_document(bytes: &[u8]) -> Self {
         let mut crlf = Self::default();
-        // Most have none, and are looked through at once.
+        // Fast path: most documents have none.
         if memchr::memchr(b'\r', bytes).is_some() {
             let mut offset = 0;
             for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {

@@ -1,22 +1,22 @@
-//! Workers that events and diagnostics name, and that have no directory.
+//! Workers that events and diagnostics name but that have no directory.
 
 use crate::layout::findings::finding::{Finding, FindingKind};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// How many workers without a directory are named; what names others is counted.
+/// The number of workers in a report; records that name further ones are only counted.
 const NAMED_UNKNOWN_WORKERS: usize = 100;
 
-/// Workers that records name and that are not there.
+/// The unknown workers that records name.
 #[derive(Default)]
 pub(crate) struct UnknownWorkers {
-    /// Where the first that names a worker is, and how many do.
+    /// By worker: the position of the first record that names it, and the number of such records.
     named: BTreeMap<String, (Option<(u64, u64)>, u64)>,
     others: u64,
 }
 
 impl UnknownWorkers {
-    /// Notes that what begins at a line and a byte names a worker.
+    /// Adds a record at a line and a byte that names the worker `id`.
     pub(crate) fn note(&mut self, id: &str, at: Option<(u64, u64)>) {
         if let Some((_, count)) = self.named.get_mut(id) {
             *count += 1;
@@ -27,7 +27,7 @@ impl UnknownWorkers {
         }
     }
 
-    /// One for each worker that a `what` of a file names.
+    /// One finding for each worker. `what` is the kind of record, `path` the file.
     pub(crate) fn findings(self, what: &str, path: &Path) -> Vec<Finding> {
         let kind = FindingKind::UnknownWorker;
         let mut findings = Vec::new();

@@ -1,9 +1,9 @@
-//! Lines of a file, one at a time, with their place in it. A line is as long as the limit allows
-//! and no longer: what is longer is passed over without being held.
+//! Reads the lines of a file one at a time, with their positions. A line that is longer than the limit is
+//! skipped without being held in memory.
 
 use std::io::{self, BufRead};
 
-/// How much of a line that is too long is kept, to show what it is.
+/// The number of bytes of a line that is too long which a finding shows.
 const KEPT_OF_LONG_LINE_BYTES: usize = 1024;
 
 /// One line, without the newline that ends it.
@@ -13,11 +13,11 @@ pub(crate) struct Line<'a> {
     pub(crate) number: u64,
     /// The offset of its first byte.
     pub(crate) offset: u64,
-    /// Its bytes; the beginning of them where it is too long.
+    /// Its bytes; only the first ones if it is too long.
     pub(crate) bytes: &'a [u8],
-    /// How long it is.
+    /// Its length, in bytes.
     pub(crate) length: u64,
-    /// Whether a newline ends it. Only the last line can lack it.
+    /// Whether a newline ends it. Only the last line can lack one.
     pub(crate) is_ended: bool,
 }
 
@@ -30,10 +30,10 @@ impl Line<'_> {
 /// Reads lines into one buffer.
 pub(crate) struct LineReader<R> {
     reader: R,
-    /// How much of what `reader` has ready was given out as a line.
+    /// The number of bytes in the buffer of `reader` that the last line used.
     used: usize,
     limit_bytes: usize,
-    /// Lines that `reader` does not have ready in one piece.
+    /// A line that the buffer of `reader` does not hold in one piece.
     buffer: Vec<u8>,
     next_number: u64,
     next_offset: u64,
@@ -64,7 +64,7 @@ impl<R: BufRead> LineReader<R> {
     pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.reader.consume(std::mem::take(&mut self.used));
         let ready = match self.reader.fill_buf() {
-            // Reading on tries again.
+            // `next_gathered` tries again.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => &[],
             ready => ready?,
         };

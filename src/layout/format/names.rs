@@ -1,24 +1,25 @@
-//! The names of directories: `id-` and the id's UTF-8 bytes in lower-case hex.
+//! All names of the layout. The directory of an id is named `id-` and the UTF-8 bytes of the id in
+//! lower-case hex.
 
 use crate::model::identity::{RuntimeId, WorkerId};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 
-/// How long a file name may be, in bytes, on every file system in common use.
+/// The longest file name, in bytes, on all common file systems.
 pub(crate) const MAX_NAME_BYTES: usize = 255;
 
-/// The directory of the runtimes' directories.
+/// The directory with the runtime directories.
 pub(crate) const RUNTIMES: &str = "runtimes";
 
-/// The directory of the workers' directories.
+/// The directory with the worker directories.
 pub(crate) const WORKERS: &str = "workers";
 
-/// What the temporary names of an export begin with.
+/// The start of the temporary names of an export.
 pub(crate) const EXPORT_PREFIX: &str = ".export.tmp-";
 
-/// What the name of a directory begins with while another takes its place, where the system cannot
-/// exchange the two.
+/// The start of the name of a directory that is being replaced, where the system cannot exchange two
+/// directories.
 pub(crate) const EXPORT_OLD_PREFIX: &str = ".export.old-";
 
 const PREFIX: &str = "id-";
@@ -41,7 +42,7 @@ impl NamedId for WorkerId {
     }
 }
 
-/// The name of the directory of `id`. It can be longer than a file system takes.
+/// The name of the directory of `id`. It can be longer than [`MAX_NAME_BYTES`].
 pub(crate) fn encode(id: &str) -> String {
     let mut name = String::with_capacity(PREFIX.len() + 2 * id.len());
     name.push_str(PREFIX);
@@ -52,7 +53,7 @@ pub(crate) fn encode(id: &str) -> String {
     name
 }
 
-/// The id that the directory `name` is for, or in words why it is for none.
+/// The id of the directory `name`, or the reason in words why it has none.
 pub(crate) fn decode<T: NamedId>(name: &[u8]) -> Result<T, String> {
     let hex = name
         .strip_prefix(PREFIX.as_bytes())
@@ -81,7 +82,7 @@ fn digit_value(digit: u8) -> Option<u8> {
     }
 }
 
-/// Whether a write of the old store, or of an export, uses such a name until it is done.
+/// Whether a name is a temporary one, of the directory store or of an export.
 pub(crate) fn is_temporary(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let marks = [

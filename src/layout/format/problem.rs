@@ -1,18 +1,19 @@
-//! What is wrong with the bytes of a record, and where.
+//! Why bytes are not a record, and at which position.
 
-/// From this length on a record is not taken apart only to say better what is wrong with it.
+/// A record of this length or more gets a less precise error message, because taking it apart for the
+/// message would need several times its length in memory.
 pub(crate) const LONG_BYTES: usize = 1 << 20;
 
-/// Why bytes are not the record that they should be.
+/// Why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// What is wrong, without a place.
+    /// The problem in words, without a position.
     pub(crate) message: String,
-    /// The line within the bytes, from 1; 0 where there is none to name.
+    /// The line in the bytes, from 1; 0 without a position.
     pub(crate) line: usize,
-    /// The byte within the line, from 0.
+    /// The byte in the line, from 0.
     pub(crate) column: usize,
-    /// Whether the bytes end too early: they could be the beginning of a record.
+    /// Whether the bytes end too early, so that they can be the beginning of a record.
     pub(crate) cut_off: bool,
 }
 
@@ -26,7 +27,7 @@ impl Problem {
         }
     }
 
-    /// What is wrong at an offset in `bytes`.
+    /// A problem at an offset in `bytes`.
     pub(crate) fn at(message: impl Into<String>, bytes: &[u8], offset: usize) -> Self {
         let before = &bytes[..offset];
         let newline = memchr::memrchr(b'\n', before);
@@ -38,7 +39,7 @@ impl Problem {
         }
     }
 
-    /// The offset in all of `bytes`, if it has a place.
+    /// The offset in `bytes`; `None` without a position.
     pub(crate) fn offset_in(&self, bytes: &[u8]) -> Option<usize> {
         let mut newlines = memchr::memchr_iter(b'\n', bytes);
         let line_start = match self.line {
@@ -52,7 +53,7 @@ impl Problem {
     /// Why `bytes` could not be parsed.
     pub(crate) fn of(error: serde_json::Error, bytes: &[u8]) -> Self {
         let mut problem = Self::from(error);
-        // To the parser a number that stops too early is a wrong one, where other values are cut off.
+        // serde_json calls a number that ends too early invalid, where it calls other values cut off.
         let is_at_end = problem.line == 1 && problem.column + 1 == bytes.len();
         problem.cut_off |= is_at_end
             && problem.message == "invalid number"
@@ -61,13 +62,13 @@ impl Problem {
     }
 }
 
-/// Why bytes do not begin with a whole record.
+/// Why bytes do not begin with a complete record.
 #[derive(Debug)]
 pub(crate) struct NoRecord {
     pub(crate) problem: Problem,
-    /// How many of the bytes can be the beginning of one.
+    /// The number of bytes that can be the beginning of one.
     pub(crate) read: usize,
-    /// How many bytes were looked at to know that.
+    /// The number of bytes that were parsed to find that out.
     pub(crate) work: usize,
 }
 

@@ -1,4 +1,4 @@
-//! From a directory into a store.
+//! Imports a directory into a store.
 
 use crate::error::RuntimeError;
 use crate::layout::compare::directory::{Comparing, damage_as_differences};
@@ -19,15 +19,16 @@ use std::path::Path;
 
 /// Imports the directory `root` into `store`.
 ///
-/// A strict import is one transaction: all runtimes, or none and [`LayoutError::Refused`]. A
-/// salvage import is one transaction for each runtime. A runtime that the store has already is
-/// left alone where the directory says the same, or is unchanged since it was imported; otherwise
-/// it is refused ([`LayoutError::Conflict`]), or replaced on request.
+/// A strict import is one transaction: it imports all runtimes, or none. A salvage import is one
+/// transaction for each runtime. A runtime that the store has already is skipped where its directory
+/// has the same content or has not changed since it was imported. Otherwise it is a conflict, unless
+/// [`ImportOptions::replace`] is set. The import is on disk when it returns.
 ///
 /// # Errors
 ///
-/// [`LayoutError::Refused`] and [`LayoutError::Conflict`] as above, and wherever the directory
-/// cannot be read or the store not be written. Runtimes whose transactions were done stay imported.
+/// [`LayoutError::Refused`] where a strict import finds damage, [`LayoutError::Conflict`] where the
+/// store has a runtime with other content, and the errors of reading the directory and of writing the
+/// store. After an error of a salvage import the runtimes before it stay imported.
 pub fn import(
     store: &Store,
     root: impl AsRef<Path>,
@@ -36,7 +37,7 @@ pub fn import(
     Import::new(root.as_ref(), options.borrow())?.run(Some(store))
 }
 
-/// Reads the directory `root` as an import into an empty store would, and writes nothing.
+/// Reads the directory `root` as an import into an empty store would, without writing.
 ///
 /// # Errors
 ///
@@ -48,7 +49,7 @@ pub fn check(
     Import::new(root.as_ref(), options.borrow())?.run(None)
 }
 
-/// An import under way.
+/// The state of an import.
 struct Import<'a> {
     root: &'a Path,
     options: &'a ImportOptions,
@@ -56,7 +57,7 @@ struct Import<'a> {
     report: ImportReport,
     refused: Vec<Finding>,
     conflicts: Vec<Conflict>,
-    /// What belongs to no runtime that gets a record of its own.
+    /// Findings for which no runtime gets an import record.
     rest: Vec<Finding>,
     progress: Box<dyn Fn(u64) + Sync + 'a>,
 }
@@ -128,7 +129,7 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Puts what belongs to no runtime on record, where it is not yet.
+    /// Stores the findings that belong to no runtime, unless they are stored already.
     fn keep_rest(&self, load: &mut BulkLoad<'_>, snapshot: &Snapshot) -> Result<(), RuntimeError> {
         match self.rest_record(snapshot)? {
             Some(record) => load.put_import_record(None, record),
@@ -149,7 +150,7 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Puts on record that nothing could be imported of a runtime, and why.
+    /// Stores why a runtime was left out.
     fn keep_left_out(
         &mut self,
         store: &Store,
@@ -158,7 +159,7 @@ impl<'a> Import<'a> {
         reading: &Reading,
     ) -> Result<(), RuntimeError> {
         if is_there {
-            // Its own record says where it came from.
+            // The import record of the stored runtime must stay: it says where that came from.
             self.rest.extend_from_slice(&reading.findings);
             return Ok(());
         }
@@ -175,7 +176,7 @@ impl<'a> Import<'a> {
         !self.refused.is_empty() || !self.conflicts.is_empty()
     }
 
-    /// Whether the import as a whole is refused.
+    /// Returns the error of a refused import.
     fn verdict(&mut self) -> Result<(), LayoutError> {
         let root = self.root.to_owned();
         if !self.refused.is_empty() {
@@ -219,7 +220,7 @@ impl<'a> Import<'a> {
         Ok((reading, comparison))
     }
 
-    /// Notes what became of a runtime.
+    /// Adds a runtime to the report, or its damage to the reasons to refuse.
     fn done(&mut self, entry: &Entry, outcome: ImportOutcome, mut reading: Reading) {
         if reading.outcome == ReadOutcome::Refused {
             self.refused.extend(reading.findings.pop());
@@ -240,7 +241,7 @@ impl<'a> Import<'a> {
         });
     }
 
-    /// Decides on a runtime that the store has already.
+    /// Decides whether a runtime that the store has is unchanged or a conflict.
     fn recognise(&mut self, snapshot: &Snapshot, entry: &Entry) -> Result<(), LayoutError> {
         if let Some(known) = snapshot.import_record(&entry.id)? {
             // Lenient, because the fingerprint covers the whole directory: a strict reading of a
@@ -280,7 +281,7 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Reads without writing: a dry run, or a search for what else is bad.
+    /// Reads without writing: for a dry run, or to report all damage of a directory that is refused.
     fn load_nothing(&mut self, to_load: &[(Entry, bool)]) -> Result<(), LayoutError> {
         for (entry, is_there) in to_load {
             let reading = self.read(entry, &mut DiscardSink)?;
@@ -289,7 +290,8 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Imports every runtime in one transaction. After the first bad one the others are only read.
+    /// Imports all runtimes in one transaction. After the first damaged one the others are only read,
+    /// so that the error names the damage of all of them.
     fn load_all(&mut self, store: &Store, to_load: &[(Entry, bool)]) -> Result<(), LayoutError> {
         if to_load.is_empty() {
             return Ok(());
@@ -310,7 +312,7 @@ impl<'a> Import<'a> {
         })
     }
 
-    /// Imports what is whole of one runtime, in a transaction of its own.
+    /// Imports the intact part of one runtime in its own transaction.
     fn load_salvaged(
         &mut self,
         store: &Store,
@@ -321,7 +323,7 @@ impl<'a> Import<'a> {
             let (outcome, reading) = self.load_one(load, entry)?;
             match reading.outcome {
                 ReadOutcome::Read => Ok((outcome, reading)),
-                // What was to be replaced stays.
+                // An error rolls back: the runtime that was to be replaced stays.
                 _ => Err(NotLoaded::LeftOut(Box::new(reading))),
             }
         });
@@ -344,7 +346,7 @@ impl<'a> Import<'a> {
     ) -> Result<(ImportOutcome, Reading), LayoutError> {
         let is_there = load.contains_runtime(&entry.id)?;
         if is_there && !self.options.replace {
-            // It was not there when the import began.
+            // Another writer created it after the import took its snapshot.
             return Err(LayoutError::Conflict {
                 root: self.root.to_owned(),
                 conflicts: vec![Conflict {
@@ -387,7 +389,7 @@ fn outcome_of(is_there: bool) -> ImportOutcome {
     }
 }
 
-/// Why a runtime was not loaded.
+/// Why the transaction of a runtime was rolled back.
 enum NotLoaded {
     LeftOut(Box<Reading>),
     Failed(LayoutError),

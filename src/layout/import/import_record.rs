@@ -1,4 +1,4 @@
-//! What an import keeps in the store of what it noticed.
+//! The import record: the source, counts and findings that an import writes to the store.
 
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::read::reading::Reading;
@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How many bytes of findings one record keeps: half of what the store takes as one value.
+/// Limit for the findings of one record, in bytes: half of the largest value of the store.
 const MAX_FINDINGS_BYTES: usize = 512 << 20;
 
-/// The record of a runtime that was imported.
+/// The record of an imported runtime.
 pub(crate) fn of_runtime(root: &Path, dir: &Path, reading: &Reading) -> ImportRecord {
     ImportRecord {
         fingerprint: reading.fingerprint,
@@ -23,7 +23,7 @@ pub(crate) fn of_runtime(root: &Path, dir: &Path, reading: &Reading) -> ImportRe
     }
 }
 
-/// The record of a runtime that was left out: nothing of it was imported.
+/// The record of a runtime that was left out as a whole.
 pub(crate) fn of_left_out(root: &Path, dir: &Path, reading: &Reading) -> ImportRecord {
     ImportRecord {
         workers: 0,
@@ -34,8 +34,8 @@ pub(crate) fn of_left_out(root: &Path, dir: &Path, reading: &Reading) -> ImportR
     }
 }
 
-/// The record of `findings` that belong to no runtime, together with those of the imports before;
-/// `None` where the last record has them all.
+/// The record of `findings` that belong to no runtime, together with those of earlier imports; `None`
+/// where the stored record `before` has them all.
 pub(crate) fn of_rest(
     root: &Path,
     dir: &Path,
@@ -72,10 +72,10 @@ fn of_findings(root: &Path, dir: &Path, findings: impl Iterator<Item = Form>) ->
     }
 }
 
-/// A finding as the store has it.
+/// The JSON of a finding.
 struct Form {
     whole: String,
-    /// Without its text, where it has one.
+    /// The JSON without the text; `None` where the finding has none.
     short: Option<String>,
 }
 
@@ -102,8 +102,8 @@ impl From<String> for Form {
     }
 }
 
-/// What fits of `findings` into `max_bytes`, and how many do not. A finding never ends an import:
-/// what is too long goes without its text, or is only counted.
+/// The findings that fit into `max_bytes`. A finding must not fail an import: one that is too long is
+/// stored without its text, or only counted.
 fn that_fit(dir: &Path, findings: impl Iterator<Item = Form>, max_bytes: usize) -> Vec<String> {
     let (mut kept, mut bytes, mut left_out) = (Vec::new(), 0, 0_u64);
     for finding in findings {

@@ -1,20 +1,20 @@
-//! Two halves of a long stream on two threads: one makes records, the other takes them.
+//! A pipeline of two threads: one produces records, the other consumes them in batches.
 
 use crate::layout::error::LayoutError;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::{panic, thread};
 
-/// What goes over at a time: as many records, or records of as many bytes.
+/// The size of a batch: so many records, or records of so many bytes.
 const BATCH_RECORDS: usize = 512;
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// How many batches wait at most.
+/// The capacity of the queue, in batches.
 const WAITING_BATCHES: usize = 4;
 
-/// The taking half has stopped: there is no use in making more.
+/// The consumer has stopped: more records are of no use.
 pub(crate) struct Stopped;
 
-/// Where the making half puts what it makes.
+/// The end of the pipeline that the producer writes to.
 pub(crate) struct Outbox<T> {
     batch: Vec<T>,
     bytes: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Outbox<T> {
 }
 
 impl<T> Outbox<T> {
-    /// Hands on a record of about `bytes`.
+    /// Adds a record of about `bytes` bytes to the batch, and sends a full batch.
     pub(crate) fn push(&mut self, record: T, bytes: usize) -> Result<(), Stopped> {
         self.batch.push(record);
         self.bytes += bytes;
@@ -39,8 +39,8 @@ impl<T> Outbox<T> {
     }
 }
 
-/// Runs `make` on a thread of its own and `take` on this one, a few batches behind. An error of
-/// `take` stops both; what `make` returns is the result otherwise.
+/// Runs the producer `make` on its own thread and the consumer `take` on this one. An error of `take`
+/// stops both and is returned; otherwise the result is that of `make`.
 pub(crate) fn ahead<T: Send, R: Send, E: From<LayoutError>>(
     make: impl FnOnce(&mut Outbox<T>) -> R + Send,
     mut take: impl FnMut(T) -> Result<(), E>,
@@ -55,7 +55,7 @@ pub(crate) fn ahead<T: Send, R: Send, E: From<LayoutError>>(
         let making = thread::Builder::new()
             .spawn_scoped(scope, move || {
                 let made = make(&mut outbox);
-                // If nobody takes the rest, the error is on the other side.
+                // It fails only where the consumer has stopped, and the consumer returns the error.
                 let _ = outbox.send();
                 made
             })

@@ -11,7 +11,7 @@ use crate::store::{
 };
 use std::io::ErrorKind;
 
-/// What is read, on its way to the thread that writes.
+/// A batch of rows or a snapshot on its way to the thread that writes.
 pub(crate) enum Record {
     Transcript(TranscriptRun),
     Worker(Stored<PersistedWorkerSnapshot>),
@@ -19,14 +19,14 @@ pub(crate) enum Record {
     Runtime(Box<Stored<PersistedRuntimeSnapshot>>),
 }
 
-/// About how long a snapshot is.
+/// The approximate size of a snapshot, in bytes.
 const RECORD_BYTES: usize = 1024;
 
-/// Sends what is read to the thread that writes it: of the logs, runs in the form in which the file
-/// has them, so that this thread has nothing left to do but to put them in.
+/// Sends records to the thread that writes. Rows of a log are encoded here, as runs, because reading
+/// has time to spare: the thread that writes only inserts them.
 pub(crate) struct Sending<'o> {
     out: &'o mut Outbox<Record>,
-    /// The transcript that is being read, as far as it was not sent yet.
+    /// The rows of the current transcript that were not sent yet.
     transcript: Option<TranscriptRun>,
     events: EventRun,
 }
@@ -46,7 +46,7 @@ impl<'o> Sending<'o> {
             Record::Events(run) => run.bytes(),
             Record::Worker(_) | Record::Runtime(_) => RECORD_BYTES,
         };
-        // Only ever seen beside the error that stopped the other side.
+        // The error that stopped the consumer is returned instead of this one.
         let stopped = |_| LayoutError::io("write to", "the store")(ErrorKind::BrokenPipe.into());
         self.out.push(record, bytes).map_err(stopped)
     }

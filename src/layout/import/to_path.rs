@@ -1,4 +1,4 @@
-//! Importing into a store that need not exist yet.
+//! Imports a directory into the store at a path, which the import creates if needed.
 
 use crate::error::RuntimeError;
 use crate::fs::names::file_name;
@@ -14,18 +14,19 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Imports the directory `root` into the store at `path`, making it where nothing is.
+/// Imports the directory `root` into the store at `path`, and creates the store if there is none.
 ///
-/// A new store is filled under a temporary name beside `path`, synced and renamed into place: a
-/// failure or a crash leaves nothing at `path`. What an import that was killed has left beside it, a
-/// directory `.import.tmp-XXXXXX` with six letters or digits, the next one removes. A store that is
-/// there is opened with `store` and imported into as by [`import`]. A dry run makes nothing, and opens
-/// a store that is there read-only: also one that may not be written to, or that a host has open.
+/// A new store appears atomically: it is filled in a directory `.import.tmp-XXXXXX` (six letters or
+/// digits) next to `path`, synced and moved to `path`. A failure or a crash leaves nothing at `path`;
+/// the next import removes the directory. A store that exists is opened with the options `store`, and
+/// the import is that of [`import`]. A dry run creates nothing and opens a store read-only, so it works
+/// on a store that the user may not write, or that a host has open.
 ///
 /// # Errors
 ///
-/// As [`import`]; and where the store can be neither made nor opened. A dry run refuses a store that
-/// would have to be repaired or migrated first: [`LayoutError::NotForDryRun`].
+/// Those of [`import`], and of creating and opening a store. [`LayoutError::NotForDryRun`] where a dry
+/// run finds a store that must be repaired or migrated first; [`LayoutError::StoreAppeared`] where
+/// another process created `path` meanwhile.
 pub fn import_to_path(
     root: impl AsRef<Path>,
     path: impl AsRef<Path>,
@@ -50,14 +51,14 @@ fn import_to(
         return import(&open_for_dry_run(path, store)?, root, options);
     }
     if is_there {
-        // Without a directory that may be listed there is nothing to tidy up, and nothing amiss.
+        // Best effort: a directory that the user may not list has no leftovers of theirs.
         if let Ok(target) = target_of(path) {
             remove_leftovers(&[target]);
         }
-        // Not closed: the host may have it open too.
+        // Not closed: the host may have the same store open in this process.
         return import(&store.open(path)?, root, options);
     }
-    // Also where nothing is written: an import without it would fail here.
+    // Also for a dry run, which must fail where the import would.
     let target = target_of(path)?;
     if options.dry_run {
         return check(root, options);
@@ -66,7 +67,7 @@ fn import_to(
     import_to_new(root, &target, store, options)
 }
 
-/// Opens the store at `path` in a way that changes nothing, whatever state it is in.
+/// Opens the store at `path` read-only.
 fn open_for_dry_run(path: &Path, store: &StoreOptions) -> Result<Store, LayoutError> {
     match store.clone().read_only(true).open(path) {
         Err(

@@ -15,11 +15,11 @@ use crate::store::Stored;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// How many times as long a document becomes at most when it is written with all its line breaks.
+/// The factor by which pretty-printing can lengthen a document.
 const MOST_GROWTH: u64 = 16;
 
 impl Reader<'_> {
-    /// Reads a document; `None` where it cannot be used and the reading goes on.
+    /// Reads a document; `None` where it cannot be used and the reading continues.
     pub(crate) fn read_document<T: Document>(
         &mut self,
         dir: &SourceDir,
@@ -63,7 +63,7 @@ impl Reader<'_> {
                 Ok(None)
             }
             Err(problem) => {
-                // Another version of the layout is told from damage.
+                // A document of another version is reported as unsupported, not as damaged.
                 let stamp = serde_json::from_slice::<Stamp>(&bytes).ok();
                 let finding = match stamp.filter(|stamp| !stamp.is_supported::<T>()) {
                     Some(stamp) => unsupported(path, &stamp, &bytes),
@@ -75,8 +75,8 @@ impl Reader<'_> {
         }
     }
 
-    /// How long a document of `length` bytes would be when it is exported, if that is too long:
-    /// whatever is imported can be exported and imported again.
+    /// The length that the document would have after an export, if that is over the limit. Everything
+    /// that is imported must be importable again after an export.
     fn exported_too_long<T: Document>(&mut self, stored: &Stored<T>, length: u64) -> Option<u64> {
         let limit = self.rules.max_document_bytes;
         if length < limit / MOST_GROWTH {
@@ -98,7 +98,7 @@ impl Reader<'_> {
 pub(crate) trait Document: Record {
     /// Its file.
     const FILE: &'static str;
-    /// Whether it says which backend wrote it.
+    /// Whether it has a member `backend`.
     const HAS_BACKEND: bool;
 
     fn stamp(&self) -> Stamp;
@@ -168,12 +168,12 @@ fn invalid_document(path: PathBuf, problem: &Problem, bytes: &[u8]) -> Finding {
         .about(bytes)
 }
 
-/// A finding about a whole document, because of a member of it.
+/// A finding that leaves out a whole document because of one member.
 pub(crate) fn whole(finding: Finding, document: &[u8], member: &str) -> Finding {
     at_member(finding, document, member).about(document)
 }
 
-/// A finding about the value that `member` of a document has.
+/// A finding about the value of a member of a document.
 pub(crate) fn at_member(finding: Finding, document: &[u8], member: &str) -> Finding {
     match locate::member(document, member) {
         Some(value) => finding.at(value.line, value.byte, value.bytes),

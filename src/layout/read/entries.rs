@@ -1,4 +1,4 @@
-//! The names in a directory of the layout: which of them are read, and findings about the others.
+//! Findings about the entries of a directory that are no part of the layout.
 
 use crate::layout::dir::source::{EntryKind, SourceDir};
 use crate::layout::findings::finding::{Finding, FindingKind};
@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 impl Reader<'_> {
-    /// Notes everything in `dir` that is no part of the layout.
+    /// Adds a finding for every entry of `dir` that is no part of the layout.
     pub(crate) fn look_around(&mut self, dir: &SourceDir, known: &[&str]) -> Result<(), ReadStop> {
         let names = self.tried("list", dir.path(), dir.names())?;
         for name in names.into_iter().flatten() {
@@ -25,7 +25,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Whether a name in `workers/` is that of a directory. What else is there is noted.
+    /// Whether an entry of `workers/` is a directory. Adds a finding if it is not.
     pub(crate) fn is_worker_dir(
         &mut self,
         dir: &SourceDir,

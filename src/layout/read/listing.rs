@@ -1,4 +1,4 @@
-//! Which runtimes a directory holds.
+//! Lists the runtime directories under a root.
 
 use crate::layout::dir::source::{EntryKind, NotOpened, SourceDir};
 use crate::layout::error::LayoutError;
@@ -22,12 +22,12 @@ pub(crate) struct Listing {
     pub(crate) runtimes: SourceDir,
     pub(crate) entries: Vec<Entry>,
     pub(crate) findings: Vec<Finding>,
-    /// The directories whose names stand for no runtime.
+    /// The directories whose names are no ids.
     pub(crate) orphans: Vec<OsString>,
 }
 
 impl Listing {
-    /// Lists the runtimes under `root`, or only those of `wanted` if it names any.
+    /// Lists the runtimes under `root`. If `wanted` is not empty, lists only those.
     pub(crate) fn open(root: &Path, wanted: &[RuntimeId]) -> Result<Self, LayoutError> {
         let dir = SourceDir::open(root).map_err(LayoutError::io("open", root))?;
         let runtimes = dir.open_dir(RUNTIMES).map_err(|error| match error {
@@ -70,8 +70,7 @@ impl Listing {
         self.findings.push(finding);
     }
 
-    /// What there is to say about a name beside the runtimes; nothing about a runtime, which is
-    /// noted as one.
+    /// The finding about an entry of `runtimes`; `None` for a runtime, which is added to the list.
     fn finding_about(
         &mut self,
         name: &OsStr,
@@ -96,7 +95,7 @@ impl Listing {
         })
     }
 
-    /// What is wrong elsewhere does not matter to the runtimes that are wanted.
+    /// Keeps only the wanted runtimes. Findings about other entries do not concern them and are dropped.
     fn keep_only(&mut self, root: &Path, wanted: &[RuntimeId]) -> Result<(), LayoutError> {
         self.findings.clear();
         self.orphans.clear();
@@ -111,7 +110,7 @@ impl Listing {
         Ok(())
     }
 
-    /// How many bytes the files of all entries have: an estimate, to show progress.
+    /// The length of the files of all entries, in bytes: an estimate for progress.
     pub(crate) fn total_bytes(&self) -> u64 {
         let mut total = 0;
         for entry in &self.entries {
@@ -123,7 +122,7 @@ impl Listing {
     }
 }
 
-/// The bytes of the files in `dir` and `depth` levels below it.
+/// The length of the files in `dir` and `depth` levels below it, in bytes.
 fn bytes_in(dir: &SourceDir, depth: u32) -> u64 {
     let Ok(names) = dir.names() else { return 0 };
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! Reading a log: `events.jsonl` or a `transcript.jsonl`, a line at a time.
+//! Reads a log, `events.jsonl` or a `transcript.jsonl`, line by line.
 
 use crate::layout::dir::source::SourceDir;
 use crate::layout::findings::finding::{Finding, FindingKind};
@@ -13,25 +13,25 @@ use crate::layout::read::salvage::{self, Piece, Pieces};
 use crate::layout::read::sink::{Place, ReadStop};
 use std::path::{Path, PathBuf};
 
-/// Checks a record against what it should belong to; in words what is wrong with it.
+/// Checks that a record belongs to its runtime and worker. The error is a message.
 pub(crate) type Check<'c, T> =
     dyn for<'r> FnMut(&<T as LogRecord>::Row<'r>, Place<'_>) -> Result<(), String> + 'c;
 
-/// What a log holds.
+/// The contents of a log in numbers.
 #[derive(Debug, Default)]
 pub(crate) struct LogSummary {
-    /// The last number; 0 where there is no record.
+    /// The number of the last record; 0 if there is none.
     pub(crate) last: u64,
     pub(crate) records: u64,
     /// Line and byte after the last record.
     pub(crate) end: Option<(u64, u64)>,
-    /// The numbers left out.
+    /// The missing numbers.
     pub(crate) gaps: Gaps,
 }
 
 impl LogSummary {
-    /// Compares the counter that gives out the next number. Returns what it should be instead
-    /// where it would give out one that was given out before.
+    /// Checks the counter that assigns the next number. Returns the needed value if the counter would
+    /// assign a number a second time.
     pub(crate) fn check_counter(&mut self, next: u64) -> Result<(), u64> {
         if next <= self.last {
             return Err(self.last + 1);
@@ -42,7 +42,7 @@ impl LogSummary {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a log, and sends its records on. A log that is missing has none.
+    /// Reads a log into the sink. A missing log has no records.
     pub(crate) fn read_log<T: LogRecord>(
         &mut self,
         dir: &SourceDir,
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
                 let is_crlf = line.is_ended && line.bytes.ends_with(b"\r");
                 let read = self.read_line(&path, &line, check, &mut summary, &mut work_left);
                 if let Err(ReadStop::Refused) = read {
-                    // What was cut off just now is no damage.
+                    // A file that another process is writing is reported as changed, not as damaged.
                     self.expect_unchanged_yet(dir, lines.get_ref().get_ref())?;
                 }
                 read?;
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads what is whole of a line that is not one record.
+    /// Reads the complete records of a line that is not one record.
     fn read_pieces<T: LogRecord>(
         &mut self,
         path: &Path,
@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Takes a whole record if it is one that belongs here.
+    /// Checks a record and passes it to the sink.
     #[allow(clippy::too_many_arguments)] // A record, its place, and where it goes.
     fn take<T: LogRecord>(
         &mut self,
@@ -211,7 +211,7 @@ fn not_increasing<T: LogRecord>(number: u64, summary: &LogSummary) -> String {
     }
 }
 
-/// What a part of a line is that is no record.
+/// The kind of finding for a part of a line that is no record.
 fn kind_of_rest(
     line: &Line<'_>,
     (from, to): (usize, usize),
@@ -228,7 +228,7 @@ fn kind_of_rest(
     }
 }
 
-/// What is wrong with a part of a line. Where that shows only behind it, its end is named.
+/// The message about a part of a line. A position behind the part is reported as its end.
 fn in_words(problem: &Problem, (from, to): (usize, usize)) -> String {
     match problem.line {
         0 => problem.message.clone(),

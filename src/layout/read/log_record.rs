@@ -14,21 +14,21 @@ use serde::Serialize;
 pub(crate) trait LogRecord: Record + 'static {
     /// The log's file.
     const FILE: &'static str;
-    /// What a record begins with, as every writer writes it.
+    /// The first bytes of a record, as every writer writes them.
     const BEGINNING: &'static [u8];
-    /// What its number is called.
+    /// The name of its number, for messages.
     const NUMBER: &'static str;
 
-    /// The record with its texts borrowed where they can be.
+    /// The record with borrowed texts where possible.
     type Row<'a>: LogRow + From<Stored<Self>>;
 
-    /// The record, if it has known members only.
+    /// The fast reader: `None` unless the record has known members only.
     fn known(line: &str) -> Option<Self::Row<'_>>;
     fn is_same(one: &Self::Row<'_>, other: &Self::Row<'_>) -> bool;
     fn send(row: Self::Row<'_>, place: Place<'_>, sink: &mut dyn Sink) -> Result<(), LayoutError>;
 }
 
-/// A record of a log with its texts borrowed where they can be.
+/// A record of a log with borrowed texts where possible.
 pub(crate) trait LogRow: Serialize + Sized {
     fn number(&self) -> u64;
     fn unknown(&self) -> &[UnknownMember];

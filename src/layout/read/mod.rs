@@ -1,4 +1,7 @@
-//! Reading a runtime directory once: its documents, its logs, and what can be salvaged.
+//! Reads a runtime directory once: its documents, its logs, and the intact records of damaged lines.
+//!
+//! Strict and salvage imports, dry runs, comparisons and updates read in the same way. They differ in
+//! the rules (`options::Rules`) and in the sink that gets the records.
 
 pub(super) mod documents;
 pub(super) mod entries;

@@ -1,4 +1,4 @@
-//! Files that belong to no runtime or worker that can be imported: salvage reports them.
+//! Reports files that belong to no runtime or worker that can be imported.
 
 use crate::layout::dir::source::SourceDir;
 use crate::layout::error::LayoutError;
@@ -15,7 +15,7 @@ use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use std::ffi::OsStr;
 
-/// What is in the directories whose names stand for no runtime.
+/// The findings about the directories of `runtimes/` whose names are no ids.
 pub(crate) fn orphaned(listing: &Listing, rules: Rules) -> Result<Vec<Finding>, LayoutError> {
     let mut findings = Vec::new();
     for name in &listing.orphans {
@@ -32,7 +32,7 @@ pub(crate) fn orphaned(listing: &Listing, rules: Rules) -> Result<Vec<Finding>, 
 }
 
 impl Reader<'_> {
-    /// Names what is in a runtime directory that had to be left out.
+    /// Reports the files of a runtime directory that was left out.
     pub(crate) fn orphaned_runtime(&mut self, dir: &SourceDir) -> Result<(), ReadStop> {
         self.orphaned_log::<RuntimeEvent>(dir)?;
         let Some(workers) = self.open_dir_if_any(dir, WORKERS)? else {
@@ -47,7 +47,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Names what is in the directory `name` beside the runtimes, which stands for none.
+    /// Reports the files of the directory `name` of `runtimes/`, whose name is no id.
     pub(crate) fn orphaned_beside(
         &mut self,
         runtimes: &SourceDir,
@@ -61,7 +61,7 @@ impl Reader<'_> {
         self.orphaned_runtime(&dir)
     }
 
-    /// Names what is in a worker's directory that belongs to no runtime or stands for no worker.
+    /// Reports the files of a worker directory whose runtime was left out, or whose name is no id.
     pub(crate) fn orphaned_worker(
         &mut self,
         workers: &SourceDir,
@@ -85,7 +85,7 @@ impl Reader<'_> {
         self.pass_over(dir, file, &path)
     }
 
-    /// Names a log that belongs to nothing, with the number of its lines.
+    /// Reports a log with the number of its records.
     pub(crate) fn orphaned_log<T: LogRecord>(&mut self, dir: &SourceDir) -> Result<(), ReadStop> {
         let Some(file) = self.open_file_if_any(dir, T::FILE)? else {
             return Ok(());

@@ -1,9 +1,6 @@
-//! One reading of one runtime directory: what it gives, what it notices, and where it stops.
-//!
-//! Strict and salvage imports, dry runs and comparisons all read in this way; they differ in what
-//! a finding leads to and in where the records go.
+//! The state of one reading of a runtime directory: its sink, its findings and its fingerprint.
 
-use crate::layout::dir::source::{Moment, NotOpened, SourceDir, SourceFile};
+use crate::layout::dir::source::{FileState, NotOpened, SourceDir, SourceFile};
 use crate::layout::error::LayoutError;
 use crate::layout::findings::bounded::Findings;
 use crate::layout::findings::finding::{Finding, FindingKind};
@@ -15,10 +12,10 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
-/// How much is read at a time.
+/// The size of a read, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
-/// One reading.
+/// One reading of a runtime directory.
 pub(crate) struct Reader<'a> {
     pub(crate) rules: Rules,
     pub(crate) sink: &'a mut dyn Sink,
@@ -26,13 +23,13 @@ pub(crate) struct Reader<'a> {
     /// The greatest event id that a worker or an entry of the runtime names.
     pub(crate) last_named_event: u64,
     pub(crate) scratch: Vec<u8>,
-    /// Told how many bytes more were read.
+    /// The callback for progress: the number of bytes of each read.
     pub(crate) on_bytes: &'a dyn Fn(u64),
     findings: Findings,
     digest: Xxh3,
     root: PathBuf,
-    /// The files that were read, below `root`, and what they were then.
-    read: Vec<(PathBuf, Moment)>,
+    /// The files that were read, relative to `root`, with their state at that time.
+    read: Vec<(PathBuf, FileState)>,
 }
 
 impl<'a> Reader<'a> {
@@ -57,20 +54,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What was noticed, and a digest of everything that was read.
+    /// The findings, and the fingerprint of all files that were read.
     pub(crate) fn finish(self) -> (Vec<Finding>, u128) {
         (self.findings.finish(), self.digest.digest128())
     }
 
-    /// Notes a finding. A strict reading ends at one that it does not accept.
+    /// Adds a finding. A strict reading stops at a finding that it does not accept.
     pub(crate) fn report(&mut self, finding: Finding) -> Result<(), ReadStop> {
         let ends = self.rules.is_strict && !finding.kind.is_accepted();
         self.findings.add(finding);
         if ends { Err(ReadStop::Refused) } else { Ok(()) }
     }
 
-    /// Notes what the system refused. A strict reading ends with its error; another one goes on
-    /// without what could not be read.
+    /// Handles an error of the system. A strict reading fails with it; a lenient one adds a finding and
+    /// continues without the file.
     pub(crate) fn refused(
         &mut self,
         operation: &'static str,
@@ -84,7 +81,7 @@ impl<'a> Reader<'a> {
         self.report(Finding::new(FindingKind::Unreadable, path, message))
     }
 
-    /// What the system gave; `None` where it refused and the reading goes on.
+    /// The result of a call of the system; `None` where it failed and the reading continues.
     pub(crate) fn tried<V>(
         &mut self,
         operation: &'static str,
@@ -100,7 +97,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Opens a directory that should be there; `None` where it is not and the reading goes on.
+    /// Opens a directory that must exist; `None` where it does not and the reading continues.
     pub(crate) fn open_dir(
         &mut self,
         parent: &SourceDir,
@@ -115,7 +112,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Opens a file that should be there; `None` where it is not and the reading goes on.
+    /// Opens a file that must exist; `None` where it does not and the reading continues.
     pub(crate) fn open_file(
         &mut self,
         dir: &SourceDir,
@@ -131,7 +128,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Opens a directory that may be there.
+    /// Opens a directory that may be missing.
     pub(crate) fn open_dir_if_any(
         &mut self,
         parent: &SourceDir,
@@ -148,7 +145,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Opens a file that may be there.
+    /// Opens a file that may be missing.
     pub(crate) fn open_file_if_any(
         &mut self,
         dir: &SourceDir,
@@ -187,7 +184,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Notes a file that is read to its end, and whether it is still what it was.
+    /// Adds a file that was read to its end to the fingerprint, and checks that it did not change.
     pub(crate) fn close_file(&mut self, dir: &SourceDir, file: Opened<'a>) -> Result<(), ReadStop> {
         let path = dir.path_of(&file.name);
         let relative = path.strip_prefix(&self.root).unwrap_or(&path);
@@ -210,7 +207,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes that `file` is not what it was when it was opened, if so.
+    /// Adds a finding if `file` changed since it was opened.
     pub(crate) fn expect_unchanged_yet(
         &mut self,
         dir: &SourceDir,
@@ -223,7 +220,7 @@ impl<'a> Reader<'a> {
         &mut self,
         dir: &SourceDir,
         file: &Path,
-        opened: Moment,
+        opened: FileState,
     ) -> Result<(), ReadStop> {
         let path = dir.path_of(file);
         let is_unchanged = dir.is_unchanged(file, opened);
@@ -233,8 +230,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes which of the files below the runtime directory `dir` that were read are not what they
-    /// were: while one was read another one can have changed.
+    /// Adds a finding for each file below `dir` that changed since it was read: while one file is read
+    /// another one can change.
     pub(crate) fn expect_unchanged(&mut self, dir: &SourceDir) -> Result<(), ReadStop> {
         for (file, opened) in std::mem::take(&mut self.read) {
             self.expect_same(dir, &file, opened)?;
@@ -242,7 +239,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads a file that nothing is made of: it too is a part of what is known again.
+    /// Reads and hashes a file without importing it: the fingerprint covers every file.
     pub(crate) fn pass_over(
         &mut self,
         dir: &SourceDir,
@@ -270,13 +267,13 @@ fn changed(path: PathBuf) -> Finding {
     Finding::new(FindingKind::Changed, path, message)
 }
 
-/// An open file that digests what is read of it.
+/// An open file that hashes the bytes read from it.
 pub(crate) struct Opened<'a> {
     file: SourceFile,
     name: String,
     digest: Xxh3,
     read_bytes: u64,
-    /// Whether the system refused to read on.
+    /// Whether a read failed.
     has_failed: bool,
     on_bytes: &'a dyn Fn(u64),
 }
@@ -295,7 +292,7 @@ impl<'a> Opened<'a> {
 }
 
 impl Opened<'_> {
-    /// How long the file was when it was opened.
+    /// The length of the file when it was opened, in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.file.len()
     }

@@ -8,7 +8,7 @@ use crate::layout::read::listing::Entry;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::{Counts, ReadStop, Sink};
 
-/// One reading of one runtime directory.
+/// The result of reading a runtime directory.
 pub(crate) struct Reading {
     pub(crate) outcome: ReadOutcome,
     pub(crate) counts: Counts,
@@ -19,9 +19,9 @@ pub(crate) struct Reading {
 /// How a reading ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadOutcome {
-    /// The runtime was sent on.
+    /// The sink got the runtime.
     Read,
-    /// It had to be left out: nothing was sent on.
+    /// The runtime was left out: the sink did not get it.
     LeftOut,
     /// A strict reading stopped at its last finding.
     Refused,

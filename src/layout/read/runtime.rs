@@ -1,5 +1,5 @@
-//! The way through one runtime directory, in the order in which it is read: `runtime.json`, the
-//! workers in the order of their names, each with its transcript, the events.
+//! Reads one runtime directory in a fixed order: `runtime.json`, the workers sorted by name, each with its
+//! transcript, then the events. Checks the ids and counters across these files.
 
 use crate::layout::dir::source::SourceDir;
 use crate::layout::findings::finding::{Finding, FindingKind};
@@ -24,7 +24,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// A document as it is in its file.
+/// A document and the bytes of its file.
 #[derive(Clone, Copy)]
 struct Text<'a> {
     path: &'a Path,
@@ -32,7 +32,7 @@ struct Text<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads the runtime `id` in the directory `name`. `false` where it had to be left out.
+    /// Reads the runtime `id` from the directory `name`. `false` where it was left out.
     pub(crate) fn read_runtime(
         &mut self,
         runtimes: &SourceDir,
@@ -96,7 +96,7 @@ impl Reader<'_> {
         Ok(None)
     }
 
-    /// Checks the diagnostics; what does not belong there is taken out.
+    /// Checks the diagnostics, and removes those that cannot be imported.
     fn check_diagnostics(
         &mut self,
         document: Text<'_>,
@@ -142,7 +142,7 @@ impl Reader<'_> {
         Ok(summary)
     }
 
-    /// Reads all workers with their transcripts. Returns those that are whole.
+    /// Reads all workers with their transcripts. Returns the ids of the intact ones.
     fn read_workers(
         &mut self,
         dir: &SourceDir,
@@ -168,7 +168,7 @@ impl Reader<'_> {
         Ok(workers)
     }
 
-    /// The worker that a name in `workers/` stands for.
+    /// The worker of an entry of `workers/`.
     fn worker_of(
         &mut self,
         dir: &SourceDir,
@@ -187,7 +187,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads one worker. `false` where it had to be left out.
+    /// Reads one worker. `false` where it was left out.
     fn read_worker(&mut self, dir: &SourceDir, worker_ref: &WorkerRef) -> Result<bool, ReadStop> {
         self.look_around(dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
         let document = self.read_document::<WorkerDocument>(dir, FindingKind::MissingFile)?;
@@ -236,7 +236,7 @@ impl Reader<'_> {
         Ok(true)
     }
 
-    /// Reads the transcript of a worker. Returns with it the greatest event id that it names.
+    /// Reads the transcript of a worker. Also returns the greatest event id that it names.
     fn read_transcript(
         &mut self,
         dir: &SourceDir,
@@ -283,7 +283,7 @@ impl Reader<'_> {
         Ok(summary)
     }
 
-    /// Checks that every counter is past what it has given out, and raises it where it is not.
+    /// Checks that every counter is greater than the ids that it assigned, and raises it otherwise.
     fn check_counters(
         &mut self,
         document: Text<'_>,
@@ -292,7 +292,7 @@ impl Reader<'_> {
         workers: &HashSet<String>,
     ) -> Result<(), ReadStop> {
         let next = &mut runtime.next_event_id;
-        // An event that a worker or an entry names was given its id, also where the log lost it.
+        // An event that a worker or an entry names existed, even if the log lost it.
         let named = self.last_named_event + 1;
         let needed = match events.check_counter(*next) {
             Err(raised) => Some(raised.max(named)),
@@ -319,7 +319,7 @@ impl Reader<'_> {
         self.expect_counter(document, ("next_worker_sequence", next), "worker", needed)
     }
 
-    /// Notes a counter that is behind, and raises it to what it needs to be, if anything.
+    /// Adds a finding if the counter must be at least `needed`, and raises it.
     fn expect_counter(
         &mut self,
         document: Text<'_>,
@@ -350,7 +350,7 @@ impl Reader<'_> {
     }
 }
 
-/// Moves unknown members of diagnostics to the places that their diagnostics have now.
+/// Updates the pointers of unknown members after diagnostics were removed.
 fn renumber(unknown: &mut Vec<UnknownMember>, kept: &BTreeMap<usize, usize>) {
     unknown.retain_mut(|member| {
         let Some(rest) = member.pointer.strip_prefix("/diagnostics/") else {
@@ -368,7 +368,7 @@ fn renumber(unknown: &mut Vec<UnknownMember>, kept: &BTreeMap<usize, usize>) {
     });
 }
 
-/// Whether a diagnostic belongs to the runtime `id`, after one of the id `last`; if not, why.
+/// Checks that a diagnostic can follow the diagnostic `last` of the runtime `id`.
 fn belongs(
     diagnostic: &RuntimeDiagnostic,
     id: &RuntimeId,
@@ -389,12 +389,12 @@ fn belongs(
     Ok(())
 }
 
-/// What is wrong with the greatest number of all.
+/// The message for the greatest 64-bit number, after which no id can be assigned.
 fn no_next(what: &str) -> String {
     format!("{what} {} leaves none for the next", u64::MAX)
 }
 
-/// The member of a worker's document that says something else than its directory, and what.
+/// The member of a worker document that contradicts its directory, and the message.
 fn mismatch(document: &WorkerDocument, expected: &WorkerRef) -> Option<(&'static str, String)> {
     let (found, id) = (&document.worker_ref, &document.worker_id);
     if found != expected {
@@ -426,7 +426,7 @@ fn wrong_runtime(found: &str, expected: &RuntimeId) -> String {
     format!("worker_ref names runtime \"{found}\", the directory is for \"{expected}\"")
 }
 
-/// The sequence that an id was generated from.
+/// The sequence from which a worker id was generated.
 fn generated_sequence(id: impl AsRef<str>) -> Option<u64> {
     let id = id.as_ref();
     let hex = id.strip_prefix("worker-")?;

@@ -1,14 +1,16 @@
-//! What is left of a line that is not one record: the whole records in it, and what is between
+//! Takes a line apart that is not one record: finds the complete records in it, and the bytes between
 //! them.
 //!
-//! An append that was cut off leaves the beginning of a record; the next append then goes on in
-//! the same line. So a bad line is taken apart at the places where a record can begin.
+//! A killed append leaves the beginning of a record, and the next append continues in the same line. So
+//! the line is taken apart where a record can begin.
 //!
-//! A record can stand inside another one, as the value of a member that is only kept. Cut off
-//! behind the inner record, the outer one looks like an append that was cut off before it. Three
-//! things tell the two apart. Where the outer record cannot go on as it does, the inner one is an
-//! append of its own. Where a newline follows, it is too: writers end whole records so, and
-//! nothing else. Otherwise it is a part of what was cut off, and no record is made of it.
+//! A record can also be the value of an unknown member of another record. If the outer record is cut off
+//! right after the inner one, the line looks like a killed append followed by a complete one. These
+//! rules tell the two cases apart:
+//!
+//! - If the bytes before the inner record cannot continue with it, the inner record is an append.
+//! - If a newline follows, it is an append: writers end only complete records with a newline.
+//! - Otherwise it belongs to the record that was cut off, and is not imported.
 
 use crate::layout::format::json;
 use crate::layout::format::problem::{NoRecord, Problem};
@@ -16,44 +18,44 @@ use crate::layout::read::log_record::LogRecord;
 use crate::store::Stored;
 use memchr::memmem;
 
-/// How many bytes may be looked at again and again while the bad lines of a file of `file_bytes` are
-/// taken apart: what is made to look like the beginnings of many records must not take long.
+/// The number of bytes that may be parsed while the bad lines of a file of `file_bytes` bytes are taken
+/// apart. The limit keeps the time linear for a file that was made to look like the beginnings of many
+/// records.
 pub(crate) fn work_for(file_bytes: u64) -> usize {
     let file_bytes = usize::try_from(file_bytes).unwrap_or(usize::MAX);
     file_bytes.saturating_mul(4).saturating_add(32 << 20)
 }
 
-/// What a bad line holds, in order.
+/// A part of a bad line.
 pub(crate) enum Piece<T> {
-    /// A whole record: from and to.
+    /// A complete record: start, end and value.
     Record(usize, usize, Box<Stored<T>>),
-    /// Bytes that are no record: from and to, and why not.
+    /// Bytes that are no record: start, end and reason.
     Rest(usize, usize, Problem),
 }
 
-/// The pieces of a bad line, one at a time: together they can be many times as large as it.
+/// Iterates over the pieces of a bad line. Not a list, because the pieces together can need many times
+/// the memory of the line.
 pub(crate) struct Pieces<'l, T> {
     line: &'l [u8],
     /// Whether a newline ends the line.
     is_ended: bool,
-    /// Where the bytes begin that were given out in no piece yet.
+    /// The start of the bytes that no piece has covered yet.
     rest_start: usize,
-    /// Why they do not begin with a whole record, once that is known.
+    /// Why they do not begin with a complete record, if that is known.
     problem: Option<Problem>,
-    /// Where the next record is looked for.
+    /// The position where the search for the next record continues.
     at: usize,
-    /// How far what has begun before `at`, and is no whole record, can be read as the beginning of
-    /// one.
+    /// The end of the longest beginning of a record that starts before `at`.
     reach: usize,
-    /// How many bytes may be looked at yet.
+    /// The number of bytes that may still be parsed.
     work_left: usize,
-    /// The record that comes after the bytes that were given out last.
+    /// The record that follows the piece that was returned last.
     held: Option<Piece<T>>,
 }
 
 impl<'l, T: LogRecord> Pieces<'l, T> {
-    /// The pieces of `line`, with or without a newline that ends it. `problem` is why all of it is
-    /// not one record.
+    /// The pieces of `line`. `problem` is the reason why the whole line is not one record.
     pub(crate) fn new(line: &'l [u8], is_ended: bool, problem: Problem, work_left: usize) -> Self {
         Self {
             line,
@@ -67,8 +69,7 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
         }
     }
 
-    /// How many records the rest of the line holds, and how many pieces that are none; and how many
-    /// bytes may be looked at after that.
+    /// Counts the records and the other pieces of the line. Also returns the remaining work.
     pub(crate) fn count(mut self, scratch: &mut Vec<u8>) -> (u64, u64, usize) {
         let (mut records, mut rests) = (0, 0);
         while let Some(piece) = self.next(scratch) {
@@ -91,7 +92,7 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
                     return Some(self.found(start, start + length, record));
                 }
                 Ok((_, length)) => {
-                    // What is inside it is a part of it.
+                    // Records inside this value are parts of it.
                     self.at = start + length;
                     self.problem.get_or_insert_with(not_a_record);
                 }
@@ -113,7 +114,8 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
         (!is_blank(&self.line[from..])).then_some(Piece::Rest(from, self.line.len(), problem))
     }
 
-    /// Where the next record can begin: right after the last one, or where one seems to.
+    /// The next position where a record can begin: right after the last one, or at the first bytes of
+    /// one.
     fn next_start(&mut self) -> Option<usize> {
         if self.work_left == 0 {
             self.problem = Some(Problem::new(
@@ -130,19 +132,18 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
         }
     }
 
-    /// Whether what can be read as a record and ends at `end` is one: the line ends there, or
-    /// another append begins, and it is no part of what has begun before it.
+    /// Whether a parsed record that ends at `end` is an append, by the rules of this module.
     fn is_whole(&self, end: usize) -> bool {
         let is_its_own = end > self.reach;
         match self.line[end..].iter().find(|byte| !is_space(**byte)) {
             None => is_its_own || self.is_ended,
-            // NULs are what a disk gives for what was never written.
+            // A file has NUL bytes where a crash lost the data of a block.
             Some(b'{' | 0) => is_its_own,
             Some(_) => false,
         }
     }
 
-    /// Gives out a record, and before it the bytes between the last one and it.
+    /// Returns a record, after the bytes between the last one and it.
     fn found(&mut self, start: usize, end: usize, record: Stored<T>) -> Piece<T> {
         let record = Piece::Record(start, end, Box::new(record));
         let from = std::mem::replace(&mut self.rest_start, end);
@@ -157,7 +158,7 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
     }
 }
 
-/// What may stand around a record.
+/// Whitespace that may surround a record.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }

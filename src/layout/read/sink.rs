@@ -1,4 +1,4 @@
-//! Where the records of a reading go, and how a reading stops early.
+//! The sink that receives the records of a reading, and the reasons to stop early.
 
 use crate::layout::error::LayoutError;
 use crate::store::{
@@ -6,17 +6,17 @@ use crate::store::{
 };
 use std::path::Path;
 
-/// Where a record is.
+/// The position of a record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
     pub(crate) path: &'a Path,
     pub(crate) line: Option<u64>,
-    /// The offset in the file.
+    /// The offset in the file, in bytes.
     pub(crate) byte: Option<u64>,
 }
 
 impl<'a> Place<'a> {
-    /// All of a file.
+    /// A whole file.
     pub(crate) fn whole(path: &'a Path) -> Self {
         Self {
             path,
@@ -26,7 +26,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Where the records of a reading go. A worker comes after its transcript, the runtime last.
+/// Receives the records of a reading. A worker follows its transcript; the runtime comes last.
 pub(crate) trait Sink {
     fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError>;
     fn worker(
@@ -42,7 +42,7 @@ pub(crate) trait Sink {
     ) -> Result<(), LayoutError>;
 }
 
-/// A reading that writes nothing.
+/// A sink that discards all records: for dry runs.
 pub(crate) struct DiscardSink;
 
 impl Sink for DiscardSink {
@@ -71,11 +71,11 @@ impl Sink for DiscardSink {
     }
 }
 
-/// Why a reading stopped before its end.
+/// Why a reading stopped early.
 pub(crate) enum ReadStop {
-    /// At a finding that a strict reading does not accept: the last one.
+    /// The last finding is one that a strict reading does not accept.
     Refused,
-    /// At an error.
+    /// An error.
     Failed(LayoutError),
 }
 
@@ -85,7 +85,7 @@ impl From<LayoutError> for ReadStop {
     }
 }
 
-/// What a reading gave.
+/// The numbers of intact records, and of bytes read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) workers: u64,
