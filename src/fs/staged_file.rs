@@ -1,6 +1,6 @@
 //! A file that appears in its place whole: it is written in a staging directory, synced and moved.
 
-use crate::fs::staging::{self, STAGED, Staging, Target};
+use crate::fs::staging::{self, Contents, STAGED, Staging, Target};
 use crate::fs::steps::{self, Change, Step, attempt, step};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::{OsStr, OsString};
@@ -26,7 +26,7 @@ impl StagedFile {
 
     /// Stages a file for `path`, with mode 0600, without listing the directory for leftovers.
     pub(crate) fn beside_leftovers(path: &Path) -> io::Result<Self> {
-        let target = Target::new(path, prefix)?;
+        let target = Target::new(path, prefix, Contents::OneFile)?;
         let staging = target.stage()?;
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -81,7 +81,7 @@ impl StagedFile {
 /// Removes the staging directories that killed runs left for any of `paths`, which are in one directory:
 /// it is listed once.
 pub(crate) fn remove_leftovers<'p>(paths: impl IntoIterator<Item = &'p Path>) {
-    let target = |path| Target::new(path, prefix).ok();
+    let target = |path| Target::new(path, prefix, Contents::OneFile).ok();
     let targets: Vec<_> = paths.into_iter().filter_map(target).collect();
     staging::remove_leftovers(&targets);
 }

@@ -30,11 +30,26 @@ pub(crate) struct Target {
     name: OsString,
     /// The start of the names of its staging directories.
     prefix: OsString,
+    contents: Contents,
+}
+
+/// What a staging directory holds, and so what may be removed of a leftover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// The staged file. A directory that holds another file is not a leftover of ours: it stays.
+    OneFile,
+    /// The staged file and the files that the store next to it creates, which has staging
+    /// directories of its own.
+    Store,
 }
 
 impl Target {
     /// The target `path`. `InvalidInput` where the path names no file.
-    pub(crate) fn new(path: &Path, prefix: impl FnOnce(&OsStr) -> OsString) -> io::Result<Self> {
+    pub(crate) fn new(
+        path: &Path,
+        prefix: impl FnOnce(&OsStr) -> OsString,
+        contents: Contents,
+    ) -> io::Result<Self> {
         let directory = parent_of(path);
         let name = file_name(path)
             .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path names no file"))?;
@@ -44,6 +59,7 @@ impl Target {
             open: File::from(rustix::fs::open(directory, flags, Mode::empty())?),
             name: name.to_owned(),
             prefix: prefix(name),
+            contents,
         })
     }
 
@@ -122,6 +138,24 @@ impl Target {
         Ok(())
     }
 
+    /// Removes the staging directory `name`, which is locked.
+    fn remove_leftover(&self, name: &OsStr, locked: &LockedDir) -> io::Result<()> {
+        let path = self.directory.join(name);
+        if self.contents == Contents::Store {
+            return remove_all(&self.open, name, &path);
+        }
+        attempt(Change::Remove)?;
+        match rustix::fs::unlinkat(&locked.0, STAGED, AtFlags::empty()) {
+            Ok(()) => step(|| Step::Removed(path.join(STAGED))),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        attempt(Change::Remove)?;
+        rustix::fs::unlinkat(&self.open, name, AtFlags::REMOVEDIR)?;
+        step(|| Step::Removed(path));
+        Ok(())
+    }
+
     /// Whether a staging directory for this target could have that name.
     fn is_staging(&self, name: &OsStr) -> bool {
         let random = name
@@ -149,8 +183,8 @@ pub(crate) fn remove_leftovers(targets: &[Target]) {
             continue;
         };
         // Without locks it cannot be known whether its process lives: it stays.
-        if let Ok((_locked, true)) = target.lock(&name) {
-            let _ = remove_all(&target.open, &name, &target.directory.join(&name));
+        if let Ok((locked, true)) = target.lock(&name) {
+            let _ = target.remove_leftover(&name, &locked);
         }
     }
 }

@@ -224,7 +224,7 @@ fn refusal_names_every_damaged_or_different_runtime() {
         conflict.contains("display_name is") && conflict.contains("replace the runtime"),
         "{said}"
     );
-    assert!(said.contains("`--replace` replaces runtimes"), "{said}");
+    assert!(said.contains("use --replace to replace runtimes"), "{said}");
     assert!(!said.contains("\\n"), "{said}");
 }
 
@@ -278,7 +278,7 @@ fn oversized_line_moves_on_request() {
     let refused = run(&[&"import", &out, &again]);
     let said = refused.expect_code(4).stderr();
     assert!(
-        said.contains("`--max-line-bytes` allows longer lines"),
+        said.contains("--max-line-bytes accepts longer lines"),
         "{said}"
     );
     run(&[&"import", &out, &again, &"--max-line-bytes", &"70M"]).expect_code(0);

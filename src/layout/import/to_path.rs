@@ -2,7 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::fs::names::file_name;
-use crate::fs::staging::{Target, parent_of, remove_leftovers};
+use crate::fs::staging::{Contents, Target, parent_of, remove_leftovers};
 use crate::layout::error::LayoutError;
 use crate::layout::import::directory::{check, import};
 use crate::layout::options::ImportOptions;
@@ -89,7 +89,7 @@ fn target_of(path: &Path) -> Result<Target, LayoutError> {
         });
     }
     let prefix = |_: &OsStr| PREFIX.into();
-    Target::new(path, prefix).map_err(LayoutError::io("open", parent_of(path)))
+    Target::new(path, prefix, Contents::Store).map_err(LayoutError::io("open", parent_of(path)))
 }
 
 fn import_to_new(
