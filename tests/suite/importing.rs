@@ -278,7 +278,7 @@ fn oversized_line_moves_on_request() {
     let refused = run(&[&"import", &out, &again]);
     let said = refused.expect_code(4).stderr();
     assert!(
-        said.contains("--max-line-bytes accepts longer lines"),
+        said.contains("use --max-line-bytes for longer lines"),
         "{said}"
     );
     run(&[&"import", &out, &again, &"--max-line-bytes", &"70M"]).expect_code(0);
