@@ -1,9 +1,10 @@
 //! Directories in every state that bytes can bring about.
 //!
-//! `LAYOUT_SEED` replays a run of another seed, `LAYOUT_COUNT` makes it longer.
+//! `LAYOUT_SEED` replays one directory, `LAYOUT_COUNT` sets how many; without it `SUITE_SEED` counts.
 
 use super::layout_bytes::{changed, write};
 use super::layout_support::*;
+use crate::support::seed;
 use redb_runtime_store::layout::{
     ExportOptions, FindingKind, ImportOptions, LayoutError, check, compare, export,
 };
@@ -87,8 +88,8 @@ fn holds_for(root: &Path) -> bool {
 }
 
 #[test]
-fn any_directory_is_imported_or_refused_and_salvaged_into_one_that_imports() {
-    let seed = number_from("LAYOUT_SEED", u64::from(std::process::id()) << 32);
+fn any_directory_imports_after_salvage() {
+    let seed = number_from("LAYOUT_SEED", seed());
     let count = number_from("LAYOUT_COUNT", 20_000);
     println!("LAYOUT_SEED={seed} LAYOUT_COUNT={count}");
     let threads = 2;
@@ -96,7 +97,9 @@ fn any_directory_is_imported_or_refused_and_salvaged_into_one_that_imports() {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 scope.spawn(move || {
-                    let mine = (seed..seed + count).skip(thread).step_by(threads);
+                    let mine = (seed..seed.saturating_add(count))
+                        .skip(thread)
+                        .step_by(threads);
                     mine.filter(|seed| one_of(*seed)).count() as u64
                 })
             })
@@ -124,7 +127,7 @@ fn one_of(seed: u64) -> bool {
 /// Cuts a log at every byte: every record before the cut is kept, and the bytes after the last of
 /// them are reported to the byte.
 #[test]
-fn a_log_cut_at_any_byte_keeps_every_record_before_the_cut() {
+fn log_cut_anywhere_keeps_earlier_records() {
     let runtime = runtime_dir(SMALL.as_ref());
     for (index, log) in [
         runtime.join("events.jsonl"),

@@ -29,7 +29,7 @@ fn events(store: &Store) -> usize {
 }
 
 #[test]
-fn opens_of_one_file_in_a_process_are_handles_of_one_store() {
+fn opens_of_one_file_share_one_store() {
     let (_directory, path) = scratch();
     let first = Store::open(&path).unwrap();
     create(&runtime(&first));
@@ -46,7 +46,7 @@ fn opens_of_one_file_in_a_process_are_handles_of_one_store() {
 }
 
 #[test]
-fn threads_that_open_the_same_new_path_at_once_all_get_the_store() {
+fn concurrent_opens_of_new_path_all_succeed() {
     let (directory, _) = scratch();
     for round in 0..40 {
         let path = directory.path().join(format!("{round}.redb"));
@@ -67,7 +67,7 @@ fn threads_that_open_the_same_new_path_at_once_all_get_the_store() {
 }
 
 #[test]
-fn a_read_only_handle_beside_a_writer_sees_its_commits_and_refuses_writes() {
+fn read_only_handle_sees_commits_and_refuses_writes() {
     let (_directory, path) = scratch();
     let writer = Store::open(&path).unwrap();
     create(&runtime(&writer));
@@ -106,7 +106,7 @@ fn assert_refuses_writes(store: &Store) {
 }
 
 #[test]
-fn closing_is_for_every_handle_and_a_leftover_one_never_blocks_a_reopen() {
+fn leftover_handle_never_blocks_reopening() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let (leftover, reader) = (store.clone(), Store::open_read_only(&path).unwrap());
@@ -145,7 +145,7 @@ fn closing_is_for_every_handle_and_a_leftover_one_never_blocks_a_reopen() {
 }
 
 #[test]
-fn a_file_that_was_replaced_is_another_store() {
+fn replaced_file_is_another_store() {
     let (_directory, path) = scratch();
     let old = Store::open(&path).unwrap();
     create(&runtime(&old));
@@ -162,7 +162,7 @@ fn a_file_that_was_replaced_is_another_store() {
 }
 
 #[test]
-fn threads_that_open_and_close_at_once_find_one_whole_store() {
+fn concurrent_open_and_close_find_whole_store() {
     let (_directory, path) = scratch();
     let start = Barrier::new(8);
     std::thread::scope(|scope| {
@@ -217,11 +217,11 @@ fn say_to(child: &mut TestChild, byte: u8) {
 }
 
 #[test]
-fn a_store_that_another_process_writes_is_locked_and_told_by_whom() {
+fn second_writer_learns_who_holds_the_lock() {
     if let Some(path) = told_as_child() {
         return hold(&path, Sharing::OneWriter);
     }
-    let name = "locking::a_store_that_another_process_writes_is_locked_and_told_by_whom";
+    let name = "locking::second_writer_learns_who_holds_the_lock";
     let (_directory, path) = scratch();
     let mut child = TestChild::start(name, &path);
     assert_eq!(child.hear().as_deref(), Some("open"));
@@ -256,23 +256,37 @@ fn a_store_that_another_process_writes_is_locked_and_told_by_whom() {
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Opens `path` in another thread, and gives it the time to find the file locked.
+/// Opens `path` in another thread; returns once that thread has opened the file, which is locked.
 fn open_and_wait(
     path: &Path,
     options: StoreOptions,
 ) -> std::thread::JoinHandle<Result<Store, RuntimeError>> {
-    let path = path.to_owned();
-    let waiting = std::thread::spawn(move || options.open(path));
-    std::thread::sleep(Duration::from_millis(100));
+    let opened = path.to_owned();
+    let waiting = std::thread::spawn(move || options.open(opened));
+    while !waiting.is_finished() && !is_open_here(path) {
+        std::thread::yield_now();
+    }
     waiting
 }
 
+/// Whether this process has `path` open. Where the system does not say, a tenth of a second later: by
+/// then it usually has.
+fn is_open_here(path: &Path) -> bool {
+    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else {
+        std::thread::sleep(Duration::from_millis(100));
+        return true;
+    };
+    descriptors
+        .flatten()
+        .any(|descriptor| std::fs::read_link(descriptor.path()).is_ok_and(|to| to == path))
+}
+
 #[test]
-fn a_file_that_takes_the_place_of_one_that_is_waited_for_is_another_store() {
+fn replaced_file_ends_the_lock_wait() {
     if let Some(path) = told_as_child() {
         return hold(&path, Sharing::OneWriter);
     }
-    let name = "locking::a_file_that_takes_the_place_of_one_that_is_waited_for_is_another_store";
+    let name = "locking::replaced_file_ends_the_lock_wait";
     let (_directory, path) = scratch();
     let (new, old) = (path.with_extension("new"), path.with_extension("old"));
     for sharing in [Sharing::OneWriter, Sharing::ManyWriters] {
@@ -283,7 +297,8 @@ fn a_file_that_takes_the_place_of_one_that_is_waited_for_is_another_store() {
         assert_eq!(child.hear().as_deref(), Some("open"));
         let options = Store::options().lock_timeout(LONG).sharing(sharing);
         let waiting = open_and_wait(&path, options);
-        std::fs::rename(&path, &old).unwrap();
+        // In one step: an open that looks between two renames would find nothing at the path.
+        std::fs::hard_link(&path, &old).unwrap();
         std::fs::rename(&new, &path).unwrap();
         let store = waiting.join().unwrap().unwrap();
         assert_eq!(ids(&store), ["new"]);
@@ -293,6 +308,7 @@ fn a_file_that_takes_the_place_of_one_that_is_waited_for_is_another_store() {
         assert_eq!(ids(&Store::open(&path).unwrap()), ["new"]);
         store.close().unwrap();
         std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(&old).unwrap();
     }
 }
 
@@ -305,11 +321,11 @@ fn ids(store: &Store) -> Vec<String> {
 }
 
 #[test]
-fn an_open_that_waits_for_another_process_holds_up_no_other_open() {
+fn waiting_open_blocks_no_other_open() {
     if let Some(path) = told_as_child() {
         return hold(&path, Sharing::OneWriter);
     }
-    let name = "locking::an_open_that_waits_for_another_process_holds_up_no_other_open";
+    let name = "locking::waiting_open_blocks_no_other_open";
     let (_directory, path) = scratch();
     let mut child = TestChild::start(name, &path);
     assert_eq!(child.hear().as_deref(), Some("open"));
@@ -332,11 +348,11 @@ fn an_open_that_waits_for_another_process_holds_up_no_other_open() {
 }
 
 #[test]
-fn a_reader_follows_the_commits_of_a_writer_in_another_process() {
+fn reader_follows_commits_of_another_process() {
     if let Some(path) = told_as_child() {
         return hold(&path, Sharing::OneWriter);
     }
-    let name = "locking::a_reader_follows_the_commits_of_a_writer_in_another_process";
+    let name = "locking::reader_follows_commits_of_another_process";
     let (_directory, path) = scratch();
     let mut child = TestChild::start(name, &path);
     assert_eq!(child.hear().as_deref(), Some("open"));
@@ -367,11 +383,11 @@ fn a_reader_follows_the_commits_of_a_writer_in_another_process() {
 }
 
 #[test]
-fn an_exclusive_store_has_no_readers_beside_it() {
+fn exclusive_store_refuses_other_readers() {
     if let Some(path) = told_as_child() {
         return hold(&path, Sharing::Exclusive);
     }
-    let name = "locking::an_exclusive_store_has_no_readers_beside_it";
+    let name = "locking::exclusive_store_refuses_other_readers";
     let (_directory, path) = scratch();
     let mut child = TestChild::start(name, &path);
     assert_eq!(child.hear().as_deref(), Some("open"));
@@ -388,11 +404,11 @@ fn an_exclusive_store_has_no_readers_beside_it() {
 }
 
 #[test]
-fn a_process_that_is_killed_leaves_no_lock() {
+fn killed_process_leaves_no_lock() {
     if let Some(path) = told_as_child() {
         return hold(&path, Sharing::OneWriter);
     }
-    let name = "locking::a_process_that_is_killed_leaves_no_lock";
+    let name = "locking::killed_process_leaves_no_lock";
     let (_directory, path) = scratch();
     let mut child = TestChild::start(name, &path);
     assert_eq!(child.hear().as_deref(), Some("open"));
@@ -403,7 +419,7 @@ fn a_process_that_is_killed_leaves_no_lock() {
 }
 
 #[test]
-fn a_store_whose_file_failed_can_be_opened_again_beside_leftover_handles() {
+fn failed_store_reopens_despite_leftover_handles() {
     for write in [false, true] {
         let (_directory, path) = scratch();
         let store = Store::options().cache_bytes(0).open(&path).unwrap();
@@ -433,7 +449,7 @@ fn a_store_whose_file_failed_can_be_opened_again_beside_leftover_handles() {
 
 /// Between fork and exec a process has all open files of the one that starts it, with their locks.
 #[test]
-fn processes_that_are_being_started_hold_no_lock_that_was_given_up() {
+fn forked_processes_hold_no_released_lock() {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
