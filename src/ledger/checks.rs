@@ -7,7 +7,6 @@ use crate::ledger::convert::stored_size;
 use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow};
 use crate::ledger::table_names;
 use crate::model::catalog::WorkerStatus;
-use crate::model::management::RuntimeStatus;
 use std::fmt::Debug;
 
 fn invalid(message: String) -> RuntimeError {
@@ -134,12 +133,8 @@ impl WorkerTotals {
                 )));
             }
         }
-        if row.status == RuntimeStatus::Stopped && self.running > 0 {
-            return Err(invalid(format!(
-                "runtime {id} is stopped, but {} of its workers are running",
-                self.running
-            )));
-        }
+        // A directory store that was killed while it stopped a runtime leaves workers running: `verify`
+        // reports them, and the runtime can be moved.
         refuse_behind("next_event_id", row.next_event_id, self.last_event_id)
     }
 }

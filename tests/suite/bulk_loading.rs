@@ -6,7 +6,7 @@ use crate::support::{
 use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
-use redb_runtime_store::management::{RuntimeOptions, RuntimeStatus};
+use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::RuntimeEvent;
 use redb_runtime_store::store::{BulkLoad, EventRun, Sharing, Stored, TranscriptRun};
 use redb_runtime_store::{RuntimeError, Store};
@@ -203,7 +203,7 @@ fn disk_error_in_bulk_load_ends_writing() {
 /// A load that makes a runtime which breaks one rule of every store.
 type BrokenLoad = fn(&mut BulkLoad<'_>) -> Result<(), RuntimeError>;
 
-const BROKEN_LOADS: [(&str, BrokenLoad, &str); 9] = [
+const BROKEN_LOADS: [(&str, BrokenLoad, &str); 8] = [
     (
         "a worker after its runtime",
         |load| {
@@ -211,16 +211,6 @@ const BROKEN_LOADS: [(&str, BrokenLoad, &str); 9] = [
             load.put_worker(worker_snapshot(&worker_ref("r", "w"), 1).into())
         },
         "counts 0 running workers, but has 1",
-    ),
-    (
-        "a running worker of a stopped runtime",
-        |load| {
-            load.put_worker(worker_snapshot(&worker_ref("r", "w"), 1).into())?;
-            let mut runtime = runtime_snapshot("r", 1);
-            runtime.status = RuntimeStatus::Stopped;
-            load.put_runtime(runtime.into())
-        },
-        "is stopped",
     ),
     (
         "an event counter behind the log",
