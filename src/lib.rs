@@ -56,7 +56,7 @@
 //! | foreign files | a file that is no store, or that a newer version wrote, is rejected and not changed | `opening::foreign_file_is_not_touched`, `opening::redb_file_of_another_program_is_untouched`, `opening::store_of_newer_schema_is_untouched` |
 //! | older stores | every later version reads them: it copies the store, then migrates it in one transaction | `migrations::golden_file_of_schema_1_equals_its_directory`, `migrations::older_store_is_copied_then_migrated` |
 //! | concurrency | any number of threads; waiting operations share a commit | `commit_queue::operations_during_a_commit_share_the_next`, `commit_queue::operation_waits_at_most_two_commits` |
-//! | other processes | they read committed snapshots while one process writes; a second writer is rejected; with [`Sharing::ManyWriters`] all processes may write | `sharing::readers_see_only_whole_commits`, `locking::a_store_that_another_process_writes_is_locked_and_told_by_whom`, `sharing::many_writers_survive_a_kill_of_one` |
+//! | other processes | they read committed snapshots while one process writes; a second writer is rejected; with [`Sharing::ManyWriters`] all processes may write | `sharing::readers_see_only_whole_commits`, `locking::second_writer_learns_who_holds_the_lock`, `sharing::many_writers_survive_a_kill_of_one` |
 //! | reads | a page costs one seek and its items, at any length of the log | `reading::reads_seek_and_never_scan` |
 //! | moving | a runtime that was imported and not changed is exported byte for byte | `layout_round_trip::archived_directories_round_trip_byte_for_byte` |
 //!
