@@ -172,8 +172,8 @@ impl LayoutError {
 
 fn before_dry_run(source: &RuntimeError) -> &'static str {
     match source {
-        RuntimeError::StoreSchemaTooOld { .. } => "migrate a store: migrate it first",
-        _ => "repair a store: open it for writing first, which repairs it",
+        RuntimeError::StoreSchemaTooOld { .. } => "migrate a store",
+        _ => "repair a store",
     }
 }
 
