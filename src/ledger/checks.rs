@@ -115,7 +115,9 @@ impl WorkerTotals {
         row.cancelled_workers = self.cancelled;
     }
 
-    /// Rejects a runtime's row that its workers contradict.
+    /// Rejects a runtime's row that its workers contradict. Running workers of a stopped runtime are
+    /// accepted: a directory store that was killed while it stopped a runtime leaves them, and `verify`
+    /// reports them.
     pub(crate) fn refuse_contradicting(
         self,
         id: &str,
@@ -133,8 +135,6 @@ impl WorkerTotals {
                 )));
             }
         }
-        // A directory store that was killed while it stopped a runtime leaves workers running: `verify`
-        // reports them, and the runtime can be moved.
         refuse_behind("next_event_id", row.next_event_id, self.last_event_id)
     }
 }

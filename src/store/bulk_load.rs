@@ -425,8 +425,8 @@ impl<'a> BulkLoad<'a> {
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` for a counter that is not greater than every id of its log, for diagnostic ids that do
-    /// not increase, and for a stopped runtime with running workers. Otherwise as
+    /// `InvalidRequest` for a counter that is not greater than every id of its log, and for diagnostic ids that
+    /// do not increase. Otherwise as
     /// [`contains_runtime`](Self::contains_runtime).
     pub fn put_runtime(
         &mut self,
