@@ -72,49 +72,9 @@ impl<'a> Transaction<'a> {
         self.staged
     }
 
-    pub(crate) fn put_runtime(
-        &mut self,
-        runtime: &str,
-        row: RuntimeRow,
-    ) -> Result<(), RuntimeError> {
-        self.staged.put_runtime(runtime, row)
-    }
-
-    pub(crate) fn put_worker(
-        &mut self,
-        runtime: &str,
-        worker: &str,
-        row: WorkerRow,
-    ) -> Result<(), RuntimeError> {
-        self.staged.put_worker(runtime, worker, row)
-    }
-
-    pub(crate) fn put_event(
-        &mut self,
-        runtime: &str,
-        id: u64,
-        row: EventRow<'static>,
-    ) -> Result<(), RuntimeError> {
-        self.staged.put_event(runtime, id, row)
-    }
-
-    pub(crate) fn put_transcript(
-        &mut self,
-        runtime: &str,
-        worker: &str,
-        position: u64,
-        row: TranscriptRow<'static>,
-    ) -> Result<(), RuntimeError> {
-        self.staged.put_transcript(runtime, worker, position, row)
-    }
-
-    pub(crate) fn put_diagnostic(
-        &mut self,
-        runtime: &str,
-        id: u64,
-        row: DiagnosticRow,
-    ) -> Result<(), RuntimeError> {
-        self.staged.put_diagnostic(runtime, id, row)
+    /// The operation's changes, to add rows to.
+    pub(crate) fn changes(&mut self) -> &mut ChangeSet {
+        &mut self.staged
     }
 
     /// The layers above the committed rows, the newest first.

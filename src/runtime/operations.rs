@@ -38,7 +38,9 @@ pub(crate) fn create_runtime(
     let (mut runtime, _) = convert::runtime_rows(snapshot.into());
     let started = RuntimeEventKind::RuntimeStarted;
     log(transaction, runtime_id, &mut runtime, (None, started, None))?;
-    transaction.put_runtime(runtime_id.as_str(), runtime)
+    transaction
+        .changes()
+        .put_runtime(runtime_id.as_str(), runtime)
 }
 
 /// Creates a worker.
@@ -65,8 +67,10 @@ pub(crate) fn create_worker(
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
     let running = WorkerStatus::Running;
     checks::recount_worker(transaction.at(), id, &mut runtime, None, running)?;
-    transaction.put_runtime(id, runtime)?;
-    transaction.put_worker(id, worker_id, worker.clone())?;
+    transaction.changes().put_runtime(id, runtime)?;
+    transaction
+        .changes()
+        .put_worker(id, worker_id, worker.clone())?;
     Ok(crate::runtime::queries::detail(&worker_ref, worker))
 }
 
@@ -111,9 +115,11 @@ pub(crate) fn send_input(
         ("transcript_len", &mut worker.transcript_len),
         1,
     )?;
-    transaction.put_runtime(id, runtime)?;
-    transaction.put_worker(id, worker_id, worker)?;
-    transaction.put_transcript(id, worker_id, position, entry)?;
+    transaction.changes().put_runtime(id, runtime)?;
+    transaction.changes().put_worker(id, worker_id, worker)?;
+    transaction
+        .changes()
+        .put_transcript(id, worker_id, position, entry)?;
     Ok(WorkerInteractionAck {
         worker_ref: worker_ref.clone(),
         status,
@@ -147,8 +153,8 @@ pub(crate) fn end_worker(
     worker.last_event_id = event_id;
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
     checks::recount_worker(transaction.at(), id, &mut runtime, Some(current), status)?;
-    transaction.put_runtime(id, runtime)?;
-    transaction.put_worker(id, worker_id, worker)?;
+    transaction.changes().put_runtime(id, runtime)?;
+    transaction.changes().put_worker(id, worker_id, worker)?;
     Ok(WorkerLifecycleAck {
         worker_ref: worker_ref.clone(),
         status,
@@ -176,7 +182,9 @@ pub(crate) fn stop_runtime(
     runtime.status = RuntimeStatus::Stopped;
     let stopped = RuntimeEventKind::RuntimeStopped;
     let event_id = log(transaction, runtime_id, &mut runtime, (None, stopped, None))?;
-    transaction.put_runtime(runtime_id.as_str(), runtime)?;
+    transaction
+        .changes()
+        .put_runtime(runtime_id.as_str(), runtime)?;
     Ok(event_id)
 }
 
@@ -195,7 +203,7 @@ fn stop_active_workers(
         for (worker, mut row) in page {
             if row.status.is_active() {
                 row.status = WorkerStatus::Stopped;
-                transaction.put_worker(id, &worker, row)?;
+                transaction.changes().put_worker(id, &worker, row)?;
             }
         }
     }
@@ -274,7 +282,9 @@ fn log(
         message: message.map(Cow::Owned),
         unknown: Vec::new(),
     };
-    transaction.put_event(runtime_id.as_str(), id, row)?;
+    transaction
+        .changes()
+        .put_event(runtime_id.as_str(), id, row)?;
     Ok(id)
 }
 
@@ -313,7 +323,9 @@ fn diagnose(
             worker_id: Some(worker_ref.worker_id.as_str().to_owned()),
             unknown: Vec::new(),
         };
-        transaction.put_diagnostic(worker_ref.runtime_id.as_str(), id, row)?;
+        transaction
+            .changes()
+            .put_diagnostic(worker_ref.runtime_id.as_str(), id, row)?;
     }
     Ok(())
 }

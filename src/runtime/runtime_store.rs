@@ -227,6 +227,7 @@ impl RuntimeStoreTransaction<'_> {
             self.refuse_foreign(diagnostic.worker_ref.as_ref())?;
             let row = convert::diagnostic_row(diagnostic.clone().into());
             self.transaction
+                .changes()
                 .put_diagnostic(id.as_str(), diagnostic.id, row)?;
         }
         let (mut new, _) = convert::runtime_rows(snapshot.clone().into());
@@ -236,7 +237,7 @@ impl RuntimeStoreTransaction<'_> {
         new.stopped_workers = current.stopped_workers;
         new.cancelled_workers = current.cancelled_workers;
         new.unknown = current.unknown;
-        self.transaction.put_runtime(id.as_str(), new)
+        self.transaction.changes().put_runtime(id.as_str(), new)
     }
 
     /// Adds a worker, or replaces its own state. Unknown JSON members of the worker stay, as long as the object
@@ -275,8 +276,8 @@ impl RuntimeStoreTransaction<'_> {
             new.unknown
                 .retain(|member| has_place(&snapshot.request, member));
         }
-        self.transaction.put_runtime(id, runtime)?;
-        self.transaction.put_worker(id, worker, new)
+        self.transaction.changes().put_runtime(id, runtime)?;
+        self.transaction.changes().put_worker(id, worker, new)
     }
 
     /// Appends an event to the log; raises the runtime's `next_event_id` past it.
@@ -295,10 +296,10 @@ impl RuntimeStoreTransaction<'_> {
         let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
         if runtime.next_event_id <= event.id {
             runtime.next_event_id = event.id + 1;
-            self.transaction.put_runtime(id, runtime)?;
+            self.transaction.changes().put_runtime(id, runtime)?;
         }
         let row = convert::event_row(self.runtime_id, event.clone().into());
-        self.transaction.put_event(id, event.id, row)
+        self.transaction.changes().put_event(id, event.id, row)
     }
 
     /// Appends an entry to its worker's transcript; raises the worker's
@@ -328,9 +329,11 @@ impl RuntimeStoreTransaction<'_> {
         )?;
         // `refuse_not_after` has rejected the greatest number.
         owner.next_transcript_sequence = owner.next_transcript_sequence.max(entry.sequence + 1);
-        self.transaction.put_worker(id, worker, owner)?;
+        self.transaction.changes().put_worker(id, worker, owner)?;
         let row = convert::transcript_row(entry.clone().into());
-        self.transaction.put_transcript(id, worker, position, row)
+        self.transaction
+            .changes()
+            .put_transcript(id, worker, position, row)
     }
 
     /// The sequence of the worker's last entry.

@@ -17,7 +17,9 @@ impl Runtime {
         self.store.write("set display name", |transaction| {
             let mut row = operations::running(transaction, &self.runtime_id)?;
             row.display_name = display_name;
-            transaction.put_runtime(self.runtime_id.as_str(), row)
+            transaction
+                .changes()
+                .put_runtime(self.runtime_id.as_str(), row)
         })
     }
 
@@ -31,7 +33,9 @@ impl Runtime {
         self.store.write("set limits", |transaction| {
             let mut row = operations::running(transaction, &self.runtime_id)?;
             convert::set_limits(&mut row, limits);
-            transaction.put_runtime(self.runtime_id.as_str(), row)
+            transaction
+                .changes()
+                .put_runtime(self.runtime_id.as_str(), row)
         })
     }
 }
