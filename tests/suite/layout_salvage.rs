@@ -98,70 +98,71 @@ fn torn_directories_are_refused_as_documented() {
     }
 }
 
+/// Of each torn directory: the intact workers, events and entries, and the findings.
+const TORN: [(&str, [u64; 3], &str); 11] = [
+    (
+        "01-before-runtime-json",
+        [0, 0, 0],
+        "temporary file: .runtime.json.tmp-4242-1\nnever initialised: runtime.json\n",
+    ),
+    (
+        "02-no-events-file",
+        [0, 0, 0],
+        "missing: events.jsonl\ngap: events.jsonl\n",
+    ),
+    (
+        "03-no-worker-json",
+        [0, 1, 0],
+        "temporary file: .worker.json.tmp-4242-3\nmissing: worker.json\n\
+            unknown worker: runtime.json 15 318\ngap: events.jsonl 2 71\n",
+    ),
+    (
+        "04-no-transcript-file",
+        [1, 1, 0],
+        "missing: transcript.jsonl\ngap: events.jsonl 2 71\n",
+    ),
+    (
+        "05-torn-event-tail",
+        [1, 4, 2],
+        "gap: transcript.jsonl 3 283\ncut off: events.jsonl 5 517 9\ngap: events.jsonl 5 517\n",
+    ),
+    (
+        "06-torn-transcript-tail",
+        [1, 5, 2],
+        "cut off: transcript.jsonl 3 283 60\ngap: transcript.jsonl 3 283\n",
+    ),
+    (
+        "07-counter-ahead-of-log",
+        [1, 4, 2],
+        "gap: transcript.jsonl 3 283\ngap: events.jsonl 5 517\n",
+    ),
+    (
+        "08-temp-file-left",
+        [1, 4, 2],
+        "temporary file: .worker.json.tmp-4242-9\ngap: events.jsonl 5 517\n",
+    ),
+    (
+        "09-merged-event-line",
+        [2, 7, 4],
+        "gap: transcript.jsonl 3 283\nmerged line: events.jsonl 5 517 9\ngap: events.jsonl 5 526\n",
+    ),
+    (
+        "10-merged-transcript-line",
+        [2, 8, 4],
+        "merged line: transcript.jsonl 3 283 60\ngap: transcript.jsonl 3 343\n",
+    ),
+    (
+        "11-event-lost",
+        [2, 7, 4],
+        "gap: transcript.jsonl 3 283\ngap: events.jsonl 5 517\n",
+    ),
+];
+
 #[test]
 fn torn_directories_are_salvaged_as_documented() {
     let torn = unpack("directory-torn.tar.gz");
-    // Workers, events and entries that are whole, and the findings.
-    let expected: [(&str, [u64; 3], &str); 11] = [
-        (
-            "01-before-runtime-json",
-            [0, 0, 0],
-            "temporary file: .runtime.json.tmp-4242-1\nnever initialised: runtime.json\n",
-        ),
-        (
-            "02-no-events-file",
-            [0, 0, 0],
-            "missing: events.jsonl\ngap: events.jsonl\n",
-        ),
-        (
-            "03-no-worker-json",
-            [0, 1, 0],
-            "temporary file: .worker.json.tmp-4242-3\nmissing: worker.json\n\
-                unknown worker: runtime.json 15 318\ngap: events.jsonl 2 71\n",
-        ),
-        (
-            "04-no-transcript-file",
-            [1, 1, 0],
-            "missing: transcript.jsonl\ngap: events.jsonl 2 71\n",
-        ),
-        (
-            "05-torn-event-tail",
-            [1, 4, 2],
-            "gap: transcript.jsonl 3 283\ncut off: events.jsonl 5 517 9\ngap: events.jsonl 5 517\n",
-        ),
-        (
-            "06-torn-transcript-tail",
-            [1, 5, 2],
-            "cut off: transcript.jsonl 3 283 60\ngap: transcript.jsonl 3 283\n",
-        ),
-        (
-            "07-counter-ahead-of-log",
-            [1, 4, 2],
-            "gap: transcript.jsonl 3 283\ngap: events.jsonl 5 517\n",
-        ),
-        (
-            "08-temp-file-left",
-            [1, 4, 2],
-            "temporary file: .worker.json.tmp-4242-9\ngap: events.jsonl 5 517\n",
-        ),
-        (
-            "09-merged-event-line",
-            [2, 7, 4],
-            "gap: transcript.jsonl 3 283\nmerged line: events.jsonl 5 517 9\ngap: events.jsonl 5 526\n",
-        ),
-        (
-            "10-merged-transcript-line",
-            [2, 8, 4],
-            "merged line: transcript.jsonl 3 283 60\ngap: transcript.jsonl 3 343\n",
-        ),
-        (
-            "11-event-lost",
-            [2, 7, 4],
-            "gap: transcript.jsonl 3 283\ngap: events.jsonl 5 517\n",
-        ),
-    ];
     let mut wrong = String::new();
-    for (name, counts, findings) in expected {
+    for (name, counts, findings) in TORN {
         let (_, report) = salvaged(&torn.path().join(name));
         let runtime = &report.runtimes[0];
         let found = [runtime.workers, runtime.events, runtime.transcript_entries];

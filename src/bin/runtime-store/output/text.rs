@@ -45,6 +45,17 @@ pub(crate) fn bytes_for_people(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
+/// What a verb moved: `VERB: RUNTIMES, WORKERS, EVENTS, ENTRIES`.
+pub(crate) fn totals(verb: &str, [runtimes, workers, events, entries]: [u64; 4]) -> String {
+    format!(
+        "{verb}: {}, {}, {}, {}",
+        count(runtimes, "runtime", "runtimes"),
+        count(workers, "worker", "workers"),
+        count(events, "event", "events"),
+        count(entries, "entry", "entries"),
+    )
+}
+
 /// `1 worker`, `2 workers`.
 pub(crate) fn count(number: u64, singular: &str, plural: &str) -> String {
     let word = if number == 1 { singular } else { plural };

@@ -5,8 +5,7 @@ use crate::arguments::select::{StoreArgument, parse_runtime_id};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
-use crate::output::text::count;
-use crate::output::text::rate;
+use crate::output::text::{rate, totals};
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
@@ -81,16 +80,14 @@ fn print(output: &mut Output, report: &ExportReport, elapsed: Duration) -> Resul
         });
     }
     let sum = |of: fn(&RuntimeExport) -> u64| report.runtimes.iter().map(of).sum::<u64>();
-    output.summary(format!(
-        "exported: {}, {}, {}, {}",
-        count(report.runtimes.len() as u64, "runtime", "runtimes"),
-        count(sum(|runtime| runtime.workers), "worker", "workers"),
-        count(sum(|runtime| runtime.events), "event", "events"),
-        count(
+    output.summary(totals(
+        "exported",
+        [
+            report.runtimes.len() as u64,
+            sum(|runtime| runtime.workers),
+            sum(|runtime| runtime.events),
             sum(|runtime| runtime.transcript_entries),
-            "entry",
-            "entries"
-        ),
+        ],
     ))?;
     let bytes = sum(|runtime| runtime.bytes);
     output.summary(rate("wrote", bytes, elapsed))

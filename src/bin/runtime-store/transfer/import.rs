@@ -6,7 +6,7 @@ use crate::arguments::select::parse_runtime_id;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
-use crate::output::text::{count, rate};
+use crate::output::text::{count, rate, totals};
 use clap::Args;
 use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
@@ -137,18 +137,12 @@ impl Import {
             output.remark("use --replace to replace runtimes that the store already has");
         }
         let known = report.count(ImportOutcome::AlreadyImported) as u64;
-        if known > 0 {
-            output.summary(format!(
-                "already imported: {}",
-                count(known, "runtime", "runtimes")
-            ))?;
-        }
         let skipped = report.count(ImportOutcome::Skipped) as u64;
-        if skipped > 0 {
-            output.summary(format!(
-                "left out: {}",
-                count(skipped, "runtime", "runtimes")
-            ))?;
+        for (outcome, runtimes) in [("already imported", known), ("left out", skipped)] {
+            if runtimes > 0 {
+                let runtimes = count(runtimes, "runtime", "runtimes");
+                output.summary(format!("{outcome}: {runtimes}"))?;
+            }
         }
         let moved: Vec<_> = report
             .runtimes
@@ -172,21 +166,18 @@ impl Import {
             return Ok(());
         }
         let sum = |of: fn(&layout::RuntimeImport) -> u64| moved.iter().map(|r| of(r)).sum::<u64>();
-        output.summary(format!(
-            "{}: {}, {}, {}, {}",
-            if self.dry_run {
-                "would import"
-            } else {
-                "imported"
-            },
-            count(moved.len() as u64, "runtime", "runtimes"),
-            count(sum(|runtime| runtime.workers), "worker", "workers"),
-            count(sum(|runtime| runtime.events), "event", "events"),
-            count(
+        let verb = match self.dry_run {
+            true => "would import",
+            false => "imported",
+        };
+        output.summary(totals(
+            verb,
+            [
+                moved.len() as u64,
+                sum(|runtime| runtime.workers),
+                sum(|runtime| runtime.events),
                 sum(|runtime| runtime.transcript_entries),
-                "entry",
-                "entries"
-            ),
+            ],
         ))?;
         output.summary(rate("read", read, elapsed))
     }
