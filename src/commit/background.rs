@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread that works for one store: started by its first job, ended with the store. A job holds
-/// the store open until it is done.
+/// The background thread of one store. Its first job starts it, and it ends with the store. A job holds the
+/// store open until it is done.
 #[derive(Default)]
 pub(crate) struct Background {
     jobs: Mutex<Jobs>,
@@ -19,7 +19,7 @@ pub(crate) struct Background {
 #[derive(Default)]
 struct Jobs {
     thread: Option<Sender<Job>>,
-    /// How many the thread was given.
+    /// How many jobs the thread was given.
     given: u64,
 }
 
@@ -50,24 +50,25 @@ impl Done {
 }
 
 thread_local! {
-    /// Whose jobs this thread does: the address of their count.
+    /// The store that this thread works for, as the address of its count.
     static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs `job`. What panics in it (a host's subscriber of `tracing`, say) does not end the thread: others
-/// wait for its later jobs.
+/// Runs `job`. A panic in it (of a host's subscriber of `tracing`, say) does not end the thread, whose later
+/// jobs other threads wait for.
 fn run_alone(job: Job) {
     let _ = catch_unwind(AssertUnwindSafe(job));
 }
 
 impl Background {
+    /// Gives `job` to the thread.
     pub(crate) fn run(&self, job: Job) -> std::io::Result<()> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let thread = match jobs.thread.take() {
             Some(thread) => thread,
             None => self.start()?,
         };
-        // The thread takes jobs as long as we hold this end.
+        // The thread takes jobs as long as this sender exists.
         let _ = thread.send(job);
         jobs.thread = Some(thread);
         jobs.given += 1;
@@ -90,7 +91,7 @@ impl Background {
         Ok(sender)
     }
 
-    /// Waits for the jobs that were given so far. Refused on the thread that would have to do them.
+    /// Waits for the jobs that were given so far. Rejected on the thread that would have to run them.
     pub(crate) fn finish(&self) -> Result<(), RuntimeError> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let given = jobs.given;

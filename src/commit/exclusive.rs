@@ -12,8 +12,8 @@ use std::panic::resume_unwind;
 use std::sync::MutexGuard;
 
 impl<E: Engine> CommitQueue<E> {
-    /// Runs `load` in a turn of its own, with nothing else on its way to the disk. Commits where it
-    /// succeeds; `Err` and a panic undo all of it.
+    /// Runs `load` in a turn of its own, while no other commit is under way. Commits if it succeeds; `Err`
+    /// and a panic undo all of it.
     pub(crate) fn write_exclusively<T, F: From<RuntimeError>>(
         &self,
         name: &'static str,
@@ -30,7 +30,7 @@ impl<E: Engine> CommitQueue<E> {
                 return Err(error);
             }
             Err(panic) => {
-                // Undone here: redb leaves its pages behind where it is dropped by a panic.
+                // Undone here: redb does not free the pages of a transaction that a panic drops.
                 self.undo(turn, at);
                 resume_unwind(panic)
             }
@@ -48,14 +48,14 @@ impl<E: Engine> CommitQueue<E> {
         Ok(result)
     }
 
-    /// Undoes a load. Where an access to the file has failed the engine cannot, and rejects everything
-    /// from then on: the error of the load says more, and the next write meets [`Failure::Earlier`].
+    /// Undoes a load. After a failed access to the file the engine cannot, and rejects every later access.
+    /// The error of the load says more, and the next write gets [`Failure::Earlier`].
     fn undo(&self, turn: E::Turn, at: OpContext<'_>) {
         let _ = self.engine().abort(turn, at);
     }
 
-    /// The queue once nothing is on its way to the disk, or once it takes nothing any more.
-    /// Operations that come later wait behind us.
+    /// The queue once no batch is staged or being committed, or once it reached its terminal state. Later
+    /// operations wait for the caller.
     fn lock_idle(
         &self,
         at: OpContext<'_>,
@@ -67,7 +67,7 @@ impl<E: Engine> CommitQueue<E> {
             if queue.busy.is_some() {
                 queue = self.room.wait(queue)?;
             } else {
-                // Whoever was told to commit it may be this thread: the background one, in a waker.
+                // This thread may be the background thread that was given the batch, inside a waker.
                 self.commit_open(queue, at);
                 queue = self.lock_staged();
             }
@@ -76,7 +76,7 @@ impl<E: Engine> CommitQueue<E> {
         Ok(queue)
     }
 
-    /// Waits for the commits under way, and ends the queue.
+    /// Waits for the commits under way, and closes the queue.
     pub(crate) fn end_queue(&self, at: OpContext<'_>) -> Result<(), RuntimeError> {
         let mut queue = self.lock_idle(at)?;
         self.end(&mut queue, QueueEnd::Closed);
@@ -85,7 +85,7 @@ impl<E: Engine> CommitQueue<E> {
         Ok(())
     }
 
-    /// Waits until nothing is on its way to the disk, and keeps it so.
+    /// Waits until no commit is under way, and holds later ones back until the turn is dropped.
     pub(crate) fn take_turn(
         &self,
         at: OpContext<'_>,
@@ -99,11 +99,11 @@ impl<E: Engine> CommitQueue<E> {
     }
 }
 
-/// The turn of an exclusive writer; over when dropped, also by a panic.
+/// The turn of an exclusive writer. It ends when it is dropped, also by a panic.
 pub(crate) struct ExclusiveTurn<'q, E: Engine>(&'q CommitQueue<E>);
 
 impl<E: Engine> ExclusiveTurn<'_, E> {
-    /// What was written in the turn failed: nothing is written any more until the store is opened
+    /// Ends the queue after a failed write of the turn: every write is rejected until the store is opened
     /// again.
     pub(crate) fn give_up(&self, message: String) {
         self.fail(Failure::Refused(std::io::ErrorKind::Other, message));

@@ -3,20 +3,22 @@
 use crate::error::{RuntimeError, with_causes};
 use crate::ledger::context::OpContext;
 
-/// Why a commit failed, to be told to each of its operations.
+/// Why a commit failed. Each operation of the batch gets it as an error.
 #[derive(Clone)]
 pub(crate) enum Failure {
-    /// On the way to the disk: it may be there.
+    /// The commit itself failed: the batch may be on disk.
     Uncertain(std::io::ErrorKind, String),
-    /// Before that: it is not there.
+    /// The failure came before the commit: the batch is not on disk.
     Refused(std::io::ErrorKind, String),
-    /// The file is damaged; it is not there.
+    /// The file is corrupt; the batch is not on disk.
     Corrupt(String),
-    /// An earlier access to the file failed, and redb takes nothing any more; it is not there.
+    /// An earlier access to the file failed, and the engine rejects every later one; the batch is not on
+    /// disk.
     Earlier,
 }
 
 impl Failure {
+    /// The error of an operation of the batch.
     pub(crate) fn error(&self, at: OpContext<'_>) -> RuntimeError {
         match self {
             Self::Uncertain(kind, message) => RuntimeError::CommitUncertain {

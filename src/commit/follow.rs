@@ -5,15 +5,15 @@ use crate::commit::queue::CommitQueue;
 use crate::error::RuntimeError;
 use std::time::{Duration, Instant};
 
-/// How often the file is looked at where another process may write to it.
+/// How often a follower reads where another process may commit.
 const POLL: Duration = Duration::from_millis(20);
 
 impl<E: Engine> CommitQueue<E> {
-    /// Waits until there may be more to see than when `seen` was remembered: at once after a commit
-    /// or the close in this process, and every [`POLL`] where other processes write. Returns whether
-    /// there is time left until `deadline`; without one there always is.
+    /// Waits until there may be newer rows than when the count was `seen`: returns after a commit or the
+    /// close in this process, and every [`POLL`] where other processes may commit. Returns whether time is
+    /// left until `deadline`; without a deadline it always is.
     ///
-    /// Refused within an operation on the store: nobody could commit what it waits for.
+    /// Rejected within an operation on the store: that operation holds up the commit it would wait for.
     pub(crate) fn wait_for_news(
         &self,
         seen: u64,

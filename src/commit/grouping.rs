@@ -1,27 +1,27 @@
-//! How long a commit waits for those who are about to join it.
+//! The group-commit window: how long the leader waits for followers.
 //!
-//! Threads that write again and again come back as soon as their commit is done. Were the next batch
-//! sealed at once, they would miss it: half of the threads would always wait for the other half, and
-//! a commit would carry half of what it could. So whoever commits next waits until as many
-//! operations are there as there were before, but only for a part of what the last commit took.
+//! Threads that write in a loop come back as soon as their commit is done. If the next batch were sealed
+//! at once, they would miss it: half of the threads would always wait for the other half, and a commit
+//! would have half of the possible operations. So the leader waits until the batch has as many
+//! operations as the last one, but only for a part of the time that the last commit took.
 //!
-//! One thread alone waits for nobody: then no other is expected. What was submitted counts like the
-//! operations of threads that wait: more is expected to be submitted.
+//! A single thread does not wait, since no other operation is expected. Submitted operations count like
+//! those of waiting threads: more submissions are expected.
 
 use std::time::{Duration, Instant};
 
-/// The part of the last commit's time that is waited at most: a commit takes that much longer at
-/// worst, and not again, since those who stay away are not expected a second time.
+/// The window is at most this part of the last commit's time. A commit takes that much longer at worst,
+/// and only once: operations that did not come are not expected a second time.
 const PART: u32 = 4;
 
-/// Whom the next commit waits for.
+/// The window of the next commit.
 #[derive(Default)]
 pub(crate) struct GroupWindow {
     /// How many operations the batch is expected to have.
     expected: usize,
-    /// Until when the rest is waited for.
+    /// The end of the window.
     deadline: Option<Instant>,
-    /// Whether somebody waits.
+    /// Whether a leader waits.
     pub(crate) is_on: bool,
 }
 
@@ -38,12 +38,12 @@ impl GroupWindow {
         self.deadline = now.checked_add(now.saturating_duration_since(begin) / PART);
     }
 
-    /// Whether a batch that has `operations` has all that are expected.
+    /// Whether a batch of `operations` has all expected ones.
     pub(crate) fn is_complete(&self, operations: usize) -> bool {
         operations >= self.expected
     }
 
-    /// How long to wait for a batch that has `operations`; `None` where it is to be committed now.
+    /// How long to wait with a batch of `operations`; `None` if it is to be committed now.
     pub(crate) fn time_left(&self, now: Instant, operations: usize) -> Option<Duration> {
         if self.is_complete(operations) {
             return None;
@@ -69,14 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_waited_for_before_the_first_commit_and_by_one_thread_alone() {
+    fn single_thread_never_waits() {
         assert_eq!(GroupWindow::default().time_left(Instant::now(), 1), None);
         let (gather, now) = after(1, 0);
         assert_eq!(gather.time_left(now, 1), None);
     }
 
     #[test]
-    fn those_who_return_are_waited_for_until_all_are_there() {
+    fn window_closes_when_expected_operations_arrive() {
         let (gather, now) = after(3, 2);
         assert_eq!(gather.time_left(now, 2), Some(COMMIT / PART));
         assert_eq!(gather.time_left(now + COMMIT / 8, 4), Some(COMMIT / 8));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_stay_away_are_waited_for_no_longer_than_a_part_of_the_last_commit() {
+    fn absent_operations_are_expected_once() {
         let (gather, now) = after(3, 0);
         assert_eq!(gather.time_left(now + COMMIT / PART, 1), None);
         let (gather, now) = after(1, 0);

@@ -1,10 +1,10 @@
-//! Waiting for commits.
+//! Waking followers after commits of this process.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Counts the commits of this process, and its close. Who waits for something new remembers the
-/// count, looks, and then waits for another count: nothing falls in between.
+/// Counts the commits of this process, and the close. A follower reads the count, then the rows, and then
+/// waits until the count differs: no commit falls in between.
 #[derive(Debug, Default)]
 pub(crate) struct CommitCounter {
     count: Mutex<u64>,
@@ -17,12 +17,12 @@ impl CommitCounter {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be remembered before looking.
+    /// The count, to be read before the rows.
     pub(crate) fn count(&self) -> u64 {
         *self.lock()
     }
 
-    /// Something can be seen that was not there before: a commit, or that the store was closed.
+    /// Wakes all followers after a commit, or after the store was closed.
     pub(crate) fn announce(&self) {
         *self.lock() += 1;
         self.changed.notify_all();
@@ -34,7 +34,7 @@ impl CommitCounter {
         if *count != seen {
             return;
         }
-        // Woken for nothing, the caller looks once more than it needs to.
+        // After a spurious wake-up the caller reads once more than it needs to.
         drop(match at_most {
             Some(at_most) => self
                 .changed

@@ -1,4 +1,4 @@
-//! Operations that were submitted and not waited for, and the thread that commits them.
+//! Submitted operations: the caller waits for them later, or not at all.
 
 use crate::commit::engine::Engine;
 use crate::commit::queue::{CommitQueue, Outcome, unwind_or_return};
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 /// Dropping it cancels nothing: the operation is committed all the same. It is a plain future, for
 /// any executor.
 ///
-/// A panic of the operation is raised by whoever waits for it.
+/// A panic of the operation is raised in the thread that waits for it.
 #[must_use = "only waiting for it tells whether the operation is on disk"]
 pub struct Pending<T> {
     state: State<T>,
@@ -23,7 +23,7 @@ pub struct Pending<T> {
 }
 
 enum State<T> {
-    /// It ran. What it returned may be told once `batch` is on disk.
+    /// It ran. Its result may be returned once `batch` is on disk.
     Staged {
         queue: Arc<dyn BatchQueue>,
         outcome: Outcome<T>,
@@ -32,9 +32,9 @@ enum State<T> {
     },
     /// It runs on the background thread.
     Queued(Arc<Slot<T>>),
-    /// What it returned may be told.
+    /// Its result may be returned.
     Known(Outcome<T>),
-    /// It was told.
+    /// Its result was returned.
     Taken,
 }
 
@@ -56,7 +56,7 @@ impl<T> std::fmt::Debug for Pending<T> {
     }
 }
 
-/// Tells waiters apart in the queue.
+/// Numbers the waiters of the queue.
 static NEXT_WAITER: AtomicU64 = AtomicU64::new(0);
 
 impl<T> Pending<T> {

@@ -1,22 +1,22 @@
 //! The commit queue: operations of all threads share commits.
 //!
 //! An operation runs on its caller's thread, one at a time, under the queue's lock. It reads the
-//! committed rows and everything staged above them, and stages its writes into the batch that is
-//! open. Then it waits until that batch is on disk. Whoever finds nobody committing seals the open
-//! batch and commits it, without the lock, so that the next batch fills meanwhile:
+//! committed rows and all changes staged above them, and stages its own changes in the open batch. Then
+//! it waits until that batch is on disk. A waiting operation that finds no commit under way seals the
+//! open batch and commits it without the lock, so that the next batch fills in the meantime:
 //!
 //! ```text
 //! committed rows  <-  batch being committed  <-  open batch  <-  the operation that runs now
 //! ```
 //!
-//! One thread that waits for each of its operations waits for nobody else. An operation waits for the commit under way and its
-//! own, which waits a moment for those who are about to join it ([`crate::commit::grouping`]). The first in a
-//! batch that has to wait leads it, and is woken to commit it as soon as the commit before is done.
-//! Nothing returns before everything that it saw is on disk, so nobody can learn of a change that a
-//! crash could still undo.
+//! A single thread that waits for each of its operations waits for no other thread. An operation waits
+//! for the commit under way and for its own commit, which includes the group window
+//! ([`crate::commit::grouping`]). The first operation of a batch that has to wait is the batch's leader:
+//! it is woken to commit the batch as soon as the commit before it is done. No operation returns before
+//! every change that it read is on disk, so no caller learns of a change that a crash could still undo.
 //!
-//! A commit that fails on I/O may or may not be in the file. What was staged above it saw it, so it
-//! fails too, and the queue refuses everything until the store is opened again.
+//! A batch whose commit failed on I/O may or may not be in the file. The batch staged above it read its
+//! changes, so it fails too, and the queue rejects every operation until the store is opened again.
 
 use crate::commit::background::Background;
 use crate::commit::batch_outcome::BatchOutcome;
@@ -40,13 +40,13 @@ use std::time::Instant;
 pub(crate) struct CommitQueue<E: Engine> {
     engine: E,
     pub(crate) queue: Mutex<Queue<E::Snapshot>>,
-    /// The leader of the open batch, who waits for the commit under way.
+    /// Wakes the leader of the open batch, which waits for the commit under way.
     turn: Condvar,
-    /// Who is about to commit the open batch, and waits for those who are expected in it.
+    /// Wakes the leader that keeps the group window open for expected operations.
     gathering: Condvar,
-    /// Those who wait for room in the open batch, or for the queue to be idle.
+    /// Threads that wait for room in the open batch, or for the queue to be idle.
     pub(crate) room: Waiters,
-    /// Whether `queue.over` is set, for those who must not wait for the lock.
+    /// Whether `queue.over` is set, for callers that must not wait for the lock.
     over: AtomicBool,
     /// Commits the batches that no thread waits for.
     pub(crate) background: Background,
@@ -59,7 +59,7 @@ thread_local! {
     static RUNNING_IN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `operation` with a note of the queue that it runs in, and catches its panic.
+/// Runs `operation`, records during the call which queue it runs in, and catches its panic.
 pub(crate) fn run_noted<T, E: Engine>(
     queue: &CommitQueue<E>,
     operation: impl FnOnce() -> T,
@@ -100,7 +100,7 @@ impl<E: Engine> CommitQueue<E> {
         self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
     }
 
-    /// Refuses calls from operations of this queue, which hold its lock.
+    /// Rejects calls from operations of this queue: they hold its lock and would wait for themselves.
     pub(crate) fn refuse_within(&self) -> Result<(), RuntimeError> {
         let this = std::ptr::from_ref(self).addr();
         if RUNNING_IN.with_borrow(|running| running.contains(&this)) {
@@ -113,25 +113,25 @@ impl<E: Engine> CommitQueue<E> {
         Ok(())
     }
 
-    /// The queue for those whose operation is staged. They commit, and are told what became of their
-    /// batch, also where the lock is poisoned: no code that can panic leaves the queue half changed.
+    /// The queue for operations that are already staged. They commit and learn the outcome of their batch
+    /// even if the lock is poisoned: no code that can panic leaves the queue half changed.
     pub(crate) fn lock_staged(&self) -> MutexGuard<'_, Queue<E::Snapshot>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a batch committed that is waited with, where nobody else may join it any more.
+    /// Closes the group window: the leader commits the open batch now.
     pub(crate) fn end_gathering(&self, queue: &Queue<E::Snapshot>) {
         if queue.window.is_on {
             self.gathering.notify_one();
         }
     }
 
-    /// Whether the queue takes nothing any more.
+    /// Whether the queue reached its terminal state and rejects new operations.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Ends the queue, unless it is over already.
+    /// Sets the terminal state; the first one stays.
     pub(crate) fn end(&self, queue: &mut Queue<E::Snapshot>, over: QueueEnd) {
         queue.over.get_or_insert(over);
         self.over.store(true, Ordering::Release);
@@ -147,13 +147,13 @@ pub(crate) struct StagedForLater<T> {
     pub(crate) undriven: Option<u64>,
 }
 
-/// What an operation returned, or its panic.
+/// The result of an operation, or its panic.
 pub(crate) type Outcome<T> = std::thread::Result<Result<T, RuntimeError>>;
 
 impl<E: Engine> CommitQueue<E> {
-    /// Runs `operation` and returns when what it wrote is on disk.
+    /// Runs `operation` and returns when its changes are on disk.
     ///
-    /// It runs on this thread. Where it fails or panics, nothing that it staged is committed.
+    /// The operation runs on this thread. If it fails or panics, none of its changes is committed.
     pub(crate) fn write<T>(
         &self,
         name: &'static str,
@@ -209,8 +209,8 @@ impl<E: Engine> CommitQueue<E> {
         }
     }
 
-    /// Runs `operation`, and says which batch has what it saw and wrote: the open one or the one
-    /// before it; `None` where everything is on disk.
+    /// Runs `operation`, and returns the batch with the changes that it read and wrote: the open one or
+    /// the one before it; `None` if all of them are on disk.
     #[allow(clippy::type_complexity)]
     fn stage_in_open<'q, T>(
         &'q self,
@@ -235,8 +235,8 @@ impl<E: Engine> CommitQueue<E> {
         Ok((queue, outcome, batch))
     }
 
-    /// Runs `operation` above everything staged so far, and adds what it staged to the open batch
-    /// where it succeeds. A panic is caught, so that it does not poison the queue.
+    /// Runs `operation` above all staged changes. If it succeeds, its changes join the open batch. A panic
+    /// is caught, so that it does not poison the queue's lock.
     fn stage<T>(
         &self,
         queue: &mut Queue<E::Snapshot>,
@@ -257,11 +257,11 @@ impl<E: Engine> CommitQueue<E> {
         outcome
     }
 
-    /// Returns when `batch` is on disk; commits it where nobody else does.
+    /// Returns when `batch` is on disk; commits it if no other thread does.
     ///
-    /// The first who waits for the open batch while a sealed one is committed becomes its leader and
-    /// is woken alone, to commit it. All others are woken when their batch is finished, and need not
-    /// look at the queue again: its lock would make them wait for each other once more.
+    /// The first thread that waits for the open batch while a sealed one is committed becomes the leader,
+    /// and is woken alone to commit it. All others wait on the cell of their batch instead of the queue's
+    /// lock, on which they would wait for each other once more.
     fn wait_for<'q>(
         &'q self,
         mut queue: MutexGuard<'q, Queue<E::Snapshot>>,
@@ -279,17 +279,17 @@ impl<E: Engine> CommitQueue<E> {
                 queue.has_leader = true;
                 queue = self.lead(queue, batch);
             } else {
-                let fate = match batch == queue.open_batch {
+                let outcome = match batch == queue.open_batch {
                     true => Arc::clone(&queue.open_outcome),
                     false => Arc::clone(&queue.sealed_outcome),
                 };
                 drop(queue);
-                return fate.wait().result(at);
+                return outcome.wait().result(at);
             }
         }
     }
 
-    /// Waits as the leader of `batch` until it can be committed, or until somebody else was quicker.
+    /// Waits as the leader of `batch` until it can be committed, or until another thread sealed it.
     fn lead<'q>(
         &'q self,
         mut queue: MutexGuard<'q, Queue<E::Snapshot>>,
@@ -302,8 +302,8 @@ impl<E: Engine> CommitQueue<E> {
         queue
     }
 
-    /// Waits until those are in the open batch who are expected there, with the file taken: this
-    /// thread commits it.
+    /// Takes the file, then keeps the group window open until the expected operations have joined the open
+    /// batch. The calling thread commits it.
     fn gather<'q>(
         &'q self,
         mut queue: MutexGuard<'q, Queue<E::Snapshot>>,
@@ -328,7 +328,7 @@ impl<E: Engine> CommitQueue<E> {
         self.wait_for(self.lock_staged(), batch, at)
     }
 
-    /// Whether `batch` is on disk, or why it will not be; else `waker` is woken when it is known.
+    /// Whether `batch` is on disk, or why it will not be; otherwise `waker` is woken when that is known.
     pub(crate) fn poll_batch(
         &self,
         batch: u64,
@@ -339,7 +339,7 @@ impl<E: Engine> CommitQueue<E> {
         if let Err(within) = self.refuse_within() {
             return Some(Err(within));
         }
-        // A host's code, which may panic: cloned and dropped without the lock.
+        // A waker is a host's code and may panic: it is cloned and dropped without the lock.
         let waker = waker.clone();
         let mut queue = self.lock_staged();
         if let Some(finished) = queue.finished(batch, at) {
@@ -378,18 +378,18 @@ impl<E: Engine> CommitQueue<E> {
         let mut queue = self.lock_staged();
         queue.busy = None;
         queue.sealed = None;
-        // Before the next commit begins, which could not use the pages again that it pins.
+        // Before the next commit begins: it cannot reuse the pages that a held snapshot pins.
         if let Some(base) = queue.base.take() {
             self.engine.release(base, at);
         }
         let (took, waiting) = ((begin, Instant::now()), queue.open_operations);
         queue.window.commit_is_done(took, size.operations, waiting);
-        // Before all others, so that the disk is busy again while those are woken.
+        // The leader first, so that the disk is busy again while the others are woken.
         if std::mem::take(&mut queue.has_leader) {
             self.turn.notify_one();
         }
         let finished = Arc::clone(&queue.sealed_outcome);
-        let (wakers, fate) = match outcome {
+        let (wakers, outcome) = match outcome {
             Ok(()) => {
                 self.commits.announce();
                 let later = queue.wakers.split_off(&(batch + 1, 0));
@@ -411,17 +411,17 @@ impl<E: Engine> CommitQueue<E> {
         };
         drop(queue);
         // Each is set once: by the commit of its batch, or by that of the one before.
-        let _ = finished.set(fate);
+        let _ = finished.set(outcome);
         self.room.wake_all();
         for waker in wakers.into_values() {
-            // A host's code: its panic is nobody's here, and the others are woken all the same.
+            // A waker is a host's code: its panic must not keep the other wakers from being called.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
         commit.end(at, size, failure.as_ref());
     }
 
-    /// Runs and commits one operation with the file to itself: where other processes write too,
-    /// what it reads has to be read inside the write transaction.
+    /// Runs and commits one operation in a turn of its own. Where other processes write too, the operation
+    /// has to read inside the write transaction.
     fn write_alone<T>(
         &self,
         mut queue: MutexGuard<'_, Queue<E::Snapshot>>,
@@ -449,8 +449,8 @@ impl<E: Engine> CommitQueue<E> {
         Ok(outcome)
     }
 
-    /// Runs one operation as [`write`](Self::write) does where several processes write, and gives
-    /// its panic back instead of raising it.
+    /// Runs one operation as [`write`](Self::write) does where several processes write, and returns its
+    /// panic instead of raising it.
     pub(crate) fn write_alone_caught<T>(
         &self,
         at: OpContext<'_>,

@@ -1,4 +1,5 @@
-//! The state of a commit queue: its open and its sealed batch, who has the file, and its end.
+//! The state of a commit queue: its open and its sealed batch, the current user of the file, and its
+//! terminal state.
 
 use crate::commit::batch_outcome::BatchOutcome;
 use crate::commit::failure::Failure;
@@ -12,11 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, MutexGuard, OnceLock};
 use std::task::Waker;
 
-/// A batch that has this many operations, or this many bytes, takes no more.
+/// The limits of a batch. A batch that reached either takes no more operations.
 const MAX_BATCH_OPERATIONS: usize = 1024;
 const MAX_BATCH_BYTES: usize = 16 << 20;
 
-/// Threads that wait for the queue to change. Waking nobody costs no system call.
+/// Threads that wait for the queue to change. A wake without a waiting thread costs no system call.
 #[derive(Default)]
 pub(crate) struct Waiters {
     condvar: Condvar,
@@ -35,7 +36,7 @@ impl Waiters {
         queue.map_err(|_| RuntimeError::StatePoisoned)
     }
 
-    /// To be called after the change, which was made with the queue's lock held.
+    /// Wakes all threads. Call it after a change that was made with the queue's lock held.
     pub(crate) fn wake_all(&self) {
         if self.count.load(Ordering::Relaxed) > 0 {
             self.condvar.notify_all();
@@ -43,44 +44,47 @@ impl Waiters {
     }
 }
 
+/// The part of a commit queue that its lock guards. `S` is the engine's snapshot.
 pub(crate) struct Queue<S> {
-    /// What operations staged since the last batch was sealed.
+    /// The open batch: the changes since the last batch was sealed.
     pub(crate) open: ChangeSet,
     pub(crate) open_operations: usize,
-    /// The committed rows below `sealed` and `open`, for all operations until the next commit is
-    /// done. Held only while a batch is on its way: a reader that stays pins old pages.
+    /// The snapshot below `sealed` and `open`, for all operations until the next commit is done. It is
+    /// held only while a batch is staged or committed: a held snapshot pins old pages.
     pub(crate) base: Option<S>,
-    /// What is being committed.
+    /// The batch that is being committed.
     pub(crate) sealed: Option<Arc<ChangeSet>>,
-    /// The number of the open batch. Batches below it were sealed.
+    /// The number of the open batch. All batches with a lower number were sealed.
     pub(crate) open_batch: u64,
-    /// What those wait for who are in the open batch, and in the one that is being committed.
+    /// The outcome that the operations of the open batch, and of the sealed one, wait for.
     pub(crate) open_outcome: Arc<OnceLock<BatchOutcome>>,
     pub(crate) sealed_outcome: Arc<OnceLock<BatchOutcome>>,
-    /// Whom the next commit waits for.
+    /// How long the leader waits for followers.
     pub(crate) window: GroupWindow,
-    /// Whether somebody waits to commit the open batch as soon as the commit under way is done.
+    /// Whether a leader waits to commit the open batch as soon as the commit under way is done.
     pub(crate) has_leader: bool,
-    /// Whom to wake, without the lock, when a batch is finished: by batch and waiter.
+    /// The wakers of submitted operations, by batch and waiter. They are called without the lock.
     pub(crate) wakers: BTreeMap<(u64, u64), Waker>,
-    /// The batch that the background thread was told to commit last.
+    /// The last batch that was given to the background thread.
     pub(crate) driven_batch: Option<u64>,
-    /// Who has the file: a commit, or an exclusive writer.
+    /// The current user of the file: a commit, or an exclusive writer.
     pub(crate) busy: Option<Busy>,
-    /// How many wait until nothing is on its way to the disk.
+    /// How many threads wait until no commit is staged or under way.
     pub(crate) waiting_for_idle: usize,
-    /// Why nothing is taken any more.
+    /// Terminal state: why new operations are rejected.
     pub(crate) over: Option<QueueEnd>,
 }
 
+/// The user of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Busy {
     Commit,
     Exclusive,
 }
 
+/// The terminal state of a queue.
 pub(crate) enum QueueEnd {
-    /// The commit of batch `batch` failed. Its operations learn why, later ones only that.
+    /// The commit of batch `batch` failed. Its operations get the cause, later ones `StoreFailed`.
     Failed { batch: u64, failure: Failure },
     /// The store was closed.
     Closed,
@@ -116,7 +120,7 @@ impl<S> Queue<S> {
         (staged, size)
     }
 
-    /// Whether the open batch takes another operation now.
+    /// Whether the open batch takes another operation.
     pub(crate) fn has_room(&self) -> bool {
         self.busy != Some(Busy::Exclusive)
             && self.waiting_for_idle == 0
@@ -124,8 +128,8 @@ impl<S> Queue<S> {
             && self.open.bytes() < MAX_BATCH_BYTES
     }
 
-    /// Whether `batch` is on disk. Batches below the open one were sealed; the last of them may
-    /// still be on its way, or have failed.
+    /// Whether `batch` is on disk. Batches below the open one were sealed; the commit of the last of them
+    /// may still be under way, or have failed.
     pub(crate) fn is_durable(&self, batch: u64) -> bool {
         let failed = match &self.over {
             Some(QueueEnd::Failed { batch: failed, .. }) => *failed <= batch,
@@ -135,7 +139,7 @@ impl<S> Queue<S> {
         batch < self.open_batch && !on_its_way && !failed
     }
 
-    /// What became of `batch`, once that is known.
+    /// The outcome of `batch`, once it is known.
     pub(crate) fn finished(
         &self,
         batch: u64,

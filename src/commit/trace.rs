@@ -1,23 +1,23 @@
-//! What the store tells `tracing`, behind the feature of that name. Without it this is nothing.
+//! Spans and events for `tracing`, behind the feature of that name. Without the feature nothing is compiled.
 //!
 //! Everything has the target `redb_runtime_store`. Around each operation, from its call until it is
 //! durable, is a span `write` (debug) with the operation's name and the path. Each commit is an event
 //! in the thread that made it: `committed` (debug) or `commit failed` (error), with the number of its
-//! operations, what they take in memory where that is known, and its time in microseconds.
+//! operations, their size in memory where it is known, and its time in microseconds.
 //!
-//! A commit is told when it is over and no lock is held: a subscriber that panics or is slow holds
-//! up nobody but its own thread.
+//! A commit is reported after it ended, without any lock: a subscriber that panics or is slow affects only
+//! its own thread.
 
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
 
-/// What a commit takes to the disk.
+/// The size of a commit.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nobody is told"))]
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "no subscriber"))]
 pub(crate) struct Batch {
     /// Operations that changed something.
     pub(crate) operations: usize,
-    /// Roughly what their rows take in memory; not known of a load.
+    /// Estimated memory of their rows, in bytes; unknown for a load.
     pub(crate) bytes: Option<usize>,
 }
 
