@@ -1,4 +1,5 @@
-//! The context of an access to redb: the operation, the table, and the damaged pages found so far.
+//! The context of a call into redb: the operation, the table, and the damaged pages that were
+//! found.
 
 use crate::engine::redb::file::checked_pages::BadPages;
 use crate::error::{Place, RuntimeError};
@@ -8,7 +9,8 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// The context of an access to redb. It dereferences to the operation's context, whose errors it makes.
+/// The context of a call into redb. It dereferences to [`OpContext`], which makes the errors that
+/// do not depend on redb.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RedbContext<'a> {
     operation: OpContext<'a>,
@@ -25,6 +27,7 @@ impl<'a> Deref for RedbContext<'a> {
 }
 
 impl<'a> RedbContext<'a> {
+    /// A context without a table and without a record of damaged pages.
     pub(crate) fn new(operation: &'static str, place: &'a Place) -> Self {
         Self {
             operation: OpContext::new(operation, place),
@@ -33,7 +36,7 @@ impl<'a> RedbContext<'a> {
         }
     }
 
-    /// The context of the operation `operation`, without a table.
+    /// Wraps the context of an operation.
     pub(crate) fn of(operation: OpContext<'a>) -> Self {
         Self {
             operation,
@@ -42,12 +45,12 @@ impl<'a> RedbContext<'a> {
         }
     }
 
-    /// The context without redb's part.
+    /// The context of the operation, without the table and the damaged pages.
     pub(crate) fn operation(self) -> OpContext<'a> {
         self.operation
     }
 
-    /// The same context with the name of another operation.
+    /// The same context under the name of another operation.
     pub(crate) fn named(self, operation: &'static str) -> Self {
         Self {
             operation: OpContext::new(operation, self.operation.place),
@@ -55,7 +58,7 @@ impl<'a> RedbContext<'a> {
         }
     }
 
-    /// With the table that is read.
+    /// The same context for a call that reads the table `name`.
     pub(crate) fn in_table(self, name: &'static str) -> Self {
         Self {
             table: Some(name),
@@ -63,7 +66,7 @@ impl<'a> RedbContext<'a> {
         }
     }
 
-    /// With the note of the store's damaged pages.
+    /// The same context with `bad_pages`, the record of damaged pages of the store.
     pub(crate) fn noting(self, bad_pages: &'a Arc<BadPages>) -> Self {
         Self {
             bad_pages: Some(bad_pages),
@@ -71,40 +74,47 @@ impl<'a> RedbContext<'a> {
         }
     }
 
-    /// Where damaged pages are noted.
+    /// The record of damaged pages of the store; an empty one if the context has none.
     pub(crate) fn bad_pages(self) -> Arc<BadPages> {
         self.bad_pages.cloned().unwrap_or_default()
     }
 
-    /// What an error of redb's means to our callers.
+    /// Converts an error of redb to the error that callers of the library get.
     pub(crate) fn redb(self, error: impl Into<redb::Error>) -> RuntimeError {
         use redb::Error;
         match error.into() {
-            // Nobody else cuts the file while redb has it locked.
+            // A writer truncates only free pages at the end of the file, which no snapshot reads.
+            // So a read past the end is damage, not a race with another process.
             Error::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
-                self.corrupt("the file ends before what it refers to")
+                self.corrupt("the file is cut off: it refers to a page past its end")
             }
             Error::Io(source) => self.io(source),
             Error::Corrupted(message) => self.damaged(&message),
+            // redb refuses every access after the first I/O error, until the file is opened again.
             Error::PreviousIo => self.failed(),
             Error::DatabaseClosed => self.closed(),
             Error::LockPoisoned(_) => RuntimeError::StatePoisoned,
             error @ Error::ValueTooLarge(_) => RuntimeError::InvalidRequest(error.to_string()),
+            // A mismatch means that another process has the file open, with a version of redb that
+            // uses the locks in another way. In both cases the caller has to wait for that process.
             Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch => RuntimeError::StoreLocked {
                 path: self.path().to_owned(),
                 holder: None,
             },
+            // Returned by an open for reading, which repairs nothing, and by an open for writing
+            // whose repair callback stopped the repair.
             Error::RepairAborted => RuntimeError::NeedsRepair {
                 path: self.path().to_owned(),
             },
             error @ Error::UpgradeRequired(_) => self.not_a_store(error.to_string()),
-            // The rest speaks of tables that are missing or of another type, which no file of
-            // ours has.
+            // The other errors report a missing table or a table of another type. Every store has
+            // all tables, with fixed types, so they are damage too.
             error => self.damaged(&error.to_string()),
         }
     }
 
-    /// Damage that redb met: in which table, which pages, and what redb says.
+    /// The error for damage that redb found: it names the table, the damaged pages and the message
+    /// of redb.
     fn damaged(self, message: &str) -> RuntimeError {
         let table = self.table.map(|name| format!("table {name}: "));
         let pages = self
@@ -117,12 +127,14 @@ impl<'a> RedbContext<'a> {
         })
     }
 
-    /// Runs `access`, which uses redb. On damaged pages redb may panic instead of returning an
-    /// error: that panic is damage too, and does not reach the caller.
+    /// Runs `access`, which calls redb, and returns a panic as an error. redb may panic on a
+    /// damaged page instead of returning an error, so a panic is reported as damage.
     pub(crate) fn guard<T>(
         self,
         access: impl FnOnce() -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
+        // Guarded calls nest: a walk of one table reads other tables. The pages that the outer call
+        // found so far must not appear in the error of the inner one, and are restored after it.
         let before = self.bad_pages.map(|bad_pages| bad_pages.begin());
         let done = catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|panic| {
             let message = panic

@@ -1,4 +1,4 @@
-//! The redb engine: one file that holds any number of runtimes.
+//! The redb engine: stores any number of runtimes in one redb file.
 
 pub(crate) mod context;
 pub(crate) mod database;

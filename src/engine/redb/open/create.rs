@@ -1,4 +1,4 @@
-//! Creating a store: in memory, in an empty backend, or in a file that appears whole.
+//! Creating a store: in memory, in an empty storage backend, or in a file that appears atomically.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine, Writer};
@@ -15,10 +15,10 @@ use redb::{Builder, Database, StorageBackend};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-/// Opens a store in memory.
+/// Creates a store in memory.
 ///
-/// redb's in-memory backend grants no range locks, so nothing is shared, and commits have to be
-/// asked for two phases.
+/// The memory backend of redb supports no range locks, so redb can open it only in the exclusive
+/// mode.
 pub(crate) fn in_memory() -> Result<Arc<OpenStore>, RuntimeError> {
     let place = Place::named("(in memory)");
     let at = RedbContext::new("create", &place);
@@ -40,19 +40,20 @@ pub(crate) fn in_memory() -> Result<Arc<OpenStore>, RuntimeError> {
     Ok(Arc::new(OpenStore::new(engine)))
 }
 
-/// Writes the schema into an empty database.
+/// Writes the schema into an empty database, in one durable transaction.
 fn initialise(
     database: &Database,
     schema: Schema,
     at: RedbContext<'_>,
 ) -> Result<(), RuntimeError> {
     let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
+    // In the exclusive mode redb commits in one phase unless asked otherwise.
     transaction.set_two_phase_commit(true);
     schema.create(&transaction, unique_id(at.operation())?, at)?;
     transaction.commit().map_err(|error| at.redb(error))
 }
 
-/// Makes a store in `backend`, which is empty.
+/// Creates a store in `backend`, which is empty, and closes it.
 pub(crate) fn create_in(
     backend: impl StorageBackend,
     schema: Schema,
@@ -65,13 +66,17 @@ pub(crate) fn create_in(
     database.close().map_err(|error| at.redb(error))
 }
 
-/// Creates a store at `at.path`: written and synced beside it, then renamed into place. A crash
-/// leaves nothing at the path, or a whole store. Where another creator was quicker, theirs stays.
+/// Creates a store at `at.path`. The file is written and synced in a staging directory next to its
+/// path, then renamed to it: a crash leaves a complete store at the path, or no file. If another
+/// process created a store at the path meanwhile, that one stays and the call succeeds.
 pub(crate) fn create(at: RedbContext<'_>, schema: Schema) -> Result<(), RuntimeError> {
-    // The open that creates the store removes leftovers when it is done, with one listing.
+    // Listing the directory for leftovers is slow in a large directory. The open that follows the
+    // creation does it.
     let staged = StagedFile::beside_leftovers(at.path()).map_err(|error| at.io(error))?;
     at.guard(|| create_in(backend_of(&staged, at)?, schema, at))?;
     match staged.publish() {
+        // Two hosts may create the same store at the same time. Both then open the file that was
+        // published first.
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at.io(error)),
         _ => Ok(()),
     }

@@ -1,7 +1,8 @@
-//! Creating and opening.
+//! Opening the store at a path, and creating it if there is none.
 //!
-//! A file that cannot be opened is never touched: not renamed, truncated, replaced, repaired or
-//! stamped. See [`crate::engine::redb::file::write_gate`] for how that holds although redb writes when it opens.
+//! A file that is rejected is not changed: not renamed, truncated, replaced, repaired or migrated.
+//! redb writes while it opens a file; [`write_gate`](crate::engine::redb::file::write_gate) holds
+//! these writes back until the schema was read.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::open_store::OPEN_STORES;
@@ -31,16 +32,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What every redb file begins with.
+/// The first bytes of every redb file.
 const REDB_MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
-/// How often a locked file is tried again.
+/// The pause between two attempts to open a locked file. redb reports a conflict of the locks of
+/// opening at once instead of waiting, so the open polls.
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
-/// Opens the store at `path`, creates it where there is nothing.
+/// Opens the store at `path`. If no file exists there, the store is created, unless the options
+/// exclude that.
 pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Arc<OpenStore>, RuntimeError> {
     let place = Place::file(path);
     let at = RedbContext::new("open", &place);
+    // Does not follow a link: a link to a missing file is an error, and no place for a new store.
     if let Err(error) = std::fs::symlink_metadata(path) {
         if error.kind() != ErrorKind::NotFound {
             return Err(at.io(error));
@@ -53,15 +57,15 @@ pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Arc<OpenStore>
     open_existing(at, options)
 }
 
-/// Opens the store at `at.path`, waiting for other processes.
+/// Opens the store at `at.path`, and waits up to `lock_timeout` for a lock of another process.
 ///
-/// Between two tries this process holds nothing of the file, so that its other opens of it wait as
-/// long as they want to, and no longer.
+/// Between two attempts this process holds no lock and no place in the registry. So another open of
+/// the same file in this process waits for its own timeout, not for this one.
 fn open_existing(
     at: RedbContext<'_>,
     options: &StoreOptions,
 ) -> Result<Arc<OpenStore>, RuntimeError> {
-    // A timeout past the end of time is none.
+    // A deadline too late to represent means to wait without limit.
     let deadline = Instant::now().checked_add(options.lock_timeout);
     loop {
         match try_to_open(at, options) {
@@ -69,6 +73,8 @@ fn open_existing(
             Ok(None) => {}
             Err(RuntimeError::StoreLocked { path, .. }) => {
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    // Looked up once, at the end: finding the holder reads `/proc` of every
+                    // process.
                     let file = std::fs::metadata(&path).ok();
                     let file = file.and_then(|metadata| FileId::of(&metadata));
                     let holder = file.and_then(lock_holder::holder);
@@ -81,8 +87,8 @@ fn open_existing(
     }
 }
 
-/// Opens the store at `at.path`, or says who is in the way. `None` where there is another one now
-/// than there was a moment ago, and it is to be tried again.
+/// Makes one attempt to open the store at `at.path`. Returns `None` if the file was replaced or the
+/// store was closed during the attempt, so that the caller tries again.
 fn try_to_open(
     at: RedbContext<'_>,
     options: &StoreOptions,
@@ -94,8 +100,9 @@ fn try_to_open(
     };
     match OPEN_STORES.find(file, !options.read_only) {
         Found::Open(shared) if shared.has_ended() => {
-            // Closed, or in need of being opened again: leftover handles do not matter, nor that
-            // a file that failed does not close in order.
+            // The store was closed or its file failed, but handles of it still exist. Closing it
+            // frees the registry for a new open. A file that failed cannot be closed cleanly; that
+            // error is ignored.
             match shared.close() {
                 Ok(()) | Err(RuntimeError::StoreFailed { .. }) => Ok(None),
                 Err(error) => Err(error),
@@ -109,14 +116,15 @@ fn try_to_open(
             Ok(Some(shared))
         }
         Found::Within => Err(RuntimeError::InvalidRequest(
-            "the store is opened from within its own opening: `on_repair` only looks and decides"
+            "the callback `on_repair` opened the store that it is called for: it may only return whether \
+             to continue the repair"
                 .to_owned(),
         )),
         Found::Vacant(registration) => open_file(at, options, Some(registration)),
     }
 }
 
-/// Refuses what cannot be a store by its kind.
+/// Rejects directories, special files and empty files.
 pub(crate) fn refuse_other_kinds(
     metadata: &Metadata,
     at: RedbContext<'_>,
@@ -133,7 +141,8 @@ pub(crate) fn refuse_other_kinds(
     Ok(())
 }
 
-/// Refuses what cannot be a store by its first bytes.
+/// Rejects a file that does not start with the magic number of redb. Without this check redb itself
+/// would report the file as damaged.
 fn refuse_other_formats(file: &mut File, at: RedbContext<'_>) -> Result<(), RuntimeError> {
     let mut magic = Vec::with_capacity(REDB_MAGIC.len());
     let limit = REDB_MAGIC.len() as u64;
@@ -146,7 +155,8 @@ fn refuse_other_formats(file: &mut File, at: RedbContext<'_>) -> Result<(), Runt
     Ok(())
 }
 
-/// Opens the file at `at.path`; `None` where it is not the one that was registered.
+/// Opens the file at `at.path` and publishes the store in the registry. Returns `None` if the path
+/// leads to another file than the registered one.
 fn open_file(
     at: RedbContext<'_>,
     options: &StoreOptions,
@@ -168,7 +178,7 @@ fn open_file(
     };
     if !options.read_only {
         let copies = migrate::copy_paths(at.path(), options.schema.supported());
-        // One call: each would list the directory, which can have many entries.
+        // One call for all paths: each call lists the directory, which can have many entries.
         staged_file::remove_leftovers(
             [at.path()]
                 .into_iter()
@@ -190,6 +200,7 @@ fn open_file(
     Ok(Some(shared))
 }
 
+/// A builder of redb with the cache, the sharing and the callbacks of `options`.
 pub(crate) fn builder(options: &StoreOptions) -> Builder {
     let mut builder = Builder::new();
     builder
@@ -206,7 +217,7 @@ pub(crate) fn builder(options: &StoreOptions) -> Builder {
     builder
 }
 
-/// A backend over `file` that checks pages, where they are to be checked.
+/// A backend over `file` that checks pages in the given role, unless `options` turn the check off.
 pub(crate) fn checked<B: StorageBackend>(
     file: B,
     role: Role,
@@ -220,20 +231,21 @@ pub(crate) fn checked<B: StorageBackend>(
     CheckedPages::new(file, role, at.bad_pages())
 }
 
-/// The place where a file is opened, and the file that has to be there: what is opened is what
-/// later opens of that file share, and a path can lead to another file at any moment.
+/// One open of a file: its path, and the identity that the file must have. A path can lead to
+/// another file at any time, and the registry shares the store by identity.
 ///
-/// A file is opened anew each time, since it is with its last descriptor that its locks end. Those
-/// of other descriptors are not touched by that.
+/// The file is opened again for each attempt. On Linux the locks of redb belong to the open file
+/// description: they end when its last descriptor is closed, and the locks of other descriptions
+/// stay.
 struct Opening<'a> {
     at: RedbContext<'a>,
     options: &'a StoreOptions,
-    /// `None` where files cannot be told apart.
+    /// `None` on systems where files have no reliable identity.
     file: Option<FileId>,
 }
 
 impl Opening<'_> {
-    /// The file, where it is the one that has to be there.
+    /// Returns `file` if it is the expected one.
     fn expected(&self, file: File) -> Result<Option<File>, RuntimeError> {
         if self.file.is_none() {
             return Ok(Some(file));
@@ -242,6 +254,7 @@ impl Opening<'_> {
         Ok((FileId::of(&metadata) == self.file).then_some(file))
     }
 
+    /// Opens the file for reading only.
     fn open_reader(&self) -> Result<Option<Handle>, RuntimeError> {
         let Some(file) = self.expected(open_for_reading(self.at)?)? else {
             return Ok(None);
@@ -249,7 +262,8 @@ impl Opening<'_> {
         let backend = FileBackend::new(file).map_err(|error| self.at.redb(error))?;
         let (database, found) = match read_any(backend, self.at, self.options) {
             Err(RuntimeError::NeedsRepair { path }) if self.has_a_writer()? => {
-                // It repairs the file, or has just done so.
+                // The file needs a repair, and the writer that has it open does that. Reported as
+                // locked, so that the caller waits for it.
                 return Err(RuntimeError::StoreLocked { path, holder: None });
             }
             read => read?,
@@ -260,14 +274,16 @@ impl Opening<'_> {
         Ok(Some(Handle::Reader(database)))
     }
 
-    /// Whether somebody has the file open for writing, where the system tells it.
+    /// Whether another process has the file open for writing. `false` where the system cannot tell.
     fn has_a_writer(&self) -> Result<bool, RuntimeError> {
+        // The first descriptor was given to redb, which has closed it.
         let file = FileBackend::new(open_for_reading(self.at)?);
         let file = file.map_err(|error| self.at.redb(error))?;
         let byte = Bound::Included(lock_holder::SHARED_WRITER_BYTE);
         Ok(file.query_lock_range(byte, byte).unwrap_or(false))
     }
 
+    /// Opens the file for writing, repairs it and migrates it if necessary.
     fn open_writer(&self, options: &StoreOptions) -> Result<Option<Handle>, RuntimeError> {
         let at = self.at;
         let Some(file) = self.expected(open_for_writing(at)?)? else {
@@ -285,10 +301,10 @@ impl Opening<'_> {
         Ok(Some(handle))
     }
 
-    /// Opens the store beside other writers. Nothing can be held back then: another one may commit
-    /// as soon as redb believes that it is done with the file. So the file is first looked at
-    /// read-only, and one that nobody repairs or migrates for us is brought in order with nobody
-    /// beside us.
+    /// Opens the store while other processes may write to it. The write gate cannot be used here:
+    /// another process may commit as soon as redb releases the locks of opening, before the held
+    /// writes reach the file. So the file is first opened for reading only. If it needs a repair or
+    /// a migration, it is opened, and closed again, as the only writer.
     fn open_one_of_many(&self) -> Result<Option<Handle>, RuntimeError> {
         let at = self.at;
         match self.open_reader() {
@@ -300,7 +316,7 @@ impl Opening<'_> {
                 if let Some(Handle::Writer(writer)) = self.open_writer(&alone)? {
                     at.guard(|| writer.database.close().map_err(|error| at.redb(error)))?;
                 }
-                // To be looked at once more.
+                // The next attempt finds the file repaired and migrated.
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -316,8 +332,8 @@ impl Opening<'_> {
     }
 }
 
-/// Opens the store that is in `backend` beside other writers: one that was closed cleanly, or that
-/// one of them has open.
+/// Opens the store in `backend` while other processes may write to it. The store was closed
+/// cleanly, or another process has it open.
 pub(crate) fn open_beside_writers(
     backend: impl StorageBackend,
     at: RedbContext<'_>,
@@ -327,10 +343,12 @@ pub(crate) fn open_beside_writers(
     let database = builder(options)
         .create_with_backend(backend)
         .map_err(|error| at.redb(error))?;
-    // redb saves what a repair would rebuild itself, where several write.
+    // With several writers redb saves its allocator state in every commit, so the store never has
+    // to be reopened to save it.
     Ok(Handle::Writer(Writer::new(database, size, None)))
 }
 
+/// The error for a store of version `found` that must not be migrated.
 fn too_old(at: RedbContext<'_>, options: &StoreOptions, found: u32) -> RuntimeError {
     RuntimeError::StoreSchemaTooOld {
         path: at.path().to_owned(),
@@ -339,7 +357,7 @@ fn too_old(at: RedbContext<'_>, options: &StoreOptions, found: u32) -> RuntimeEr
     }
 }
 
-/// Opens a store of any version that we know for reading; returns its version, too.
+/// Opens a store of any supported version for reading. Returns the database and its schema version.
 pub(crate) fn read_any(
     backend: impl StorageBackend,
     at: RedbContext<'_>,
@@ -356,12 +374,14 @@ pub(crate) fn read_any(
     })
 }
 
+/// Opens the file at `at.path` for reading; rejects other formats.
 pub(crate) fn open_for_reading(at: RedbContext<'_>) -> Result<File, RuntimeError> {
     let mut file = File::open(at.path()).map_err(|error| at.io(error))?;
     refuse_other_formats(&mut file, at)?;
     Ok(file)
 }
 
+/// Opens the file at `at.path` for reading and writing; rejects other formats.
 pub(crate) fn open_for_writing(at: RedbContext<'_>) -> Result<File, RuntimeError> {
     let mut file = OpenOptions::new()
         .read(true)
@@ -372,8 +392,8 @@ pub(crate) fn open_for_writing(at: RedbContext<'_>) -> Result<File, RuntimeError
     Ok(file)
 }
 
-/// Opens the store that is in `backend`, and migrates it where it is of an older version. Before
-/// anything is written, `before_migration` is told that version.
+/// Opens the store in `backend` as its only writer, and migrates it if it has an older version.
+/// `before_migration` gets that version before anything is written.
 pub(crate) fn open_over(
     backend: impl StorageBackend,
     at: RedbContext<'_>,
@@ -393,7 +413,9 @@ pub(crate) fn open_over(
     if is_old {
         before_migration(found)?;
     }
-    // It is a store that we can read: the writes of opening may reach the file.
+    // From here on the file is known to be a store that this version can read, so the writes that
+    // redb made while opening may reach it.
+    // Taken before the gate is opened, which consumes it.
     let file = gate.file();
     gate.open().map_err(|error| at.io(error))?;
     let writer = Writer::new(database, size, Some(reopen(file, at, options)));
@@ -403,14 +425,15 @@ pub(crate) fn open_over(
     Ok(Handle::Writer(writer))
 }
 
-/// How the database in `file` is opened again.
+/// The function that closes the database in `file` and opens it again.
 fn reopen<B: StorageBackend>(
     file: KeptFile<B>,
     at: RedbContext<'_>,
     options: &StoreOptions,
 ) -> Reopen {
     let mut options = options.clone();
-    // There is nothing to repair, and it was verified as it was asked for.
+    // A database that was just closed needs no repair. It was verified when it was first opened, if
+    // at all.
     options.verify_on_open = false;
     options.on_repair = None;
     let bad_pages = at.bad_pages();
@@ -427,7 +450,7 @@ fn reopen<B: StorageBackend>(
     })
 }
 
-/// The version of a store that we can read or migrate.
+/// The schema version of the store, if this crate can read or migrate it.
 pub(crate) fn version_of(
     database: &Database,
     schema: Schema,
@@ -437,7 +460,8 @@ pub(crate) fn version_of(
     schema.check(&transaction, at)
 }
 
-/// Brings a store of version `found` up to date, in one transaction.
+/// Migrates a store from version `found` to the current one, in one transaction: after a crash the
+/// store has the old version or the new one.
 fn migrate(
     writer: &Writer,
     schema: Schema,
@@ -448,6 +472,7 @@ fn migrate(
     let mut transaction = transaction.map_err(|error| at.redb(error))?;
     transaction.set_two_phase_commit(true);
     schema.migrate(&transaction, found, at)?;
+    // After the steps: the size of the file decides, and a step may have made the file large.
     transaction.set_quick_repair(writer.is_large());
     transaction.commit().map_err(|error| at.redb(error))
 }

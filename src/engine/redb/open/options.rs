@@ -1,4 +1,4 @@
-//! How to open a store.
+//! The options for opening a store.
 
 use crate::engine::redb::database::sharing::Sharing;
 #[cfg(feature = "fault-injection")]
@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Told how far a repair has come, from 0 to 1; can stop it.
+/// The repair callback: gets the progress from 0 to 1, and returns whether to continue.
 pub(crate) type OnRepair = Arc<dyn Fn(f64) -> ControlFlow<()> + Send + Sync>;
 
 /// Options for opening a store, from [`Store::options`](crate::Store::options).
@@ -59,79 +59,86 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
-    /// The memory that redb may use for pages of the file, in bytes. 64 MiB by default.
+    /// Sets the size of the page cache of redb, in bytes of memory. 64 MiB by default.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
-    /// Whether to create the store where there is nothing at the path. `true` by default.
+    /// Sets whether the store is created if no file exists at the path. `true` by default.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// Whether to open for reading only; such a store is never created, repaired or migrated.
-    /// `false` by default.
+    /// Sets whether the store is opened for reading only. Such an open never creates, repairs or
+    /// migrates a store. `false` by default.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// How processes share the file. [`Sharing::OneWriter`] by default.
+    /// Sets how processes share the file. [`Sharing::OneWriter`] by default.
     ///
-    /// Where this process has the store open already, the open gives another handle of it, which is
-    /// shared as it was opened first; so are its cache and whether it checks pages.
+    /// If this process already has the store open, the open returns another handle of it. The
+    /// handle keeps the sharing, the cache and the page checks of the first open.
     #[must_use]
     pub fn sharing(mut self, sharing: Sharing) -> Self {
         self.sharing = sharing;
         self
     }
 
-    /// How long to wait for another process that has the store open or, for who only reads, that
-    /// repairs it. Zero by default.
+    /// Sets how long an open waits for another process: one that holds the lock of the store, or,
+    /// for a read-only open, one that repairs it. Zero by default. After that time the open fails
+    /// with [`StoreLocked`](crate::RuntimeError::StoreLocked).
     ///
-    /// An open of the same file that is under way in this process, with its repair, is waited for in
-    /// any case: it is the same store.
+    /// An open of the same file in this process, with its repair, is always waited for, without a
+    /// limit: both opens return the same store.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
     }
 
-    /// Whether to verify every page's checksum on opening, which reads the whole file and is not
-    /// done when opening read-only. `false` by default.
+    /// Sets whether an open verifies the checksum of every page. It reads the whole file. A
+    /// read-only open ignores this option. `false` by default.
     ///
-    /// A store that this process has open already is verified too, while its writers wait. Damage
-    /// is refused then as well, and its other handles stay open.
+    /// A store that this process has open already is verified too, while its writers wait. If a
+    /// page is damaged, the open fails with [`StoreCorrupt`](crate::RuntimeError::StoreCorrupt),
+    /// and the other handles stay open.
     #[must_use]
     pub fn verify_on_open(mut self, verify: bool) -> Self {
         self.verify_on_open = verify;
         self
     }
 
-    /// Whether to check each page that is read from the file against its checksum, so that a damaged
-    /// one is [`StoreCorrupt`](crate::RuntimeError::StoreCorrupt) and never wrong data. `true` by default.
+    /// Sets whether each page that is read from the file is checked against its checksum. A damaged
+    /// page is then reported as [`StoreCorrupt`](crate::RuntimeError::StoreCorrupt), and never read
+    /// as data. `true` by default.
     ///
-    /// Checked are the pages in the first 16 GiB of the file; with [`Sharing::ManyWriters`] only
-    /// those that a read-only store reads. Without the check every value that is read still has its
-    /// own checksum, but rows can be missing or be older ones, and pages that lead in a circle overflow
-    /// redb's stack, which ends the process: for looking at what is left of a damaged store, read-only.
+    /// The check covers the pages in the first 16 GiB of the file; with [`Sharing::ManyWriters`]
+    /// only the pages that a read-only store reads. Without it the checksum of each value is still
+    /// verified, but rows can be missing or outdated, and a cycle of damaged pages overflows the
+    /// stack of redb, which ends the process. Turn it off only to read the remains of a damaged
+    /// store, read-only.
     #[must_use]
     pub fn check_pages(mut self, check: bool) -> Self {
         self.check_pages = check;
         self
     }
 
-    /// Called while a store that was not closed cleanly is repaired, or verified on opening, with the
-    /// progress from 0 to 1 in a few steps. Not called where there is nothing to walk: the commits of
-    /// a large store save what a repair would rebuild.
-    /// Where it returns [`ControlFlow::Break`], the repair is given up, the file is as it was, and
-    /// opening fails with [`NeedsRepair`](crate::RuntimeError::NeedsRepair). It must not open the same store: that is
-    /// refused.
+    /// Sets a callback for the repair of a store that was not closed cleanly, and for the
+    /// verification on opening. It gets the progress from 0 to 1, in a few steps. It is not called
+    /// if the repair needs no walk of the file: the commits of a large store save the state that a
+    /// repair would rebuild.
+    ///
+    /// If the callback returns [`ControlFlow::Break`], the repair stops, the file stays unchanged,
+    /// and the open fails with [`NeedsRepair`](crate::RuntimeError::NeedsRepair). The callback must
+    /// not open the same store; such an open fails with
+    /// [`InvalidRequest`](crate::RuntimeError::InvalidRequest).
     #[must_use]
     pub fn on_repair(
         mut self,
@@ -141,7 +148,8 @@ impl StoreOptions {
         self
     }
 
-    /// Whether to copy a store of an older schema to `<path>.v<N>.bak` before migrating it. `true`
+    /// Sets whether a store of an older schema is copied to `<path>.v<N>.bak` before it is
+    /// migrated, where `N` is its version. The copy is synced before the migration starts. `true`
     /// by default.
     #[must_use]
     pub fn backup_before_migration(mut self, backup: bool) -> Self {
@@ -149,15 +157,16 @@ impl StoreOptions {
         self
     }
 
-    /// Whether to migrate a store of an older schema. `true` by default; otherwise it is refused with
-    /// [`StoreSchemaTooOld`](crate::RuntimeError::StoreSchemaTooOld) and not touched, not repaired either.
+    /// Sets whether a store of an older schema is migrated. `true` by default. If not, an open for
+    /// writing fails with [`StoreSchemaTooOld`](crate::RuntimeError::StoreSchemaTooOld); the file
+    /// is neither repaired nor changed.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
         self
     }
 
-    /// Migrates by these steps too, after the released ones. For tests of migrations.
+    /// Adds migration steps after the released ones. For tests of migrations.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     #[must_use]
@@ -166,8 +175,9 @@ impl StoreOptions {
         self
     }
 
-    /// Calls `on_access` before each access of the file that a writer makes, but not while it is
-    /// created; an error takes its place. For simulators of faults.
+    /// Calls `on_access` before each access to the file of a writer, except while the file is
+    /// created. If it returns an error, the access fails with that error. For simulations of
+    /// faults.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     #[must_use]
@@ -179,7 +189,7 @@ impl StoreOptions {
         self
     }
 
-    /// The file that redb writes to.
+    /// The backend that redb writes to.
     #[cfg(feature = "fault-injection")]
     pub(crate) fn file(&self, file: FileBackend) -> impl StorageBackend {
         WatchedFile {
@@ -188,17 +198,19 @@ impl StoreOptions {
         }
     }
 
-    /// The file that redb writes to.
+    /// The backend that redb writes to.
     #[cfg(not(feature = "fault-injection"))]
     pub(crate) fn file(&self, file: FileBackend) -> impl StorageBackend {
         file
     }
 
-    /// Commits in one phase, which is a bug. For what has to find it.
+    /// Commits in one phase. This is a bug, planted so that simulations of power loss can show that
+    /// they find it.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     #[must_use]
     pub fn one_phase(mut self) -> Self {
+        // In the modes that share the file redb always commits in two phases.
         self.sharing = Sharing::Exclusive;
         self.one_phase = true;
         self

@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-/// See [`StoreOptions::migration_plan`].
+/// Finds the migration that an open for writing would make; see [`StoreOptions::migration_plan`].
 pub(crate) fn migration_plan(
     path: &Path,
     options: &StoreOptions,
@@ -34,13 +34,15 @@ pub(crate) fn migration_plan(
     });
     let found = match read {
         Ok((_, found)) => found,
-        // Nobody writes to it. What opening it for writing would write is held back for good.
+        // The file was not closed cleanly. It is opened for writing in memory only: the write gate
+        // holds all writes, and drops them.
         Err(RuntimeError::NeedsRepair { .. }) => match open_for_writing(at) {
             Ok(file) => {
                 let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
                 held_version(backend, at, options)?
             }
-            // Who may not write to it cannot lock it against a host that begins to repair it.
+            // An exclusive lock needs a descriptor that is open for writing. Without it the file is
+            // read without locks, and a host that starts a repair meanwhile is not excluded.
             Err(RuntimeError::StoreIo { .. }) => {
                 let file = File::open(path).map_err(|error| at.io(error))?;
                 let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
@@ -59,8 +61,8 @@ pub(crate) fn migration_plan(
     })
 }
 
-/// The version of the store in `backend`, which is opened for writing with all writes held back for
-/// good.
+/// The schema version of the store in `backend`. redb opens the store for writing, and the write
+/// gate drops all of its writes.
 fn held_version(
     backend: impl StorageBackend,
     at: RedbContext<'_>,

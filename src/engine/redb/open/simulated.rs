@@ -1,4 +1,4 @@
-//! Opening a store over a backend of the host's own, for simulators of faults.
+//! Opening a store over a custom storage backend, for simulations of faults.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine};
@@ -11,9 +11,9 @@ use crate::model::management::RuntimeBackendKind;
 use redb::StorageBackend;
 use std::sync::Arc;
 
-/// Opens the store that is in `backend`, or creates it in an empty one. For the simulator of
-/// faults: a backend of the host's own has none of the guarantees that a file has. Its clones are
-/// the same file.
+/// Opens the store in `backend`, or creates one in an empty backend. For simulations of faults: a
+/// custom backend lacks the guarantees of a file. All clones of `backend` must access the same
+/// storage.
 pub(crate) fn open_backend(
     backend: impl StorageBackend + Clone,
     options: &StoreOptions,
@@ -44,7 +44,7 @@ pub(crate) fn open_backend(
     Ok(Arc::new(OpenStore::new(engine)))
 }
 
-/// As an open of a file that several processes write.
+/// Opens the backend as a file that several processes write.
 fn open_backend_of_many(
     backend: impl StorageBackend + Clone,
     at: RedbContext<'_>,
