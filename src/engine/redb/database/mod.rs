@@ -1,4 +1,5 @@
-//! The redb database: the engine over it, the stores that are open in this process, sharing.
+//! The open database: the engine over redb, the registry of open stores, and sharing between
+//! processes.
 
 pub(crate) mod open_store;
 pub(crate) mod redb_engine;

@@ -1,4 +1,4 @@
-//! The open redb database of one store, and how it takes a batch.
+//! The redb engine of an open store: its database, and the commit of a batch.
 
 use crate::commit::engine::Engine;
 use crate::commit::failure::Failure;
@@ -19,16 +19,16 @@ use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, WriteT
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-/// From this size of the file on, commits save the state of redb's allocator, so that opening after
-/// a kill need not walk the whole file.
+/// The file size from which on commits save the allocator state of redb, so that an open after a
+/// crash does not walk the whole file.
 ///
-/// Measured without a disk (tmpfs): the walk takes 0.22 s at 64 MiB and 2.4 s at 1 GB, 0.1 and
-/// 0.2 ms where the state was saved. Saving it costs each commit 0.04 ms at 64 MiB and 0.08 ms at
-/// 1 GB (64 KB more to write for each GB); with a disk whose two syncs took 8 ms no difference could
-/// be seen up to 270 MB.
+/// Measured without a disk (tmpfs): the walk takes 0.22 s at 64 MiB and 2.4 s at 1 GB, but 0.1 and
+/// 0.2 ms if the state was saved. Saving it adds 0.04 ms to each commit at 64 MiB and 0.08 ms at 1
+/// GB (64 KB more to write for each GB). On a disk whose two syncs took 8 ms no difference could be
+/// seen up to 270 MB.
 const QUICK_REPAIR_BYTES: u64 = 64 << 20;
 
-/// Closes a database and opens it again, while its file stays ours.
+/// Closes a database and opens it again without releasing the locks on its file.
 pub(crate) type Reopen =
     Box<dyn Fn(Database, RedbContext<'_>) -> Result<Database, RuntimeError> + Send + Sync>;
 
@@ -36,11 +36,12 @@ pub(crate) type Reopen =
 pub(crate) struct Writer {
     pub(crate) database: Database,
     size: FileSize,
-    /// `None` where nothing is to be gained from it.
+    /// `None` for stores in memory, and where redb saves its allocator state in every commit.
     reopen: Option<Reopen>,
 }
 
 impl Writer {
+    /// A writer over `database`, whose file has the size `size`.
     pub(crate) fn new(database: Database, size: FileSize, reopen: Option<Reopen>) -> Self {
         Self {
             database,
@@ -49,14 +50,15 @@ impl Writer {
         }
     }
 
-    /// Whether commits have to save what a repair would rebuild. To be asked when all that is to be
-    /// committed was written: one transaction can make a small file a large one.
+    /// Whether commits have to save the allocator state. Call this after all writes of a
+    /// transaction: one transaction can make a small file large.
     pub(crate) fn is_large(&self) -> bool {
         self.size.bytes() >= QUICK_REPAIR_BYTES
     }
 
-    /// Has redb save what a repair would rebuild, in the way that leaves the file as small as it is:
-    /// as it does when it closes a file. A commit of ours would grow it to twice its size.
+    /// Persists the allocator state of redb by closing and reopening the database, which does not
+    /// grow the file. A commit that saves the state needs new pages, and redb grows a file by
+    /// doubling it.
     pub(crate) fn save_free_pages(self, at: RedbContext<'_>) -> Result<Self, RuntimeError> {
         match &self.reopen {
             Some(reopen) if self.is_large() => Ok(Self {
@@ -68,7 +70,7 @@ impl Writer {
     }
 }
 
-/// The open redb database.
+/// The redb database of a store.
 pub(crate) enum Handle {
     /// Open for writing and reading.
     Writer(Writer),
@@ -78,22 +80,23 @@ pub(crate) enum Handle {
     Closed,
 }
 
-/// An open store: the queue of its commits, over the redb engine.
+/// An open store: the commit queue over the redb engine.
 pub(crate) type OpenStore = CommitQueue<RedbEngine>;
 
-/// The redb engine of one open store. Nothing of the runtimes' state is held here: what an operation decides on it
-/// reads.
+/// The redb engine of one open store. It caches no state of the runtimes: every operation reads the
+/// rows that it decides on.
 pub(crate) struct RedbEngine {
     place: Place,
-    /// Where it was opened last: a directory may have been renamed since it was opened first.
+    /// The path of the latest open. A directory of the first path may have been renamed since.
     last_path: Mutex<PathBuf>,
     pub(crate) backend: RuntimeBackendKind,
     pub(crate) sharing: Sharing,
     pub(crate) bad_pages: Arc<BadPages>,
     handle: RwLock<Handle>,
-    /// Declared after `handle`: the file is closed before the store leaves the registry.
+    /// Declared after `handle`, so that the file is closed before the registry lets another open of
+    /// it begin.
     registration: Option<Registration<OpenStore>>,
-    /// A bug, planted on purpose.
+    /// A planted bug, for simulations of power loss.
     #[cfg(feature = "fault-injection")]
     pub(crate) one_phase: bool,
 }
@@ -120,11 +123,13 @@ impl RedbEngine {
         }
     }
 
+    /// The context of `operation` on this store.
     pub(crate) fn at(&self, operation: &'static str) -> RedbContext<'_> {
         RedbContext::new(operation, &self.place).noting(&self.bad_pages)
     }
 
-    /// The path that the store was opened at; of a store in no file, the name of its place.
+    /// The path that the store was opened at first, or the name of its place if it is not in a
+    /// file.
     pub(crate) fn path(&self) -> &Path {
         self.place.name()
     }
@@ -133,7 +138,7 @@ impl RedbEngine {
         self.handle.read().map_err(|_| RuntimeError::StatePoisoned)
     }
 
-    /// Begins a read transaction: everything that was committed before.
+    /// Takes a snapshot of the last commit.
     pub(crate) fn begin_read(&self, at: RedbContext<'_>) -> Result<ReadTransaction, RuntimeError> {
         let handle = self.handle()?;
         let transaction = match &*handle {
@@ -144,8 +149,8 @@ impl RedbEngine {
         transaction.map_err(|error| at.redb(error))
     }
 
-    /// Begins a write transaction that commits in two phases. Waits for other processes' where
-    /// several may write.
+    /// Begins a write transaction that commits in two phases. With several writers it waits for the
+    /// write transactions of other processes.
     pub(crate) fn begin_write(
         &self,
         at: RedbContext<'_>,
@@ -157,14 +162,15 @@ impl RedbEngine {
             Handle::Closed => return Err(at.closed()),
         };
         let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
+        // Needed for memory and the exclusive mode. In the modes that share the file redb always
+        // commits in two phases.
         transaction.set_two_phase_commit(true);
         #[cfg(feature = "fault-injection")]
         transaction.set_two_phase_commit(!self.one_phase);
         Ok(transaction)
     }
 
-    /// Has `transaction`, which is about to be committed, save what a repair would rebuild, where
-    /// the file is large by now.
+    /// Makes the commit of `transaction` save the allocator state, if the file is large by now.
     pub(crate) fn save_free_pages(
         &self,
         transaction: &mut WriteTransaction,
@@ -175,7 +181,7 @@ impl RedbEngine {
         Ok(())
     }
 
-    /// Runs `read` on everything that is committed.
+    /// Runs `read` on a snapshot of the last commit.
     pub(crate) fn read<T>(
         &self,
         operation: &'static str,
@@ -191,7 +197,7 @@ impl RedbEngine {
         })
     }
 
-    /// Closes the file for every handle.
+    /// Closes the file for every handle of the store. A second close succeeds.
     pub(crate) fn close_file(&self, at: RedbContext<'_>) -> Result<(), RuntimeError> {
         let mut handle = self
             .handle
@@ -213,8 +219,8 @@ impl RedbEngine {
         Ok(matches!(*self.handle()?, Handle::Writer(..)))
     }
 
-    /// Runs `work` on the database with nobody beside it in this process: reads that begin later
-    /// wait. Where it gives the database up, the store is closed.
+    /// Runs `work` with exclusive use of the database in this process: snapshots that are requested
+    /// meanwhile wait. If `work` returns no database, the store is closed.
     pub(crate) fn with_writer(
         &self,
         at: RedbContext<'_>,
@@ -226,6 +232,7 @@ impl RedbEngine {
             .map_err(|_| RuntimeError::StatePoisoned)?;
         match std::mem::replace(&mut *handle, Handle::Closed) {
             Handle::Writer(writer) => {
+                // If `work` panics, the store is closed: the database was moved into it.
                 let (writer, result) = work(writer);
                 *handle = writer.map_or(Handle::Closed, Handle::Writer);
                 result
@@ -238,12 +245,12 @@ impl RedbEngine {
         }
     }
 
-    /// The file that the store was opened in, where it is in one whose identity is known.
+    /// The identity of the file, if the store is in a file and the system has identities.
     pub(crate) fn file(&self) -> Option<FileId> {
         self.registration.as_ref().map(Registration::file)
     }
 
-    /// Notes that `path` led to the store's file when it was opened there.
+    /// Records that `path` led to the file when it was opened there.
     pub(crate) fn found_at(&self, path: &Path) {
         let mut found = self
             .last_path
@@ -252,8 +259,8 @@ impl RedbEngine {
         path.clone_into(&mut found);
     }
 
-    /// A path that leads to the store's own file, or why there is none: the one that it was opened
-    /// at first, else the one that it was opened at last.
+    /// A path that leads to the file now, or the reason why there is none. The path of the first
+    /// open is tried first, then that of the latest.
     pub(crate) fn file_path(&self) -> Result<PathBuf, &'static str> {
         let is_there = |path: &Path| std::fs::metadata(path).ok();
         let leads_to =
@@ -264,16 +271,16 @@ impl RedbEngine {
             .unwrap_or_else(PoisonError::into_inner);
         match self.file() {
             None if self.backend == RuntimeBackendKind::Memory => Err("the store is in memory"),
-            None if is_there(self.path()).is_none() => Err("the store is in no file of its own"),
+            None if is_there(self.path()).is_none() => Err("the store is not in a file of its own"),
             None => Ok(self.path().to_owned()),
             Some(file) if leads_to(file, self.path()) => Ok(self.path().to_owned()),
             Some(file) if leads_to(file, &last) => Ok(last.clone()),
-            Some(_) => Err("the file was moved away from the store's path"),
+            Some(_) => Err("the file was moved: the path of the store no longer leads to it"),
         }
     }
 
-    /// The size of the store's own file, also where no path leads to it any more; `None` where it
-    /// has none, or where only others know it.
+    /// The size of the file in bytes, also if no path leads to it any more. `None` for a store
+    /// without a file, and if the path is lost while other processes may change the size.
     pub(crate) fn file_bytes(&self, at: RedbContext<'_>) -> Result<Option<u64>, RuntimeError> {
         if let Ok(path) = self.file_path() {
             let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
@@ -291,24 +298,27 @@ impl RedbEngine {
         self.sharing == Sharing::ManyWriters
     }
 
-    /// Whether an access to the file failed, so that redb refuses every later one.
+    /// Whether an access to the file failed. redb then rejects every later access, which a snapshot
+    /// shows.
     pub(crate) fn has_failed(&self) -> bool {
         let failed = |error| matches!(error, RuntimeError::StoreFailed { .. });
         self.begin_read(self.at("open")).is_err_and(failed)
     }
 
-    /// Lets later opens of the file create a store of their own.
+    /// Removes the store from the registry, so that the next open of the file opens it again.
     pub(crate) fn vacate(&self) {
         if let Some(registration) = &self.registration {
             registration.vacate();
         }
     }
 
-    /// The context of a commit's operation, with redb's part.
+    /// The context of an operation of the queue, with the damaged pages of this store.
     fn within<'a>(&'a self, at: OpContext<'a>) -> RedbContext<'a> {
         RedbContext::of(at).noting(&self.bad_pages)
     }
 
+    /// Commits `transaction`. A failure before the commit of redb begins leaves the file unchanged;
+    /// a later one leaves the outcome unknown.
     fn commit_transaction(
         &self,
         mut transaction: WriteTransaction,
@@ -318,7 +328,7 @@ impl RedbEngine {
             .map_err(Failure::before_commit)?;
         match at.guard(|| Ok(transaction.commit())) {
             Ok(outcome) => outcome.map_err(in_commit),
-            // A panic in the middle of a commit says as little about its outcome as an error does.
+            // A panic during a commit leaves the outcome as unknown as an error does.
             Err(panic) => Err(Failure::Uncertain(
                 std::io::ErrorKind::Other,
                 panic.to_string(),
@@ -327,7 +337,7 @@ impl RedbEngine {
     }
 }
 
-/// A failure of redb's commit itself: the batch may be in the file.
+/// A failure within the commit of redb: the file may have the batch or not.
 fn in_commit(error: redb::CommitError) -> Failure {
     match redb::Error::from(error) {
         redb::Error::Io(source) => Failure::Uncertain(source.kind(), source.to_string()),
@@ -344,11 +354,13 @@ impl Engine for RedbEngine {
     }
 
     fn stages_ahead(&self) -> bool {
-        // Other processes change the committed rows that an operation would be staged above.
+        // With several writers other processes change the committed rows that a staged operation
+        // has read.
         !self.others_write()
     }
 
     fn others_may_commit(&self) -> bool {
+        // A store that is open for reading only follows the commits of a writer in another process.
         self.others_write() || !self.is_writer().unwrap_or(false)
     }
 
@@ -369,7 +381,8 @@ impl Engine for RedbEngine {
     }
 
     fn release(&self, snapshot: ReadTransaction, at: OpContext<'_>) {
-        // redb may panic here over a damaged file, and the queue's lock must not be poisoned by that.
+        // redb can panic on a damaged file when a snapshot is released. The caller holds the lock
+        // of the queue, which a panic would poison.
         let _ = self.within(at).guard(|| {
             drop(snapshot);
             Ok(())
@@ -396,8 +409,8 @@ impl Engine for RedbEngine {
     ) -> Result<(), Failure> {
         let at = self.within(at);
         if let Err(error) = at.guard(|| changes.write(&turn, at)) {
-            // On a damaged file redb can panic once more when it undoes the transaction. Unguarded, the
-            // panic would leave the queue as if the commit were still under way.
+            // On a damaged file redb can panic again when it undoes the transaction. Unguarded,
+            // that panic would leave the queue waiting for this commit.
             let _ = at.guard(|| {
                 drop(turn);
                 Ok(())
@@ -414,7 +427,7 @@ impl Engine for RedbEngine {
 }
 
 impl Drop for RedbEngine {
-    /// Closes the file. redb may panic while it closes a damaged one, which has nobody to reach.
+    /// Closes the file. An error or a panic of redb cannot be reported from here.
     fn drop(&mut self) {
         drop(self.close_file(self.at("close")));
     }

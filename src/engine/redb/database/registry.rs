@@ -1,8 +1,8 @@
-//! The stores that are open in this process, by the file they are in.
+//! The registry of open stores: one store for each file and process.
 //!
-//! A file's locks tell processes apart, not the parts of one. So an open of a file that this
-//! process has open already gives the same store, and a handle that somebody kept never blocks a
-//! reopen.
+//! A second open of a file in the same process would conflict with the locks of the first one. So
+//! an open of a file that this process already has open returns the same store, and a forgotten
+//! handle never blocks a second open.
 
 use crate::engine::redb::file::file_id::FileId;
 use std::collections::BTreeMap;
@@ -10,19 +10,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
 
-/// A place in the registry: a file, and whether it is open for writing.
+/// A key of the registry: a file, and whether it is open for writing.
 type Place = (FileId, bool);
 
-/// The holder of a place.
+/// The registration that holds a place, and its store.
 struct Entry<T> {
     registration: u64,
     held: Held<T>,
 }
 
+/// The state of a registered store.
 enum Held<T> {
-    /// The thread that opens the store.
+    /// The given thread is opening the store.
     Opening(ThreadId),
-    /// The store. Dead while it is being closed.
+    /// The store is open. The reference is weak, so that the registry does not keep the store open;
+    /// it is dead while the store is being closed.
     Open(Weak<T>),
 }
 
@@ -33,7 +35,7 @@ pub(crate) struct Registry<T> {
     next_registration: AtomicU64,
 }
 
-/// The right to a place in a registry; given up when dropped.
+/// The right to a place in a registry. Dropping it frees the place.
 pub(crate) struct Registration<T: 'static> {
     registry: &'static Registry<T>,
     place: Place,
@@ -54,11 +56,13 @@ impl<T> Registration<T> {
         self.place.0
     }
 
-    /// Gives the place up, so that the file can be opened again while handles are left over.
+    /// Frees the place, so that the file can be opened again while handles of this store still
+    /// exist.
     pub(crate) fn vacate(&self) {
         let mut places = self.registry.lock();
         if places
             .get(&self.place)
+            // A later open may already hold the place, under another number.
             .is_some_and(|entry| entry.registration == self.number)
         {
             places.remove(&self.place);
@@ -74,25 +78,27 @@ impl<T> Drop for Registration<T> {
     }
 }
 
-/// Names a registration.
+/// Identifies a registration.
 #[derive(Clone, Copy)]
 pub(crate) struct RegistrationKey {
     place: Place,
     number: u64,
 }
 
-/// The result of looking for an open store.
+/// The result of [`Registry::find`].
 pub(crate) enum Found<T: 'static> {
     /// This process has the store open.
     Open(Arc<T>),
-    /// This process does not have the store open, and others wait for the holder of this registration
-    /// to open it.
+    /// This process does not have the store open. Other opens of the file wait until the holder of
+    /// this registration publishes a store or drops it.
     Vacant(Registration<T>),
-    /// The calling thread is opening the store further up its stack: it would wait for itself.
+    /// The calling thread is opening the store already, further up its stack, and would wait for
+    /// itself.
     Within,
 }
 
 impl<T> Registry<T> {
+    /// An empty registry.
     pub(crate) const fn new() -> Self {
         Self {
             places: Mutex::new(BTreeMap::new()),
@@ -101,12 +107,13 @@ impl<T> Registry<T> {
         }
     }
 
-    /// The map is whole after any panic: each change of it is one call.
+    /// Locks the map. A poisoned lock is ignored: each change of the map is one call, so a panic
+    /// never leaves it half changed.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Entry<T>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes `store`, which holds the registration `key`, known to later opens.
+    /// Publishes `store`, which holds the registration `key`: later opens of its file get it.
     pub(crate) fn publish(&self, key: RegistrationKey, store: &Arc<T>) {
         let entry = Entry {
             registration: key.number,
@@ -116,8 +123,9 @@ impl<T> Registry<T> {
         self.changed.notify_all();
     }
 
-    /// Finds the store in `file`, or registers the caller to open it. Waits for an open or a close of
-    /// the same file that is under way. A store that is open for writing serves readers too.
+    /// Finds the open store in `file`, or registers the caller to open it. Waits while another
+    /// thread opens or closes the file. A store that is open for writing is also returned for
+    /// reading.
     pub(crate) fn find(&'static self, file: FileId, writable: bool) -> Found<T> {
         let mut places = self.lock();
         loop {

@@ -1,4 +1,4 @@
-//! redb over a file that is still staged.
+//! A backend of redb over a staged file.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::file::write_gate::WithoutLocks;
@@ -6,7 +6,7 @@ use crate::error::RuntimeError;
 use crate::fs::staged_file::StagedFile;
 use redb::backends::FileBackend;
 
-/// A backend over a staged file. Only this process knows of the file, so it needs no locks.
+/// A backend over a staged file. No other process knows the file, so it is used without locks.
 pub(crate) fn backend_of(
     staged: &StagedFile,
     at: RedbContext<'_>,
