@@ -1,45 +1,45 @@
-//! Every page that is read is checked against redb's own checksums.
+//! Checks every page that redb reads against redb's own checksums.
 //!
-//! redb verifies the checksums of pages ([`crate::engine::redb::file::page_layout`]) when it repairs a file, and when it
-//! is asked to read all of it, but not when it reads a page. A bit that flips in a branch page makes
-//! rows vanish that way, and a page in another one's place brings rows back that were replaced: no
-//! checksum of a row can tell.
+//! redb verifies the checksums of pages ([`page_layout`](crate::engine::redb::file::page_layout))
+//! when it repairs or verifies a file, but not when it reads a page. A flipped bit in a branch page
+//! then hides rows, and an outdated page in the place of another returns rows that were replaced.
+//! The checksum of a row detects neither.
 //!
-//! So this backend, which lies between redb and the file, remembers for each page what its checksum
-//! must be: of a page that it wrote, from what it wrote; of any other, from the page that refers to
-//! it, which redb reads first. A page that is not what it must be reads as bytes that are no page.
-//! redb gives up on that, with an error or a panic ([`crate::engine::redb::context::RedbContext::guard`]), whenever somebody
-//! needs the page, and only then. An I/O error would end the store for everybody.
+//! So this backend lies between redb and the file, and records the expected checksum of each page:
+//! that of the bytes if this process wrote the page, otherwise that in the page that refers to it,
+//! which redb reads first. A page with another checksum is returned as bytes that are no valid
+//! page. redb rejects these, with an error or a panic
+//! ([`guard`](crate::engine::redb::context::RedbContext::guard)), and only operations that need the
+//! page fail. After an I/O error instead redb would reject every later access to the store.
 //!
-//! # What is known of which page
+//! # Which pages have an expected checksum
 //!
-//! Every page that can be read is known, by induction. It begins with the header, from which redb
-//! learns the roots and this backend what they must be. A page that was read told of its children. A
-//! page that was written has children that were written too, or that are those of a page that was
-//! read before it.
+//! Every page that redb can read has one, by induction. redb reads the header first, which has the
+//! checksums of the roots. A page that was read has those of its children. The children of a page
+//! that was written were written too, or belong to a page that was read before.
 //!
-//! - A process that writes reads the header once, when nobody else writes any more, and what it wrote
-//!   itself it knows best: what another page says of such a page is older.
-//! - A process that only reads follows another one's commits. redb reads the header anew for each
-//!   transaction and forgets all pages where there is a newer one, and a page that it can see is not
-//!   used again. So what was read last of a page is right.
-//! - Where several processes write neither holds, and this backend is left out.
+//! - A process that writes reads the header once, when it is the only writer. Its own writes are
+//!   newer than any reference to the same page, so they take precedence.
+//! - A process that only reads follows the commits of another process. redb reads the header again
+//!   for each transaction and drops its cache if there is a newer commit, and the writer does not
+//!   reuse pages that a snapshot can reach. So the latest reference to a page is right.
+//! - With several writers neither holds, and writers do not use this backend.
 //!
-//! Threads read side by side. A page is hashed without a lock, and an expectation that stands is only
-//! looked at: nobody waits but where something new is learned. What is learned late is no older for
-//! that, because whoever reads a page keeps it from being used again. Headers alone replace each
-//! other, so they are read and learned one at a time.
+//! Threads read in parallel. A page is hashed without a lock, and a checksum that is already known
+//! is compared under the shared lock; only a new one takes the exclusive lock. A late update is not
+//! outdated: a thread that reads a page holds a snapshot, so the page is not reused meanwhile. Only
+//! headers replace each other, so they are read and recorded one at a time.
 //!
 //! # The header
 //!
-//! Its commits have checksums of their own, which redb verifies. The flags have none. One says which
-//! commit is the last:
+//! Its two commit slots have checksums, which redb verifies. Its flags have none. One flag says
+//! which slot has the last commit:
 //!
-//! - In a file that was closed both have the same rows: closing is a commit of redb's own.
-//! - In a file that was not closed, a flip of that bit undoes the last commit, or a crash cut off the
-//!   other one: nothing tells. Nor may the newer one be taken because all of it is there: after a
-//!   failed sync its pages can be readable and never reach the disk. So this one bit is not checked,
-//!   while a store is open and after a crash.
+//! - In a file that was closed both slots have the same rows: closing is a commit of redb's own.
+//! - In a file that was not closed, a flip of that bit undoes the last commit, and looks like a
+//!   crash before the bit was written. The slot with the newer commit must not be preferred, even
+//!   if all of its pages are valid: after a failed sync they can be readable and never reach the
+//!   disk. So this bit is not checked while a store is open or after a crash.
 
 use crate::engine::redb::file::page_layout::{Geometry, Header, PAGE_BYTES, Reference, Sum, Tree};
 use crate::engine::redb::file::write_gate::locks_of_file;
@@ -52,53 +52,56 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::thread::ThreadId;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The pages of a file that are checked, from its beginning: 16 GiB, of which 9 bytes a page are
-/// held in memory. Pages after them are let through.
+/// The number of pages that are checked, from the beginning of the file: 16 GiB. Each takes 9 bytes
+/// of memory once it is known. Pages after them are not checked.
 const CHECKED_PAGES: usize = 4 << 20;
 
-/// What redb gets instead of a damaged page: of no type, and with a count beyond every page.
+/// The byte that fills a damaged page: redb reads an invalid page type, and a number of keys that
+/// no page can have.
 const NO_PAGE: u8 = 0xFF;
 
-/// How many damaged pages are named.
+/// The largest number of damaged pages that an error names.
 const NAMED_PAGES: usize = 8;
 
-/// How many damaged reads are kept in mind for operations that may yet fail.
+/// The largest number of damaged reads that are recorded for operations that have not failed yet.
 const NOTED_READS: usize = 256;
 
-/// What the process does with the file.
+/// How this process uses the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It is the only one that writes.
+    /// It is the only writer.
     OnlyWriter,
-    /// It reads; another one may write.
+    /// It reads; another process may write.
     Reader,
-    /// It does not want pages checked, or there is no telling what they must be.
+    /// The caller turned page checks off.
     Unchecked,
 }
 
-/// The pages that were found damaged, for the messages of errors.
+/// The damaged pages that were found, for the messages of errors.
 ///
-/// A page is read in the thread of whoever needs it, and redb gives up on it there: so what a thread
-/// noted since its operation began is what its error is about. redb keeps the page in its cache, and
-/// then gives up on it without a read: so an error over none is about those that the same table
-/// failed on before, if any.
+/// redb reads a page in the thread of the operation that needs it, and rejects it there. So the
+/// pages that a thread recorded since its operation began are the cause of its error. redb also
+/// caches the page, and rejects it the next time without a read. So an error without a recorded
+/// page is attributed to the pages that earlier operations on the same table failed on.
 #[derive(Debug, Default)]
 pub(crate) struct BadPages {
-    /// Whether there are any: a whole file costs no more than to look here.
+    /// Whether any damaged page was found. Without one an operation only reads this flag, and takes
+    /// no lock.
     any: AtomicBool,
     notes: Mutex<Notes>,
 }
 
+/// The recorded pages, by their offset in the file.
 #[derive(Debug, Default)]
 struct Notes {
-    /// What threads were refused in operations that did not fail yet.
+    /// The reads that were rejected, by thread, in operations that have not failed yet.
     refused: Vec<(ThreadId, u64)>,
-    /// What operations failed on, by the table that they read.
+    /// The pages that operations failed on, by the table that they read.
     met: BTreeMap<Option<&'static str>, BTreeSet<u64>>,
 }
 
 impl Notes {
-    /// Takes what the calling thread was refused.
+    /// Removes and returns the pages that the calling thread recorded.
     fn take(&mut self) -> BTreeSet<u64> {
         let me = std::thread::current().id();
         let mine = self.refused.extract_if(.., |(thread, _)| *thread == me);
@@ -107,14 +110,18 @@ impl Notes {
 }
 
 impl BadPages {
+    /// The recorded pages, unless there are none.
     fn notes(&self) -> Option<MutexGuard<'_, Notes>> {
         let notes = || self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         self.any.load(Ordering::Relaxed).then(notes)
     }
 
+    /// Records that the calling thread read the damaged page at `offset`.
     fn note(&self, offset: u64) {
         self.any.store(true, Ordering::Relaxed);
         if let Some(mut notes) = self.notes() {
+            // A thread that ends without another operation leaves its records behind, so the oldest
+            // record is dropped.
             if notes.refused.len() == NOTED_READS {
                 notes.refused.remove(0);
             }
@@ -122,15 +129,15 @@ impl BadPages {
         }
     }
 
-    /// An operation of the calling thread begins: what it was refused before is of no account to it.
-    /// Returns that, for the operation that this one is a part of.
+    /// Begins an operation of the calling thread: pages that the thread recorded before do not
+    /// count for it. Returns those pages, for the enclosing operation.
     pub(crate) fn begin(&self) -> BTreeSet<u64> {
         self.notes()
             .map(|mut notes| notes.take())
             .unwrap_or_default()
     }
 
-    /// The operation ended that began when `before` was refused.
+    /// Ends the operation that began with `before` recorded, and restores these pages.
     pub(crate) fn end(&self, before: BTreeSet<u64>) {
         if let Some(mut notes) = self.notes().filter(|_| !before.is_empty()) {
             let me = std::thread::current().id();
@@ -140,12 +147,12 @@ impl BadPages {
         }
     }
 
-    /// What is damaged, for people, where an operation of the calling thread failed in `table`.
+    /// Describes the damaged pages that made an operation of the calling thread fail in `table`.
     pub(crate) fn describe(&self, table: Option<&'static str>) -> Option<String> {
         let mut notes = self.notes()?;
         let mut pages = notes.take();
         if pages.contains(&0) {
-            return Some("the header has no whole commit".to_owned());
+            return Some("the header is damaged: it has no valid last commit".to_owned());
         }
         let met = notes.met.entry(table).or_default();
         match pages.is_empty() {
@@ -156,7 +163,8 @@ impl BadPages {
             met.pop_last();
         }
         let first = pages.pop_first()?;
-        let mut text = format!("damaged pages of {PAGE_BYTES} bytes and more at byte {first}");
+        let mut text =
+            format!("checksum mismatch in pages of {PAGE_BYTES} bytes or more at byte {first}");
         for page in pages {
             // Writing to a string cannot fail.
             let _ = write!(text, ", {page}");
@@ -165,12 +173,12 @@ impl BadPages {
     }
 }
 
-/// What a page must be.
+/// The expected checksum of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
-    /// What was written has this hash.
+    /// The hash of all bytes that this process wrote.
     Written(u64),
-    /// A page that refers to it has this checksum of it.
+    /// The checksum in the page that refers to it, and the tree that defines which bytes it covers.
     Referred(Sum, Tree),
 }
 
@@ -183,15 +191,16 @@ impl Expected {
     }
 }
 
-/// What `Part::kinds` has of a page, where it is not the number of its tree.
+/// The values of `Part::kinds`; from `FIRST_TREE` on they are the index of a tree.
 const UNKNOWN: u8 = 0;
 const WRITTEN: u8 = 1;
 const FIRST_TREE: u8 = 2;
 
-/// How many pages a part has.
+/// The number of pages in a part.
 const PART_PAGES: usize = 1024;
 
-/// What is known of the pages in a part of the file.
+/// The expected checksums of the pages in a part of the file. Two arrays instead of one of pairs:
+/// padding would make 16 bytes of 9.
 struct Part {
     sums: [u64; PART_PAGES],
     kinds: [u8; PART_PAGES],
@@ -204,17 +213,20 @@ impl Part {
     };
 }
 
-/// What is known, by page. Parts of which nothing is known are not there: opening a large file learns
-/// of a few pages, anywhere in it.
+/// The expected checksums, by page. A part is allocated when its first page is known: an open of a
+/// large file reads few pages, anywhere in the file.
 #[derive(Default)]
 struct Known {
     geometry: Option<Geometry>,
     parts: Vec<Option<Box<Part>>>,
-    /// There are few that differ.
+    /// The trees that pages belong to, without repetition. Tables with the same widths share an
+    /// entry, so there are few.
     trees: Vec<Tree>,
 }
 
 impl Known {
+    /// The index of the page at `offset`, if pages there are checked. A larger page is identified
+    /// by its first 4096 bytes.
     fn index(offset: u64) -> Option<usize> {
         let index = usize::try_from(offset / PAGE_BYTES).ok()?;
         (index < CHECKED_PAGES).then_some(index)
@@ -246,16 +258,18 @@ impl Known {
         (part.kinds[index], part.sums[index]) = (kind, sum);
     }
 
-    /// Where `page` is, if what it says of that place is not known yet and has to be.
+    /// The offset of `page`, if its reference says something new about it.
     fn place_of_news(&self, page: Reference) -> Option<u64> {
         let offset = self.geometry?.offset(page.number);
         Self::index(offset)?;
         match self.expected(offset) {
+            // Bytes that this process wrote are newer than any reference to the page.
             Some(Expected::Written(_)) => None,
             known => (known != Some(Expected::Referred(page.sum, page.tree))).then_some(offset),
         }
     }
 
+    /// Records the checksum in a reference.
     fn learn(&mut self, page: Reference) {
         let Some(offset) = self.place_of_news(page) else {
             return;
@@ -267,6 +281,7 @@ impl Known {
         });
         match u8::try_from(tree + usize::from(FIRST_TREE)) {
             Ok(kind) => self.set(offset, kind, page.sum),
+            // More trees than the byte can number: the page stays unchecked.
             Err(_) => self.set(offset, UNKNOWN, 0),
         }
     }
@@ -280,19 +295,19 @@ impl fmt::Debug for Known {
     }
 }
 
-/// A backend that lets only whole pages through.
+/// A backend that passes on only pages with the expected checksum.
 #[derive(Debug)]
 pub(crate) struct CheckedPages<B> {
     file: B,
     role: Role,
     known: RwLock<Known>,
-    /// Held from when a header is read, or written, until it is learned.
+    /// Held from the read or write of a header until its roots are recorded.
     header: Mutex<()>,
     bad: Arc<BadPages>,
 }
 
 impl<B: StorageBackend> CheckedPages<B> {
-    /// A backend over `file` that notes damaged pages in `bad`.
+    /// A backend over `file` that records damaged pages in `bad`.
     pub(crate) fn new(file: B, role: Role, bad: Arc<BadPages>) -> Self {
         Self {
             file,
@@ -311,15 +326,16 @@ impl<B: StorageBackend> CheckedPages<B> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Learns what a page that was read says of the pages below it. Where all of that is known no
-    /// reader waits for another one.
+    /// Records the checksums of the children of a page that was read. If all of them are known,
+    /// readers do not wait for each other.
     fn learn_below(&self, tree: Tree, page: &[u8]) {
         if !tree.has_references(page) {
             return;
         }
         let mut news = Vec::new();
         let known = self.known();
-        // A page that redb itself made, and that makes no sense to us, tells us nothing more.
+        // The page has the right checksum, so redb wrote it like this. If it cannot be parsed, its
+        // children stay unknown.
         let _ = tree.references(page, |page| {
             if known.place_of_news(page).is_some() {
                 news.push(page);
@@ -336,8 +352,9 @@ impl<B: StorageBackend> CheckedPages<B> {
         }
     }
 
-    /// Learns the roots that redb goes by. After commits of one phase a writer may choose another
-    /// commit than the last: it does so when it verified all of it, and writes what it chose.
+    /// Records the roots that redb uses. After commits of one phase a writer may fall back to the
+    /// commit before the last. It verifies all pages of the one that it uses, and writes the
+    /// header, which is recorded then.
     fn learn_header(&self, header: Header<'_>) {
         let slot = match self.role {
             Role::OnlyWriter if header.is_two_phase() => header.primary(),
@@ -345,6 +362,7 @@ impl<B: StorageBackend> CheckedPages<B> {
             _ => return,
         };
         let geometry = header.geometry();
+        // Compared under the shared lock first: the geometry never changes once it is known.
         let is_new = self.known().geometry != geometry;
         if is_new {
             self.known_mut().geometry = geometry;
@@ -358,12 +376,13 @@ impl<B: StorageBackend> CheckedPages<B> {
         }
     }
 
+    /// Records the damaged page at `offset`, and returns an invalid page in its place.
     fn refuse(&self, offset: u64, out: &mut [u8]) {
         self.bad.note(offset);
         out.fill(NO_PAGE);
     }
 
-    /// Reads the header, or its first bytes.
+    /// Reads the header, or the first bytes of it.
     fn read_header(&self, out: &mut [u8]) -> io::Result<()> {
         let _one_at_a_time = self.header.lock().unwrap_or_else(PoisonError::into_inner);
         self.file.read(0, out)?;
@@ -371,8 +390,10 @@ impl<B: StorageBackend> CheckedPages<B> {
             return Ok(());
         };
         if self.role == Role::Reader && !header.published().is_whole() {
-            // A power loss can have cut the header's last write. redb sees that from the flags, which
-            // stay, and leaves the file to who repairs it; in any other file it misses a commit now.
+            // A power loss can have torn the last write of the header. If the flags say that the
+            // file was not closed, redb asks for a repair. Otherwise the primary slot is made
+            // invalid as well, so that redb reports damage and does not use a commit that may not
+            // be on disk.
             self.bad.note(0);
             Header::spoil_primary(out);
         } else {
@@ -432,7 +453,7 @@ impl<B: StorageBackend> StorageBackend for CheckedPages<B> {
         let written = self.file.write(offset, data);
         match written {
             Ok(()) => self.known_mut().set(offset, WRITTEN, hash),
-            // What stands there now is not known, until it is written again.
+            // A failed write leaves the old bytes, the new ones or a mixture.
             Err(_) => self.known_mut().set(offset, UNKNOWN, 0),
         }
         written

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 const EVENTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("events");
 const FIXED: TableDefinition<'_, u64, u32> = TableDefinition::new("fixed");
 
-/// A backend that sees which pages are read and whether it was known what they must be.
+/// A backend that counts the reads of pages with and without an expected checksum.
 #[derive(Debug)]
 struct Watched {
     checked: CheckedPages<FileBackend>,
@@ -23,7 +23,7 @@ struct Watched {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Whether reads count already.
+    /// Whether reads are counted yet.
     begun: AtomicBool,
     known: AtomicUsize,
     unknown: AtomicUsize,
@@ -76,8 +76,8 @@ impl StorageBackend for Watched {
     }
 }
 
-/// A database without a cache, and what was read of it. Reads count from the beginning where
-/// `at_once` is set, else from when it is open.
+/// A database without a cache, and the counts of its reads. Reads are counted from the beginning if
+/// `at_once` is set, otherwise after the open.
 fn open(path: &Path, at_once: bool) -> (Database, Arc<Counts>) {
     let file = File::options()
         .read(true)
@@ -101,7 +101,7 @@ fn open(path: &Path, at_once: bool) -> (Database, Arc<Counts>) {
     (database, counts)
 }
 
-/// Replaces and adds rows, some of more than a page, in transactions of `phases`.
+/// Replaces and adds rows, some of them larger than a page, in transactions of one or two phases.
 fn work(database: &Database, seed: u64, two_phase: bool) {
     for round in 0..6 {
         let mut transaction = database.begin_write().unwrap();
@@ -149,7 +149,7 @@ fn every_page_that_is_read_is_known_and_whole_pages_are_what_they_must_be() {
     for seed in 0..4 {
         let (mut database, counts) = open(&path, true);
         if seed > 0 {
-            assert_eq!(read(&database), rows, "what was closed is read");
+            assert_eq!(read(&database), rows, "rows after a reopen");
         }
         work(&database, seed, true);
         if seed == 2 {
@@ -171,7 +171,8 @@ fn pages_are_known_after_a_crash_as_well() {
         work(&database, 1, two_phase);
         let rows = read(&database);
         std::fs::copy(&path, &crashed).unwrap();
-        // After commits of one phase redb chooses a commit while it opens, and verifies all of it.
+        // After commits of one phase redb chooses a commit while it opens the file, and verifies
+        // all of it.
         let (database, counts) = open(&crashed, two_phase);
         assert_eq!(read(&database), rows);
         work(&database, 2, true);
@@ -194,7 +195,7 @@ fn an_error_is_about_what_its_thread_was_refused_in_its_operation() {
     });
     assert!(names(Some("a"), "at byte 8192"));
     assert_eq!(bad.describe(Some("b")), None, "another table");
-    // redb has the page in its cache.
+    // redb may return the page from its cache, without a read.
     bad.begin();
     assert!(names(Some("a"), "at byte 8192"));
     bad.note(12288);

@@ -2,7 +2,7 @@
 
 use std::fs::Metadata;
 
-/// A file, whatever path leads to it.
+/// The identity of a file, independent of the path that leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileId {
     device: u64,
@@ -10,6 +10,7 @@ pub(crate) struct FileId {
 }
 
 impl FileId {
+    /// The identity in `metadata`.
     #[cfg(unix)]
     pub(crate) fn of(metadata: &Metadata) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
@@ -19,7 +20,7 @@ impl FileId {
         })
     }
 
-    /// Elsewhere files have no identity that can be had safely: stores are not shared.
+    /// On other systems no identity can be read safely, and stores are not shared within a process.
     #[cfg(not(unix))]
     pub(crate) fn of(_: &Metadata) -> Option<Self> {
         None

@@ -1,14 +1,15 @@
-//! Which processes hold locks on a store's file.
+//! Finds the processes that hold locks on the file of a store.
 //!
-//! On Linux `/proc/<pid>/fdinfo/<fd>` lists the locks of each open file, for the processes that we
-//! may look into: our own user's, or all for the superuser. Elsewhere nothing is known.
+//! On Linux `/proc/<pid>/fdinfo/<fd>` lists the locks of each open file. It is readable for
+//! processes of the same user, or for the superuser. Other systems do not list them.
 
 use crate::engine::redb::file::file_id::FileId;
 
-/// The bytes that redb 4.5 locks, far behind the end of any file: those of its writers, and one
-/// for each state of the file that somebody reads (its design document, "Lock bytes").
+/// The bytes that redb 4.5 locks (its design document, "Lock bytes"). They lie far past the end of
+/// any file: first the bytes of writers, then one byte for each commit that a snapshot reads.
 const WRITER_BYTES: std::ops::RangeInclusive<u64> = (1 << 62)..=SHARED_WRITER_BYTE;
-/// Held by everybody who has the file open for writing: alone, or with other writers.
+/// Locked by every process that has the file open for writing: exclusively by a single writer,
+/// shared by several.
 pub(crate) const SHARED_WRITER_BYTE: u64 = (1 << 62) + 1;
 const FIRST_STATE_BYTE: u64 = (1 << 62) + 1024;
 
@@ -27,7 +28,7 @@ impl HeldLock {
     }
 }
 
-/// The process that keeps others from opening `file`, where the system tells it.
+/// The process that prevents others from opening `file`, if the system lists its locks.
 pub(crate) fn holder(file: FileId) -> Option<u32> {
     let me = std::process::id();
     let mut locks = locks_on(file);
@@ -35,8 +36,8 @@ pub(crate) fn holder(file: FileId) -> Option<u32> {
     in_the_way(&locks)
 }
 
-/// Who of those that hold `locks` keeps others out. Whoever reads has locks too, for a moment also
-/// exclusive ones elsewhere in the file: a writer is told by its bytes.
+/// The process among `locks` that prevents an open. Readers hold locks too, and locks of the header
+/// are short. So a lock on the bytes of writers decides first.
 fn in_the_way(locks: &[HeldLock]) -> Option<u32> {
     let writer = |lock: &&HeldLock| lock.overlaps(&WRITER_BYTES);
     let lock = locks
@@ -48,7 +49,7 @@ fn in_the_way(locks: &[HeldLock]) -> Option<u32> {
     lock.map(|lock| lock.pid)
 }
 
-/// A process that reads states of a file, each named by the number of the commit that made it.
+/// A process with snapshots of a file: the ids of the oldest and the newest commit that it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reads {
     pub(crate) pid: u32,
@@ -56,10 +57,11 @@ pub(crate) struct Reads {
     pub(crate) newest: u64,
 }
 
-/// Who reads which states of `file`. Empty where the system does not tell it.
+/// The processes with snapshots of `file`. Empty if the system does not list locks.
 pub(crate) fn readers(file: FileId) -> Vec<Reads> {
-    // A process that reads states in a row has one lock for all of them. An exclusive lock up there
-    // is no reader's, and one without an end is that of a reader that excludes all writers.
+    // The system merges adjacent locks, so a process with snapshots of successive commits has one
+    // lock. An exclusive lock in this range is a scan of a writer. A lock without an end belongs to
+    // a reader in the exclusive mode, which locks the whole file.
     locks_on(file)
         .into_iter()
         .filter(|lock| !lock.is_exclusive && lock.start >= FIRST_STATE_BYTE && lock.end != u64::MAX)
@@ -71,7 +73,7 @@ pub(crate) fn readers(file: FileId) -> Vec<Reads> {
         .collect()
 }
 
-/// Every lock on `file`. What cannot be looked into, or goes away meanwhile, is left out.
+/// Every lock on `file`. Processes that cannot be read, or end meanwhile, are left out.
 #[cfg(target_os = "linux")]
 fn locks_on(file: FileId) -> Vec<HeldLock> {
     let mut locks = Vec::new();
@@ -104,6 +106,7 @@ fn locks_on(_: FileId) -> Vec<HeldLock> {
 #[cfg(target_os = "linux")]
 fn parse(pid: u32, line: &str) -> Option<HeldLock> {
     let mut words = line.strip_prefix("lock:")?.split_whitespace().skip(1);
+    // redb takes its range locks as locks of open files, and `flock` only in addition.
     if words.next()? != "OFDLCK" {
         return None;
     }

@@ -1,4 +1,5 @@
-//! The file under redb: checked pages, their layout and references, the write gate, identity and locks.
+//! The file below redb: page checks and their layout, the page walk, the write gate, file identity
+//! and locks.
 
 pub(crate) mod checked_pages;
 pub(crate) mod file_id;

@@ -1,10 +1,10 @@
-//! Where things are in redb's pages: its file format 3, which its `docs/design.md` describes.
+//! The layout of the pages of redb: its file format 3, which its `docs/design.md` describes.
 //!
-//! redb's file is a tree of checksums. The header has those of the roots of its two last commits, a
-//! branch page those of its children, a page of the list of tables those of the tables' roots. What
-//! stands after the content of a page belongs to nothing, and its checksum does not cover it.
+//! A redb file is a tree of checksums. The header has those of the roots of the last two commits, a
+//! branch page those of its children, and a page of the table list those of the roots of the
+//! tables. A checksum covers the content of a page, not the unused bytes after it.
 //!
-//! Everything here reads bytes that can be damaged: what makes no sense is `None`.
+//! All functions read bytes that can be damaged, and return `None` if they make no sense.
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -14,7 +14,7 @@ pub(crate) const HEADER_BYTES: usize = 320;
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 const FORMAT_VERSION: u8 = 3;
 
-/// Header: the flags, the geometry, the two commit slots.
+/// Offsets in the header: the flags, the geometry, the two commit slots.
 const FLAGS: usize = 9;
 const REGION_HEADER_PAGES: usize = 16;
 const REGION_DATA_PAGES: usize = 20;
@@ -25,26 +25,28 @@ const SECOND_IS_PRIMARY: u8 = 1;
 const TWO_PHASE: u8 = 4;
 const UNFLUSHED: u8 = 8;
 
-/// Commit slot: whether there are roots, the roots, the slot's checksum.
+/// Offsets in a commit slot: whether the trees have a root, the roots, the checksum of the slot.
 const SLOT_HAS_ROOT: [usize; 2] = [1, 2];
 const SLOT_ROOTS: [usize; 2] = [8, 40];
 const SLOT_SUM: usize = 112;
 
-/// Page: its type, how many keys it has.
+/// The types of pages, and the offsets in a page: the number of keys, then the ends of keys and
+/// values.
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;
 const COUNT: usize = 2;
 const LEAF_ENDS: usize = 4;
 const BRANCH_SUMS: usize = 8;
 
-/// An entry in the list of tables.
+/// Offsets in an entry of the table list. Types 1 and 2 are of older file formats.
 const NORMAL_TABLE: u8 = 3;
 const TABLE_HAS_ROOT: usize = 9;
 const TABLE_ROOT: usize = 10;
 const TABLE_KEY_WIDTH: usize = 42;
 const TABLE_VALUE_WIDTH: usize = 47;
 
-/// A reference: the number of a page, then its checksum where they stand together.
+/// Offsets in a reference: the number of a page, then its checksum. A branch page has all checksums
+/// first, then all numbers.
 const SUM_AFTER_NUMBER: usize = 8;
 const SUM_BYTES: usize = 16;
 const NUMBER_BYTES: usize = 8;
@@ -69,48 +71,49 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(number(bytes, at)?))
 }
 
-/// The half of a checksum that is remembered: damage is no forgery.
+/// Half of a checksum of redb. Damage is random, unlike a forgery, so 64 bits detect it, and each
+/// page takes half the memory.
 pub(crate) type Sum = u64;
 
 fn half(sum: u128) -> Sum {
     sum as u64
 }
 
-/// How wide keys and values are where that is fixed, in bytes.
+/// The widths of keys and values in bytes; `None` if they vary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Widths {
     key: Option<u32>,
     value: Option<u32>,
 }
 
-/// What a tree holds.
+/// The contents of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tree {
-    /// The list of tables.
+    /// The table list: the name, the root and the types of each table.
     Tables,
     /// The rows of a table.
     Rows(Widths),
 }
 
-/// What one page says of another.
+/// A reference from one page to another, with its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
-    /// redb's number of the page.
+    /// The page number of redb.
     pub(crate) number: u64,
     pub(crate) sum: Sum,
     pub(crate) tree: Tree,
 }
 
-/// What is below a page.
+/// A reference in a page, with the range of keys below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Child<'p> {
-    /// A page of the same tree, none of whose keys is greater than `last`; none where nothing here
-    /// bounds them.
+    /// A page of the same tree. No key in it is greater than `last`; `None` if this page sets no
+    /// limit.
     Page {
         page: Reference,
         last: Option<&'p [u8]>,
     },
-    /// The root of a table, in the list of tables.
+    /// The root of a table, in the table list.
     Table { name: &'p [u8], root: Reference },
 }
 
@@ -123,7 +126,7 @@ impl Child<'_> {
     }
 }
 
-/// Where pages are in the file.
+/// The positions of pages in the file. A region is a part of the file with its own allocator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     region_header_pages: u64,
@@ -131,8 +134,11 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// The offset of the page with redb's number `page`. The header is a page before all regions.
+    /// The offset of page number `page`. The header takes the page before the first region.
     pub(crate) fn offset(self, page: u64) -> u64 {
+        // A page number has the index in its lowest 20 bits, the region in the next 20, and the
+        // order in the highest 5. A page of order n has 4096 << n bytes, and its index counts in
+        // such units.
         let order = page >> 59;
         let index = page & (0x000F_FFFF >> order);
         let region = (page >> 20) & 0x000F_FFFF;
@@ -141,7 +147,7 @@ impl Geometry {
         (1 + before) * PAGE_BYTES
     }
 
-    /// Where the page with redb's number `page` is, and how long it is.
+    /// The offset and the length of page number `page`, in bytes.
     pub(crate) fn place(self, page: u64) -> (u64, u64) {
         (self.offset(page), PAGE_BYTES << (page >> 59))
     }
@@ -151,11 +157,12 @@ impl Geometry {
 #[derive(Clone, Copy)]
 pub(crate) struct Header<'h>(&'h [u8]);
 
-/// One of a header's two commits.
+/// One of the two commit slots of a header.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot<'h>(&'h [u8]);
 
 impl<'h> Header<'h> {
+    /// The header in `bytes`, which start with the beginning of the file.
     pub(crate) fn parse(bytes: &'h [u8]) -> Option<Self> {
         (bytes.starts_with(MAGIC) && bytes.len() >= HEADER_BYTES).then_some(Self(bytes))
     }
@@ -171,7 +178,8 @@ impl<'h> Header<'h> {
         self.0[FLAGS] & flag != 0
     }
 
-    /// Whether the pages of the last commit were on disk before the header said that it is the last.
+    /// Whether the last commit was made in two phases: its pages were on disk before the header
+    /// named it as the last.
     pub(crate) fn is_two_phase(self) -> bool {
         self.has(TWO_PHASE)
     }
@@ -180,23 +188,25 @@ impl<'h> Header<'h> {
         Slot(&self.0[SLOTS[usize::from(second)]..][..SLOT_BYTES])
     }
 
-    /// The last commit.
+    /// The slot of the last commit.
     pub(crate) fn primary(self) -> Slot<'h> {
         self.slot(self.has(SECOND_IS_PRIMARY))
     }
 
-    /// The one before the last, or one that was not finished.
+    /// The slot of the commit before the last one, or of an unfinished commit.
     fn secondary(self) -> Slot<'h> {
         self.slot(!self.has(SECOND_IS_PRIMARY))
     }
 
-    /// Makes of the last commit in `header` one that is not whole.
+    /// Makes the checksum of the last commit in `header` invalid.
     pub(crate) fn spoil_primary(header: &mut [u8]) {
         let slot = SLOTS[usize::from(header[FLAGS] & SECOND_IS_PRIMARY != 0)];
         header[slot + SLOT_SUM] ^= 0xFF;
     }
 
-    /// The commit that a reader beside a writer may see.
+    /// The slot that a reader may use while another process writes. redb sets the flag with the
+    /// write that makes a commit the last one, and clears it after the sync; until then readers use
+    /// the commit before.
     pub(crate) fn published(self) -> Slot<'h> {
         match self.has(UNFLUSHED) {
             true => self.secondary(),
@@ -206,12 +216,13 @@ impl<'h> Header<'h> {
 }
 
 impl Slot<'_> {
+    /// Whether the slot has a known format and the right checksum.
     pub(crate) fn is_whole(self) -> bool {
         let sum = number(self.0, SLOT_SUM).map(u128::from_le_bytes);
         self.0[0] == FORMAT_VERSION && sum == Some(xxh3_128(&self.0[..SLOT_SUM]))
     }
 
-    /// The roots of the two lists of tables: ours, and redb's own.
+    /// The roots of the two table lists: that of our tables, and that of the tables of redb itself.
     pub(crate) fn roots(self) -> impl Iterator<Item = Reference> {
         let roots = SLOT_HAS_ROOT.into_iter().zip(SLOT_ROOTS);
         roots.filter_map(move |(has_root, root)| {
@@ -228,7 +239,7 @@ fn reference(bytes: &[u8], at: usize, tree: Tree) -> Option<Reference> {
     })
 }
 
-/// A leaf page: its entries' keys and values, one after the other.
+/// A leaf page: first the ends of keys and values, then all keys, then all values.
 #[derive(Clone, Copy)]
 struct Leaf<'p> {
     page: &'p [u8],
@@ -246,7 +257,8 @@ impl<'p> Leaf<'p> {
         })
     }
 
-    /// Where the keys begin: after an end for each key and each value that has no fixed width.
+    /// The offset of the first key. Before it stand the ends of all keys, then those of all values,
+    /// unless their width is fixed.
     fn keys_start(self) -> usize {
         let ends =
             usize::from(self.widths.key.is_none()) + usize::from(self.widths.value.is_none());
@@ -292,7 +304,7 @@ fn fixed_end(start: usize, count: usize, width: u32) -> Option<usize> {
         .checked_add(start)
 }
 
-/// A page's key number `entry`. The keys begin at `start`; where they have no fixed width, their ends
+/// The key number `entry` of a page. The keys begin at `start`; if their width varies, their ends
 /// stand at `ends`.
 fn key_of(
     page: &[u8],
@@ -312,7 +324,7 @@ fn key_of(
     page.get(begin..end(entry)?)
 }
 
-/// Where the content of a branch page ends.
+/// The end of the content of a branch page.
 fn branch_end(page: &[u8], widths: Widths) -> Option<usize> {
     let keys = u16_at(page, COUNT)?;
     let children_end = BRANCH_SUMS + (SUM_BYTES + NUMBER_BYTES) * (keys + 1);
@@ -333,7 +345,7 @@ impl Tree {
         }
     }
 
-    /// The checksum of a page of this tree; `None` of what cannot be one.
+    /// The checksum of a page of this tree; `None` if it is no valid page.
     pub(crate) fn sum(self, page: &[u8]) -> Option<Sum> {
         let end = match *page.first()? {
             LEAF => Leaf::new(page, self.widths())?.end()?,
@@ -343,19 +355,18 @@ impl Tree {
         page.get(..end).map(xxh3_128).map(half)
     }
 
-    /// Whether a page of this tree may refer to others.
+    /// Whether a page of this tree can refer to others.
     pub(crate) fn has_references(self, page: &[u8]) -> bool {
         page.first() == Some(&BRANCH) || self == Self::Tables
     }
 
-    /// Gives the pages that a whole page of this tree refers to to `learn`. `None` where that
-    /// makes no sense.
+    /// Calls `learn` for each reference in a page of this tree. `None` if the page makes no sense.
     pub(crate) fn references(self, page: &[u8], mut learn: impl FnMut(Reference)) -> Option<()> {
         self.children(page, |child| learn(child.reference()))
     }
 
-    /// Gives what is below a whole page of this tree to `learn`, in the order of the keys. `None`
-    /// where that makes no sense.
+    /// Calls `learn` for each child of a page of this tree, in the order of the keys. `None` if the
+    /// page makes no sense.
     pub(crate) fn children<'p>(
         self,
         page: &'p [u8],
@@ -375,6 +386,8 @@ impl Tree {
                         sum: u64_at(page, BRANCH_SUMS + SUM_BYTES * child)?,
                         tree: self,
                     };
+                    // A branch page has one key less than children: the last child has no upper
+                    // limit here.
                     let is_last = child == keys;
                     learn(Child::Page {
                         page: page_of_child,
@@ -401,8 +414,8 @@ impl Tree {
 }
 
 impl Tree {
-    /// Gives keys and values of a whole leaf page of this tree to `each`. `None` where that makes no
-    /// sense, or where it is no leaf.
+    /// Calls `each` for the keys and values of a leaf page of this tree. `None` if the page makes
+    /// no sense or is no leaf.
     pub(crate) fn rows(self, page: &[u8], mut each: impl FnMut(&[u8], &[u8])) -> Option<()> {
         if *page.first()? != LEAF {
             return None;
@@ -415,8 +428,9 @@ impl Tree {
     }
 }
 
-/// The commit, and the bytes of pages, that a row of redb's lists of replaced pages is about: the
-/// number of the commit stands first in the key; the value is how many pages, and their numbers.
+/// Parses a row in one of the lists of freed pages of redb: returns the id of the commit that freed
+/// the pages, and their size in bytes. The key starts with the id; the value is the number of
+/// pages, then their page numbers.
 pub(crate) fn replaced_pages(key: &[u8], value: &[u8]) -> Option<(u64, u64)> {
     let count = u16_at(value, 0)?;
     let mut bytes = 0;
@@ -426,7 +440,8 @@ pub(crate) fn replaced_pages(key: &[u8], value: &[u8]) -> Option<(u64, u64)> {
     Some((u64_at(key, 0)?, bytes))
 }
 
-/// A table's root, from its entry in the list of tables. `None` for a table without rows.
+/// The root of a table, from its entry in the table list. `None` for a table without rows, or of
+/// another type.
 fn table_root(entry: &[u8]) -> Option<Reference> {
     if *entry.first()? != NORMAL_TABLE || *entry.get(TABLE_HAS_ROOT)? == 0 {
         return None;

@@ -1,7 +1,8 @@
-//! Every damaged page of a file, from its own checksums; and the pages that wait to be free.
+//! Finds every damaged page of a file by its checksum, and the freed pages that snapshots still
+//! hold.
 //!
-//! redb's check says that a file is damaged. This walk says where: it goes from the last commit's
-//! roots down, page by page, and below a damaged page there is nothing that can be believed.
+//! The check of redb reports that a file is damaged, but not where. This walk goes down from the
+//! roots of the last commit, page by page. It does not follow the references of a damaged page.
 
 use crate::engine::redb::file::page_layout::{
     Child, Geometry, HEADER_BYTES, Header, Reference, Tree, replaced_pages,
@@ -11,23 +12,24 @@ use redb::StorageBackend;
 use std::collections::BTreeMap;
 use std::io;
 
-/// The most damaged pages that are told apart; the rest is counted.
+/// The largest number of damaged pages that are listed; the rest is counted.
 const TOLD_PAGES: usize = 16_384;
 
-/// A page that is not what its checksum says.
+/// A page whose checksum does not match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DamagedPage {
-    /// Where it is, and how long.
+    /// The offset and the length of the page, in bytes.
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
-    /// The table that it belongs to; none of a page of redb's own.
+    /// The table of the page; `None` for a page of the table list or of redb's own tables.
     pub(crate) table: Option<&'static str>,
-    /// Its rows have keys that are greater than this one, and not greater than that one.
+    /// The keys of its rows are greater than `after`, and at most `last`; `None` means no limit.
     pub(crate) after: Option<Vec<u8>>,
     pub(crate) last: Option<Vec<u8>>,
 }
 
 impl DamagedPage {
+    /// The page in words, for messages.
     pub(crate) fn in_words(&self) -> String {
         format!(
             "the page of {} bytes at byte {} is damaged",
@@ -40,11 +42,11 @@ impl DamagedPage {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DamagedPages {
     pub(crate) pages: Vec<DamagedPage>,
-    /// How many there are besides.
+    /// The number of damaged pages that are not listed.
     pub(crate) more: u64,
 }
 
-/// A page that is to be looked at.
+/// A page that the walk has to visit.
 struct Visit {
     page: Reference,
     table: Option<&'static str>,
@@ -52,7 +54,7 @@ struct Visit {
     last: Option<Vec<u8>>,
 }
 
-/// The damaged pages of the last commit in `file`; none where even its header cannot be believed.
+/// The damaged pages of the last commit in `file`; `None` if the header itself is damaged.
 pub(crate) fn damaged_pages(file: &impl StorageBackend) -> io::Result<Option<DamagedPages>> {
     let Some((mut walk, roots)) = Walk::of(file)? else {
         return Ok(None);
@@ -63,11 +65,12 @@ pub(crate) fn damaged_pages(file: &impl StorageBackend) -> io::Result<Option<Dam
     Ok(Some(walk.found))
 }
 
-/// redb's own tables of the pages that were replaced and cannot be used again yet.
+/// The tables of redb that list freed pages which cannot be reused yet, because a snapshot may read
+/// them.
 const REPLACED: [&[u8]; 2] = [b"data_pages_unreachable", b"system_pages_unreachable"];
 
-/// The bytes of pages that were replaced and cannot be used again yet, by the commit that replaced
-/// them. None where that cannot be read: another process may commit meanwhile.
+/// The size in bytes of the freed pages that cannot be reused yet, by the commit that freed them.
+/// `None` if they cannot be read, for example because another process commits at the same time.
 pub(crate) fn replaced_bytes(file: &impl StorageBackend) -> io::Result<Option<BTreeMap<u64, u64>>> {
     let Some((walk, mut open)) = Walk::of(file)? else {
         return Ok(None);
@@ -89,7 +92,7 @@ pub(crate) fn replaced_bytes(file: &impl StorageBackend) -> io::Result<Option<BT
             return Ok(None);
         }
         if next.tree != Tree::Tables {
-            // A branch has no rows.
+            // A branch page has no rows: that is no error here.
             let _ = next.tree.rows(&page, |key, value| {
                 if let Some((commit, bytes)) = replaced_pages(key, value) {
                     *replaced.entry(commit).or_default() += bytes;
@@ -100,6 +103,7 @@ pub(crate) fn replaced_bytes(file: &impl StorageBackend) -> io::Result<Option<BT
     Ok(Some(replaced))
 }
 
+/// A walk over the pages of the last commit in a file.
 struct Walk<'a, B> {
     file: &'a B,
     len: u64,
@@ -108,7 +112,7 @@ struct Walk<'a, B> {
 }
 
 impl<'a, B: StorageBackend> Walk<'a, B> {
-    /// A walk over the last commit, and its roots; none where the header cannot be believed.
+    /// A walk over the last commit, and the roots to start from; `None` if the header is damaged.
     fn of(file: &'a B) -> io::Result<Option<(Self, Vec<Reference>)>> {
         let len = file.len()?;
         let mut bytes = vec![0; HEADER_BYTES];
@@ -132,8 +136,8 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
         Ok(Some((walk, header.primary().roots().collect())))
     }
 
-    /// Walks the tree below `root`, in the order of its keys. What waits to be looked at are the
-    /// children of one page on each level.
+    /// Walks the tree below `root`, in the order of the keys. The stack holds the children of one
+    /// page on each level.
     fn tree(&mut self, root: Reference) -> io::Result<()> {
         let mut open = vec![Visit {
             page: root,
@@ -148,6 +152,7 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
             if self.read(offset, bytes, &mut page)? && tree.sum(&page) == Some(visit.page.sum) {
                 let first = open.len();
                 below(&visit, &page, &mut open);
+                // The stack returns the last page first.
                 open[first..].reverse();
             } else if self.found.pages.len() < TOLD_PAGES {
                 self.found.pages.push(DamagedPage {
@@ -164,7 +169,7 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
         Ok(())
     }
 
-    /// Reads a page. Returns whether it is in the file.
+    /// Reads a page. Returns `false` if it lies past the end of the file.
     fn read(&self, offset: u64, bytes: u64, page: &mut Vec<u8>) -> io::Result<bool> {
         let fits = offset.checked_add(bytes).is_some_and(|end| end <= self.len);
         let Some(bytes) = usize::try_from(bytes).ok().filter(|_| fits) else {
@@ -177,13 +182,14 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
     }
 }
 
-/// Adds the pages below a whole page to `open`, in the order of their keys.
+/// Pushes the children of an undamaged page onto `open`, in the order of the keys.
 fn below(visit: &Visit, page: &[u8], open: &mut Vec<Visit>) {
     let mut after = visit.after.clone();
-    // A page that redb itself made, and that makes no sense to us, tells us nothing more.
+    // The page has the right checksum, so redb wrote it like this. If it cannot be parsed, nothing
+    // is known of its children.
     let _ = visit.page.tree.children(page, |child| {
         open.push(match child {
-            // Keys of the list of tables, and of redb's own tables, are none of ours.
+            // The keys of the table list and of the tables of redb are not keys of our rows.
             Child::Page { page, .. } if visit.table.is_none() => Visit {
                 page,
                 table: None,

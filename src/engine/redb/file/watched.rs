@@ -1,4 +1,4 @@
-//! A store's file, watched: for simulators of faults that reach a store by its path.
+//! The file of a store with a hook at every access, for simulations of faults on a real file.
 
 use crate::engine::redb::file::write_gate::locks_of_file;
 use redb::StorageBackend;
@@ -6,7 +6,7 @@ use redb::backends::FileBackend;
 use std::io;
 use std::sync::Arc;
 
-/// What is about to be done to a store's file.
+/// An access to the file of a store that is about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileAccess {
     /// A read.
@@ -19,10 +19,10 @@ pub enum FileAccess {
     Sync,
 }
 
-/// Told of every access before it is made; an error takes its place.
+/// The hook: called before every access. If it returns an error, the access fails with it.
 pub(crate) type OnAccess = Arc<dyn Fn(FileAccess) -> io::Result<()> + Send + Sync>;
 
-/// The file, and who watches it.
+/// The file and its hook.
 pub(crate) struct WatchedFile {
     pub(crate) file: FileBackend,
     pub(crate) on_access: Option<OnAccess>,

@@ -1,12 +1,12 @@
-//! A storage backend that holds back every write until the file is known to be ours.
+//! A storage backend that holds back all writes until the file is known to be a store.
 //!
-//! Opening a redb file writes to it: it sets a flag, and repairs what was not closed cleanly. We
-//! may only look whether a file is a store of ours, and of which version, after it is open. So the
-//! writes of opening are kept in memory first. Then either they reach the file, in their order and
-//! with their syncs, or they are dropped and the file was never touched.
+//! Opening a redb file writes to it: redb sets a flag, and repairs a file that was not closed
+//! cleanly. Only the open database shows whether the file is a store of ours, and of which version.
+//! So the writes of opening are held in memory first. Then they either reach the file, in their
+//! order and with their syncs, or they are dropped and the file was never changed.
 //!
-//! Only one process may do so at a time: redb believes that what it wrote is in the file when it
-//! lets other writers in.
+//! Only one process may do this at a time: redb assumes that its writes are in the file when it
+//! releases the locks that exclude other writers.
 
 use crate::fs::steps::{Change, attempt};
 use redb::{BackendError, StorageBackend};
@@ -15,7 +15,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The part of a backend over `self.file` that is about its locks: they are the file's own.
+/// The methods of a backend over `self.file` that close and lock it: they go to the file unchanged.
 macro_rules! locks_of_file {
     () => {
         fn close(&self) -> std::io::Result<()> {
@@ -73,6 +73,7 @@ macro_rules! locks_of_file {
 }
 pub(crate) use locks_of_file;
 
+/// A held access.
 #[derive(Debug)]
 enum Access {
     Write { offset: u64, data: Vec<u8> },
@@ -80,17 +81,19 @@ enum Access {
     Sync,
 }
 
+/// The held accesses.
 #[derive(Debug)]
 struct Held {
     accesses: Vec<Access>,
+    /// The length that the file would have.
     len: u64,
-    /// What was locked exclusively, and given up again: redb wrote under these locks.
+    /// The ranges that redb locked exclusively, and waited for, to write under them: the header.
     written_under: Vec<LockRange>,
 }
 
 type LockRange = (Bound<u64>, Bound<u64>);
 
-/// The size of an open file in bytes, without asking the system.
+/// The size of an open file in bytes, without a call to the system.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileSize(Arc<AtomicU64>);
 
@@ -110,28 +113,28 @@ struct State<B> {
     size: FileSize,
     holding: AtomicBool,
     held: Mutex<Held>,
-    /// Whether the locks are kept that say whose file it is, while redb lets go of it.
+    /// Whether the locks of opening stay while redb closes the file and opens it again.
     keeps_locks: AtomicBool,
 }
 
-/// Where redb's locks begin that are held as long as a file is open, and where those begin that are
-/// held for a read (its design document, "Lock bytes").
+/// The bytes that redb locks as long as a file is open. The bytes after them are locked for
+/// snapshots (its design document, "Lock bytes").
 const OPEN_BYTES: std::ops::Range<u64> = 1 << 62..(1 << 62) + 1024;
 
-/// The backend that redb gets.
+/// The backend that is passed to redb.
 #[derive(Debug)]
 pub(crate) struct HoldingBackend<B>(Arc<State<B>>);
 
-/// What lets the held writes through.
+/// The gate, which lets the held writes pass. Dropping it leaves them held for good.
 #[derive(Debug)]
 pub(crate) struct Gate<B>(Arc<State<B>>);
 
-/// A backend over `file` that holds back writes, and the gate that lets them through.
+/// A backend over `file` that holds all writes, and the gate that lets them pass.
 pub(crate) fn hold<B: StorageBackend>(file: B) -> io::Result<(HoldingBackend<B>, Gate<B>)> {
     backend(file, true)
 }
 
-/// A backend over `file` that holds nothing back, and the size of the file.
+/// A backend over `file` that holds nothing, and the size of the file.
 pub(crate) fn pass<B: StorageBackend>(file: B) -> io::Result<(HoldingBackend<B>, FileSize)> {
     let (backend, gate) = backend(file, false)?;
     Ok((backend, gate.size()))
@@ -157,39 +160,42 @@ fn backend<B: StorageBackend>(file: B, hold: bool) -> io::Result<(HoldingBackend
 
 impl<B: StorageBackend> State<B> {
     fn held(&self) -> io::Result<MutexGuard<'_, Held>> {
-        let poisoned = |_| io::Error::other("a thread panicked while it opened the file");
+        let poisoned = |_| io::Error::other("a panic interrupted the opening of the file");
         self.held.lock().map_err(poisoned)
     }
 
-    /// What is held back, or `None` once the gate is open.
+    /// The held accesses, or `None` after the gate was opened.
     fn holding(&self) -> io::Result<Option<MutexGuard<'_, Held>>> {
         if !self.holding.load(Ordering::Acquire) {
             return Ok(None);
         }
         let held = self.held()?;
+        // Checked again under the lock: the gate may have been opened meanwhile.
         Ok(self.holding.load(Ordering::Acquire).then_some(held))
     }
 }
 
 impl<B> Gate<B> {
-    /// The size of the file, also later.
+    /// The size of the file, which follows later changes.
     pub(crate) fn size(&self) -> FileSize {
         self.0.size.clone()
     }
 }
 
 impl<B: StorageBackend> Gate<B> {
-    /// The file, to close and open it again with nobody in between. For after the gate was opened.
+    /// The file, to close it and open it again without releasing its locks. For use after the gate
+    /// was opened.
     pub(crate) fn file(&self) -> KeptFile<B> {
         KeptFile(Arc::clone(&self.0))
     }
 
-    /// Lets everything that was held back through, in its order and under the locks that it was
-    /// written under, and everything that follows.
+    /// Passes on everything that was held, in its order, and everything that follows.
     ///
-    /// A failure on the way leaves what a crash at that moment would have left.
+    /// A failure leaves the file as a crash at that point would leave it.
     pub(crate) fn open(self) -> io::Result<()> {
         let mut held = self.0.held()?;
+        // Readers in other processes lock the header while they read it. Under the lock of redb
+        // they cannot read a header that is half written.
         let locks = std::mem::take(&mut held.written_under);
         for (start, end) in &locks {
             self.0.file.lock_range(*start, *end).map_err(lock_error)?;
@@ -210,13 +216,14 @@ impl<B: StorageBackend> Gate<B> {
     }
 }
 
-/// A file that stays this process's while redb closes it and opens it again.
+/// A file whose locks stay while redb closes it and opens it again.
 #[derive(Debug)]
 pub(crate) struct KeptFile<B>(Arc<State<B>>);
 
 impl<B: StorageBackend> KeptFile<B> {
-    /// Runs `reopen`, which closes the file's database and opens another over the backend that it
-    /// gets. The file is locked all the while; it is given up where that fails.
+    /// Runs `reopen`, which closes the database in the file and opens another over the given
+    /// backend. No other process can lock the file meanwhile. If `reopen` fails, the file is
+    /// closed.
     pub(crate) fn keep<T, E>(
         &self,
         reopen: impl FnOnce(HoldingBackend<B>) -> Result<T, E>,
@@ -238,7 +245,7 @@ fn lock_error(error: BackendError) -> io::Error {
     }
 }
 
-/// Copies the part of `data`, which stands at `at`, that falls into `out`, which stands at `offset`.
+/// Copies the part of `data` at offset `at` that overlaps `out` at offset `offset`.
 fn copy_overlap(out: &mut [u8], offset: u64, data: &[u8], at: u64) {
     let start = offset.max(at);
     let end = (offset + out.len() as u64).min(at + data.len() as u64);
@@ -249,7 +256,7 @@ fn copy_overlap(out: &mut [u8], offset: u64, data: &[u8], at: u64) {
 }
 
 impl<B: StorageBackend> HoldingBackend<B> {
-    /// Reads as if everything held back had been written.
+    /// Reads as if everything that is held had been written.
     fn read_through(&self, held: &Held, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let end = offset + out.len() as u64;
         if end > held.len {
@@ -261,7 +268,7 @@ impl<B: StorageBackend> HoldingBackend<B> {
         for access in &held.accesses {
             match access {
                 Access::Write { offset: at, data } => copy_overlap(out, offset, data, *at),
-                // What is cut off and grown again reads as zeros.
+                // A part that was cut off and grown again reads as zeros.
                 Access::SetLen(len) if *len < end => {
                     out[len.saturating_sub(offset) as usize..].fill(0);
                 }
@@ -345,6 +352,8 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        // redb waits for the lock of the header before it writes the header. The locks of opening
+        // are not recorded: redb only tries them, and still holds them.
         self.0.file.lock_range(start, end)?;
         if let Some(mut held) = self.0.holding()?
             && !held.written_under.contains(&(start, end))
@@ -359,6 +368,8 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        // The reopened database takes the same locks again. That succeeds, since they belong to the
+        // same open file.
         let is_of_open = matches!(start, Bound::Included(start) if OPEN_BYTES.contains(&start));
         if is_of_open && self.0.keeps_locks.load(Ordering::Acquire) {
             return Ok(());
@@ -371,7 +382,8 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
     }
 }
 
-/// A file without its locks, for who has it to himself or only looks. Tests can let its changes fail.
+/// A file without its locks, for a caller that has the file to itself or only reads it. redb opens
+/// a backend without locks as well. Tests can make its changes fail.
 #[derive(Debug)]
 pub(crate) struct WithoutLocks<B>(pub(crate) B);
 
