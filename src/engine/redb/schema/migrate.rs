@@ -1,4 +1,4 @@
-//! What is done to a store of an older version besides the steps themselves.
+//! The plan of a migration, and the copy of the file that is made before it.
 
 use crate::engine::redb::context::RedbContext;
 use crate::error::RuntimeError;
@@ -7,37 +7,39 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// What opening a store for writing would do to its schema.
+/// The migration that an open of the store for writing would make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MigrationPlan {
-    /// The schema version that the store has.
+    /// The schema version of the store.
     pub found: u32,
-    /// The schema version that it would have.
+    /// The schema version after the open.
     pub supported: u32,
-    /// Where it would be copied to first.
+    /// The path that the file would be copied to first; `None` if there is nothing to migrate or
+    /// copies are turned off.
     pub backup: Option<PathBuf>,
 }
 
 impl MigrationPlan {
-    /// Whether the store would be migrated.
+    /// Whether the open would migrate the store.
     pub fn is_needed(&self) -> bool {
         self.found < self.supported
     }
 }
 
-/// Where a store of version `found` is copied to before it is migrated.
+/// The path of the copy of a store of version `found`.
 pub(crate) fn copy_path(path: &Path, found: u32) -> PathBuf {
     let mut copy = OsString::from(path);
     copy.push(format!(".v{found}.bak"));
     PathBuf::from(copy)
 }
 
-/// Copies the store at `at.path`, which is of version `found` and which nobody else writes to, for
-/// those who want to go back. The copy is synced and renamed into place: it is there whole or not.
+/// Copies the store at `at.path`, of version `found`, so that the migration can be undone. No other
+/// process may write to it. The copy is synced and then renamed into place, so it is complete or
+/// absent.
 ///
-/// It replaces an earlier copy of that version: one that a migration made which then failed, since
-/// when the store has gone on.
+/// It replaces an earlier copy of that version. Such a copy is left by a migration that failed; the
+/// store may have changed since.
 pub(crate) fn keep_copy(at: RedbContext<'_>, found: u32) -> Result<(), RuntimeError> {
     let at = at.named("back up before a migration");
     let copied = StagedFile::beside(&copy_path(at.path(), found)).and_then(|mut copy| {
@@ -47,7 +49,8 @@ pub(crate) fn keep_copy(at: RedbContext<'_>, found: u32) -> Result<(), RuntimeEr
     copied.map_err(|error| at.io(error))
 }
 
-/// The paths of the copies that migrations to version `supported` can have made of the store at `path`.
+/// The paths of all copies that migrations up to version `supported` can have made of the store at
+/// `path`.
 pub(crate) fn copy_paths(path: &Path, supported: u32) -> Vec<PathBuf> {
     (1..supported).map(|found| copy_path(path, found)).collect()
 }

@@ -1,8 +1,9 @@
-//! The version of a store's tables, and the steps from one version to the next.
+//! The schema version of a store, and the steps from one version to the next.
 //!
-//! The version stands in the `meta` table, and is written in the transaction of the steps that lead
-//! to it. A step, once released, never changes; it has its own copy of the definitions it needs.
-//! What reads the version never changes either: an older program has to see that it is too old.
+//! The version is stored in the `meta` table. The transaction that runs the steps also writes the
+//! version, so both are committed atomically. A released step never changes, and has its own copy
+//! of the definitions that it needs. The code that reads the version never changes either: an older
+//! program must be able to see that the store is too new for it.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{META, Tables};
@@ -15,19 +16,19 @@ use redb::{ReadTransaction, TableError, TableHandle, WriteTransaction};
 #[path = "../../../../migrations/0001_initial.rs"]
 mod initial;
 
-/// What makes one version out of the one before it.
+/// A migration step, from one version to the next.
 pub(crate) type Step = fn(&WriteTransaction) -> Result<(), redb::Error>;
 
-/// Step `n` (from 0) makes version `n + 1` out of version `n`. Only ever added to.
+/// Step `n`, counted from 0, migrates version `n` to version `n + 1`. Steps are only appended.
 const STEPS: &[Step] = &[initial::apply];
 
-/// The version that this crate reads and writes.
+/// The schema version that this crate reads and writes.
 pub(crate) const SUPPORTED: u32 = STEPS.len() as u32;
 
-/// The steps that stores are opened with.
+/// The migration steps that an open uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Schema {
-    /// Steps to come: none but in tests of the steps' machinery.
+    /// Steps after the released ones; not empty only in tests of migrations.
     later: &'static [Step],
 }
 
@@ -35,10 +36,10 @@ const SCHEMA_VERSION: &str = "schema_version";
 const STORE_ID: &str = "store_id";
 const CREATED_BY: &str = "created_by";
 
-/// Tells whether a record makes sense as a fact.
+/// Whether a property has a valid value.
 type IsRight = fn(&MetaRecord) -> bool;
 
-/// Every fact of a store, and what it has to look like.
+/// Every property in the `meta` table, with the check of its value.
 pub(crate) const FACTS: &[(&str, IsRight)] = &[
     (
         SCHEMA_VERSION,
@@ -52,18 +53,19 @@ pub(crate) const FACTS: &[(&str, IsRight)] = &[
 ];
 
 impl Schema {
+    /// The released steps and `later`.
     #[cfg(feature = "fault-injection")]
     pub(crate) fn with_later(later: &'static [Step]) -> Self {
         Self { later }
     }
 
-    /// The version that the steps lead to.
+    /// The version after the last step.
     pub(crate) fn supported(self) -> u32 {
         SUPPORTED + self.later.len() as u32
     }
 
-    /// Makes a new store out of an empty database: all steps, the version, and the store's own
-    /// facts.
+    /// Creates the tables of a new store in an empty database: runs all steps, and writes the
+    /// version and the properties of the store.
     pub(crate) fn create(
         self,
         transaction: &WriteTransaction,
@@ -79,8 +81,7 @@ impl Schema {
         RowWriter { transaction, at }.write(&META, facts.iter().map(|(key, row)| (*key, row)))
     }
 
-    /// Runs the steps that a store of version `found` lacks, and writes the version, in
-    /// `transaction`.
+    /// Runs the steps after version `found` in `transaction`, and writes the new version.
     pub(crate) fn migrate(
         self,
         transaction: &WriteTransaction,
@@ -94,8 +95,8 @@ impl Schema {
         RowWriter { transaction, at }.write(&META, std::iter::once(version))
     }
 
-    /// Refuses what this crate cannot read. Returns the version of what it can, if need be after
-    /// a migration.
+    /// Returns the schema version of the store. Rejects a store that is newer than this crate, and
+    /// a database that is no store.
     pub(crate) fn check(
         self,
         transaction: &ReadTransaction,
@@ -112,7 +113,7 @@ impl Schema {
     }
 }
 
-/// The schema version of the store. A database without one is not ours.
+/// The schema version of the store. A database without one belongs to another program.
 pub(crate) fn version(
     transaction: &ReadTransaction,
     at: RedbContext<'_>,
@@ -124,6 +125,7 @@ pub(crate) fn version(
     if !tables.any(|name| name == META.name) {
         return Err(at.not_a_store("it is a redb database of another program"));
     }
+    // Another program can have a table of the same name.
     if let Err(error @ TableError::TableTypeMismatch { .. }) = transaction.open(META.definition) {
         return Err(at.not_a_store(format!("it is a redb database of another program: {error}")));
     }
@@ -133,7 +135,7 @@ pub(crate) fn version(
     };
     match view.get(&META, SCHEMA_VERSION)? {
         Some(MetaRecord::Number(version)) if version > 0 => Ok(version),
-        Some(_) => Err(at.corrupt("the schema version is not a number from 1")),
+        Some(_) => Err(at.corrupt("the schema version is not a positive number")),
         None => Err(at.not_a_store("it is a redb database of another program")),
     }
 }

@@ -1,8 +1,8 @@
-//! Every table of the file, with its key and its value. Tables are opened through these
-//! definitions only.
+//! The definitions of all tables, with their keys and values. Tables are opened only through these
+//! definitions.
 //!
-//! Keys carry the ids themselves, so that any redb viewer can read them; a value never repeats
-//! what its key says. Key types are redb's own: the name of a type is part of the file.
+//! Keys contain the ids as text, so that any redb viewer can read them. A value never repeats its
+//! key. Key types are types of redb: the name of a type is stored in the file.
 
 use crate::ledger::record::MetaRecord;
 use crate::ledger::rows::{
@@ -12,10 +12,11 @@ use crate::ledger::table_names;
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, TableError, Value};
 use std::marker::PhantomData;
 
-/// A table: its name, the type of its key, and the record that its values hold.
+/// A table: its name, the type of its keys, and the record in its values.
 pub(crate) struct TableOf<K: Key + 'static, R> {
     pub(crate) definition: redb::TableDefinition<'static, K, &'static [u8]>,
     pub(crate) name: &'static str,
+    // `fn() -> R`, because a definition holds no record: it is `Send` and `Sync` for any `R`.
     record: PhantomData<fn() -> R>,
 }
 
@@ -29,7 +30,7 @@ impl<K: Key + 'static, R> TableOf<K, R> {
     }
 }
 
-/// Property → value: the schema version, the store's id, what created it.
+/// Property → value: the schema version, the id of the store, the program that created it.
 pub(crate) const META: TableOf<&str, MetaRecord> = TableOf::new(table_names::META);
 
 /// Runtime id → name, status, limits, counters, worker counts by status.
@@ -42,10 +43,8 @@ pub(crate) const WORKERS: TableOf<(&str, &str), WorkerRow> = TableOf::new(table_
 pub(crate) const EVENTS: TableOf<(&str, u64), EventRow<'static>> =
     TableOf::new(table_names::EVENTS);
 
-/// (Runtime id, worker id, position from 0) → sequence, role, event id, content.
-///
-/// By position, not by sequence: a query's `start` is a position, and an imported transcript can
-/// have gaps in its sequences.
+/// The key has the position, not the sequence: the `start` of a query is a position, and the
+/// sequences of an imported transcript can have gaps.
 pub(crate) const TRANSCRIPTS: TableOf<(&str, &str, u64), TranscriptRow<'static>> =
     TableOf::new(table_names::TRANSCRIPTS);
 
@@ -53,10 +52,10 @@ pub(crate) const TRANSCRIPTS: TableOf<(&str, &str, u64), TranscriptRow<'static>>
 pub(crate) const DIAGNOSTICS: TableOf<(&str, u64), DiagnosticRow> =
     TableOf::new(table_names::DIAGNOSTICS);
 
-/// Runtime id → where it came from: source, fingerprint, counts, findings.
+/// Runtime id → the import of the runtime: source, fingerprint, counts, findings.
 pub(crate) const IMPORTS: TableOf<&str, ImportRow> = TableOf::new(table_names::IMPORTS);
 
-/// A transaction of either kind, as something to read tables from.
+/// A transaction of either kind, to read tables from.
 pub(crate) trait Tables {
     /// An open table.
     type Open<'t, K: Key + 'static, V: Value + 'static>: ReadableTable<K, V>

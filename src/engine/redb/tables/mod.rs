@@ -1,4 +1,4 @@
-//! Table definitions, and reading and writing their rows.
+//! The table definitions, and reading, writing and walking their rows.
 
 pub(crate) mod definitions;
 pub(crate) mod row_writer;

@@ -1,5 +1,5 @@
-//! Bounded reads of records. A read costs the seek and the items it returns, at any length of a
-//! log.
+//! Bounded reads of records. The cost of a read is one seek and the rows that it returns; it does
+//! not depend on the length of a log.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
@@ -17,14 +17,14 @@ use std::cmp::Ordering;
 use std::fmt::Debug;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
-/// The committed rows that one transaction of the file sees.
+/// The rows that one transaction sees.
 pub(crate) struct View<'a, T> {
     pub(crate) tables: &'a T,
     pub(crate) at: RedbContext<'a>,
 }
 
 impl<T: Tables> View<'_, T> {
-    /// The first record of an import after the key `after`.
+    /// The first import record after the key `after`.
     pub(crate) fn next_import(
         &self,
         after: Option<&str>,
@@ -38,7 +38,7 @@ impl<T: Tables> View<'_, T> {
         Ok(page.into_iter().next())
     }
 
-    /// The record under `key`.
+    /// The record of `key`.
     pub(crate) fn get<K, R>(
         &self,
         table: &TableOf<K, R>,
@@ -57,9 +57,12 @@ impl<T: Tables> View<'_, T> {
         })
     }
 
-    /// The first `limit` rows of `range`, with the part of the key that `own` takes of those that
-    /// belong there. In a damaged file rows can stand anywhere: one that does not belong to the range
-    /// or is not greater than the one before is damage, never data, and no walk goes on for ever.
+    /// The first `limit` rows of `range`. `own` returns the part of a key that identifies the row
+    /// within the range, or `None` for a key outside it.
+    ///
+    /// In a damaged file a seek can lead to any row, or back to an earlier one. So a row outside
+    /// the range, or not greater than the one before it, is reported as damage. That also ends a
+    /// walk over pages that form a cycle.
     fn page<'r, K, R>(
         &self,
         table: &TableOf<K, R>,
@@ -85,11 +88,12 @@ impl<T: Tables> View<'_, T> {
         Ok(page)
     }
 
-    /// Shows `each` the first `limit` rows from the key `first` on, whose keys are `group` and a number
-    /// of at least `from`; `place` says where a key stands.
+    /// Calls `each` for the first `limit` rows from the key `first` on. Their keys are `group` and
+    /// a number of at least `from`; `place` says where a key lies relative to the group.
     ///
-    /// Most numbers follow each other, and a CRC covers the key: where it is right for the number
-    /// that is next, that is the number, and the key is not looked at.
+    /// Most numbers are successive, and the CRC of a value covers its key. So the CRC is first
+    /// computed for the next number. If it matches, the row has that number, and its key is not
+    /// decoded.
     fn numbered<K, R>(
         &self,
         (table, group): (&TableOf<K, R>, impl KeyBytes),
@@ -116,6 +120,7 @@ impl<T: Tables> View<'_, T> {
             let key = key.value();
             let number = match (place(&key), next) {
                 (Place::After, _) => return Ok(ControlFlow::Break(())),
+                // A gap in the numbers is allowed; a smaller number is damage.
                 (Place::Within(number), Some(next)) if next <= number => number,
                 _ => return Err(self.out_of_place(table.name)),
             };
@@ -127,16 +132,20 @@ impl<T: Tables> View<'_, T> {
         })
     }
 
+    /// The error for a key outside the range that was read, or out of order.
     fn out_of_place(&self, table: &str) -> RuntimeError {
-        self.at
-            .corrupt(format!("table {table}: a row is out of place"))
+        self.at.corrupt(format!(
+            "table {table}: a key is out of order or outside the range that was read"
+        ))
     }
 
+    /// The error for a value that cannot be decoded.
     fn unreadable(&self, table: &str, key: &impl Debug, message: String) -> RuntimeError {
         self.at
             .corrupt(format!("table {table}, key {key:?}: {message}"))
     }
 
+    /// Verifies and decodes a value.
     fn decode<K, R>(
         &self,
         table: &TableOf<K, R>,
@@ -153,18 +162,18 @@ impl<T: Tables> View<'_, T> {
     }
 }
 
-/// Where a key stands that is read among those of a group.
+/// The position of a key relative to a group.
 enum Place {
     /// In the group, with this number.
     Within(u64),
-    /// After the group, which is over.
+    /// After the group: the group has no more rows.
     After,
-    /// Before it: where nothing can stand, but in a damaged file.
+    /// Before the group: only a damaged file returns such a key.
     Before,
 }
 
 impl Place {
-    /// Of a key whose group compares with the one that is read as `group` says.
+    /// The position of a key whose group compares with the requested one as `group`.
     fn of(group: Ordering, number: u64) -> Self {
         match group {
             Ordering::Less => Self::Before,
@@ -174,11 +183,13 @@ impl Place {
     }
 }
 
-/// The smallest text that is greater than `runtime`: the end of what keys have it first.
+/// The smallest text that is greater than `runtime`: the end of the range of keys that start with
+/// it.
 pub(crate) fn after_runtime(runtime: &str) -> String {
     format!("{runtime}\0")
 }
 
+/// The bound of a range after the key `after`, or from the beginning.
 fn after_bound(after: Option<&str>) -> Bound<&str> {
     after.map_or(Bound::Unbounded, Bound::Excluded)
 }
@@ -247,6 +258,7 @@ impl<T: Tables> Rows for View<'_, T> {
             let last = range.next_back().transpose();
             let last = last.map_err(|error| at.redb(error))?;
             match last.as_ref().map(|(key, _)| key.value()) {
+                // A damaged branch page can lead the range to a row of another runtime.
                 Some((owner, _)) if owner != runtime => Err(self.out_of_place(EVENTS.name)),
                 last => Ok(last.map(|(_, id)| id)),
             }

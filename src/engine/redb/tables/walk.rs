@@ -1,4 +1,4 @@
-//! Walking whole tables row by row, in constant memory, whatever their values hold.
+//! Walking tables row by row in constant memory, without decoding the values.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
@@ -10,7 +10,7 @@ use redb::{AccessGuard, Key, ReadableTable, ReadableTableMetadata, Value};
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
 impl<T: Tables> View<'_, T> {
-    /// Runs `read` on an open table; its errors name the table.
+    /// Opens `table` and runs `read` on it. Errors name the table.
     pub(crate) fn in_table<K: Key + 'static, R, O>(
         &self,
         table: &TableOf<K, R>,
@@ -23,7 +23,7 @@ impl<T: Tables> View<'_, T> {
         })
     }
 
-    /// Gives every key and value of `range` to `row`, in the order of their keys.
+    /// Calls `row` for every key and value of `range`, in the order of the keys.
     pub(crate) fn walk<'r, K, R>(
         &self,
         table: &TableOf<K, R>,
@@ -39,7 +39,7 @@ impl<T: Tables> View<'_, T> {
         })
     }
 
-    /// Gives the first `limit` keys and values of `range` to `row`, in the order of their keys.
+    /// Calls `row` for the first `limit` keys and values of `range`, in the order of the keys.
     pub(crate) fn walk_first<'r, K, R>(
         &self,
         limit: usize,
@@ -63,8 +63,9 @@ impl<T: Tables> View<'_, T> {
         })
     }
 
-    /// Gives the first `limit` keys and values from `first` on, or from the table's beginning, to `row`,
-    /// until that ends it. It reads no page but those of the rows, and those above them.
+    /// Calls `row` for the first `limit` keys and values from `first` on, or from the beginning of
+    /// the table, until `row` returns `Break`. Only the pages of these rows and the pages above
+    /// them are read.
     pub(crate) fn walk_from<K, R>(
         &self,
         table: &TableOf<K, R>,
@@ -94,7 +95,7 @@ impl<T: Tables> View<'_, T> {
         })
     }
 
-    /// How many rows a table says that it has.
+    /// The number of rows that the table records. redb stores it with the root of the table.
     pub(crate) fn len<K: Key + 'static, R>(
         &self,
         table: &TableOf<K, R>,
@@ -102,7 +103,7 @@ impl<T: Tables> View<'_, T> {
         self.in_table(table, |open, at| open.len().map_err(|error| at.redb(error)))
     }
 
-    /// How many rows all tables say that they have.
+    /// The sum of the row counts that the tables record.
     pub(crate) fn total_rows(&self) -> Result<u64, RuntimeError> {
         let each = [
             self.len(&META)?,
@@ -113,12 +114,12 @@ impl<T: Tables> View<'_, T> {
             self.len(&DIAGNOSTICS)?,
             self.len(&IMPORTS)?,
         ];
-        // A damaged length may be anything.
+        // A damaged count can have any value.
         Ok(each.into_iter().fold(0, u64::saturating_add))
     }
 }
 
-/// The bytes of a key in the file.
+/// The size of a key in the file, in bytes.
 pub(crate) fn key_bytes<K: Key + 'static>(key: &K::SelfType<'_>) -> usize {
     <K as Value>::as_bytes(key).as_ref().len()
 }
