@@ -133,7 +133,7 @@ const BROKEN_RULES: [(&str, Load, &[VerifyKind]); 7] = [
         &[LastEvent, Gap],
     ),
     (
-        "rows of a runtime that is not there",
+        "rows of a runtime that does not exist",
         |load| {
             load.append_event(&runtime_id("r"), event(1, "one").into())?;
             load.append_transcript_entry(entry(&worker_ref("r", "w"), 1, "said").into())?;
@@ -536,7 +536,7 @@ fn verify_terminates_on_cyclic_pages() {
     let report = is_done.recv_timeout(Duration::from_secs(60)).unwrap();
     let messages = messages(&report, VerifyKind::Order);
     assert!(
-        messages.iter().any(|message| message.contains("a search")),
+        messages.iter().any(|message| message.contains("a seek to")),
         "{:?}",
         report.findings
     );

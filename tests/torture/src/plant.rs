@@ -79,7 +79,7 @@ impl Plant {
             Self::CounterWithoutEvent => {
                 &[&["a part of an operation is there", " events, should be "]]
             }
-            Self::OrphanRow => &[&["verify finds", "rows of a runtime that is not there"]],
+            Self::OrphanRow => &[&["verify finds", "rows of a runtime that does not exist"]],
             Self::OnePhase => &[
                 &["power loss after three more commits: opening"],
                 &["power loss after the error: opening"],

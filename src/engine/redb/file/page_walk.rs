@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// The largest number of damaged pages that are listed; the rest is counted.
-const TOLD_PAGES: usize = 16_384;
+const LISTED_PAGES: usize = 16_384;
 
 /// A page whose checksum does not match.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
                 below(&visit, &page, &mut open);
                 // The stack returns the last page first.
                 open[first..].reverse();
-            } else if self.found.pages.len() < TOLD_PAGES {
+            } else if self.found.pages.len() < LISTED_PAGES {
                 self.found.pages.push(DamagedPage {
                     offset,
                     bytes,

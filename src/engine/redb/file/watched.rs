@@ -35,7 +35,7 @@ impl std::fmt::Debug for WatchedFile {
 }
 
 impl WatchedFile {
-    fn tell(&self, access: FileAccess) -> io::Result<()> {
+    fn report(&self, access: FileAccess) -> io::Result<()> {
         match &self.on_access {
             Some(on_access) => on_access(access),
             None => Ok(()),
@@ -49,22 +49,22 @@ impl StorageBackend for WatchedFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.tell(FileAccess::Read)?;
+        self.report(FileAccess::Read)?;
         self.file.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.tell(FileAccess::SetLen)?;
+        self.report(FileAccess::SetLen)?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.tell(FileAccess::Sync)?;
+        self.report(FileAccess::Sync)?;
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.tell(FileAccess::Write)?;
+        self.report(FileAccess::Write)?;
         self.file.write(offset, data)
     }
 

@@ -1,4 +1,4 @@
-//! A copy of a store, taken while it works.
+//! Backup: a copy of a store, made while others read and write it.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::RedbEngine;
@@ -18,10 +18,10 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
-/// What redb holds in memory of the copy while it is written, in bytes.
+/// The page cache of redb for the copy, in bytes of memory.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// How a backup is made.
+/// The options of a backup.
 #[derive(Clone, Debug, Default)]
 pub struct BackupOptions {
     on_progress: OnProgress,
@@ -29,22 +29,22 @@ pub struct BackupOptions {
 }
 
 impl BackupOptions {
-    /// A backup without progress.
+    /// Options without progress callbacks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Told now and then how far the check of the copy's pages is, from 0 to 1. It comes when the rows
-    /// are written, before they are read back; 0 when the copy is put together, for which nothing tells
-    /// how far it is.
+    /// Sets a callback for the progress of the page check of the copy, from 0 to 1. The check runs
+    /// after the rows are written and before they are read back. The callback also gets 0 when redb
+    /// starts to compact the copy, which reports no progress of its own.
     #[must_use]
     pub fn on_page_progress(mut self, on_part: impl Fn(f64) + Send + Sync + 'static) -> Self {
         self.on_page_progress = OnPart::new(on_part);
         self
     }
 
-    /// Told now and then how many rows are done, from the thread that copies. Each row is done
-    /// twice: it is read back.
+    /// Sets a callback for the number of rows that are done, called every few thousand rows on the
+    /// thread that makes the backup. Each row counts twice: it is written, and read back.
     #[must_use]
     pub fn on_progress(
         mut self,
@@ -55,13 +55,13 @@ impl BackupOptions {
     }
 }
 
-/// What a backup holds.
+/// The contents of a finished backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BackupReport {
-    /// Rows of all tables.
+    /// The number of rows in all tables.
     pub rows: u64,
-    /// The size of the copy in bytes.
+    /// The size of the copy, in bytes.
     pub bytes: u64,
 }
 
@@ -74,10 +74,13 @@ pub(crate) fn back_up(
     let place = Place::file(path);
     let at = RedbContext::new("back up", &place);
     if ends_in_separator(at.path()) {
-        let message = "a backup is a file, and this names a directory";
+        let message =
+            "a backup is a file, but the path names a directory: remove the separator at its end";
         return Err(at.io(io::Error::new(ErrorKind::IsADirectory, message)));
     }
     if std::fs::symlink_metadata(at.path()).is_ok() {
+        // No later backup to this path gets further than here, so none would remove the leftovers
+        // of a killed one.
         staged_file::remove_leftovers([at.path()]);
         return Err(in_the_way(at));
     }
@@ -93,11 +96,16 @@ pub(crate) fn back_up(
     let mut meter = options.on_progress.meter(total.saturating_mul(2));
     let copied = at.guard(|| write_copy(&source, &staged, at, &mut meter, on_part))?;
     let rows = meter.done();
+    // From here on the copy is compared with the digest: writers of the store can reuse its old
+    // pages.
     drop(transaction);
     let read_back = at.guard(|| read_copy(&staged, at, &mut meter, on_part))?;
     if copied != read_back {
-        return Err(at.corrupt("the copy does not read back as it was written"));
+        return Err(
+            at.corrupt("the copy was discarded: the rows read back differ from the rows written")
+        );
     }
+    // Never replaces a file: one may have appeared at the path while the rows were copied.
     let bytes = staged.publish().map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => in_the_way(at),
         _ => at.io(error),
@@ -110,13 +118,14 @@ fn ends_in_separator(path: &Path) -> bool {
     last.is_some_and(|last| std::path::is_separator(char::from(*last)))
 }
 
+/// The error for a path at which something exists.
 fn in_the_way(at: RedbContext<'_>) -> RuntimeError {
-    let message = "something is there already, and a backup replaces nothing: choose another path, or \
-                   move that away first";
+    let message = "the path exists already, and a backup does not replace anything: choose another path, or \
+                   move the existing file first";
     at.io(io::Error::new(ErrorKind::AlreadyExists, message))
 }
 
-/// Writes every row of `source` into the staged file. Returns the digest of what was written.
+/// Writes every row of `source` to the staged file. Returns a digest of the rows.
 fn write_copy(
     source: &View<'_, ReadTransaction>,
     staged: &StagedFile,
@@ -138,13 +147,14 @@ fn write_copy(
     copy.all(source)?;
     let digest = copy.digest.digest128();
     transaction.commit().map_err(|error| at.redb(error))?;
-    on_part.tell(0.0);
+    // redb grows a file in large steps. Compacting returns the free space of the copy.
+    on_part.report(0.0);
     database.compact().map_err(|error| at.redb(error))?;
     database.close().map_err(|error| at.redb(error))?;
     Ok(digest)
 }
 
-/// Has redb check the staged file, and reads every row. Returns their digest.
+/// Checks the pages of the staged file, and reads every row. Returns a digest of the rows.
 fn read_copy(
     staged: &StagedFile,
     at: RedbContext<'_>,
@@ -154,7 +164,11 @@ fn read_copy(
     match page_check::check(&staged.path(), at, on_part)? {
         PageCheck::Whole => {}
         PageCheck::Refused(message) => return Err(at.corrupt(message)),
-        other => return Err(at.corrupt(format!("the copy is not whole: {other:?}"))),
+        other => {
+            return Err(at.corrupt(format!(
+                "the copy was discarded: its page check reports {other:?}"
+            )));
+        }
     }
     let database = Builder::new()
         .set_cache_size(CACHE_BYTES)
@@ -173,7 +187,7 @@ fn read_copy(
     Ok(copy.digest.digest128())
 }
 
-/// Reads every row, and writes it where there is a target.
+/// Reads every row of a store, and writes it to the target, if there is one.
 struct Copy<'a> {
     meter: &'a mut Meter,
     digest: Xxh3,
@@ -201,6 +215,8 @@ impl Copy<'_> {
         R: Record,
         for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
     {
+        // A target has every table, also those without rows: a read transaction cannot open a
+        // missing table.
         let mut open = match self.target {
             None => None,
             Some((transaction, at)) => {
@@ -216,6 +232,8 @@ impl Copy<'_> {
             })?;
             {
                 let key = <K as Value>::as_bytes(&key);
+                // The lengths separate keys from values: other pairs of the same bytes give another
+                // digest.
                 self.digest.update(&key.as_ref().len().to_le_bytes());
                 self.digest.update(key.as_ref());
             }

@@ -1,4 +1,4 @@
-//! Counting what a store holds, and where its bytes are.
+//! The census: counts the contents of a store, and the space in its file.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::RedbEngine;
@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// How a census is taken.
+/// The options of a census.
 #[derive(Clone, Debug)]
 pub struct CensusOptions {
     largest_workers: usize,
@@ -35,19 +35,20 @@ impl Default for CensusOptions {
 }
 
 impl CensusOptions {
-    /// With the ten largest workers.
+    /// Options that list the ten largest workers.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many of the largest workers are listed. 10 by default.
+    /// Sets how many of the largest workers are listed. 10 by default.
     #[must_use]
     pub fn largest_workers(mut self, largest_workers: usize) -> Self {
         self.largest_workers = largest_workers;
         self
     }
 
-    /// Told now and then how many rows are done, from the thread that counts.
+    /// Sets a callback for the number of rows that are done, called every few thousand rows on the
+    /// thread that counts.
     #[must_use]
     pub fn on_progress(
         mut self,
@@ -58,13 +59,13 @@ impl CensusOptions {
     }
 }
 
-/// Logical size: what keys and values take, without the pages they are in.
+/// The logical size of rows: their keys and values, without the pages around them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Tally {
-    /// Rows.
+    /// The number of rows.
     pub items: u64,
-    /// Bytes of their keys and values.
+    /// The size of their keys and values, in bytes.
     pub bytes: u64,
 }
 
@@ -75,13 +76,13 @@ impl Tally {
     }
 }
 
-/// What one runtime holds.
+/// The contents of one runtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RuntimeCensus {
-    /// The runtime.
+    /// The id of the runtime.
     pub runtime_id: RuntimeId,
-    /// Its workers' own states.
+    /// The rows of its workers.
     pub workers: Tally,
     /// Its event log.
     pub events: Tally,
@@ -92,91 +93,95 @@ pub struct RuntimeCensus {
 }
 
 impl RuntimeCensus {
-    /// Bytes of all its rows but its own.
+    /// The size of all rows of the runtime in bytes, without its own row.
     pub fn bytes(&self) -> u64 {
         self.workers.bytes + self.events.bytes + self.transcripts.bytes + self.diagnostics.bytes
     }
 }
 
-/// What one worker holds.
+/// The contents of one worker.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct WorkerCensus {
-    /// Bytes of its own state and its transcript.
+    /// The size of its row and its transcript, in bytes.
     pub bytes: u64,
-    /// Entries of its transcript.
+    /// The number of entries in its transcript.
     pub transcript_entries: u64,
-    /// The worker.
+    /// The reference of the worker.
     pub worker_ref: WorkerRef,
 }
 
-/// What one table takes in the file.
+/// The space of one table in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TableCensus {
     /// The table's name.
     pub table: &'static str,
-    /// Its rows.
+    /// The number of its rows.
     pub rows: u64,
-    /// Pages of its tree.
+    /// The number of pages in its tree.
     pub pages: u64,
-    /// Bytes of keys and values.
+    /// The size of its keys and values, in bytes.
     pub stored_bytes: u64,
-    /// Bytes that the tree needs to find them.
+    /// The size of the index above the rows and of the page headers, in bytes.
     pub metadata_bytes: u64,
-    /// Bytes of its pages that are empty.
+    /// The unused space within its pages, in bytes.
     pub fragmented_bytes: u64,
 }
 
 impl TableCensus {
-    /// The bytes of its pages.
+    /// The size of its pages, in bytes.
     pub fn bytes(&self) -> u64 {
         self.stored_bytes + self.metadata_bytes + self.fragmented_bytes
     }
 }
 
-/// Somebody who reads a state of the store: the pages that were replaced since are not used again.
+/// A process with a snapshot of an older commit. Pages that were replaced after that commit cannot
+/// be reused while the snapshot exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct ReaderCensus {
-    /// How many commits are newer than the state.
+    /// The number of commits after the one that the process reads.
     pub commits_behind: u64,
-    /// The process.
+    /// The id of the process.
     pub pid: u32,
-    /// Bytes of pages that were replaced since, and stay in the file for it: they can be used again when
-    /// it goes on, unless somebody else reads a state as old. None where that cannot be told just now.
+    /// The size of the pages that were replaced after that commit and stay in the file, in bytes.
+    /// They can be reused once the process drops its snapshot, unless another snapshot is equally
+    /// old. `None` if the file could not be read consistently.
     pub kept_bytes: Option<u64>,
 }
 
-/// What a store holds, and where its bytes are.
+/// The contents of a store, and the space in its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Census {
-    /// The size of the file; none in memory.
+    /// The size of the file in bytes; `None` in memory, or if the file cannot be found.
     pub file_bytes: Option<u64>,
-    /// What the system keeps for it, where it tells that: less where the file was grown but not
-    /// written yet.
+    /// The disk space of the file in bytes, if the system reports it. It is less than `file_bytes`
+    /// if the file was grown but not yet written.
     pub disk_bytes: Option<u64>,
-    /// Bytes of pages that no table uses: free ones, ones that readers of old states keep, and
-    /// redb's own records. None in memory.
+    /// The size of all pages that no table uses, in bytes: free pages, pages that snapshots of
+    /// older commits still need, and the pages of redb itself. `None` in memory.
     pub unused_bytes: Option<u64>,
-    /// About what compacting and then closing would give back to the system once nobody reads an old
-    /// state. None in memory.
+    /// An estimate, in bytes, of how much the file shrinks if it is compacted and closed while no
+    /// snapshot exists. `None` in memory.
     pub compacting_frees_bytes: Option<u64>,
-    /// Every table.
+    /// All tables.
     pub tables: Vec<TableCensus>,
-    /// Every runtime, in the order of their ids.
+    /// All runtimes, in the order of their ids.
     pub runtimes: Vec<RuntimeCensus>,
-    /// The largest workers, the largest first.
+    /// The largest workers, in descending order of size.
     pub largest_workers: Vec<WorkerCensus>,
-    /// Who reads an old state now, the oldest first; empty where the system does not tell it.
+    /// The processes with snapshots of older commits, the oldest first. Empty if the system does
+    /// not list locks.
     pub readers: Vec<ReaderCensus>,
 }
 
+/// The disk space of the file at `path`, in bytes.
 #[cfg(unix)]
 fn disk_bytes(path: &std::path::Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
-    // In units of 512 bytes, whatever the file system's own.
+    // `st_blocks` counts units of 512 bytes on every file system.
     Some(std::fs::metadata(path).ok()?.blocks() * 512)
 }
 
@@ -185,13 +190,14 @@ fn disk_bytes(_: &std::path::Path) -> Option<u64> {
     None
 }
 
-/// About what redb keeps for itself in a compact file that was closed: its header, its system tables,
-/// and the state of its allocator, which grows with the file. Measured: 32 KiB from no row to 50,000.
+/// An estimate of the space that redb itself uses in a compacted and closed file: the header, its
+/// own tables, and the allocator state, which grows with the file. Measured: 32 KiB for stores of
+/// up to 50,000 rows.
 fn own_bytes(table_bytes: u64) -> u64 {
     (32 << 10) + table_bytes / 8192
 }
 
-/// Counts what the store holds; see [`Store::census_with`](crate::Store::census_with).
+/// Counts the contents of the store; see [`Store::census_with`](crate::Store::census_with).
 pub(crate) fn take_census(
     engine: &RedbEngine,
     options: &CensusOptions,
@@ -229,7 +235,8 @@ pub(crate) fn take_census(
 }
 
 impl RedbEngine {
-    /// Who reads an old state. Called while we read the newest, which is the state to compare with.
+    /// The processes with snapshots of older commits. The caller holds a snapshot of the newest
+    /// commit, whose lock shows its id.
     fn readers(&self, at: RedbContext<'_>) -> Result<Vec<ReaderCensus>, RuntimeError> {
         let readers = self.file().map(lock_holder::readers).unwrap_or_default();
         let newest = readers.iter().map(|reads| reads.newest).max().unwrap_or(0);
@@ -245,6 +252,7 @@ impl RedbEngine {
         if let (false, Ok(path)) = (old.is_empty(), self.file_path()) {
             let replaced = page_check::replaced_bytes(&path, at)?;
             for reader in &mut old {
+                // A page that commit N replaced is still part of the snapshots before N.
                 let state = newest - reader.commits_behind;
                 reader.kept_bytes = replaced
                     .as_ref()
@@ -288,11 +296,11 @@ fn table<K: Key + 'static, R>(
     })
 }
 
-/// Counts rows.
+/// A census under way.
 struct Count<'a> {
     view: &'a View<'a, ReadTransaction>,
     meter: Meter,
-    /// The largest workers so far, the smallest of them on top.
+    /// The largest workers so far, with the smallest of them on top.
     largest: BinaryHeap<Reverse<WorkerCensus>>,
     keep: usize,
 }
@@ -365,7 +373,7 @@ impl Count<'_> {
         Ok(tally)
     }
 
-    /// Keeps the worker where it is one of the largest.
+    /// Adds the worker, and drops the smallest one if there are too many.
     fn note(&mut self, worker: WorkerCensus) {
         self.largest.push(Reverse(worker));
         if self.largest.len() > self.keep {

@@ -1,4 +1,4 @@
-//! Giving a file's free space back to the system.
+//! Compaction: returns the free space of a file to the system.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::{OpenStore, RedbEngine, Writer};
@@ -7,13 +7,13 @@ use crate::error::{RuntimeError, with_causes};
 use redb::CompactionError;
 use serde::Serialize;
 
-/// What a compaction did.
+/// The result of a compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CompactReport {
-    /// The size of the file before, in bytes.
+    /// The size of the file before the compaction, in bytes.
     pub bytes_before: u64,
-    /// And after.
+    /// The size of the file after the compaction, in bytes.
     pub bytes_after: u64,
 }
 
@@ -26,6 +26,7 @@ pub(crate) fn compact(store: &OpenStore) -> Result<CompactReport, RuntimeError> 
     let compacted = engine.with_writer(at, |writer| engine.compact(writer, at));
     match compacted {
         Ok(()) => {}
+        // redb refuses before it changes anything, so the store stays usable.
         Err(error @ RuntimeError::StoreBusy { .. }) => return Err(error),
         Err(error) => {
             turn.give_up(with_causes(&error));
@@ -39,7 +40,7 @@ pub(crate) fn compact(store: &OpenStore) -> Result<CompactReport, RuntimeError> 
 }
 
 impl RedbEngine {
-    /// Compacts, and gives the database back where it is still open.
+    /// Compacts the file. Returns the database, unless it could not be opened again.
     fn compact(
         &self,
         mut writer: Writer,
@@ -57,14 +58,15 @@ impl RedbEngine {
         if compacted.is_err() {
             return (Some(writer), compacted);
         }
-        // redb's commits of a compaction have no record of the free pages.
+        // The commits of a compaction do not save the allocator state of redb. Without it an open
+        // after a crash would walk the whole file.
         match writer.save_free_pages(at) {
             Ok(writer) => (Some(writer), Ok(())),
             Err(error) => (None, Err(error)),
         }
     }
 
-    /// Who reads the store, in words.
+    /// The processes with snapshots of the store, in words.
     fn readers_in_words(&self) -> String {
         let me = std::process::id();
         let mut readers: Vec<String> = self
@@ -83,8 +85,8 @@ impl RedbEngine {
         readers.sort_unstable();
         readers.dedup();
         if readers.is_empty() {
-            return "somebody reads an old state of it".to_owned();
+            return "a snapshot of it is open".to_owned();
         }
-        format!("an old state of it is read by {}", readers.join(", "))
+        format!("snapshots of it are open in {}", readers.join(", "))
     }
 }

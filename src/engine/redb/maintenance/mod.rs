@@ -1,4 +1,4 @@
-//! Backup, compaction, census, page checks and verification.
+//! Maintenance of a store: backup, compaction, census, page checks and verification.
 
 pub(crate) mod backup;
 pub(crate) mod census;

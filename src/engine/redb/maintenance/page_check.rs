@@ -1,8 +1,8 @@
-//! redb's own check of a file, which changes nothing.
+//! The page check: redb's own check of a file, without changing it.
 //!
-//! redb checks a database that it has open for writing, and repairs what it can. So it gets one over
-//! the file with every write held back, for good ([`crate::engine::redb::file::write_gate`]), and without locks: the caller
-//! sees to it that nobody commits meanwhile, or that it is noticed.
+//! redb checks a database that is open for writing, and repairs what it can. So it opens the file
+//! without locks, over a [write gate](crate::engine::redb::file::write_gate) that drops all writes.
+//! The caller must exclude commits during the check, or detect them.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::file::page_walk::{self, DamagedPages};
@@ -17,34 +17,36 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What redb holds in memory of the file while it checks it, in bytes.
+/// The page cache of redb for the check, in bytes of memory.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// The part of a redb file that changes with every commit: its header.
+/// The size of the beginning of a redb file that is compared, in bytes. It contains the header,
+/// which changes with every commit.
 const HEADER_BYTES: u64 = 512;
 
-/// How often a file is checked anew that others commit to meanwhile.
+/// The number of attempts to check a file that other processes commit to.
 const TRIES: usize = 3;
 
-/// How often redb reads the file each time that it is opened to be checked: to verify the checksums,
+/// The number of times that redb reads the file in each of the two opens: to verify the checksums,
 /// and to find the free pages.
 const SCANS: u64 = 2;
 
-/// How many bytes are read between two reports.
+/// The number of bytes that are read between two reports of progress.
 const STRIDE_BYTES: u64 = 4 << 20;
 
-/// The file, and who is told of what is read of it.
+/// The file, with a report of how much of it was read.
 #[derive(Debug)]
-struct Told {
+struct ProgressBackend {
     file: WithoutLocks<FileBackend>,
     read_bytes: AtomicU64,
-    /// As many as will be read, about.
+    /// The estimated number of bytes that will be read.
     reads_bytes: u64,
+    /// The progress at which this open begins: each of the two opens is one half.
     begin: f64,
     on_part: OnPart,
 }
 
-impl StorageBackend for Told {
+impl StorageBackend for ProgressBackend {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
@@ -56,7 +58,7 @@ impl StorageBackend for Told {
         let read = before + bytes;
         if before / STRIDE_BYTES != read / STRIDE_BYTES {
             let part = read as f64 / self.reads_bytes.max(1) as f64;
-            self.on_part.tell(self.begin + part.min(1.0) / 2.0);
+            self.on_part.report(self.begin + part.min(1.0) / 2.0);
         }
         Ok(())
     }
@@ -78,44 +80,45 @@ impl StorageBackend for Told {
     }
 }
 
-/// What the check says.
+/// The result of a page check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PageCheck {
-    /// Every page that is reachable has its checksum, and what the file says of its free pages is
-    /// right.
+    /// All reachable pages have the right checksum, and the saved allocator state matches them.
     Whole,
-    /// These pages are damaged.
+    /// The given pages are damaged.
     Damaged(DamagedPages),
-    /// Something that redb refuses, in its words, and that is no single page.
+    /// redb rejects the file, with this message, but no single page is damaged.
     Refused(String),
-    /// Pages are whole, but the file's record of its free pages is not right.
+    /// All pages have the right checksum, but the saved allocator state is wrong.
     WrongFreePages,
-    /// Others commit so often that there was no moment to check.
+    /// Other processes committed during every attempt.
     Busy,
 }
 
-/// Checks the file at `path` while nobody commits to it. redb's check stops at the first damaged page,
-/// so where it finds one all are looked for.
+/// Checks the file at `path`, to which no process commits meanwhile. The check of redb stops at the
+/// first damaged page; after that a walk finds all of them.
 pub(crate) fn check(
     path: &Path,
     at: RedbContext<'_>,
     on_part: &OnPart,
 ) -> Result<PageCheck, RuntimeError> {
-    on_part.tell(0.0);
+    on_part.report(0.0);
     let checked = check_pages(path, at, on_part);
-    on_part.tell(1.0);
+    on_part.report(1.0);
     match checked {
-        // What the check was made to find.
+        // Damage is a result of this check, not an error.
         Err(RuntimeError::StoreCorrupt { message, .. }) => Ok(match find_damage(path, at)? {
             Some(found) if !found.pages.is_empty() => PageCheck::Damaged(found),
             Some(_) => PageCheck::Refused(message),
-            None => PageCheck::Refused("the header has no whole commit".to_owned()),
+            None => {
+                PageCheck::Refused("the header is damaged: it has no valid last commit".to_owned())
+            }
         }),
         checked => checked,
     }
 }
 
-/// The damaged pages of the file at `path`; none where not even its header can be believed.
+/// The damaged pages of the file at `path`; `None` if the header itself is damaged.
 pub(crate) fn find_damage(
     path: &Path,
     at: RedbContext<'_>,
@@ -125,7 +128,8 @@ pub(crate) fn find_damage(
     page_walk::damaged_pages(&WithoutLocks(file)).map_err(|error| at.io(error))
 }
 
-/// The bytes of pages that wait for readers of old states, by the commit that replaced them.
+/// The size in bytes of the replaced pages that snapshots of older commits still need, by the
+/// commit that replaced them.
 pub(crate) fn replaced_bytes(
     path: &Path,
     at: RedbContext<'_>,
@@ -135,18 +139,21 @@ pub(crate) fn replaced_bytes(
     page_walk::replaced_bytes(&WithoutLocks(file)).map_err(|error| at.io(error))
 }
 
+/// Opens the file twice: to verify the checksums, and to compare the allocator state.
 fn check_pages(
     path: &Path,
     at: RedbContext<'_>,
     on_part: &OnPart,
 ) -> Result<PageCheck, RuntimeError> {
-    // Checks every page first, trusting nothing. Only what passes is opened as redb does daily.
+    // The first open verifies every page. redb may panic on a file that it opens without this
+    // check, so it runs first.
     let checked = open(path, at, (on_part, 0.0), |builder| {
         builder.set_check_integrity_on_open(true);
     })?;
     close(checked, at)?;
-    // A file that was closed, or whose commits save it, has a record of its free pages. redb
-    // rebuilds that of another file whenever it opens it.
+    // The second open uses the saved allocator state, which redb then compares with a rebuilt one.
+    // A file without a saved state asks for a repair here, and has nothing to compare: redb
+    // rebuilds the state whenever it opens such a file.
     let opened = open(path, at, (on_part, 0.5), |builder| {
         builder.set_repair_callback(redb::RepairSession::abort);
     });
@@ -163,14 +170,14 @@ fn check_pages(
     checked.and_then(|checked| closed.map(|()| checked))
 }
 
-/// Closes a database that was checked. redb commits when it closes, and may panic there as well
-/// where the file changed under it.
+/// Closes a database that was checked. redb commits when it closes, and may panic then if another
+/// process changed the file meanwhile.
 fn close(database: Database, at: RedbContext<'_>) -> Result<(), RuntimeError> {
     at.guard(|| database.close().map_err(|error| at.redb(error)))
 }
 
-/// Checks the file at `path`, to which other processes may commit. A commit is noticed, and the
-/// check made anew: the pages of an old state are used again by later commits.
+/// Checks the file at `path`, to which other processes may commit. Damage that was found while the
+/// header changed is checked again: commits reuse the pages of older commits.
 pub(crate) fn check_shared(
     path: &Path,
     at: RedbContext<'_>,
@@ -186,6 +193,7 @@ pub(crate) fn check_shared(
     Ok(PageCheck::Busy)
 }
 
+/// The beginning of the file, to detect commits.
 fn header(path: &Path, at: RedbContext<'_>) -> Result<Vec<u8>, RuntimeError> {
     let file = File::open(path).map_err(|error| at.io(error))?;
     let mut header = Vec::new();
@@ -195,8 +203,8 @@ fn header(path: &Path, at: RedbContext<'_>) -> Result<Vec<u8>, RuntimeError> {
     Ok(header)
 }
 
-/// Opens the file with every write held back, and tells of what is read of it: half of all work, from
-/// `begin` on.
+/// Opens the file with all writes held for good, and reports how much of it was read, as the half
+/// of the progress that starts at `begin`.
 fn open(
     path: &Path,
     at: RedbContext<'_>,
@@ -205,7 +213,7 @@ fn open(
 ) -> Result<Database, RuntimeError> {
     let file = File::open(path).map_err(|error| at.io(error))?;
     let file = FileBackend::new(file).map_err(|error| at.redb(error))?;
-    let file = Told {
+    let file = ProgressBackend {
         reads_bytes: file.len().map_err(|error| at.io(error))? * SCANS,
         file: WithoutLocks(file),
         read_bytes: AtomicU64::new(0),

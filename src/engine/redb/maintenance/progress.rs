@@ -1,22 +1,22 @@
-//! Progress of maintenance.
+//! Progress of maintenance: callbacks and counting.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// How far a long piece of work on a store is.
+/// The progress of a long operation on a store, in rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RowProgress {
-    /// Rows that are done.
+    /// The number of rows that are done.
     pub done: u64,
-    /// Rows that there are.
+    /// The number of all rows.
     pub total: u64,
 }
 
-/// How many rows lie between two reports.
+/// The number of rows between two reports.
 const STRIDE: u64 = 4096;
 
-/// Told about progress, from the thread that works.
+/// A callback for progress in rows, called on the thread that works.
 #[derive(Clone, Default)]
 pub(crate) struct OnProgress(Option<Arc<dyn Fn(RowProgress) + Send + Sync>>);
 
@@ -25,13 +25,13 @@ impl OnProgress {
         Self(Some(Arc::new(on_progress)))
     }
 
-    /// Counts `total` rows.
+    /// A meter for `total` rows. It reports 0 at once.
     pub(crate) fn meter(&self, total: u64) -> Meter {
         let meter = Meter {
             on_progress: self.clone(),
             progress: RowProgress { done: 0, total },
         };
-        meter.tell();
+        meter.report();
         meter
     }
 }
@@ -44,7 +44,7 @@ impl fmt::Debug for OnProgress {
     }
 }
 
-/// Told about the part that is done, from 0 to 1, from the thread that works.
+/// A callback for progress from 0 to 1, called on the thread that works.
 #[derive(Clone, Default)]
 pub(crate) struct OnPart(Option<Arc<dyn Fn(f64) + Send + Sync>>);
 
@@ -53,7 +53,8 @@ impl OnPart {
         Self(Some(Arc::new(on_part)))
     }
 
-    pub(crate) fn tell(&self, part: f64) {
+    /// Reports that the given part is done.
+    pub(crate) fn report(&self, part: f64) {
         if let Some(on_part) = &self.0 {
             on_part(part);
         }
@@ -66,7 +67,7 @@ impl fmt::Debug for OnPart {
     }
 }
 
-/// Counts rows, and tells about it now and then.
+/// Counts rows, and reports the count at intervals.
 #[derive(Debug)]
 pub(crate) struct Meter {
     on_progress: OnProgress,
@@ -74,20 +75,20 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// One row is done.
+    /// Counts one row.
     pub(crate) fn step(&mut self) {
         self.progress.done += 1;
         if self.progress.done.is_multiple_of(STRIDE) {
-            self.tell();
+            self.report();
         }
     }
 
-    /// How many rows were done.
+    /// The number of rows that were counted.
     pub(crate) fn done(&self) -> u64 {
         self.progress.done
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         if let Some(on_progress) = &self.on_progress.0 {
             on_progress(self.progress);
         }

@@ -1,4 +1,5 @@
-//! Verifying a store: redb's own check, every value's checksum, and the rules across tables.
+//! Verification of a store: the page check, the checksum of every value, and the rules across
+//! tables.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::OpenStore;
@@ -30,7 +31,8 @@ pub(crate) fn verify(
         tables: &transaction,
         at,
     };
-    // A length that cannot be read comes up again where the rows are counted.
+    // Needed only for the progress. A row count that cannot be read is reported when the counts are
+    // compared.
     let total = view.total_rows().unwrap_or(0);
     let meter = options.on_progress.meter(total);
     Rules::new(view, &mut findings, meter, engine, damage).check()?;
@@ -52,12 +54,12 @@ pub(crate) fn verify_file(
     let checked = page_check::check_shared(at.path(), at, &options.on_page_progress)?;
     findings.report.pages_checked = checked != PageCheck::Busy;
     findings.add_pages(&checked);
-    let message = "the rows were not checked: the store does not open";
+    let message = "the rows were not checked: the store cannot be opened";
     findings.add(VerifyKind::RowsNotChecked, (None, None), message);
     Ok(findings.report)
 }
 
-/// Checks the pages. Returns where rows cannot be read, if that came up.
+/// Checks the pages. Returns the damaged ones, if there are any.
 fn verify_pages(
     store: &OpenStore,
     at: RedbContext<'_>,
@@ -81,7 +83,7 @@ fn verify_pages(
     })
 }
 
-/// redb's own check of the store's file, which is at `path`.
+/// Runs the page check on the file of the store, which is at `path`.
 fn check_pages(
     store: &OpenStore,
     path: &Path,
@@ -92,14 +94,15 @@ fn check_pages(
         return page_check::check_shared(path, at, on_part);
     }
     let _turn = store.take_turn(at.operation())?;
-    // Keeps the other processes out where several may write; never committed.
+    // With several writers the open write transaction excludes the other processes. It writes
+    // nothing and is aborted.
     let transaction = at.guard(|| store.engine().begin_write(at))?;
     let checked = page_check::check(path, at, on_part);
     at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
     checked
 }
 
-/// Refuses a store with damaged pages, as an open that verifies them does.
+/// Rejects a store with damaged pages, as an open that verifies the file does.
 pub(crate) fn refuse_damaged_pages(
     store: &OpenStore,
     at: RedbContext<'_>,

@@ -1,4 +1,5 @@
-//! How a verification goes on behind damage: which keys cannot be read, and which key comes next.
+//! The damaged parts of tables: which keys cannot be read, and at which key a verification can
+//! continue.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::RedbEngine;
@@ -11,12 +12,13 @@ use std::ops::Bound;
 
 /// The damaged pages of each table, in the order of their keys.
 ///
-/// Where others commit meanwhile, a page may be another one by now. So all this is only where to look:
-/// what is read there is checked.
+/// If other processes commit meanwhile, a page can have other contents by now. So this only says
+/// where to continue; every row that is read there is checked.
 #[derive(Debug, Default)]
 pub(crate) struct Damage(BTreeMap<&'static str, Vec<DamagedPage>>);
 
 impl Damage {
+    /// Groups the damaged pages by table. Pages of redb itself have no rows of ours.
     pub(crate) fn new(found: DamagedPages) -> Self {
         let mut tables: BTreeMap<&'static str, Vec<DamagedPage>> = BTreeMap::new();
         for page in found.pages {
@@ -27,7 +29,7 @@ impl Damage {
         Self(tables)
     }
 
-    /// The first page of `table` that is damaged and can have the key `key` or greater ones.
+    /// The first damaged page of `table` that can contain the key `key` or a greater one.
     pub(crate) fn from<K: Key>(&self, table: &str, key: Option<&[u8]>) -> Option<&DamagedPage> {
         let pages = self.0.get(table)?;
         let Some(key) = key else {
@@ -40,7 +42,7 @@ impl Damage {
         pages.get(pages.partition_point(ends_before))
     }
 
-    /// Whether the row with `key` would be in a page that is damaged.
+    /// Whether the row of `key` would be in a damaged page.
     pub(crate) fn covers<K: Key>(&self, table: &str, key: &[u8]) -> bool {
         self.from::<K>(table, Some(key)).is_some_and(|page| {
             let after = page.after.as_deref();
@@ -49,11 +51,12 @@ impl Damage {
     }
 }
 
-/// The smallest key that is greater than `key`, where a key ends in a number or in a text; none after
-/// the greatest number.
+/// The smallest key greater than `key`. Keys end in a number or in a text. `None` after the
+/// greatest number.
 pub(crate) fn next_key(mut key: Vec<u8>, ends_in_number: bool) -> Option<Vec<u8>> {
     if !ends_in_number {
-        // redb stores no length of a text that a key ends in.
+        // redb stores no length for a text at the end of a key, so one more byte makes the next
+        // key.
         key.push(0);
         return Some(key);
     }
@@ -62,7 +65,7 @@ pub(crate) fn next_key(mut key: Vec<u8>, ends_in_number: bool) -> Option<Vec<u8>
     Some(key)
 }
 
-/// Where rows cannot be read; of a store whose file cannot be looked at, nothing is known.
+/// Finds the damaged parts of the tables. Returns none if the file of the store cannot be found.
 pub(crate) fn find_damage(
     engine: &RedbEngine,
     at: RedbContext<'_>,
@@ -74,7 +77,7 @@ pub(crate) fn find_damage(
     Ok(found.map(Damage::new).unwrap_or_default())
 }
 
-/// Whether `key` is past the end of a range.
+/// Whether `key` lies past the end of a range.
 pub(crate) fn is_past<K: Key>(key: &[u8], end: Bound<&Vec<u8>>) -> bool {
     match end {
         Bound::Included(end) => K::compare(key, end).is_gt(),
@@ -83,8 +86,9 @@ pub(crate) fn is_past<K: Key>(key: &[u8], end: Bound<&Vec<u8>>) -> bool {
     }
 }
 
-/// Tells damage, in its own words, from what was read, and from what keeps the store from being
-/// read. Path and operation are the same for all damage.
+/// Separates damage from other errors: returns the rows that were read, or the message of the
+/// damage. Errors that prevent reading at all are passed on. The message omits the operation and
+/// the path, which are the same for all findings.
 pub(crate) fn split_damage<T>(
     read: Result<T, RuntimeError>,
 ) -> Result<(Option<T>, Option<String>), RuntimeError> {

@@ -1,4 +1,4 @@
-//! Verification: pages, values, and the rules across tables.
+//! Verification of a store: pages, values, and the rules across tables.
 
 pub(crate) mod check;
 pub(crate) mod damage;

@@ -2,7 +2,7 @@
 
 use crate::engine::redb::maintenance::progress::{OnPart, OnProgress, RowProgress};
 
-/// What a verification looks at, and how many findings it keeps.
+/// The options of a verification: its scope, and how many findings it lists.
 #[derive(Clone, Debug)]
 pub struct VerifyOptions {
     pub(crate) pages: bool,
@@ -23,35 +23,36 @@ impl Default for VerifyOptions {
 }
 
 impl VerifyOptions {
-    /// Everything.
+    /// Options that verify everything.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether redb checks every page of the file: it reads the file up to three times, and writers
-    /// of this process wait meanwhile. `true` by default.
+    /// Sets whether every page of the file is checked. The check reads the file up to three times,
+    /// and writers of this process wait for it. `true` by default.
     #[must_use]
     pub fn pages(mut self, pages: bool) -> Self {
         self.pages = pages;
         self
     }
 
-    /// How many findings are kept; all are counted. 1000 by default.
+    /// Sets how many findings are listed; all are counted. 1000 by default.
     #[must_use]
     pub fn max_findings(mut self, max_findings: usize) -> Self {
         self.max_findings = max_findings;
         self
     }
 
-    /// Told now and then how far the check of the pages is, from 0 to 1. It comes before the rows, and
-    /// can begin anew where another process commits meanwhile.
+    /// Sets a callback for the progress of the page check, from 0 to 1. The check runs before the
+    /// rows are read, and starts again if another process commits meanwhile.
     #[must_use]
     pub fn on_page_progress(mut self, on_part: impl Fn(f64) + Send + Sync + 'static) -> Self {
         self.on_page_progress = OnPart::new(on_part);
         self
     }
 
-    /// Told now and then how many rows are done, from the thread that verifies.
+    /// Sets a callback for the number of rows that are done, called every few thousand rows on the
+    /// thread that verifies.
     #[must_use]
     pub fn on_progress(
         mut self,

@@ -1,5 +1,5 @@
-//! Rows that belong to nobody, as a verification finds them: by a seek for each runtime and worker that
-//! has rows.
+//! Finds orphaned rows: rows of a runtime or worker that does not exist. One seek for each runtime
+//! and worker finds them.
 
 use crate::engine::redb::maintenance::verify::damage::split_damage;
 use crate::engine::redb::maintenance::verify::report::VerifyKind;
@@ -14,8 +14,8 @@ use redb::{Key, Value};
 use std::ops::{ControlFlow, RangeBounds};
 
 impl Rules<'_> {
-    /// Finds the rows of runtimes and workers that have none: a seek for each that has rows. Those
-    /// whose own row cannot be read are checked as far as that goes without it.
+    /// Finds the rows of runtimes and workers that have no row of their own. If a runtime has one
+    /// that cannot be read, its other rows are checked as far as possible without it.
     pub(crate) fn orphans(&mut self) -> Result<(), RuntimeError> {
         self.orphans_of_runtimes(&WORKERS, |id| (id, ""), |(id, _)| id.to_owned())?;
         self.orphans_of_runtimes(&EVENTS, |id| (id, 0), |(id, _)| id.to_owned())?;
@@ -24,6 +24,7 @@ impl Rules<'_> {
         self.orphaned_transcripts()
     }
 
+    /// Finds the rows in `table` of runtimes that do not exist.
     fn orphans_of_runtimes<K, R>(
         &mut self,
         table: &TableOf<K, R>,
@@ -46,9 +47,10 @@ impl Rules<'_> {
                 Some(true) => {}
                 Some(false) => {
                     let rows = self.count(table, first(&id)..first(&next))?;
-                    let message = format!("{rows} rows of a runtime that is not there");
+                    let message = format!("{rows} rows of a runtime that does not exist");
                     self.add(VerifyKind::Orphan, table.name, &id, message);
                 }
+                // The walk of all runtimes missed this one, since its row cannot be read.
                 None if self.without_row.insert(id.clone()) => self.runtime(&Expected {
                     id: &id,
                     next: &next,
@@ -60,7 +62,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Finds transcripts of workers that are not there, in runtimes that are.
+    /// Finds the transcripts of workers that do not exist, in runtimes that do.
     fn orphaned_transcripts(&mut self) -> Result<(), RuntimeError> {
         let mut from = (String::new(), String::new());
         loop {
@@ -72,7 +74,7 @@ impl Rules<'_> {
                 return Ok(());
             };
             let key = (runtime.as_str(), worker.as_str());
-            // Those of a runtime that is not there are found already.
+            // The rows of a missing runtime were reported before.
             let has_worker = match self.has(&RUNTIMES, key.0)? {
                 Some(false) => Some(true),
                 _ => self.has(&WORKERS, key)?,
@@ -88,7 +90,7 @@ impl Rules<'_> {
             if has_worker == Some(false) {
                 let range = (key.0, key.1, 0)..=(key.0, key.1, u64::MAX);
                 let rows = self.count(&TRANSCRIPTS, range)?;
-                let message = format!("{rows} entries of a worker that is not there");
+                let message = format!("{rows} entries of a worker that does not exist");
                 self.add(
                     VerifyKind::Orphan,
                     TRANSCRIPTS.name,
@@ -96,12 +98,12 @@ impl Rules<'_> {
                     message,
                 );
             }
-            // The smallest text that is greater.
+            // The smallest text that is greater than the id.
             from = (runtime, format!("{worker}\0"));
         }
     }
 
-    /// Walks rows that belong to nobody, and counts them.
+    /// Walks orphaned rows, and counts them.
     fn count<'r, K, R>(
         &mut self,
         table: &TableOf<K, R>,
@@ -120,7 +122,7 @@ impl Rules<'_> {
         Ok(rows)
     }
 
-    /// What `own` takes of the first key from `from` on that can be read.
+    /// Returns the result of `own` for the first key from `from` on that can be read.
     fn first_key<K, R, O>(
         &mut self,
         table: &TableOf<K, R>,
@@ -148,9 +150,10 @@ impl Rules<'_> {
                 if !is_before {
                     return Ok(Some(own));
                 }
-                // A damaged page above it leads here. From this key on we would come back.
+                // A damaged page above this one leads back. A search from this key would find the
+                // same keys again.
                 let asked = <K as Value>::from_bytes(&from);
-                let message = format!("a search for {asked:?} ends at this key, which is less");
+                let message = format!("a seek to {asked:?} returned this key, which is smaller");
                 self.add(VerifyKind::Order, table.name, &key, message);
                 return Ok(None);
             };

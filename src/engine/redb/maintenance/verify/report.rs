@@ -1,4 +1,4 @@
-//! The report of a verification: its findings, and how many are kept.
+//! The report of a verification, with its findings.
 
 use crate::engine::redb::file::page_walk::DamagedPages;
 use crate::engine::redb::maintenance::page_check::PageCheck;
@@ -7,52 +7,52 @@ use crate::model::severity::Severity;
 use serde::Serialize;
 use std::fmt;
 
-/// What was found.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum VerifyKind {
-    /// redb's own check found damaged pages.
+    /// Damaged pages, found by the page check.
     Pages,
-    /// The file's record of its free pages is not right. redb can put it right: open the store with
+    /// The saved allocator state of the file is wrong. To rebuild it, open the store with
     /// [`verify_on_open`](crate::store::StoreOptions::verify_on_open).
     FreePages,
-    /// redb's own check could not be made.
+    /// The pages could not be checked.
     PagesNotChecked,
     /// A part of a table that cannot be read.
     Unreadable,
-    /// A value whose checksum is wrong, or that makes no sense.
+    /// A value with a wrong checksum, or that cannot be decoded.
     Value,
-    /// Keys that do not increase.
+    /// Keys that are not in ascending order.
     Order,
-    /// A count that is not the number of what it counts.
+    /// A stored count that differs from the number of rows.
     Count,
-    /// A counter that would give out a number again.
+    /// A counter that would assign a number again.
     Counter,
-    /// A hole in the positions of a transcript.
+    /// A gap in the positions of a transcript.
     Position,
-    /// Sequences of a transcript that do not increase.
+    /// Sequences of a transcript that are not ascending.
     Sequence,
-    /// Rows of a runtime or a worker that is not there.
+    /// Rows of a runtime or a worker that does not exist.
     Orphan,
-    /// The store's own facts are missing.
+    /// A property of the store is missing or invalid.
     Meta,
     /// A running worker in a stopped runtime.
     Status,
-    /// A worker's last event was never given out.
+    /// The last event of a worker has an id that was never assigned.
     LastEvent,
-    /// Events or diagnostics name a worker that is not there.
+    /// Events or diagnostics that name a worker that does not exist.
     UnknownWorker,
-    /// Entries name an event that the log does not have.
+    /// Transcript entries that name an event that is not in the log.
     UnknownEvent,
-    /// Ids that were given out and that the log does not have.
+    /// Assigned ids that are missing from the log.
     Gap,
-    /// The store does not open, so its rows were not checked.
+    /// The rows were not checked, because the store cannot be opened.
     RowsNotChecked,
 }
 
 impl VerifyKind {
-    /// How much it matters.
+    /// The severity of a finding of this kind.
     pub fn severity(self) -> Severity {
         match self {
             Self::Gap | Self::UnknownEvent | Self::PagesNotChecked => Severity::Info,
@@ -64,25 +64,25 @@ impl VerifyKind {
     }
 }
 
-/// Something that a verification brought to light.
+/// A finding of a verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyFinding {
-    /// What was found.
+    /// The kind of the finding.
     pub kind: VerifyKind,
-    /// How much it matters.
+    /// The severity of the finding.
     pub severity: Severity,
-    /// The table that it is about.
+    /// The table, if the finding is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<&'static str>,
-    /// The key in the table, for people.
+    /// The key in the table, for display.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// What was found, in words.
+    /// A description of the finding.
     pub message: String,
 }
 
-/// Table, key and message, in one line.
+/// Writes the table, the key and the message in one line.
 impl fmt::Display for VerifyFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(table) = self.table {
@@ -96,42 +96,42 @@ impl fmt::Display for VerifyFinding {
     }
 }
 
-/// What a verification says.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Rows that were looked at, of all tables.
+    /// The number of rows that were read, in all tables.
     pub rows: u64,
-    /// Runtimes.
+    /// The number of runtimes.
     pub runtimes: u64,
-    /// Workers.
+    /// The number of workers.
     pub workers: u64,
-    /// Events.
+    /// The number of events.
     pub events: u64,
-    /// Transcript entries.
+    /// The number of transcript entries.
     pub transcript_entries: u64,
-    /// Diagnostics.
+    /// The number of diagnostics.
     pub diagnostics: u64,
-    /// Whether redb checked every page of the file.
+    /// Whether every page of the file was checked.
     pub pages_checked: bool,
-    /// How many findings are errors.
+    /// The number of findings that are errors.
     pub errors: u64,
-    /// How many are warnings.
+    /// The number of findings that are warnings.
     pub warnings: u64,
-    /// How many are only good to know.
+    /// The number of findings that are for information only.
     pub infos: u64,
-    /// The findings, as many as are kept.
+    /// The findings, up to the limit of the options.
     pub findings: Vec<VerifyFinding>,
 }
 
 impl VerifyReport {
-    /// Whether no damage was found.
+    /// Whether no finding is an error.
     pub fn is_clean(&self) -> bool {
         self.errors == 0
     }
 }
 
-/// Gathers findings.
+/// Collects findings.
 pub(crate) struct Findings {
     pub(crate) report: VerifyReport,
     max_findings: usize,
@@ -145,6 +145,7 @@ impl Findings {
         }
     }
 
+    /// Counts a finding, and lists it if there is room.
     pub(crate) fn add(
         &mut self,
         kind: VerifyKind,
@@ -168,6 +169,7 @@ impl Findings {
         }
     }
 
+    /// Adds the findings of a page check.
     pub(crate) fn add_pages(&mut self, checked: &PageCheck) {
         let (kind, message) = match checked {
             PageCheck::Whole => return,
@@ -175,11 +177,12 @@ impl Findings {
             PageCheck::Refused(message) => (VerifyKind::Pages, message.clone()),
             PageCheck::WrongFreePages => (
                 VerifyKind::FreePages,
-                "the file's record of its free pages is not right".to_owned(),
+                "the saved allocator state does not match the pages in use".to_owned(),
             ),
             PageCheck::Busy => (
                 VerifyKind::PagesNotChecked,
-                "the pages were not checked: another process commits all the time".to_owned(),
+                "the pages were not checked: another process committed during each attempt"
+                    .to_owned(),
             ),
         };
         self.add(kind, (None, None), message);
@@ -189,7 +192,10 @@ impl Findings {
         for page in &found.pages {
             let message = match page.table {
                 Some(_) => page.in_words(),
-                None => format!("{}, which tells where tables are", page.in_words()),
+                None => format!(
+                    "{}; it belongs to the table list or to redb's own tables",
+                    page.in_words()
+                ),
             };
             self.add(VerifyKind::Pages, (page.table, None), message);
         }

@@ -1,5 +1,4 @@
-//! The rules across a store's tables, as [`verify`](crate::engine::redb::maintenance::verify::verify) checks them: in constant memory,
-//! and with every row read once.
+//! The rules across the tables of a store, in constant memory and with one read of each row.
 
 use crate::engine::redb::database::redb_engine::RedbEngine;
 use crate::engine::redb::maintenance::progress::Meter;
@@ -7,7 +6,7 @@ use crate::engine::redb::maintenance::verify::damage::{
     Damage, find_damage, is_past, next_key, split_damage,
 };
 use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
-use crate::engine::redb::maintenance::verify::seen::{Strangers, TranscriptSeen};
+use crate::engine::redb::maintenance::verify::seen::{TranscriptSeen, UnknownWorkers};
 use crate::engine::redb::schema::version;
 use crate::engine::redb::tables::definitions::{
     DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
@@ -23,43 +22,44 @@ use redb::{Key, ReadTransaction, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
-/// How many workers are remembered to be there, or not.
+/// The largest number of workers whose existence is cached, and of messages about damage that are
+/// remembered.
 const KNOWN_WORKERS: usize = 4096;
 
-/// Checks the rules as of one moment.
+/// A check of the rules in one snapshot.
 pub(crate) struct Rules<'a> {
     pub(crate) view: View<'a, ReadTransaction>,
     findings: &'a mut Findings,
     meter: Meter,
-    /// Rows that were walked, by table.
+    /// The number of rows that were read, by table.
     walked: BTreeMap<&'static str, u64>,
-    /// Whether the workers of the runtime that is checked now are there.
+    /// Whether workers of the current runtime exist.
     known_workers: BTreeMap<String, bool>,
     engine: &'a RedbEngine,
-    /// Where rows cannot be read, once that matters.
+    /// The damaged pages, once a row could not be read.
     damage: Option<Damage>,
-    /// Tables of which rows could not be read: their counts say nothing.
+    /// The tables with rows that could not be read. Their counts are not compared.
     broken: BTreeSet<&'static str>,
-    /// How many times damage was met, so that who walks notices.
+    /// The number of times that a walk met damage, so that its caller can detect a gap.
     breaks: u64,
-    /// What was said of rows that cannot be read: one page can be met several times.
-    told: BTreeSet<String>,
-    /// Runtimes that have rows, but whose own rows cannot be read.
+    /// The messages about damage so far: several walks can meet the same page.
+    reported: BTreeSet<String>,
+    /// The runtimes with rows whose own row cannot be read.
     pub(crate) without_row: BTreeSet<String>,
 }
 
-/// Whether a walk gave all rows of its range.
+/// Whether a walk read all rows of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Walked {
     All,
-    /// Some could not be read: what is counted over the rows says nothing.
+    /// Some rows could not be read. Counts over the rows are not compared.
     Some,
 }
 
-/// What a runtime's rows have to agree with. Where its row does not read, nothing is known.
+/// The values that the rows of a runtime must agree with. `row` is `None` if it cannot be read.
 pub(crate) struct Expected<'r> {
     pub(crate) id: &'r str,
-    /// The smallest id that no key of the runtime has.
+    /// The end of the range of its keys.
     pub(crate) next: &'r str,
     pub(crate) row: Option<&'r RuntimeRow>,
 }
@@ -82,7 +82,7 @@ impl<'a> Rules<'a> {
             damage,
             broken: BTreeSet::new(),
             breaks: 0,
-            told: BTreeSet::new(),
+            reported: BTreeSet::new(),
             without_row: BTreeSet::new(),
         }
     }
@@ -117,9 +117,10 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// Walks a range of a table and gives each key to `rule`, with its record where that reads.
-    /// Keys that do not increase, values that do not read and rows that cannot be read are findings,
-    /// and the walk goes on behind them. What keeps the store from being read at all is an error.
+    /// Walks a range of a table, and calls `rule` for each key, with the record if it can be
+    /// decoded. Keys out of order, values that cannot be decoded and rows that cannot be read
+    /// become findings, and the walk continues after them. Errors that prevent reading at all are
+    /// returned.
     pub(crate) fn walk<'r, K, R>(
         &mut self,
         table: &TableOf<K, R>,
@@ -140,7 +141,7 @@ impl<'a> Rules<'a> {
             at: self.view.at,
         };
         let bytes = |key: &K::SelfType<'r>| <K as Value>::as_bytes(key).as_ref().to_vec();
-        // All ranges begin with a key of theirs.
+        // An excluded start is treated as included: all callers start at a key of their own range.
         let mut from = match range.start_bound() {
             Bound::Included(key) | Bound::Excluded(key) => Some(bytes(key)),
             Bound::Unbounded => None,
@@ -169,6 +170,8 @@ impl<'a> Rules<'a> {
                 return Ok(walked);
             };
             walked = Walked::Some;
+            // A damaged page can lead back to a key before the start. The walk continues after the
+            // greater of the two.
             let reached = match (last.as_deref(), from.as_deref()) {
                 (Some(last), Some(from)) if K::compare(last, from).is_lt() => Some(from),
                 (last, from) => last.or(from),
@@ -180,17 +183,17 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Counts a row that is walked, and looks at the order of the keys.
+    /// Counts a row, and checks the order of the keys.
     fn step(&mut self, table: &'static str, key: &impl std::fmt::Debug, is_after: bool) {
         self.meter.step();
         *self.walked.entry(table).or_default() += 1;
         if !is_after {
-            let message = "the key is not greater than the one before it".to_owned();
+            let message = "the key is not greater than the key before it".to_owned();
             self.add(VerifyKind::Order, table, &format!("{key:?}"), message);
         }
     }
 
-    /// The record of a row; one that does not read is a finding.
+    /// Decodes a row. A value that cannot be decoded is a finding.
     fn decode<'v, K, R>(
         &mut self,
         table: &TableOf<K, R>,
@@ -211,9 +214,9 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Rows from the key `reached` on cannot be read, because of `damage`, which is a finding. Returns
-    /// the first key that may be behind them; none where they are the last ones, or where nothing
-    /// tells.
+    /// Reports that rows from the key `reached` on cannot be read, because of `damage`. Returns the
+    /// first key that can lie after them; `None` if they are the last ones or the end of the damage
+    /// is unknown.
     pub(crate) fn behind<K, R>(
         &mut self,
         table: &TableOf<K, R>,
@@ -232,18 +235,19 @@ impl<'a> Rules<'a> {
             Some(page) => format!("rows cannot be read: {}", page.in_words()),
             None => format!("rows cannot be read: {damage}"),
         };
-        if self.told.len() < KNOWN_WORKERS && self.told.insert(format!("{name} {message}")) {
+        if self.reported.len() < KNOWN_WORKERS && self.reported.insert(format!("{name} {message}"))
+        {
             let about = (Some(name), None);
             self.findings.add(VerifyKind::Unreadable, about, message);
         }
         let last = page.and_then(|page| page.last);
         let next = last.and_then(|last| next_key(last, K::SelfType::<'static>::ENDS_IN_NUMBER));
-        // Whoever went back would come here again.
+        // A walk that went back would meet the same damage without end.
         let is_further = |next: &Vec<u8>| reached.is_none_or(|at| K::compare(at, next).is_lt());
         Ok(next.filter(is_further))
     }
 
-    /// Where rows cannot be read. Looked for only when some could not.
+    /// The damaged pages. The file is searched for them only once a row could not be read.
     fn damage(&mut self) -> Result<&Damage, RuntimeError> {
         let damage = match self.damage.take() {
             Some(damage) => damage,
@@ -252,6 +256,7 @@ impl<'a> Rules<'a> {
         Ok(self.damage.insert(damage))
     }
 
+    /// Checks the properties of the store.
     fn meta(&mut self) -> Result<(), RuntimeError> {
         let mut facts = Vec::new();
         let walked = self.walk(&META, .., |_, key, record| {
@@ -262,19 +267,20 @@ impl<'a> Rules<'a> {
         for (key, is_right) in version::FACTS {
             let fact = facts.iter().find(|(name, _)| name == key);
             let wrong = match fact {
-                // A value that does not read is a finding already.
+                // A value that cannot be decoded was reported by the walk.
                 Some((_, None)) => false,
                 Some((_, Some(record))) => !is_right(record),
                 None => walked == Walked::All,
             };
             if wrong {
-                let message = "the store's own fact is missing or makes no sense".to_owned();
+                let message = "this property of the store is missing or invalid".to_owned();
                 self.add(VerifyKind::Meta, META.name, key, message);
             }
         }
         Ok(())
     }
 
+    /// Checks the rows of one runtime.
     pub(crate) fn runtime(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         self.known_workers.clear();
         if expected.id.trim().is_empty() {
@@ -286,10 +292,10 @@ impl<'a> Rules<'a> {
         self.diagnostics(expected)
     }
 
-    /// Adds a finding where a number of the runtime's row is not what was counted.
+    /// Adds a finding if a count in the row of the runtime is wrong.
     fn expect(&mut self, expected: &Expected<'_>, what: &str, says: u64, counted: u64) {
         if says != counted {
-            let message = format!("the runtime says {says} {what}, there are {counted}");
+            let message = format!("the runtime counts {says} {what}, but has {counted}");
             self.add(VerifyKind::Count, RUNTIMES.name, expected.id, message);
         }
     }
@@ -320,7 +326,8 @@ impl<'a> Rules<'a> {
             cancelled,
         );
         if row.status == RuntimeStatus::Stopped && running > 0 {
-            let message = format!("the runtime is stopped, but {running} of its workers run");
+            let message =
+                format!("the runtime is stopped, but {running} of its workers are running");
             self.add(VerifyKind::Status, RUNTIMES.name, expected.id, message);
         }
         Ok(())
@@ -341,7 +348,7 @@ impl<'a> Rules<'a> {
             && record.last_event_id >= row.next_event_id
         {
             let message = format!(
-                "its last event is {}, but the runtime gives out {} next",
+                "the worker's last event id is {}, but the runtime's next event id is {}",
                 record.last_event_id, row.next_event_id
             );
             self.add(VerifyKind::LastEvent, WORKERS.name, &key, message);
@@ -352,7 +359,7 @@ impl<'a> Rules<'a> {
             && record.transcript_len != entries
         {
             let message = format!(
-                "the worker says {} entries, there are {entries}",
+                "the worker counts {} transcript entries, but has {entries}",
                 record.transcript_len
             );
             self.add(VerifyKind::Count, WORKERS.name, &key, message);
@@ -360,7 +367,7 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// Checks a worker's transcript, and returns how many entries were read.
+    /// Checks the transcript of a worker. Returns the number of entries that were read.
     pub(crate) fn transcript(
         &mut self,
         expected: &Expected<'_>,
@@ -371,6 +378,8 @@ impl<'a> Rules<'a> {
         let mut seen = TranscriptSeen::default();
         let range = (expected.id, worker, 0)..=(expected.id, worker, u64::MAX);
         let walked = self.walk(&TRANSCRIPTS, range, |rules, (_, _, position), entry| {
+            // After damage the position continues with the next entry that can be read: the gap was
+            // reported.
             if std::mem::replace(&mut breaks, rules.breaks) != rules.breaks {
                 seen.next_position = position;
             }
@@ -391,14 +400,14 @@ impl<'a> Rules<'a> {
             && record.next_transcript_sequence <= last
         {
             let message = format!(
-                "the next sequence is {}, but {last} was given out already",
+                "the next sequence is {}, but sequence {last} is in use",
                 record.next_transcript_sequence
             );
             self.add(VerifyKind::Counter, WORKERS.name, key, message);
         }
         if seen.without_event > 0 {
             let message = format!(
-                "{} of {} entries name an event that the log does not have",
+                "{} of {} entries name an event that is not in the log",
                 seen.without_event, seen.entries
             );
             self.add(VerifyKind::UnknownEvent, TRANSCRIPTS.name, key, message);
@@ -407,22 +416,22 @@ impl<'a> Rules<'a> {
     }
 
     fn events(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
-        let (mut last, mut missing, mut strangers) = (0, 0_u64, Strangers::default());
+        let (mut last, mut missing, mut unknown_workers) = (0, 0_u64, UnknownWorkers::default());
         let range = (expected.id, 0)..(expected.next, 0);
         let walked = self.walk(&EVENTS, range, |rules, (_, event), record| {
             rules.findings.report.events += 1;
             let worker = record.and_then(|event| event.worker_id);
-            rules.note_worker(expected.id, worker.as_deref(), event, &mut strangers)?;
+            rules.note_worker(expected.id, worker.as_deref(), event, &mut unknown_workers)?;
             if event == 0 {
                 let key = format!("{:?}", (expected.id, event));
-                let message = "event ids begin at 1".to_owned();
+                let message = "the event id is 0, but event ids start at 1".to_owned();
                 rules.add(VerifyKind::Counter, EVENTS.name, &key, message);
             }
             missing += event.saturating_sub(last).saturating_sub(1);
             last = event;
             Ok(())
         })?;
-        if let Some(message) = strangers.message("events") {
+        if let Some(message) = unknown_workers.message("events") {
             self.add(VerifyKind::UnknownWorker, EVENTS.name, expected.id, message);
         }
         let Some(row) = expected.row else {
@@ -431,26 +440,26 @@ impl<'a> Rules<'a> {
         self.expect_counter(expected, "event", row.next_event_id, last);
         missing += row.next_event_id.saturating_sub(last).saturating_sub(1);
         if missing > 0 && walked == Walked::All {
-            let message = format!("ids that were given out are not in the log: {missing}");
+            let message = format!("{missing} assigned event ids are missing from the log");
             self.add(VerifyKind::Gap, EVENTS.name, expected.id, message);
         }
         Ok(())
     }
 
     fn diagnostics(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
-        let (mut last, mut count, mut strangers) = (0, 0, Strangers::default());
+        let (mut last, mut count, mut unknown_workers) = (0, 0, UnknownWorkers::default());
         let range = (expected.id, 0)..(expected.next, 0);
         let walked = self.walk(&DIAGNOSTICS, range, |rules, (_, id), record| {
             rules.findings.report.diagnostics += 1;
             let worker = record
                 .as_ref()
                 .and_then(|record| record.worker_id.as_deref());
-            rules.note_worker(expected.id, worker, id, &mut strangers)?;
+            rules.note_worker(expected.id, worker, id, &mut unknown_workers)?;
             count += 1;
             last = id;
             Ok(())
         })?;
-        if let Some(message) = strangers.message("diagnostics") {
+        if let Some(message) = unknown_workers.message("diagnostics") {
             self.add(
                 VerifyKind::UnknownWorker,
                 DIAGNOSTICS.name,
@@ -467,20 +476,21 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
+    /// Adds a finding if a counter of the runtime would assign an id again.
     fn expect_counter(&mut self, expected: &Expected<'_>, what: &str, next: u64, last: u64) {
         if next <= last {
-            let message = format!("the next {what} id is {next}, but {last} was given out already");
+            let message = format!("the next {what} id is {next}, but id {last} is in use");
             self.add(VerifyKind::Counter, RUNTIMES.name, expected.id, message);
         }
     }
 
-    /// Remembers a row that names a worker that is not there.
+    /// Records a row that names a worker that does not exist.
     fn note_worker(
         &mut self,
         runtime: &str,
         worker: Option<&str>,
         id: u64,
-        strangers: &mut Strangers,
+        unknown_workers: &mut UnknownWorkers,
     ) -> Result<(), RuntimeError> {
         let Some(worker) = worker else {
             return Ok(());
@@ -488,7 +498,7 @@ impl<'a> Rules<'a> {
         let known = match self.known_workers.get(worker) {
             Some(known) => *known,
             None => {
-                // A row that cannot be looked for is found unreadable where the table is walked.
+                // If the row cannot be read, the walk of its table reports that.
                 let known = self.has(&WORKERS, (runtime, worker))?.unwrap_or(true);
                 if self.known_workers.len() == KNOWN_WORKERS {
                     self.known_workers.clear();
@@ -498,14 +508,14 @@ impl<'a> Rules<'a> {
             }
         };
         if !known {
-            strangers.rows += 1;
-            strangers.first.get_or_insert((id, worker.to_owned()));
+            unknown_workers.rows += 1;
+            unknown_workers.first.get_or_insert((id, worker.to_owned()));
         }
         Ok(())
     }
 
-    /// Whether a row is there. None where that cannot be read: walking its table finds the damage. What
-    /// is known to be damaged is not tried again.
+    /// Whether a row exists; `None` if its page cannot be read, which the walk of its table
+    /// reports. Pages that are known to be damaged are not read again.
     pub(crate) fn has<K, R>(
         &mut self,
         table: &TableOf<K, R>,
@@ -531,16 +541,17 @@ impl<'a> Rules<'a> {
         Ok(has)
     }
 
+    /// Checks the import records.
     fn imports(&mut self) -> Result<(), RuntimeError> {
         self.walk(&IMPORTS, .., |rules, id, record| {
-            // What was left out is on record, too.
+            // Salvage also records a runtime of which it imported nothing.
             let is_left_out = id == NO_RUNTIME
                 || record.is_some_and(|record| {
                     let all = [record.workers, record.events, record.transcript_entries];
                     record.salvaged && all == [0; 3]
                 });
             if !is_left_out && rules.has(&RUNTIMES, id)? == Some(false) {
-                let message = "an import of a runtime that is not there".to_owned();
+                let message = "an import record of a runtime that does not exist".to_owned();
                 rules.add(VerifyKind::Orphan, IMPORTS.name, id, message);
             }
             Ok(())
@@ -548,7 +559,7 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// Compares what each table says of its length with what was walked.
+    /// Compares the row count that each table records with the number of rows that were read.
     fn lengths(&mut self) -> Result<(), RuntimeError> {
         let view = &self.view;
         let says = [
@@ -564,7 +575,7 @@ impl<'a> Rules<'a> {
             let walked = self.walked.get(table).copied().unwrap_or(0);
             let (says, damage) = split_damage(says)?;
             if let Some(damage) = damage {
-                let message = format!("its length cannot be read: {damage}");
+                let message = format!("the row count of the table cannot be read: {damage}");
                 self.findings
                     .add(VerifyKind::Unreadable, (Some(table), None), message);
             }
@@ -572,7 +583,7 @@ impl<'a> Rules<'a> {
                 && says != walked
                 && !self.broken.contains(table)
             {
-                let message = format!("the table says {says} rows, there are {walked}");
+                let message = format!("the table counts {says} rows, but has {walked}");
                 self.findings
                     .add(VerifyKind::Count, (Some(table), None), message);
             }

@@ -1,9 +1,9 @@
-//! What a verification has seen of a transcript, and of the rows without an owner, in constant memory.
+//! The state of a verification within one log, in constant memory.
 
 use crate::engine::redb::maintenance::verify::report::VerifyKind;
 use crate::ledger::rows::TranscriptRow;
 
-/// What was seen of a transcript so far.
+/// The state of a walk through one transcript.
 #[derive(Default)]
 pub(crate) struct TranscriptSeen {
     pub(crate) entries: u64,
@@ -13,7 +13,7 @@ pub(crate) struct TranscriptSeen {
 }
 
 impl TranscriptSeen {
-    /// Takes the next entry. Returns what is wrong with it.
+    /// Takes the next entry. Returns the finding, if it breaks a rule.
     pub(crate) fn take(
         &mut self,
         position: u64,
@@ -27,7 +27,9 @@ impl TranscriptSeen {
         let last = self.last_sequence;
         self.last_sequence = last.max(sequence);
         if position != expected {
-            let message = format!("the position before it is missing: {expected} is expected");
+            let message = format!(
+                "position {expected} is expected here: an entry before this one is missing"
+            );
             return Some((VerifyKind::Position, message));
         }
         let sequence = sequence?;
@@ -42,19 +44,19 @@ impl TranscriptSeen {
     }
 }
 
-/// Rows that name workers that are not there.
+/// Rows that name workers that do not exist.
 #[derive(Default)]
-pub(crate) struct Strangers {
+pub(crate) struct UnknownWorkers {
     pub(crate) rows: u64,
     pub(crate) first: Option<(u64, String)>,
 }
 
-impl Strangers {
-    /// The finding's message, where there are such rows: `what` is what they are.
+impl UnknownWorkers {
+    /// The message of the finding, if there are such rows. `what` names their kind.
     pub(crate) fn message(self, what: &str) -> Option<String> {
         let (id, worker) = self.first?;
         Some(format!(
-            "{} {what} name workers that are not there, the first is {id} with {worker:?}",
+            "{} {what} name workers that do not exist; the first is {id}, which names {worker:?}",
             self.rows
         ))
     }
