@@ -103,7 +103,43 @@ pub mod layout;
 mod ledger;
 mod model;
 mod runtime;
-pub mod store;
+
+#[doc = include_str!("../docs/store.md")]
+pub mod store {
+    pub(crate) mod bulk_load;
+    pub(crate) mod handle;
+    pub(crate) mod maintenance;
+    pub(crate) mod opening;
+    pub(crate) mod snapshot;
+
+    pub use crate::commit::pending::Pending;
+    pub use crate::engine::redb::database::sharing::Sharing;
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    pub use crate::engine::redb::file::watched::FileAccess;
+    pub use crate::engine::redb::maintenance::backup::{BackupOptions, BackupReport};
+    pub use crate::engine::redb::maintenance::census::{
+        Census, CensusOptions, ReaderCensus, RuntimeCensus, TableCensus, Tally, WorkerCensus,
+    };
+    pub use crate::engine::redb::maintenance::compact::CompactReport;
+    pub use crate::engine::redb::maintenance::progress::RowProgress;
+    pub use crate::engine::redb::maintenance::verify::options::VerifyOptions;
+    pub use crate::engine::redb::maintenance::verify::report::{
+        VerifyFinding, VerifyKind, VerifyReport,
+    };
+    pub use crate::engine::redb::open::options::StoreOptions;
+    pub use crate::engine::redb::schema::migrate::MigrationPlan;
+    pub use crate::ledger::run::{EventRun, TranscriptRun};
+    pub use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
+    pub use crate::model::persisted::{
+        ImportRecord, PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot,
+        Stored, UnknownMember,
+    };
+    pub use crate::runtime::{RedbRuntimeStore, RuntimeStoreTransaction};
+    pub use bulk_load::BulkLoad;
+    pub use handle::Store;
+    pub use snapshot::Snapshot;
+}
 
 pub use error::{Place, RuntimeError};
 #[cfg(feature = "fault-injection")]

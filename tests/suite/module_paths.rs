@@ -1,13 +1,14 @@
-//! Which module has which type: what a host that moves over from the directory store imports.
+//! The public paths of the crate: the modules and types that a host imports.
 
 use redb_runtime_store::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
     WorkerDetail, WorkerIntent, WorkerLifecycleAck, WorkerStatus, WorkerSummary, WorkspaceRef,
 };
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
-use redb_runtime_store::error::RuntimeError;
+use redb_runtime_store::error;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{self, WorkerInput, WorkerInputKind, WorkerInteractionAck};
+use redb_runtime_store::layout::{self, ExportOptions, ImportOptions};
 use redb_runtime_store::management::{
     RuntimeBackendKind, RuntimeLimits, RuntimeOptions, RuntimeStatus, RuntimeSummary,
 };
@@ -15,17 +16,19 @@ use redb_runtime_store::observation::{
     EventCursor, EventSubscription, EventSubscriptionMode, RuntimeEvent, RuntimeEventBatch,
     RuntimeEventKind, TranscriptEntry, TranscriptProjection, TranscriptQuery, TranscriptRole,
 };
+use redb_runtime_store::store::{self, StoreOptions, Stored};
 use redb_runtime_store::{
-    RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime, RuntimeTransaction, Sharing, Store,
+    EventFollower, RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime, RuntimeError,
+    RuntimeTransaction, Severity, Sharing, Store, steps,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// What every type of the model is.
+/// The traits of every type of the model.
 fn model<T: Clone + Debug + PartialEq + Eq + Serialize + DeserializeOwned>() {}
 
-/// What can be handed to every thread of a host.
+/// The traits of a handle that all threads of a host share.
 fn handle<T: Clone + Send + Sync + Debug + 'static>() {}
 
 #[test]
@@ -63,4 +66,53 @@ fn root_types_are_send_and_sync() {
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
     error::<RuntimeError>();
     let _: fn(&RuntimeTransaction<'_>) = |_| {};
+}
+
+/// Names each type by its path, which must resolve.
+macro_rules! types {
+    ($module:ident: $($name:ident $(<$($argument:tt),+>)?),+ $(,)?) => {
+        $(let _ = size_of::<redb_runtime_store::$module::$name$(<$($argument),+>)?>();)+
+    };
+}
+
+#[test]
+fn store_types_keep_their_public_paths() {
+    types!(store: BackupOptions, BackupReport, BulkLoad<'_>, Census, CensusOptions, CompactReport);
+    types!(store: BorrowedEntry<'_>, BorrowedEvent<'_>, BorrowedRef<'_>, EventRun, TranscriptRun);
+    types!(store: ImportRecord, MigrationPlan, Pending<()>, PersistedRuntimeSnapshot);
+    types!(store: PersistedRuntimeState, PersistedWorkerSnapshot, ReaderCensus, RowProgress);
+    types!(store: RedbRuntimeStore, RuntimeCensus, RuntimeStoreTransaction<'_>, Sharing, Snapshot);
+    types!(store: Store, StoreOptions, Stored<()>, TableCensus, Tally, UnknownMember);
+    types!(store: VerifyFinding, VerifyKind, VerifyOptions, VerifyReport, WorkerCensus);
+    types!(store: FileAccess);
+    let _: fn(store::RedbRuntimeStore) -> RedbRuntimeStore = |store| store;
+    let _: fn(store::Store) -> Store = |store| store;
+    let _: fn(store::Sharing) -> Sharing = |sharing| sharing;
+    let _: fn(store::Pending<()>) -> redb_runtime_store::Pending<()> = |pending| pending;
+}
+
+#[test]
+fn layout_items_keep_their_public_paths() {
+    types!(layout: Comparison, Conflict, Difference, ExistingDirectory, ExportOptions);
+    types!(layout: ExportOutcome, ExportReport, Finding, FindingKind, FindingText, ImportOptions);
+    types!(layout: ImportOutcome, ImportReport, LayoutError, Progress, RuntimeExport, RuntimeImport);
+    let _ = |store: &Store, from: &str| layout::import(store, from, ImportOptions::new());
+    let _ = |from: &str| layout::check(from, ImportOptions::new());
+    let _ = |from: &str, to: &str, options: &StoreOptions| {
+        layout::import_to_path(from, to, options, ImportOptions::new())
+    };
+    let _ = |store: &Store, to: &str| layout::export(store, to, ExportOptions::new());
+    let _ = |store: &Store, root: &str| layout::compare(store, root);
+    let _ = |store: &Store, root: &str| layout::compare_runtimes(store, root, &[]);
+    let _: fn(&Stored<RuntimeEvent>, &mut Vec<u8>) -> _ = layout::write_line;
+    let _: (usize, u64) = (
+        layout::DEFAULT_MAX_LINE_BYTES,
+        layout::DEFAULT_MAX_DOCUMENT_BYTES,
+    );
+}
+
+#[test]
+fn root_items_keep_their_public_paths() {
+    let _ = size_of::<(EventFollower, Severity, steps::Step, steps::Change)>();
+    let _: fn(error::RuntimeError) -> RuntimeError = |error| error;
 }

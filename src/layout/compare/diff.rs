@@ -4,7 +4,9 @@ use crate::layout::error::LayoutError;
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::json::{self, Form};
 use crate::layout::read::log_record::LogRow;
-use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember};
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;

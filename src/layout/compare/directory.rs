@@ -15,13 +15,13 @@ use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::read::reading::{ReadOutcome, read_runtime};
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::{Comparison, Difference};
+use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
-use crate::store::{
-    BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot,
-    Store, Stored,
-};
+use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use crate::store::handle::Store;
+use crate::store::snapshot::Snapshot;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 

@@ -6,10 +6,12 @@ use crate::layout::error::LayoutError;
 use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::read::sink::Place;
 use crate::ledger::convert::owned_ref;
+use crate::model::borrowed::BorrowedRef;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
-use crate::store::{BorrowedRef, Snapshot, Stored};
+use crate::model::persisted::Stored;
+use crate::store::snapshot::Snapshot;
 use std::iter::Peekable;
 
 type Rows<'s, T> =

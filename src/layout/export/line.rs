@@ -2,7 +2,7 @@
 
 use crate::layout::error::LayoutError;
 use crate::layout::format::json::{self, Form};
-use crate::store::Stored;
+use crate::model::persisted::Stored;
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::json::{self, Form};
 use crate::layout::read::log_record::LogRow;
 use crate::layout::report::RuntimeExport;
-use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 
 /// Counts of the records and bytes written.
 #[derive(Default)]

@@ -23,15 +23,16 @@ use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reading::read_runtime;
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::{Difference, RuntimeExport};
+use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::catalog::WorkerStatus;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEvent;
-use crate::store::{
-    BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Snapshot,
-    Stored, UnknownMember,
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
 };
+use crate::store::snapshot::Snapshot;
 use std::collections::HashMap;
 use std::path::Path;
 

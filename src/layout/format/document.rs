@@ -5,7 +5,7 @@ use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::management::{RuntimeLimits, RuntimeStatus};
-use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
+use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
 use serde::{Deserialize, Serialize};
 
 /// The version of the layout.

@@ -9,9 +9,9 @@
 //! runs, 50,000 records of 190 and 420 bytes, two busy cores, November 2026). And serde alone cannot
 //! tell whether a line has the canonical form, which an import needs to know.
 
+use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::interaction::TranscriptRole;
 use crate::model::observation::RuntimeEventKind;
-use crate::store::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use std::borrow::Cow;
 
 /// Reads an event that has known members only.
@@ -294,7 +294,7 @@ mod tests {
     use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
     use crate::model::interaction::TranscriptEntry;
     use crate::model::observation::RuntimeEvent;
-    use crate::store::Stored;
+    use crate::model::persisted::Stored;
 
     fn json(record: &impl serde::Serialize) -> String {
         serde_json::to_string(record).unwrap()

@@ -14,7 +14,7 @@
 use crate::layout::format::locate::{in_member_of, offset_of};
 use crate::layout::format::node::{Members, Node, push_step};
 use crate::layout::format::problem::{LONG_BYTES, NoRecord, Problem};
-use crate::store::{Stored, UnknownMember};
+use crate::model::persisted::{Stored, UnknownMember};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;

@@ -1,7 +1,7 @@
 //! A record as a tree of its members, every value that is not looked into as the text that it is.
 
 use crate::layout::format::problem::Problem;
-use crate::store::UnknownMember;
+use crate::model::persisted::UnknownMember;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

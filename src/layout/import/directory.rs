@@ -13,7 +13,10 @@ use crate::layout::read::orphans::orphaned;
 use crate::layout::read::reading::{ReadOutcome, Reading, read_runtime};
 use crate::layout::read::sink::{DiscardSink, Sink};
 use crate::layout::report::{Comparison, ImportOutcome, ImportReport, RuntimeImport};
-use crate::store::{BulkLoad, ImportRecord, Snapshot, Store};
+use crate::model::persisted::ImportRecord;
+use crate::store::bulk_load::BulkLoad;
+use crate::store::handle::Store;
+use crate::store::snapshot::Snapshot;
 use std::borrow::Borrow;
 use std::path::Path;
 

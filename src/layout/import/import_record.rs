@@ -2,7 +2,7 @@
 
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::read::reading::Reading;
-use crate::store::ImportRecord;
+use crate::model::persisted::ImportRecord;
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -4,11 +4,10 @@ use crate::layout::error::LayoutError;
 use crate::layout::import::pipeline::Outbox;
 use crate::layout::read::sink::{Place, Sink};
 use crate::ledger::convert::owned_ref;
+use crate::ledger::run::{EventRun, TranscriptRun};
+use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::RuntimeId;
-use crate::store::{
-    BorrowedEntry, BorrowedEvent, EventRun, PersistedRuntimeSnapshot, PersistedWorkerSnapshot,
-    Stored, TranscriptRun,
-};
+use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 use std::io::ErrorKind;
 
 /// A batch of rows or a snapshot on its way to the thread that writes.

@@ -1,5 +1,6 @@
 //! Imports a directory into the store at a path, which the import creates if needed.
 
+use crate::engine::redb::open::options::StoreOptions;
 use crate::error::RuntimeError;
 use crate::fs::names::file_name;
 use crate::fs::staging::{Contents, Target, parent_of, remove_leftovers};
@@ -7,7 +8,7 @@ use crate::layout::error::LayoutError;
 use crate::layout::import::directory::{check, import};
 use crate::layout::options::ImportOptions;
 use crate::layout::report::ImportReport;
-use crate::store::{Store, StoreOptions};
+use crate::store::handle::Store;
 use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fs;

@@ -11,7 +11,7 @@ use crate::layout::format::locate;
 use crate::layout::format::problem::Problem;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::ReadStop;
-use crate::store::Stored;
+use crate::model::persisted::Stored;
 use std::io::Read;
 use std::path::PathBuf;
 

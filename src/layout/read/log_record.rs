@@ -5,9 +5,10 @@ use crate::layout::format::fast_json;
 use crate::layout::format::json::{self, Form, Record, Tagged};
 use crate::layout::format::problem::Problem;
 use crate::layout::read::sink::{Place, Sink};
+use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
-use crate::store::{BorrowedEntry, BorrowedEvent, Stored, UnknownMember};
+use crate::model::persisted::{Stored, UnknownMember};
 use serde::Serialize;
 
 /// A record of a log.

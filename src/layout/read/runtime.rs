@@ -17,7 +17,9 @@ use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
-use crate::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember};
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
+};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;

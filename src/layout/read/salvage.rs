@@ -15,7 +15,7 @@
 use crate::layout::format::json;
 use crate::layout::format::problem::{NoRecord, Problem};
 use crate::layout::read::log_record::LogRecord;
-use crate::store::Stored;
+use crate::model::persisted::Stored;
 use memchr::memmem;
 
 /// The number of bytes that may be parsed while the bad lines of a file of `file_bytes` bytes are taken

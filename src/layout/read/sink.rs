@@ -1,9 +1,8 @@
 //! The sink that receives the records of a reading, and the reasons to stop early.
 
 use crate::layout::error::LayoutError;
-use crate::store::{
-    BorrowedEntry, BorrowedEvent, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored,
-};
+use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
+use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 use std::path::Path;
 
 /// The position of a record.
