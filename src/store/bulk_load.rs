@@ -23,31 +23,33 @@ use redb::{CursorError, Key, ReadableTable, WriteTransaction};
 use std::collections::BTreeSet;
 use std::ops::{Bound, RangeBounds};
 
-/// A write transaction that takes whole runtimes: [`Store::bulk_load`](crate::store::handle::Store::bulk_load).
+/// A write transaction that loads complete runtimes; see
+/// [`Store::bulk_load`](crate::store::handle::Store::bulk_load).
 ///
-/// For each runtime put its workers and their transcripts, append its events, then put the runtime itself:
-/// that counts the workers that are there.
+/// For each runtime, append the transcripts and put their workers, append the events, then put the runtime
+/// itself: [`put_runtime`](Self::put_runtime) counts the workers that the runtime has by then.
 ///
-/// The load is checked before it is committed: the counts of workers, the counters against the logs, the
-/// order of sequences and diagnostics, and that no row lacks its worker or runtime. A load that breaks one
-/// of these rules is `InvalidRequest`, and nothing of it is committed. The checks read no log again. They
-/// need constant memory where each worker follows its transcript and each runtime its workers and events.
+/// The load is validated before the commit: the counts of workers, the counters against the logs, the order
+/// of sequences and diagnostics, and that every row has its worker and its runtime. A load that breaks one
+/// of these rules returns `InvalidRequest` and commits nothing. The validation reads no log a second time.
+/// It needs constant memory if each transcript is followed by its worker, and the workers and events of a
+/// runtime by the runtime.
 pub struct BulkLoad<'a> {
     transaction: &'a WriteTransaction,
     at: RedbContext<'a>,
     events: Option<EventRun>,
-    /// The entries that are not written yet, of the transcript that grows.
+    /// The unwritten entries of the transcript that the load appends to.
     transcript: Option<TranscriptRun>,
-    /// The last sequence of that transcript that is written.
+    /// The last written sequence of that transcript.
     last_sequence: Option<u64>,
-    /// Runtimes with workers or events that came after the runtime itself.
+    /// Runtimes whose workers or events changed after `put_runtime`; `finish` checks them.
     unfinished: BTreeSet<RuntimeId>,
-    /// Workers that have a transcript, but no row yet.
+    /// Workers with a transcript but without a row so far.
     without_row: BTreeSet<WorkerRef>,
     is_checked: bool,
 }
 
-/// The end of a transcript: the number of its entries, and the sequence of the last one.
+/// The end of a transcript: the number of entries, and the sequence of the last entry.
 type TranscriptEnd = (u64, Option<u64>);
 
 /// Appends rows of one log to `table` through one cursor. That is about three times as fast as inserting each
@@ -74,7 +76,7 @@ fn append<'k, K: Key + 'static, R>(
                 .insert_before(key(number), value)
                 .map_err(|error| match error {
                     CursorError::UnorderedKey => RuntimeError::InvalidRequest(format!(
-                        "table {}: {number} is not greater than what came before it",
+                        "table {}: key {number} is not greater than the last key",
                         table.name
                     )),
                     error => at.redb(error),
@@ -93,15 +95,16 @@ impl std::fmt::Debug for BulkLoad<'_> {
 }
 
 impl Store {
-    /// Runs `load` in one transaction of its own, while all other writers wait. When this returns
-    /// `Ok`, all of it is on disk; after an error none of it is in the store.
+    /// Runs `load` in one write transaction and commits it. All other writers wait meanwhile.
+    ///
+    /// When this returns `Ok`, the load is on disk. After an error the store has none of it; after
+    /// `CommitUncertain` it has all of it or none.
     ///
     /// # Errors
     ///
-    /// The error of `load`; `InvalidRequest` for a load that breaks a rule of [`BulkLoad`]; the errors of every
-    /// write: `StoreReadOnly`, `StoreClosed`,
-    /// `StoreFailed`, `StoreIo`, `StoreCorrupt`; `CommitUncertain` where it is unknown whether the
-    /// load is in the store.
+    /// The error of `load`; `InvalidRequest` for a load that breaks a rule of [`BulkLoad`]; the errors of
+    /// every write: `StoreReadOnly`, `StoreClosed`, `StoreFailed`, `StoreIo`, `StoreCorrupt`,
+    /// `CommitUncertain`.
     pub fn bulk_load<T, E: From<RuntimeError>>(
         &self,
         load: impl FnOnce(&mut BulkLoad<'_>) -> Result<T, E>,
@@ -131,7 +134,7 @@ impl<'a> BulkLoad<'a> {
         }
     }
 
-    /// Leaves the checks out, to make the broken stores that tests of verification need.
+    /// Turns the validation off, so that tests of verification can create inconsistent stores.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     pub fn without_checks(&mut self) {
@@ -152,11 +155,11 @@ impl<'a> BulkLoad<'a> {
         }
     }
 
-    /// Whether the store has the runtime, as this transaction sees it.
+    /// Whether the store has the runtime, the rows of this load included.
     ///
     /// # Errors
     ///
-    /// As every access to the file: `StoreIo`, `StoreCorrupt`, `StoreFailed`.
+    /// The errors of every access to the file: `StoreIo`, `StoreCorrupt`, `StoreFailed`.
     pub fn contains_runtime(&self, id: &RuntimeId) -> Result<bool, RuntimeError> {
         Ok(self.view().runtime(id.as_str())?.is_some())
     }
@@ -170,7 +173,7 @@ impl<'a> BulkLoad<'a> {
         self.view().import(id.as_str())
     }
 
-    /// Removes a runtime with all its rows. Does nothing if the store does not have it.
+    /// Removes a runtime with all its rows. Does nothing for an unknown runtime.
     ///
     /// # Errors
     ///
@@ -205,12 +208,12 @@ impl<'a> BulkLoad<'a> {
         })
     }
 
-    /// Adds a worker, or replaces its own state. Its transcript stays.
+    /// Adds a worker, or replaces the row of an existing one. Its transcript is not changed.
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` for a `next_transcript_sequence` that is not greater than every sequence of the
-    /// transcript. Otherwise as [`contains_runtime`](Self::contains_runtime).
+    /// `InvalidRequest` if `next_transcript_sequence` is not greater than every sequence of the transcript.
+    /// Otherwise as [`contains_runtime`](Self::contains_runtime).
     pub fn put_worker(
         &mut self,
         worker: Stored<PersistedWorkerSnapshot>,
@@ -243,7 +246,7 @@ impl<'a> BulkLoad<'a> {
         at.guard(|| self.writer().write(&WORKERS, std::iter::once((key, row))))
     }
 
-    /// The end of the transcript of `worker`, with the entries that are not written yet.
+    /// The end of the transcript of `worker`, unwritten entries included.
     fn transcript_end(&self, worker: &WorkerRef) -> Result<TranscriptEnd, RuntimeError> {
         if let Some(open) = self.transcript.as_ref().filter(|t| t.worker_ref == *worker) {
             let unwritten = open.sequences.map(|sequences| sequences.last);
@@ -261,6 +264,7 @@ impl<'a> BulkLoad<'a> {
                 .map_err(|error| at.redb(error))?;
             let last = range.next_back().transpose();
             let last = last.map_err(|error| at.redb(error))?;
+            // Positions have no gaps, so the last key gives the length without a count of the rows.
             Ok(last.map_or(0, |(key, _)| key.value().2.saturating_add(1)))
         })?;
         let mut last = None;
@@ -274,12 +278,13 @@ impl<'a> BulkLoad<'a> {
         Ok((len, last))
     }
 
-    /// Appends an entry to the transcript of its worker. Entries of one worker come one after
-    /// another, with increasing sequences.
+    /// Appends an entry to the transcript of its worker. Sequences must increase. Append all entries of a
+    /// worker before those of the next: a change of the worker writes the buffered entries.
     ///
     /// # Errors
     ///
-    /// As [`contains_runtime`](Self::contains_runtime).
+    /// `InvalidRequest` for a sequence that is not greater than the last one; a later call can return it.
+    /// Otherwise as [`contains_runtime`](Self::contains_runtime).
     pub fn append_transcript_entry(
         &mut self,
         entry: Stored<TranscriptEntry>,
@@ -307,8 +312,8 @@ impl<'a> BulkLoad<'a> {
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` where the run does not begin where the transcript ends. Otherwise as
-    /// [`contains_runtime`](Self::contains_runtime).
+    /// `InvalidRequest` if the first position of the run is not the end of the transcript, and for sequences
+    /// that do not increase. Otherwise as [`contains_runtime`](Self::contains_runtime).
     pub fn append_transcript(&mut self, run: TranscriptRun) -> Result<(), RuntimeError> {
         match &self.transcript {
             Some(open) if open.worker_ref == run.worker_ref => self.write_transcript()?,
@@ -326,7 +331,7 @@ impl<'a> BulkLoad<'a> {
         self.write_transcript()
     }
 
-    /// Writes the entries that are not written yet.
+    /// Writes the unwritten entries.
     fn write_transcript(&mut self) -> Result<(), RuntimeError> {
         let Some(run) = self.transcript.as_mut().map(TranscriptRun::take) else {
             return Ok(());
@@ -344,8 +349,8 @@ impl<'a> BulkLoad<'a> {
         })
     }
 
-    /// Writes the rest of the transcript that grows. If its worker was put before, its length is brought up
-    /// to date.
+    /// Writes the unwritten entries and ends the transcript. If the worker was put before its transcript,
+    /// updates the length in the worker's row.
     fn end_transcript(&mut self) -> Result<(), RuntimeError> {
         self.write_transcript()?;
         let Some(ended) = self.transcript.take() else {
@@ -365,12 +370,12 @@ impl<'a> BulkLoad<'a> {
         Ok(())
     }
 
-    /// Appends an event to a runtime's log. Ids increase.
+    /// Appends an event to the log of a runtime. Ids must increase.
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` for an id that is not greater than the last one; it can come with a later
-    /// call. Otherwise as [`contains_runtime`](Self::contains_runtime).
+    /// `InvalidRequest` for an id that is not greater than the last one; a later call can return it, because
+    /// events are written in runs. Otherwise as [`contains_runtime`](Self::contains_runtime).
     pub fn append_event(
         &mut self,
         runtime_id: &RuntimeId,
@@ -403,7 +408,7 @@ impl<'a> BulkLoad<'a> {
         self.write_events()
     }
 
-    /// Writes the events that are not written yet.
+    /// Writes the unwritten events.
     fn write_events(&mut self) -> Result<(), RuntimeError> {
         let Some(events) = self.events.take() else {
             return Ok(());
@@ -420,14 +425,13 @@ impl<'a> BulkLoad<'a> {
         self.write_events()
     }
 
-    /// Adds a runtime, or replaces its own state and its diagnostics. It counts the workers that the runtime
-    /// has by now, so put them first.
+    /// Adds a runtime, or replaces the row and the diagnostics of an existing one. Counts the workers that
+    /// the runtime has by now, so put them first.
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` for a counter that is not greater than every id of its log, and for diagnostic ids that
-    /// do not increase. Otherwise as
-    /// [`contains_runtime`](Self::contains_runtime).
+    /// `InvalidRequest` if a counter is not greater than every id of its log, and for diagnostic ids that do
+    /// not increase. Otherwise as [`contains_runtime`](Self::contains_runtime).
     pub fn put_runtime(
         &mut self,
         runtime: Stored<PersistedRuntimeSnapshot>,
@@ -460,7 +464,8 @@ impl<'a> BulkLoad<'a> {
         Ok(())
     }
 
-    /// Records where a runtime came from; without one, what belongs to none.
+    /// Writes the import record of a runtime, or with `None` the record of the files that belong to no
+    /// runtime.
     ///
     /// # Errors
     ///
@@ -478,8 +483,8 @@ impl<'a> BulkLoad<'a> {
         })
     }
 
-    /// Writes the rest of the load, and checks the runtimes that changed after they were put. Nothing is
-    /// committed yet.
+    /// Writes the unwritten rows, and validates the runtimes that changed after `put_runtime`. Does not
+    /// commit.
     pub(crate) fn finish(mut self) -> Result<(), RuntimeError> {
         self.flush()?;
         if !self.is_checked {
@@ -504,7 +509,7 @@ impl<'a> BulkLoad<'a> {
     }
 }
 
-/// Rejects entries whose sequences do not increase from `last` on.
+/// Rejects sequences that do not increase, starting after `last`.
 fn refuse_disorder(sequences: &Sequences, last: Option<u64>) -> Result<(), RuntimeError> {
     if let Some((sequence, before)) = sequences.disorder {
         checks::refuse_not_after("transcript sequence", sequence, Some(before))?;

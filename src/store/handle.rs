@@ -9,12 +9,12 @@ use crate::ledger::transaction::Transaction;
 use std::path::Path;
 use std::sync::Arc;
 
-/// An open store. Clones are handles of the same store; it closes when the last is dropped, or for
-/// all of them by [`close`](Self::close).
+/// A handle of an open store. Clones are handles of the same store. The store closes when its last
+/// handle is dropped; [`close`](Self::close) closes it for all handles.
 ///
-/// What is opened while this process has the file open for writing is a handle of that store too, also
-/// with [`read_only`](StoreOptions::read_only): as long as it is kept, the store stays open for
-/// writing, and no other process gets it.
+/// While this process has the file open for writing, every further open of the file returns a handle of
+/// the same store, also with [`read_only`](StoreOptions::read_only). Each such handle holds the store
+/// open for writing, and so keeps other writers out.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) shared: Arc<OpenStore>,
@@ -35,7 +35,7 @@ impl Store {
         Self { shared, read_only }
     }
 
-    /// How to open a store in any other way.
+    /// Options for opening a store, at their defaults.
     #[must_use]
     pub fn options() -> StoreOptions {
         StoreOptions::default()
@@ -46,39 +46,43 @@ impl Store {
         self.engine().path()
     }
 
-    /// Whether the path that the store was opened at still leads to the file that is open. A file that was moved away, or in
-    /// whose place another one was put, is still read, and nobody who opens the path writes to it.
-    /// `true` in memory, and where files have no identity.
+    /// Whether the path that the store was opened at still leads to the open file.
+    ///
+    /// If the file was moved or replaced, this store still uses the moved file, and later opens of the path
+    /// get another file or none. `true` for a store in memory, and where files have no identity.
     pub fn is_in_place(&self) -> bool {
         self.engine().file().is_none() || self.engine().file_path().is_ok()
     }
 
-    /// Whether this handle refuses writes.
+    /// Whether this handle rejects writes.
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// Closes the store for every handle, also other clones: what they do then is
-    /// [`RuntimeError::StoreClosed`]. Operations under way end first, also those that were submitted
-    /// and that nobody waits for. The file is free when this returns. Closing it again is no error. A
-    /// store that was opened read-only before this process opened it for writing is another one: see
+    /// Closes the store for all its handles. Later operations return
+    /// [`RuntimeError::StoreClosed`].
+    ///
+    /// Running operations and submitted operations complete first. When this returns, the file is closed and
+    /// its lock released. Closing a closed store does nothing. A store that was opened read-only before
+    /// this process opened the file for writing is a separate store and stays open: see
     /// [`open_read_only`](Self::open_read_only).
     ///
     /// # Errors
     ///
-    /// `StoreIo` where closing fails; everything acknowledged is on disk all the same.
-    /// `InvalidRequest`, with nothing closed, from within a transaction, and from a waker where
-    /// [`ManyWriters`](crate::store::Sharing::ManyWriters) has further submissions to run on the thread that called it.
+    /// `StoreIo` if closing fails; every acknowledged operation is on disk nevertheless.
+    /// `InvalidRequest` from within a transaction, and from a waker while
+    /// [`ManyWriters`](crate::store::Sharing::ManyWriters) has further submissions to run on the calling
+    /// thread; nothing is closed then.
     pub fn close(&self) -> Result<(), RuntimeError> {
         self.shared.close()
     }
 
-    /// The engine that the store is in.
+    /// The engine under the store.
     pub(crate) fn engine(&self) -> &RedbEngine {
         self.shared.engine()
     }
 
-    /// Runs `read` on everything that is committed.
+    /// Runs `read` on one snapshot of the committed rows.
     pub(crate) fn read<T>(
         &self,
         operation: &'static str,
@@ -94,7 +98,7 @@ impl Store {
         Ok(())
     }
 
-    /// Runs one operation; see [`OpenStore`].
+    /// Runs one operation and waits for its commit.
     pub(crate) fn write<T>(
         &self,
         operation: &'static str,
@@ -104,7 +108,7 @@ impl Store {
         self.shared.write(operation, run)
     }
 
-    /// Runs one operation and leaves its commit to the background; see [`OpenStore`].
+    /// Runs one operation; a background thread commits it.
     pub(crate) fn submit<T: Send + 'static>(
         &self,
         operation: &'static str,

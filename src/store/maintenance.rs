@@ -20,20 +20,21 @@ impl Store {
         self.backup_with(path, &BackupOptions::default())
     }
 
-    /// Copies the store, as of one moment and without its free space, to `path`, while everybody
-    /// goes on reading and writing. The copy is the same store, down to its id, at that moment.
+    /// Copies a snapshot of the store to `path`, without free space. Reads and writes continue during the
+    /// copy. The copy has the rows of the snapshot and the id of the store.
     ///
-    /// It is written beside `path`, read back and compared, synced, and renamed into place: what is
-    /// at `path` is whole. A backup that was killed leaves nothing there, but a directory
-    /// `.NAME.partial-XXXXXX` beside it, with six letters or digits, which the next one to the same
-    /// path removes. Takes constant memory. Pages that are replaced in the store
-    /// meanwhile are free again when the backup ends.
+    /// The backup writes a temporary file next to `path`, reads it back and compares it, syncs it, and
+    /// renames it to `path`: the copy appears atomically, and is on disk when this returns. A killed backup
+    /// leaves nothing at `path`, and possibly a directory `.NAME.partial-XXXXXX` next to it, with six
+    /// letters or digits; the next backup to the same path removes it. Takes constant memory. The store
+    /// cannot reuse pages that the snapshot has before the backup ends.
     ///
     /// # Errors
     ///
-    /// `StoreIo` naming `path` where something is there already (`AlreadyExists`), where the path ends
-    /// in a separator (`IsADirectory`), or where the copy cannot be written; naming the store where it cannot be read. `StoreCorrupt` where a row
-    /// of the store does not read: nothing is at `path` then. `StoreClosed`.
+    /// `StoreIo` with `path` if the path exists (`AlreadyExists`), ends in a separator (`IsADirectory`), or
+    /// cannot be written; with the path of the store if the store cannot be read. `StoreCorrupt` if a row
+    /// of the store is corrupt. `StoreClosed`. After an error nothing is at `path`, or the file that was
+    /// there before.
     pub fn backup_with(
         &self,
         path: impl AsRef<Path>,
@@ -42,7 +43,7 @@ impl Store {
         back_up(self.engine(), path.as_ref(), options)
     }
 
-    /// Counts what the store holds; see [`census_with`](Self::census_with).
+    /// Counts the rows and bytes of the store; see [`census_with`](Self::census_with).
     ///
     /// # Errors
     ///
@@ -51,9 +52,9 @@ impl Store {
         self.census_with(&CensusOptions::default())
     }
 
-    /// Counts what the store holds, by runtime, worker and table, and what is unused of the file,
-    /// as of one moment and while everybody goes on. Reads the whole store, in constant memory but
-    /// for a few words for each runtime.
+    /// Counts the rows and bytes of a snapshot, by runtime, worker and table, and the free space of the
+    /// file. Reads and writes continue at the same time. Reads the whole store. Memory grows only with the
+    /// number of runtimes, by a few words for each.
     ///
     /// # Errors
     ///
@@ -62,21 +63,21 @@ impl Store {
         take_census(self.engine(), options)
     }
 
-    /// Moves what is in the file together, and gives the rest back to the system. Durable when it
-    /// returns; a crash in the middle leaves the same store.
+    /// Compacts the file: moves its used pages together and returns the free space to the file system. The
+    /// compacted file is on disk when this returns. A crash during the compaction loses no row.
     ///
-    /// The file grows again with the next commits: redb grows it by doubling. Killed in the middle, a
-    /// large store is repaired by walking it when it is opened next; killed afterwards it is not.
+    /// The next commits grow the file again, because redb grows a file by doubling it. If the process is
+    /// killed during the compaction of a large store, the next open repairs the store by walking the file.
     ///
-    /// Needs the file to itself: writers wait, and so do reads that begin meanwhile, also those of
-    /// other processes. Takes about as long as writing what is in the store, in constant memory. A
-    /// store in memory shrinks, and reports zeros.
+    /// Compaction needs the file exclusively: writes wait, and reads that begin during it wait too, also
+    /// in other processes. It takes about as long as writing all rows of the store, and constant memory. A
+    /// store in memory shrinks, and the report has zeros.
     ///
     /// # Errors
     ///
-    /// `StoreBusy`, with the reason, while somebody reads an old state: a snapshot, a backup, another
-    /// process. Nothing is changed then. `StoreReadOnly`, `StoreClosed`, `StoreFailed`; `StoreIo`
-    /// and `StoreCorrupt`, after which every write is `StoreFailed` until the store is opened again.
+    /// `StoreBusy`, with the reason, while a snapshot, a backup or another process reads an older commit;
+    /// nothing is changed then. `StoreReadOnly`, `StoreClosed`, `StoreFailed`. After `StoreIo` and
+    /// `StoreCorrupt` every write returns `StoreFailed` until the store is opened again.
     pub fn compact(&self) -> Result<CompactReport, RuntimeError> {
         self.refuse_read_only("compact")?;
         compact(&self.shared)
@@ -91,27 +92,28 @@ impl Store {
         self.verify_with(&VerifyOptions::default())
     }
 
-    /// Verifies the store: redb's own check of every page, the checksum of every value, and the
-    /// rules across tables, as of one moment. Damage is no error but a finding, and all of it is
-    /// listed, not the first. Nothing is changed. Takes constant memory.
+    /// Verifies a snapshot of the store: redb's own check of every page, the checksum of every value, and
+    /// the rules across tables. Damage is reported as findings, all of it, and not as an error. Changes
+    /// nothing. Takes constant memory.
     ///
-    /// redb's check needs a file that nobody commits to. Writers of this process wait for it, and
-    /// where several processes may write all of them do. Where one other process writes, it is made
-    /// between that one's commits, and left out, with a finding, where these leave no room. It is
-    /// left out for stores in memory.
+    /// redb's check needs a file without commits. Writes of this process wait for it; with several writing
+    /// processes, all writes wait. If another process alone writes, the check runs between the commits of
+    /// that process; if they leave no time for it, it is skipped, with a finding. For a store in memory it
+    /// is skipped.
     ///
     /// # Errors
     ///
-    /// `StoreIo`, `StoreClosed`, `StoreFailed`: what keeps the store from being verified.
+    /// `StoreIo`, `StoreClosed` and `StoreFailed` if the store cannot be verified.
     pub fn verify_with(&self, options: &VerifyOptions) -> Result<VerifyReport, RuntimeError> {
         verify(&self.shared, options)
     }
 
-    /// Checks every page of the file at `path`, of a store that is too damaged to be opened, and lists
-    /// the damaged ones, with their tables. Changes nothing, and needs no lock: nobody may have the
-    /// store open, or commits are waited out as [`verify_with`](Self::verify_with) does.
+    /// Checks every page of the file at `path`, for a store that is too damaged to be opened. Lists the
+    /// damaged pages and their tables. Changes nothing and takes no lock. If another process commits to the
+    /// file, the check runs between its commits, as in [`verify_with`](Self::verify_with).
     ///
-    /// Of `options` the number of findings and the progress of the pages count. Rows are not looked at, which is a finding.
+    /// Of `options`, only the number of findings and the progress of the page check apply. Rows are not
+    /// checked; a finding says so.
     ///
     /// # Errors
     ///

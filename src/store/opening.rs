@@ -12,7 +12,7 @@ use redb::StorageBackend;
 use std::path::Path;
 
 impl StoreOptions {
-    /// Opens the store at `path` like this; see [`Store::open`].
+    /// Opens the store at `path` with these options; see [`Store::open`].
     ///
     /// # Errors
     ///
@@ -22,18 +22,18 @@ impl StoreOptions {
         Ok(Store::new(store, self.read_only))
     }
 
-    /// What opening the store at `path` for writing would do to its schema. Changes nothing.
+    /// Returns the migrations that an open for writing would run on the store at `path`. Changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`Store::open_read_only`], but a store that was not closed cleanly is no error; it is
-    /// [`StoreLocked`](RuntimeError::StoreLocked) while a host repairs it.
+    /// The errors of [`Store::open_read_only`], except `NeedsRepair`: the plan needs no repair.
+    /// [`StoreLocked`](RuntimeError::StoreLocked) while another process repairs the store.
     pub fn migration_plan(&self, path: impl AsRef<Path>) -> Result<MigrationPlan, RuntimeError> {
         plan::migration_plan(path.as_ref(), self)
     }
 
-    /// Opens the store in `backend`, whose clones are the same file, or creates it in an empty one.
-    /// For simulators of faults.
+    /// Opens the store in `backend`, or creates one if the backend is empty. All clones of the backend
+    /// must access the same bytes. For simulators of faults.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     pub fn open_backend(
@@ -46,50 +46,53 @@ impl StoreOptions {
 }
 
 impl Store {
-    /// Opens the store at `path` for reading and writing; creates it, with mode 0600, where there
-    /// is nothing. A crash while it is created leaves nothing at the path, or a whole store. It can
-    /// leave a directory `.NAME.partial-XXXXXX` beside it, with six letters or digits, which the next
-    /// open for writing removes.
+    /// Opens the store at `path` for reading and writing. Creates it with mode 0600 if the path does not
+    /// exist.
+    ///
+    /// A new store appears atomically: after a crash the path does not exist, or leads to a complete
+    /// store. A crash can leave a directory `.NAME.partial-XXXXXX` next to it, with six letters or
+    /// digits. The next open for writing removes it.
     ///
     /// # Errors
     ///
     /// | at the path | error |
     /// |---|---|
-    /// | a directory, an empty or other file, a redb file of another program | `NotAStore` |
-    /// | a store of a newer schema | `StoreSchemaTooNew` |
+    /// | a directory, an empty file, a file of another format, a redb file of another program | `NotAStore` |
+    /// | a store with a newer schema version | `StoreSchemaTooNew` |
     /// | a store that another process has open | `StoreLocked` |
-    /// | a damaged store | `StoreCorrupt` |
-    /// | a dangling symbolic link, anything the system refuses | `StoreIo` |
-    /// | nothing, and the path ends in `/` or `/.`: it names no file | `StoreIo` |
+    /// | a corrupt store | `StoreCorrupt` |
+    /// | a dangling symbolic link, or the system returned an error | `StoreIo` |
+    /// | nothing, and the path ends in `/` or `/.`, so it names no file | `StoreIo` |
     ///
-    /// Whatever is refused is not touched.
+    /// A file that is rejected is not changed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
         Self::options().open(path)
     }
 
-    /// Opens the store at `path` for reading only, also while another process writes to it, whose
-    /// commits it follows.
+    /// Opens the store at `path` read-only. Another process may write to it at the same time; reads see
+    /// its commits.
     ///
-    /// Where this process writes to the file already, this is a read-only handle of that store.
-    /// Opened first it is a store of its own, as in another process, and stays one when the process
-    /// opens the file for writing later: each is closed by itself, and an open with
-    /// [`Exclusive`](crate::store::Sharing::Exclusive) is refused (`StoreLocked`) until this one is closed. A host that does
-    /// both opens for writing first.
+    /// If this process has the file open for writing already, the result is a read-only handle of that
+    /// store. Otherwise the result is a separate store, and stays separate if the process opens the file
+    /// for writing later: each is closed on its own, and an open with
+    /// [`Exclusive`](crate::store::Sharing::Exclusive) returns `StoreLocked` until the read-only store is
+    /// closed. A host that needs both opens for writing first.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); `StoreMissing` where there is nothing, `NeedsRepair` for a store
-    /// that was not closed cleanly and that nobody writes to, `StoreLocked` while another process
-    /// repairs it.
+    /// The errors of [`open`](Self::open); `StoreMissing` if the path does not exist; `NeedsRepair` for a
+    /// store that was not closed cleanly and that no process has open for writing; `StoreLocked` while
+    /// another process repairs the store.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
         Self::options().read_only(true).open(path)
     }
 
-    /// A new store in memory: the same code without a file. Gone when the last handle is dropped.
+    /// Creates a store in memory. It runs the same code, without a file, and is freed with its last
+    /// handle.
     ///
     /// # Errors
     ///
-    /// `StoreIo` where the system has no random numbers.
+    /// `StoreIo` if the system returns no random bytes for the store's id.
     pub fn in_memory() -> Result<Self, RuntimeError> {
         let store = create::in_memory()?;
         Ok(Self::new(store, false))

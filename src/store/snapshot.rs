@@ -1,4 +1,4 @@
-//! One moment of a store, read to any length in constant memory.
+//! Snapshots of a store. Reads of any length take constant memory.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::file::checked_pages::BadPages;
@@ -21,9 +21,9 @@ use crate::store::handle::Store;
 use redb::ReadTransaction;
 use std::sync::Arc;
 
-/// The store as it was at one moment, whatever is written meanwhile.
+/// A point-in-time view of the store: all reads see the same commit, also while others write.
 ///
-/// Pages that are replaced in the file meanwhile stay in it until the snapshot is dropped.
+/// The store cannot reuse the pages of the snapshot before it is dropped, so the file can grow.
 pub struct Snapshot {
     transaction: ReadTransaction,
     place: Place,
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
-/// Walks a table a page at a time. `next_page` gets the last key of the page before.
+/// Iterates over a table a page at a time. `next_page` gets the last key of the page before.
 struct Paged<K, T, F> {
     page: std::vec::IntoIter<T>,
     last: Option<K>,
@@ -79,6 +79,7 @@ where
                 Some(Err(error))
             }
             Ok(page) => {
+                // A short page is the last one: asking for another would cost a seek.
                 self.ended = page.len() < PAGE_ROWS;
                 self.last = page.last().map(|(key, _)| key.clone());
                 let items: Vec<T> = page.into_iter().map(|(_, item)| item).collect();
@@ -90,7 +91,7 @@ where
 }
 
 impl Store {
-    /// One moment of the store, for reading it whole.
+    /// Takes a snapshot of the store: a point-in-time view of the last commit.
     ///
     /// # Errors
     ///
@@ -117,11 +118,11 @@ impl Snapshot {
         }
     }
 
-    /// The ids of all runtimes, in their order.
+    /// The ids of all runtimes, sorted by their bytes.
     ///
     /// # Errors
     ///
-    /// As every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`.
+    /// The errors of every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`.
     pub fn runtime_ids(&self) -> Result<Vec<RuntimeId>, RuntimeError> {
         all_runtimes(&self.view())?
             .into_iter()
@@ -138,8 +139,8 @@ impl Snapshot {
         Ok(self.view().runtime(id.as_str())?.is_some())
     }
 
-    /// A runtime's own state, with its diagnostics; `None` where the store does not have it. What
-    /// is unknown of a diagnostic stands under `/diagnostics/<index>`.
+    /// The row of a runtime with its diagnostics; `None` for an unknown runtime. Unknown members of a
+    /// diagnostic have pointers that begin with `/diagnostics/<index>`.
     ///
     /// # Errors
     ///
@@ -151,7 +152,7 @@ impl Snapshot {
         runtime_snapshot(&self.view(), id)
     }
 
-    /// A runtime's workers, in the order of their ids.
+    /// The workers of a runtime, sorted by the bytes of their ids.
     ///
     /// # Errors
     ///
@@ -170,6 +171,7 @@ impl Snapshot {
             let view = self.view();
             let page = view.workers(id.as_str(), last.map(String::as_str), PAGE_ROWS)?;
             seen += page.len();
+            // Only the last page completes the count.
             if page.len() < PAGE_ROWS {
                 refuse_miscounted(view.at(), table_names::WORKERS, seen, counted)?;
             }
@@ -183,7 +185,7 @@ impl Snapshot {
         }))
     }
 
-    /// A worker's own state; `None` where the runtime does not have it.
+    /// The row of a worker; `None` for an unknown worker.
     ///
     /// # Errors
     ///
@@ -198,7 +200,7 @@ impl Snapshot {
         Ok(record.map(|record| convert::worker_snapshot(worker.clone(), record)))
     }
 
-    /// How many entries a worker's transcript has; 0 for an unknown worker.
+    /// The number of entries of a worker's transcript; 0 for an unknown worker.
     ///
     /// # Errors
     ///
@@ -210,7 +212,7 @@ impl Snapshot {
         Ok(record.map_or(0, |record| record.transcript_len))
     }
 
-    /// A runtime's events with an id of at least `from`.
+    /// The events of a runtime with ids of at least `from`, by increasing id.
     ///
     /// # Errors
     ///
@@ -243,7 +245,7 @@ impl Snapshot {
         }))
     }
 
-    /// A worker's transcript from a position (from 0) on.
+    /// The entries of a worker's transcript from position `from`, counted from 0.
     ///
     /// # Errors
     ///
@@ -270,11 +272,11 @@ impl Snapshot {
         }))
     }
 
-    /// Shows every event of a runtime to `each`, in the order of their ids.
+    /// Calls `each` with every event of a runtime, by increasing id. The events borrow their texts.
     ///
     /// # Errors
     ///
-    /// The first error of `each`, which ends it. Otherwise as [`runtime_ids`](Self::runtime_ids).
+    /// The first error of `each`, which ends the walk. Otherwise as [`runtime_ids`](Self::runtime_ids).
     pub fn each_event<E: From<RuntimeError>>(
         &self,
         id: &RuntimeId,
@@ -290,7 +292,8 @@ impl Snapshot {
         })
     }
 
-    /// Shows every entry of a worker's transcript to `each`, in the order of their positions.
+    /// Calls `each` with every entry of a worker's transcript, by increasing position. The entries borrow
+    /// their texts.
     ///
     /// # Errors
     ///
@@ -311,7 +314,7 @@ impl Snapshot {
         })
     }
 
-    /// The id of a runtime's last event; `None` for an empty log.
+    /// The id of the last event of a runtime; `None` for an empty log.
     ///
     /// # Errors
     ///
@@ -320,8 +323,8 @@ impl Snapshot {
         self.view().last_event_id(id.as_str())
     }
 
-    /// What imports noted, in the order of the runtimes' ids: of each runtime that was imported or
-    /// left out; first, without an id, of what belongs to no runtime that the store got from there.
+    /// The import records, sorted by runtime id: one for each runtime that was imported or left out. The
+    /// record of the files that belong to no imported runtime has no id and comes first.
     pub fn import_records(
         &self,
     ) -> impl Iterator<Item = Result<(Option<RuntimeId>, ImportRecord), RuntimeError>> + use<'_>
@@ -343,7 +346,7 @@ impl Snapshot {
         })
     }
 
-    /// What imports noted that belongs to no runtime that the store got from there.
+    /// The import record of the files that belong to no imported runtime.
     ///
     /// # Errors
     ///
@@ -352,8 +355,8 @@ impl Snapshot {
         self.view().import(NO_RUNTIME)
     }
 
-    /// Where a runtime was imported from; `None` where it was created here. A runtime that the store
-    /// does not have can have a record too: of an import that left it out.
+    /// The import record of a runtime; `None` for a runtime that was not imported. A runtime that an import
+    /// left out has a record, too.
     ///
     /// # Errors
     ///
@@ -363,11 +366,11 @@ impl Snapshot {
     }
 }
 
-/// The error of whoever is shown rows, kept while the walk ends.
+/// The error of a caller's closure, held while the walk ends. A walk can only return a [`RuntimeError`].
 struct Stop<E>(Option<E>);
 
 impl<E> Stop<E> {
-    /// Ends the walk if `shown` is an error; with which error does not matter.
+    /// Ends the walk if `shown` is an error. [`until_error`] discards the error that ends the walk.
     fn unless(&mut self, at: RedbContext<'_>, shown: Result<(), E>) -> Result<(), RuntimeError> {
         shown.map_err(|error| {
             self.0 = Some(error);
@@ -376,6 +379,7 @@ impl<E> Stop<E> {
     }
 }
 
+/// Runs `walk` and returns the error of the closure if it failed, else the result of the walk.
 fn until_error<E: From<RuntimeError>>(
     walk: impl FnOnce(&mut Stop<E>) -> Result<(), RuntimeError>,
 ) -> Result<(), E> {
