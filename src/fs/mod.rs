@@ -1,4 +1,5 @@
-//! The file system under everything: hooks for injected faults, names, files that appear whole.
+//! Access to the file system outside redb: hooks for fault injection, names, and files that appear
+//! atomically.
 
 pub(crate) mod names;
 pub(crate) mod remove;

@@ -1,10 +1,10 @@
-//! The name of a file that a path leads to.
+//! The file name in a path.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// The name of the file that is to be made at `path`. `None` where the path can only lead to a
-/// directory: `Path::file_name` passes over a `/` or `/.` at the end, and the system does not.
+/// The name of the file to create at `path`. `None` for a path that can only lead to a directory:
+/// `Path::file_name` ignores a `/` or `/.` at the end, but the system does not.
 pub(crate) fn file_name(path: &Path) -> Option<&OsStr> {
     let written = path.as_os_str().as_encoded_bytes();
     path.file_name()

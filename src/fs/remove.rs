@@ -1,4 +1,4 @@
-//! Removing a directory with everything in it.
+//! Removes a directory with its contents.
 
 use crate::fs::steps::{Change, Step, attempt, step};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
@@ -10,7 +10,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 /// Removes `name` in the directory `parent`, and everything below it. A symbolic link is removed, not
-/// followed. Nothing happens where `name` is not there. `path` is the path of `name`, for the hooks.
+/// followed. Does nothing if `name` does not exist. `path` is the path of `name`, for the hooks.
+///
+/// Each step opens a name in an open directory. A path would follow a link that another process puts in the
+/// place of a directory in the meantime.
 pub(crate) fn remove_all(parent: impl AsFd, name: &OsStr, path: &Path) -> io::Result<()> {
     let parent = parent.as_fd();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -25,7 +28,7 @@ pub(crate) fn remove_all(parent: impl AsFd, name: &OsStr, path: &Path) -> io::Re
             }
             AtFlags::REMOVEDIR
         }
-        // Systems differ in which of these a link gives.
+        // A link or a file: which of these errors a link gives depends on the system.
         Err(Errno::NOTDIR | Errno::LOOP | Errno::MLINK) => AtFlags::empty(),
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),

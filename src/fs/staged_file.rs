@@ -1,4 +1,4 @@
-//! A file that appears in its place whole: it is written in a staging directory, synced and moved.
+//! A file that appears atomically: it is written in a staging directory, synced and renamed.
 
 use crate::fs::staging::{self, Contents, STAGED, Staging, Target};
 use crate::fs::steps::{self, Change, Step, attempt, step};
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A staged file. Dropping it removes it, unless it was put into its place.
+/// A staged file. Dropping it removes it, unless it was published.
 #[derive(Debug)]
 pub(crate) struct StagedFile {
     file: File,
@@ -17,14 +17,15 @@ pub(crate) struct StagedFile {
 }
 
 impl StagedFile {
-    /// Removes the leftovers of killed runs, and stages a file for `path`, with mode 0600.
+    /// Removes the staging directories that killed processes left for `path`, and stages a file with mode
+    /// 0600.
     pub(crate) fn beside(path: &Path) -> io::Result<Self> {
         // First, since leftovers may take the space that the file needs.
         remove_leftovers([path]);
         Self::beside_leftovers(path)
     }
 
-    /// Stages a file for `path`, with mode 0600, without listing the directory for leftovers.
+    /// Stages a file for `path` with mode 0600. Does not list the directory for leftovers.
     pub(crate) fn beside_leftovers(path: &Path) -> io::Result<Self> {
         let target = Target::new(path, prefix, Contents::OneFile)?;
         let staging = target.stage()?;
@@ -50,7 +51,7 @@ impl StagedFile {
         self.file.try_clone()
     }
 
-    /// Writes everything in `source`.
+    /// Writes all bytes of `source`, from its position on.
     pub(crate) fn fill_from(&mut self, source: &mut File) -> io::Result<()> {
         attempt(Change::Write)?;
         io::copy(source, &mut self.file)?;
@@ -58,15 +59,15 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Syncs the file and moves it to its place; `AlreadyExists` where something is there: it stays,
-    /// with its name on disk. Returns the size of the file in bytes.
+    /// Syncs the file and renames it to its path. Returns its size in bytes. `AlreadyExists` if the path
+    /// exists: the existing file is not replaced, and its name is synced.
     pub(crate) fn publish(self) -> io::Result<u64> {
         let bytes = self.sync()?;
         self.target.publish(self.staging)?;
         Ok(bytes)
     }
 
-    /// Syncs the file and moves it to its place, over the file that is there.
+    /// Syncs the file and renames it to its path. Replaces an existing file.
     pub(crate) fn replace(self) -> io::Result<()> {
         self.sync()?;
         self.target.replace(self.staging)
@@ -78,15 +79,15 @@ impl StagedFile {
     }
 }
 
-/// Removes the staging directories that killed runs left for any of `paths`, which are in one directory:
-/// it is listed once.
+/// Removes the staging directories that killed processes left for `paths`. All paths are in one directory,
+/// which is listed once.
 pub(crate) fn remove_leftovers<'p>(paths: impl IntoIterator<Item = &'p Path>) {
     let target = |path| Target::new(path, prefix, Contents::OneFile).ok();
     let targets: Vec<_> = paths.into_iter().filter_map(target).collect();
     staging::remove_leftovers(&targets);
 }
 
-/// `.NAME.partial-`: the start of the names of staging directories for a file `name`.
+/// `.NAME.partial-`: the prefix of the staging directories of the file `name`.
 fn prefix(name: &OsStr) -> OsString {
     let mut prefix = OsString::from(".");
     prefix.push(name);

@@ -1,9 +1,9 @@
-//! The staging directory in which a file is written before it appears in its place.
+//! The staging directory: a file is written there and then renamed to its path.
 //!
-//! A staging directory stands in the directory of the place. Its name is a prefix and six random
-//! letters and digits, and its process holds a lock on it while it lives. So a directory that a killed
-//! process left behind can be told from one that is still in use, and the next run removes it. The
-//! file itself is never locked: another process may open it as soon as it is in its place.
+//! A staging directory is in the directory of the path, because a rename does not cross file systems. Its
+//! name is a prefix and six random letters and digits. Its process holds a lock on it. The system releases
+//! the lock when the process ends, so the next run can tell a leftover from a directory in use, and removes
+//! the leftover. The file itself is never locked: another process may open it as soon as it is published.
 
 use crate::fs::names::file_name;
 use crate::fs::remove::remove_all;
@@ -19,32 +19,32 @@ use std::path::{Path, PathBuf};
 /// The name of the file while it is staged.
 pub(crate) const STAGED: &str = "store";
 
-/// How many random letters and digits the name of a staging directory ends with.
+/// The number of random letters and digits at the end of the name of a staging directory.
 const RANDOM_CHARS: usize = 6;
 
-/// Where a file is to appear.
+/// The path at which a file is to appear.
 #[derive(Debug)]
 pub(crate) struct Target {
     directory: PathBuf,
     open: File,
     name: OsString,
-    /// The start of the names of its staging directories.
+    /// The prefix of its staging directories.
     prefix: OsString,
     contents: Contents,
 }
 
-/// What a staging directory holds, and so what may be removed of a leftover.
+/// The contents of a staging directory, which limit the files that the removal of a leftover may remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contents {
-    /// The staged file. A directory that holds another file is not a leftover of ours: it stays.
+    /// The staged file alone. A directory with any other file was not created by this crate and is not
+    /// removed.
     OneFile,
-    /// The staged file and the files that the store next to it creates, which has staging
-    /// directories of its own.
+    /// A staged store, and the files and staging directories that opening it creates next to it.
     Store,
 }
 
 impl Target {
-    /// The target `path`. `InvalidInput` where the path names no file.
+    /// The target `path`. `InvalidInput` if the path names no file.
     pub(crate) fn new(
         path: &Path,
         prefix: impl FnOnce(&OsStr) -> OsString,
@@ -67,7 +67,7 @@ impl Target {
         self.directory.join(&self.name)
     }
 
-    /// Creates a staging directory, which only this user may enter, and locks it.
+    /// Creates a staging directory with mode 0700, and locks it.
     pub(crate) fn stage(&self) -> io::Result<Staging> {
         loop {
             let mut name = tempfile::Builder::new();
@@ -78,7 +78,8 @@ impl Target {
             let is_there = path.path().symlink_metadata().is_ok();
             match locked {
                 Ok((open, _)) if is_there => return Ok(Staging { path, open }),
-                // Another run took it for a leftover before it was locked.
+                // Between the creation and the lock, another process took the directory for a leftover and
+                // locked or removed it.
                 Ok(_) | Err(Errno::WOULDBLOCK) => {}
                 Err(_) if !is_there => {}
                 Err(error) => return Err(error.into()),
@@ -86,8 +87,8 @@ impl Target {
         }
     }
 
-    /// Opens the directory `name`, never through a link, and locks it. `false` where the file system
-    /// has no locks.
+    /// Opens the directory `name`, never through a link, and locks it. `false` if the file system does not
+    /// support locks.
     fn lock(&self, name: &OsStr) -> Result<(LockedDir, bool), Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = File::from(rustix::fs::openat(&self.open, name, flags, Mode::empty())?);
@@ -95,8 +96,8 @@ impl Target {
         Ok((LockedDir(open), is_locked))
     }
 
-    /// Moves the synced file of `staging` to the place and syncs the directory. `AlreadyExists` where
-    /// something is there: it stays, with its name on disk.
+    /// Renames the synced file of `staging` to the path and syncs the directory. `AlreadyExists` if the path
+    /// exists: the existing file is not replaced, and its name is synced.
     pub(crate) fn publish(&self, staging: Staging) -> io::Result<()> {
         let moved = self.rename_new(&staging);
         self.finish(staging, moved)
@@ -106,7 +107,8 @@ impl Target {
         let (from, to, name) = (staging.fd(), &self.open, &self.name);
         attempt(Change::Rename)?;
         match rustix::fs::renameat_with(from, STAGED, to, name, RenameFlags::NOREPLACE) {
-            // A link, too, is made only where nothing is; the staged name goes with its directory.
+            // The file system lacks that flag. `linkat` fails on an existing name, too. The staged name is
+            // removed with its directory.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 rustix::fs::linkat(from, STAGED, to, name, AtFlags::empty())?;
             }
@@ -115,7 +117,7 @@ impl Target {
         Ok(())
     }
 
-    /// Moves the synced file of `staging` over the file at the place, and syncs the directory.
+    /// Renames the synced file of `staging` to the path, replaces an existing file, and syncs the directory.
     pub(crate) fn replace(&self, staging: Staging) -> io::Result<()> {
         let (from, to) = (staging.fd(), &self.open);
         let moved = attempt(Change::Rename)
@@ -123,8 +125,8 @@ impl Target {
         self.finish(staging, moved)
     }
 
-    /// Syncs the directory after a move that may have failed: the file that is in the place, ours or
-    /// another's, then survives a power loss.
+    /// Syncs the directory, also if the rename failed: the caller may then open the file that another
+    /// process published, and its name must survive a power loss.
     fn finish(&self, staging: Staging, moved: io::Result<()>) -> io::Result<()> {
         if moved.is_ok() {
             step(|| Step::Renamed(staging.file(), self.path()));
@@ -132,13 +134,13 @@ impl Target {
         steps::sync(&self.open, &self.directory)?;
         moved?;
         let path = staging.path.path().to_owned();
-        // The file is in its place: failing to remove the empty directory is no failure.
+        // The file is published: a failure to remove the empty directory is ignored.
         drop(staging);
         step(|| Step::Removed(path));
         Ok(())
     }
 
-    /// Removes the staging directory `name`, which is locked.
+    /// Removes the locked staging directory `name`.
     fn remove_leftover(&self, name: &OsStr, locked: &LockedDir) -> io::Result<()> {
         let path = self.directory.join(name);
         if self.contents == Contents::Store {
@@ -156,7 +158,7 @@ impl Target {
         Ok(())
     }
 
-    /// Whether a staging directory for this target could have that name.
+    /// Whether `name` has the form of a staging directory of this target.
     fn is_staging(&self, name: &OsStr) -> bool {
         let random = name
             .as_encoded_bytes()
@@ -167,9 +169,9 @@ impl Target {
     }
 }
 
-/// Removes the staging directories that killed runs left for any of `targets`, which are in one
-/// directory: it is listed once. Best effort: a leftover that cannot be removed, because it is another
-/// user's, say, does no harm.
+/// Removes the staging directories that killed processes left for `targets`. All targets are in one
+/// directory, which is listed once. Ignores errors: a leftover that cannot be removed, for example one of
+/// another user, takes space but does no harm.
 pub(crate) fn remove_leftovers(targets: &[Target]) {
     let Some(Ok(entries)) = targets
         .first()
@@ -182,14 +184,14 @@ pub(crate) fn remove_leftovers(targets: &[Target]) {
         let Some(target) = targets.iter().find(|target| target.is_staging(&name)) else {
             continue;
         };
-        // Without locks it cannot be known whether its process lives: it stays.
+        // On a file system without locks a live process cannot be told from a killed one: leave it.
         if let Ok((locked, true)) = target.lock(&name) {
             let _ = target.remove_leftover(&name, &locked);
         }
     }
 }
 
-/// The directory that the name at the end of `path` stands in.
+/// The directory that contains the last name of `path`.
 pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -201,15 +203,15 @@ pub(crate) fn parent_of(path: &Path) -> &Path {
 #[derive(Debug)]
 struct LockedDir(File);
 
-/// Unlocks. Closing the directory is not enough: a process that is being started has it open, with the
-/// lock, until it runs its own program.
+/// Unlocks the directory. To close it is not enough: a child process between `fork` and `exec` shares the
+/// open directory, and so the lock.
 impl Drop for LockedDir {
     fn drop(&mut self) {
         let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
 
-/// A staging directory, locked while it is open; dropping it removes it and its files.
+/// A locked staging directory. Dropping it removes it with its files.
 #[derive(Debug)]
 pub(crate) struct Staging {
     path: TemporaryDir,

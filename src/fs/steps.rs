@@ -1,7 +1,8 @@
-//! The changes of the file system that are made outside redb's backend, one after the other, so that
-//! a test can end the process after each of them, or let each fail; and the locks that tell what killed
-//! processes left behind, so that a test can do without. Without the feature `fault-injection` nothing
-//! is compiled of it but plain writes and locks.
+//! Fault-injection hooks for the changes of the file system outside redb's backend.
+//!
+//! Every change passes through this file. A test can end the process after each change, make each change
+//! fail, and simulate a file system without locks. Without the feature `fault-injection` only the plain
+//! writes, syncs and locks are compiled.
 
 #![cfg_attr(not(feature = "fault-injection"), allow(dead_code, unreachable_pub))]
 
@@ -14,41 +15,41 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A change of the file system that was just made.
+/// A completed change of the file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A file was made.
+    /// A file was created.
     Created(PathBuf),
-    /// A directory was made.
+    /// A directory was created.
     CreatedDir(PathBuf),
     /// A file was written to.
     Written(PathBuf),
-    /// A file, or the names in a directory, are on disk.
+    /// A file, or the names in a directory, were synced.
     Synced(PathBuf),
-    /// The first was renamed to the second, over what may have been there.
+    /// The first path was renamed to the second, and may have replaced a file there.
     Renamed(PathBuf, PathBuf),
-    /// The two have changed places.
+    /// The two paths were exchanged.
     Exchanged(PathBuf, PathBuf),
     /// A file or an empty directory was removed.
     Removed(PathBuf),
 }
 
-/// A change of the file system that is about to be made.
+/// The kind of the next change of the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A file is made.
+    /// A file is created.
     Create,
-    /// A directory is made.
+    /// A directory is created.
     CreateDir,
     /// A file is written to.
     Write,
-    /// A file gets another length.
+    /// The length of a file is set.
     SetLen,
-    /// A file, or the names in a directory, are brought to disk.
+    /// A file, or the names in a directory, are synced.
     Sync,
-    /// Something is renamed, or two change places.
+    /// A file or directory is renamed, or two are exchanged.
     Rename,
-    /// Something is removed.
+    /// A file or directory is removed.
     Remove,
 }
 
@@ -63,7 +64,7 @@ mod watch {
 
     static ON_STEP: OnceLock<OnStep> = OnceLock::new();
 
-    /// Calls `on_step` after every step from now on. Only the first of a process counts.
+    /// Calls `on_step` after every later step. Only the first call in a process has an effect.
     pub fn on_step(on_step: impl Fn(Step) + Send + Sync + 'static) {
         let _ = ON_STEP.set(Box::new(on_step));
     }
@@ -72,8 +73,8 @@ mod watch {
 
     static ON_CHANGE: OnceLock<OnChange> = OnceLock::new();
 
-    /// Calls `on_change` before every change from now on, those that redb makes to a file which is not
-    /// in its place yet included; an error takes its place. Only the first of a process counts.
+    /// Calls `on_change` before every later change, the changes of redb to a staged file included. If it
+    /// returns an error, the change fails with that error. Only the first call in a process has an effect.
     pub fn on_change(on_change: impl Fn(Change) -> io::Result<()> + Send + Sync + 'static) {
         let _ = ON_CHANGE.set(Box::new(on_change));
     }
@@ -88,7 +89,7 @@ mod watch {
 
     static NO_LOCKS: AtomicBool = AtomicBool::new(false);
 
-    /// From now on everything is staged as on a file system without locks.
+    /// Makes all later staging behave as on a file system without locks.
     pub fn without_locks() {
         NO_LOCKS.store(true, Ordering::Relaxed);
     }
@@ -101,7 +102,7 @@ mod watch {
 #[cfg(feature = "fault-injection")]
 pub use watch::{on_change, on_step, without_locks};
 
-/// Tells whoever watches that `made` was done.
+/// Reports a completed step to the hook.
 #[cfg(feature = "fault-injection")]
 pub(crate) fn step(made: impl FnOnce() -> Step) {
     if let Some(on_step) = watch::watcher() {
@@ -109,28 +110,28 @@ pub(crate) fn step(made: impl FnOnce() -> Step) {
     }
 }
 
-/// Nobody can watch.
+/// Does nothing: this build has no hooks.
 #[cfg(not(feature = "fault-injection"))]
 pub(crate) fn step(_: impl FnOnce() -> Step) {}
 
-/// Fails where whoever watches wants `change`, which comes next, to fail.
+/// Fails if the hook makes `change`, which comes next, fail.
 #[cfg(feature = "fault-injection")]
 pub(crate) fn attempt(change: Change) -> io::Result<()> {
     watch::refuser().map_or(Ok(()), |on_change| on_change(change))
 }
 
-/// Nobody can watch.
+/// Does nothing: this build has no hooks.
 #[cfg(not(feature = "fault-injection"))]
 pub(crate) fn attempt(_: Change) -> io::Result<()> {
     Ok(())
 }
 
-/// A directory that is removed, with everything in it, when it is dropped.
+/// A directory that is removed with its contents when it is dropped.
 #[derive(Debug)]
 pub(crate) struct TemporaryDir(TempDir);
 
 impl TemporaryDir {
-    /// Makes one in `parent`, of a name that `name` says, which only this user may enter.
+    /// Creates a directory in `parent` with mode 0700 and a name that `name` generates.
     pub(crate) fn new(name: &mut tempfile::Builder<'_, '_>, parent: &Path) -> io::Result<Self> {
         attempt(Change::CreateDir)?;
         let name = name.permissions(Permissions::from_mode(0o700));
@@ -146,27 +147,28 @@ impl TemporaryDir {
 
 impl Drop for TemporaryDir {
     fn drop(&mut self) {
+        // A removal that a hook makes fail must leave the directory behind, as a real failure would.
         if attempt(Change::Remove).is_err() {
             self.0.disable_cleanup(true);
         }
     }
 }
 
-/// Waits until the file, or the names in the directory, at `path` are on disk. All that is synced
-/// outside redb is synced here: no step says so without its sync.
+/// Syncs the file at `path`, or the names in the directory at `path`, to disk. Every sync outside redb is
+/// made here, so no [`Step::Synced`] is reported without a sync.
 pub(crate) fn sync(file: impl AsFd, path: &Path) -> io::Result<()> {
     attempt(Change::Sync)?;
-    // Not the bare call: elsewhere than on Linux that leaves the bytes in the disk's own memory.
+    // Not a bare `fsync`: on macOS that leaves the bytes in the cache of the disk; `sync_all` does not.
     File::from(file.as_fd().try_clone_to_owned()?).sync_all()?;
     step(|| Step::Synced(path.to_owned()));
     Ok(())
 }
 
-/// Writes all of `bytes` to `file`, which is at `path`. Where somebody watches, in two halves: a kill
-/// can cut off a write.
+/// Writes all of `bytes` to `file`, which is at `path`. With a hook it writes two halves with a step between
+/// them, because a kill can cut off a write.
 pub(crate) fn write_all(file: &mut File, bytes: &[u8], path: &Path) -> io::Result<()> {
     if let Err(error) = attempt(Change::Write) {
-        // A write that fails may have come half of the way.
+        // A write that fails can have written a part of the bytes.
         file.write_all(&bytes[..bytes.len() / 2])?;
         return Err(error);
     }
@@ -185,8 +187,8 @@ pub(crate) fn write_all(file: &mut File, bytes: &[u8], path: &Path) -> io::Resul
     Ok(())
 }
 
-/// Locks an open file or directory: `true`, or `WOULDBLOCK` where somebody else has it. `false` where
-/// the file system has no locks, and nobody can know.
+/// Locks an open file or directory without waiting. `WOULDBLOCK` if another process has the lock. `false` if
+/// the file system does not support locks.
 pub(crate) fn try_lock(file: impl AsFd) -> Result<bool, Errno> {
     #[cfg(feature = "fault-injection")]
     if !watch::has_locks() {
