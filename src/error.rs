@@ -1,4 +1,4 @@
-//! The one error type of runtimes and stores.
+//! The error type of runtimes and stores.
 
 use crate::model::identity::{RuntimeId, WorkerId};
 use std::error::Error;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The place of a store, which errors name. It displays as the path of the store's file.
+/// The location of a store in errors. Its `Display` is the path of the store's file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     name: PathBuf,
@@ -22,7 +22,7 @@ impl Place {
         }
     }
 
-    /// A place that is no file, under a name for messages.
+    /// A place that is not a file, with a name for messages.
     pub(crate) fn named(name: &str) -> Self {
         Self {
             name: PathBuf::from(name),
@@ -30,12 +30,12 @@ impl Place {
         }
     }
 
-    /// The path of the store's file; `None` for a store that is in no file, such as one in memory.
+    /// The path of the store's file; `None` for a store without a file, such as one in memory.
     pub fn as_path(&self) -> Option<&Path> {
         self.is_file.then_some(&self.name)
     }
 
-    /// The path, or the name in its stead: what the errors have that carry a `path`.
+    /// The path, or the name of a place without a file, for the errors that have a `path`.
     pub(crate) fn name(&self) -> &Path {
         &self.name
     }
@@ -47,120 +47,118 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why an operation was refused or failed.
+/// The reason why an operation was rejected or failed.
 ///
-/// Errors of the store name its place, and the operation where there can be more than one. Unless a
-/// variant says otherwise, an operation that returned an error left nothing behind.
+/// Errors of the store name its place and, if several operations can return them, the operation. An
+/// operation that returned an error changed nothing, unless the variant says otherwise.
 ///
-/// The message of an error does not contain its cause: [`source`](std::error::Error::source) returns
-/// it. Print both to say all that is known.
+/// `Display` prints the error without its cause; [`source`](std::error::Error::source) returns the cause.
+/// Print both.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// The runtime was stopped: everything stays readable, every change is refused.
+    /// The runtime was stopped: reads work, every change is rejected.
     #[error("runtime {runtime_id} is stopped")]
     RuntimeStopped {
         /// The stopped runtime.
         runtime_id: RuntimeId,
     },
-    /// A worker ref of another runtime.
+    /// The worker ref belongs to another runtime.
     #[error(
         "worker {worker_id} belongs to runtime {actual_runtime_id}, this is runtime {expected_runtime_id}"
     )]
     WrongRuntime {
-        /// The runtime that was asked.
+        /// The runtime of the call.
         expected_runtime_id: RuntimeId,
-        /// The runtime that the ref names.
+        /// The runtime in the ref.
         actual_runtime_id: RuntimeId,
-        /// The worker that the ref names.
+        /// The worker in the ref.
         worker_id: WorkerId,
     },
-    /// An event cursor of another runtime.
+    /// The event cursor belongs to another runtime.
     #[error(
         "the cursor belongs to runtime {actual_runtime_id}, this is runtime {expected_runtime_id}"
     )]
     WrongRuntimeCursor {
-        /// The runtime that was asked.
+        /// The runtime of the call.
         expected_runtime_id: RuntimeId,
-        /// The runtime that the cursor names.
+        /// The runtime in the cursor.
         actual_runtime_id: RuntimeId,
     },
-    /// No such worker.
+    /// The runtime has no such worker.
     #[error("runtime {runtime_id} has no worker {worker_id}")]
     WorkerNotFound {
-        /// The runtime that was asked.
+        /// The runtime of the call.
         runtime_id: RuntimeId,
-        /// The worker that it does not have.
+        /// The unknown worker.
         worker_id: WorkerId,
     },
-    /// No such runtime in the store.
+    /// The store has no such runtime.
     #[error("{path}: no runtime {runtime_id} in this store", path = path.display())]
     RuntimeNotFound {
-        /// The store.
+        /// The store's file.
         path: PathBuf,
-        /// The runtime that it does not have.
+        /// The unknown runtime.
         runtime_id: RuntimeId,
     },
-    /// More items were asked for than the runtime's limits allow.
+    /// A read requested more items than the limit of the runtime.
     #[error("{requested} items were requested, the limit is {max}")]
     LimitTooLarge {
-        /// What was asked for.
+        /// The requested number of items.
         requested: usize,
-        /// What the limit is.
+        /// The limit, in items.
         max: usize,
     },
-    /// A request that makes no sense, in words.
+    /// The request is invalid; the text says why.
     #[error("invalid request: {0}")]
     InvalidRequest(String),
-    /// The system refused an access to the store's files. A write that fails like this is not in
-    /// the store.
+    /// The system returned an error for an access to the store's files. A write that fails with this error
+    /// is not in the store.
     #[error("{path}: {operation} failed", path = path.display())]
     StoreIo {
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// There is no store at the path.
+    /// The path does not exist.
     #[error("{path}: no such file", path = path.display())]
     StoreMissing {
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
-        /// Where the store was looked for.
+        /// The path of the missing store.
         path: PathBuf,
     },
-    /// The store's path leads to another file now, or to none: the file that is open was renamed,
-    /// removed or replaced. Open the path again to get the file that is there.
-    #[error(
-        "{place}: {operation}: the file that is open was moved or replaced; open the store again"
-    )]
+    /// The store's path no longer leads to the open file: that file was renamed, removed or replaced. Open
+    /// the path again to get the file that is there now.
+    #[error("{place}: {operation}: the open file was moved or replaced; open the store again")]
     StoreMoved {
-        /// The operation that found it out.
+        /// The operation that detected it.
         operation: &'static str,
         /// The place that the store was opened at.
         place: Place,
     },
-    /// The store's file is damaged. It was not changed.
-    #[error("{path}: {operation}: the store is damaged: {message}", path = path.display())]
+    /// The store's file is corrupt. It was not changed.
+    #[error("{path}: {operation}: the store is corrupt: {message}", path = path.display())]
     StoreCorrupt {
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong, naming table and key where it is a value.
+        /// A description of the damage; for a value it names the table and the key.
         message: String,
     },
-    /// What is at the path is no store of ours. It was not touched.
-    #[error("{path}: this is not a runtime store: {message}", path = path.display())]
+    /// The path leads to a directory or to a file that is not a store. It was not changed.
+    #[error("{path}: not a runtime store: {message}", path = path.display())]
     NotAStore {
-        /// The file.
+        /// The path.
         path: PathBuf,
-        /// What it is instead.
+        /// A description of the file or directory.
         message: String,
     },
-    /// The store was written by a newer version of this crate. It was not touched.
+    /// A newer version of this crate wrote the store. The file was not changed.
     #[error(
         "{path}: the store has schema version {found}, this program reads up to {supported}",
         path = path.display()
@@ -168,13 +166,13 @@ pub enum RuntimeError {
     StoreSchemaTooNew {
         /// The file.
         path: PathBuf,
-        /// The schema version that it carries.
+        /// The schema version of the store.
         found: u32,
-        /// The newest that this version of the crate reads.
+        /// The newest schema version that this version of the crate reads.
         supported: u32,
     },
-    /// The store was written by an older version of this crate, and a read-only open cannot bring it
-    /// up to date. It was not touched.
+    /// An older version of this crate wrote the store, and it was opened read-only or with
+    /// [`migrate(false)`](crate::store::StoreOptions::migrate). The file was not changed.
     #[error(
         "{path}: the store has schema version {found}, this program reads {supported}; open it for \
          writing once to migrate it",
@@ -183,9 +181,9 @@ pub enum RuntimeError {
     StoreSchemaTooOld {
         /// The file.
         path: PathBuf,
-        /// The schema version that it carries.
+        /// The schema version of the store.
         found: u32,
-        /// The version that this version of the crate reads.
+        /// The schema version that this version of the crate reads.
         supported: u32,
     },
     /// Another process has the store open.
@@ -197,17 +195,17 @@ pub enum RuntimeError {
     StoreLocked {
         /// The file.
         path: PathBuf,
-        /// The id of that process, where the system tells it.
+        /// The id of that process, if the system reports it.
         holder: Option<u32>,
     },
-    /// The operation needs the store to itself, and somebody uses it. Nothing was changed.
+    /// The operation needs exclusive access, and the store is in use. Nothing was changed.
     #[error("{path}: {operation}: the store is in use: {reason}", path = path.display())]
     StoreBusy {
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
         /// The file.
         path: PathBuf,
-        /// Who uses it and how, as far as the system tells it.
+        /// The processes that use the store, as far as the system reports them.
         reason: String,
     },
     /// The store was not closed cleanly, and a read-only open cannot repair it.
@@ -219,10 +217,10 @@ pub enum RuntimeError {
         /// The file.
         path: PathBuf,
     },
-    /// A write on a store that was opened read-only.
+    /// The operation writes, and the store was opened read-only.
     #[error("{path}: {operation}: the store was opened read-only", path = path.display())]
     StoreReadOnly {
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
         /// The file.
         path: PathBuf,
@@ -230,13 +228,13 @@ pub enum RuntimeError {
     /// The store was closed.
     #[error("{path}: {operation}: the store was closed", path = path.display())]
     StoreClosed {
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
         /// The file.
         path: PathBuf,
     },
-    /// The commit failed on its way to the disk: whether the operation is in the store is unknown
-    /// until it is opened again. It is there wholly or not at all.
+    /// The commit failed on its way to the disk. The operation is stored completely or not at all; which of
+    /// the two is unknown until the store is opened again.
     #[error(
         "{path}: the commit failed, its outcome is unknown until the store is opened again",
         path = path.display()
@@ -244,23 +242,23 @@ pub enum RuntimeError {
     CommitUncertain {
         /// The file.
         path: PathBuf,
-        /// What failed.
+        /// The error of the system.
         source: io::Error,
     },
-    /// An earlier access to the file failed: writes, and reads of the file, are refused until the
-    /// store is opened again.
+    /// An earlier access to the file failed. Writes, and reads of the file, are rejected until the store is
+    /// opened again.
     #[error(
-        "{path}: {operation}: an earlier access to the file failed, open the store again",
+        "{path}: {operation}: an earlier access to the file failed; open the store again",
         path = path.display()
     )]
     StoreFailed {
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
         /// The file.
         path: PathBuf,
     },
-    /// A thread panicked in the middle of the store's own bookkeeping. Open the store again.
-    #[error("the state of the store is unknown after a panic, open it again")]
+    /// A thread panicked while it changed the store's state in memory. Open the store again.
+    #[error("a thread panicked and left the state of the store unknown; open the store again")]
     StatePoisoned,
 }
 
