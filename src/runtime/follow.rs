@@ -1,4 +1,4 @@
-//! Following a runtime's event log.
+//! Follows the event log of a runtime.
 
 use crate::commit::engine::Engine;
 use crate::error::RuntimeError;
@@ -8,9 +8,9 @@ use crate::runtime::handle::Runtime;
 use crate::runtime::pages;
 use std::time::{Duration, Instant};
 
-/// Waits for the events of a runtime: [`Runtime::follow_events`].
+/// Waits for the events of a runtime; see [`Runtime::follow_events`].
 ///
-/// It gives every event from its cursor on once, in their order. To go on after a restart, keep
+/// It returns each event once, by increasing id, starting at its cursor. To continue after a restart, store
 /// [`cursor`](Self::cursor) and follow from it again.
 #[derive(Debug)]
 pub struct EventFollower {
@@ -19,8 +19,8 @@ pub struct EventFollower {
 }
 
 impl Runtime {
-    /// Follows the event log from `cursor` on. Works on a read-only store too, also while another
-    /// process writes to it.
+    /// Follows the event log, starting at `cursor`. Also works on a read-only store that another process
+    /// writes to.
     ///
     /// # Errors
     ///
@@ -40,28 +40,27 @@ impl EventFollower {
         &self.cursor
     }
 
-    /// The next events, as soon as there are any: at most as many as the runtime's limit (but at
-    /// least one), and only committed ones. `None` when there were none within `timeout`; zero only
-    /// looks.
+    /// Waits for the next committed events and returns them: at most the batch limit of the runtime, and at
+    /// least one. `None` if there is none within `timeout`; with a timeout of zero it does not wait.
     ///
-    /// In the process that writes this waits without polling; what another process commits is seen
-    /// within 100 ms.
+    /// In the writing process it waits without polling. A commit of another process is detected within
+    /// 100 ms.
     ///
     /// # Errors
     ///
-    /// `StoreClosed` as soon as the store is closed, also while waiting; `RuntimeNotFound` where
-    /// the runtime was removed; `InvalidRequest` where it would wait inside a transaction on the
-    /// store; `StoreMoved` where another process may write and the store's path no longer leads to
-    /// the file that is open: open the store again then. `StoreIo`, `StoreCorrupt`. The cursor stays
-    /// where it was.
+    /// `StoreClosed` as soon as the store is closed, also during the wait; `RuntimeNotFound` if the runtime
+    /// was removed; `InvalidRequest` if it would wait inside a transaction on the store; `StoreMoved` if
+    /// another process may write and the store's path no longer leads to the open file: open the store
+    /// again. `StoreIo`, `StoreCorrupt`. After an error the cursor is unchanged.
     pub fn next_batch(
         &mut self,
         timeout: Duration,
     ) -> Result<Option<RuntimeEventBatch>, RuntimeError> {
-        // A timeout past the end of time is none.
+        // A deadline beyond the range of `Instant` is no deadline.
         let deadline = Instant::now().checked_add(timeout);
         let queue = &self.runtime.store.shared;
         loop {
+            // Counted before the read: a commit between the read and the wait ends the wait at once.
             let seen = queue.commits.count();
             let batch = self.read()?;
             if !batch.events.is_empty() {
@@ -75,7 +74,7 @@ impl EventFollower {
         }
     }
 
-    /// Fails if it would wait for another process whose commits cannot reach the file that is open.
+    /// Fails if the wait would be for another process whose commits go to another file than the open one.
     fn refuse_file_elsewhere(&self) -> Result<(), RuntimeError> {
         let store = &self.runtime.store;
         if !store.engine().others_may_commit() || store.is_in_place() {
@@ -88,6 +87,7 @@ impl EventFollower {
         let runtime_id = &self.runtime.runtime_id;
         self.runtime.read("follow events", |rows| {
             let limits = convert::limits(&pages::runtime_row(rows, runtime_id)?);
+            // A limit of 0 would never return an event.
             let limit = limits.max_event_batch_items.max(1);
             pages::read_events(rows, runtime_id, &self.cursor, limit, limit)
         })

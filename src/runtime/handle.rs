@@ -24,23 +24,22 @@ use crate::runtime::{operations, queries};
 use crate::store::handle::Store;
 use std::path::PathBuf;
 
-/// A runtime that owns workers. Clones are handles of the same runtime; it is safe to use from any
-/// number of threads.
+/// A runtime, which owns workers. Clones are handles of the same runtime. All threads of a process can use
+/// it at the same time.
 ///
 /// # Durability
 ///
-/// Every method that changes something is one transaction. When it returns `Ok`, everything that it
-/// did is on disk; after an error nothing of it is, except after
-/// [`CommitUncertain`](RuntimeError::CommitUncertain): then it is there wholly or not at all, and
-/// opening the store again shows which. Until then every write is
-/// [`StoreFailed`](RuntimeError::StoreFailed), and so are reads: redb does not touch a file again that
-/// failed it.
+/// Each method that changes the runtime is one transaction. When it returns `Ok`, its changes are on disk.
+/// After an error the store has none of them. After [`CommitUncertain`](RuntimeError::CommitUncertain) the
+/// store has all of them or none; which of the two is unknown until the store is opened again. Until then
+/// every write returns [`StoreFailed`](RuntimeError::StoreFailed), and so does every read that needs the
+/// file, because redb does not access a file after a failed access.
 ///
 /// # Errors
 ///
-/// Every method can fail with `StoreIo`, `StoreCorrupt` and `StoreClosed`; one that changes
-/// something also with `RuntimeStopped`, `StoreReadOnly`, `CommitUncertain` and `StoreFailed`. The
-/// methods name what else they refuse.
+/// The errors of every read are `StoreIo`, `StoreCorrupt`, `StoreClosed` and `StoreFailed`. The errors of
+/// every write are also `RuntimeNotFound`, `RuntimeStopped`, `StoreReadOnly` and `CommitUncertain`. Each
+/// method names its further errors.
 #[derive(Clone)]
 pub struct Runtime {
     pub(crate) store: Store,
@@ -56,21 +55,22 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
-/// The store and the id of a runtime, and the settings of a new one.
+/// The path of a store, the id of a runtime in it, and the settings of a new runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedbRuntimeStoreOptions {
     /// The store's file.
     pub path: PathBuf,
-    /// The runtime; without one the store's only runtime, or a fresh unique id in an empty store.
+    /// The runtime. `None` means the only runtime of the store; in an empty store, a new runtime with a
+    /// unique id.
     pub runtime_id: Option<RuntimeId>,
-    /// A new runtime's display name.
+    /// The display name of a new runtime.
     pub display_name: Option<String>,
-    /// A new runtime's limits.
+    /// The limits of a new runtime.
     pub limits: RuntimeLimits,
 }
 
 impl RedbRuntimeStoreOptions {
-    /// The only runtime of the store at `path`.
+    /// Options for the only runtime of the store at `path`, with default settings.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -82,22 +82,22 @@ impl RedbRuntimeStoreOptions {
 }
 
 impl Store {
-    /// Opens the runtime that `options` name, or creates it. A runtime that exists keeps its own
-    /// name, limits and status. A new one logs `RuntimeStarted` as event 1.
+    /// Opens the runtime with the id in `options`, or creates it. The options do not change the name, limits
+    /// and status of an existing runtime. A new runtime logs `RuntimeStarted` as event 1 and is on disk when
+    /// this returns.
     ///
-    /// Without an id: the store's only runtime, or a new one with a fresh unique id in an empty
-    /// store.
+    /// Without an id, opens the only runtime of the store; in an empty store, creates one with a unique id.
     ///
     /// # Errors
     ///
-    /// `InvalidRequest`, listing them, where there are several runtimes and no id; `StoreReadOnly`
-    /// for a new runtime in a read-only store; the errors of every read and write.
+    /// `InvalidRequest` if the options have no id and the store has several runtimes; the message lists
+    /// them. `StoreReadOnly` for a new runtime in a read-only store. The errors of every read and write.
     pub fn runtime(&self, options: RuntimeOptions) -> Result<Runtime, RuntimeError> {
         let existing = self.read("open runtime", |rows| resolve(rows, &options))?;
         let runtime_id = match existing {
             Some(runtime_id) => runtime_id,
             None => self.write("create runtime", |transaction| {
-                // Another thread may have been quicker.
+                // Another thread can have created it since the read.
                 if let Some(runtime_id) = resolve(transaction, &options)? {
                     return Ok(runtime_id);
                 }
@@ -115,7 +115,7 @@ impl Store {
         })
     }
 
-    /// All runtimes of the store, in the order of their ids.
+    /// All runtimes of the store, sorted by the bytes of their ids.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl Store {
     }
 }
 
-/// The runtime that `options` mean, if the store has it.
+/// The id of the runtime that `options` select; `None` if the store does not have it.
 fn resolve(rows: &dyn Rows, options: &RuntimeOptions) -> Result<Option<RuntimeId>, RuntimeError> {
     if let Some(runtime_id) = &options.runtime_id {
         let row = rows.runtime(runtime_id.as_str())?;
@@ -145,7 +145,7 @@ fn resolve(rows: &dyn Rows, options: &RuntimeOptions) -> Result<Option<RuntimeId
             .map(|(id, _)| format!("{:?}", id.as_str()))
             .collect();
         return Err(RuntimeError::InvalidRequest(format!(
-            "{}: there are {} runtimes in this store, name one of them: {}",
+            "{}: the store has {} runtimes; name one of them: {}",
             rows.at().place,
             ids.len(),
             ids.join(", ")
@@ -163,29 +163,33 @@ fn unique_runtime_id(rows: &dyn Rows) -> Result<RuntimeId, RuntimeError> {
 }
 
 impl Runtime {
-    /// A runtime in memory, with a fresh unique id.
+    /// Creates a runtime in memory, with default options and a unique id.
+    ///
+    /// # Panics
+    ///
+    /// As [`with_options`](Self::with_options).
     #[must_use]
     pub fn new_memory() -> Self {
         Self::with_options(RuntimeOptions::default())
     }
 
-    /// A runtime in memory.
+    /// Creates a runtime in memory.
     ///
     /// # Panics
     ///
-    /// Where the system has no random numbers: nothing else about a store in memory can fail.
+    /// If the system returns no random bytes. No other step of a store in memory can fail.
     #[must_use]
     pub fn with_options(options: RuntimeOptions) -> Self {
         let created = Store::in_memory().and_then(|store| store.runtime(options));
         match created {
             Ok(runtime) => runtime,
-            // The signature is the directory store's, which could not fail either.
+            // The directory store has this signature without a `Result`; hosts that move over use it.
             Err(error) => panic!("a runtime in memory cannot be created: {error}"),
         }
     }
 
-    /// Opens the store at the options' path, creates it where there is nothing, and opens or
-    /// creates the runtime in it. See [`Store::open`] and [`Store::runtime`].
+    /// Opens the store at the path of the options, or creates it, and opens or creates the runtime in it.
+    /// See [`Store::open`] and [`Store::runtime`].
     ///
     /// # Errors
     ///
@@ -198,7 +202,7 @@ impl Runtime {
         })
     }
 
-    /// The store that the runtime is in.
+    /// The store that contains the runtime.
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -215,16 +219,16 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `RuntimeNotFound` where the runtime was removed from the store.
+    /// `RuntimeNotFound` if the runtime was removed from the store.
     pub fn runtime_id(&self) -> Result<RuntimeId, RuntimeError> {
         self.summary().map(|summary| summary.runtime_id)
     }
 
-    /// The runtime as a whole. Costs the same with any number of workers.
+    /// The summary of the runtime. It reads one row, with any number of workers.
     ///
     /// # Errors
     ///
-    /// `RuntimeNotFound` where the runtime was removed from the store.
+    /// `RuntimeNotFound` if the runtime was removed from the store.
     pub fn summary(&self) -> Result<RuntimeSummary, RuntimeError> {
         self.read("read summary", |rows| {
             let row = pages::runtime_row(rows, &self.runtime_id)?;
@@ -240,12 +244,12 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `RuntimeNotFound` where the runtime was removed from the store.
+    /// `RuntimeNotFound` if the runtime was removed from the store.
     pub fn status(&self) -> Result<RuntimeStatus, RuntimeError> {
         self.summary().map(|summary| summary.status)
     }
 
-    /// The runtime's diagnostics, in the order of their ids.
+    /// The runtime's diagnostics, by increasing id.
     ///
     /// # Errors
     ///
@@ -256,9 +260,9 @@ impl Runtime {
         })
     }
 
-    /// Stops the runtime: active workers become `Stopped`, one `RuntimeStopped` event is logged,
-    /// whose id is returned. Everything stays readable. A second call changes nothing and returns
-    /// the last event id. Durable when it returns; see [`Runtime`] for when it fails.
+    /// Stops the runtime: sets the status of active workers to `Stopped`, and logs one `RuntimeStopped` event.
+    /// Returns the id of that event. Reads continue to work. A second call changes nothing and returns the id
+    /// of the last event. On disk when this returns; see [`Runtime`] for failures.
     ///
     /// # Errors
     ///
@@ -269,7 +273,7 @@ impl Runtime {
         })
     }
 
-    /// Creates a worker. Durable when it returns; see [`Runtime`] for when it fails.
+    /// Creates a worker. On disk when this returns; see [`Runtime`] for failures.
     ///
     /// # Errors
     ///
@@ -284,7 +288,7 @@ impl Runtime {
         })
     }
 
-    /// All workers, in the order of their ids.
+    /// All workers, sorted by the bytes of their ids.
     ///
     /// # Errors
     ///
@@ -295,7 +299,7 @@ impl Runtime {
         })
     }
 
-    /// A worker with everything it was created with.
+    /// A worker with the request that created it.
     ///
     /// # Errors
     ///
@@ -306,8 +310,8 @@ impl Runtime {
         })
     }
 
-    /// Gives input to a running worker: logs `WorkerInputAccepted` and appends the transcript
-    /// entry. Durable when it returns; see [`Runtime`] for when it fails.
+    /// Sends input to a running worker: logs `WorkerInputAccepted` and appends the transcript entry. On disk
+    /// when this returns; see [`Runtime`] for failures.
     ///
     /// # Errors
     ///
@@ -323,9 +327,8 @@ impl Runtime {
         })
     }
 
-    /// Stops a worker; the reason is the event's message. The first terminal status stays: a later
-    /// stop or cancel returns it and logs nothing. Durable when it returns; see [`Runtime`] for
-    /// when it fails.
+    /// Stops a worker. `reason` becomes the message of the event. The first terminal status stays: a later
+    /// stop or cancel returns it and logs nothing. On disk when this returns; see [`Runtime`] for failures.
     ///
     /// # Errors
     ///
@@ -357,16 +360,15 @@ impl Runtime {
         })
     }
 
-    /// Runs `operations` and commits what they did as one transaction; `Err` and a panic undo all of
-    /// it. Durable when it returns; see [`Runtime`] for when it fails.
+    /// Runs `operations` and commits their changes as one transaction. An `Err` or a panic of the closure
+    /// undoes all changes. On disk when this returns; see [`Runtime`] for failures.
     ///
-    /// The closure runs once, on this thread, while other writers of the store wait: keep it short.
-    /// It must not use the store but through its argument; a call on the runtime itself is refused
-    /// there.
+    /// The closure runs once, on the calling thread, while other writers of the store wait: keep it short. It
+    /// may use the store through its argument only; other calls on the store return `InvalidRequest`.
     ///
     /// # Errors
     ///
-    /// What the closure returns; the errors of every write.
+    /// The error of the closure; the errors of every write.
     pub fn transaction<T>(
         &self,
         operations: impl FnOnce(&mut RuntimeTransaction<'_>) -> Result<T, RuntimeError>,
@@ -376,12 +378,13 @@ impl Runtime {
         })
     }
 
-    /// Runs `operations` as [`transaction`](Self::transaction) does, and returns at once: the commit
-    /// goes on in the background. What is submitted by one thread is committed in that order.
-    /// Nothing is durable before [`Pending::wait`], or awaiting it, has returned `Ok`; dropping it
-    /// cancels nothing.
+    /// Runs `operations` as [`transaction`](Self::transaction) does, and returns before the commit, which a
+    /// background thread makes. The submissions of one thread are committed in their order.
     ///
-    /// Where 1,024 operations or 16 MiB wait already, this waits for the commit under way first.
+    /// The changes are on disk once [`Pending::wait`] or awaiting the [`Pending`] has returned `Ok`. Dropping
+    /// the [`Pending`] does not cancel the commit.
+    ///
+    /// If 1,024 operations or 16 MiB are waiting for a commit, this waits for the running commit first.
     pub fn submit<T: Send + 'static>(
         &self,
         operations: impl FnOnce(&mut RuntimeTransaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
@@ -392,12 +395,12 @@ impl Runtime {
         })
     }
 
-    /// A page of a worker's transcript. Past the end it has no items and no `next_start`. Costs the
-    /// seek and the items, at any length of the transcript.
+    /// Reads a page of a worker's transcript. Past the end, the page has no items and no `next_start`. The
+    /// cost is one seek and the items, at any length of the transcript.
     ///
     /// # Errors
     ///
-    /// `LimitTooLarge` where the query asks for more than the runtime's limit; `WrongRuntime`,
+    /// `LimitTooLarge` if the query requests more items than the runtime's limit; `WrongRuntime`,
     /// `WorkerNotFound`; the errors of every read.
     pub fn transcript_projection(
         &self,
@@ -413,12 +416,12 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// None; a `Result` for hosts that move over from the directory store.
+    /// None. It returns a `Result` because the directory store does, so hosts that move over need no change.
     pub fn event_cursor_from_start(&self) -> Result<EventCursor, RuntimeError> {
         Ok(self.cursor(1))
     }
 
-    /// A cursor to the next event that will be logged.
+    /// A cursor to the end of the log: the next event that the runtime logs.
     ///
     /// # Errors
     ///
@@ -437,12 +440,12 @@ impl Runtime {
         }
     }
 
-    /// Up to `limit` events from `cursor` on. An empty batch keeps the cursor. Costs the seek and
-    /// the events, at any length of the log.
+    /// Reads up to `limit` events, starting at `cursor`. An empty batch has an unchanged cursor. The cost is
+    /// one seek and the events, at any length of the log.
     ///
     /// # Errors
     ///
-    /// `WrongRuntimeCursor`; `LimitTooLarge` where `limit` is over the runtime's; the errors of
+    /// `WrongRuntimeCursor`; `LimitTooLarge` if `limit` is greater than the runtime's limit; the errors of
     /// every read.
     pub fn read_events(
         &self,
@@ -454,7 +457,7 @@ impl Runtime {
         })
     }
 
-    /// A subscription that is read by polling from `cursor`.
+    /// A subscription that starts at `cursor`. The host polls it.
     ///
     /// # Errors
     ///

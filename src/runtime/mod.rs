@@ -1,4 +1,4 @@
-//! A runtime: the rules of the model over a store. An operation is a transaction.
+//! Runtimes: the rules of the model, applied to a store. Each operation is one transaction.
 
 pub(crate) mod follow;
 pub(crate) mod handle;

@@ -128,7 +128,7 @@ pub(crate) fn send_input(
     })
 }
 
-/// Ends a worker. The first terminal status stays: a worker that ended already is left as it is.
+/// Ends a worker. The first terminal status stays: a worker that ended already is not changed.
 pub(crate) fn end_worker(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
@@ -224,7 +224,7 @@ fn invalid(message: impl Into<String>) -> RuntimeError {
     RuntimeError::InvalidRequest(message.into())
 }
 
-/// The number after `last`. Fails where no number is left.
+/// The number after `last`. Fails if the numbers are exhausted.
 fn after(last: u64, what: &str) -> Result<u64, RuntimeError> {
     last.checked_add(1)
         .ok_or_else(|| invalid(format!("{what} space exhausted")))
@@ -243,8 +243,8 @@ fn refuse_invalid(request: &CreateWorkerRequest) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// Takes the next worker id. A runtime that was imported can have a worker of that name already:
-/// its number is passed over.
+/// Takes the next free worker id. An imported runtime can have a worker with a generated id already; that
+/// number is skipped.
 fn next_worker(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,

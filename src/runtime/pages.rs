@@ -69,7 +69,7 @@ pub(crate) fn read_events(
     let mut refs = WorkerRefs::new(runtime_id);
     let mut events = Vec::with_capacity(limit.min(PAGE_ROWS));
     let mut has_more = false;
-    // One more than asked for says whether there are more.
+    // One event more than requested shows whether events follow the batch.
     let (from, wanted) = (cursor.next_event_id, limit.saturating_add(1));
     rows.events(runtime_id.as_str(), from, wanted, &mut |id, row| {
         if events.len() == limit {

@@ -1,4 +1,4 @@
-//! The rules of every read, over any kind of transaction.
+//! The rules of every read. A read works on a snapshot and within a transaction alike.
 
 use crate::error::RuntimeError;
 use crate::ledger::convert;
@@ -74,7 +74,7 @@ fn worker_summary(worker_ref: WorkerRef, record: WorkerRow) -> WorkerSummary {
     }
 }
 
-/// A worker with everything it was created with.
+/// A worker with the request that created it.
 pub(crate) fn worker_detail(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,

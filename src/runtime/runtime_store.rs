@@ -18,7 +18,7 @@ use crate::runtime::pages::{self, refuse_foreign, runtime_row, worker_row};
 use crate::store::handle::Store;
 use std::path::Path;
 
-/// One runtime of a store: its state in and out, without the rules of
+/// The persistence boundary of one runtime: reads and writes its state, without the rules of
 /// [`Runtime`](crate::Runtime). Clones are handles of the same store.
 #[derive(Clone, Debug)]
 pub struct RedbRuntimeStore {
@@ -31,7 +31,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `RuntimeNotFound` where the store does not have it, and the errors of every read.
+    /// `RuntimeNotFound` for an unknown runtime, and the errors of every read.
     pub fn runtime_store(&self, id: &RuntimeId) -> Result<RedbRuntimeStore, RuntimeError> {
         RedbRuntimeStore::new(self.clone(), id.clone())
     }
@@ -66,11 +66,11 @@ impl RedbRuntimeStore {
         &self.runtime_id
     }
 
-    /// Up to `limit` events from `cursor` on.
+    /// Reads up to `limit` events, starting at `cursor`.
     ///
     /// # Errors
     ///
-    /// `WrongRuntimeCursor`; `LimitTooLarge` where `limit` is over `max_limit`; `StoreIo`,
+    /// `WrongRuntimeCursor`; `LimitTooLarge` if `limit` is greater than `max_limit`; `StoreIo`,
     /// `StoreCorrupt`, `StoreClosed`.
     pub fn read_events(
         &self,
@@ -88,7 +88,7 @@ impl RedbRuntimeStore {
     ///
     /// # Errors
     ///
-    /// `WrongRuntime`, `WorkerNotFound`; `LimitTooLarge` where the query's limit is over
+    /// `WrongRuntime`, `WorkerNotFound`; `LimitTooLarge` if the query's limit is greater than
     /// `max_limit`; `StoreIo`, `StoreCorrupt`, `StoreClosed`.
     pub fn read_transcript(
         &self,
@@ -106,7 +106,7 @@ impl RedbRuntimeStore {
     ///
     /// # Errors
     ///
-    /// `RuntimeNotFound` where it was removed meanwhile; `StoreIo`, `StoreCorrupt`, `StoreClosed`.
+    /// `RuntimeNotFound` if the runtime was removed; `StoreIo`, `StoreCorrupt`, `StoreClosed`.
     pub fn load_runtime_state(&self) -> Result<PersistedRuntimeState, RuntimeError> {
         self.read("load runtime state", |rows| {
             let id = &self.runtime_id;
@@ -124,16 +124,16 @@ impl RedbRuntimeStore {
         })
     }
 
-    /// Runs `stage` and commits what it wrote as one transaction. When this returns `Ok`, all of
-    /// it is on disk; `Err` and a panic undo all of it. `stage` runs once, on this thread, while
-    /// other writers of the store wait: keep it short, and do not use the store in it but through
-    /// its argument.
+    /// Runs `stage` and commits its writes as one transaction. When this returns `Ok`, the writes are on
+    /// disk. An `Err` or a panic of `stage` undoes all of them.
+    ///
+    /// `stage` runs once, on the calling thread, while other writers of the store wait: keep it short. It may
+    /// use the store through its argument only.
     ///
     /// # Errors
     ///
-    /// What `stage` returns, and the errors of every write: `StoreReadOnly`, `StoreClosed`,
-    /// `StoreFailed`, `StoreIo`, `StoreCorrupt`; `CommitUncertain` where it is unknown whether the
-    /// commit is in the store.
+    /// The error of `stage`, and the errors of every write: `StoreReadOnly`, `StoreClosed`, `StoreFailed`,
+    /// `StoreIo`, `StoreCorrupt`; `CommitUncertain` if it is unknown whether the store has the writes.
     pub fn commit<T>(
         &self,
         stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<T, RuntimeError>,
@@ -184,14 +184,14 @@ impl RuntimeStoreTransaction<'_> {
         })
     }
 
-    /// Replaces the runtime's own state. Diagnostics are appended: those that the store has must
-    /// come first, unchanged.
+    /// Replaces the row of the runtime, and appends new diagnostics. The diagnostics of `runtime` must begin
+    /// with the stored ones, unchanged.
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` for a snapshot of another runtime, for a counter that is not greater than
-    /// every id that was given, and for diagnostics that do not continue the stored ones;
-    /// `WrongRuntime` for a diagnostic about another runtime's worker.
+    /// `InvalidRequest` for a snapshot of another runtime, for a counter that is not greater than every
+    /// assigned id, and for diagnostics that do not continue the stored ones; `WrongRuntime` for a
+    /// diagnostic about a worker of another runtime.
     pub fn write_runtime_snapshot(
         &mut self,
         snapshot: &PersistedRuntimeSnapshot,
@@ -240,13 +240,13 @@ impl RuntimeStoreTransaction<'_> {
         self.transaction.changes().put_runtime(id.as_str(), new)
     }
 
-    /// Adds a worker, or replaces its own state. Unknown JSON members of the worker stay, as long as the object
-    /// that contains them is still part of its request.
+    /// Adds a worker, or replaces its row. Unknown JSON members of a stored worker stay, if the object that
+    /// contains them is still part of its request.
     ///
     /// # Errors
     ///
-    /// `WrongRuntime`; `InvalidRequest` for a `next_transcript_sequence` that is not greater than
-    /// every sequence that was given.
+    /// `WrongRuntime`; `InvalidRequest` for a `next_transcript_sequence` that is not greater than every
+    /// assigned sequence.
     pub fn write_worker_snapshot(
         &mut self,
         snapshot: &PersistedWorkerSnapshot,
@@ -280,7 +280,7 @@ impl RuntimeStoreTransaction<'_> {
         self.transaction.changes().put_worker(id, worker, new)
     }
 
-    /// Appends an event to the log; raises the runtime's `next_event_id` past it.
+    /// Appends an event to the log, and raises the runtime's `next_event_id` past its id.
     ///
     /// # Errors
     ///
@@ -302,8 +302,8 @@ impl RuntimeStoreTransaction<'_> {
         self.transaction.changes().put_event(id, event.id, row)
     }
 
-    /// Appends an entry to its worker's transcript; raises the worker's
-    /// `next_transcript_sequence` past it.
+    /// Appends an entry to the transcript of its worker, and raises the worker's `next_transcript_sequence`
+    /// past its sequence.
     ///
     /// # Errors
     ///
@@ -353,7 +353,7 @@ impl RuntimeStoreTransaction<'_> {
     }
 }
 
-/// Whether the object that `member` stood in is still part of the worker's document.
+/// Whether the object that contained `member` is still part of the worker's document.
 fn has_place(request: &CreateWorkerRequest, member: &UnknownMember) -> bool {
     let counts = [
         (

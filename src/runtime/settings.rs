@@ -7,8 +7,7 @@ use crate::runtime::handle::Runtime;
 use crate::runtime::operations;
 
 impl Runtime {
-    /// Sets or removes the runtime's display name. Durable when it returns; see
-    /// [`Runtime`] for when it fails.
+    /// Sets or removes the runtime's display name. On disk when this returns; see [`Runtime`] for failures.
     ///
     /// # Errors
     ///
@@ -23,8 +22,8 @@ impl Runtime {
         })
     }
 
-    /// Sets how much one read may return. It holds for the reads that begin after it. Durable when
-    /// it returns; see [`Runtime`] for when it fails.
+    /// Sets the limits of the runtime: the most items that one read returns. They apply to reads that begin
+    /// afterwards. On disk when this returns; see [`Runtime`] for failures.
     ///
     /// # Errors
     ///

@@ -18,9 +18,9 @@ use crate::runtime::{operations, queries};
 /// Several operations that share one commit: [`Runtime::transaction`](crate::Runtime::transaction) and
 /// [`Runtime::submit`](crate::Runtime::submit).
 ///
-/// The methods are those of [`Runtime`](crate::Runtime), with the same rules and errors. Reads see
-/// what was written before them. One that fails changes nothing; what came before it stays, unless
-/// the closure returns the error.
+/// The methods are those of [`Runtime`](crate::Runtime), with the same rules and errors. Reads see the
+/// earlier writes of the transaction. A method that fails changes nothing and does not undo the methods
+/// before it; if the closure returns the error, the whole transaction is undone.
 #[derive(Debug)]
 pub struct RuntimeTransaction<'t> {
     transaction: Transaction<'t>,
