@@ -193,7 +193,7 @@ fn compare_shows_counters_as_in_file() {
     let all: Vec<_> = comparison.differences.iter().map(|d| &*d.what).collect();
     let expected = [
         "next_event_id is 7 in the directory and 9 in the store",
-        "counter behind: next_event_id is 7, event id 8 is there already",
+        "counter behind: next_event_id is 7, but event id 8 exists",
     ];
     assert_eq!(all, expected);
 }

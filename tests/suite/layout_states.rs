@@ -53,7 +53,7 @@ const STATES: &[State] = &[
             fs::rename(runtime_json(root), temporary).unwrap();
         },
         strict: Some("never initialised: runtime.json\n"),
-        says: "there is no runtime.json",
+        says: "runtime.json does not exist",
         salvage: "temporary file: .runtime.json.tmp-1-1\nnever initialised: runtime.json\n",
         kept: [0, 0, 0],
     },
@@ -61,7 +61,7 @@ const STATES: &[State] = &[
         name: "no events.jsonl",
         damage: |root| fs::remove_file(events(root)).unwrap(),
         strict: Some("missing: events.jsonl\n"),
-        says: "there is no events.jsonl",
+        says: "events.jsonl does not exist",
         salvage: "missing: events.jsonl\ngap: events.jsonl\n",
         kept: [2, 0, 4],
     },
@@ -69,7 +69,7 @@ const STATES: &[State] = &[
         name: "no transcript.jsonl",
         damage: |root| fs::remove_file(transcript(root)).unwrap(),
         strict: Some("missing: transcript.jsonl\n"),
-        says: "there is no transcript.jsonl",
+        says: "transcript.jsonl does not exist",
         salvage: "missing: transcript.jsonl\ngap: transcript.jsonl\n",
         kept: [2, 8, 1],
     },
@@ -138,7 +138,7 @@ const STATES: &[State] = &[
             )
         },
         strict: Some("counter behind: runtime.json 12 275 1\n"),
-        says: "next_event_id is 8, event id 8 is there already",
+        says: "next_event_id is 8, but event id 8 exists",
         salvage: "counter behind: runtime.json 12 275 1\n",
         kept: [2, 8, 4],
     },
@@ -163,7 +163,7 @@ const STATES: &[State] = &[
         name: "a transcript longer than its worker says",
         damage: |root| edit(&worker_json(root), "_sequence\": 4", "_sequence\": 2"),
         strict: Some("counter behind: worker.json 18 358 1\n"),
-        says: "next_transcript_sequence is 2, sequence 3 is there already",
+        says: "next_transcript_sequence is 2, but sequence 3 exists",
         salvage: "counter behind: worker.json 18 358 1\n",
         kept: [2, 8, 4],
     },
@@ -179,7 +179,7 @@ const STATES: &[State] = &[
         name: "a worker whose id would be generated again",
         damage: |root| edit(&runtime_json(root), "_sequence\": 3", "_sequence\": 2"),
         strict: Some("counter behind: runtime.json 11 253 1\n"),
-        says: "next_worker_sequence is 2, worker 2 is there already",
+        says: "next_worker_sequence is 2, but worker 2 exists",
         salvage: "counter behind: runtime.json 11 253 1\n",
         kept: [2, 8, 4],
     },
@@ -193,7 +193,7 @@ const STATES: &[State] = &[
             )
         },
         strict: Some("counter behind: runtime.json 13 302 1\n"),
-        says: "next_diagnostic_id is 2, diagnostic id 2 is there already",
+        says: "next_diagnostic_id is 2, but diagnostic id 2 exists",
         salvage: "counter behind: runtime.json 13 302 1\n",
         kept: [2, 8, 4],
     },
@@ -223,7 +223,7 @@ const STATES: &[State] = &[
         name: "no runtime.json, with logs and workers",
         damage: |root| fs::remove_file(runtime_json(root)).unwrap(),
         strict: Some("never initialised: runtime.json\n"),
-        says: "there is no runtime.json",
+        says: "runtime.json does not exist",
         salvage: "never initialised: runtime.json\norphaned: events.jsonl 1097\n\
             orphaned: worker.json\norphaned: transcript.jsonl 459\n\
             orphaned: worker.json\norphaned: transcript.jsonl 165\n",
@@ -233,7 +233,7 @@ const STATES: &[State] = &[
         name: "no workers/",
         damage: |root| fs::remove_dir_all(runtime_dir(root).join("workers")).unwrap(),
         strict: Some("missing: workers\n"),
-        says: "there is no workers",
+        says: "workers does not exist",
         salvage: "missing: workers\n\
             unknown worker: runtime.json 15 328\n\
             unknown worker: events.jsonl 2 71\n\
@@ -244,7 +244,7 @@ const STATES: &[State] = &[
         name: "no worker.json, with a transcript",
         damage: |root| fs::remove_file(worker_json(root)).unwrap(),
         strict: Some("missing: worker.json\n"),
-        says: "there is no worker.json",
+        says: "worker.json does not exist",
         salvage: "missing: worker.json\n\
             orphaned: transcript.jsonl 459\n\
             unknown worker: runtime.json 15 328\n\
@@ -421,7 +421,7 @@ const STATES: &[State] = &[
         name: "the greatest id of all",
         damage: |root| edit(&events(root), "{\"id\":8,", "{\"id\":18446744073709551615,"),
         strict: Some("invalid line: events.jsonl 8 963 152\n"),
-        says: "leaves none for the next",
+        says: "is the greatest possible number",
         salvage: "invalid line: events.jsonl 8 963 152\ngap: events.jsonl 8 963\n",
         kept: [2, 7, 4],
     },
@@ -524,7 +524,7 @@ const STATES: &[State] = &[
             )
         },
         strict: Some("counter behind: runtime.json 12 275 1\n"),
-        says: "next_event_id is 9, event id 12 is there already",
+        says: "next_event_id is 9, but event id 12 exists",
         salvage: "counter behind: runtime.json 12 275 1\n",
         kept: [2, 8, 4],
     },
@@ -532,7 +532,7 @@ const STATES: &[State] = &[
         name: "a counter behind the event of an entry",
         damage: |root| edit(&transcript(root), "\"event_id\":3", "\"event_id\":9"),
         strict: Some("counter behind: runtime.json 12 275 1\n"),
-        says: "next_event_id is 9, event id 9 is there already",
+        says: "next_event_id is 9, but event id 9 exists",
         salvage: "counter behind: runtime.json 12 275 1\n",
         kept: [2, 8, 4],
     },
@@ -546,7 +546,7 @@ const STATES: &[State] = &[
             )
         },
         strict: Some("mismatch: worker.json 19 380 403\n"),
-        says: "last_event_id 18446744073709551615 leaves none for the next",
+        says: "last_event_id 18446744073709551615 is the greatest possible number",
         salvage: "mismatch: worker.json 19 380 403\n\
             orphaned: transcript.jsonl 459\n\
             unknown worker: runtime.json 15 328\n\
@@ -563,7 +563,7 @@ const STATES: &[State] = &[
             )
         },
         strict: Some("mismatch: transcript.jsonl 1 0 181\n"),
-        says: "event_id 18446744073709551615 leaves none for the next",
+        says: "event_id 18446744073709551615 is the greatest possible number",
         salvage: "mismatch: transcript.jsonl 1 0 181\ngap: transcript.jsonl 2 182\n",
         kept: [2, 8, 3],
     },

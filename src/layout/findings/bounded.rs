@@ -1,17 +1,18 @@
-//! The findings of one reading, bounded, because the store has them in one row.
+//! A bounded list of findings. The bound is needed because the store has all findings of a runtime in one
+//! row.
 
 use crate::layout::findings::finding::{Finding, FindingKind, boundary_before};
 use std::collections::BTreeMap;
 
-/// The number of findings of one runtime in a report. Further ones are only counted.
+/// The greatest number of findings of one runtime in a report. Further findings are only counted.
 const MAX_FINDINGS: usize = 10_000;
 
-/// Limit for the texts of all findings, in bytes of JSON. A text that does not fit is cut.
+/// The limit for the texts of all findings, in bytes of JSON. A text beyond the limit is cut.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 
-/// The length to which a text or a message is cut, in bytes. A message can quote a member of any
-/// length.
-const KEPT_BYTES: usize = 1024;
+/// The length to which a text or a message is cut, in bytes. Messages need a limit, too, because they can
+/// quote a member of any length.
+const CUT_BYTES: usize = 1024;
 
 /// A bounded list of findings, and the counts by kind of those beyond the bound.
 #[derive(Default)]
@@ -30,12 +31,12 @@ impl Findings {
         }
         if let Some(text) = &mut finding.text {
             let (bytes, length) = (text.json_bytes(), text.as_bytes().len());
-            if self.text_bytes + bytes > MAX_TEXT_BYTES && length > KEPT_BYTES {
-                text.cut(KEPT_BYTES);
-                let kept = text.as_bytes().len();
+            if self.text_bytes + bytes > MAX_TEXT_BYTES && length > CUT_BYTES {
+                text.cut(CUT_BYTES);
+                let left = text.as_bytes().len();
                 let message = &mut finding.message;
                 message.push_str(&format!(
-                    " (too long to be kept: the first {kept} bytes are)"
+                    " (the report has only the first {left} bytes of the text)"
                 ));
             }
             self.text_bytes += text.json_bytes();
@@ -43,6 +44,8 @@ impl Findings {
         self.list.push(finding);
     }
 
+    /// Counts a finding beyond the bound. Of each kind it holds the first, for the place, and the sum of the
+    /// lengths.
     fn count(&mut self, finding: Finding) {
         let length = finding.length.unwrap_or(0);
         let (count, first) = self.more.entry(finding.kind).or_insert_with(|| {
@@ -59,10 +62,11 @@ impl Findings {
         }
     }
 
+    /// The list, with one more finding for each kind that was counted beyond the bound.
     pub(crate) fn finish(mut self) -> Vec<Finding> {
         for (_, (count, mut first)) in self.more {
             first.message = format!(
-                "{count} more findings of this kind from here on, too many to list: {}",
+                "{count} more findings of this kind are not listed; the first of them: {}",
                 first.message
             );
             self.list.push(first);
@@ -71,11 +75,11 @@ impl Findings {
     }
 }
 
-/// Cuts a message at its end.
+/// Cuts a message that is too long, and appends its length.
 fn cut_message(message: &mut String) {
-    if message.len() > KEPT_BYTES {
+    if message.len() > CUT_BYTES {
         let length = message.len();
-        message.truncate(boundary_before(message, KEPT_BYTES));
+        message.truncate(boundary_before(message, CUT_BYTES));
         message.push_str(&format!("… ({length} bytes)"));
     }
 }

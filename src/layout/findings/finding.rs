@@ -6,19 +6,19 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::PathBuf;
 
-/// The kind of a finding, and what a salvage import does about it.
+/// The kind of a finding. Each kind states how a salvage import handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// A log leaves out ids, or its counter is ahead of it. Nothing is changed. The position is the
-    /// record after the first missing one, or the end of the log.
+    /// Ids are missing in a log, or between its last record and its counter. The import changes nothing. The
+    /// position is the record after the first missing id, or the end of the log.
     Gap,
     /// An event or a diagnostic names a worker that has no directory. It is imported.
     UnknownWorker,
-    /// A temporary file that a killed write left behind. It is not read.
+    /// A temporary file that an interrupted write left behind. It is not read.
     TemporaryFile,
-    /// A file that is no part of the layout. It is not read.
+    /// A file that is not part of the layout. It is not read.
     OtherFile,
     /// Lines that end in CRLF. They are exported with LF.
     LineEnding,
@@ -49,7 +49,7 @@ pub enum FindingKind {
     /// Ids or sequences do not strictly increase. Salvage imports the first record and leaves out the
     /// following ones.
     NotIncreasing,
-    /// A directory whose name stands for no id. Salvage ignores it.
+    /// A directory whose name encodes no id. Salvage ignores it.
     InvalidName,
     /// A second directory for one worker or runtime. Salvage ignores it.
     DuplicateDirectory,
@@ -63,12 +63,12 @@ pub enum FindingKind {
     Conflict,
     /// The system returned an error for a read. Salvage continues without that file or directory.
     Unreadable,
-    /// The number of findings for which the import record in the store has no space.
+    /// The number of findings that do not fit into the import record in the store.
     Suppressed,
 }
 
 impl FindingKind {
-    /// Severity.
+    /// The severity of this kind.
     pub fn severity(self) -> Severity {
         match self {
             Self::Gap | Self::TemporaryFile | Self::LineEnding => Severity::Info,
@@ -81,7 +81,7 @@ impl FindingKind {
         }
     }
 
-    /// Whether a strict import accepts it.
+    /// Whether a strict import accepts a directory with this finding.
     pub fn is_accepted(self) -> bool {
         matches!(
             self,
@@ -93,7 +93,7 @@ impl FindingKind {
         )
     }
 
-    /// The kind in words.
+    /// The name of the kind, as reports print it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Gap => "gap",
@@ -155,11 +155,11 @@ impl FindingText {
 
     /// Cuts the text to at most `bytes` bytes, at the end of a character.
     pub(crate) fn cut(&mut self, bytes: usize) {
-        let kept = match self.as_str() {
+        let end = match self.as_str() {
             Some(text) => boundary_before(text, bytes),
             None => bytes,
         };
-        self.0.truncate(kept);
+        self.0.truncate(end);
         self.0.shrink_to_fit();
     }
 
@@ -168,7 +168,7 @@ impl FindingText {
         &self.0
     }
 
-    /// The text, or `None` where the bytes are not UTF-8.
+    /// The text; `None` if the bytes are not UTF-8.
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
@@ -182,8 +182,8 @@ impl fmt::Debug for FindingText {
 
 /// One finding about a directory.
 ///
-/// In JSON an object: `kind`, `severity`, `path`, `line`, `byte`, `length`, `message`, and the text
-/// as `text`, or as `text_hex` where it is not UTF-8.
+/// In JSON it is an object with `kind`, `severity`, `path`, `line`, `byte`, `length`, `message`, and the text
+/// as `text`, or as `text_hex` if it is not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -191,18 +191,18 @@ pub struct Finding {
     pub kind: FindingKind,
     /// The file or directory.
     pub path: PathBuf,
-    /// The line, from 1.
+    /// The line, counted from 1.
     pub line: Option<u64>,
-    /// The offset in the file of the first byte that the finding is about. Where a whole document is
-    /// left out, the offset of the part that is the reason.
+    /// The offset in the file, in bytes, of the first byte that the finding is about. If a complete document
+    /// is left out, the offset of the member that is the reason.
     pub byte: Option<u64>,
-    /// The number of bytes that the finding is about: the length of a document that is left out.
+    /// The number of bytes that the finding is about; for a document that is left out, its length.
     pub length: Option<u64>,
-    /// Those bytes, complete, where an import leaves them out. Two texts are cut to their first 1024
-    /// bytes: of a line that is longer than the limit, and of a finding that does not fit into the
-    /// 64 MiB for all findings of a runtime; the message says so.
+    /// The bytes that the import leaves out, complete with two exceptions: the text of a line beyond the
+    /// limit, and a text beyond the 64 MiB for all findings of a runtime, are cut to their first 1024 bytes.
+    /// The message states it.
     pub text: Option<FindingText>,
-    /// The finding in words.
+    /// The message: the problem and, if there is one, its reason.
     pub message: String,
 }
 
@@ -219,25 +219,25 @@ impl Finding {
         }
     }
 
-    /// The finding, about `bytes` at an offset in a line.
+    /// Sets the line, the offset and the bytes.
     pub(crate) fn at(self, line: u64, byte: u64, bytes: &[u8]) -> Self {
         self.placed(Some((line, byte))).about(bytes)
     }
 
-    /// The finding at a line and a byte, if they are known.
+    /// Sets the line and the offset, if they are known.
     pub(crate) fn placed(mut self, at: Option<(u64, u64)>) -> Self {
         (self.line, self.byte) = at.unzip();
         self
     }
 
-    /// The finding, about `bytes`.
+    /// Sets the bytes and their length.
     pub(crate) fn about(mut self, bytes: &[u8]) -> Self {
         self.length = Some(bytes.len() as u64);
         self.text = Some(FindingText::new(bytes));
         self
     }
 
-    /// Severity.
+    /// The severity of its kind.
     pub fn severity(&self) -> Severity {
         self.kind.severity()
     }

@@ -40,8 +40,8 @@ impl Gaps {
     pub(crate) fn finding(&self, number: &str, path: PathBuf) -> Option<Finding> {
         let message = match self.ids {
             0 => return None,
-            1 => format!("{number} {self} is not there"),
-            ids => format!("{number}s {self} are not there ({ids} in all)"),
+            1 => format!("{number} {self} is missing"),
+            ids => format!("{number}s {self} are missing ({ids} in all)"),
         };
         Some(Finding::new(FindingKind::Gap, path, message).placed(self.first_at))
     }

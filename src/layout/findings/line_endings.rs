@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The lines of a file that end in CRLF.
 #[derive(Default)]
 pub(crate) struct CrLf {
-    /// Number and offset.
+    /// The number and the offset of the first such line.
     first: Option<(u64, u64)>,
     lines: u64,
 }
@@ -15,7 +15,7 @@ impl CrLf {
     /// The lines of a document.
     pub(crate) fn of_document(bytes: &[u8]) -> Self {
         let mut crlf = Self::default();
-        // Fast path: most documents have none.
+        // Most documents have no CR, so one search is enough for them.
         if memchr::memchr(b'\r', bytes).is_some() {
             let mut offset = 0;
             for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
@@ -37,7 +37,9 @@ impl CrLf {
         let first = self.first?;
         let message = match self.lines {
             1 => "the line ends in CRLF; it is exported with LF".to_owned(),
-            lines => format!("{lines} lines from here on end in CRLF; they are exported with LF"),
+            lines => {
+                format!("{lines} lines from this one on end in CRLF; they are exported with LF")
+            }
         };
         Some(Finding::new(FindingKind::LineEnding, path, message).placed(Some(first)))
     }

@@ -1,4 +1,4 @@
-//! What an import or a comparison reports about a directory, in bounded space.
+//! The findings of an import or a comparison about a directory, in bounded memory.
 
 pub(super) mod bounded;
 pub(super) mod finding;

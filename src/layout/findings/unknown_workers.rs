@@ -36,12 +36,12 @@ impl UnknownWorkers {
                 1 => format!("1 {what} names"),
                 _ => format!("{count} {what}s name"),
             };
-            let message = format!("{names} worker \"{id}\", which is not there");
+            let message = format!("{names} worker \"{id}\", which has no directory");
             findings.push(Finding::new(kind, path.to_owned(), message).placed(at));
         }
         if self.others > 0 {
             let others = self.others;
-            let message = format!("{others} more {what}s name other workers that are not there");
+            let message = format!("{others} more {what}s name other workers without a directory");
             findings.push(Finding::new(kind, path.to_owned(), message));
         }
         findings

@@ -1,4 +1,4 @@
-//! The two documents of the layout, member by member in the order in which they are written.
+//! The two documents of the layout. Their members are declared in the order in which they are written.
 
 use crate::layout::format::json::{Record, Tagged};
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The version of the layout.
 pub(crate) const SCHEMA_VERSION: u64 = 1;
 
-/// The backend that a directory names, whatever wrote it: readers refuse anything else.
+/// The backend in every `runtime.json`, also of an export: the directory store rejects any other.
 pub(crate) const BACKEND: &str = "fs_store";
 
 /// `runtime.json`.
@@ -112,7 +112,8 @@ impl From<WorkerDocument> for PersistedWorkerSnapshot {
     }
 }
 
-/// What tells which layout a document is of, whatever else it has.
+/// The members that identify the layout of a document. They are also read from a document that does not parse,
+/// so that a document of another layout is reported as unsupported and not as invalid.
 #[derive(Deserialize)]
 pub(crate) struct Stamp {
     pub(crate) schema_version: u64,

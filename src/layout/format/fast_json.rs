@@ -1,13 +1,13 @@
-//! A fast reader and writer for lines of the logs. It handles records without unknown members, as nearly
-//! all are, in exactly the form in which every writer writes them.
+//! A fast reader and writer for log lines in canonical form: records without unknown members, as all
+//! writers write them. Nearly all lines of a log have this form.
 //!
-//! The reader accepts a record only if its members are known, complete and in their order, without
-//! whitespace. The reader in `json` parses every other line and reports what is wrong with it.
+//! The reader accepts a record only if its members are known, complete and in order, without
+//! whitespace. The reader in `json` parses every other line and reports its problem.
 //!
-//! The code is worth its lines: serde with borrowed texts takes 2.7 times as long to read an event and
-//! 2.4 times to read a transcript entry, 1.8 and 2.0 times to write them (medians of three release
-//! runs, 50,000 records of 190 and 420 bytes, two busy cores, November 2026). And serde alone cannot
-//! tell whether a line has the canonical form, which an import needs to know.
+//! Why not serde: with borrowed texts it takes 2.7 times as long to read an event and 2.4 times to read a
+//! transcript entry, 1.8 and 2.0 times to write them (medians of three release runs, 50,000 records of
+//! 190 and 420 bytes, two busy cores, November 2026). Serde also does not report whether a line has the
+//! canonical form, which an import must know.
 
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::interaction::TranscriptRole;
@@ -143,15 +143,15 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// How many bytes at the start of `text` a JSON string has as they are: all bytes up to a quote, a
-/// backslash or a control character.
+/// The number of bytes at the start of `text` that a JSON string contains unescaped: the bytes before the
+/// first quote, backslash or control character.
 ///
-/// By hand, because `memchr` searches for up to three given bytes, and here are 34.
+/// `memchr` does not help here: it searches for at most three bytes, and these are 34.
 fn plain_length(text: &str) -> usize {
     const STEP: usize = 8;
     let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     let (steps, _) = text.as_bytes().as_chunks::<STEP>();
-    // No early exit from a step: the compiler then checks all of its bytes with one instruction.
+    // A step has no early exit, so that the compiler can check all of its bytes with one instruction.
     let accept = |step: &&[u8; STEP]| step.iter().fold(true, |all, byte| all & is_plain(*byte));
     let length = STEP * steps.iter().take_while(accept).count();
     let rest = &text.as_bytes()[length..];
@@ -198,7 +198,7 @@ fn role(name: &str) -> Option<TranscriptRole> {
     all.into_iter().find(|role| name_of_role(*role) == name)
 }
 
-/// The unread rest of a line.
+/// The unread part of a line. Each method consumes its input and returns `None` for any other input.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
@@ -207,7 +207,7 @@ impl<'a> Rest<'a> {
         Some(())
     }
 
-    /// The last brace of a record, and nothing after it.
+    /// The closing brace of a record at the end of the line.
     fn end(&self) -> Option<()> {
         (self.0 == "}").then_some(())
     }
@@ -257,14 +257,14 @@ impl<'a> Rest<'a> {
         Some(Cow::Owned(text))
     }
 
-    /// The text up to a quote, an escape or a control character.
+    /// The text before the next quote, escape or control character.
     fn plain(&mut self) -> &'a str {
         let (plain, rest) = self.0.split_at(plain_length(self.0));
         self.0 = rest;
         plain
     }
 
-    /// One escaped character; `None` also for surrogate pairs, which the reader in `json` handles.
+    /// One escaped character. `None` also for surrogate pairs, which the reader in `json` handles.
     fn escape(&mut self) -> Option<char> {
         self.literal("\\")?;
         let name = self.0.chars().next()?;
@@ -278,6 +278,7 @@ impl<'a> Rest<'a> {
             't' => '\t',
             'u' => {
                 let digits = self.0.get(..4)?;
+                // `from_str_radix` also accepts a sign, which JSON does not.
                 let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
                 let code = u32::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
                 self.0 = &self.0[4..];
@@ -300,10 +301,10 @@ mod tests {
         serde_json::to_string(record).unwrap()
     }
 
-    /// Reads and writes an event in the quick way: the same record, the same bytes.
+    /// Asserts that the fast reader and writer give the record and the bytes that serde gives.
     fn expect_quick_event(written: &RuntimeEvent) {
         let line = json(written);
-        let read = event(&line).expect("the quick way");
+        let read = event(&line).expect("canonical form");
         assert_eq!(read, Stored::from(written.clone()).into(), "{line}");
         let mut again = Vec::new();
         write_event(&read, &mut again);
@@ -312,7 +313,7 @@ mod tests {
 
     fn expect_quick_entry(written: &TranscriptEntry) {
         let line = json(written);
-        let read = entry(&line).expect("the quick way");
+        let read = entry(&line).expect("canonical form");
         assert_eq!(read, Stored::from(written.clone()).into(), "{line}");
         let mut again = Vec::new();
         write_entry(&read, &mut again);
@@ -329,7 +330,7 @@ mod tests {
                 for special in [b'"', b'\\', 0, 0x1F] {
                     bytes[at] = special;
                     assert_eq!(measured(&bytes), at, "of {length}");
-                    // A later one changes nothing.
+                    // A second special byte after it does not change the result.
                     bytes[length - 1] = special;
                     assert_eq!(measured(&bytes), at, "of {length}");
                     bytes.fill(b'a');
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn every_record_is_written_and_read_in_the_quick_way_as_in_the_thorough_one() {
+    fn fast_reader_and_writer_agree_with_serde() {
         use RuntimeEventKind::*;
         let worker = || {
             let runtime_id = RuntimeId::new("r\u{1}").unwrap();
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_needs_a_second_look_is_left_to_the_thorough_way() {
+    fn fast_reader_rejects_every_other_form() {
         for text in [
             r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"m","x":1}"#,
             r#"{"id":1,"kind":{"kind":"runtime_started","x":1},"message":"m"}"#,
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_never_read_as_something_else_than_the_thorough_way_reads() {
+    fn fast_reader_never_differs_from_serde() {
         let texts = [
             "",
             "plain",
@@ -440,17 +441,17 @@ mod tests {
             };
             expect_quick_entry(&written);
             let line = json(&written);
-            // Every character escaped, every way there is to escape it.
+            // The same text with every character escaped.
             let escaped: String = content
                 .encode_utf16()
                 .map(|unit| format!("\\u{unit:04X}"))
                 .collect();
             let line = line.replace(&json(&content), &format!("\"{escaped}\""));
-            let thorough: TranscriptEntry = serde_json::from_str(&line).unwrap();
-            assert_eq!(thorough, written);
-            let quick = entry(&line);
+            let by_serde: TranscriptEntry = serde_json::from_str(&line).unwrap();
+            assert_eq!(by_serde, written);
+            let fast = entry(&line);
             assert!(
-                quick.is_none_or(|row| row == Stored::from(written).into()),
+                fast.is_none_or(|row| row == Stored::from(written).into()),
                 "{line}"
             );
         }

@@ -1,15 +1,14 @@
-//! JSON records with members that this version does not know: reading keeps them, writing puts
-//! them back after the known ones.
+//! Reads and writes JSON records with unknown members. Reading preserves the unknown members; writing
+//! appends them to the known members of their object.
 //!
-//! A record is parsed into its type, which ignores what it does not know, and written again in the
-//! canonical form. Where that gives the bytes that were read, nothing was ignored. Otherwise the
-//! two are walked side by side, as deep as the known members go, and every member that the
-//! canonical form lacks is kept as it came. An explicit `null` of a member that is left out when
-//! it is empty is kept in the same way.
+//! A record is parsed into its type, which ignores unknown members, and is serialized again in canonical
+//! form. If that gives the bytes that were read, the record has no unknown members. Otherwise both texts
+//! are walked in parallel, as deep as the known members, and each member that the canonical form lacks is
+//! stored as its text. An explicit `null` of an optional member is stored in the same way.
 //!
-//! A text can be JSON and no value in memory: a number without a double, half of a surrogate pair,
-//! nesting without end. In a member that is only kept it stays a text. A *name* that is no text is
-//! refused.
+//! Valid JSON can have no value in memory: a number without a double, half of a surrogate pair, unlimited
+//! nesting. Unknown members are stored as texts, so such values survive there. A member *name* that is not
+//! valid Unicode is rejected.
 
 use crate::layout::format::locate::{in_member_of, offset_of};
 use crate::layout::format::node::{Members, Node, push_step};
@@ -19,13 +18,14 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 
-/// What some editors put before a text.
+/// The bytes that some editors write before a text in UTF-8.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// How many unknown members a record may have: each takes many times its bytes in memory.
+/// The greatest number of unknown members of a record. In memory a member takes many times its bytes in the
+/// text.
 const MAX_UNKNOWN_MEMBERS: usize = 1 << 20;
 
-/// How a record is written.
+/// The layout of the text of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// On one line: an event, a transcript entry.
@@ -36,22 +36,22 @@ pub(crate) enum Form {
 
 /// A record of the layout.
 pub(crate) trait Record: Serialize + DeserializeOwned {
-    /// Its objects whose `kind` says what else is in them.
+    /// Its tagged objects: their member `kind` determines their other members.
     const TAGGED: &'static [Tagged] = &[];
 }
 
-/// Where in a record an object is whose member `kind` says what else is in it.
+/// A tagged object of a record: its member `kind` determines its other members.
 ///
-/// The type of such an object takes all members into memory before it looks at any, those that it
-/// does not know included.
+/// serde buffers all members of such an object in memory before it parses one, unknown members included. So
+/// a large unknown member, or one without a value in memory, must be removed first.
 pub(crate) struct Tagged {
-    /// The names of the members that lead to it.
+    /// The names of the members that lead to the object.
     pub(crate) path: &'static [&'static str],
-    /// The members that an object of a kind has.
+    /// The known members of an object of the given kind.
     pub(crate) members: fn(kind: &str) -> &'static [&'static str],
 }
 
-/// Reads one record that takes up all of `bytes`, but for whitespace.
+/// Reads one record from `bytes`, which contain nothing else but whitespace.
 pub(crate) fn read<T>(bytes: &[u8], form: Form, scratch: &mut Vec<u8>) -> Result<Stored<T>, Problem>
 where
     T: Record,
@@ -73,7 +73,7 @@ where
 }
 
 fn parse<T: Record>(text: &str) -> Result<T, Problem> {
-    // An array is read as the values of the members, in their order.
+    // Checked here, because serde also reads a struct from an array of its values.
     let bytes = text.as_bytes();
     let start = bytes.len() - text.trim_ascii_start().len();
     if !matches!(bytes.get(start), None | Some(b'{')) {
@@ -87,7 +87,8 @@ fn parse<T: Record>(text: &str) -> Result<T, Problem> {
         if T::TAGGED.is_empty() || !error.is_syntax() {
             return Err(in_member_of(text, Problem::of(error, bytes)));
         }
-        // What no value can hold can stand before the place where it ends.
+        // The error can come from an unknown member without a value in memory. If the text is valid JSON,
+        // parse it again without such members.
         is_json(text)?;
         let known = known_part::<T>(text).ok();
         let known = known.and_then(|known| serde_json::from_str(&known).ok());
@@ -95,22 +96,22 @@ fn parse<T: Record>(text: &str) -> Result<T, Problem> {
     })
 }
 
-/// As [`parse`], but nothing is taken into memory that the types do not know. What is wrong has no
-/// place.
+/// As [`parse`], but takes no unknown member into memory. Problems of the types have no position, because
+/// they refer to a reduced text.
 fn parse_long<T: Record>(text: &str) -> Result<T, Problem> {
     is_json(text)?;
     serde_json::from_str(&known_part::<T>(text)?)
         .map_err(|error| Problem::new(Problem::from(error).message))
 }
 
-/// Whether the text is one JSON value; if not, where it ceases to be.
+/// Checks that the text is one JSON value. The problem has the position of the error.
 fn is_json(text: &str) -> Result<(), Problem> {
     let json = serde_json::from_str::<&RawValue>(text);
     json.map(drop)
         .map_err(|error| Problem::of(error, text.as_bytes()))
 }
 
-/// The record without the members of its tagged objects that their types do not know.
+/// The text of the record without the unknown members of its tagged objects.
 fn known_part<T: Record>(text: &str) -> Result<String, Problem> {
     let mut record = Node::opened(serde_json::from_str(text)?)?;
     for tagged in T::TAGGED {
@@ -122,13 +123,13 @@ fn known_part<T: Record>(text: &str) -> Result<String, Problem> {
         for step in tagged.path {
             node = node.member(step).ok_or_else(unlike)?;
             match node {
-                Node::Kept(json) if json.get().starts_with('{') => *node = Node::opened(json)?,
-                Node::Kept(_) => return Err(unlike()),
+                Node::Raw(json) if json.get().starts_with('{') => *node = Node::opened(json)?,
+                Node::Raw(_) => return Err(unlike()),
                 _ => {}
             }
         }
         let kind = match node.member("kind") {
-            Some(Node::Kept(json)) => serde_json::from_str::<String>(json.get()).ok(),
+            Some(Node::Raw(json)) => serde_json::from_str::<String>(json.get()).ok(),
             _ => None,
         };
         let kind = kind.ok_or_else(unlike)?;
@@ -139,7 +140,7 @@ fn known_part<T: Record>(text: &str) -> Result<String, Problem> {
     Ok(serde_json::to_string(&record)?)
 }
 
-/// Reads the whole record that `bytes` begin with, and says how long it is.
+/// Reads the record at the start of `bytes`. Returns it with its length in bytes.
 pub(crate) fn read_prefix<T>(
     bytes: &[u8],
     scratch: &mut Vec<u8>,
@@ -150,7 +151,7 @@ where
     let length = match length_of_json(bytes) {
         Ok(Some(length)) => length,
         Ok(None) => {
-            let problem = Problem::new("there is no record here");
+            let problem = Problem::new("only whitespace, no record");
             return Err(NoRecord::of(problem, 0, 0));
         }
         Err(problem) => return Err(no_record::<T>(bytes, problem)),
@@ -161,8 +162,8 @@ where
     }
 }
 
-/// Why `bytes` are not the record that they begin as, where they are no JSON either. The types can
-/// tell sooner than the grammar that they cannot go on as they do.
+/// The problem with `bytes`, which begin like a record and are not valid JSON. The types can detect an error
+/// at an earlier byte than the JSON grammar.
 fn no_record<T: Record>(bytes: &[u8], problem: Problem) -> NoRecord {
     let work = NoRecord::of(problem.clone(), bytes.len(), 0).read;
     if work >= LONG_BYTES {
@@ -177,7 +178,7 @@ fn no_record<T: Record>(bytes: &[u8], problem: Problem) -> NoRecord {
     }
 }
 
-/// How long the JSON value is that `bytes` begin with; `None` where nothing but whitespace is there.
+/// The length in bytes of the JSON value at the start of `bytes`; `None` if they are only whitespace.
 fn length_of_json(bytes: &[u8]) -> Result<Option<usize>, Problem> {
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
     match values.next() {
@@ -197,7 +198,7 @@ fn text(bytes: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// Appends the record as the layout has it, with the newline that ends it.
+/// Appends the record in the form of the layout, with a newline.
 pub(crate) fn write<T: Serialize>(
     value: &T,
     unknown: &[UnknownMember],
@@ -209,7 +210,8 @@ pub(crate) fn write<T: Serialize>(
     } else {
         let canonical = serde_json::to_string(value)?;
         let mut tree = Node::parse(serde_json::from_str(&canonical)?)?;
-        // In a line a newline can only be whitespace: strings have it escaped.
+        // JSON strings have newlines escaped, so a newline in these texts is whitespace. A line must not have
+        // one, and documents have LF line endings.
         let texts: Vec<String> = unknown
             .iter()
             .map(|member| match form {
@@ -234,7 +236,7 @@ fn write_canonical<T: Serialize>(value: &T, form: Form, out: &mut Vec<u8>) -> Re
     Ok(())
 }
 
-/// Adds every member of `input`, a part of `text`, that `canonical` lacks to `unknown`.
+/// Adds to `unknown` every member of `input`, a part of `text`, that `canonical` lacks.
 fn collect(
     text: &str,
     input: &RawValue,
@@ -242,7 +244,8 @@ fn collect(
     pointer: &mut String,
     unknown: &mut Vec<UnknownMember>,
 ) -> Result<(), Problem> {
-    // Types are read leniently: an array for an object, an object for an enum's name.
+    // serde accepts an array for a struct and an object for a variant without data. Reject both: an export
+    // would not restore them.
     let unlike = |what: &str| {
         let message = match pointer.is_empty() {
             true => what.to_owned(),
@@ -255,10 +258,10 @@ fn collect(
         ))
     };
     match canonical {
-        Node::Scalar(_) | Node::Kept(_) if input.get().starts_with(['{', '[']) => {
+        Node::Scalar(_) | Node::Raw(_) if input.get().starts_with(['{', '[']) => {
             unlike("a plain value was expected")
         }
-        Node::Scalar(_) | Node::Kept(_) => Ok(()),
+        Node::Scalar(_) | Node::Raw(_) => Ok(()),
         Node::Array(nodes) => {
             let items: Vec<&RawValue> = serde_json::from_str(input.get())?;
             for (index, (item, node)) in items.into_iter().zip(nodes).enumerate() {
@@ -277,7 +280,7 @@ fn collect(
             for (name, value) in members.0 {
                 let Some((_, node)) = known.iter().find(|(known, _)| *known == name) else {
                     if unknown.len() >= MAX_UNKNOWN_MEMBERS {
-                        let many = format!("more than {MAX_UNKNOWN_MEMBERS} members are unknown");
+                        let many = format!("more than {MAX_UNKNOWN_MEMBERS} unknown members");
                         return Err(Problem::new(many));
                     }
                     unknown.push(UnknownMember {

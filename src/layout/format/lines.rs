@@ -3,19 +3,19 @@
 
 use std::io::{self, BufRead};
 
-/// The number of bytes of a line that is too long which a finding shows.
-const KEPT_OF_LONG_LINE_BYTES: usize = 1024;
+/// The number of bytes of a too long line that are held for its finding.
+const HELD_OF_LONG_LINE_BYTES: usize = 1024;
 
 /// One line, without the newline that ends it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
-    /// Its number, from 1.
+    /// Its number, counted from 1.
     pub(crate) number: u64,
-    /// The offset of its first byte.
+    /// The offset of its first byte in the file.
     pub(crate) offset: u64,
-    /// Its bytes; only the first ones if it is too long.
+    /// Its bytes; only the first ones if the line is too long.
     pub(crate) bytes: &'a [u8],
-    /// Its length, in bytes.
+    /// The length of the whole line, in bytes.
     pub(crate) length: u64,
     /// Whether a newline ends it. Only the last line can lack one.
     pub(crate) is_ended: bool,
@@ -33,14 +33,14 @@ pub(crate) struct LineReader<R> {
     /// The number of bytes in the buffer of `reader` that the last line used.
     used: usize,
     limit_bytes: usize,
-    /// A line that the buffer of `reader` does not hold in one piece.
+    /// A line that the buffer of `reader` does not hold completely.
     buffer: Vec<u8>,
     next_number: u64,
     next_offset: u64,
 }
 
 impl<R: BufRead> LineReader<R> {
-    /// Lines of up to `limit_bytes`, the newline not counted.
+    /// A reader of lines of up to `limit_bytes`, without the newline.
     pub(crate) fn new(reader: R, limit_bytes: usize) -> Self {
         Self {
             reader,
@@ -64,10 +64,11 @@ impl<R: BufRead> LineReader<R> {
     pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.reader.consume(std::mem::take(&mut self.used));
         let ready = match self.reader.fill_buf() {
-            // `next_gathered` tries again.
+            // `next_gathered` reads again: `read_until` retries after an interrupt.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => &[],
             ready => ready?,
         };
+        // One byte beyond the limit: the newline of a line of exactly the limit.
         let ready = &ready[..ready.len().min(self.limit_bytes.saturating_add(1))];
         match memchr::memchr(b'\n', ready) {
             Some(length) => self.next_ready(length).map(Some),
@@ -75,7 +76,8 @@ impl<R: BufRead> LineReader<R> {
         }
     }
 
-    /// The next line, of which `reader` has all `length` bytes and the newline ready.
+    /// The next line, if the buffer of `reader` holds all its `length` bytes and its newline. It is borrowed
+    /// without a copy.
     fn next_ready(&mut self, length: usize) -> io::Result<Line<'_>> {
         self.used = length + 1;
         let (number, offset) = (self.next_number, self.next_offset);
@@ -90,7 +92,7 @@ impl<R: BufRead> LineReader<R> {
         })
     }
 
-    /// The next line, gathered from pieces; `None` at the end.
+    /// The next line, copied piece by piece; `None` at the end.
     fn next_gathered(&mut self) -> io::Result<Option<Line<'_>>> {
         self.buffer.clear();
         let read = self.read_some(self.limit_bytes.saturating_add(1))?;
@@ -103,8 +105,8 @@ impl<R: BufRead> LineReader<R> {
             self.buffer.pop();
         } else if read > self.limit_bytes {
             self.buffer
-                .truncate(KEPT_OF_LONG_LINE_BYTES.min(self.limit_bytes));
-            let kept = self.buffer.len();
+                .truncate(HELD_OF_LONG_LINE_BYTES.min(self.limit_bytes));
+            let held = self.buffer.len();
             while !is_ended {
                 let more = self.read_some(64 * 1024)?;
                 if more == 0 {
@@ -112,7 +114,7 @@ impl<R: BufRead> LineReader<R> {
                 }
                 length += more as u64;
                 is_ended = self.buffer.ends_with(b"\n");
-                self.buffer.truncate(kept);
+                self.buffer.truncate(held);
             }
         }
         let (number, offset) = (self.next_number, self.next_offset);
@@ -127,7 +129,7 @@ impl<R: BufRead> LineReader<R> {
         }))
     }
 
-    /// Appends up to and with the next newline, at most `most` bytes.
+    /// Appends the bytes up to and including the next newline, at most `most`.
     fn read_some(&mut self, most: usize) -> io::Result<usize> {
         io::Read::take(&mut self.reader, most as u64).read_until(b'\n', &mut self.buffer)
     }
@@ -138,10 +140,10 @@ mod tests {
     use super::*;
     use std::io::BufReader;
 
-    /// Number, offset, text, length, whether it is ended.
+    /// Number, offset, text, length, and whether a newline ends the line.
     type Seen = (u64, u64, String, u64, bool);
 
-    /// The lines are the same however much of the text is ready at a time.
+    /// Reads all lines, and asserts that they do not depend on the size of the reader's buffer.
     fn all(text: &str, limit_bytes: usize) -> Vec<Seen> {
         let whole = seen(text.as_bytes(), limit_bytes);
         for ready_bytes in [1, 2, 3, 5, 1000] {
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_limit_is_whole_and_a_longer_one_is_passed_over() {
+    fn lines_beyond_the_limit_are_skipped() {
         assert_eq!(all("abcd\n", 4), [(1, 0, "abcd".into(), 4, true)]);
         assert_eq!(all("abcd", 4), [(1, 0, "abcd".into(), 4, false)]);
         assert_eq!(all("abcde\n", 4), [(1, 0, "abcd".into(), 5, true)]);
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_too_long_also_where_the_kept_part_is_short() {
+    fn short_limit_still_marks_lines_too_long() {
         let mut lines = LineReader::new(&b"abcdef"[..], 3);
         assert!(lines.next().unwrap().unwrap().is_too_long());
     }

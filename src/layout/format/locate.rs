@@ -1,18 +1,18 @@
-//! Parts of a document, and where they are in it.
+//! The positions of the parts of a document.
 
 use crate::layout::format::node::{Members, Node, push_step};
 use crate::layout::format::problem::{LONG_BYTES, Problem};
 use serde_json::value::RawValue;
 
-/// How deep the values of records that this version knows are at most.
+/// The greatest depth of the values of the known records.
 const MAX_DEPTH: usize = 8;
 
-/// Where `part` begins in the text that it is a part of.
+/// The offset at which `part` begins in `text`. `part` must borrow from `text`.
 pub(crate) fn offset_of(part: &RawValue, text: &str) -> usize {
     part.get().as_ptr().addr() - text.as_ptr().addr()
 }
 
-/// A part of a document, and where it is in it.
+/// A part of a document with its position: the line, counted from 1, and the offset in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part<'t> {
     pub(crate) line: u64,
@@ -27,7 +27,7 @@ pub(crate) fn member<'t>(document: &'t [u8], name: &str) -> Option<Part<'t>> {
     parts(text, &[value]).pop()
 }
 
-/// The items of an array that a member of a document is; none where it is not.
+/// The items of the array in the member `name` of a document; none if the member is no array.
 pub(crate) fn items<'t>(document: &'t [u8], name: &str) -> Vec<Part<'t>> {
     let text = std::str::from_utf8(document).unwrap_or_default();
     let array =
@@ -44,7 +44,7 @@ fn raw_member<'t>(text: &'t str, name: &str) -> Option<&'t RawValue> {
     member.map(|(_, value)| value)
 }
 
-/// Where values of `text` are, which come in the order of their places.
+/// The positions of values of `text`, which are in the order of their offsets. One pass counts the lines.
 fn parts<'t>(text: &'t str, values: &[&'t RawValue]) -> Vec<Part<'t>> {
     let (mut line, mut counted) = (1, 0);
     let placed = values.iter().map(|value| {
@@ -61,18 +61,18 @@ fn parts<'t>(text: &'t str, values: &[&'t RawValue]) -> Vec<Part<'t>> {
     placed.collect()
 }
 
-/// The problem with the member of `text` that it is in.
+/// Adds the JSON pointer of the member at the problem's position to its message.
 pub(crate) fn in_member_of(text: &str, problem: Problem) -> Problem {
     let bytes = text.as_bytes();
     let is_short = |offset: &usize| *offset < bytes.len() && bytes.len() < LONG_BYTES;
     let Some(offset) = problem.offset_in(bytes).filter(is_short) else {
         return problem;
     };
-    // Where the text is no JSON, the place says it all.
+    // A text that is not JSON has no members: the position is all that can be reported.
     let Ok(record) = serde_json::from_str::<&RawValue>(text) else {
         return problem;
     };
-    // The place can be that before a value.
+    // serde_json can report the position before a value, so skip to the value.
     let before = |byte: &u8| matches!(byte, b':' | b',' | b' ' | b'\t' | b'\r' | b'\n');
     let skipped = bytes[offset..].iter().take_while(|byte| before(byte));
     let offset = offset + skipped.count();
@@ -96,8 +96,8 @@ fn is_integer(value: &RawValue) -> bool {
     digits != "0" && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The value in `record` that the byte at `offset` is in, and the pointer to it; no deeper than
-/// records are.
+/// The innermost value of `record` that contains the byte at `offset`, and its JSON pointer. Stops at
+/// [`MAX_DEPTH`], so that a deeply nested unknown member costs no more.
 fn innermost<'t>(text: &'t str, record: &'t RawValue, offset: usize) -> (String, &'t RawValue) {
     let (mut pointer, mut value) = (String::new(), record);
     let holds = |value: &RawValue| {
@@ -107,7 +107,7 @@ fn innermost<'t>(text: &'t str, record: &'t RawValue, offset: usize) -> (String,
     for _ in 0..MAX_DEPTH {
         let inner = match Node::opened(value) {
             Ok(Node::Object(members)) => members.into_iter().find_map(|(name, node)| match node {
-                Node::Kept(value) if holds(value) => Some((name, value)),
+                Node::Raw(value) if holds(value) => Some((name, value)),
                 _ => None,
             }),
             Ok(Node::Array(items)) => {
@@ -115,7 +115,7 @@ fn innermost<'t>(text: &'t str, record: &'t RawValue, offset: usize) -> (String,
                     .into_iter()
                     .zip(0..)
                     .find_map(|(node, index)| match node {
-                        Node::Kept(value) if holds(value) => Some((format!("{index}"), value)),
+                        Node::Raw(value) if holds(value) => Some((format!("{index}"), value)),
                         _ => None,
                     })
             }

@@ -1,4 +1,4 @@
-//! The format of the layout: names, documents, JSON and lines.
+//! The format of the layout: names, documents, JSON records and lines.
 
 pub(super) mod document;
 pub(super) mod fast_json;

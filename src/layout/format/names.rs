@@ -1,5 +1,5 @@
-//! All names of the layout. The directory of an id is named `id-` and the UTF-8 bytes of the id in
-//! lower-case hex.
+//! The names of the layout. The name of the directory of an id is `id-` and the UTF-8 bytes of the id in
+//! lower-case hex: an id can contain characters that a file name cannot.
 
 use crate::model::identity::{RuntimeId, WorkerId};
 use std::ffi::OsStr;
@@ -15,18 +15,18 @@ pub(crate) const RUNTIMES: &str = "runtimes";
 /// The directory with the worker directories.
 pub(crate) const WORKERS: &str = "workers";
 
-/// The start of the temporary names of an export.
+/// The prefix of the temporary names of an export.
 pub(crate) const EXPORT_PREFIX: &str = ".export.tmp-";
 
-/// The start of the name of a directory that is being replaced, where the system cannot exchange two
-/// directories.
+/// The prefix of the name of a directory that an export replaces, on systems that cannot exchange two
+/// directories atomically.
 pub(crate) const EXPORT_OLD_PREFIX: &str = ".export.old-";
 
 const PREFIX: &str = "id-";
 
 /// An id that names a directory.
 pub(crate) trait NamedId: Sized {
-    /// The id, or `None` where `text` is blank.
+    /// The id; `None` if `text` is blank.
     fn from_text(text: String) -> Option<Self>;
 }
 
@@ -53,24 +53,25 @@ pub(crate) fn encode(id: &str) -> String {
     name
 }
 
-/// The id of the directory `name`, or the reason in words why it has none.
+/// The id of the directory `name`, or the reason why the name encodes none. Only the name that [`encode`]
+/// returns is accepted, so that no id has two directories.
 pub(crate) fn decode<T: NamedId>(name: &[u8]) -> Result<T, String> {
     let hex = name
         .strip_prefix(PREFIX.as_bytes())
-        .ok_or("a directory here is named `id-` and an id in hex")?;
+        .ok_or("the name of a directory here must be `id-` and an id in hex")?;
     if hex.len() % 2 != 0 {
         return Err("an odd number of hex digits after `id-`".into());
     }
     let digits: Option<Vec<u8>> = hex.iter().map(|digit| digit_value(*digit)).collect();
     let Some(digits) = digits else {
         return Err(match hex.iter().all(u8::is_ascii_hexdigit) {
-            true => "the hex digits after `id-` are to be lower-case".into(),
+            true => "the hex digits after `id-` must be lower-case".into(),
             false => "not only hex digits after `id-`".into(),
         });
     };
     let bytes = digits.chunks_exact(2).map(|d| d[0] << 4 | d[1]).collect();
     let text = String::from_utf8(bytes).map_err(|_| "the hex digits after `id-` are not UTF-8")?;
-    T::from_text(text).ok_or_else(|| "the name stands for a blank id".into())
+    T::from_text(text).ok_or_else(|| "the name encodes a blank id".into())
 }
 
 /// The value of a lower-case hex digit.
@@ -82,7 +83,7 @@ fn digit_value(digit: u8) -> Option<u8> {
     }
 }
 
-/// Whether a name is a temporary one, of the directory store or of an export.
+/// Whether a name is a temporary name of the directory store or of an export.
 pub(crate) fn is_temporary(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let marks = [
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_decodes_to_the_id_that_it_was_made_of() {
+    fn encoded_names_decode_to_their_ids() {
         for id in ["r", "runtime-alpha", "ランタイム/βeta ../x", "\u{0}", " x "] {
             let name = encode(id);
             assert_eq!(decode::<RuntimeId>(name.as_bytes()).unwrap().as_str(), id);
@@ -107,9 +108,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_name_that_encode_gives_is_accepted() {
+    fn decode_accepts_only_canonical_names() {
         for (name, why) in [
-            ("runtime", "named `id-`"),
+            ("runtime", "must be `id-`"),
             ("id-7", "odd number"),
             ("id-7G", "not only hex"),
             ("id-4A", "lower-case"),

@@ -1,4 +1,4 @@
-//! A record as a tree of its members, every value that is not looked into as the text that it is.
+//! A record as a tree of its members. Values that are not taken apart are held as their JSON text.
 
 use crate::layout::format::problem::Problem;
 use crate::model::persisted::UnknownMember;
@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// How many members an object may have that is taken apart: in memory each takes many times its bytes.
+/// The greatest number of members of an object that is taken apart. In memory a member takes many times its
+/// bytes in the text.
 const MAX_MEMBERS: usize = 65_536;
 
 /// Appends a name to a JSON pointer.
@@ -17,35 +18,35 @@ pub(crate) fn push_step(pointer: &mut String, name: &str) {
     pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
 }
 
-/// A record in its canonical form. As deep as the types are, not as deep as what came from
-/// outside.
+/// A part of a record. The tree is as deep as the types of this version; deeper values from outside stay texts,
+/// so that no input makes the recursion deep.
 pub(crate) enum Node<'a> {
     Object(Vec<(String, Node<'a>)>),
     Array(Vec<Node<'a>>),
     Scalar(&'a RawValue),
-    /// A member that is only kept, of any form.
-    Kept(&'a RawValue),
+    /// A value of any form that is copied as its text.
+    Raw(&'a RawValue),
 }
 
 impl<'a> Node<'a> {
-    /// The members of an object or the items of an array, themselves as they are.
+    /// Takes an object or an array apart, by one level. Its members or items stay texts.
     pub(crate) fn opened(json: &'a RawValue) -> Result<Self, Problem> {
-        let kept = |json| Self::Kept(json);
+        let raw = |json| Self::Raw(json);
         Ok(match json.get().as_bytes().first() {
             Some(b'{') => {
                 let Members(members) = serde_json::from_str(json.get())?;
-                let named = |(name, value)| (name, kept(value));
+                let named = |(name, value)| (name, raw(value));
                 Self::Object(members.into_iter().map(named).collect())
             }
             Some(b'[') => {
                 let items: Vec<&'a RawValue> = serde_json::from_str(json.get())?;
-                Self::Array(items.into_iter().map(kept).collect())
+                Self::Array(items.into_iter().map(raw).collect())
             }
             _ => Self::Scalar(json),
         })
     }
 
-    /// The member `name` of an object, the item of that index of an array.
+    /// The member `name` of an object, or the item with that index of an array.
     pub(crate) fn member(&mut self, name: &str) -> Option<&mut Self> {
         match self {
             Self::Object(members) => {
@@ -53,33 +54,33 @@ impl<'a> Node<'a> {
                 member.map(|(_, node)| node)
             }
             Self::Array(items) => items.get_mut(name.parse::<usize>().ok()?),
-            Self::Scalar(_) | Self::Kept(_) => None,
+            Self::Scalar(_) | Self::Raw(_) => None,
         }
     }
 
-    /// All of a record in its canonical form.
+    /// Takes a record in canonical form apart completely. Its depth is that of the types.
     pub(crate) fn parse(json: &'a RawValue) -> Result<Self, Problem> {
         let mut node = Self::opened(json)?;
         match &mut node {
             Self::Object(members) => {
                 let mut values = members.iter_mut().map(|(_, value)| value);
-                values.try_for_each(Self::parse_kept)?;
+                values.try_for_each(Self::parse_raw)?;
             }
-            Self::Array(items) => items.iter_mut().try_for_each(Self::parse_kept)?,
-            Self::Scalar(_) | Self::Kept(_) => {}
+            Self::Array(items) => items.iter_mut().try_for_each(Self::parse_raw)?,
+            Self::Scalar(_) | Self::Raw(_) => {}
         }
         Ok(node)
     }
 
-    fn parse_kept(&mut self) -> Result<(), Problem> {
-        if let Self::Kept(json) = self {
+    fn parse_raw(&mut self) -> Result<(), Problem> {
+        if let Self::Raw(json) = self {
             *self = Self::parse(json)?;
         }
         Ok(())
     }
 
-    /// Adds an unknown member after the known ones of its object. A known member of the same name
-    /// wins: twice the same name is not readable.
+    /// Adds an unknown member after the known members of its object. A known member of the same name wins,
+    /// because a record with the name twice could not be read.
     pub(crate) fn add(
         &mut self,
         member: &UnknownMember,
@@ -88,7 +89,7 @@ impl<'a> Node<'a> {
         let UnknownMember { pointer, name, .. } = member;
         let gone = || {
             Problem::new(format!(
-                "there is no object at {pointer:?} to put {name:?} in"
+                "the record has no object at {pointer:?} for the unknown member {name:?}"
             ))
         };
         let mut node = self;
@@ -99,12 +100,12 @@ impl<'a> Node<'a> {
         let Self::Object(members) = node else {
             return Err(gone());
         };
-        // They come first; behind them can be as many as a text holds.
+        // Compare with the known members only: they come first, and a text can have very many unknown ones.
         let known = members
             .iter()
-            .take_while(|(_, node)| !matches!(node, Self::Kept(_)));
+            .take_while(|(_, node)| !matches!(node, Self::Raw(_)));
         if known.map(|(known, _)| known).all(|known| known != name) {
-            members.push((name.clone(), Self::Kept(json)));
+            members.push((name.clone(), Self::Raw(json)));
         }
         Ok(())
     }
@@ -127,12 +128,12 @@ impl Serialize for Node<'_> {
                 }
                 out.end()
             }
-            Self::Scalar(json) | Self::Kept(json) => json.serialize(serializer),
+            Self::Scalar(json) | Self::Raw(json) => json.serialize(serializer),
         }
     }
 }
 
-/// The members of an object in the order in which they came, duplicates included.
+/// The members of an object in the order of the text, duplicates included.
 pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

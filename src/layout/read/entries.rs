@@ -1,4 +1,4 @@
-//! Findings about the entries of a directory that are no part of the layout.
+//! Findings about the entries of a directory that are not part of the layout.
 
 use crate::layout::dir::source::{EntryKind, SourceDir};
 use crate::layout::findings::finding::{Finding, FindingKind};
@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 impl Reader<'_> {
-    /// Adds a finding for every entry of `dir` that is no part of the layout.
+    /// Adds a finding for every entry of `dir` that is not part of the layout.
     pub(crate) fn look_around(&mut self, dir: &SourceDir, known: &[&str]) -> Result<(), ReadStop> {
         let names = self.tried("list", dir.path(), dir.names())?;
         for name in names.into_iter().flatten() {
@@ -47,8 +47,7 @@ impl Reader<'_> {
     }
 }
 
-/// The finding about a name that is no part of the layout. `expected` is the kind of entry that was
-/// being looked for.
+/// The finding about a name that is not part of the layout. `expected` is the expected kind of entry.
 pub(crate) fn finding_about(
     path: PathBuf,
     name: &OsStr,
@@ -57,27 +56,30 @@ pub(crate) fn finding_about(
 ) -> Finding {
     let (kind, message) = match kind {
         Some(EntryKind::Other(what)) => (FindingKind::NotRegular, format!("this is {what}")),
-        None => (FindingKind::Changed, format!("the {expected} went away")),
+        None => (
+            FindingKind::Changed,
+            format!("the {expected} was removed while the directory was read"),
+        ),
         Some(_) if is_temporary(name) => (
             FindingKind::TemporaryFile,
-            "left over by a write that was cut off; it is not read".to_owned(),
+            "a leftover of an interrupted write; it is not read".to_owned(),
         ),
         Some(_) => (
             FindingKind::OtherFile,
-            "this is no part of the layout; it is not read".to_owned(),
+            "not part of the layout; it is not read".to_owned(),
         ),
     };
     Finding::new(kind, path, message)
 }
 
-/// The finding for a directory whose name stands for no id.
+/// The finding for a directory whose name encodes no id.
 pub(crate) fn invalid_name(dir: &SourceDir, name: &OsStr, why: String) -> Finding {
     let canonical = name.to_ascii_lowercase();
     let has_twin = canonical != name && matches!(dir.kind_of(&canonical), Ok(Some(_)));
     let path = dir.path_of(name);
     match has_twin {
         true => {
-            let message = format!("the same id as {}, in other letters", canonical.display());
+            let message = format!("the same id as {}, in upper-case hex", canonical.display());
             Finding::new(FindingKind::DuplicateDirectory, path, message)
         }
         false => Finding::new(FindingKind::InvalidName, path, why),

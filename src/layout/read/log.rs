@@ -177,7 +177,10 @@ impl<'a> Reader<'a> {
         };
         let number = row.number();
         let refused = if number == u64::MAX {
-            let message = format!("{} {number} leaves none for the next", T::NUMBER);
+            let message = format!(
+                "{} {number} is the greatest possible number: no next one exists",
+                T::NUMBER
+            );
             Some((FindingKind::InvalidLine, message))
         } else if number <= summary.last {
             Some((

@@ -80,7 +80,7 @@ impl Reader<'_> {
             return Ok(());
         };
         let path = dir.path_of(name);
-        let message = "it belongs to nothing that can be imported";
+        let message = "the file belongs to no runtime or worker that can be imported";
         self.report(Finding::new(FindingKind::Orphaned, path.clone(), message))?;
         self.pass_over(dir, file, &path)
     }
@@ -108,8 +108,10 @@ impl Reader<'_> {
         }
         self.close_file(dir, lines.into_inner().into_inner())?;
         let message = match records {
-            1 => "1 entry that belongs to nothing that can be imported".to_owned(),
-            _ => format!("{records} entries that belong to nothing that can be imported"),
+            1 => "1 record that belongs to no runtime or worker that can be imported".to_owned(),
+            _ => format!(
+                "{records} records that belong to no runtime or worker that can be imported"
+            ),
         };
         let mut finding = Finding::new(FindingKind::Orphaned, path, message);
         finding.length = Some(bytes);

@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
         let path = dir.path_of(name);
         self.report(match error {
             NotOpened::Missing => {
-                Finding::new(missing, path, format!("there is no {}", name.display()))
+                Finding::new(missing, path, format!("{} does not exist", name.display()))
             }
             NotOpened::File => {
                 let message = "a file where a directory belongs";
@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
 }
 
 fn changed(path: PathBuf) -> Finding {
-    let message = "the file changed while it was read; stop what writes to it";
+    let message = "the file changed while it was read; stop the process that writes to it";
     Finding::new(FindingKind::Changed, path, message)
 }
 

@@ -334,10 +334,7 @@ impl Reader<'_> {
         };
         let message = match needed {
             1 => format!("{member} is {counter}, the first {what} is 1"),
-            _ => format!(
-                "{member} is {counter}, {what} {} is there already",
-                needed - 1
-            ),
+            _ => format!("{member} is {counter}, but {what} {} exists", needed - 1),
         };
         let finding = Finding::new(
             FindingKind::CounterBehind,
@@ -393,7 +390,10 @@ fn belongs(
 
 /// The message for the greatest 64-bit number, after which no id can be assigned.
 fn no_next(what: &str) -> String {
-    format!("{what} {} leaves none for the next", u64::MAX)
+    format!(
+        "{what} {} is the greatest possible number: no next one exists",
+        u64::MAX
+    )
 }
 
 /// The member of a worker document that contradicts its directory, and the message.

@@ -119,7 +119,7 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
     fn next_start(&mut self) -> Option<usize> {
         if self.work_left == 0 {
             self.problem = Some(Problem::new(
-                "too many beginnings of records to take the rest of the line apart",
+                "too many beginnings of records; the rest of the line was not parsed",
             ));
             return None;
         }
@@ -168,7 +168,7 @@ fn is_blank(bytes: &[u8]) -> bool {
 }
 
 fn not_a_record() -> Problem {
-    Problem::new("this is not a record")
+    Problem::new("not a record")
 }
 
 #[cfg(test)]
