@@ -2,27 +2,18 @@
 
 use crate::error::RuntimeError;
 use crate::layout::dir::source::EntryKind;
-use crate::layout::dir::target::{TargetDir, TargetFile, temporary_name};
+use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
-use crate::layout::export::log_writer::{
-    Log, Written, write_runtime_document, write_worker_document,
-};
-use crate::layout::export::parallel;
-use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
-use crate::layout::format::names::{self, MAX_NAME_BYTES, RUNTIMES, WORKERS};
+use crate::layout::export::runtime_writer::RuntimeWriter;
+use crate::layout::export::update::Update;
+use crate::layout::format::names::{self, MAX_NAME_BYTES, RUNTIMES};
 use crate::layout::options::{ExistingDirectory, ExportOptions};
-use crate::layout::read::documents::Document;
-use crate::layout::read::log_record::LogRecord;
 use crate::layout::report::{ExportOutcome, ExportReport, RuntimeExport};
 use crate::model::identity::{RuntimeId, WorkerId};
-use crate::model::interaction::TranscriptEntry;
-use crate::model::observation::RuntimeEvent;
-use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 use crate::store::handle::Store;
 use crate::store::snapshot::Snapshot;
 use std::borrow::Borrow;
 use std::path::Path;
-use std::sync::Mutex;
 
 /// Exports runtimes of `store` to directories under `root`. The export is one snapshot of the store;
 /// writers continue meanwhile.
@@ -68,9 +59,11 @@ fn export_to(
         runtimes.remove_leftovers()?;
     }
     let export = Export {
-        snapshot: &snapshot,
+        writer: RuntimeWriter {
+            snapshot: &snapshot,
+            on_bytes: &*on_bytes,
+        },
         runtimes: &runtimes,
-        on_bytes: &*on_bytes,
     };
     let mut staged = Vec::new();
     let done = export.run(plan, &mut staged);
@@ -168,10 +161,9 @@ fn in_the_way(runtimes: &TargetDir, name: &str, what: &str) -> LayoutError {
 }
 
 /// The state of an export.
-pub(crate) struct Export<'a> {
-    pub(crate) snapshot: &'a Snapshot,
+struct Export<'a> {
+    writer: RuntimeWriter<'a>,
     runtimes: &'a TargetDir,
-    pub(crate) on_bytes: &'a (dyn Fn(u64) + Sync),
 }
 
 impl Export<'_> {
@@ -186,7 +178,7 @@ impl Export<'_> {
         let updates = updates
             .into_iter()
             .map(|step| {
-                let update = self.check_update(self.runtimes, &step.id)?;
+                let update = Update::check(self.writer.snapshot, self.runtimes, &step.id)?;
                 Ok((step, update))
             })
             .collect::<Result<Vec<_>, LayoutError>>()?;
@@ -195,7 +187,7 @@ impl Export<'_> {
             staged.push(temporary.clone());
             let dir = self.runtimes.create_dir(&temporary)?;
             let mut report = self.report(&step);
-            self.write_runtime(&dir, &step.id, &mut report)?;
+            self.writer.write_runtime(&dir, &step.id, &mut report)?;
             reports.push(report);
             moves.push((temporary, step));
         }
@@ -206,7 +198,7 @@ impl Export<'_> {
         for (step, update) in updates {
             let dir = self.runtimes.open_dir(&step.name)?;
             let mut report = self.report(&step);
-            self.update_runtime(&dir, &step.id, update, &mut report)?;
+            update.apply(&self.writer, &dir, &step.id, &mut report)?;
             reports.push(report);
         }
         reports.sort_by(|a: &RuntimeExport, b| a.runtime_id.cmp(&b.runtime_id));
@@ -238,92 +230,4 @@ impl Export<'_> {
             }
         }
     }
-
-    /// Writes one runtime into an empty directory, and syncs it.
-    fn write_runtime(
-        &self,
-        dir: &TargetDir,
-        id: &RuntimeId,
-        report: &mut RuntimeExport,
-    ) -> Result<(), LayoutError> {
-        let runtime = self.runtime(id)?;
-        let file = dir.create_file(RuntimeDocument::FILE)?;
-        report.bytes += write_runtime_document(file, runtime)?;
-        let worker_dirs = dir.create_dir(WORKERS)?;
-        let workers = self.snapshot.workers(id)?;
-        let parts = std::iter::once(Ok(Part::Events))
-            .chain(workers.map(|worker| worker.map(|worker| Part::Worker(Box::new(worker)))));
-        let done = Mutex::new(Written::default());
-        parallel::for_each(parts, |part| {
-            let written = match part? {
-                Part::Events => self.write_events(dir, id)?,
-                Part::Worker(worker) => {
-                    let worker_id = worker.value.worker_ref.worker_id.as_str();
-                    let worker_dir = worker_dirs.create_dir(&names::encode(worker_id))?;
-                    self.write_worker(&worker_dir, *worker)?
-                }
-            };
-            // No thread panics while it holds this lock, so it is never poisoned.
-            if let Ok(mut done) = done.lock() {
-                done.add(&written);
-            }
-            Ok::<_, LayoutError>(())
-        })?;
-        done.into_inner().unwrap_or_default().add_to(report);
-        worker_dirs.sync()?;
-        Ok(dir.sync()?)
-    }
-
-    pub(crate) fn runtime(
-        &self,
-        id: &RuntimeId,
-    ) -> Result<Stored<PersistedRuntimeSnapshot>, LayoutError> {
-        // It was listed in the same snapshot; without it there is nothing to write.
-        let missing = || RuntimeError::InvalidRequest(format!("runtime {id} is not in the store"));
-        Ok(self.snapshot.runtime(id)?.ok_or_else(missing)?)
-    }
-
-    fn write_events(&self, dir: &TargetDir, id: &RuntimeId) -> Result<Written, LayoutError> {
-        let mut log = self.log(dir.create_file(RuntimeEvent::FILE)?);
-        self.snapshot.each_event(id, |event| log.append(&event))?;
-        let (events, bytes) = log.finish()?;
-        Ok(Written {
-            events,
-            bytes,
-            ..Written::default()
-        })
-    }
-
-    /// Writes one worker into an empty directory, and syncs it.
-    pub(crate) fn write_worker(
-        &self,
-        dir: &TargetDir,
-        worker: Stored<PersistedWorkerSnapshot>,
-    ) -> Result<Written, LayoutError> {
-        let mut log = self.log(dir.create_file(TranscriptEntry::FILE)?);
-        let worker_ref = &worker.value.worker_ref;
-        self.snapshot
-            .each_entry(worker_ref, |entry| log.append(&entry))?;
-        let (transcript_entries, bytes) = log.finish()?;
-        let file = dir.create_file(WorkerDocument::FILE)?;
-        let bytes = bytes + write_worker_document(file, worker)?;
-        dir.sync()?;
-        Ok(Written {
-            workers: 1,
-            events: 0,
-            transcript_entries,
-            bytes,
-        })
-    }
-
-    /// A writer for the log `file`.
-    pub(crate) fn log(&self, file: TargetFile) -> Log<'_> {
-        Log::new(file, self.on_bytes)
-    }
-}
-
-/// A part of a runtime that a thread writes while other threads write other parts.
-enum Part {
-    Events,
-    Worker(Box<Stored<PersistedWorkerSnapshot>>),
 }

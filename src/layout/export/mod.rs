@@ -4,4 +4,5 @@ pub(super) mod directory;
 pub(super) mod line;
 pub(super) mod log_writer;
 pub(super) mod parallel;
+pub(super) mod runtime_writer;
 pub(super) mod update;

@@ -11,8 +11,8 @@ use crate::layout::compare::diff::{first_difference, record_json, runtime_json, 
 use crate::layout::compare::store_log::{StoreLog, StoreLogs};
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
-use crate::layout::export::directory::Export;
 use crate::layout::export::log_writer::{write_runtime_document, write_worker_document};
+use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::names::{self, WORKERS};
@@ -69,21 +69,21 @@ struct WorkerUpdate {
     transcript: Reached,
 }
 
-impl Export<'_> {
+impl Update {
     /// Reads the directory of a runtime and compares it with the store.
-    pub(crate) fn check_update(
-        &self,
+    pub(crate) fn check(
+        snapshot: &Snapshot,
         runtimes: &TargetDir,
         id: &RuntimeId,
-    ) -> Result<Update, LayoutError> {
+    ) -> Result<Self, LayoutError> {
         let entry = Entry {
             name: names::encode(id.as_str()),
             id: id.clone(),
         };
         let mut checking = Checking {
-            snapshot: self.snapshot,
-            logs: StoreLogs::new(self.snapshot, id)?,
-            update: Update {
+            snapshot,
+            logs: StoreLogs::new(snapshot, id)?,
+            update: Self {
                 is_runtime_current: false,
                 events: Reached::default(),
                 workers: HashMap::new(),
@@ -96,7 +96,7 @@ impl Export<'_> {
         let dir = runtimes.path_of(&entry.name);
         for finding in reading.findings {
             if !finding.kind.is_accepted() {
-                self.take_tail(&dir, id, finding, &mut update)?;
+                update.take_tail(snapshot, &dir, id, finding)?;
             }
         }
         Ok(update)
@@ -105,27 +105,27 @@ impl Export<'_> {
     /// Accepts an incomplete last line that is the beginning of the next record. All other damage is
     /// refused.
     fn take_tail(
-        &self,
+        &mut self,
+        snapshot: &Snapshot,
         dir: &Path,
         id: &RuntimeId,
         finding: Finding,
-        update: &mut Update,
     ) -> Result<(), LayoutError> {
         let text = match &finding.text {
             Some(text) if finding.kind == FindingKind::CutOff => text.as_bytes(),
             _ => return Err(damaged(&finding)),
         };
         if finding.path == dir.join(RuntimeEvent::FILE) {
-            let reached = &mut update.events;
-            let mut rest = self.snapshot.events(id, reached.last + 1)?;
+            let reached = &mut self.events;
+            let mut rest = snapshot.events(id, reached.last + 1)?;
             return take_tail_of(reached, rest.next(), text, &finding);
         }
-        for (worker_id, worker) in &mut update.workers {
+        for (worker_id, worker) in &mut self.workers {
             let worker_dir = dir.join(WORKERS).join(names::encode(worker_id.as_str()));
             if finding.path == worker_dir.join(TranscriptEntry::FILE) {
                 let reached = &mut worker.transcript;
                 let worker_ref = WorkerRef::new(id.clone(), worker_id.clone());
-                let mut rest = self.snapshot.transcript(&worker_ref, reached.records)?;
+                let mut rest = snapshot.transcript(&worker_ref, reached.records)?;
                 return take_tail_of(reached, rest.next(), text, &finding);
             }
         }
@@ -133,15 +133,15 @@ impl Export<'_> {
     }
 
     /// Writes the changes since the last export to the directory of a runtime.
-    pub(crate) fn update_runtime(
-        &self,
+    pub(crate) fn apply(
+        self,
+        writer: &RuntimeWriter<'_>,
         dir: &TargetDir,
         id: &RuntimeId,
-        update: Update,
         report: &mut RuntimeExport,
     ) -> Result<(), LayoutError> {
         dir.remove_leftovers()?;
-        let updated = self.catch_up_runtime(dir, id, update, report);
+        let updated = self.write_changes(writer, dir, id, report);
         if updated.is_err() {
             // Temporary files that were not moved to their places. The next update removes them if this
             // fails.
@@ -150,96 +150,98 @@ impl Export<'_> {
         updated
     }
 
-    fn catch_up_runtime(
-        &self,
+    fn write_changes(
+        mut self,
+        writer: &RuntimeWriter<'_>,
         dir: &TargetDir,
         id: &RuntimeId,
-        mut update: Update,
         report: &mut RuntimeExport,
     ) -> Result<(), LayoutError> {
-        if !update.is_runtime_current {
+        if !self.is_runtime_current {
             let temporary = temporary_name();
             let file = dir.create_file(&temporary)?;
-            report.bytes += write_runtime_document(file, self.runtime(id)?)?;
+            report.bytes += write_runtime_document(file, writer.runtime(id)?)?;
             dir.rename_over(&temporary, dir, RuntimeDocument::FILE)?;
             dir.sync()?;
         }
         let workers = dir.open_dir(WORKERS)?;
-        for worker in self.snapshot.workers(id)? {
+        for worker in writer.snapshot.workers(id)? {
             let worker = worker?;
             let worker_id = &worker.value.worker_ref.worker_id;
             let name = names::encode(worker_id.as_str());
-            match update.workers.remove(worker_id) {
+            match self.workers.remove(worker_id) {
                 Some(known) => {
                     let worker_dir = workers.open_dir(&name)?;
-                    self.update_worker(dir, &worker_dir, worker, known, report)?;
+                    known.apply(writer, (dir, &worker_dir), worker, report)?;
                 }
                 None => {
                     let temporary = temporary_name();
-                    let written = self.write_worker(&dir.create_dir(&temporary)?, worker)?;
+                    let written = writer.write_worker(&dir.create_dir(&temporary)?, worker)?;
                     written.add_to(report);
                     dir.rename_into(&temporary, &workers, &name)?;
                 }
             }
         }
         workers.sync()?;
-        let reached = update.events;
-        let rest = self.snapshot.events(id, reached.last + 1)?;
-        report.events += self.append_rest(dir, rest, &reached.tail, &mut report.bytes)?;
+        let reached = self.events;
+        let rest = writer.snapshot.events(id, reached.last + 1)?;
+        report.events += append_rest(writer, dir, rest, &reached.tail, &mut report.bytes)?;
         Ok(())
     }
+}
 
-    fn update_worker(
-        &self,
-        dir: &TargetDir,
-        worker_dir: &TargetDir,
+impl WorkerUpdate {
+    /// Writes the changes of one worker. `runtime_dir` is the directory of its runtime.
+    fn apply(
+        self,
+        writer: &RuntimeWriter<'_>,
+        (runtime_dir, worker_dir): (&TargetDir, &TargetDir),
         worker: Stored<PersistedWorkerSnapshot>,
-        known: WorkerUpdate,
         report: &mut RuntimeExport,
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
-        if !known.is_current {
+        if !self.is_current {
             // In the directory of the runtime, so that a worker directory never has a temporary file.
             let temporary = temporary_name();
-            let file = dir.create_file(&temporary)?;
+            let file = runtime_dir.create_file(&temporary)?;
             report.bytes += write_worker_document(file, worker)?;
-            dir.rename_over(&temporary, worker_dir, WorkerDocument::FILE)?;
+            runtime_dir.rename_over(&temporary, worker_dir, WorkerDocument::FILE)?;
             worker_dir.sync()?;
             report.workers += 1;
         }
-        let reached = known.transcript;
-        let rest = self.snapshot.transcript(&worker_ref, reached.records)?;
+        let reached = self.transcript;
+        let rest = writer.snapshot.transcript(&worker_ref, reached.records)?;
         let bytes = &mut report.bytes;
-        report.transcript_entries += self.append_rest(worker_dir, rest, &reached.tail, bytes)?;
+        report.transcript_entries += append_rest(writer, worker_dir, rest, &reached.tail, bytes)?;
         Ok(())
     }
+}
 
-    /// Appends the new records to a log. Returns their number.
-    fn append_rest<T: LogRecord>(
-        &self,
-        dir: &TargetDir,
-        rest: impl Iterator<Item = Result<Stored<T>, RuntimeError>>,
-        tail: &[u8],
-        bytes: &mut u64,
-    ) -> Result<u64, LayoutError> {
-        let file = dir.append_to(T::FILE)?;
-        let lacks_end = tail.is_empty() && !file.ends_with_newline()?;
-        let mut log = self.log(file);
-        if lacks_end {
-            // The last record is complete; only its newline is missing.
-            log.end_line()?;
-        }
-        let mut skip = tail.len();
-        for record in rest {
-            log.append_after(&T::Row::from(record?), std::mem::take(&mut skip))?;
-        }
-        if log.is_empty() {
-            return Ok(0);
-        }
-        let (records, written) = log.finish()?;
-        *bytes += written;
-        Ok(records)
+/// Appends the new records to a log. Returns their number.
+fn append_rest<T: LogRecord>(
+    writer: &RuntimeWriter<'_>,
+    dir: &TargetDir,
+    rest: impl Iterator<Item = Result<Stored<T>, RuntimeError>>,
+    tail: &[u8],
+    bytes: &mut u64,
+) -> Result<u64, LayoutError> {
+    let file = dir.append_to(T::FILE)?;
+    let lacks_end = tail.is_empty() && !file.ends_with_newline()?;
+    let mut log = writer.log(file);
+    if lacks_end {
+        // The last record is complete; only its newline is missing.
+        log.end_line()?;
     }
+    let mut skip = tail.len();
+    for record in rest {
+        log.append_after(&T::Row::from(record?), std::mem::take(&mut skip))?;
+    }
+    if log.is_empty() {
+        return Ok(0);
+    }
+    let (records, written) = log.finish()?;
+    *bytes += written;
+    Ok(records)
 }
 
 fn take_tail_of<T: LogRecord>(
