@@ -5,7 +5,7 @@ use crate::arguments::select::{RuntimeArgument, StoreArgument};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
-use crate::read::follow::{Log, Next, show};
+use crate::read::follow::{Log, Next, refuse_replaced, show};
 use clap::Args;
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::RuntimeId;
@@ -103,11 +103,7 @@ impl Log for Printer<'_> {
             }
             self.last = Some(event.value);
         }
-        Ok(match (self.left, looked_at) {
-            (0, _) => Next::Nothing,
-            (_, looked_at) if looked_at == rows || output.holds_enough() => Next::Now,
-            _ => Next::Later,
-        })
+        Ok(Next::after(looked_at, rows, self.left, output))
     }
 
     fn check(&self, snapshot: &Snapshot) -> Result<(), Failure> {
@@ -120,14 +116,8 @@ impl Log for Printer<'_> {
         let Some(last) = &self.last else {
             return Ok(());
         };
-        let there = snapshot.events(&self.runtime_id, last.id)?.next();
-        match there.transpose()?.is_some_and(|there| there.value == *last) {
-            true => Ok(()),
-            false => Err(Failure::Replaced {
-                path: self.path.clone(),
-                last: format!("event {}", last.id),
-            }),
-        }
+        let found = snapshot.events(&self.runtime_id, last.id)?.next();
+        refuse_replaced(found, last, &self.path, format!("event {}", last.id))
     }
 }
 

@@ -3,9 +3,10 @@
 use crate::arguments::select::StoreArgument;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
-use redb_runtime_store::store::Snapshot;
+use redb_runtime_store::store::{Snapshot, Stored};
 use redb_runtime_store::{RuntimeError, Store};
 use std::io;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -30,6 +31,34 @@ pub(crate) enum Next {
     Later,
     /// The limit is reached: stop.
     Nothing,
+}
+
+impl Next {
+    /// The next step after `read` rows of at most `rows`, if `left` more rows may be printed.
+    pub(crate) fn after(read: usize, rows: usize, left: usize, output: &Output) -> Self {
+        match left {
+            0 => Self::Nothing,
+            _ if read == rows || output.holds_enough() => Self::Now,
+            _ => Self::Later,
+        }
+    }
+}
+
+/// Fails if `found`, the row at the position of the last printed row, is not `last`: then the path leads to
+/// another store. `name` names the row in the message.
+pub(crate) fn refuse_replaced<T: PartialEq>(
+    found: Option<Result<Stored<T>, RuntimeError>>,
+    last: &T,
+    path: &Path,
+    name: String,
+) -> Result<(), Failure> {
+    match found.transpose()?.is_some_and(|found| found.value == *last) {
+        true => Ok(()),
+        false => Err(Failure::Replaced {
+            path: path.to_owned(),
+            last: name,
+        }),
+    }
 }
 
 /// A log that can be printed in parts.

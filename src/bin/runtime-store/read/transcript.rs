@@ -7,7 +7,7 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::visible;
 use crate::output::text::wrapped;
-use crate::read::follow::{Log, Next, show};
+use crate::read::follow::{Log, Next, refuse_replaced, show};
 use clap::Args;
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
@@ -103,11 +103,7 @@ impl Log for Printer {
             self.last = Some(entry.value);
         }
         self.left -= printed;
-        Ok(match (self.left, printed) {
-            (0, _) => Next::Nothing,
-            (_, printed) if printed == rows || output.holds_enough() => Next::Now,
-            _ => Next::Later,
-        })
+        Ok(Next::after(printed, rows, self.left, output))
     }
 
     fn check(&self, snapshot: &Snapshot) -> Result<(), Failure> {
@@ -116,14 +112,8 @@ impl Log for Printer {
             return Ok(());
         };
         let position = self.position.saturating_sub(1);
-        let there = snapshot.transcript(&self.worker, position)?.next();
-        match there.transpose()?.is_some_and(|there| there.value == *last) {
-            true => Ok(()),
-            false => Err(Failure::Replaced {
-                path: self.path.clone(),
-                last: format!("entry {}", last.sequence),
-            }),
-        }
+        let found = snapshot.transcript(&self.worker, position)?.next();
+        refuse_replaced(found, last, &self.path, format!("entry {}", last.sequence))
     }
 }
 
