@@ -131,11 +131,30 @@ pub enum RuntimeError {
         /// The path of the missing store.
         path: PathBuf,
     },
-    /// The store's path no longer leads to the open file: that file was renamed, removed or replaced. Open
-    /// the path again to get the file that is there now.
-    #[error("{place}: {operation}: the open file was moved or replaced; open the store again")]
+    /// The store's path leads to another file now, or the file that is open was deleted. No operation is
+    /// acknowledged in a file that no path leads to. Every later write is rejected with this error; reads
+    /// return the rows of the old file. Open the path again to get the file that is at the path.
+    #[error(
+        "{place}: {operation}: the file that is open was deleted or replaced; open the store again"
+    )]
     StoreMoved {
-        /// The operation that detected it.
+        /// The operation that found the move.
+        operation: &'static str,
+        /// The place that the store was opened at.
+        place: Place,
+        /// Whether the operation was committed to the old file, and is lost unless that file is kept
+        /// under another name. Otherwise it is in no file.
+        is_uncertain: bool,
+    },
+    /// The calling process is a fork of the process that opened the store. A store belongs to the process
+    /// that opened it. The call changed nothing, in the file or of its locks. Open the store in
+    /// this process, after the parent closed it.
+    #[error(
+        "{place}: {operation}: the store was opened in another process, of which this one is a fork; \
+         open it in this process"
+    )]
+    StoreForked {
+        /// The operation.
         operation: &'static str,
         /// The place that the store was opened at.
         place: Place,

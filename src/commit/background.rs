@@ -1,6 +1,7 @@
 //! The thread that commits the batches that no other thread waits for.
 
 use crate::error::RuntimeError;
+use crate::fs::process::Process;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};
@@ -10,10 +11,30 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The background thread of one store. Its first job starts it, and it ends with the store. A job holds the
 /// store open until it is done.
-#[derive(Default)]
 pub(crate) struct Background {
     jobs: Mutex<Jobs>,
     done: Arc<Done>,
+    process: Process,
+}
+
+impl Default for Background {
+    fn default() -> Self {
+        Self {
+            jobs: Mutex::default(),
+            done: Arc::default(),
+            process: Process::current(),
+        }
+    }
+}
+
+impl Drop for Background {
+    /// A fork leaks the sender: its locks may have been held by a thread that the fork does not have.
+    fn drop(&mut self) {
+        if !self.process.is_current() {
+            let jobs = self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(jobs.thread.take());
+        }
+    }
 }
 
 #[derive(Default)]

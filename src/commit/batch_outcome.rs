@@ -11,7 +11,7 @@ pub(crate) enum BatchOutcome {
     /// The batch's commit failed.
     Failed(Failure),
     /// The commit of the batch that this one was staged above failed.
-    Undone,
+    Undone(Failure),
 }
 
 impl BatchOutcome {
@@ -20,7 +20,7 @@ impl BatchOutcome {
         match self {
             Self::Durable => Ok(()),
             Self::Failed(failure) => Err(failure.error(at)),
-            Self::Undone => Err(at.failed()),
+            Self::Undone(failure) => Err(failure.later(at)),
         }
     }
 }

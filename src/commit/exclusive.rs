@@ -60,7 +60,7 @@ impl<E: Engine> CommitQueue<E> {
         &self,
         at: OpContext<'_>,
     ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
-        let mut queue = self.lock()?;
+        let mut queue = self.lock(at)?;
         queue.waiting_for_idle += 1;
         self.end_gathering(&queue);
         while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
@@ -109,7 +109,8 @@ impl<E: Engine> ExclusiveTurn<'_, E> {
         self.fail(Failure::Refused(std::io::ErrorKind::Other, message));
     }
 
-    fn fail(&self, failure: Failure) {
+    /// Ends the queue with `failure`.
+    pub(crate) fn fail(&self, failure: Failure) {
         if let Ok(mut queue) = self.0.queue.lock() {
             let batch = queue.open_batch;
             self.0.end(&mut queue, QueueEnd::Failed { batch, failure });

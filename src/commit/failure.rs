@@ -15,6 +15,13 @@ pub(crate) enum Failure {
     /// An earlier access to the file failed, and the engine rejects every later one; the batch is not on
     /// disk.
     Earlier,
+    /// The wait for a lock reached its limit before the commit was published; the batch is not on disk.
+    /// `holder` is the process that holds the lock, where the system reports it.
+    Locked { holder: Option<u32> },
+    /// The batch is on disk, in a file that no path of the store leads to.
+    Moved,
+    /// The calling process is a fork of the one that opened the store; the batch is not on disk.
+    Forked,
 }
 
 impl Failure {
@@ -28,6 +35,17 @@ impl Failure {
             Self::Refused(kind, message) => at.io(std::io::Error::new(*kind, message.clone())),
             Self::Corrupt(message) => at.corrupt(message.clone()),
             Self::Earlier => at.failed(),
+            Self::Locked { holder } => at.locked(*holder),
+            Self::Moved => at.moved(true),
+            Self::Forked => at.forked(),
+        }
+    }
+
+    /// The error of a later operation, which was not part of the batch.
+    pub(crate) fn later(&self, at: OpContext<'_>) -> RuntimeError {
+        match self {
+            Self::Moved => at.moved(false),
+            _ => at.failed(),
         }
     }
 
@@ -39,6 +57,8 @@ impl Failure {
             }
             RuntimeError::StoreCorrupt { message, .. } => Self::Corrupt(message),
             RuntimeError::StoreFailed { .. } => Self::Earlier,
+            RuntimeError::StoreLocked { holder, .. } => Self::Locked { holder },
+            RuntimeError::StoreForked { .. } => Self::Forked,
             other => Self::Refused(std::io::ErrorKind::Other, with_causes(&other)),
         }
     }

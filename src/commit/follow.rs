@@ -3,6 +3,7 @@
 use crate::commit::engine::Engine;
 use crate::commit::queue::CommitQueue;
 use crate::error::RuntimeError;
+use crate::ledger::context::OpContext;
 use std::time::{Duration, Instant};
 
 /// How often a follower reads where another process may commit.
@@ -17,12 +18,14 @@ impl<E: Engine> CommitQueue<E> {
     pub(crate) fn wait_for_news(
         &self,
         seen: u64,
+        at: OpContext<'_>,
         deadline: Option<Instant>,
     ) -> Result<bool, RuntimeError> {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             return Ok(false);
         }
+        self.refuse_fork(at)?;
         self.refuse_within()?;
         let poll = self.engine().others_may_commit().then_some(POLL);
         let at_most = match (left, poll) {

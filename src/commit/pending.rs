@@ -31,7 +31,10 @@ enum State<T> {
         waiter: u64,
     },
     /// It runs on the background thread.
-    Queued(Arc<Slot<T>>),
+    Queued {
+        queue: Arc<dyn BatchQueue>,
+        slot: Arc<Slot<T>>,
+    },
     /// Its result may be returned.
     Known(Outcome<T>),
     /// Its result was returned.
@@ -45,7 +48,7 @@ impl<T> std::fmt::Debug for Pending<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Staged { .. } => "staged",
-            State::Queued(_) => "queued",
+            State::Queued { .. } => "queued",
             State::Known(_) => "known",
             State::Taken => "taken",
         };
@@ -85,7 +88,10 @@ impl<T> Pending<T> {
                 queue.wait_for(batch, self.operation)?;
                 unwind_or_return(outcome)
             }
-            State::Queued(slot) => unwind_or_return(slot.wait()),
+            State::Queued { queue, slot } => {
+                queue.refuse_fork(self.operation)?;
+                unwind_or_return(slot.wait())
+            }
             State::Known(outcome) => unwind_or_return(outcome),
             State::Taken => Err(taken()),
         }
@@ -115,17 +121,23 @@ impl<T> Future for Pending<T> {
                 }
                 Some(Ok(())) => {}
             },
-            State::Queued(slot) => match slot.poll(context.waker()) {
-                None => return Poll::Pending,
-                Some(outcome) => this.state = State::Known(outcome),
-            },
+            State::Queued { queue, slot } => {
+                if let Err(forked) = queue.refuse_fork(this.operation) {
+                    this.state = State::Taken;
+                    return Poll::Ready(Err(forked));
+                }
+                match slot.poll(context.waker()) {
+                    None => return Poll::Pending,
+                    Some(outcome) => this.state = State::Known(outcome),
+                }
+            }
             State::Known(_) | State::Taken => {}
         }
         match std::mem::replace(&mut this.state, State::Taken) {
             State::Staged { outcome, .. } | State::Known(outcome) => {
                 Poll::Ready(unwind_or_return(outcome))
             }
-            State::Queued(_) | State::Taken => Poll::Ready(Err(taken())),
+            State::Queued { .. } | State::Taken => Poll::Ready(Err(taken())),
         }
     }
 }
@@ -185,6 +197,9 @@ impl<T> Slot<T> {
 
 /// The queue of a submitted operation, whatever engine it commits to.
 trait BatchQueue: Send + Sync {
+    /// Rejects calls from a fork; see [`CommitQueue::refuse_fork`].
+    fn refuse_fork(&self, operation: &'static str) -> Result<(), RuntimeError>;
+
     /// Returns when `batch` is on disk.
     fn wait_for(&self, batch: u64, operation: &'static str) -> Result<(), RuntimeError>;
 
@@ -200,6 +215,10 @@ trait BatchQueue: Send + Sync {
 }
 
 impl<E: Engine> BatchQueue for CommitQueue<E> {
+    fn refuse_fork(&self, operation: &'static str) -> Result<(), RuntimeError> {
+        Self::refuse_fork(self, self.context(operation))
+    }
+
     fn wait_for(&self, batch: u64, operation: &'static str) -> Result<(), RuntimeError> {
         self.wait_for_batch(batch, self.context(operation))
     }
@@ -263,11 +282,17 @@ impl<E: Engine> CommitQueue<E> {
         name: &'static str,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
     ) -> Pending<T> {
+        if let Err(forked) = Self::refuse_fork(self, self.context(name)) {
+            return Pending::refused(name, forked);
+        }
         let slot = Arc::new(Slot::new());
         let (queue, filled) = (Arc::clone(self), Arc::clone(&slot));
         let job = move || filled.fill(queue.write_alone_caught(queue.context(name), operation));
         let state = match self.background.run(Box::new(job)) {
-            Ok(()) => State::Queued(slot),
+            Ok(()) => State::Queued {
+                queue: Arc::<Self>::clone(self),
+                slot,
+            },
             Err(error) => State::Known(Ok(Err(self.context(name).io(error)))),
         };
         Pending {

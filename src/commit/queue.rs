@@ -26,6 +26,7 @@ use crate::commit::notify::CommitCounter;
 use crate::commit::state::{Busy, Queue, QueueEnd, Waiters};
 use crate::commit::trace;
 use crate::error::RuntimeError;
+use crate::fs::process::Process;
 use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
@@ -39,6 +40,8 @@ use std::time::Instant;
 /// The queue of one store.
 pub(crate) struct CommitQueue<E: Engine> {
     engine: E,
+    /// The process that opened the store.
+    process: Process,
     pub(crate) queue: Mutex<Queue<E::Snapshot>>,
     /// Wakes the leader of the open batch, which waits for the commit under way.
     turn: Condvar,
@@ -75,6 +78,7 @@ impl<E: Engine> CommitQueue<E> {
     pub(crate) fn new(engine: E) -> Self {
         Self {
             engine,
+            process: Process::current(),
             queue: Mutex::new(Queue::new()),
             turn: Condvar::new(),
             gathering: Condvar::new(),
@@ -95,7 +99,20 @@ impl<E: Engine> CommitQueue<E> {
         OpContext::new(operation, self.engine.place())
     }
 
-    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
+    /// Rejects calls from a fork, before any lock: the child has copies of locks that no thread of it
+    /// gives up.
+    pub(crate) fn refuse_fork(&self, at: OpContext<'_>) -> Result<(), RuntimeError> {
+        match self.process.is_current() {
+            true => Ok(()),
+            false => Err(at.forked()),
+        }
+    }
+
+    pub(crate) fn lock(
+        &self,
+        at: OpContext<'_>,
+    ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
+        self.refuse_fork(at)?;
         self.refuse_within()?;
         self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
     }
@@ -199,7 +216,7 @@ impl<E: Engine> CommitQueue<E> {
         &self,
         at: OpContext<'_>,
     ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
-        let mut queue = self.lock()?;
+        let mut queue = self.lock(at)?;
         while queue.over.is_none() && !queue.has_room() {
             queue = self.room.wait(queue)?;
         }
@@ -324,6 +341,7 @@ impl<E: Engine> CommitQueue<E> {
 
     /// Returns when `batch` is on disk.
     pub(crate) fn wait_for_batch(&self, batch: u64, at: OpContext<'_>) -> Result<(), RuntimeError> {
+        self.refuse_fork(at)?;
         self.refuse_within()?;
         self.wait_for(self.lock_staged(), batch, at)
     }
@@ -336,8 +354,8 @@ impl<E: Engine> CommitQueue<E> {
         waker: &Waker,
         at: OpContext<'_>,
     ) -> Option<Result<(), RuntimeError>> {
-        if let Err(within) = self.refuse_within() {
-            return Some(Err(within));
+        if let Err(refusal) = self.refuse_fork(at).and_then(|()| self.refuse_within()) {
+            return Some(Err(refusal));
         }
         // A waker is a host's code and may panic: it is cloned and dropped without the lock.
         let waker = waker.clone();
@@ -402,7 +420,9 @@ impl<E: Engine> CommitQueue<E> {
                     failure: failure.clone(),
                 };
                 self.end(&mut queue, over);
-                let _ = queue.open_outcome.set(BatchOutcome::Undone);
+                let _ = queue
+                    .open_outcome
+                    .set(BatchOutcome::Undone(failure.clone()));
                 (
                     std::mem::take(&mut queue.wakers),
                     BatchOutcome::Failed(failure),
@@ -434,7 +454,11 @@ impl<E: Engine> CommitQueue<E> {
         let batch = queue.open_batch;
         let (staged, size) = queue.take_open();
         if staged.is_empty() {
-            self.engine.abort(turn, at)?;
+            let aborted = self.engine.abort(turn, at);
+            // The error or panic of the operation says more than that of its undoing.
+            if matches!(outcome, Ok(Ok(_))) {
+                aborted?;
+            }
         } else if let Err(failure) = self.engine.commit(turn, &staged, at) {
             let error = failure.error(at);
             self.end(&mut queue, QueueEnd::Failed { batch, failure });

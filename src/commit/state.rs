@@ -84,7 +84,7 @@ pub(crate) enum Busy {
 
 /// The terminal state of a queue.
 pub(crate) enum QueueEnd {
-    /// The commit of batch `batch` failed. Its operations get the cause, later ones `StoreFailed`.
+    /// The commit of batch `batch` failed. Its operations get the cause, later ones [`Failure::later`].
     Failed { batch: u64, failure: Failure },
     /// The store was closed.
     Closed,
@@ -159,7 +159,7 @@ impl<S> Queue<S> {
                 batch: failed,
                 failure,
             } if batch == Some(*failed) => Some(failure.error(at)),
-            QueueEnd::Failed { .. } => Some(at.failed()),
+            QueueEnd::Failed { failure, .. } => Some(failure.later(at)),
         }
     }
 }

@@ -5,6 +5,9 @@
 //! in the thread that made it: `committed` (debug) or `commit failed` (error), with the number of its
 //! operations, their size in memory where it is known, and its time in microseconds.
 //!
+//! A thread that waits for a lock of the file for more than a second is an event too: `waiting for a lock`
+//! (warn), with the process id of the holder where the system reports it.
+//!
 //! A commit is reported after it ended, without any lock: a subscriber that panics or is slow affects only
 //! its own thread.
 
@@ -29,12 +32,12 @@ impl Batch {
     };
 }
 
-pub(crate) use imp::{Commit, write};
+pub(crate) use imp::{Commit, waits_for_lock, write};
 
 #[cfg(feature = "tracing")]
 mod imp {
     use super::{Batch, OpContext, RuntimeError};
-    use crate::error::with_causes;
+    use crate::error::{Place, with_causes};
     use std::time::Instant;
     use tracing::span::EnteredSpan;
 
@@ -52,6 +55,12 @@ mod imp {
         Write {
             _span: span.entered(),
         }
+    }
+
+    /// A thread waits for a lock of the file at `place`, which the process `holder` holds, where the system
+    /// reports it.
+    pub(crate) fn waits_for_lock(place: &Place, holder: Option<u32>) {
+        tracing::warn!(target: TARGET, path = %place, holder, "waiting for a lock");
     }
 
     /// A commit under way.
@@ -90,12 +99,15 @@ mod imp {
 #[cfg(not(feature = "tracing"))]
 mod imp {
     use super::{Batch, OpContext, RuntimeError};
+    use crate::error::Place;
 
     pub(crate) struct Write;
 
     pub(crate) fn write(_: OpContext<'_>) -> Write {
         Write
     }
+
+    pub(crate) fn waits_for_lock(_: &Place, _: Option<u32>) {}
 
     pub(crate) struct Commit;
 

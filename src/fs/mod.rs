@@ -2,6 +2,7 @@
 //! atomically.
 
 pub(crate) mod names;
+pub(crate) mod process;
 pub(crate) mod remove;
 pub(crate) mod staged_file;
 pub(crate) mod staging;

@@ -45,11 +45,29 @@ impl<'a> OpContext<'a> {
         }
     }
 
-    /// The file that is open is no longer the one at the store's place.
-    pub(crate) fn moved(self) -> RuntimeError {
+    /// The file that is open is no longer the one at the store's place. `is_uncertain` says whether the
+    /// operation may be in that file.
+    pub(crate) fn moved(self, is_uncertain: bool) -> RuntimeError {
         RuntimeError::StoreMoved {
             operation: self.operation,
             place: self.place.clone(),
+            is_uncertain,
+        }
+    }
+
+    /// The calling process is a fork of the one that opened the store.
+    pub(crate) fn forked(self) -> RuntimeError {
+        RuntimeError::StoreForked {
+            operation: self.operation,
+            place: self.place.clone(),
+        }
+    }
+
+    /// Another process holds a lock on the store's file: `holder`, where the system reports it.
+    pub(crate) fn locked(self, holder: Option<u32>) -> RuntimeError {
+        RuntimeError::StoreLocked {
+            path: self.path().to_owned(),
+            holder,
         }
     }
 

@@ -59,6 +59,8 @@ impl EventFollower {
         // A deadline beyond the range of `Instant` is no deadline.
         let deadline = Instant::now().checked_add(timeout);
         let queue = &self.runtime.store.shared;
+        let at = queue.context("follow events");
+        queue.refuse_fork(at)?;
         loop {
             // Counted before the read: a commit between the read and the wait ends the wait at once.
             let seen = queue.commits.count();
@@ -68,7 +70,7 @@ impl EventFollower {
                 return Ok(Some(batch));
             }
             self.refuse_file_elsewhere()?;
-            if !queue.wait_for_news(seen, deadline)? {
+            if !queue.wait_for_news(seen, at, deadline)? {
                 return Ok(None);
             }
         }
@@ -80,7 +82,7 @@ impl EventFollower {
         if !store.engine().others_may_commit() || store.is_in_place() {
             return Ok(());
         }
-        Err(store.engine().at("follow events").moved())
+        Err(store.engine().at("follow events").moved(false))
     }
 
     fn read(&self) -> Result<RuntimeEventBatch, RuntimeError> {

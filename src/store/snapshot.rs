@@ -4,6 +4,7 @@ use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::file::checked_pages::BadPages;
 use crate::engine::redb::tables::view::View;
 use crate::error::{Place, RuntimeError};
+use crate::fs::process::{Owned, Process};
 use crate::ledger::convert::{self, WorkerRefs};
 use crate::ledger::pages::{transcript_entries, transcript_rows};
 use crate::ledger::rows::{PAGE_ROWS, Rows};
@@ -25,7 +26,8 @@ use std::sync::Arc;
 ///
 /// The store cannot reuse the pages of the snapshot before it is dropped, so the file can grow.
 pub struct Snapshot {
-    transaction: ReadTransaction,
+    transaction: Owned<ReadTransaction>,
+    process: Process,
     place: Place,
     bad_pages: Arc<BadPages>,
 }
@@ -106,6 +108,7 @@ impl Snapshot {
         let at = store.engine().at("read");
         Ok(Self {
             transaction: at.guard(|| store.engine().begin_read(at))?,
+            process: Process::current(),
             place: at.place.clone(),
             bad_pages: at.bad_pages(),
         })
@@ -114,7 +117,9 @@ impl Snapshot {
     fn view(&self) -> View<'_, ReadTransaction> {
         View {
             tables: &self.transaction,
-            at: RedbContext::new("read", &self.place).noting(&self.bad_pages),
+            at: RedbContext::new("read", &self.place)
+                .noting(&self.bad_pages)
+                .of_process(self.process),
         }
     }
 

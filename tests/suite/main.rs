@@ -12,6 +12,8 @@ mod damage;
 mod disk_errors;
 mod durability;
 mod faults;
+#[cfg(unix)]
+mod forking;
 mod host_store;
 #[cfg(feature = "program")]
 mod importing;
@@ -31,6 +33,7 @@ mod maintenance;
 mod migrations;
 mod model_json;
 mod module_paths;
+mod moving;
 mod opening;
 #[cfg(feature = "program")]
 mod program;
@@ -44,6 +47,8 @@ mod sequences;
 mod sharing;
 mod simulated_power_loss;
 mod staging;
+#[cfg(target_os = "linux")]
+mod stopping;
 mod support;
 #[cfg(feature = "tracing")]
 mod telemetry;

@@ -18,13 +18,13 @@ use tracing::{Event, Metadata, Subscriber};
 
 /// The fields of one span or event, as text; an event's message under `message`, its level under
 /// `level`.
-type Fields = BTreeMap<String, String>;
+pub(crate) type Fields = BTreeMap<String, String>;
 
 /// What one thread was told.
 #[derive(Default)]
-struct Listener {
+pub(crate) struct Listener {
     spans: Vec<(&'static str, Fields)>,
-    events: Vec<Fields>,
+    pub(crate) events: Vec<Fields>,
 }
 
 thread_local! {
@@ -86,7 +86,7 @@ impl Subscriber for Switchboard {
 }
 
 /// What is told in this thread while `work` runs.
-fn listen<T>(work: impl FnOnce() -> T) -> (T, Listener) {
+pub(crate) fn listen<T>(work: impl FnOnce() -> T) -> (T, Listener) {
     static SWITCHBOARD: Once = Once::new();
     SWITCHBOARD.call_once(|| tracing::subscriber::set_global_default(Switchboard).unwrap());
     LISTENER.set(Some(Listener::default()));

@@ -185,7 +185,7 @@ fn follower_reports_missing_file_or_runtime() {
     std::fs::rename(&copy, &path).unwrap();
     assert_refused!(
         follower.next_batch(Duration::MAX),
-        RuntimeError::StoreMoved { operation: "follow events", place }
+        RuntimeError::StoreMoved { operation: "follow events", place, .. }
             if place.as_path() == Some(path.as_path())
     );
     let mut follower = follow();

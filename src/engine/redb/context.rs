@@ -2,7 +2,9 @@
 //! found.
 
 use crate::engine::redb::file::checked_pages::BadPages;
+use crate::engine::redb::file::shared_file::LockTimeout;
 use crate::error::{Place, RuntimeError};
+use crate::fs::process::Process;
 use crate::ledger::context::OpContext;
 use std::io::ErrorKind;
 use std::ops::Deref;
@@ -16,6 +18,8 @@ pub(crate) struct RedbContext<'a> {
     operation: OpContext<'a>,
     table: Option<&'static str>,
     bad_pages: Option<&'a Arc<BadPages>>,
+    /// The process that the store belongs to.
+    process: Process,
 }
 
 impl<'a> Deref for RedbContext<'a> {
@@ -33,6 +37,7 @@ impl<'a> RedbContext<'a> {
             operation: OpContext::new(operation, place),
             table: None,
             bad_pages: None,
+            process: Process::current(),
         }
     }
 
@@ -42,7 +47,13 @@ impl<'a> RedbContext<'a> {
             operation,
             table: None,
             bad_pages: None,
+            process: Process::current(),
         }
+    }
+
+    /// Of a store that belongs to `process`.
+    pub(crate) fn of_process(self, process: Process) -> Self {
+        Self { process, ..self }
     }
 
     /// The context of the operation, without the table and the damaged pages.
@@ -88,7 +99,10 @@ impl<'a> RedbContext<'a> {
             Error::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
                 self.corrupt("the file is cut off: it refers to a page past its end")
             }
-            Error::Io(source) => self.io(source),
+            Error::Io(source) => match LockTimeout::of(&source) {
+                Some(timeout) => self.locked(timeout.holder),
+                None => self.io(source),
+            },
             Error::Corrupted(message) => self.damaged(&message),
             // redb refuses every access after the first I/O error, until the file is opened again.
             Error::PreviousIo => self.failed(),
@@ -129,10 +143,14 @@ impl<'a> RedbContext<'a> {
 
     /// Runs `access`, which calls redb, and returns a panic as an error. redb may panic on a
     /// damaged page instead of returning an error, so a panic is reported as damage.
+    /// A call from a fork is refused before any lock is taken.
     pub(crate) fn guard<T>(
         self,
         access: impl FnOnce() -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
+        if !self.process.is_current() {
+            return Err(self.forked());
+        }
         // Guarded calls nest: a walk of one table reads other tables. The pages that the outer call
         // found so far must not appear in the error of the inner one, and are restored after it.
         let before = self.bad_pages.map(|bad_pages| bad_pages.begin());

@@ -219,7 +219,10 @@ pub(crate) fn child(job: Job, cut_at: usize, directory: &Path) -> Result<(), Vio
     let of_redb = next.clone();
     on_step(move |step| next(line(&step)));
     let options = job.options().on_access(move |access| -> IoResult<()> {
-        if access != FileAccess::Read {
+        if matches!(
+            access,
+            FileAccess::Write | FileAccess::SetLen | FileAccess::Sync
+        ) {
             of_redb(format!("redb\t{access:?} is next"));
         }
         Ok(())

@@ -137,8 +137,7 @@ fn trial(
     tree::write(&scene.before, directory)?;
     let of_redb = Arc::clone(faults);
     let options = job.options().on_access(move |access| {
-        let (kind, step) = kind_of(access);
-        lock(&of_redb).meet(kind, step)
+        kind_of(access).map_or(Ok(()), |(kind, step)| lock(&of_redb).meet(kind, step))
     });
     lock(faults).set(Some(fault));
     let done = job.run(directory, &options);

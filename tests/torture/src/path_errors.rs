@@ -42,21 +42,22 @@ impl Medium for RealFile {
             // A process that is being started holds for a moment what is locked here.
             .lock_timeout(Duration::from_secs(60))
             .on_access(move |access| {
-                let (kind, step) = kind_of(access);
-                file.faults().meet(kind, step)
+                kind_of(access).map_or(Ok(()), |(kind, step)| file.faults().meet(kind, step))
             })
             .open(&self.path)
     }
 }
 
-/// What an access of redb's to a store's file counts as, and the kind of step that it is.
-pub(crate) fn kind_of(access: FileAccess) -> (FaultKind, &'static str) {
-    match access {
+/// What an access of redb's to a store's file counts as, and the kind of step that it is. Locks get no
+/// errors.
+pub(crate) fn kind_of(access: FileAccess) -> Option<(FaultKind, &'static str)> {
+    Some(match access {
         FileAccess::Read => (FaultKind::Read, "read"),
         FileAccess::Write => (FaultKind::Change, "write"),
         FileAccess::SetLen => (FaultKind::Change, "set_len"),
         FileAccess::Sync => (FaultKind::Change, "sync"),
-    }
+        FileAccess::Lock | FileAccess::Locked => return None,
+    })
 }
 
 /// Gives an error at every change of the file that the workload of `seed` makes, and at some of the

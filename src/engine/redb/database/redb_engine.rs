@@ -8,14 +8,17 @@ use crate::engine::redb::database::registry::Registration;
 use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::BadPages;
 use crate::engine::redb::file::file_id::FileId;
+use crate::engine::redb::file::shared_file::LockTimeout;
 use crate::engine::redb::file::write_gate::FileSize;
 use crate::engine::redb::tables::view::View;
 use crate::error::{Place, RuntimeError};
+use crate::fs::process::{Owned, Process};
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
 use crate::model::management::RuntimeBackendKind;
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, WriteTransaction};
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
@@ -38,6 +41,8 @@ pub(crate) struct Writer {
     size: FileSize,
     /// `None` for stores in memory, and where redb saves its allocator state in every commit.
     reopen: Option<Reopen>,
+    /// The file, to ask how many links it has. Declared after `database`, which gives up the locks.
+    file: Option<File>,
 }
 
 impl Writer {
@@ -47,7 +52,20 @@ impl Writer {
             database,
             size,
             reopen,
+            file: None,
         }
+    }
+
+    /// With the file that the database is in.
+    pub(crate) fn in_file(self, file: File) -> Self {
+        // Some file systems count no links: there the count says nothing.
+        let file = has_links(&file).then_some(file);
+        Self { file, ..self }
+    }
+
+    /// Whether the file has no name any more.
+    fn is_deleted(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| !has_links(file))
     }
 
     /// Whether commits have to save the allocator state. Call this after all writes of a
@@ -70,6 +88,22 @@ impl Writer {
     }
 }
 
+/// Whether a file has a name, as far as the system says.
+fn has_links(file: &File) -> bool {
+    file.metadata()
+        .map_or(true, |metadata| links(&metadata) > 0)
+}
+
+#[cfg(unix)]
+fn links(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(metadata)
+}
+
+#[cfg(not(unix))]
+fn links(_: &Metadata) -> u64 {
+    1
+}
+
 /// The redb database of a store.
 pub(crate) enum Handle {
     /// Open for writing and reading.
@@ -80,6 +114,16 @@ pub(crate) enum Handle {
     Closed,
 }
 
+impl Handle {
+    /// With the file that the database is in.
+    pub(crate) fn in_file(self, file: File) -> Self {
+        match self {
+            Self::Writer(writer) => Self::Writer(writer.in_file(file)),
+            other => other,
+        }
+    }
+}
+
 /// An open store: the commit queue over the redb engine.
 pub(crate) type OpenStore = CommitQueue<RedbEngine>;
 
@@ -87,6 +131,10 @@ pub(crate) type OpenStore = CommitQueue<RedbEngine>;
 /// rows that it decides on.
 pub(crate) struct RedbEngine {
     place: Place,
+    /// The process that opened the store.
+    process: Process,
+    /// The place, as a path that the working directory of the process does not change.
+    absolute_path: PathBuf,
     /// The path of the latest open. A directory of the first path may have been renamed since.
     last_path: Mutex<PathBuf>,
     pub(crate) backend: RuntimeBackendKind,
@@ -110,8 +158,12 @@ impl RedbEngine {
         bad_pages: Arc<BadPages>,
         registration: Option<Registration<OpenStore>>,
     ) -> Self {
+        let path = place.name();
+        let absolute_path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Self {
-            last_path: Mutex::new(place.name().to_owned()),
+            last_path: Mutex::new(absolute_path.clone()),
+            process: Process::current(),
+            absolute_path,
             place,
             backend,
             sharing,
@@ -125,7 +177,7 @@ impl RedbEngine {
 
     /// The context of `operation` on this store.
     pub(crate) fn at(&self, operation: &'static str) -> RedbContext<'_> {
-        RedbContext::new(operation, &self.place).noting(&self.bad_pages)
+        self.within(OpContext::new(operation, &self.place))
     }
 
     /// The path that the store was opened at first, or the name of its place if it is not in a
@@ -134,19 +186,32 @@ impl RedbEngine {
         self.place.name()
     }
 
-    fn handle(&self) -> Result<RwLockReadGuard<'_, Handle>, RuntimeError> {
+    /// Rejects calls from a fork, before any lock: the child has copies of locks that no thread of it
+    /// gives up.
+    fn refuse_fork(&self, at: OpContext<'_>) -> Result<(), RuntimeError> {
+        match self.process.is_current() {
+            true => Ok(()),
+            false => Err(at.forked()),
+        }
+    }
+
+    fn handle(&self, at: OpContext<'_>) -> Result<RwLockReadGuard<'_, Handle>, RuntimeError> {
+        self.refuse_fork(at)?;
         self.handle.read().map_err(|_| RuntimeError::StatePoisoned)
     }
 
     /// Takes a snapshot of the last commit.
-    pub(crate) fn begin_read(&self, at: RedbContext<'_>) -> Result<ReadTransaction, RuntimeError> {
-        let handle = self.handle()?;
+    pub(crate) fn begin_read(
+        &self,
+        at: RedbContext<'_>,
+    ) -> Result<Owned<ReadTransaction>, RuntimeError> {
+        let handle = self.handle(at.operation())?;
         let transaction = match &*handle {
             Handle::Writer(writer) => writer.database.begin_read(),
             Handle::Reader(database) => database.begin_read(),
             Handle::Closed => return Err(at.closed()),
         };
-        transaction.map_err(|error| at.redb(error))
+        Ok(Owned::new(transaction.map_err(|error| at.redb(error))?))
     }
 
     /// Begins a write transaction that commits in two phases. With several writers it waits for the
@@ -154,8 +219,8 @@ impl RedbEngine {
     pub(crate) fn begin_write(
         &self,
         at: RedbContext<'_>,
-    ) -> Result<WriteTransaction, RuntimeError> {
-        let handle = self.handle()?;
+    ) -> Result<Owned<WriteTransaction>, RuntimeError> {
+        let handle = self.handle(at.operation())?;
         let database = match &*handle {
             Handle::Writer(writer) => &writer.database,
             Handle::Reader(_) => return Err(at.read_only()),
@@ -167,15 +232,16 @@ impl RedbEngine {
         transaction.set_two_phase_commit(true);
         #[cfg(feature = "fault-injection")]
         transaction.set_two_phase_commit(!self.one_phase);
-        Ok(transaction)
+        Ok(Owned::new(transaction))
     }
 
     /// Makes the commit of `transaction` save the allocator state, if the file is large by now.
     pub(crate) fn save_free_pages(
         &self,
         transaction: &mut WriteTransaction,
+        at: OpContext<'_>,
     ) -> Result<(), RuntimeError> {
-        if let Handle::Writer(writer) = &*self.handle()? {
+        if let Handle::Writer(writer) = &*self.handle(at)? {
             transaction.set_quick_repair(writer.is_large());
         }
         Ok(())
@@ -191,7 +257,7 @@ impl RedbEngine {
         at.guard(|| {
             let transaction = self.begin_read(at)?;
             read(&View {
-                tables: &transaction,
+                tables: &*transaction,
                 at,
             })
         })
@@ -199,6 +265,7 @@ impl RedbEngine {
 
     /// Closes the file for every handle of the store. A second close succeeds.
     pub(crate) fn close_file(&self, at: RedbContext<'_>) -> Result<(), RuntimeError> {
+        self.refuse_fork(at.operation())?;
         let mut handle = self
             .handle
             .write()
@@ -215,8 +282,8 @@ impl RedbEngine {
     }
 
     /// Whether this process has the file open for writing.
-    pub(crate) fn is_writer(&self) -> Result<bool, RuntimeError> {
-        Ok(matches!(*self.handle()?, Handle::Writer(..)))
+    pub(crate) fn is_writer(&self, at: OpContext<'_>) -> Result<bool, RuntimeError> {
+        Ok(matches!(*self.handle(at)?, Handle::Writer(..)))
     }
 
     /// Runs `work` with exclusive use of the database in this process: snapshots that are requested
@@ -226,6 +293,7 @@ impl RedbEngine {
         at: RedbContext<'_>,
         work: impl FnOnce(Writer) -> (Option<Writer>, Result<(), RuntimeError>),
     ) -> Result<(), RuntimeError> {
+        self.refuse_fork(at.operation())?;
         let mut handle = self
             .handle
             .write()
@@ -256,7 +324,7 @@ impl RedbEngine {
             .last_path
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        path.clone_into(&mut found);
+        *found = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     }
 
     /// A path that leads to the file now, or the reason why there is none. The path of the first
@@ -265,17 +333,44 @@ impl RedbEngine {
         let is_there = |path: &Path| std::fs::metadata(path).ok();
         let leads_to =
             |file, path: &Path| is_there(path).and_then(|there| FileId::of(&there)) == Some(file);
+        let path = &self.absolute_path;
+        let Some(file) = self.file() else {
+            return match self.backend {
+                RuntimeBackendKind::Memory => Err("the store is in memory"),
+                _ if is_there(path).is_none() => Err("the store is not in a file of its own"),
+                _ => Ok(path.clone()),
+            };
+        };
+        if leads_to(file, path) {
+            return Ok(path.clone());
+        }
+        if !self.process.is_current() {
+            return Err("the store was opened in another process");
+        }
         let last = self
             .last_path
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        match self.file() {
-            None if self.backend == RuntimeBackendKind::Memory => Err("the store is in memory"),
-            None if is_there(self.path()).is_none() => Err("the store is not in a file of its own"),
-            None => Ok(self.path().to_owned()),
-            Some(file) if leads_to(file, self.path()) => Ok(self.path().to_owned()),
-            Some(file) if leads_to(file, &last) => Ok(last.clone()),
-            Some(_) => Err("the file was moved: the path of the store no longer leads to it"),
+        match leads_to(file, &last) {
+            true => Ok(last.clone()),
+            false => Err("the file was moved: the path of the store no longer leads to it"),
+        }
+    }
+
+    /// Whether a commit to the file that is open is lost to every later open of the store: the file was
+    /// deleted, or another one is at its path. A file that was renamed, or whose directory was, is not.
+    pub(crate) fn is_moved(&self, at: OpContext<'_>) -> bool {
+        let Some(file) = self.file() else {
+            return false;
+        };
+        let there = std::fs::metadata(&self.absolute_path).ok();
+        match there.as_ref().and_then(FileId::of) {
+            Some(there) if there == file => false,
+            Some(_) => self.file_path().is_err(),
+            None => match self.handle(at).as_deref() {
+                Ok(Handle::Writer(writer)) => writer.is_deleted(),
+                _ => false,
+            },
         }
     }
 
@@ -286,7 +381,7 @@ impl RedbEngine {
             let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
             return Ok(Some(metadata.len()));
         }
-        match &*self.handle()? {
+        match &*self.handle(at.operation())? {
             Handle::Writer(writer) if self.file().is_some() && !self.others_write() => {
                 Ok(Some(writer.size.bytes()))
             }
@@ -314,7 +409,9 @@ impl RedbEngine {
 
     /// The context of an operation of the queue, with the damaged pages of this store.
     fn within<'a>(&'a self, at: OpContext<'a>) -> RedbContext<'a> {
-        RedbContext::of(at).noting(&self.bad_pages)
+        RedbContext::of(at)
+            .noting(&self.bad_pages)
+            .of_process(self.process)
     }
 
     /// Commits `transaction`. A failure before the commit of redb begins leaves the file unchanged;
@@ -324,15 +421,23 @@ impl RedbEngine {
         mut transaction: WriteTransaction,
         at: RedbContext<'_>,
     ) -> Result<(), Failure> {
-        self.save_free_pages(&mut transaction)
+        self.save_free_pages(&mut transaction, at.operation())
             .map_err(Failure::before_commit)?;
         match at.guard(|| Ok(transaction.commit())) {
-            Ok(outcome) => outcome.map_err(in_commit),
+            Ok(outcome) => outcome.map_err(in_commit)?,
             // A panic during a commit leaves the outcome as unknown as an error does.
-            Err(panic) => Err(Failure::Uncertain(
-                std::io::ErrorKind::Other,
-                panic.to_string(),
-            )),
+            Err(panic) => {
+                return Err(Failure::Uncertain(
+                    std::io::ErrorKind::Other,
+                    panic.to_string(),
+                ));
+            }
+        }
+        // After the last sync and before any acknowledgement: a file that loses its name later had it
+        // when the commit was acknowledged.
+        match self.is_moved(at.operation()) {
+            false => Ok(()),
+            true => Err(Failure::Moved),
         }
     }
 }
@@ -340,14 +445,20 @@ impl RedbEngine {
 /// A failure within the commit of redb: the file may have the batch or not.
 fn in_commit(error: redb::CommitError) -> Failure {
     match redb::Error::from(error) {
-        redb::Error::Io(source) => Failure::Uncertain(source.kind(), source.to_string()),
+        redb::Error::Io(source) => match LockTimeout::of(&source) {
+            // No lock fails once the header names the commit; see `SharedFile`.
+            Some(timeout) => Failure::Locked {
+                holder: timeout.holder,
+            },
+            None => Failure::Uncertain(source.kind(), source.to_string()),
+        },
         other => Failure::Uncertain(std::io::ErrorKind::Other, other.to_string()),
     }
 }
 
 impl Engine for RedbEngine {
-    type Snapshot = ReadTransaction;
-    type Turn = WriteTransaction;
+    type Snapshot = Owned<ReadTransaction>;
+    type Turn = Owned<WriteTransaction>;
 
     fn place(&self) -> &Place {
         &self.place
@@ -361,26 +472,27 @@ impl Engine for RedbEngine {
 
     fn others_may_commit(&self) -> bool {
         // A store that is open for reading only follows the commits of a writer in another process.
-        self.others_write() || !self.is_writer().unwrap_or(false)
+        let at = OpContext::new("open", &self.place);
+        self.others_write() || !self.is_writer(at).unwrap_or(false)
     }
 
-    fn snapshot(&self, at: OpContext<'_>) -> Result<ReadTransaction, RuntimeError> {
+    fn snapshot(&self, at: OpContext<'_>) -> Result<Owned<ReadTransaction>, RuntimeError> {
         let at = self.within(at);
         at.guard(|| self.begin_read(at))
     }
 
     fn snapshot_rows<'a>(
         &'a self,
-        snapshot: &'a ReadTransaction,
+        snapshot: &'a Owned<ReadTransaction>,
         at: OpContext<'a>,
     ) -> impl Rows + 'a {
         View {
-            tables: snapshot,
+            tables: &**snapshot,
             at: self.within(at),
         }
     }
 
-    fn release(&self, snapshot: ReadTransaction, at: OpContext<'_>) {
+    fn release(&self, snapshot: Owned<ReadTransaction>, at: OpContext<'_>) {
         // redb can panic on a damaged file when a snapshot is released. The caller holds the lock
         // of the queue, which a panic would poison.
         let _ = self.within(at).guard(|| {
@@ -389,21 +501,25 @@ impl Engine for RedbEngine {
         });
     }
 
-    fn begin(&self, at: OpContext<'_>) -> Result<WriteTransaction, RuntimeError> {
+    fn begin(&self, at: OpContext<'_>) -> Result<Owned<WriteTransaction>, RuntimeError> {
         let at = self.within(at);
         at.guard(|| self.begin_write(at))
     }
 
-    fn turn_rows<'a>(&'a self, turn: &'a WriteTransaction, at: OpContext<'a>) -> impl Rows + 'a {
+    fn turn_rows<'a>(
+        &'a self,
+        turn: &'a Owned<WriteTransaction>,
+        at: OpContext<'a>,
+    ) -> impl Rows + 'a {
         View {
-            tables: turn,
+            tables: &**turn,
             at: self.within(at),
         }
     }
 
     fn commit(
         &self,
-        turn: WriteTransaction,
+        turn: Owned<WriteTransaction>,
         changes: &ChangeSet,
         at: OpContext<'_>,
     ) -> Result<(), Failure> {
@@ -417,18 +533,33 @@ impl Engine for RedbEngine {
             });
             return Err(Failure::before_commit(error));
         }
-        self.commit_transaction(turn, at)
+        match turn.into_inner() {
+            Some(turn) => self.commit_transaction(turn, at),
+            None => Err(Failure::Forked),
+        }
     }
 
-    fn abort(&self, turn: WriteTransaction, at: OpContext<'_>) -> Result<(), RuntimeError> {
+    fn abort(&self, turn: Owned<WriteTransaction>, at: OpContext<'_>) -> Result<(), RuntimeError> {
         let at = self.within(at);
-        at.guard(|| turn.abort().map_err(|error| at.redb(error)))
+        at.guard(|| match turn.into_inner() {
+            Some(turn) => turn.abort().map_err(|error| at.redb(error)),
+            None => Err(at.forked()),
+        })
     }
 }
 
 impl Drop for RedbEngine {
-    /// Closes the file. An error or a panic of redb cannot be reported from here.
+    /// Closes the file. An error or a panic of redb cannot be reported from here. In a fork nothing is
+    /// closed: the locks are those of the parent.
     fn drop(&mut self) {
+        if !self.process.is_current() {
+            let handle = self
+                .handle
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::replace(handle, Handle::Closed));
+            return;
+        }
         drop(self.close_file(self.at("close")));
     }
 }

@@ -5,8 +5,9 @@
 //! handle never blocks a second open.
 
 use crate::engine::redb::file::file_id::FileId;
+use crate::fs::process::Process;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
 
@@ -28,6 +29,49 @@ enum Held<T> {
     Open(Weak<T>),
 }
 
+/// How many processes, each a fork of the one before, can open stores.
+const GENERATIONS: usize = 16;
+
+/// The registries of a process and of those that it was forked from, each with its own stores.
+///
+/// A fork has a copy of its parent's registry, whose lock another thread may have held, and whose stores
+/// are the parent's. So each process claims a registry of its own, without a lock.
+pub(crate) struct Registries<T> {
+    generations: [Generation<T>; GENERATIONS],
+}
+
+struct Generation<T> {
+    /// The id of the process that claimed the registry, or zero.
+    process: AtomicU32,
+    registry: Registry<T>,
+}
+
+impl<T> Registries<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            generations: [const {
+                Generation {
+                    process: AtomicU32::new(0),
+                    registry: Registry::new(),
+                }
+            }; GENERATIONS],
+        }
+    }
+
+    /// The registry of the calling process; `None` if its ancestors claimed all.
+    pub(crate) fn current(&self) -> Option<&Registry<T>> {
+        let me = std::process::id();
+        let mine = self.generations.iter().find(|generation| {
+            let claimed =
+                generation
+                    .process
+                    .compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire);
+            claimed.map_or_else(|owner| owner == me, |_| true)
+        });
+        mine.map(|generation| &generation.registry)
+    }
+}
+
 /// The stores of a process that are open or being opened, by file.
 pub(crate) struct Registry<T> {
     places: Mutex<BTreeMap<Place, Entry<T>>>,
@@ -40,6 +84,7 @@ pub(crate) struct Registration<T: 'static> {
     registry: &'static Registry<T>,
     place: Place,
     number: u64,
+    process: Process,
 }
 
 impl<T> Registration<T> {
@@ -74,7 +119,10 @@ impl<T> Registration<T> {
 
 impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
-        self.vacate();
+        // A fork has no part in its parent's registry.
+        if self.process.is_current() {
+            self.vacate();
+        }
     }
 }
 
@@ -145,6 +193,7 @@ impl<T> Registry<T> {
                         registry: self,
                         place,
                         number,
+                        process: Process::current(),
                     });
                 }
                 Some(entry) => match &entry.held {

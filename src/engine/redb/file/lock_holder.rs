@@ -4,6 +4,7 @@
 //! processes of the same user, or for the superuser. Other systems do not list them.
 
 use crate::engine::redb::file::file_id::FileId;
+use std::ops::Bound;
 
 /// The bytes that redb 4.5 locks (its design document, "Lock bytes"). They lie far past the end of
 /// any file: first the bytes of writers, then one byte for each commit that a snapshot reads.
@@ -34,6 +35,28 @@ pub(crate) fn holder(file: FileId) -> Option<u32> {
     let mut locks = locks_on(file);
     locks.retain(|lock| lock.pid != me);
     in_the_way(&locks)
+}
+
+/// The process that keeps others from locking `range` of `file`, where the system reports it.
+pub(crate) fn holder_of(
+    file: FileId,
+    range: (Bound<u64>, Bound<u64>),
+    is_shared: bool,
+) -> Option<u32> {
+    let me = std::process::id();
+    let (Bound::Included(start), end) = range else {
+        return None;
+    };
+    let end = match end {
+        Bound::Included(end) => end,
+        Bound::Excluded(end) => end.saturating_sub(1),
+        Bound::Unbounded => u64::MAX,
+    };
+    let conflicts = |lock: &HeldLock| {
+        lock.pid != me && lock.overlaps(&(start..=end)) && (lock.is_exclusive || !is_shared)
+    };
+    let lock = locks_on(file).into_iter().find(conflicts);
+    lock.map(|lock| lock.pid)
 }
 
 /// The process among `locks` that prevents an open. Readers hold locks too, and locks of the header

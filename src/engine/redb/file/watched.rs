@@ -1,9 +1,9 @@
 //! The file of a store with a hook at every access, for simulations of faults on a real file.
 
-use crate::engine::redb::file::write_gate::locks_of_file;
-use redb::StorageBackend;
 use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
 use std::io;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// An access to the file of a store that is about to be made.
@@ -17,6 +17,10 @@ pub enum FileAccess {
     SetLen,
     /// A sync.
     Sync,
+    /// A try to take a lock.
+    Lock,
+    /// A lock was taken; it is held.
+    Locked,
 }
 
 /// The hook: called before every access. If it returns an error, the access fails with it.
@@ -40,6 +44,20 @@ impl WatchedFile {
             Some(on_access) => on_access(access),
             None => Ok(()),
         }
+    }
+}
+
+impl WatchedFile {
+    fn lock(
+        &self,
+        lock: impl FnOnce(&FileBackend) -> Result<bool, BackendError>,
+    ) -> Result<bool, BackendError> {
+        self.report(FileAccess::Lock)?;
+        let is_locked = lock(&self.file)?;
+        if is_locked {
+            self.report(FileAccess::Locked)?;
+        }
+        Ok(is_locked)
     }
 }
 
@@ -68,5 +86,27 @@ impl StorageBackend for WatchedFile {
         self.file.write(offset, data)
     }
 
-    locks_of_file!();
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.lock(|file| file.try_lock_range(start, end))
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.lock(|file| file.try_lock_shared_range(start, end))
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
+    }
 }

@@ -88,7 +88,7 @@ pub(crate) fn back_up(
     let from = engine.at("back up");
     let transaction = from.guard(|| engine.begin_read(from))?;
     let source = View {
-        tables: &transaction,
+        tables: &*transaction,
         at: from,
     };
     let total = source.total_rows()?;

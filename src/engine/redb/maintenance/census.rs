@@ -205,7 +205,7 @@ pub(crate) fn take_census(
     let at = engine.at("take a census");
     let transaction = at.guard(|| engine.begin_read(at))?;
     let view = View {
-        tables: &transaction,
+        tables: &*transaction,
         at,
     };
     let mut count = Count {

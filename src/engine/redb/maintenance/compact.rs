@@ -1,5 +1,6 @@
 //! Compaction: returns the free space of a file to the system.
 
+use crate::commit::failure::Failure;
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::{OpenStore, RedbEngine, Writer};
 use crate::engine::redb::file::lock_holder;
@@ -25,6 +26,11 @@ pub(crate) fn compact(store: &OpenStore) -> Result<CompactReport, RuntimeError> 
     let bytes_before = engine.file_bytes(at)?;
     let compacted = engine.with_writer(at, |writer| engine.compact(writer, at));
     match compacted {
+        // Like a commit: the file that was compacted may be in no path's reach.
+        Ok(()) if engine.is_moved(at.operation()) => {
+            turn.fail(Failure::Moved);
+            return Err(at.moved(true));
+        }
         Ok(()) => {}
         // redb refuses before it changes anything, so the store stays usable.
         Err(error @ RuntimeError::StoreBusy { .. }) => return Err(error),

@@ -13,6 +13,7 @@ use crate::engine::redb::file::checked_pages::{CheckedPages, Role};
 use crate::engine::redb::file::file_id::FileId;
 use crate::engine::redb::file::lock_holder;
 
+use crate::engine::redb::file::shared_file::{LockWaits, SharedFile};
 use crate::engine::redb::file::write_gate::{KeptFile, hold, pass};
 use crate::engine::redb::maintenance::verify::check::refuse_damaged_pages;
 use crate::engine::redb::open::create::create;
@@ -98,7 +99,11 @@ fn try_to_open(
     let Some(file) = FileId::of(&metadata) else {
         return open_file(at, options, None);
     };
-    match OPEN_STORES.find(file, !options.read_only) {
+    let Some(stores) = OPEN_STORES.current() else {
+        let nested = "the process is nested too deep in forks that opened stores";
+        return Err(at.io(std::io::Error::other(nested)));
+    };
+    match stores.find(file, !options.read_only) {
         Found::Open(shared) if shared.has_ended() => {
             // The store was closed or its file failed, but handles of it still exist. Closing it
             // frees the registry for a new open. A file that failed cannot be closed cleanly; that
@@ -194,8 +199,8 @@ fn open_file(
         Arc::clone(&bad_pages),
         registration,
     )));
-    if let Some(key) = key {
-        OPEN_STORES.publish(key, &shared);
+    if let (Some(key), Some(stores)) = (key, OPEN_STORES.current()) {
+        stores.publish(key, &shared);
     }
     Ok(Some(shared))
 }
@@ -259,7 +264,7 @@ impl Opening<'_> {
         let Some(file) = self.expected(open_for_reading(self.at)?)? else {
             return Ok(None);
         };
-        let backend = FileBackend::new(file).map_err(|error| self.at.redb(error))?;
+        let backend = shared_file(file, self.at, self.options)?;
         let (database, found) = match read_any(backend, self.at, self.options) {
             Err(RuntimeError::NeedsRepair { path }) if self.has_a_writer()? => {
                 // The file needs a repair, and the writer that has it open does that. Reported as
@@ -289,16 +294,17 @@ impl Opening<'_> {
         let Some(file) = self.expected(open_for_writing(at)?)? else {
             return Ok(None);
         };
+        let links = file.try_clone().map_err(|error| at.io(error))?;
         let handle = at.guard(|| {
-            let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-            open_over(options.file(backend), at, options, |found| {
+            let backend = shared_file(file, at, options)?;
+            open_over(backend, at, options, |found| {
                 match options.backup_before_migration {
                     true => migrate::keep_copy(at, found),
                     false => Ok(()),
                 }
             })
         })?;
-        Ok(Some(handle))
+        Ok(Some(handle.in_file(links)))
     }
 
     /// Opens the store while other processes may write to it. The write gate cannot be used here:
@@ -324,12 +330,30 @@ impl Opening<'_> {
         let Some(file) = self.expected(open_for_writing(at)?)? else {
             return Ok(None);
         };
+        let links = file.try_clone().map_err(|error| at.io(error))?;
         let handle = at.guard(|| {
-            let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-            open_beside_writers(self.options.file(backend), at, self.options)
+            let backend = shared_file(file, at, self.options)?;
+            open_beside_writers(backend, at, self.options)
         })?;
-        Ok(Some(handle))
+        Ok(Some(handle.in_file(links)))
     }
+}
+
+/// A backend over `file`, which other processes may have open.
+pub(crate) fn shared_file(
+    file: File,
+    at: RedbContext<'_>,
+    options: &StoreOptions,
+) -> Result<SharedFile<impl StorageBackend>, RuntimeError> {
+    let metadata = file.metadata().map_err(|error| at.io(error))?;
+    let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    let waits = LockWaits {
+        limit: options.commit_lock_timeout,
+        place: at.place.clone(),
+        file: FileId::of(&metadata),
+        others_write: options.sharing == Sharing::ManyWriters,
+    };
+    Ok(SharedFile::new(options.file(backend), waits))
 }
 
 /// Opens the store in `backend` while other processes may write to it. The store was closed

@@ -24,6 +24,7 @@ pub struct StoreOptions {
     pub(crate) read_only: bool,
     pub(crate) sharing: Sharing,
     pub(crate) lock_timeout: Duration,
+    pub(crate) commit_lock_timeout: Duration,
     pub(crate) verify_on_open: bool,
     pub(crate) check_pages: bool,
     pub(crate) on_repair: Option<OnRepair>,
@@ -44,6 +45,7 @@ impl Default for StoreOptions {
             read_only: false,
             sharing: Sharing::default(),
             lock_timeout: Duration::ZERO,
+            commit_lock_timeout: Duration::from_secs(30),
             verify_on_open: false,
             check_pages: true,
             on_repair: None,
@@ -100,6 +102,21 @@ impl StoreOptions {
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
+        self
+    }
+
+    /// How long a commit, or a read, waits for a lock that another process holds on the file. 30 seconds by
+    /// default. Such locks are held for microseconds, and the turn to write, with [`Sharing::ManyWriters`],
+    /// for a commit: a longer wait means a process that is stopped, by a debugger or a freezer.
+    ///
+    /// After the limit the operation fails with [`StoreLocked`](crate::RuntimeError::StoreLocked), which names
+    /// the process that holds the lock, and nothing of the operation is in the store. A commit that had begun
+    /// ends the store: open it again. An operation whose commit is synced is acknowledged in any
+    /// case; readers in other processes see its rows when the next commit has the lock, at the latest. After
+    /// one second of waiting the holder is reported to `tracing`.
+    #[must_use]
+    pub fn commit_lock_timeout(mut self, timeout: Duration) -> Self {
+        self.commit_lock_timeout = timeout;
         self
     }
 
@@ -175,7 +192,7 @@ impl StoreOptions {
         self
     }
 
-    /// Calls `on_access` before each access to the file of a writer, except while the file is
+    /// Calls `on_access` before each access to the file, except while the file is
     /// created. If it returns an error, the access fails with that error. For simulations of
     /// faults.
     #[cfg(feature = "fault-injection")]
@@ -229,6 +246,7 @@ impl fmt::Debug for StoreOptions {
             .field("read_only", &self.read_only)
             .field("sharing", &self.sharing)
             .field("lock_timeout", &self.lock_timeout)
+            .field("commit_lock_timeout", &self.commit_lock_timeout)
             .field("verify_on_open", &self.verify_on_open)
             .field("check_pages", &self.check_pages)
             .field("on_repair", &self.on_repair.is_some())

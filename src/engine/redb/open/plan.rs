@@ -4,7 +4,8 @@ use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::file::checked_pages::Role;
 use crate::engine::redb::file::write_gate::{WithoutLocks, hold};
 use crate::engine::redb::open::existing::{
-    builder, checked, open_for_reading, open_for_writing, read_any, refuse_other_kinds, version_of,
+    builder, checked, open_for_reading, open_for_writing, read_any, refuse_other_kinds,
+    shared_file, version_of,
 };
 use crate::engine::redb::open::options::StoreOptions;
 use crate::engine::redb::schema::migrate::{self, MigrationPlan};
@@ -28,19 +29,14 @@ pub(crate) fn migration_plan(
     }
     let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
     refuse_other_kinds(&metadata, at)?;
-    let read = open_for_reading(at).and_then(|file| {
-        let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-        read_any(backend, at, options)
-    });
+    let read = open_for_reading(at)
+        .and_then(|file| read_any(shared_file(file, at, options)?, at, options));
     let found = match read {
         Ok((_, found)) => found,
         // The file was not closed cleanly. It is opened for writing in memory only: the write gate
         // holds all writes, and drops them.
         Err(RuntimeError::NeedsRepair { .. }) => match open_for_writing(at) {
-            Ok(file) => {
-                let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-                held_version(backend, at, options)?
-            }
+            Ok(file) => held_version(shared_file(file, at, options)?, at, options)?,
             // An exclusive lock needs a descriptor that is open for writing. Without it the file is
             // read without locks, and a host that starts a repair meanwhile is not excluded.
             Err(RuntimeError::StoreIo { .. }) => {

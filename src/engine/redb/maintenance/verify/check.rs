@@ -1,6 +1,7 @@
 //! Verification of a store: the page check, the checksum of every value, and the rules across
 //! tables.
 
+use crate::commit::engine::Engine;
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::OpenStore;
 use crate::engine::redb::file::page_walk::DamagedPage;
@@ -28,7 +29,7 @@ pub(crate) fn verify(
     };
     let transaction = at.guard(|| engine.begin_read(at))?;
     let view = View {
-        tables: &transaction,
+        tables: &*transaction,
         at,
     };
     // Needed only for the progress. A row count that cannot be read is reported when the counts are
@@ -90,7 +91,7 @@ fn check_pages(
     at: RedbContext<'_>,
     on_part: &OnPart,
 ) -> Result<PageCheck, RuntimeError> {
-    if !store.engine().is_writer()? {
+    if !store.engine().is_writer(at.operation())? {
         return page_check::check_shared(path, at, on_part);
     }
     let _turn = store.take_turn(at.operation())?;
@@ -98,7 +99,7 @@ fn check_pages(
     // nothing and is aborted.
     let transaction = at.guard(|| store.engine().begin_write(at))?;
     let checked = page_check::check(path, at, on_part);
-    at.guard(|| transaction.abort().map_err(|error| at.redb(error)))?;
+    store.engine().abort(transaction, at.operation())?;
     checked
 }
 

@@ -1,0 +1,137 @@
+//! The file of an open store is deleted, replaced or renamed.
+
+use crate::support::{all_events, assert_refused, named, say, scratch, worker_ref};
+use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::store::Sharing;
+use redb_runtime_store::{Runtime, RuntimeError, Store};
+use std::path::Path;
+
+const MODES: [Sharing; 3] = [Sharing::OneWriter, Sharing::Exclusive, Sharing::ManyWriters];
+
+fn open(path: &Path, sharing: Sharing) -> (Store, Runtime) {
+    let store = Store::options().sharing(sharing).open(path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    if runtime.list_workers().unwrap().is_empty() {
+        runtime.create_worker(Default::default()).unwrap();
+    }
+    (store, runtime)
+}
+
+fn send(runtime: &Runtime) -> Result<u64, RuntimeError> {
+    say(runtime, &worker_ref("r", "worker-00000001"), "x")
+}
+
+/// Asserts that one write, which `write` makes, is uncertain, and that no later one is in the old file.
+fn assert_moved(
+    store: &Store,
+    runtime: &Runtime,
+    write: impl FnOnce(&Store, &Runtime) -> Result<(), RuntimeError>,
+) {
+    let before = all_events(runtime).len();
+    assert_refused!(
+        write(store, runtime),
+        RuntimeError::StoreMoved {
+            is_uncertain: true,
+            ..
+        }
+    );
+    macro_rules! assert_later {
+        ($($write:expr),* $(,)?) => {
+            $(assert_refused!(
+                $write,
+                RuntimeError::StoreMoved { is_uncertain: false, .. }
+            );)*
+        };
+    }
+    assert_later!(
+        send(runtime),
+        runtime
+            .submit(|tx| tx.create_worker(Default::default()))
+            .wait(),
+        store.bulk_load(|_| Ok::<(), RuntimeError>(())),
+        store.compact(),
+    );
+    // Reads return the rows of the old file, with the batch that is in no acknowledged state.
+    let after = all_events(runtime).len();
+    assert!((before..=before + 1).contains(&after), "{before} {after}");
+}
+
+#[test]
+fn write_to_deleted_file_is_never_acknowledged() {
+    for sharing in MODES {
+        let (_directory, path) = scratch();
+        let (store, runtime) = open(&path, sharing);
+        std::fs::remove_file(&path).unwrap();
+        assert_moved(&store, &runtime, |_, runtime| send(runtime).map(|_| ()));
+        // The path is free for a new store, in the same process.
+        let (_new, runtime) = open(&path, sharing);
+        send(&runtime).unwrap();
+    }
+}
+
+#[test]
+fn write_to_replaced_file_is_never_acknowledged() {
+    for sharing in MODES {
+        let (_directory, path) = scratch();
+        let (store, runtime) = open(&path, sharing);
+        let copy = path.with_extension("copy");
+        store.backup(&copy).unwrap();
+        // The old file keeps a name, so that its links do not show the move.
+        std::fs::hard_link(&path, path.with_extension("old")).unwrap();
+        std::fs::rename(&copy, &path).unwrap();
+        let submit = |_: &Store, runtime: &Runtime| {
+            let worker = worker_ref("r", "worker-00000001");
+            let sent = runtime.submit(move |tx| tx.send_input(&worker, WorkerInput::user("x")));
+            sent.wait().map(|_| ())
+        };
+        assert_moved(&store, &runtime, submit);
+        let (_new, runtime) = open(&path, sharing);
+        assert_eq!(all_events(&runtime).len(), 2);
+        send(&runtime).unwrap();
+    }
+}
+
+#[test]
+fn load_and_compaction_of_deleted_file_fail() {
+    for sharing in MODES {
+        type Job = fn(&Store) -> Result<(), RuntimeError>;
+        let jobs: [Job; 2] = [
+            |store| store.bulk_load(|_| Ok(())),
+            |store| store.compact().map(|_| ()),
+        ];
+        for job in jobs {
+            let (_directory, path) = scratch();
+            let (store, runtime) = open(&path, sharing);
+            std::fs::remove_file(&path).unwrap();
+            assert_moved(&store, &runtime, |store, _| job(store));
+        }
+    }
+}
+
+#[test]
+fn renamed_file_or_directory_is_written_to() {
+    for sharing in MODES {
+        let (directory, _) = scratch();
+        let (old, new) = (directory.path().join("old"), directory.path().join("new"));
+        std::fs::create_dir(&old).unwrap();
+        let (store, runtime) = open(&old.join("s.redb"), sharing);
+        std::fs::rename(&old, &new).unwrap();
+        send(&runtime).unwrap();
+        std::fs::rename(new.join("s.redb"), new.join("t.redb")).unwrap();
+        send(&runtime).unwrap();
+        store.compact().unwrap();
+        // Another store at the old path has moved nothing, as long as one path that this process used
+        // leads to the file.
+        std::fs::create_dir(&old).unwrap();
+        let again = Store::options()
+            .sharing(sharing)
+            .open(new.join("t.redb"))
+            .unwrap();
+        Store::open(old.join("s.redb")).unwrap();
+        send(&runtime).unwrap();
+        store.close().unwrap();
+        drop(again);
+        let (_store, runtime) = open(&new.join("t.redb"), sharing);
+        assert_eq!(all_events(&runtime).len(), 5);
+    }
+}
