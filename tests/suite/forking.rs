@@ -6,7 +6,7 @@ use crate::support::{
 };
 use fork::Fork;
 use redb_runtime_store::interaction::WorkerInput;
-use redb_runtime_store::layout;
+use redb_runtime_store::layout::{self, ExportOptions};
 use redb_runtime_store::store::{Pending, Sharing, Snapshot, StoreOptions};
 use redb_runtime_store::{EventFollower, Runtime, RuntimeError, Store};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -108,7 +108,7 @@ impl Held {
                 pollster::block_on(runtime.submit(|tx| tx.summary())),
             );
         }
-        let exported = layout::export(store, directory.join("export"), Default::default());
+        let exported = layout::export(store, directory.join("export"), ExportOptions::new());
         if exported.is_ok() {
             wrong.push("an export succeeded".to_owned());
         }
