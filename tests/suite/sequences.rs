@@ -1,261 +1,81 @@
-//! Random sequences of operations on two runtimes of one store, against a model in plain memory.
+//! Random sequences of operations on two runtimes of one store, compared with the reference model.
 
 use crate::layout_support::{content, exported, strict, tree};
-use crate::support::{all_entries, all_events, named, runtime_id, scratch, seeded, worker_ref};
+use crate::support::{all_entries, all_events, named, scratch, seeded, worker_ref};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redb_runtime_store::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
     WorkerDetail, WorkerIntent, WorkerStatus, WorkerSummary,
 };
-use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
-use redb_runtime_store::identity::{WorkerId, WorkerRef};
-use redb_runtime_store::interaction::{
-    TranscriptEntry, TranscriptRole, WorkerInput, WorkerInputKind,
-};
-use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
-use redb_runtime_store::{Runtime, RuntimeError, Store};
-use std::collections::BTreeMap;
+use redb_runtime_store::identity::WorkerRef;
+use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::{Runtime, Store};
+use std::sync::Arc;
+use torture::model::{Ack, Call, Refusal, new_runtime};
+use torture::world::{RuntimeState, WorkerState, World};
 
 const IDS: [&str; 2] = ["r", "r\u{0}"];
 
-/// One operation: on which of the two runtimes, and on a worker of either.
+/// One step of a sequence.
 #[derive(Clone, Debug)]
 enum Operation {
-    Create(CreateWorkerRequest),
-    Send(usize, WorkerInput),
-    Stop(usize, Option<String>),
-    Cancel(usize, Option<String>),
-    StopRuntime,
+    Call(Call),
     Reopen,
 }
 
-/// What an operation gave: numbers and a status, or the name of the error.
-type Outcome = Result<(WorkerStatus, u64, u64), &'static str>;
-
-fn name(error: &RuntimeError) -> &'static str {
-    match error {
-        RuntimeError::RuntimeStopped { .. } => "runtime stopped",
-        RuntimeError::WrongRuntime { .. } => "wrong runtime",
-        RuntimeError::WorkerNotFound { .. } => "worker not found",
-        RuntimeError::InvalidRequest(_) => "invalid request",
-        other => panic!("{other:?}"),
-    }
-}
-
-struct Worker {
-    detail: WorkerDetail,
-    entries: Vec<TranscriptEntry>,
-}
-
-/// What a runtime ought to hold.
-struct Model {
-    id: &'static str,
-    stopped: bool,
-    workers: BTreeMap<WorkerId, Worker>,
-    events: Vec<RuntimeEvent>,
-    diagnostics: Vec<RuntimeDiagnostic>,
-}
-
-impl Model {
-    fn new(id: &'static str) -> Self {
-        let mut this = Self {
-            id,
-            stopped: false,
-            workers: BTreeMap::new(),
-            events: Vec::new(),
-            diagnostics: Vec::new(),
-        };
-        this.log(
-            None,
-            RuntimeEventKind::RuntimeStarted,
-            "runtime started".to_owned(),
+/// Asserts that every read of `runtime` returns the state of the model.
+fn assert_same(state: &RuntimeState, runtime: &Runtime) {
+    let own = &state.own.value;
+    let events: Vec<_> = state
+        .events
+        .iter()
+        .map(|event| event.value.clone())
+        .collect();
+    assert_eq!(all_events(runtime), events);
+    assert_eq!(runtime.diagnostics().unwrap(), own.diagnostics);
+    let now = runtime.event_cursor_now().unwrap().next_event_id;
+    assert_eq!(now, own.next_event_id);
+    assert_eq!(now, events.len() as u64 + 1);
+    let details: Vec<_> = state.workers.values().map(detail).collect();
+    let summaries: Vec<_> = details.iter().map(summary).collect();
+    assert_eq!(runtime.list_workers().unwrap(), summaries);
+    for (detail, worker) in details.iter().zip(state.workers.values()) {
+        let worker_ref = &detail.worker_ref;
+        assert_eq!(runtime.worker_detail(worker_ref).unwrap(), *detail);
+        let entries = worker.transcript.iter().map(|entry| entry.value.clone());
+        assert_eq!(
+            all_entries(runtime, worker_ref),
+            entries.collect::<Vec<_>>()
         );
-        this
     }
+    let whole = runtime.summary().unwrap();
+    let with = |status| {
+        let has_status = summaries.iter().filter(|worker| worker.status == status);
+        has_status.count()
+    };
+    assert_eq!(whole.worker_count, summaries.len());
+    assert_eq!(whole.active_worker_count, with(WorkerStatus::Running));
+    assert_eq!(whole.stopped_worker_count, with(WorkerStatus::Stopped));
+    assert_eq!(whole.cancelled_worker_count, with(WorkerStatus::Cancelled));
+    assert_eq!(whole.diagnostic_count, own.diagnostics.len());
+}
 
-    fn log(&mut self, worker: Option<&WorkerRef>, kind: RuntimeEventKind, message: String) -> u64 {
-        let id = self.events.len() as u64 + 1;
-        self.events.push(RuntimeEvent {
-            id,
-            worker_ref: worker.cloned(),
-            kind,
-            message,
-        });
-        id
-    }
-
-    /// The worker that a change means, where it may be changed.
-    fn refuse(&self, worker: &WorkerRef) -> Result<(), &'static str> {
-        if worker.runtime_id != runtime_id(self.id) {
-            return Err("wrong runtime");
-        }
-        if self.stopped {
-            Err("runtime stopped")
-        } else {
-            Ok(())
-        }
-    }
-
-    fn create(&mut self, request: CreateWorkerRequest) -> Outcome {
-        if self.stopped {
-            return Err("runtime stopped");
-        }
-        let blank = |text: &str| text.trim().is_empty();
-        let blank_task =
-            matches!(&request.intent, WorkerIntent::Task { objective } if blank(objective));
-        if blank_task
-            || request
-                .requested_capabilities
-                .iter()
-                .any(|one| blank(&one.name))
-        {
-            return Err("invalid request");
-        }
-        let worker_id = format!("worker-{:08x}", self.workers.len() + 1);
-        let worker = worker_ref(self.id, &worker_id);
-        let message = format!("worker {worker_id} created");
-        let event_id = self.log(Some(&worker), RuntimeEventKind::WorkerCreated, message);
-        let mut codes = Vec::new();
-        if request.config_bundle.is_none() {
-            codes.push((
-                "runtime.local_default_resources",
-                "worker created without ConfigBundleRef; runtime-local defaults are assumed",
-            ));
-        }
-        if request.requested_capabilities.is_empty() {
-            codes.push((
-                "worker.tools_less",
-                "worker created without requested tool capabilities",
-            ));
-        }
-        for (code, message) in codes {
-            self.diagnostics.push(RuntimeDiagnostic {
-                id: self.diagnostics.len() as u64 + 1,
-                severity: DiagnosticSeverity::Info,
-                code: code.to_owned(),
-                message: message.to_owned(),
-                worker_ref: Some(worker.clone()),
-            });
-        }
-        let detail = WorkerDetail {
-            runtime_id: worker.runtime_id.clone(),
-            worker_id: worker.worker_id.clone(),
-            worker_ref: worker,
-            status: WorkerStatus::Running,
-            intent: request.intent,
-            profile: request.profile,
-            config_bundle: request.config_bundle,
-            requested_capabilities: request.requested_capabilities,
-            workspace_refs: request.workspace_refs,
-            mount_refs: request.mount_refs,
-            transcript_len: 0,
-            last_event_id: event_id,
-        };
-        let id = detail.worker_id.clone();
-        self.workers.insert(
-            id,
-            Worker {
-                detail,
-                entries: Vec::new(),
-            },
-        );
-        Ok((WorkerStatus::Running, 0, event_id))
-    }
-
-    fn send(&mut self, worker: &WorkerRef, input: WorkerInput) -> Outcome {
-        self.refuse(worker)?;
-        if input.content.trim().is_empty() {
-            return Err("invalid request");
-        }
-        let known = self
-            .workers
-            .get(&worker.worker_id)
-            .ok_or("worker not found")?;
-        if known.detail.status != WorkerStatus::Running {
-            return Err("invalid request");
-        }
-        let message = "worker input accepted".to_owned();
-        let event_id = self.log(Some(worker), RuntimeEventKind::WorkerInputAccepted, message);
-        let known = self.workers.get_mut(&worker.worker_id).unwrap();
-        let sequence = known.entries.len() as u64 + 1;
-        known.entries.push(TranscriptEntry {
-            sequence,
-            worker_ref: worker.clone(),
-            role: match input.kind {
-                WorkerInputKind::User => TranscriptRole::User,
-                WorkerInputKind::System => TranscriptRole::System,
-            },
-            content: input.content,
-            event_id,
-        });
-        known.detail.transcript_len += 1;
-        known.detail.last_event_id = event_id;
-        Ok((WorkerStatus::Running, sequence, event_id))
-    }
-
-    fn end(&mut self, worker: &WorkerRef, status: WorkerStatus, reason: Option<String>) -> Outcome {
-        self.refuse(worker)?;
-        let known = self
-            .workers
-            .get(&worker.worker_id)
-            .ok_or("worker not found")?;
-        if known.detail.status != WorkerStatus::Running {
-            return Ok((known.detail.status, 0, known.detail.last_event_id));
-        }
-        let (kind, standard) = match status {
-            WorkerStatus::Stopped => (RuntimeEventKind::WorkerStopped, "worker stopped"),
-            _ => (RuntimeEventKind::WorkerCancelled, "worker cancelled"),
-        };
-        let event_id = self.log(Some(worker), kind, reason.unwrap_or(standard.to_owned()));
-        let known = self.workers.get_mut(&worker.worker_id).unwrap();
-        known.detail.status = status;
-        known.detail.last_event_id = event_id;
-        Ok((status, 0, event_id))
-    }
-
-    fn stop(&mut self) -> Outcome {
-        if self.stopped {
-            return Ok((WorkerStatus::Stopped, 0, self.events.len() as u64));
-        }
-        for worker in self.workers.values_mut() {
-            if worker.detail.status == WorkerStatus::Running {
-                worker.detail.status = WorkerStatus::Stopped;
-            }
-        }
-        self.stopped = true;
-        let message = format!("runtime {} stopped", self.id);
-        let event_id = self.log(None, RuntimeEventKind::RuntimeStopped, message);
-        Ok((WorkerStatus::Stopped, 0, event_id))
-    }
-
-    fn assert_same(&self, runtime: &Runtime) {
-        assert_eq!(all_events(runtime), self.events);
-        assert_eq!(runtime.diagnostics().unwrap(), self.diagnostics);
-        let now = runtime.event_cursor_now().unwrap().next_event_id;
-        assert_eq!(now, self.events.len() as u64 + 1);
-        let summaries: Vec<_> = self
-            .workers
-            .values()
-            .map(|worker| summary(&worker.detail))
-            .collect();
-        assert_eq!(runtime.list_workers().unwrap(), summaries);
-        for Worker { detail, entries } in self.workers.values() {
-            assert_eq!(runtime.worker_detail(&detail.worker_ref).unwrap(), *detail);
-            assert_eq!(all_entries(runtime, &detail.worker_ref), *entries);
-        }
-        let whole = runtime.summary().unwrap();
-        let with = |status| {
-            summaries
-                .iter()
-                .filter(|worker| worker.status == status)
-                .count()
-        };
-        assert_eq!(whole.worker_count, summaries.len());
-        assert_eq!(whole.active_worker_count, with(WorkerStatus::Running));
-        assert_eq!(whole.stopped_worker_count, with(WorkerStatus::Stopped));
-        assert_eq!(whole.cancelled_worker_count, with(WorkerStatus::Cancelled));
-        assert_eq!(whole.diagnostic_count, self.diagnostics.len());
+fn detail(worker: &WorkerState) -> WorkerDetail {
+    let own = worker.own.value.clone();
+    WorkerDetail {
+        runtime_id: own.worker_ref.runtime_id.clone(),
+        worker_id: own.worker_ref.worker_id.clone(),
+        worker_ref: own.worker_ref,
+        status: own.status,
+        intent: own.request.intent,
+        profile: own.request.profile,
+        config_bundle: own.request.config_bundle,
+        requested_capabilities: own.request.requested_capabilities,
+        workspace_refs: own.request.workspace_refs,
+        mount_refs: own.request.mount_refs,
+        transcript_len: worker.transcript.len(),
+        last_event_id: own.last_event_id,
     }
 }
 
@@ -274,46 +94,15 @@ fn summary(detail: &WorkerDetail) -> WorkerSummary {
     }
 }
 
-/// The workers that operations aim at: some of either runtime, known or not.
+/// A worker of either runtime, which exists or not: the target of an operation.
 fn target(number: usize) -> WorkerRef {
     worker_ref(IDS[number % 2], &format!("worker-{:08x}", number / 2))
 }
 
-fn model_does(model: &mut Model, operation: Operation) -> Outcome {
-    match operation {
-        Operation::Create(request) => model.create(request),
-        Operation::Send(worker, input) => model.send(&target(worker), input),
-        Operation::Stop(worker, reason) => {
-            model.end(&target(worker), WorkerStatus::Stopped, reason)
-        }
-        Operation::Cancel(worker, reason) => {
-            model.end(&target(worker), WorkerStatus::Cancelled, reason)
-        }
-        Operation::StopRuntime => model.stop(),
-        Operation::Reopen => Err("not an operation of a runtime"),
-    }
-}
-
-fn runtime_does(runtime: &Runtime, operation: Operation) -> Outcome {
-    let outcome = match operation {
-        Operation::Create(request) => runtime
-            .create_worker(request)
-            .map(|detail| (detail.status, 0, detail.last_event_id)),
-        Operation::Send(worker, input) => runtime
-            .send_input(&target(worker), input)
-            .map(|ack| (ack.status, ack.transcript_sequence, ack.event_id)),
-        Operation::Stop(worker, reason) => runtime
-            .stop_worker(&target(worker), reason)
-            .map(|ack| (ack.status, 0, ack.event_id)),
-        Operation::Cancel(worker, reason) => runtime
-            .cancel_worker(&target(worker), reason)
-            .map(|ack| (ack.status, 0, ack.event_id)),
-        Operation::StopRuntime => runtime
-            .stop_runtime()
-            .map(|event_id| (WorkerStatus::Stopped, 0, event_id)),
-        Operation::Reopen => return Err("not an operation of a runtime"),
-    };
-    outcome.map_err(|error| name(&error))
+/// Makes `call` on `runtime`. Panics on any error but a rejection by the rules.
+fn made(runtime: &Runtime, call: &Call) -> Result<Ack, Refusal> {
+    call.make(runtime)
+        .map_err(|error| Refusal::of(&error).unwrap_or_else(|| panic!("{call:?}: {error:?}")))
 }
 
 fn any_text() -> impl Strategy<Value = String> {
@@ -346,48 +135,61 @@ fn any_request() -> impl Strategy<Value = CreateWorkerRequest> {
 }
 
 fn any_operation() -> impl Strategy<Value = Operation> {
-    // Numbers of workers from 0, which no runtime gives.
-    let worker = || 0_usize..10;
+    // Worker 0 is never created, so it is a worker that does not exist.
+    let worker = || (0_usize..10).prop_map(target);
     let reason = || proptest::option::of(any_text());
     let input = prop_oneof![
         any_text().prop_map(WorkerInput::user),
         any_text().prop_map(WorkerInput::system),
     ];
+    let end = |status| {
+        let call = move |(worker, reason)| Call::End(worker, status, reason);
+        (worker(), reason()).prop_map(call)
+    };
+    let call = prop_oneof![
+        8 => any_request().prop_map(Call::Create),
+        24 => (worker(), input).prop_map(|(worker, input)| Call::Input(worker, input)),
+        4 => end(WorkerStatus::Stopped),
+        4 => end(WorkerStatus::Cancelled),
+        1 => Just(Call::StopRuntime),
+    ];
     prop_oneof![
-        8 => any_request().prop_map(Operation::Create),
-        24 => (worker(), input).prop_map(|(worker, input)| Operation::Send(worker, input)),
-        4 => (worker(), reason()).prop_map(|(worker, reason)| Operation::Stop(worker, reason)),
-        4 => (worker(), reason()).prop_map(|(worker, reason)| Operation::Cancel(worker, reason)),
-        1 => Just(Operation::StopRuntime),
+        41 => call.prop_map(Operation::Call),
         2 => Just(Operation::Reopen),
     ]
 }
 
 /// Runs `operations` on two runtimes of the store that `open` gives.
 fn assert_follows_the_model(operations: &[(usize, Operation)], open: impl Fn() -> Store) {
-    let runtimes = || {
+    let opened = || {
         let store = open();
-        IDS.map(|id| store.runtime(named(id)).unwrap())
+        (IDS.map(|id| store.runtime(named(id)).unwrap()), store)
     };
-    let mut models = IDS.map(Model::new);
-    let mut live = runtimes();
-    for (which, operation) in operations {
-        if matches!(operation, Operation::Reopen) {
-            live = runtimes();
-            models
-                .iter()
-                .zip(&live)
-                .for_each(|(model, runtime)| model.assert_same(runtime));
-            continue;
-        }
-        let wanted = model_does(&mut models[*which], operation.clone());
-        let got = runtime_does(&live[*which], operation.clone());
-        assert_eq!(got, wanted, "{operation:?}");
+    let mut model = World::default();
+    for id in IDS {
+        model.0.insert(id.to_owned(), Arc::new(new_runtime(id)));
     }
-    models
-        .iter()
-        .zip(&live)
-        .for_each(|(model, runtime)| model.assert_same(runtime));
+    let assert_both_same = |model: &World, (live, store): &([Runtime; 2], Store)| {
+        for (id, runtime) in IDS.into_iter().zip(live) {
+            assert_same(&model.0[id], runtime);
+        }
+        let difference = World::of(store).unwrap().difference(model);
+        assert_eq!(difference, None);
+    };
+    let mut live = opened();
+    for (which, operation) in operations {
+        match operation {
+            Operation::Reopen => {
+                live = opened();
+                assert_both_same(&model, &live);
+            }
+            Operation::Call(call) => {
+                let expected = model.call(IDS[*which], call);
+                assert_eq!(made(&live.0[*which], call), expected, "{call:?}");
+            }
+        }
+    }
+    assert_both_same(&model, &live);
 }
 
 proptest! {
@@ -425,8 +227,8 @@ proptest! {
         let store = Store::in_memory().unwrap();
         let runtimes = IDS.map(|id| store.runtime(named(id)).unwrap());
         for (on, operation) in operations {
-            if !matches!(operation, Operation::Reopen) {
-                let _ = runtime_does(&runtimes[on], operation);
+            if let Operation::Call(call) = operation {
+                let _ = made(&runtimes[on], &call);
             }
         }
         let first = exported(&store);

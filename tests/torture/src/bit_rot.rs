@@ -1,17 +1,17 @@
-//! Damage that nobody announces: every read gives an error or the right data, and no panic.
+//! Silent damage: every read returns an error or the right data, and never panics.
 //!
 //! The store is opened as a host opens it, and some of the time with `verify_on_open`. With
 //! `check_pages(false)` about one damage in twenty hides rows, or brings replaced ones back, although
-//! every value has the right checksum: that is the bug to plant here.
+//! every value has the right checksum: this is the bug to plant here.
 
 use crate::campaign::{count_tried, tried_so_far};
 use crate::child::{patient, say, scratch};
 use crate::disk::Disk;
-use crate::model::any_call;
+use crate::model::{Refusal, any_call};
 use crate::pages::{PAGE_BYTES, Pages};
 use crate::plant::Plant;
 use crate::rng::Rng;
-use crate::workload::{Workload, alone, open, runtime};
+use crate::workload::{Workload, open, runtime};
 use crate::world::{Context, RuntimeState, Violation, World};
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::interaction::{TranscriptQuery, WorkerInput};
@@ -21,17 +21,17 @@ use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
-/// The first bytes of a file, which lead to all others.
+/// The size of a file's header, which leads to all other bytes.
 const HEADER_BYTES: usize = 320;
 
-/// The bit that says which of redb's two commits is the last one. No checksum covers it, and in a
-/// file that was not closed nothing tells a flip from a commit that a crash cut off.
+/// The bit that selects the last of redb's two commits. No checksum covers it, and in a file that was
+/// not closed a flip of it cannot be distinguished from a commit that a crash interrupted.
 const LAST_COMMIT: Damage = Damage::Bit { page: 0, bit: 72 };
 
-/// What can happen to a file.
+/// A damage to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// One bit of a page that is used flips.
+    /// One bit of a used page flips.
     Bit {
         /// The page.
         page: u64,
@@ -40,7 +40,7 @@ pub enum Damage {
     },
     /// The file ends early.
     Truncation(u64),
-    /// The file goes on after its end.
+    /// The file is extended.
     Extension(u64),
     /// A page reads as zeros.
     Zeros(u64),
@@ -54,7 +54,7 @@ impl Damage {
         let used = file.used();
         let page = *rng.pick(&used);
         match rng.below(100) {
-            // The header: what says where all else is.
+            // The header: it leads to everything else.
             0..=9 => Self::Bit {
                 page: 0,
                 bit: rng.below(HEADER_BYTES * 8),
@@ -63,8 +63,8 @@ impl Damage {
                 page,
                 bit: rng.below(PAGE_BYTES * 8),
             },
-            // Not to nothing: the simulator makes a store of an empty disk, where an empty file is
-            // refused (`opening` in the suite).
+            // Not to zero bytes: on the simulated disk an empty file becomes a new store. `opening` in
+            // the suite checks that an empty file is rejected.
             80..=84 => Self::Truncation(1 + rng.next() % (file.len() - 1)),
             85..=88 => Self::Extension(rng.next() % (1 << 20) + 1),
             89..=93 => Self::Zeros(page),
@@ -72,7 +72,7 @@ impl Damage {
         }
     }
 
-    /// Does it to `file`.
+    /// Applies the damage to `file`.
     pub fn apply(self, file: &mut Pages) {
         let at = |page: u64| page * PAGE_BYTES as u64;
         let read = |file: &Pages, page: u64| {
@@ -104,7 +104,7 @@ impl Damage {
     }
 }
 
-/// A store that is known whole: its file, and what it says.
+/// An undamaged store: its file and its content.
 #[derive(Debug)]
 pub struct Sound {
     file: Pages,
@@ -112,23 +112,23 @@ pub struct Sound {
     is_closed: bool,
 }
 
-/// What became of damaged files.
+/// The results for damaged files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Files that were damaged.
     pub tried: usize,
-    /// Those that were refused when they were opened.
+    /// Files that were rejected when they were opened.
     pub refused: usize,
-    /// Those that gave an error later.
+    /// Files whose damage was found later.
     pub noticed: usize,
 }
 
 impl Sound {
-    /// A store with everything in it: the workload of `seed`, and a long log.
+    /// A store with the workload of `seed` and a long log.
     ///
     /// # Errors
     ///
-    /// Where it cannot be made.
+    /// If the store cannot be created.
     pub fn of(seed: u64) -> Result<Self, Violation> {
         let what = "making a sound store";
         let mut rng = Rng::new(seed);
@@ -165,7 +165,7 @@ impl Sound {
         })
     }
 
-    /// Damages a copy of the file, opens it, reads all of it and works on with it.
+    /// Damages a copy of the file, opens it, reads everything and writes to it.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl Sound {
     }
 
     fn meet(&self, file: Pages, rng: &mut Rng, plant: Option<Plant>) -> Result<Met, Violation> {
-        // Small caches have pages read again and again.
+        // With a small cache pages are read repeatedly.
         let options = Store::options()
             .cache_bytes(1 << rng.between(12, 22))
             .verify_on_open(rng.chance(10))
@@ -228,7 +228,7 @@ impl Sound {
     }
 }
 
-/// Checks that verifying finds what reading found: in the rows, or in the pages of a file.
+/// Checks that `verify` finds the damage that reads found: in the rows, or in the pages of a file.
 fn check_verify_finds(store: &Store, file: &Pages) -> Result<(), Violation> {
     let report = store
         .verify()
@@ -257,8 +257,7 @@ enum Met {
     Nothing,
 }
 
-/// Whether `error` is one that damage may give: any that speaks of the file, none that says
-/// something about its content.
+/// Whether damage may cause `error`: any error about the file, but none about its content.
 fn expect_damage(what: &str, error: &RuntimeError) -> Result<(), Violation> {
     match error {
         RuntimeError::StoreCorrupt { .. }
@@ -277,7 +276,7 @@ struct Reader<'s> {
 }
 
 impl Reader<'_> {
-    /// Takes an error of damage, or the right data.
+    /// Accepts an error of damage, or the right data.
     fn expect<T: PartialEq + Debug>(
         &mut self,
         what: &str,
@@ -404,7 +403,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Makes a few calls; returns the world after those that were acknowledged.
+    /// Makes a few calls. Returns the world after the acknowledged calls.
     fn work(&mut self, world: &World, rng: &mut Rng) -> Result<World, Violation> {
         let mut world = world.clone();
         for _ in 0..3 {
@@ -412,52 +411,50 @@ impl Reader<'_> {
             let id = rng.pick(&ids);
             let call = any_call(&world.0[id], rng);
             let mut after = world.clone();
-            let accepted = after.call(id, &call);
-            match (
-                runtime(self.store, id).and_then(|one| alone(&one, &call)),
-                accepted,
-            ) {
-                (Ok(()), true) => world = after,
-                (Err(error), false) if !is_damage(&error) => {}
+            let expected = after.call(id, &call);
+            let made = runtime(self.store, id).and_then(|one| call.make(&one));
+            match (made, expected) {
+                (Ok(ack), Ok(right)) if ack == right => world = after,
+                (Err(error), Err(refusal)) if Refusal::of(&error) == Some(refusal) => {}
                 (Err(error), _) => {
                     self.noticed = true;
                     expect_damage(&format!("{call:?}"), &error)?;
                     // After a failed write the store has to be opened again.
                     return Ok(world);
                 }
-                (Ok(()), false) => return Err(Violation(format!("{call:?} was accepted"))),
+                (Ok(ack), Ok(right)) => {
+                    let what = format!("{call:?}: {ack:?} instead of {right:?}");
+                    return Err(Violation(what));
+                }
+                (Ok(_), Err(_)) => return Err(Violation(format!("{call:?} was accepted"))),
             }
         }
         Ok(world)
     }
 }
 
-fn is_damage(error: &RuntimeError) -> bool {
-    expect_damage("", error).is_ok()
-}
-
-/// How a process is started that calls [`limited`] with what it is told.
+/// Starts a process that calls [`limited`] with these arguments.
 pub type Start<'s> = &'s (dyn Fn(u64, usize, Option<Plant>) -> Command + Sync);
 
-/// What a process that reads damaged files may map, in bytes. The files have a few MB.
+/// The address space of a process that reads damaged files, in bytes. The files have a few MB.
 const MEMORY_BYTES: u64 = 1 << 30;
 
-/// How long it may compute, in seconds. Two hundred files take six without optimisation.
+/// The processor time of such a process, in seconds. Two hundred files take six without optimisation.
 const CPU_SECONDS: u64 = 300;
 
-/// What the line begins with in which a process of [`limited`] says how much it tried until a promise
-/// was broken.
+/// The prefix of the line in which a process of [`limited`] prints the number of cases up to a
+/// violation.
 const TRIED: &str = "broken after ";
 
-/// What the line begins with in which a process of [`limited`] says its counts.
+/// The prefix of the line in which a process of [`limited`] prints its counts.
 const COUNTED: &str = "counted ";
 
-/// Damages the store of `seed` in `count` ways, in a process of its own.
+/// Damages the store of `seed` in `count` ways, in a separate process.
 ///
 /// # Errors
 ///
-/// As [`round`]; and where the process ends in any other way, as it does without memory, or where it
-/// would go on for ever.
+/// As [`round`]; and if the process ends in any other way, as it does when a damage makes it exceed its
+/// limits of memory or time.
 pub fn limited_round(
     seed: u64,
     count: usize,
@@ -488,8 +485,8 @@ pub fn limited_round(
     )))
 }
 
-/// Runs a round in this process, which gets no more memory and time than a round may need from now on,
-/// and says what it counted.
+/// Limits the memory and the time of this process to the needs of a round, runs one and prints its
+/// counts.
 ///
 /// # Errors
 ///
@@ -516,7 +513,7 @@ pub fn limited(seed: u64, count: usize, plant: Option<Plant>) -> Result<(), Viol
 ///
 /// # Errors
 ///
-/// The first that gives wrong data.
+/// The first damage that leads to wrong data.
 pub fn round(seed: u64, count: usize, plant: Option<Plant>) -> Result<Counts, Violation> {
     let sound = Sound::of(seed)?;
     let mut rng = Rng::new(seed).part(2);

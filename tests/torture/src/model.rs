@@ -1,12 +1,17 @@
-//! The rules of a runtime once more, in the plainest form, to know what a store should say.
+//! The reference model: the rules of a runtime a second time, in memory and as plainly as possible.
+//!
+//! The simulators of faults compare a store with the [`World`] that the model computes. The suite runs
+//! random operations against both and compares every acknowledgement and every refusal too.
 
 use crate::rng::Rng;
 use crate::world::{RuntimeState, WorkerState, World};
+use redb_runtime_store::Runtime;
 use redb_runtime_store::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, ProfileSelector, WorkerIntent,
     WorkerStatus, WorkspaceRef,
 };
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
+use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
 use redb_runtime_store::management::{RuntimeLimits, RuntimeStatus};
@@ -26,6 +31,82 @@ pub enum Call {
     End(WorkerRef, WorkerStatus, Option<String>),
     /// `stop_runtime`.
     StopRuntime,
+}
+
+/// The answer to an accepted [`Call`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The status of the worker after the call; `Stopped` for [`Call::StopRuntime`].
+    pub status: WorkerStatus,
+    /// The sequence of the new transcript entry; 0 if the call adds none.
+    pub sequence: u64,
+    /// The id of the call's event. A call that changes nothing returns the last event of its worker or
+    /// runtime.
+    pub event_id: u64,
+}
+
+/// The rule that rejects a [`Call`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The worker belongs to another runtime.
+    WrongRuntime,
+    /// The runtime is stopped.
+    RuntimeStopped,
+    /// The runtime has no such worker.
+    WorkerNotFound,
+    /// A required text is blank, or the worker is not running.
+    InvalidRequest,
+}
+
+impl Refusal {
+    /// The rule that `error` states; `None` for errors of the file or the disk.
+    pub fn of(error: &RuntimeError) -> Option<Self> {
+        match error {
+            RuntimeError::WrongRuntime { .. } => Some(Self::WrongRuntime),
+            RuntimeError::RuntimeStopped { .. } => Some(Self::RuntimeStopped),
+            RuntimeError::WorkerNotFound { .. } => Some(Self::WorkerNotFound),
+            RuntimeError::InvalidRequest(_) => Some(Self::InvalidRequest),
+            _ => None,
+        }
+    }
+}
+
+impl Call {
+    /// Makes the call on `runtime`, as an operation of its own.
+    ///
+    /// # Errors
+    ///
+    /// As the method of [`Runtime`].
+    pub fn make(&self, runtime: &Runtime) -> Result<Ack, RuntimeError> {
+        match self.clone() {
+            Self::Create(request) => runtime.create_worker(request).map(|detail| Ack {
+                status: detail.status,
+                sequence: 0,
+                event_id: detail.last_event_id,
+            }),
+            Self::Input(worker, input) => runtime.send_input(&worker, input).map(|ack| Ack {
+                status: ack.status,
+                sequence: ack.transcript_sequence,
+                event_id: ack.event_id,
+            }),
+            Self::End(worker, status, reason) => {
+                let ack = match status {
+                    WorkerStatus::Cancelled => runtime.cancel_worker(&worker, reason),
+                    _ => runtime.stop_worker(&worker, reason),
+                };
+                ack.map(|ack| Ack {
+                    status: ack.status,
+                    sequence: 0,
+                    event_id: ack.event_id,
+                })
+            }
+            Self::StopRuntime => runtime.stop_runtime().map(|event_id| Ack {
+                status: WorkerStatus::Stopped,
+                sequence: 0,
+                event_id,
+            }),
+        }
+    }
 }
 
 /// The id `id`.
@@ -60,11 +141,18 @@ pub fn new_runtime(id: &str) -> RuntimeState {
 }
 
 impl World {
-    /// Makes `call` on the runtime `id`. False where it must be refused.
-    pub fn call(&mut self, id: &str, call: &Call) -> bool {
-        self.0
-            .get_mut(id)
-            .is_some_and(|state| Arc::make_mut(state).call(call))
+    /// Makes `call` on the runtime `id`, which the world has.
+    ///
+    /// # Errors
+    ///
+    /// The rule that rejects the call, which then changed nothing.
+    ///
+    /// # Panics
+    ///
+    /// If the world has no runtime `id`.
+    pub fn call(&mut self, id: &str, call: &Call) -> Result<Ack, Refusal> {
+        let state = self.0.get_mut(id).expect("a runtime of the workload");
+        Arc::make_mut(state).call(call)
     }
 }
 
@@ -83,26 +171,49 @@ impl RuntimeState {
         id
     }
 
-    fn call(&mut self, call: &Call) -> bool {
-        let is_running = self.own.value.status == RuntimeStatus::Running;
+    /// Makes `call` on this runtime.
+    ///
+    /// # Errors
+    ///
+    /// The rule that rejects the call, which then changed nothing.
+    pub fn call(&mut self, call: &Call) -> Result<Ack, Refusal> {
         match call {
-            Call::StopRuntime => {
-                if is_running {
-                    self.stop();
-                }
-                true
-            }
-            _ if !is_running => false,
-            Call::Create(request) => {
-                self.create(request);
-                true
-            }
+            Call::Create(request) => self.create(request),
             Call::Input(worker, input) => self.input(worker, input),
             Call::End(worker, status, reason) => self.end(worker, *status, reason.as_deref()),
+            Call::StopRuntime => Ok(self.stop()),
         }
     }
 
-    fn stop(&mut self) {
+    fn refuse_stopped(&self) -> Result<(), Refusal> {
+        match self.own.value.status {
+            RuntimeStatus::Running => Ok(()),
+            RuntimeStatus::Stopped => Err(Refusal::RuntimeStopped),
+        }
+    }
+
+    fn refuse_foreign(&self, worker: &WorkerRef) -> Result<(), Refusal> {
+        match worker.runtime_id == self.own.value.runtime_id {
+            true => Ok(()),
+            false => Err(Refusal::WrongRuntime),
+        }
+    }
+
+    fn worker(&self, worker: &WorkerRef) -> Result<&PersistedWorkerSnapshot, Refusal> {
+        let worker = self.workers.get(worker.worker_id.as_str());
+        let worker = worker.ok_or(Refusal::WorkerNotFound)?;
+        Ok(&worker.own.value)
+    }
+
+    fn stop(&mut self) -> Ack {
+        let ack = |event_id| Ack {
+            status: WorkerStatus::Stopped,
+            sequence: 0,
+            event_id,
+        };
+        if self.own.value.status == RuntimeStatus::Stopped {
+            return ack(self.own.value.next_event_id - 1);
+        }
         for worker in self.workers.values_mut() {
             let status = &mut worker.own.value.status;
             if status.is_active() {
@@ -111,10 +222,14 @@ impl RuntimeState {
         }
         self.own.value.status = RuntimeStatus::Stopped;
         let message = format!("runtime {} stopped", self.own.value.runtime_id);
-        self.log(None, RuntimeEventKind::RuntimeStopped, &message);
+        ack(self.log(None, RuntimeEventKind::RuntimeStopped, &message))
     }
 
-    fn create(&mut self, request: &CreateWorkerRequest) {
+    fn create(&mut self, request: &CreateWorkerRequest) -> Result<Ack, Refusal> {
+        self.refuse_stopped()?;
+        if has_blank_text(request) {
+            return Err(Refusal::InvalidRequest);
+        }
         let name = loop {
             let sequence = self.own.value.next_worker_sequence;
             self.own.value.next_worker_sequence += 1;
@@ -126,7 +241,7 @@ impl RuntimeState {
         let worker_id = WorkerId::new(name.clone()).expect("a generated id is not blank");
         let worker_ref = WorkerRef::new(self.own.value.runtime_id.clone(), worker_id);
         let message = format!("worker {name} created");
-        let event = self.log(Some(&worker_ref), RuntimeEventKind::WorkerCreated, &message);
+        let event_id = self.log(Some(&worker_ref), RuntimeEventKind::WorkerCreated, &message);
         if request.config_bundle.is_none() {
             let message =
                 "worker created without ConfigBundleRef; runtime-local defaults are assumed";
@@ -141,13 +256,18 @@ impl RuntimeState {
             status: WorkerStatus::Running,
             request: request.clone(),
             next_transcript_sequence: 1,
-            last_event_id: event,
+            last_event_id: event_id,
         };
         let worker = WorkerState {
             own: own.into(),
             transcript: Vec::new(),
         };
         self.workers.insert(name, worker);
+        Ok(Ack {
+            status: WorkerStatus::Running,
+            sequence: 0,
+            event_id,
+        })
     }
 
     fn note(&mut self, worker: &WorkerRef, code: &str, message: &str) {
@@ -162,52 +282,81 @@ impl RuntimeState {
         own.next_diagnostic_id += 1;
     }
 
-    fn is_running(&self, worker: &WorkerRef) -> bool {
-        let worker = self.workers.get(worker.worker_id.as_str());
-        worker.is_some_and(|worker| worker.own.value.status.is_active())
-    }
-
-    fn input(&mut self, worker_ref: &WorkerRef, input: &WorkerInput) -> bool {
-        if input.content.trim().is_empty() || !self.is_running(worker_ref) {
-            return false;
+    fn input(&mut self, worker_ref: &WorkerRef, input: &WorkerInput) -> Result<Ack, Refusal> {
+        self.refuse_foreign(worker_ref)?;
+        self.refuse_stopped()?;
+        if input.content.trim().is_empty() {
+            return Err(Refusal::InvalidRequest);
+        }
+        let status = self.worker(worker_ref)?.status;
+        if !status.is_active() {
+            return Err(Refusal::InvalidRequest);
         }
         let kind = RuntimeEventKind::WorkerInputAccepted;
-        let event = self.log(Some(worker_ref), kind, "worker input accepted");
-        if let Some(worker) = self.workers.get_mut(worker_ref.worker_id.as_str()) {
-            let own = &mut worker.own.value;
-            let entry = TranscriptEntry {
-                sequence: own.next_transcript_sequence,
-                worker_ref: worker_ref.clone(),
-                role: input.kind.into(),
-                content: input.content.clone(),
-                event_id: event,
-            };
-            own.next_transcript_sequence += 1;
-            own.last_event_id = event;
-            worker.transcript.push(Stored::from(entry));
-        }
-        true
+        let event_id = self.log(Some(worker_ref), kind, "worker input accepted");
+        let worker = self.workers.get_mut(worker_ref.worker_id.as_str());
+        let worker = worker.ok_or(Refusal::WorkerNotFound)?;
+        let own = &mut worker.own.value;
+        let sequence = own.next_transcript_sequence;
+        own.next_transcript_sequence += 1;
+        own.last_event_id = event_id;
+        let entry = TranscriptEntry {
+            sequence,
+            worker_ref: worker_ref.clone(),
+            role: input.kind.into(),
+            content: input.content.clone(),
+            event_id,
+        };
+        worker.transcript.push(Stored::from(entry));
+        Ok(Ack {
+            status,
+            sequence,
+            event_id,
+        })
     }
 
-    fn end(&mut self, worker: &WorkerRef, status: WorkerStatus, reason: Option<&str>) -> bool {
-        if !self.workers.contains_key(worker.worker_id.as_str()) {
-            return false;
-        }
-        // The first terminal status stays, and nothing is logged.
-        if !self.is_running(worker) {
-            return true;
+    fn end(
+        &mut self,
+        worker_ref: &WorkerRef,
+        status: WorkerStatus,
+        reason: Option<&str>,
+    ) -> Result<Ack, Refusal> {
+        self.refuse_foreign(worker_ref)?;
+        self.refuse_stopped()?;
+        let before = self.worker(worker_ref)?;
+        // The first terminal status stays, and no event is logged.
+        if !before.status.is_active() {
+            return Ok(Ack {
+                status: before.status,
+                sequence: 0,
+                event_id: before.last_event_id,
+            });
         }
         let (kind, message) = match status {
             WorkerStatus::Cancelled => (RuntimeEventKind::WorkerCancelled, "worker cancelled"),
             _ => (RuntimeEventKind::WorkerStopped, "worker stopped"),
         };
-        let event = self.log(Some(worker), kind, reason.unwrap_or(message));
-        if let Some(worker) = self.workers.get_mut(worker.worker_id.as_str()) {
-            worker.own.value.status = status;
-            worker.own.value.last_event_id = event;
-        }
-        true
+        let event_id = self.log(Some(worker_ref), kind, reason.unwrap_or(message));
+        let worker = self.workers.get_mut(worker_ref.worker_id.as_str());
+        let own = &mut worker.ok_or(Refusal::WorkerNotFound)?.own.value;
+        own.status = status;
+        own.last_event_id = event_id;
+        Ok(Ack {
+            status,
+            sequence: 0,
+            event_id,
+        })
     }
+}
+
+/// Whether a text that a request must state is blank: the objective of a task, or the name of a
+/// capability.
+fn has_blank_text(request: &CreateWorkerRequest) -> bool {
+    let is_blank = |text: &str| text.trim().is_empty();
+    let is_blank_task =
+        matches!(&request.intent, WorkerIntent::Task { objective } if is_blank(objective));
+    let mut capabilities = request.requested_capabilities.iter();
+    is_blank_task || capabilities.any(|capability| is_blank(&capability.name))
 }
 
 /// Any call that makes sense on a runtime in this state; now and then one that is refused.

@@ -1,8 +1,7 @@
-//! Bugs that are planted on purpose: what does not find them proves nothing.
+//! Planted bugs. A simulator that does not find them proves nothing.
 
 use crate::campaign::Fault;
 use crate::model::{Call, runtime_id};
-use crate::workload::alone;
 use clap::ValueEnum;
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::WorkerRef;
@@ -22,7 +21,7 @@ fn event(id: u64, worker_ref: Option<WorkerRef>) -> RuntimeEvent {
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Plant {
-    /// The disk's syncs do nothing, and say that they did.
+    /// The disk's syncs return success without syncing.
     LyingSync,
     /// Operations are acknowledged before they are committed.
     EarlyAck,
@@ -30,9 +29,9 @@ pub enum Plant {
     SplitTransaction,
     /// The counter of events is committed before the event that it counts.
     CounterWithoutEvent,
-    /// An input also writes a row of a runtime that is not there, which no read shows.
+    /// An input also writes a row of a runtime that does not exist. No read shows it.
     OrphanRow,
-    /// Commits have one phase, as redb's have unless they are asked for two.
+    /// Commits have one phase, which is redb's default.
     OnePhase,
     /// Pages are read without being checked.
     UncheckedPages,
@@ -49,7 +48,7 @@ impl Plant {
         }
     }
 
-    /// Its name on a command line.
+    /// The bug's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::LyingSync => "lying-sync",
@@ -68,13 +67,13 @@ impl Plant {
         all.find(|plant| plant.name() == name)
     }
 
-    /// How it shows: each violation that it leads to says all of one of these.
+    /// The expected messages: each violation that the bug causes contains all parts of one of them.
     pub fn shows_as(self) -> &'static [&'static [&'static str]] {
         match self {
-            // What redb thought to be on disk is not.
+            // Data that redb considered durable is lost.
             Self::LyingSync => &[&["opening the store:"], &["what was acknowledged is lost"]],
             Self::EarlyAck => &[&["what was acknowledged is lost"]],
-            // Its worker has not heard of the event.
+            // The event is stored without the change of its worker.
             Self::SplitTransaction => &[&["a part of an operation is there", ": worker worker-"]],
             Self::CounterWithoutEvent => {
                 &[&["a part of an operation is there", " events, should be "]]
@@ -89,9 +88,9 @@ impl Plant {
                 &["a snapshot:"],
                 &["NotFound"],
                 &["was accepted"],
-                // redb takes what it read for a place outside the file, and gives up.
+                // redb reads a page number outside the file, and fails.
                 &["verifying what cannot be read"],
-                // It follows a page that leads back to itself, or to one above it.
+                // redb follows a page that leads back to itself, or to a page above it.
                 &["overflowed its stack"],
             ],
         }
@@ -107,12 +106,12 @@ impl Plant {
         match (self, call) {
             (Self::OrphanRow, Call::Input(..)) => {
                 let nobody = runtime_id("nobody");
-                // Refused from the second time on.
+                // Rejected from the second time on.
                 drop(store.bulk_load(|load| {
                     load.without_checks();
                     load.append_event(&nobody, event(1, None).into())
                 }));
-                alone(runtime, call)
+                call.make(runtime).map(drop)
             }
             (Self::SplitTransaction | Self::CounterWithoutEvent, Call::Input(worker, input))
                 if !input.content.trim().is_empty()
@@ -120,7 +119,7 @@ impl Plant {
             {
                 self.input_in_two(store, worker, input)
             }
-            _ => alone(runtime, call),
+            _ => call.make(runtime).map(drop),
         }
     }
 

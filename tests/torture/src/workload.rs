@@ -1,7 +1,7 @@
-//! Operations as a host makes them, with the world that each must lead to.
+//! Workloads: operations as a host makes them, with the expected world after each.
 
 use crate::disk::Disk;
-use crate::model::{Call, any_call, new_runtime, runtime_id};
+use crate::model::{Call, Refusal, any_call, new_runtime, runtime_id};
 use crate::plant::Plant;
 use crate::rng::Rng;
 use crate::world::{Context, Violation, World};
@@ -15,30 +15,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One operation: there wholly or not at all.
+/// One atomic operation.
 #[derive(Clone, Debug)]
 pub enum Op {
     /// Creates a runtime.
     CreateRuntime(String),
     /// One call on a runtime.
     Call(String, Call),
-    /// One call on a runtime, submitted. Submissions that follow each other are in flight together:
-    /// the first has a commit of its own, the others wait meanwhile and share the next.
+    /// One submitted call on a runtime. Consecutive submissions are in flight together: the first has a
+    /// commit of its own, and the others share the next.
     Submit(String, Call),
-    /// Several calls in one host transaction; one that is refused undoes all.
+    /// Several calls in one host transaction. A rejected call undoes all of them.
     Transaction(String, Vec<Call>),
-    /// Imports a directory over the runtime of that name.
+    /// Imports a directory and replaces its runtime.
     Import,
     /// Closes the store, and opens it again.
     Reopen,
 }
 
-/// Operations, and the worlds between them: `worlds[n]` is what the store says after the first `n`.
+/// Operations, and the worlds between them: `worlds[n]` is the store's content after the first `n`.
 #[derive(Clone, Debug)]
 pub struct Workload {
     /// The operations.
     pub ops: Vec<Op>,
-    /// One more than there are operations.
+    /// One more world than operations.
     pub worlds: Vec<World>,
     /// Whether each must be accepted.
     pub accepted: Vec<bool>,
@@ -48,20 +48,20 @@ const CACHE_BYTES: usize = 1 << 20;
 
 const FIRST: &str = "first";
 
-/// Every way of sharing a store, as a figure names it.
+/// Every mode of sharing, with its name in the figures.
 pub const SHARINGS: [(Sharing, &str); 3] = [
     (Sharing::OneWriter, "with one writer"),
     (Sharing::Exclusive, "in an exclusive file"),
     (Sharing::ManyWriters, "with many writers"),
 ];
 
-/// How a figure names it.
+/// The name of a mode of sharing in the figures.
 pub(crate) fn name_of(sharing: Sharing) -> &'static str {
     let found = SHARINGS.iter().find(|(one, _)| *one == sharing);
     found.map_or("", |(_, name)| name)
 }
 
-/// How the round of `seed` shares its store: rounds that follow each other try every way.
+/// The mode of sharing of the round of `seed`: consecutive rounds try every mode.
 pub(crate) fn sharing_of(seed: u64) -> Sharing {
     SHARINGS[(seed % SHARINGS.len() as u64) as usize].0
 }
@@ -74,7 +74,7 @@ pub fn import_root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/small"))
 }
 
-/// What the imported directory says.
+/// The content of the imported directory.
 fn imported() -> Result<World, Violation> {
     let store = Store::in_memory().or_violation("opening a store in memory")?;
     let options = ImportOptions::new();
@@ -83,11 +83,11 @@ fn imported() -> Result<World, Violation> {
 }
 
 impl Workload {
-    /// Any `count` operations.
+    /// Random operations, `count` or a few more.
     ///
     /// # Errors
     ///
-    /// Where the directory that is imported cannot be read.
+    /// If the imported directory cannot be read.
     pub fn any(count: usize, rng: &mut Rng) -> Result<Self, Violation> {
         let mut workload = Self {
             ops: Vec::new(),
@@ -108,7 +108,8 @@ impl Workload {
                 26..=45 => workload.push_submissions(&imported, rng),
                 _ => {
                     let (id, mut call) = workload.any_call(rng);
-                    // A stopped runtime makes for dull work: the first one goes on.
+                    // A stopped runtime rejects nearly every call, so the first runtime is never
+                    // stopped.
                     if id != FIRST && rng.chance(3) {
                         call = Call::StopRuntime;
                     }
@@ -119,7 +120,7 @@ impl Workload {
         Ok(workload)
     }
 
-    /// The world after everything.
+    /// The world after all operations.
     pub fn last(&self) -> &World {
         &self.worlds[self.worlds.len() - 1]
     }
@@ -137,10 +138,10 @@ impl Workload {
                 world.0.insert(id.clone(), Arc::new(new_runtime(id)));
                 true
             }
-            Op::Call(id, call) | Op::Submit(id, call) => world.call(id, call),
+            Op::Call(id, call) | Op::Submit(id, call) => world.call(id, call).is_ok(),
             Op::Transaction(id, calls) => {
                 let mut changed = world.clone();
-                let all = calls.iter().all(|call| changed.call(id, call));
+                let all = calls.iter().all(|call| changed.call(id, call).is_ok());
                 if all {
                     world = changed;
                 }
@@ -161,10 +162,10 @@ impl Workload {
         let (id, call) = self.any_call(rng);
         let mut calls = vec![call];
         let mut world = self.last().clone();
-        world.call(&id, &calls[0]);
+        let _ = world.call(&id, &calls[0]);
         for _ in 0..rng.below(6) {
             let call = any_call(&world.0[&id], rng);
-            world.call(&id, &call);
+            let _ = world.call(&id, &call);
             calls.push(call);
         }
         self.push(Op::Transaction(id, calls), imported);
@@ -174,30 +175,30 @@ impl Workload {
         let begin = self.ops.len();
         for _ in 0..rng.between(2, 7) {
             let (id, call) = self.any_call(rng);
-            // The first has to change something: others gather behind its commit.
+            // The first submission must change something, so that the others gather behind its commit.
             let mut changed = self.last().clone();
-            let changes = changed.call(&id, &call) && changed != *self.last();
+            let changes = changed.call(&id, &call).is_ok() && changed != *self.last();
             if self.ops.len() > begin || changes {
                 self.push(Op::Submit(id, call), imported);
             }
         }
-        // What follows at once would be in flight with these, if it were submitted too.
+        // A submission directly after these would be in flight with them.
         self.push(Op::Reopen, imported);
     }
 }
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How many changes the disk had seen when it began.
+    /// The number of disk changes when it began.
     pub begun: usize,
-    /// How many changes the disk had seen when it returned.
+    /// The number of disk changes when it returned.
     pub ended: usize,
-    /// What it returned.
+    /// Its result.
     pub result: Result<(), RuntimeError>,
 }
 
-/// Where a host has its store.
+/// The medium of a host's store.
 pub trait Medium {
     /// Opens the store, or creates it, with a cache of `cache_bytes`.
     ///
@@ -206,18 +207,18 @@ pub trait Medium {
     /// As `Store::open`.
     fn open(&self, cache_bytes: usize) -> Result<Store, RuntimeError>;
 
-    /// How many changes were made, where they are counted.
+    /// The number of changes, if the medium counts them.
     fn position(&self) -> usize {
         0
     }
 
-    /// Holds up the commit that comes next, where that can be.
+    /// Holds the next commit, if the medium can.
     fn hold(&self) {}
 
-    /// Returns when a commit is held up, or cannot be.
+    /// Returns when a commit is held, or the medium cannot hold one.
     fn wait_until_held(&self) {}
 
-    /// Lets commits go on.
+    /// Releases held commits.
     fn release(&self) {}
 }
 
@@ -243,7 +244,7 @@ impl Medium for Disk {
     }
 }
 
-/// A host that runs operations on a store, on a simulated disk unless it is said otherwise.
+/// A host that runs operations on a store, by default on a simulated disk.
 #[derive(Debug)]
 pub struct Host<M = Disk> {
     medium: M,
@@ -277,7 +278,7 @@ pub fn open_with(disk: &Disk, cache_bytes: usize) -> Result<Store, RuntimeError>
     options.open_backend(disk.clone())
 }
 
-/// The runtime `id` of `store`, which is created where there is none.
+/// The runtime `id` of `store`, created if it does not exist.
 ///
 /// # Errors
 ///
@@ -303,18 +304,6 @@ fn in_transaction(
         Call::StopRuntime => Err(RuntimeError::InvalidRequest(
             "a transaction cannot stop its runtime".to_owned(),
         )),
-    }
-}
-
-pub(crate) fn alone(runtime: &Runtime, call: &Call) -> Result<(), RuntimeError> {
-    match call.clone() {
-        Call::Create(request) => runtime.create_worker(request).map(drop),
-        Call::Input(worker, input) => runtime.send_input(&worker, input).map(drop),
-        Call::End(worker, WorkerStatus::Cancelled, reason) => {
-            runtime.cancel_worker(&worker, reason).map(drop)
-        }
-        Call::End(worker, _, reason) => runtime.stop_worker(&worker, reason).map(drop),
-        Call::StopRuntime => runtime.stop_runtime().map(drop),
     }
 }
 
@@ -351,8 +340,8 @@ impl<M: Medium> Host<M> {
         &self.store
     }
 
-    /// Runs `ops` until one fails on its way to the disk, and returns what became of each that was
-    /// begun.
+    /// Runs `ops` until one fails by an error of the disk. Returns the result of each operation that
+    /// began.
     pub fn run(&mut self, ops: &[Op]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(ops.len());
         for (number, op) in ops.iter().enumerate() {
@@ -383,7 +372,7 @@ impl<M: Medium> Host<M> {
             Op::CreateRuntime(id) => runtime(&self.store, id).map(drop),
             Op::Call(id, call) => match self.plant {
                 Some(plant) => plant.call(&self.store, &runtime(&self.store, id)?, call),
-                None => alone(&runtime(&self.store, id)?, call),
+                None => call.make(&runtime(&self.store, id)?).map(drop),
             },
             Op::Submit(id, call) => self.submit(number, id, call.clone()),
             Op::Transaction(id, calls) => runtime(&self.store, id)?
@@ -397,7 +386,7 @@ impl<M: Medium> Host<M> {
         }
     }
 
-    /// Submits `call`. The commit of the first is held up until all are submitted.
+    /// Submits `call`. The commit of the first submission is held until all are submitted.
     fn submit(&mut self, number: usize, id: &str, call: Call) -> Result<(), RuntimeError> {
         let runtime = runtime(&self.store, id)?;
         let is_first = self.pending.is_empty();
@@ -412,7 +401,7 @@ impl<M: Medium> Host<M> {
         Ok(())
     }
 
-    /// Waits for everything that was submitted.
+    /// Waits for all submissions.
     fn finish(&mut self, outcomes: &mut [Outcome]) {
         self.medium.release();
         for (number, pending) in self.pending.drain(..) {
@@ -425,13 +414,8 @@ impl<M: Medium> Host<M> {
     }
 }
 
-/// Whether an operation failed, other than by being refused.
+/// Whether an operation failed other than by a rule that rejected it.
 pub fn is_failure(outcome: &Outcome) -> bool {
-    !matches!(
-        outcome.result,
-        Ok(())
-            | Err(RuntimeError::InvalidRequest(_)
-                | RuntimeError::RuntimeStopped { .. }
-                | RuntimeError::WorkerNotFound { .. })
-    )
+    let error = outcome.result.as_ref().err();
+    error.is_some_and(|error| Refusal::of(error).is_none())
 }
