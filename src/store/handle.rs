@@ -77,6 +77,13 @@ impl Store {
         self.shared.close()
     }
 
+    /// The number of followers that wait for a commit, for tests that must not act before one waits.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    pub fn waiting_followers(&self) -> usize {
+        self.shared.commits.waiting()
+    }
+
     /// The engine under the store.
     pub(crate) fn engine(&self) -> &RedbEngine {
         self.shared.engine()

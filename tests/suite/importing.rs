@@ -1,4 +1,4 @@
-//! What an operator sees of an import: what it says, leaves in the store and returns.
+//! Imports as an operator sees them: their output, their records in the store, and their exit codes.
 
 use super::layout_support::*;
 use super::program::{command, run};
@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 #[test]
@@ -85,7 +85,7 @@ fn runtimes(ids: &[&str]) -> TempDir {
     root
 }
 
-/// What `imports --json` shows: the record of `id`.
+/// The record of `id` that `imports --json` prints.
 fn record(store: &Path, id: Option<&str>) -> Option<Value> {
     let shown = run(&[&"imports", &store, &"--json"]);
     let shown = shown.expect_code(0).stdout();
@@ -136,7 +136,7 @@ fn left_out_texts_are_stored_and_shown() {
     run(&[&"verify", &copy]).expect_code(0);
     assert_eq!(record(&copy, Some("lost")), Some(left_out));
 
-    // Again: nothing new to write. Later, when it is whole: it is imported.
+    // A second salvage writes nothing. After a repair of the directory the runtime is imported.
     let before = fs::read(&store).unwrap();
     let again = runtimes(&["lost"]);
     run(&[&"import", &root.path(), &store, &"--salvage", &"--dry-run"]).expect_code(4);
@@ -149,7 +149,7 @@ fn left_out_texts_are_stored_and_shown() {
     );
     run(&[&"export", &store, &scratch.path().join("out")]).expect_code(0);
 
-    // What cannot replace a runtime that is there does not touch its record.
+    // A runtime that cannot be replaced keeps its record.
     run(&[&"import", &root.path(), &store, &"--salvage", &"--replace"]).expect_code(4);
     assert_eq!(record(&store, Some("lost")), Some(imported));
     let rest = record(&store, None).unwrap();
@@ -216,7 +216,7 @@ fn refusal_names_every_damaged_or_different_runtime() {
     assert_eq!(json["conflicts"][0]["runtime_id"], "rt00");
     assert_eq!(json["conflicts"][0]["total"], 1);
 
-    // A salvage says the same in one line, and what to do.
+    // A salvage prints the same in one line, with advice.
     let salvaged = run(&[&"import", &root.path(), &store, &"--salvage"]);
     let said = salvaged.expect_code(4).stderr();
     let conflict = said.lines().find(|line| line.contains("conflict")).unwrap();
@@ -252,7 +252,7 @@ fn salvage_with_losses_has_own_exit_code() {
         run(&[&"import", &root.path(), &store]).expect_code(4);
         let salvaged = run(&[&"import", &root.path(), &store, &"--salvage"]);
         let said = salvaged.expect_code(4).stdout();
-        // Of the last one nothing is left.
+        // Nothing of the last directory can be salvaged.
         assert_eq!(
             said.contains("nothing was imported\nread "),
             n == 4,
@@ -300,7 +300,7 @@ fn inputs(runtime: &Runtime, count: usize) {
     many.unwrap();
 }
 
-/// Real processes, killed at random moments; each time the next one completes it.
+/// Real processes, killed at random times; each time the next export completes the directory.
 #[test]
 fn next_export_completes_a_killed_one() {
     let scratch = tempfile::tempdir().unwrap();
@@ -312,7 +312,9 @@ fn next_export_completes_a_killed_one() {
     inputs(&runtime, 500);
     run(&[&"export", &store, &old]).expect_code(0);
     inputs(&runtime, 10_000);
+    let begun = Instant::now();
     run(&[&"export", &store, &new]).expect_code(0);
+    let whole_export = begun.elapsed().as_micros() as u64;
     let whole = tree(&new);
     let mut random = seed();
     for (option, n) in ["--replace", "--update"]
@@ -326,8 +328,8 @@ fn next_export_completes_a_killed_one() {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        std::thread::sleep(Duration::from_micros((random >> 40) % 400_000));
-        // One that was quicker is as good.
+        std::thread::sleep(Duration::from_micros((random >> 33) % whole_export));
+        // An export that ended before is as good.
         let _ = killed.kill();
         killed.wait().unwrap();
         let log = runtime_dir_of(&target, "r").join("events.jsonl");

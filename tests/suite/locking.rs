@@ -8,6 +8,7 @@ use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::store::{Sharing, StoreOptions};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
@@ -41,7 +42,7 @@ fn opens_of_one_file_share_one_store() {
     create(&runtime(&second));
     assert_eq!(events(&second), 4);
     drop(second);
-    // Dropping the last handle closed it in order: nothing is left to repair.
+    // Dropping the last handle closed the store: no repair is needed.
     assert_eq!(events(&Store::open_read_only(&path).unwrap()), 4);
 }
 
@@ -128,7 +129,7 @@ fn leftover_handle_never_blocks_reopening() {
             "{error:?}"
         );
     }
-    // What it read before stays right; what it cannot read any more is an error.
+    // Rows that it read before stay right; rows that it can no longer read are an error.
     match snapshot.runtime_ids() {
         Ok(ids) => assert_eq!(ids.len(), 1),
         Err(error) => assert!(
@@ -136,7 +137,7 @@ fn leftover_handle_never_blocks_reopening() {
             "{error:?}"
         ),
     }
-    // Dropping what is left over does not close the new one.
+    // Dropping the old handle does not close the new store.
     drop((leftover, reader, leftover_runtime, snapshot, store));
     create(&runtime(&reopened));
     assert_eq!(events(&reopened), 3);
@@ -153,7 +154,7 @@ fn replaced_file_is_another_store() {
     let new = Store::open(&path).unwrap();
     assert_eq!(new.runtimes().unwrap(), []);
     assert_eq!(events(&old), 2);
-    // A store that moved is still the same.
+    // A store that was moved is still the same store.
     let moved = path.with_extension("moved");
     create(&runtime(&new));
     std::fs::rename(&path, &moved).unwrap();
@@ -192,7 +193,7 @@ fn concurrent_open_and_close_find_whole_store() {
     assert_eq!(store.runtimes().unwrap().len(), 1);
 }
 
-/// What a child does: opens the store, works until it hears something, and closes it.
+/// The work of a child: opens the store, works until it reads a byte, and closes it.
 fn hold(path: &Path, sharing: Sharing) {
     let store = Store::options().sharing(sharing).open(path).unwrap();
     create(&runtime(&store));
@@ -243,7 +244,7 @@ fn second_writer_learns_who_holds_the_lock() {
         }
     }
     before.assert_unchanged(&path);
-    // Whoever waits gets it when the other one has closed it.
+    // A waiting open succeeds when the other process has closed the store.
     let options = Store::options().lock_timeout(Duration::MAX);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| options.open(&path).unwrap());
@@ -269,16 +270,14 @@ fn open_and_wait(
     waiting
 }
 
-/// Whether this process has `path` open. Where the system does not say, a tenth of a second later: by
-/// then it usually has.
+/// Whether this process has the file at `path` open.
 fn is_open_here(path: &Path) -> bool {
-    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else {
-        std::thread::sleep(Duration::from_millis(100));
-        return true;
-    };
-    descriptors
-        .flatten()
-        .any(|descriptor| std::fs::read_link(descriptor.path()).is_ok_and(|to| to == path))
+    let identity = |file: std::fs::Metadata| (file.dev(), file.ino());
+    let wanted = std::fs::metadata(path).map(identity).unwrap();
+    // A descriptor can close while the list is read.
+    let descriptors = std::fs::read_dir("/dev/fd").unwrap().flatten();
+    let mut files = descriptors.filter_map(|one| std::fs::metadata(one.path()).ok());
+    files.any(|file| identity(file) == wanted)
 }
 
 #[test]
@@ -371,7 +370,7 @@ fn reader_follows_commits_of_another_process() {
         Some(2)
     );
     assert_refuses_writes(&reader);
-    // The writer dies in its sleep: the reader goes on, and a new writer repairs.
+    // The writer is killed while it is idle: the reader still reads, and a new writer repairs.
     child.kill();
     assert_eq!(events(&reader), 9);
     drop((snapshot, reader));
@@ -425,7 +424,7 @@ fn failed_store_reopens_despite_leftover_handles() {
         let store = Store::options().cache_bytes(0).open(&path).unwrap();
         create(&runtime(&store));
         let leftover = runtime(&store);
-        // The disk fails for a moment.
+        // The disk fails temporarily.
         let bytes = std::fs::read(&path).unwrap();
         let file = std::fs::OpenOptions::new().write(true).open(&path);
         file.unwrap().set_len(4096).unwrap();
@@ -447,7 +446,7 @@ fn failed_store_reopens_despite_leftover_handles() {
     }
 }
 
-/// Between fork and exec a process has all open files of the one that starts it, with their locks.
+/// Between fork and exec a child has all open files of its parent, with their locks.
 #[test]
 fn forked_processes_hold_no_released_lock() {
     let over = AtomicBool::new(false);

@@ -87,7 +87,7 @@ fn follower_without_news_keeps_its_cursor() {
         assert_eq!(follower.next_batch(timeout).unwrap(), None);
         assert_eq!(follower.cursor().next_event_id, 2);
     }
-    // What changes no log is no news.
+    // An operation that logs no event wakes no follower with a batch.
     runtime.set_display_name(Some("name".to_owned())).unwrap();
     assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
     runtime.stop_runtime().unwrap();
@@ -103,7 +103,7 @@ fn follower_refuses_waiting_inside_transaction() {
     let mut follower = runtime.follow_events(start).unwrap();
     runtime
         .transaction(|tx| {
-            // What is there can be looked at.
+            // Committed events can be read.
             assert!(follower.next_batch(Duration::ZERO).unwrap().is_some());
             assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
             let waited = follower.next_batch(Duration::from_millis(20));
@@ -114,6 +114,7 @@ fn follower_refuses_waiting_inside_transaction() {
     assert_eq!(next(&mut follower, 1).len(), 1);
 }
 
+#[cfg(feature = "fault-injection")]
 #[test]
 fn closing_the_store_wakes_followers() {
     let (_directory, path) = scratch();
@@ -121,7 +122,10 @@ fn closing_the_store_wakes_followers() {
     let now = runtime.event_cursor_now().unwrap();
     let mut follower = runtime.follow_events(now).unwrap();
     let waiting = std::thread::spawn(move || follower.next_batch(Duration::MAX));
-    std::thread::sleep(Duration::from_millis(50));
+    while runtime.store().waiting_followers() == 0 {
+        assert!(!waiting.is_finished(), "it returns without an event");
+        std::thread::yield_now();
+    }
     runtime.store().close().unwrap();
     assert_refused!(waiting.join().unwrap(), RuntimeError::StoreClosed { .. });
 }
@@ -152,10 +156,10 @@ fn follower_survives_kills_of_the_writer() {
     let mut events = Vec::new();
     for _ in 0..2 {
         let mut writer = TestChild::start(name, &path);
-        // The first ones while it writes.
+        // The first events are read while it writes.
         events.extend(next(&mut follower, 100));
         assert_eq!(writer.hear().as_deref(), Some("done"));
-        // It never closes the store: the next writer repairs it, beside this reader.
+        // It never closes the store: the next writer repairs the file while this reader has it open.
         writer.kill();
     }
     let runtime = open(&path);
@@ -247,7 +251,7 @@ mod program {
             assert!(sent.success());
         }
 
-        /// Waits until the program ends by itself; its exit code, and what it says.
+        /// Waits until the program ends. Returns its exit code and its standard error.
         fn end(mut self) -> (Option<i32>, String) {
             let more = self.lines.next().map(Result::unwrap);
             assert_eq!(more, None, "a line more");
@@ -276,7 +280,7 @@ mod program {
             let runtime = open(&path);
             for input in 0..20 {
                 say(&runtime, &worker, &format!("{round} {input}")).unwrap();
-                // Each line comes without the next one pushing it.
+                // Each line is flushed before the next event exists.
                 printed.push(follows.line());
             }
             runtime.store().close().unwrap();
@@ -358,7 +362,7 @@ mod program {
             load.put_runtime(runtime_snapshot("r", 3001).into())
         });
         let mut follows = Follows::start(&["events", "--follow", "--json"], &path);
-        // More than a pipe holds is written then.
+        // The program has then written more than a pipe holds, so it blocks.
         follows.line();
         let compacted = (0..1000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(10));
@@ -419,7 +423,7 @@ mod program {
             transcript.line();
             [events, transcript]
         };
-        // The runtime is removed by another one than the reader.
+        // Another handle than the reader removes the runtime.
         let followers = follow();
         let store = Store::open(&path).unwrap();
         bulk(&store, |load| load.remove_runtime(&runtime_id("r")));
@@ -430,7 +434,7 @@ mod program {
         }
         store.close().unwrap();
         std::fs::remove_file(&path).unwrap();
-        // Another store takes the file's place.
+        // Another store replaces the file.
         let followers = follow();
         let other = path.with_extension("other");
         let runtime = open(&other);
@@ -503,7 +507,7 @@ mod program {
         let (_directory, path) = scratch();
         let store = Store::open(&path).unwrap();
         store.runtime(crate::support::named("r")).unwrap();
-        // What a killed host leaves is what is in the file while it is open.
+        // The bytes of an open file are those that a kill leaves.
         let left = path.with_extension("left");
         std::fs::copy(&path, &left).unwrap();
         let run = |arguments: &[&str]| {
