@@ -1,12 +1,12 @@
-//! Importing again, replacing, and bringing an export up to date.
+//! Exports to directories that exist, and imports into stores that exist.
 
 use super::layout_support::*;
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::layout::{
-    ExistingDirectory, ExportOptions, ExportOutcome, FindingKind, ImportOptions, ImportOutcome,
-    LayoutError, check, compare, export, import, import_to_path,
+    ExistingDirectory, ExportOptions, ExportOutcome, FindingKind, ImportOptions, LayoutError,
+    check, export, import, import_to_path,
 };
 use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::RuntimeEvent;
@@ -16,11 +16,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-fn demo() -> RuntimeId {
+pub(super) fn demo() -> RuntimeId {
     RuntimeId::new("demo").unwrap()
 }
 
-fn runtime(store: &Store) -> Runtime {
+pub(super) fn runtime(store: &Store) -> Runtime {
     let options = RuntimeOptions {
         runtime_id: Some(demo()),
         ..RuntimeOptions::default()
@@ -28,8 +28,8 @@ fn runtime(store: &Store) -> Runtime {
     store.runtime(options).unwrap()
 }
 
-/// Something of every kind that can happen to a runtime.
-fn go_on(store: &Store) {
+/// Makes every kind of operation on a runtime.
+pub(super) fn go_on(store: &Store) {
     let runtime = runtime(store);
     let first = runtime.list_workers().unwrap().remove(0).worker_ref;
     for n in 0..3 {
@@ -45,14 +45,10 @@ fn go_on(store: &Store) {
     runtime.stop_worker(&first, None).unwrap();
 }
 
-fn imported() -> Store {
+pub(super) fn imported() -> Store {
     let store = store();
     strict(&store, SMALL.as_ref()).unwrap();
     store
-}
-
-fn outcome(store: &Store, root: &Path, options: &ImportOptions) -> ImportOutcome {
-    import(store, root, options).unwrap().runtimes[0].outcome
 }
 
 fn updating() -> ExportOptions {
@@ -61,190 +57,6 @@ fn updating() -> ExportOptions {
 
 fn replacing() -> ExportOptions {
     ExportOptions::new().existing(ExistingDirectory::Replace)
-}
-
-#[test]
-fn same_source_is_recognised_after_later_writes() {
-    let options = ImportOptions::new();
-    let store = imported();
-    assert_eq!(
-        outcome(&store, SMALL.as_ref(), &options),
-        ImportOutcome::AlreadyImported
-    );
-    go_on(&store);
-    let before = content(&store);
-    assert_eq!(
-        outcome(&store, SMALL.as_ref(), &options),
-        ImportOutcome::AlreadyImported
-    );
-    assert_eq!(
-        outcome(&store, small().path(), &options),
-        ImportOutcome::AlreadyImported
-    );
-    let salvage = ImportOptions::new().salvage(true);
-    assert_eq!(
-        outcome(&store, SMALL.as_ref(), &salvage),
-        ImportOutcome::AlreadyImported
-    );
-    assert_eq!(content(&store), before);
-}
-
-#[test]
-fn equal_directory_counts_as_already_imported() {
-    let store = imported();
-    go_on(&store);
-    let out = exported(&store);
-    let options = ImportOptions::new();
-    assert_eq!(
-        outcome(&store, out.path(), &options),
-        ImportOutcome::AlreadyImported
-    );
-}
-
-#[test]
-fn grown_source_is_refused_unless_replacing() {
-    let dir = small();
-    let store = store();
-    strict(&store, dir.path()).unwrap();
-    let event = r#"{"id":9,"kind":{"kind":"runtime_stopped"},"message":"late"}"#;
-    append(
-        &runtime_dir(dir.path()).join("events.jsonl"),
-        format!("{event}\n").as_bytes(),
-    );
-    edit(
-        &runtime_dir(dir.path()).join("runtime.json"),
-        "\"next_event_id\": 9",
-        "\"next_event_id\": 10",
-    );
-    let before = content(&store);
-
-    let error = strict(&store, dir.path()).unwrap_err();
-    assert!(matches!(error, LayoutError::Conflict { .. }), "{error}");
-    let text = error.to_string();
-    assert!(
-        text.contains("line 9: the store does not have event id 9"),
-        "{text}"
-    );
-    assert!(
-        text.contains("next_event_id is 10 in the directory and 9 in the store"),
-        "{text}"
-    );
-    assert!(
-        text.contains("replace these runtimes or leave them out"),
-        "{text}"
-    );
-    assert!(!text.contains("--"), "the library names no option: {text}");
-
-    let report = salvage(&store, dir.path());
-    assert_eq!(report.runtimes[0].outcome, ImportOutcome::Skipped);
-    assert_eq!(report.findings[0].kind, FindingKind::Conflict);
-    assert_eq!(content(&store), before);
-
-    let replace = ImportOptions::new().replace(true);
-    let dry = replace.clone().dry_run(true);
-    assert_eq!(outcome(&store, dir.path(), &dry), ImportOutcome::Replaced);
-    assert_eq!(content(&store), before);
-    assert_eq!(
-        outcome(&store, dir.path(), &replace),
-        ImportOutcome::Replaced
-    );
-    assert!(compare(&store, dir.path()).unwrap().is_same());
-}
-
-#[test]
-fn unreadable_runtime_replaces_nothing_in_salvage() {
-    let dir = small();
-    let store = store();
-    strict(&store, dir.path()).unwrap();
-    let before = content(&store);
-    fs::write(runtime_dir(dir.path()).join("runtime.json"), "{").unwrap();
-    let options = ImportOptions::new().salvage(true).replace(true);
-    assert_eq!(
-        outcome(&store, dir.path(), &options),
-        ImportOutcome::Skipped
-    );
-    assert_eq!(content(&store), before);
-    assert!(import(&store, dir.path(), ImportOptions::new().replace(true)).is_err());
-    assert_eq!(content(&store), before);
-}
-
-#[test]
-fn dry_run_finds_same_and_writes_nothing() {
-    let dir = small();
-    append(&runtime_dir(dir.path()).join("events.jsonl"), b"{\"id\":9");
-    let salvage = ImportOptions::new().salvage(true);
-    let dry = salvage.clone().dry_run(true);
-    let beside = tempfile::tempdir().unwrap();
-    let path = beside.path().join("store.redb");
-    let planned = import_to_path(dir.path(), &path, &Store::options(), &dry).unwrap();
-    assert_eq!(fs::read_dir(beside.path()).unwrap().count(), 0);
-    let store = store();
-    assert_eq!(import(&store, dir.path(), &dry).unwrap(), planned);
-    assert_eq!(check(dir.path(), &salvage).unwrap(), planned);
-    assert_eq!(content(&store), Vec::<String>::new());
-    assert_eq!(import(&store, dir.path(), &salvage).unwrap(), planned);
-    let error = check(dir.path(), ImportOptions::new()).unwrap_err();
-    assert!(matches!(error, LayoutError::Refused { .. }), "{error}");
-}
-
-#[test]
-fn store_records_the_findings_of_imports() {
-    let dir = small();
-    append(
-        &runtime_dir(dir.path()).join("events.jsonl"),
-        b"{\"id\":9\xff",
-    );
-    let store = store();
-    let report = salvage(&store, dir.path());
-    let record = store
-        .snapshot()
-        .unwrap()
-        .import_record(&demo())
-        .unwrap()
-        .unwrap();
-    let findings: Vec<String> = report
-        .findings
-        .iter()
-        .map(|finding| serde_json::to_string(finding).unwrap())
-        .collect();
-    assert_eq!(record.findings, findings);
-    assert!(
-        findings[0].contains("\"text_hex\":\"7b226964223a39ff\""),
-        "{findings:?}"
-    );
-    assert!(record.salvaged);
-    assert_eq!(
-        (record.workers, record.events, record.transcript_entries),
-        (2, 8, 4)
-    );
-    assert_eq!(record.bytes, report.runtimes[0].bytes);
-}
-
-#[test]
-fn salvage_continues_past_a_bad_runtime() {
-    let clean = several();
-    let alpha = clean.path().join("runtimes").join(dir_of("runtime-alpha"));
-    fs::remove_file(alpha.join("runtime.json")).unwrap();
-    fs::create_dir(clean.path().join("runtimes/backup")).unwrap();
-    let store = store();
-    let report = salvage(&store, clean.path());
-    assert_eq!(report.count(ImportOutcome::Imported), 2);
-    assert_eq!(report.count(ImportOutcome::Skipped), 1);
-    assert_eq!(report.findings[0].kind, FindingKind::InvalidName);
-    assert!(report.has_losses());
-
-    let only = ImportOptions::new().runtimes([RuntimeId::new("r").unwrap()]);
-    let other = super::layout_support::store();
-    assert_eq!(
-        import(&other, clean.path(), &only).unwrap().runtimes.len(),
-        1
-    );
-    let missing = ImportOptions::new().runtimes([demo()]);
-    let error = import(&other, clean.path(), &missing).unwrap_err();
-    assert!(
-        matches!(error, LayoutError::RuntimeNotInDirectory { .. }),
-        "{error}"
-    );
 }
 
 #[test]
@@ -370,8 +182,8 @@ fn directory_store_output_can_be_updated() {
     assert_eq!(tree(dir.path()), tree(exported(&store).path()));
 }
 
-/// The files of an export and of a later one, and what an update that is killed after any step
-/// leaves: the later snapshots, and logs that are cut at any byte between the two.
+/// Builds every state that an update leaves when it is killed: the documents of the later export, and
+/// logs that end at any byte between the earlier and the later export.
 #[test]
 fn next_update_completes_a_killed_one() {
     let store = imported();
@@ -476,8 +288,8 @@ fn update_refuses_directory_that_is_no_prefix() {
     }
 }
 
-/// A reader that tails takes what a newline ends: the system shows long writes page by page. What
-/// it took is never taken back, and every line is a record.
+/// A tailing reader takes bytes up to the last newline, because the system shows long writes page by
+/// page. These bytes never change, and every line is a record.
 #[test]
 fn tailing_reader_sees_whole_lines() {
     let store = imported();

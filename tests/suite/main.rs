@@ -1,4 +1,4 @@
-//! What a host and a user see.
+//! The suite: the crate and its program as hosts and users see them.
 
 mod bit_rot;
 mod bulk_loading;
@@ -9,6 +9,7 @@ mod commits;
 mod concurrency;
 mod crash_steps;
 mod damage;
+mod damaged_pages;
 mod disk_errors;
 mod durability;
 mod faults;
@@ -23,10 +24,13 @@ mod layout_findings;
 mod layout_fuzzed;
 mod layout_merged;
 mod layout_moves;
+mod layout_reimports;
 mod layout_round_trip;
 mod layout_safety;
 mod layout_salvage;
 mod layout_states;
+mod layout_states_of_documents;
+mod layout_states_of_logs;
 mod layout_support;
 mod locking;
 mod maintenance;
@@ -42,6 +46,7 @@ mod program_help;
 #[cfg(feature = "program")]
 mod program_output;
 mod reading;
+mod repairing;
 mod rules;
 mod sequences;
 mod sharing;

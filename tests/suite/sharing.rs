@@ -1,8 +1,8 @@
-//! Several processes and one store.
+//! Several processes that share one store.
 
 use crate::support::{
-    TestChild, all_entries, all_events, assert_refused, assert_whole, bulk, entry, full_request,
-    named, runtime_snapshot, say, scratch, tell, told_as_child, worker_ref, worker_snapshot,
+    TestChild, all_entries, all_events, assert_refused, assert_whole, full_request, named, say,
+    scratch, tell, told_as_child,
 };
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
@@ -11,42 +11,39 @@ use redb_runtime_store::store::{Sharing, StoreOptions};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// A child of the test `name` that plays `role` on the store at `path`.
-fn child(name: &str, role: &str, path: &Path) -> TestChild {
-    let name = format!("sharing::{name}");
-    TestChild::start(&name, &PathBuf::from(format!("{role}|{}", path.display())))
+/// A child of the test `name` (with its module) that plays `role` on the store at `path`.
+pub(crate) fn child(name: &str, role: &str, path: &Path) -> TestChild {
+    TestChild::start(name, &PathBuf::from(format!("{role}|{}", path.display())))
 }
 
-/// The role and the store of this process, where it is a child.
-fn as_child() -> Option<(String, PathBuf)> {
+/// The role and the store of this process, if it is a child.
+pub(crate) fn as_child() -> Option<(String, PathBuf)> {
     let told = told_as_child()?;
     let (role, path) = told.to_str().unwrap().split_once('|').unwrap();
     Some((role.to_owned(), PathBuf::from(path)))
 }
 
 /// Waits until the parent ends this process.
-fn wait_to_be_killed() -> ! {
+pub(crate) fn wait_to_be_killed() -> ! {
     let _ = std::io::stdin().read(&mut [0]);
     std::process::exit(0)
 }
 
-fn many() -> StoreOptions {
+pub(crate) fn many() -> StoreOptions {
     Store::options()
         .sharing(Sharing::ManyWriters)
         .lock_timeout(LONG)
 }
 
-/// The first worker of a runtime, created where there is none.
-fn first_worker(runtime: &Runtime) -> WorkerRef {
+/// The first worker of a runtime, created if there is none.
+pub(crate) fn first_worker(runtime: &Runtime) -> WorkerRef {
     match runtime.list_workers().unwrap().first() {
         Some(worker) => worker.worker_ref.clone(),
         None => runtime.create_worker(full_request()).unwrap().worker_ref,
@@ -55,7 +52,7 @@ fn first_worker(runtime: &Runtime) -> WorkerRef {
 
 #[test]
 fn second_writer_opens_after_holder_ends() {
-    let name = "second_writer_opens_after_holder_ends";
+    let name = "sharing::second_writer_opens_after_holder_ends";
     if let Some((_, path)) = as_child() {
         let _store = Store::open(path).unwrap();
         tell("open");
@@ -98,7 +95,7 @@ fn leftover_clone_never_blocks_reopening() {
 
 #[test]
 fn readers_see_only_whole_commits() {
-    let name = "readers_see_only_whole_commits";
+    let name = "sharing::readers_see_only_whole_commits";
     if let Some((_, path)) = as_child() {
         let runtime = Store::open(path).unwrap().runtime(named("r")).unwrap();
         let [one, two] =
@@ -142,7 +139,7 @@ fn readers_see_only_whole_commits() {
 
 #[test]
 fn endless_reader_blocks_nothing_and_is_named() {
-    let name = "endless_reader_blocks_nothing_and_is_named";
+    let name = "sharing::endless_reader_blocks_nothing_and_is_named";
     if let Some((_, path)) = as_child() {
         let store = Store::open_read_only(path).unwrap();
         let _snapshot = store.snapshot().unwrap();
@@ -187,8 +184,8 @@ fn endless_reader_blocks_nothing_and_is_named() {
     assert_whole(&runtime);
 }
 
-/// Four threads that send inputs, and tell each event id that was acknowledged.
-fn write_with_four_threads(runtime: &Runtime, worker: &WorkerRef, inputs: usize) {
+/// Sends inputs from four threads, and prints the event id of each acknowledgement.
+pub(crate) fn write_with_four_threads(runtime: &Runtime, worker: &WorkerRef, inputs: usize) {
     std::thread::scope(|scope| {
         for thread in 0..4 {
             scope.spawn(move || {
@@ -204,7 +201,7 @@ fn write_with_four_threads(runtime: &Runtime, worker: &WorkerRef, inputs: usize)
 
 #[test]
 fn many_writers_survive_a_kill_of_one() {
-    let name = "many_writers_survive_a_kill_of_one";
+    let name = "sharing::many_writers_survive_a_kill_of_one";
     if let Some((role, path)) = as_child() {
         if role == "opens" {
             // Opening writes to the file as well.
@@ -264,7 +261,7 @@ fn many_writers_survive_a_kill_of_one() {
 
 #[test]
 fn reads_with_many_writers_are_never_stale() {
-    let name = "reads_with_many_writers_are_never_stale";
+    let name = "sharing::reads_with_many_writers_are_never_stale";
     if let Some((_, path)) = as_child() {
         let runtime = many().open(path).unwrap().runtime(named("r")).unwrap();
         let worker = first_worker(&runtime);
@@ -285,162 +282,11 @@ fn reads_with_many_writers_are_never_stale() {
         let event: u64 = writer.hear().unwrap().parse().unwrap();
         let cursor = runtime.event_cursor_now().unwrap();
         assert_eq!(cursor.next_event_id, event + 1);
-        // And what is decided on a read is decided on this one.
+        // A write decides on current rows too.
         assert_eq!(say(&runtime, &worker, "mine").unwrap(), event + 1);
         std::io::Write::write_all(&mut go, b"g").unwrap();
     }
     assert_whole(&runtime);
-}
-
-/// Writes a transcript of 80 MB: well above the size from which on commits save what a repair would
-/// rebuild.
-fn load_80_mb(store: &Store, worker: &WorkerRef) {
-    let text = "x".repeat(40_000);
-    let runtime = worker.runtime_id.as_str();
-    bulk(store, |load| {
-        load.put_worker(worker_snapshot(worker, 2001).into())?;
-        for sequence in 1..=2000 {
-            load.append_transcript_entry(entry(worker, sequence, &text).into())?;
-        }
-        load.put_runtime(runtime_snapshot(runtime, 2001).into())
-    });
-}
-
-/// Opens the open store at `path` as a kill would leave it now, and asserts that the file need not
-/// be walked for it.
-#[track_caller]
-fn assert_a_kill_leaves_nothing_to_repair(path: &Path, options: &StoreOptions) {
-    let killed = path.with_extension("killed");
-    std::fs::copy(path, &killed).unwrap();
-    let repairs = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&repairs);
-    let options = options.clone().on_repair(move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-        ControlFlow::Continue(())
-    });
-    let store = options.open(&killed).unwrap();
-    assert_eq!(repairs.load(Ordering::Relaxed), 0, "the file was walked");
-    assert!(store.verify().unwrap().is_clean());
-    store.close().unwrap();
-    std::fs::remove_file(killed).unwrap();
-}
-
-#[test]
-fn large_load_needs_no_repair_after_kill() {
-    let (_directory, path) = scratch();
-    for options in [
-        Store::options(),
-        Store::options().sharing(Sharing::Exclusive),
-    ] {
-        let store = options.open(&path).unwrap();
-        load_80_mb(&store, &worker_ref("r", "w"));
-        assert_a_kill_leaves_nothing_to_repair(&path, &options);
-        store.close().unwrap();
-        std::fs::remove_file(&path).unwrap();
-    }
-}
-
-#[test]
-fn large_compaction_needs_no_repair_after_kill() {
-    let (_directory, path) = scratch();
-    for sharing in [Sharing::OneWriter, Sharing::Exclusive, Sharing::ManyWriters] {
-        let options = Store::options().sharing(sharing);
-        let store = options.open(&path).unwrap();
-        let kept = worker_ref("kept", "w");
-        load_80_mb(&store, &kept);
-        load_80_mb(&store, &worker_ref("removed", "w"));
-        let removed = store.runtime(named("removed")).unwrap();
-        bulk(&store, |load| {
-            load.remove_runtime(&removed.runtime_id().unwrap())
-        });
-        let compacted = store.compact().unwrap();
-        assert!(compacted.bytes_after < 150_000_000, "{compacted:?}");
-        assert_eq!(
-            compacted.bytes_after,
-            std::fs::metadata(&path).unwrap().len()
-        );
-        assert_a_kill_leaves_nothing_to_repair(&path, &options);
-        // Nobody else got the file meanwhile, and it is written to and compacted as before.
-        let runtime = store.runtime(named("kept")).unwrap();
-        say(&runtime, &kept, "one more").unwrap();
-        assert_a_kill_leaves_nothing_to_repair(&path, &options);
-        store.compact().unwrap();
-        store.close().unwrap();
-        assert!(std::fs::metadata(&path).unwrap().len() < 150_000_000);
-        std::fs::remove_file(&path).unwrap();
-    }
-}
-
-#[cfg(feature = "fault-injection")]
-#[test]
-fn large_migration_needs_no_repair_after_kill() {
-    let (_directory, path) = scratch();
-    let store = Store::open(&path).unwrap();
-    load_80_mb(&store, &worker_ref("r", "w"));
-    store.close().unwrap();
-    let later = torture::crash_steps::later_release();
-    let store = later.open(&path).unwrap();
-    assert_a_kill_leaves_nothing_to_repair(&path, &later);
-    store.close().unwrap();
-}
-
-/// A file at `path` as a kill leaves it.
-fn unclean(path: &Path) {
-    let live = path.with_extension("live");
-    let store = Store::open(&live).unwrap();
-    first_worker(&store.runtime(named("r")).unwrap());
-    std::fs::copy(&live, path).unwrap();
-    store.close().unwrap();
-    std::fs::remove_file(live).unwrap();
-}
-
-#[test]
-fn open_waits_for_a_repair_elsewhere() {
-    let name = "open_waits_for_a_repair_elsewhere";
-    if let Some((_, path)) = as_child() {
-        let told = AtomicUsize::new(0);
-        let repairing = Store::options().on_repair(move |_| {
-            if told.fetch_add(1, Ordering::Relaxed) == 0 {
-                tell("repairing");
-                std::io::stdin().read_exact(&mut [0]).unwrap();
-            }
-            ControlFlow::Continue(())
-        });
-        let _store = repairing.open(path).unwrap();
-        tell("open");
-        wait_to_be_killed();
-    }
-    let (_directory, path) = scratch();
-    unclean(&path);
-    assert_refused!(
-        Store::open_read_only(&path),
-        RuntimeError::NeedsRepair { .. }
-    );
-    let mut repairs = child(name, "repairs", &path);
-    assert_eq!(repairs.hear().as_deref(), Some("repairing"));
-    let reading = Store::options().read_only(true);
-    let impatient = [
-        Store::options().sharing(Sharing::ManyWriters),
-        reading.clone(),
-    ];
-    for options in impatient {
-        let (opened, came) = std::sync::mpsc::channel();
-        let path = path.clone();
-        std::thread::spawn(move || opened.send(options.open(path)));
-        let refused = came.recv_timeout(LONG).expect("it waits for the repair");
-        let holder = cfg!(target_os = "linux").then(|| repairs.child.id());
-        assert_refused!(refused, RuntimeError::StoreLocked { holder: told, .. } if told == holder);
-    }
-    let waiting = std::thread::spawn({
-        let path = path.clone();
-        move || reading.lock_timeout(LONG).open(path)
-    });
-    std::io::Write::write_all(repairs.child.stdin.as_mut().unwrap(), b"g").unwrap();
-    assert_eq!(
-        waiting.join().unwrap().unwrap().runtimes().unwrap().len(),
-        1
-    );
-    repairs.kill();
 }
 
 #[test]
@@ -460,7 +306,7 @@ fn closing_many_writer_store_finishes_submissions() {
     assert_whole(&runtime);
 }
 
-/// Closes a store when it is woken, and tells how that went.
+/// Closes a store when it is woken, and sends the result.
 struct Closes(Store, std::sync::mpsc::Sender<Result<(), RuntimeError>>);
 
 impl std::task::Wake for Closes {
@@ -493,7 +339,7 @@ fn close_on_its_own_thread_is_refused() {
         let polled = std::future::Future::poll(std::pin::Pin::new(pending), &mut context);
         assert!(polled.is_pending());
     }
-    // The second one is behind the first on the thread that would wait for it.
+    // The second submission is queued behind the first on the thread that would wait for it.
     first.send(()).unwrap();
     let refused = closed.recv_timeout(LONG).expect("it waits for itself");
     assert_refused!(refused, RuntimeError::InvalidRequest(_));
@@ -501,41 +347,6 @@ fn close_on_its_own_thread_is_refused() {
     closed.recv_timeout(LONG).expect("nothing is left").unwrap();
     let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
     assert_eq!(all_entries(&runtime, &worker).len(), 2);
-}
-
-#[test]
-fn killed_large_store_opens_without_repair() {
-    let name = "killed_large_store_opens_without_repair";
-    let worker = worker_ref("r", "w");
-    if let Some((_, path)) = as_child() {
-        let store = Store::open(path).unwrap();
-        if store.runtimes().unwrap().is_empty() {
-            load_80_mb(&store, &worker);
-        }
-        write_with_four_threads(&store.runtime(named("r")).unwrap(), &worker, usize::MAX);
-    }
-    let (_directory, path) = scratch();
-    for _ in 0..2 {
-        let mut writer = child(name, "killed", &path);
-        let acknowledged: Vec<u64> = (0..20)
-            .map(|_| writer.hear().unwrap().parse().unwrap())
-            .collect();
-        writer.kill();
-        let repairs = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&repairs);
-        let store = Store::options()
-            .on_repair(move |_| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                ControlFlow::Continue(())
-            })
-            .open(&path)
-            .unwrap();
-        assert_eq!(repairs.load(Ordering::Relaxed), 0, "the file was walked");
-        let runtime = store.runtime(named("r")).unwrap();
-        let next = runtime.event_cursor_now().unwrap().next_event_id;
-        assert!(acknowledged.iter().all(|event| *event < next));
-        store.close().unwrap();
-    }
 }
 
 #[test]
@@ -598,49 +409,6 @@ fn lone_many_writer_works_as_usual() {
     runtime.store().close().unwrap();
     let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
     assert_whole(&runtime);
-}
-
-/// What a power loss leaves of a store of many writers while redb makes a commit after one whose last
-/// write was not synced either: the header says that the commit before the last is the one to read, and
-/// half of the new one is over it.
-fn cut_off_in_the_header(mut file: Vec<u8>) -> Vec<u8> {
-    const FLAGS: usize = 9;
-    const SECOND_IS_PRIMARY: u8 = 1;
-    const UNFLUSHED: u8 = 8;
-    file[FLAGS] |= UNFLUSHED;
-    let before_the_last = match file[FLAGS] & SECOND_IS_PRIMARY {
-        0 => 192,
-        _ => 64,
-    };
-    file[before_the_last + 16..before_the_last + 48].fill(0x5A);
-    file
-}
-
-#[test]
-fn torn_header_commit_is_repaired() {
-    let (_directory, path) = scratch();
-    let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
-    let worker = first_worker(&runtime);
-    say(&runtime, &worker, "acknowledged").unwrap();
-    let cut_off = cut_off_in_the_header(std::fs::read(&path).unwrap());
-    drop(runtime);
-    let closed = cut_off_in_the_header(std::fs::read(&path).unwrap());
-
-    for options in [many(), Store::options()] {
-        std::fs::write(&path, &cut_off).unwrap();
-        let reader = options.clone().read_only(true).open(&path);
-        assert_refused!(reader, RuntimeError::NeedsRepair { .. });
-        let runtime = options.open(&path).unwrap().runtime(named("r")).unwrap();
-        assert_eq!(all_entries(&runtime, &worker).len(), 1);
-        say(&runtime, &worker, "and on").unwrap();
-    }
-    // Nobody cuts off a write to a file that was closed.
-    std::fs::write(&path, &closed).unwrap();
-    assert_refused!(
-        Store::open_read_only(&path),
-        RuntimeError::StoreCorrupt { .. }
-    );
-    assert_refused!(many().open(&path), RuntimeError::StoreCorrupt { .. });
 }
 
 #[test]
