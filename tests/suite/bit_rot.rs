@@ -1,4 +1,4 @@
-//! Damage that nobody announces.
+//! Silent damage to files, and malformed directories.
 
 use crate::faults::{assert_finds, assert_holds};
 use torture::campaign::Fault;
@@ -8,7 +8,7 @@ use torture::plant::Plant;
 fn damaged_file_gives_right_data_or_error() {
     let figures = ["noticed later", "refused when opened"];
     let outcome = assert_holds(Fault::BitRot, 2_000, &figures);
-    // What is refused is not read.
+    // A rejected file is not read, so most files must be accepted.
     let refused = outcome.figures["refused when opened"];
     assert!(refused * 2 < outcome.tried, "{:?}", outcome.figures);
 }

@@ -1,4 +1,4 @@
-//! Whole runs of rows, made apart from the store and put in at once.
+//! Bulk loads: encoded runs of rows that are added in one transaction.
 
 use crate::support::{
     assert_refused, bulk, entry, event, runtime_id, runtime_snapshot, worker_ref, worker_snapshot,
@@ -135,7 +135,7 @@ fn existing_key_at_append_position_is_damage() {
             load.without_checks();
             load.put_worker(worker_snapshot(&worker, 1).into())?;
             load.append_events(events(1..30))?;
-            // The counter is behind the log, as in no store that was only written by operations.
+            // The counter is behind the log, which operations alone never cause.
             load.put_runtime(runtime_snapshot("r", 2).into())
         });
         let before: Vec<_> = store.snapshot().unwrap().runtime_ids().unwrap();
@@ -162,13 +162,13 @@ fn existing_key_at_append_position_is_damage() {
     }
 }
 
-/// redb takes nothing any more where an access to the file has failed, also one of a load that is given
-/// up before its commit.
+/// After a failed access to the file redb rejects every write, also after a load that is abandoned
+/// before its commit.
 #[test]
 fn disk_error_in_bulk_load_ends_writing() {
     let mut steps = std::collections::BTreeSet::new();
     for after in 0.. {
-        // Who has the file to himself looks at it only where he needs more of it.
+        // In an exclusive file a load reads only when it needs more space.
         let disk = Disk::shared(Sharing::Exclusive);
         let options = Store::options().sharing(Sharing::Exclusive);
         let store = options.open_backend(disk.clone()).unwrap();
@@ -180,7 +180,7 @@ fn disk_error_in_bulk_load_ends_writing() {
             errors,
         }));
         let loaded = store.bulk_load(|load| {
-            // More than a new file has room for.
+            // More than the free space of a new file.
             let ids = 1..=100_u64;
             ids.clone().try_for_each(|id| {
                 let event = event(id, &"long ".repeat(6_000));
@@ -200,7 +200,7 @@ fn disk_error_in_bulk_load_ends_writing() {
     assert!(steps.contains("set_len"), "{steps:?}");
 }
 
-/// A load that makes a runtime which breaks one rule of every store.
+/// A load whose runtime breaks one rule of every store.
 type BrokenLoad = fn(&mut BulkLoad<'_>) -> Result<(), RuntimeError>;
 
 const BROKEN_LOADS: [(&str, BrokenLoad, &str); 8] = [

@@ -1,5 +1,4 @@
-//! Pages are checked when they are read: what a damaged one does, and that a whole one is never
-//! taken for damaged.
+//! Pages are checked when they are read: a damaged page is an error, and an undamaged page never is.
 
 use crate::support::{
     TestChild, all_events, assert_refused, bulk, event, named, runtime_snapshot, say, scratch,
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 
 const PAGE: usize = 4096;
 
-/// Where in a file a text is.
+/// The position of a text in a file.
 fn position(bytes: &[u8], text: &str) -> usize {
     let mut windows = bytes.windows(text.len());
     windows.position(|here| here == text.as_bytes()).unwrap()
@@ -194,11 +193,11 @@ fn write_through_damaged_page_is_atomic() {
             .unwrap();
         let said = say(&runtime, &worker.worker_ref, "more");
         let acknowledged = usize::from(said.is_ok());
-        // Closing may meet the page, too.
+        // Closing may read the page, too.
         let _ = store.close();
         drop((runtime, store));
         refused += 1 - acknowledged;
-        // With the page as it was everything has to be there.
+        // With the original page everything must be readable.
         let mut after = std::fs::read(&path).unwrap();
         if after.get(here.clone()) == Some(&bytes[here.clone()]) {
             after[here.clone()].copy_from_slice(&whole[here]);
@@ -231,7 +230,7 @@ fn readers_of_reused_pages_see_no_damage() {
     let (_directory, path) = scratch();
     let mut writer = TestChild::start(NAME, &path);
     assert_eq!(writer.hear().as_deref(), Some("ready"));
-    // Each its own process would be no different: a store is a file handle and a cache.
+    // Separate processes would not differ: a store is a file handle and a cache.
     let read = |options: StoreOptions| {
         let store = options.read_only(true).open(&path).unwrap();
         std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! How operations share commits, seen from under redb.
+//! Group commit, observed at the storage backend below redb.
 
 use crate::support::{all_entries, named, say};
 use redb_runtime_store::catalog::CreateWorkerRequest;
@@ -32,7 +32,7 @@ fn break_syncs(disk: &Disk) {
     }));
 }
 
-/// Syncs of one commit: two, and one more where the file grows.
+/// The syncs of one commit: two, and one more if the file grows.
 const SYNCS: usize = 3;
 
 #[test]
@@ -71,14 +71,14 @@ fn operations_during_a_commit_share_the_next() {
     });
     let syncs = disk.syncs() - before;
     assert_eq!(all_entries(&runtime, &worker).len(), 160);
-    // Alone they would have cost 320.
+    // Without sharing they would take 320.
     assert!(
         syncs < 160,
         "160 operations of 32 threads took {syncs} syncs"
     );
 }
 
-/// Each batch has somebody who commits it, however its threads come together.
+/// Every batch has a leader that commits it, however its threads arrive.
 #[test]
 fn repeating_threads_starve_no_operation() {
     let (disk, runtime, worker) = on_disk();
@@ -138,7 +138,7 @@ fn panicking_waker_delays_no_other_submission() {
     }
 }
 
-/// Submits an operation and closes the store where it is woken.
+/// Submits an operation, and closes the store when it is woken.
 struct Closes(Runtime, Store, WorkerRef, Sender<()>);
 
 impl Wake for Closes {
@@ -187,7 +187,7 @@ fn operation_waits_at_most_two_commits() {
         std::thread::scope(|scope| {
             scope.spawn(operation);
             disk.wait_until_held(Duration::MAX);
-            // The first is on its way and stays there until all others came.
+            // The first commit is held until all other operations were submitted.
             let later: Vec<_> = (0..LATER).map(|_| scope.spawn(operation)).collect();
             while staged.load(Ordering::SeqCst) <= LATER {
                 std::thread::yield_now();

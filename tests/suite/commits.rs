@@ -21,7 +21,7 @@ fn with_workers(runtime: &Runtime, count: usize) -> Vec<WorkerRef> {
         .collect()
 }
 
-/// A panic that a test means to happen, without a message on the terminal.
+/// A panic that a test intends, without a message on the terminal.
 fn expected_panic() {
     std::panic::resume_unwind(Box::new("expected"));
 }
@@ -173,7 +173,7 @@ fn dropped_submission_is_still_committed() {
     on_both(|host| {
         let worker = with_workers(&host.runtime, 1).remove(0);
         drop(submit_text(&host.runtime, &worker, "dropped".to_owned()));
-        // Closing waits for what is on its way; in memory a later operation does.
+        // Closing waits for the operations under way; in memory a later operation does.
         if host.kept == Kept::InMemory {
             say(&host.runtime, &worker, "later").unwrap();
         }
@@ -190,7 +190,7 @@ fn submission_outlives_the_last_handle() {
     let worker = with_workers(&runtime, 1).remove(0);
     drop(submit_text(&runtime, &worker, "submitted".to_owned()));
     drop(runtime);
-    // The background thread may still have the store open: then this is the same one.
+    // The background thread may still have the store open: then this opens the same store.
     let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
     assert_eq!(say(&runtime, &worker, "later").unwrap(), 4);
     let said: Vec<String> = all_entries(&runtime, &worker)
@@ -273,7 +273,7 @@ fn finished_pending_refuses_another_wait() {
     ));
 }
 
-/// What one thread of the property test does.
+/// The steps of one thread of the property test.
 #[derive(Clone, Debug)]
 enum Step {
     Send(usize),
@@ -308,7 +308,7 @@ fn send_acked(text: String, worker: WorkerRef, event_id: u64) -> Acknowledged {
     (event_id, Box::new(replay))
 }
 
-/// Runs a step. Returns what was acknowledged and is in the log.
+/// Runs a step. Returns the acknowledged operations that are in the log.
 fn run_step(
     runtime: &Runtime,
     workers: &[WorkerRef],
@@ -358,7 +358,7 @@ fn run_step(
                 .stop_worker(&workers[at], Some(text.to_owned()))
                 .unwrap();
             let (worker, text) = (workers[at].clone(), text.to_owned());
-            // A second stop returns the first one's event: replaying it changes nothing either.
+            // A second stop returns the event of the first: replaying it changes nothing either.
             let stop =
                 move |model: &Runtime| model.stop_worker(&worker, Some(text)).unwrap().event_id;
             Some((acked.event_id, Box::new(stop)))
@@ -412,7 +412,7 @@ fn panic_in_transaction(runtime: &Runtime, worker: &WorkerRef, text: &str) {
     panicked.unwrap_err();
 }
 
-/// Everything that a runtime of the property test holds, but the reasons of stops.
+/// The whole content of a runtime of the property test, except the reasons of stops.
 fn state(runtime: &Runtime) -> impl PartialEq + std::fmt::Debug {
     let workers = runtime.list_workers().unwrap();
     let transcripts: Vec<_> = workers

@@ -1,4 +1,4 @@
-//! Many threads on one runtime, and the store closing under them.
+//! Many threads on one runtime, and a store that closes while they work.
 
 use crate::support::{
     Host, Kept, all_entries, assert_refused, assert_whole, cursor, entry, event, named, on_both,
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const THREADS: usize = 8;
 
-/// What each thread sends into worker 1, in its order.
+/// The inputs of each thread to worker 1, in order.
 fn text(thread: usize, number: usize) -> String {
     format!("{thread} {number}")
 }

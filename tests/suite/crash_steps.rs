@@ -1,4 +1,4 @@
-//! Maintenance that is cut off at every step.
+//! Maintenance that is interrupted at every step.
 
 use crate::faults::assert_holds;
 use torture::campaign::Fault;

@@ -1,5 +1,5 @@
-//! Damaged files: an error or the right data. Never wrong data, a panic, or a file that changed
-//! because somebody tried to open it.
+//! Damaged files: reads return an error or the right data, never wrong data or a panic, and an attempt
+//! to open a file does not change it.
 
 use crate::support::{
     Sight, assert_refused, bulk, event, named, runtime_snapshot, say, scratch, seed, worker_ref,
@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// What a store holds, whole.
+/// The whole content of a store.
 #[derive(Debug, PartialEq)]
 struct Whole {
     /// Runtimes with their diagnostics, workers with their transcripts.
@@ -23,7 +23,7 @@ struct Whole {
     events: Vec<String>,
 }
 
-/// Reads everything of a store.
+/// Reads the whole content of a store.
 fn whole(store: &Store) -> Result<Whole, RuntimeError> {
     let snapshot = store.snapshot()?;
     let (mut counted, mut events) = (Vec::new(), Vec::new());
@@ -43,7 +43,7 @@ fn whole(store: &Store) -> Result<Whole, RuntimeError> {
     Ok(Whole { counted, events })
 }
 
-/// How damage showed when the store was opened for writing and read.
+/// The result of opening a damaged store for writing and reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Met {
     /// The store was not opened.
@@ -54,8 +54,8 @@ enum Met {
     Right,
 }
 
-/// Asserts that damage was refused when a store was opened at least once, and found later at least
-/// once: otherwise the test proves half of what it says.
+/// Asserts that at least one damaged store was rejected when it was opened, and at least one was opened
+/// and its damage found later. Otherwise the test covers only one of the two cases.
 #[track_caller]
 fn assert_both(met: &[Met]) {
     let count = |wanted: Met| met.iter().filter(|met| **met == wanted).count();
@@ -71,7 +71,7 @@ fn assert_both(met: &[Met]) {
     assert!(later > 0, "no damage was found after the store was opened");
 }
 
-/// A store to damage, as bytes, and what it holds.
+/// A store to damage, as bytes, and its content.
 struct Sample {
     _directory: TempDir,
     path: PathBuf,
@@ -80,7 +80,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// A store that was closed in order or, unclean, as a kill leaves it.
+    /// A store that was closed or, if `unclean`, as a kill leaves it.
     fn new(unclean: bool) -> Self {
         let (_directory, path) = scratch();
         let live = path.with_extension("live");
@@ -118,8 +118,8 @@ impl Sample {
         }
     }
 
-    /// Asserts that the damaged store `bytes` is refused untouched, or gives what it held or an
-    /// error; and that nothing panics on the way.
+    /// Asserts that the damaged store `bytes` is rejected without a change, or that its reads return
+    /// the right data or an error, and that no call panics.
     fn assert_safe(&self, bytes: &[u8], what: &str) -> Met {
         std::fs::write(&self.path, bytes).unwrap();
         let before = Sight::of(&self.path);
@@ -155,15 +155,15 @@ impl Sample {
         opened.unwrap_or_else(|_| panic!("{what}: a panic reached the caller"))
     }
 
-    /// Asserts that what is read is right, or an error that says damage.
+    /// Asserts that reads return the right data, or an error of damage.
     fn assert_reads(&self, store: &Store, what: &str) -> Met {
         let mut met = Met::Right;
         match whole(store) {
             Ok(read) => {
                 let counted = read.counted == self.whole.counted;
                 assert!(counted, "{what}: wrong data: {read:#?}");
-                // No row says how many events there are, so a page that no longer refers to some
-                // of them cannot be told from a log with gaps. What is there has to be right.
+                // No row states the number of events, so a page that lost references to some of them
+                // looks like a log with gaps. The events that are read must be right.
                 let mut ours = self.whole.events.iter();
                 let right = read
                     .events
@@ -184,7 +184,7 @@ impl Sample {
         met
     }
 
-    /// Writing and closing may fail, but not by a panic.
+    /// Writes and the close may return errors, but not panic.
     fn assert_writes(&self, store: &Store, what: &str) {
         let written = catch_unwind(AssertUnwindSafe(|| {
             let runtime = store.runtime(named("r"))?;
@@ -203,7 +203,7 @@ fn assert_says_damage(error: &RuntimeError, what: &str) {
         RuntimeError::StoreCorrupt { .. }
         | RuntimeError::NotAStore { .. }
         | RuntimeError::NeedsRepair { .. } => {}
-        // redb's answer to everything after a read that failed.
+        // redb returns this error for every access after a failed read.
         RuntimeError::StoreFailed { .. } => {}
         other => panic!("{what}: {other:?}"),
     }
@@ -244,7 +244,7 @@ fn overwritten_page_gives_right_data_or_error() {
         for page in 0..pages {
             let here = page * 4096..(page + 1) * 4096;
             let old = &sample.bytes[here.clone()];
-            // Pages that were never used hold nothing to lose.
+            // Unused pages contain no data.
             if old.iter().all(|byte| *byte == 0) {
                 continue;
             }
@@ -257,8 +257,8 @@ fn overwritten_page_gives_right_data_or_error() {
     assert_both(&met);
 }
 
-/// Reads all logs of a damaged store to their end. Asserts that they end, and hold nothing that is
-/// not in `known`.
+/// Reads all logs of a damaged store to their end. Asserts that they end, and that every event is in
+/// `known`.
 fn assert_walks_end(
     store: &Store,
     known: &HashSet<String>,
@@ -326,11 +326,11 @@ fn swapped_pages_end_walks_without_foreign_events() {
     );
 }
 
-/// The byte of the header that redb's flags are in. No checksum covers it.
+/// The byte of redb's flags in the header. No checksum covers it.
 const FLAGS: usize = 9;
 
-/// The flag that says which of redb's two commits is the last. In a file that was not closed the flip
-/// reads as the store one commit ago.
+/// The flag that selects the last of redb's two commits. In a file that was not closed, a flip of it
+/// undoes the last commit.
 const LAST_COMMIT: (usize, usize) = (FLAGS, 0);
 
 #[test]
@@ -346,7 +346,7 @@ fn flipped_bit_gives_right_data_or_error() {
                     .any(|b| *b != 0)
             })
             .collect();
-        // Every other one in the header, which decides what redb takes the rest for.
+        // Half of them in the header, which decides how redb reads the rest.
         let anywhere = (0..60).map(|round| {
             let at = match round % 2 {
                 0 => random.below(320),
@@ -370,7 +370,7 @@ fn flipped_bit_gives_right_data_or_error() {
     assert_both(&met);
 }
 
-/// Removes a row of a closed store, as if a page had lost it.
+/// Removes a row of a closed store, as if a page had lost it. redb's checksums stay right.
 fn lose<K: redb::Key + 'static>(path: &Path, table: &str, key: K::SelfType<'_>) {
     let definition: TableDefinition<'_, K, &[u8]> = TableDefinition::new(table);
     let database = Database::open(path).unwrap();

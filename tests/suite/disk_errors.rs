@@ -1,4 +1,4 @@
-//! Errors of the disk, at every change and at reads, once and from then on.
+//! Errors of the disk at every change and at reads, once and permanently.
 
 use crate::faults::assert_holds;
 use crate::support::seed;
@@ -35,7 +35,7 @@ fn every_kind_of_step_gets_errors() {
     let trial = |fault: torture::disk::Fault, _: &mut Rng| {
         let (after, disk) = (fault.after, Disk::default());
         disk.set_fault(Some(fault));
-        // A host that takes no notice.
+        // A host that ignores errors.
         let _ = disk.set_len(8192);
         for page in 0..5 {
             let _ = disk.write(page * 1024, &[1; 1024]);

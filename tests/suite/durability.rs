@@ -1,4 +1,4 @@
-//! Kills of a real process in the middle of its work.
+//! Kills of a real process during its work.
 
 use crate::support::{
     TestChild, all_entries, all_events, assert_refused, assert_whole, named, say, scratch, seed,
@@ -35,7 +35,8 @@ fn create_workers(path: &Path) {
     runtime.store().close().unwrap();
 }
 
-/// Sends input from several threads until killed, and tells each acknowledgement after it has it.
+/// Sends input from several threads until killed, and prints each acknowledgement after the call
+/// returned.
 fn send_until_killed(path: &Path) {
     let runtime = open(path);
     std::thread::scope(|scope| {
@@ -57,7 +58,7 @@ fn send_until_killed(path: &Path) {
     });
 }
 
-/// What a line of the child says: sequence, event id, worker, text.
+/// The parts of a line of the child: sequence, event id, worker, text.
 type Acknowledged = (u64, u64, String, String);
 
 fn acknowledged(line: &str) -> Acknowledged {
@@ -84,12 +85,12 @@ fn acknowledged_work_survives_a_kill() {
     let mut told: BTreeSet<Acknowledged> = BTreeSet::new();
     for round in 0..20 {
         let mut child = TestChild::start(name, &path);
-        // Somewhere in the middle of the work, which is all that the child does.
+        // At a random point of the work.
         for _ in 0..kills.below(60) {
             told.insert(acknowledged(&child.hear().unwrap()));
         }
         child.child.kill().unwrap();
-        // What it told before the kill was acknowledged too.
+        // The lines that it printed before the kill were acknowledged too.
         while let Some(line) = child.hear() {
             told.insert(acknowledged(&line));
         }
@@ -115,7 +116,7 @@ fn acknowledged_work_survives_a_kill() {
     );
 }
 
-/// A thread sends one after the other, so what is stored of it has no gap.
+/// A thread sends its inputs one after the other, so its stored inputs have no gap.
 fn assert_no_gap_in_what_a_thread_sent(stored: &BTreeSet<Acknowledged>) {
     let mut sent: BTreeSet<(String, u64)> = BTreeSet::new();
     for (_, _, _, text) in stored {

@@ -1,4 +1,4 @@
-//! Running the faults of the package `torture` as tests.
+//! Runs the faults of the package `torture` as tests.
 
 use crate::support::seed;
 use redb_runtime_store::store::Sharing;
@@ -17,10 +17,10 @@ const LIMITED: &str = "TORTURE_LIMITED";
 /// that the environment names and ends the process before the harness can say "ok".
 const CHILD: &str = "kills::killed_process_keeps_acknowledged_work_whole";
 
-/// Does the job of this process and ends it, where it is a child of a fault's test.
+/// Runs the job of this process and exits, if it is a child of a fault's test.
 fn be_child() {
     let finish = |done: Result<(), Violation>| {
-        // A panic would be silent: bit rot silences those that damaged pages lead to.
+        // A panic would print nothing: the tests of bit rot silence panics.
         let failed = done.inspect_err(|violation| eprintln!("{violation}"));
         std::process::exit(i32::from(failed.is_err()))
     };
@@ -38,14 +38,14 @@ fn be_child() {
     }
 }
 
-/// A process of this binary that takes the role of a child.
+/// A process of this binary that runs as a child.
 fn child() -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", CHILD, "--nocapture"]);
     command
 }
 
-/// A process that does `job` until it is killed.
+/// A process that runs `job` until it is killed.
 fn start(job: &str, directory: &Path) -> Command {
     let mut command = child();
     command.env(JOB, job).env(DIRECTORY, directory);
@@ -71,8 +71,8 @@ pub(crate) fn task(seed: u64, count: usize, plant: Option<Plant>) -> Task<'stati
     }
 }
 
-/// Asserts that the store keeps its promises whatever `fault` does, `count` times, and that each of
-/// `figures` was counted: what was never tried holds too.
+/// Asserts that the store keeps its guarantees in `count` cases of `fault`, and that each of `figures`
+/// was counted, because a guarantee that was never tested holds too.
 pub(crate) fn assert_holds(fault: Fault, count: usize, figures: &[&str]) -> Outcome {
     be_child();
     let task = task(seed(), count, None);
@@ -99,7 +99,7 @@ pub(crate) fn assert_holds(fault: Fault, count: usize, figures: &[&str]) -> Outc
     outcome
 }
 
-/// Asserts that `plant` is found.
+/// Asserts that the fault of `plant` finds it.
 pub(crate) fn assert_finds(plant: Plant) {
     let fault = plant.found_by();
     let outcome = campaign::run(fault, &task(seed(), 10_000, Some(plant)));
@@ -107,14 +107,14 @@ pub(crate) fn assert_finds(plant: Plant) {
         panic!("{plant:?} was not found");
     };
     println!("{plant:?} after {}: {violation}", outcome.tried);
-    // Found as what it is, not because the simulation itself fell over it.
+    // The violation must describe the bug, not a failure of the simulation.
     let shows_as = plant.shows_as();
     let says = |phrases: &[&str]| phrases.iter().all(|phrase| violation.0.contains(phrase));
     assert!(
         shows_as.iter().any(|phrases| says(phrases)),
         "{plant:?} shows as {violation}, not as one of {shows_as:?}"
     );
-    // The same round without the bug.
+    // The same round passes without the bug.
     let broken = match fault {
         Fault::DiskErrors => {
             let mut counts = disk_errors::Counts::default();

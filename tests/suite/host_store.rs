@@ -1,4 +1,4 @@
-//! The persistence boundary under a runtime, for hosts that keep their own rules.
+//! The persistence boundary below a runtime, for hosts with their own rules.
 
 use crate::support::{
     Host, all_entries, all_events, assert_refused, assert_whole, cursor, entry, event, named,
@@ -40,7 +40,7 @@ fn changed(
     state
 }
 
-/// Asserts that `stage` is refused with `InvalidRequest`, and that the store stays as it is.
+/// Asserts that `stage` is rejected with `InvalidRequest`, and that the store does not change.
 #[track_caller]
 fn assert_invalid(
     store: &RedbRuntimeStore,
@@ -390,7 +390,7 @@ fn worker_counts_follow_the_snapshots() {
         put("c", WorkerStatus::Stopped);
         put("a", WorkerStatus::Cancelled);
         put("b", WorkerStatus::Running);
-        // A host that brings a worker back to life may.
+        // A host may restart a worker that ended.
         put("c", WorkerStatus::Running);
         let summary = host.runtime.summary().unwrap();
         assert_eq!(summary.active_worker_count, 2);
@@ -457,7 +457,7 @@ fn refused_write_leaves_nothing_in_its_commit() {
     });
 }
 
-/// Asserts that every write to `store` is refused on this thread now.
+/// Asserts that every write to `store` is rejected on this thread now.
 fn assert_refuses_writes(store: &RedbRuntimeStore, host: &Host) {
     let request = CreateWorkerRequest::default();
     assert_refused!(

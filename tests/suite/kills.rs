@@ -1,4 +1,4 @@
-//! Real processes that are killed in the middle of real work.
+//! Kills of real processes during real work.
 
 use crate::faults::assert_holds;
 use crate::maintenance::rich;

@@ -1,5 +1,5 @@
-//! Directories made of arbitrary bytes: a small whole one, changed as the bytes say. The property
-//! test and the fuzz target share it.
+//! Directories made from arbitrary bytes: a small complete directory with changes that the bytes
+//! select. The property test and the fuzz target share this file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,14 +7,14 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// What a path under the root is: a file with its content, or no content: an empty directory.
+/// A path below the root: a file with its content, or without content an empty directory.
 pub(crate) type Files = BTreeMap<String, Option<Vec<u8>>>;
 
 const RUNTIME: &str = "runtimes/id-7274";
 const WORKER: &str = "runtimes/id-7274/workers/id-776f726b65722d3030303030303031";
 const OTHER: &str = "runtimes/id-7274/workers/id-776f726b65722d3030303030303032";
 
-/// What tends to break readers.
+/// Texts that tend to break readers.
 const PIECES: &[&[u8]] = &[
     b"",
     b"\n",
@@ -221,7 +221,7 @@ fn change_content(content: &mut Vec<u8>, kind: u8, decisions: &mut Decisions<'_>
             *content = lines.concat();
         }
         13 if !lines.is_empty() => {
-            // An append that was cut off, and one that went on after it.
+            // An append that was interrupted, and another one after it.
             let cut = decisions.below(lines[line].len());
             lines[line].truncate(cut);
             *content = lines.concat();
@@ -249,7 +249,7 @@ fn change_number(content: &mut Vec<u8>, at: usize, decisions: &mut Decisions<'_>
     content.splice(from..from + length, number.bytes());
 }
 
-/// Writes the files under `root`. What cannot be, a file below a file, is left out.
+/// Writes the files below `root`. An impossible one, a file below a file, is left out.
 pub(crate) fn write(root: &Path, files: &Files) -> io::Result<()> {
     fs::create_dir_all(root.join("runtimes"))?;
     for (path, content) in files {
@@ -262,7 +262,7 @@ pub(crate) fn write(root: &Path, files: &Files) -> io::Result<()> {
         }
         match content {
             None => drop(fs::create_dir_all(&path)),
-            // A link, to a place that does not matter.
+            // A symbolic link; its target does not matter.
             Some(content) if content == b"\\" => drop(symlink("/dev/null", &path)),
             Some(content) => drop(fs::write(&path, content)),
         }

@@ -1,4 +1,4 @@
-//! What is said of a directory: everything that is left out, in bounded space and with its place.
+//! Findings about a directory: all records that are left out, with their places, in bounded space.
 
 use super::layout_salvage::{kinds, salvaged};
 use super::layout_support::*;

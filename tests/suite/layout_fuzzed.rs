@@ -1,4 +1,4 @@
-//! Directories in every state that bytes can bring about.
+//! Random directories.
 //!
 //! `LAYOUT_SEED` replays one directory, `LAYOUT_COUNT` sets how many; without it `SUITE_SEED` counts.
 
@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// A directory in memory where there is one: syncs cost nothing there.
+/// A directory in memory if the system has one, where syncs cost nothing.
 fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory).unwrap_or_else(|_| tempfile::tempdir().unwrap())
@@ -40,7 +40,7 @@ fn accepted_after_export(kind: FindingKind) -> bool {
     matches!(kind, FindingKind::Gap | FindingKind::UnknownWorker)
 }
 
-/// What must hold for any directory. Returns whether a strict import accepts it.
+/// Asserts the guarantees for any directory. Returns whether a strict import accepts it.
 fn holds_for(root: &Path) -> bool {
     let salvaged = store();
     let report = salvage(&salvaged, root);
@@ -109,7 +109,7 @@ fn any_directory_imports_after_salvage() {
             .map(|worker| worker.join().unwrap())
             .sum()
     });
-    // Were nearly all refused or accepted, the changes would test nothing.
+    // If nearly all were rejected or accepted, the random changes would test little.
     println!("{accepted} of {count} accepted");
     assert!(
         count < 1000 || (count / 20..count / 2).contains(&accepted),
@@ -124,8 +124,8 @@ fn one_of(seed: u64) -> bool {
     held.unwrap_or_else(|_| panic!("LAYOUT_SEED={seed} LAYOUT_COUNT=1 replays it"))
 }
 
-/// Cuts a log at every byte: every record before the cut is kept, and the bytes after the last of
-/// them are reported to the byte.
+/// Truncates a log at every byte: a salvage imports every record before the cut, and reports the exact
+/// range of the bytes after the last of them.
 #[test]
 fn log_cut_anywhere_keeps_earlier_records() {
     let runtime = runtime_dir(SMALL.as_ref());
@@ -147,7 +147,7 @@ fn log_cut_anywhere_keeps_earlier_records() {
             let report = salvage(&store, dir.path());
             let runtime = &report.runtimes[0];
             let kept = [runtime.events, runtime.transcript_entries][index];
-            // A record ends where its newline is, with or without it.
+            // A record is complete with or without its newline.
             let ends = (0..=whole.len()).filter(|end| whole.get(*end) == Some(&b'\n'));
             let before: Vec<usize> = ends.filter(|end| *end <= cut).collect();
             let others = if index == 0 { 0 } else { 1 };

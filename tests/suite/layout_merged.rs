@@ -1,4 +1,4 @@
-//! Lines that hold more or less than one record: what a salvage keeps of them.
+//! Lines that contain more or less than one record, and the records that a salvage imports from them.
 
 use super::layout_salvage::kinds;
 use super::layout_support::*;
@@ -8,8 +8,8 @@ use redb_runtime_store::layout::{
 use std::fs;
 use std::path::Path;
 
-/// Members that only a later writer knows, every kind of value among them, and in them what looks
-/// like records of the log.
+/// Members that only a later writer knows, with every kind of value. Some values look like records of
+/// the log.
 const LATER: &str = concat!(
     r#""n":-12.5e-7,"list":[true,null,{"id":7,"kind":{"kind":"runtime_stopped"},"message":"a"}],"#,
     r#""text":"\ud83d\ude80 é\\","sequence":[{"sequence":8}],"deep":{"was":"#,

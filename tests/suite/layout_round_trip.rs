@@ -1,4 +1,4 @@
-//! What goes in comes out again.
+//! Round trips: an export of an imported directory has the same bytes.
 
 use super::layout_support::*;
 use redb_runtime_store::Store;

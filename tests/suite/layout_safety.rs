@@ -1,4 +1,5 @@
-//! What a directory from anywhere may hold: nothing of it is followed, trusted or held whole.
+//! Untrusted directories: no link is followed, no number is trusted, and no file is held in memory as a
+//! whole.
 
 use super::layout_support::*;
 use redb_runtime_store::layout::{
@@ -9,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-/// What a strict import says to `line` as the ninth event, where `line` is no event.
+/// The finding of a strict import for `line` as the ninth event, which is not an event.
 fn refused_line(line: &[u8]) -> Finding {
     let dir = small();
     append(&runtime_dir(dir.path()).join("events.jsonl"), line);
@@ -137,7 +138,7 @@ fn unrepresentable_values_survive_in_tagged_objects() {
         let report = strict(&store, root).unwrap();
         assert!(report.findings.is_empty(), "{:?}", report.findings);
         assert_eq!(tree(exported(&store).path()), tree(root));
-        // A member that the kind has is no such member.
+        // A member that belongs to the kind is not unknown.
         edit(&worker, "\"answers questions\"", kept);
         strict(&store, root).unwrap_err();
     }
@@ -210,7 +211,7 @@ fn bad_lines_are_salvaged_with_bounded_work() {
     );
     let report = salvage(&store(), dir.path());
     let too_many = |finding: &&Finding| finding.message.starts_with("too many beginnings");
-    // The first take the work of all others.
+    // The first ones share the work of all others.
     assert!(report.findings.iter().filter(too_many).count() > 30);
     assert_eq!(report.runtimes[0].events, 8);
 }
@@ -259,7 +260,8 @@ fn crlf_lines_are_imported_and_reported() {
     assert_eq!(lf, text);
 }
 
-/// What is replaced in a document by what, the line that is named, and a part of the message.
+/// The replaced text of a document, its replacement, the line in the finding, and a part of its
+/// message.
 type Case = (&'static str, &'static str, Option<u64>, &'static str);
 
 const BAD_DOCUMENTS: [Case; 10] = [
@@ -370,7 +372,7 @@ fn special_files_are_never_opened() {
     let dir = small();
     let events = runtime_dir(dir.path()).join("events.jsonl");
     fs::remove_file(&events).unwrap();
-    // Opening a pipe for reading would wait for a writer for ever.
+    // Opening a pipe for reading would block until a writer opens it.
     let made = Command::new("mkfifo").arg(&events).status().unwrap();
     assert!(made.success());
     let error = strict(&store(), dir.path()).unwrap_err();
@@ -387,12 +389,12 @@ fn special_files_are_never_opened() {
     assert!(error.to_string().contains("this is a socket"), "{error}");
 }
 
-/// Imports while `change` happens after some of the directory was read.
+/// Imports, and makes `change` after a part of the directory was read.
 fn changed_meanwhile(change: fn(&Path)) -> FindingKind {
     changed_meanwhile_from(885, change)
 }
 
-/// Imports while `change` happens after more than `bytes` of the directory were read.
+/// Imports, and makes `change` after more than `bytes` of the directory were read.
 fn changed_meanwhile_from(bytes: u64, change: fn(&Path)) -> FindingKind {
     let dir = small();
     let root = dir.path().to_owned();
@@ -431,7 +433,7 @@ fn file_changing_during_import_is_refused() {
         fs::remove_dir_all(worker_dir(root, 2)).unwrap();
     });
     assert_eq!(gone_before, FindingKind::Changed);
-    // What was read to its end and closed is looked at again.
+    // A file that was read to its end and closed is checked again.
     let grown_after = changed_meanwhile_from(885 + 370 + 459, |root| {
         append(&worker_dir(root, 1).join("transcript.jsonl"), b" \n");
     });

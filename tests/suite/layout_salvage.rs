@@ -1,4 +1,4 @@
-//! Torn directories: what a strict import says, and what a salvage import makes of them.
+//! Torn directories: the finding of a strict import, and the records and findings of a salvage import.
 
 use super::layout_support::*;
 use redb_runtime_store::Store;
@@ -6,8 +6,8 @@ use redb_runtime_store::layout::{Finding, FindingKind, ImportReport, LayoutError
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// A salvage import into an empty store. What it leaves must be in order: an export of it imports
-/// strictly, as the same.
+/// A salvage import into an empty store. Its result must be consistent: a strict import of its export
+/// gives the same content.
 pub(super) fn salvaged(root: &Path) -> (Store, ImportReport) {
     let before = tree(root);
     let store = store();
@@ -26,7 +26,7 @@ pub(super) fn salvaged(root: &Path) -> (Store, ImportReport) {
     (store, report)
 }
 
-/// What a strict import finds wrong first.
+/// The first finding of a strict import.
 pub(super) fn refusal(root: &Path) -> Finding {
     let store = store();
     match strict(&store, root) {
@@ -39,7 +39,8 @@ pub(super) fn refusal(root: &Path) -> Finding {
     }
 }
 
-/// Kinds of findings, with line, byte and length where they have them, in one text.
+/// The findings as text: a line each with kind, file, and the line, byte and length that the finding
+/// has.
 pub(super) fn kinds(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {

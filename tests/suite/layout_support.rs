@@ -1,4 +1,4 @@
-//! Directories to import, and what to do with them.
+//! Helpers of the tests of directories.
 
 use redb_runtime_store::layout::{
     ExportOptions, ImportOptions, ImportReport, LayoutError, export, import,
@@ -143,7 +143,7 @@ pub(crate) fn exported(store: &Store) -> TempDir {
     dir
 }
 
-/// Everything that a store holds, in a form that can be compared.
+/// The whole content of a store, as text.
 pub(crate) fn content(store: &Store) -> Vec<String> {
     fn line<T: std::fmt::Debug>(stored: &Stored<T>) -> String {
         format!("{stored:?}")

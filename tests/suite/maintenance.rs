@@ -1,4 +1,4 @@
-//! Copying, compacting and counting stores.
+//! Backups, compaction and censuses of stores.
 
 use crate::support::{
     TestChild, all_events, assert_refused, assert_whole, bulk, entry, full_request, named,
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A store with two runtimes that have a bit of everything.
+/// A store with two runtimes that have rows of every kind.
 pub(crate) fn rich(path: &Path) -> Store {
     let store = Store::open(path).unwrap();
     for id in ["a", "b"] {
@@ -45,7 +45,7 @@ fn names_in(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Asserts that `copy` is what `runtime` was at one moment.
+/// Asserts that `copy` is a snapshot of `runtime`.
 fn assert_is_a_moment_of(copy: &Runtime, runtime: &Runtime) {
     assert_whole(copy);
     let (then, now) = (all_events(copy), all_events(runtime));
@@ -151,7 +151,7 @@ fn backup_has_every_row_and_replaces_nothing() {
                 && source.to_string().contains("choose another path")
     );
     assert!(before == std::fs::read(&copy).unwrap());
-    // From a store that is read only, or in memory, as well.
+    // A read-only store and a store in memory can be backed up too.
     let read_only = Store::open_read_only(&path).unwrap();
     read_only.backup(directory.path().join("second")).unwrap();
     let memory = Store::in_memory().unwrap();
@@ -222,7 +222,7 @@ fn killed_backup_leaves_nothing_at_its_path() {
     }
     println!("{killed} killed before their end, {whole} after");
     let store = Store::open(&path).unwrap();
-    // What another run is still writing stays.
+    // The directory of another run that still writes stays.
     let running = directory.path().join(".store.copy.partial-Live01");
     std::fs::create_dir(&running).unwrap();
     let locked = std::fs::File::open(&running).unwrap();
@@ -237,7 +237,7 @@ pub(crate) fn events() -> TableDefinition<'static, (&'static str, u64), &'static
     TableDefinition::new("events")
 }
 
-/// Changes a closed store behind our back, so that its pages are whole.
+/// Changes a closed store through redb alone, so that its page checksums are right.
 pub(crate) fn behind_our_back(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
     let database = Database::open(path).unwrap();
     let transaction = database.begin_write().unwrap();
@@ -305,7 +305,7 @@ fn store_in_renamed_directory_is_maintained() {
     let store = rich(&before.join("store"));
     let runtime = store.runtime(named("a")).unwrap();
     std::fs::rename(&before, &after).unwrap();
-    // It is its file that it is maintained in, whether something else is at the path now or not.
+    // Maintenance works on the open file, whether its path leads to another file now or not.
     for other in [false, true] {
         if other {
             std::fs::create_dir(&before).unwrap();

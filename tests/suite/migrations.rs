@@ -1,5 +1,5 @@
-//! From one schema to the next. There is only one yet: later releases are played by steps of the
-//! tests' own, after the released ones.
+//! Migrations between schemas. Only one schema is released, so the tests add steps of their own to
+//! simulate later releases.
 
 use crate::support::{assert_refused, scratch};
 use redb_runtime_store::layout::{ImportOptions, compare, import};
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use torture::crash_steps::{failing_step, later_release, second_step};
 use torture::world::World;
 
-/// A store that this crate's release of schema 1 wrote; never written again. It holds the runtimes
-/// of the directory beside it.
+/// A store that the release of schema 1 wrote; it is never generated again. It has the runtimes of the
+/// directory of the same name.
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-1.redb");
 const GOLDEN_DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-1");
 
-/// A store of schema 1 in a directory of its own, and its bytes.
+/// A copy of the store of schema 1, and its bytes.
 fn old_store() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     let (directory, path) = scratch();
     fs::copy(GOLDEN, &path).unwrap();
@@ -23,7 +23,7 @@ fn old_store() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     (directory, path, bytes)
 }
 
-/// A later release cannot be trusted with old stores if it wrote the one that it is tried on.
+/// A release must be tested with a store that an older release wrote.
 #[test]
 fn golden_file_is_unchanged_since_release() {
     let bytes = fs::read(GOLDEN).unwrap();
@@ -62,7 +62,7 @@ fn golden_file_of_schema_1_equals_its_directory() {
 
     let again = Store::in_memory().unwrap();
     import(&again, GOLDEN_DIRECTORY, ImportOptions::new()).unwrap();
-    // It was imported from where its release was made.
+    // Its import record has a path of the machine that wrote it.
     let [golden, imported] =
         [&store, &again].map(|store| World::of(store).unwrap().without_imports());
     assert_eq!(golden.difference(&imported), None);
@@ -108,7 +108,7 @@ fn copy_is_made_only_when_migrating() {
 fn refused_migration_leaves_store_untouched() {
     let (_directory, path, _) = old_store();
     let left = path.with_extension("left");
-    // What a killed host leaves is what is in the file while it is open.
+    // The bytes of an open file are those that a kill leaves.
     let store = Store::open(&path).unwrap();
     fs::copy(&path, &left).unwrap();
     store.close().unwrap();
@@ -147,10 +147,10 @@ fn failed_migration_stays_readable_by_older_release() {
         RuntimeError::StoreCorrupt { .. }
     );
 
-    // The second step, which went well, is undone with the third.
+    // The second step, which succeeded, is undone together with the third.
     assert_eq!(world(&path), before);
     assert_eq!(world(&copy_of(&path)), before);
-    // The next release, whose steps do not fail, begins anew: the copy does not stop it.
+    // The next release, whose steps succeed, starts again: the copy does not stop it.
     let migrated = later_release().open(&path).unwrap();
     assert_eq!(World::of(&migrated).unwrap(), before);
 }
@@ -158,7 +158,7 @@ fn failed_migration_stays_readable_by_older_release() {
 #[test]
 fn failed_copy_leaves_store_unmigrated() {
     let (_directory, path, bytes) = old_store();
-    // Nothing can be renamed over a directory that holds something.
+    // A rename cannot replace a directory that is not empty.
     fs::create_dir_all(copy_of(&path).join("in the way")).unwrap();
     assert_refused!(later_release().open(&path), RuntimeError::StoreIo { .. });
     assert!(fs::read(&path).unwrap() == bytes, "the store was touched");

@@ -1,4 +1,4 @@
-//! Opening: what is at the path decides, and what is refused is not touched.
+//! Opening: the file at the path decides, and a rejected file is not changed.
 
 use crate::support::{
     Sight, all_entries, all_events, assert_refused, assert_whole, named, say, scratch,
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Every way to open a store that must leave alone what it refuses.
+/// Every way to open a store. None of them may change a file that it rejects.
 fn ways() -> Vec<(&'static str, StoreOptions)> {
     vec![
         ("write", Store::options()),
@@ -30,7 +30,7 @@ fn ways() -> Vec<(&'static str, StoreOptions)> {
     ]
 }
 
-/// Asserts that every way of opening `path` is refused with an error that `wanted` accepts, and
+/// Asserts that every way of opening `path` is rejected with an error that `wanted` accepts, and
 /// changes nothing.
 #[track_caller]
 fn assert_left_alone(path: &Path, wanted: impl Fn(&RuntimeError) -> bool) {
@@ -51,7 +51,7 @@ fn is_no_store(error: &RuntimeError) -> bool {
     matches!(error, RuntimeError::NotAStore { .. })
 }
 
-/// What a test writes into a store, as it reads it back.
+/// The content that a test writes into a store and reads back.
 type Contents = (Vec<RuntimeEvent>, Vec<TranscriptEntry>);
 
 /// Writes a little into the runtime `r` of `store`.
@@ -69,7 +69,7 @@ fn fill(store: &Store) -> Contents {
     )
 }
 
-/// A store at `path` that was closed in order.
+/// A closed store at `path`.
 fn closed_store(path: &Path) -> Contents {
     let store = Store::open(path).unwrap();
     let contents = fill(&store);
@@ -167,7 +167,7 @@ fn directories_and_special_files_are_not_touched() {
     assert_left_alone(&inner, is_no_store);
     let made = std::process::Command::new("mkfifo").arg(&path).status();
     assert!(made.unwrap().success());
-    // Opening a fifo would wait for its other end for ever.
+    // Opening a fifo would block until its other end is opened.
     assert_left_alone(&path, is_no_store);
     assert_refused!(Store::open("/dev/null"), RuntimeError::NotAStore { .. });
 }
@@ -253,7 +253,7 @@ fn unclean_foreign_redb_file_is_not_repaired() {
     for name in ["theirs", "meta"] {
         foreign_redb(&path, name, true);
         assert_left_alone(&path, |error| {
-            // Read-only there is no looking into an unclean file.
+            // A read-only open cannot read a file that was not closed.
             is_no_store(error) || matches!(error, RuntimeError::NeedsRepair { .. })
         });
         assert_refused!(Store::open(&path), RuntimeError::NotAStore { .. });
@@ -400,7 +400,7 @@ fn verify_on_open_checks_shared_store() {
     let verifying = Store::options().verify_on_open(true);
     let first = Store::open(&path).unwrap();
     assert_contents(&verifying.open(&path).unwrap(), &contents);
-    // The disk rots under it.
+    // The file is damaged while it is open.
     let mut bytes = std::fs::read(&path).unwrap();
     let text = b"input 7";
     // In old pages, too.

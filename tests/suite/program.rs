@@ -1,4 +1,4 @@
-//! What a user of the program sees.
+//! The program as its users see it.
 
 use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
 use redb_runtime_store::identity::RuntimeId;
@@ -325,7 +325,7 @@ fn verify_lists_damaged_pages_after_kill() {
         let long = WorkerInput::user(text.repeat(2000));
         runtime.send_input(&worker, long).expect("send");
     }
-    // What a killed host leaves is what is in the file while it is open.
+    // The bytes of an open file are those that a kill leaves.
     let mut bytes = fs::read(work.path("store")).expect("read");
     let mut named = Vec::new();
     for text in ["firstfirst", "secondsecond"] {

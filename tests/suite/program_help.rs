@@ -1,5 +1,5 @@
-//! What the program prints, byte for byte, against the files of `tests/snapshots`. With
-//! `UPDATE_SNAPSHOTS=1` in the environment they are written anew: look at the difference.
+//! Compares the output of the program with the files of `tests/snapshots`, byte for byte.
+//! `UPDATE_SNAPSHOTS=1` in the environment rewrites them: read the differences.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ const VERBS: [&str; 15] = [
     "man",
 ];
 
-/// The program, in an environment that does not depend on who runs the test.
+/// The program, in an environment that does not depend on the user.
 fn program(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-store"));
     command.args(arguments).current_dir(directory);
@@ -41,7 +41,7 @@ fn run(directory: &Path, arguments: &[&str]) -> Output {
     program(directory, arguments).output().unwrap()
 }
 
-/// How long something took is another number each time.
+/// Replaces durations, which differ in each run.
 fn without_times(line: &str) -> String {
     match line.split_once(" in ") {
         Some((before, after)) if after.ends_with("/s)") => format!("{before} in TIME"),
@@ -49,7 +49,7 @@ fn without_times(line: &str) -> String {
     }
 }
 
-/// A run as a user sees it: the command, what it printed, how it ended.
+/// A run as a user sees it: the command, its output, its exit code.
 fn shown(directory: &Path, arguments: &[&str]) -> String {
     let output = run(directory, arguments);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();

@@ -1,4 +1,4 @@
-//! What the program prints for people, how wide that is, and what of it there is at all.
+//! The program's output for people: its width, its escapes, and which parts are printed.
 
 use super::layout_support::{append, edit, runtime_dir, small, worker_dir};
 use super::program::{FIXTURE, Workplace, check_shown, command, run};
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Stdio;
 use tempfile::TempDir;
 
-/// Characters whose width shows only where they stand together.
+/// Characters whose width depends on their neighbours.
 const WIDE_TOGETHER: [&str; 4] = ["❤️", "1️⃣", "🇩🇪", "👩‍👩‍👧"];
 
 /// A copy of the small directory whose event log is cut off.
@@ -22,7 +22,7 @@ fn torn() -> TempDir {
     dir
 }
 
-/// The exit code of a run whose standard error nobody reads.
+/// The exit code of a run whose standard error is closed.
 fn code_without_stderr(arguments: &[&dyn AsRef<OsStr>]) -> Option<i32> {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -1,4 +1,4 @@
-//! Reads: pages, snapshots, and what they cost.
+//! Reads: pages, snapshots, and their cost.
 
 use crate::support::{
     Host, Kept, assert_refused, bulk, cursor, entry, event, named, on_both, runtime_id,
@@ -203,14 +203,14 @@ proptest! {
     }
 }
 
-/// The bytes that this thread has read from files; `None` where the system does not tell.
+/// The bytes that this thread has read from files; `None` if the system does not report them.
 fn bytes_read() -> Option<u64> {
     let io = std::fs::read_to_string("/proc/thread-self/io").ok()?;
     io.lines()
         .find_map(|line| line.strip_prefix("rchar: ")?.parse().ok())
 }
 
-/// The bytes that `read` takes from files. Nothing is known where the system does not tell.
+/// The bytes that `read` reads from files; `None` if the system does not report them.
 fn cost<T>(read: impl FnOnce() -> T) -> u64 {
     let before = bytes_read();
     read();
@@ -286,7 +286,7 @@ fn reads_seek_and_never_scan() {
     }
 }
 
-/// What a snapshot says of the runtime `r`: its events, workers, and the entries of each.
+/// The runtime `r` in a snapshot: its events, workers, and the entries of each.
 fn seen(snapshot: &Snapshot) -> (Vec<u64>, Vec<(WorkerRef, Vec<String>)>) {
     let id = runtime_id("r");
     let events = snapshot
@@ -450,14 +450,14 @@ fn load_neighbours(store: &Store) {
     import(store, directory.path(), ImportOptions::new()).unwrap();
 }
 
-/// Where the runtimes came from, as far as the store knows.
+/// The import records of the runtimes.
 fn import_records(store: &Store) -> Vec<(&'static str, Option<ImportRecord>)> {
     let snapshot = store.snapshot().unwrap();
     let record = |id| snapshot.import_record(&runtime_id(id)).unwrap();
     NEIGHBOURS.map(|id| (id, record(id))).to_vec()
 }
 
-/// Asserts that the runtime `id` has all of its own, and nothing of its neighbours.
+/// Asserts that the runtime `id` has all of its rows, and none of its neighbours.
 fn assert_has_its_own(store: &Store, id: &str) {
     let runtime = store.runtime(named(id)).unwrap();
     let mut sorted = NEIGHBOURS;

@@ -1,4 +1,4 @@
-//! The rules of a runtime, each over a store in memory and one in a file.
+//! The rules of a runtime, each with a store in memory and one in a file.
 
 use crate::support::{
     Kept, all_entries, all_events, assert_refused, assert_whole, bulk, cursor, full_request, named,

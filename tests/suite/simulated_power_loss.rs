@@ -1,4 +1,4 @@
-//! Power losses on a simulated disk, and the planted bugs that the simulation has to find.
+//! Power losses on a simulated disk, and planted bugs that the simulation must find.
 
 use crate::faults::{assert_finds, assert_holds, task};
 use crate::support::seed;

@@ -1,4 +1,4 @@
-//! What is written beside its place: what killed runs left behind goes, all else stays.
+//! Staging: leftovers of killed runs are removed, and all other files stay.
 
 use super::layout_support::small;
 use crate::support::{Sight, scratch};
@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use torture::crash_steps::later_release;
 
-/// What the names of staging directories begin with, for what [`stage_all`] does.
+/// The prefixes of the staging directories that [`stage_all`] makes.
 const PREFIXES: [&str; 4] = [
     ".agents.redb.partial-",
     ".agents.copy.partial-",
@@ -31,7 +31,7 @@ fn stage_all(directory: &Path) {
     import_to_path(root.path(), imported, &Store::options(), &options).unwrap();
 }
 
-/// A directory as a killed run leaves it.
+/// Makes a staging directory as a killed run leaves it.
 fn leave(path: &Path) {
     fs::create_dir(path).unwrap();
     fs::write(path.join("store"), "left by a kill").unwrap();
@@ -105,7 +105,7 @@ fn link_named_as_leftover_stays_untouched() {
     for prefix in PREFIXES {
         let link = directory.path().join(format!("{prefix}Link01"));
         assert_eq!(fs::read_link(link).unwrap(), target);
-        // One in what a killed run left goes with it.
+        // A link inside a leftover is removed with it.
         let in_it = directory.path().join(format!("{prefix}Link02"));
         assert!(in_it.symlink_metadata().is_err());
     }
@@ -121,7 +121,7 @@ fn without_locks_nothing_is_a_leftover() {
     }
     let name = "staging::without_locks_nothing_is_a_leftover";
     let (directory, _) = scratch();
-    // Of runs that go on.
+    // Directories of runs that still work.
     for prefix in PREFIXES {
         leave(&directory.path().join(format!("{prefix}Live01")));
     }
@@ -166,7 +166,7 @@ fn placed_result_survives_failed_cleanup() {
             if let Step::Renamed(staged, place) = step
                 && place.parent() == Some(&directory)
             {
-                // Then removing it fails.
+                // In this case removing it fails.
                 fs::remove_dir_all(staged.parent().unwrap()).unwrap();
             }
         });

@@ -1,4 +1,4 @@
-//! What the tests of runtimes and stores share.
+//! Helpers of the tests of runtimes and stores.
 
 use redb_runtime_store::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, WorkerStatus,
@@ -18,7 +18,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::SystemTime;
 use tempfile::TempDir;
 
-/// A directory of its own, and the path of a store in it.
+/// A temporary directory, and the path of a store in it.
 pub(crate) fn scratch() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
@@ -48,7 +48,7 @@ pub(crate) fn named(id: &str) -> RuntimeOptions {
     }
 }
 
-/// A request that gives no cause for a diagnostic.
+/// A request that causes no diagnostic.
 pub(crate) fn full_request() -> CreateWorkerRequest {
     CreateWorkerRequest {
         config_bundle: Some(ConfigBundleRef {
@@ -59,7 +59,7 @@ pub(crate) fn full_request() -> CreateWorkerRequest {
     }
 }
 
-/// Where a runtime of a test is kept.
+/// The kind of store of a test's runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     InMemory,
@@ -93,8 +93,8 @@ impl Host {
         }
     }
 
-    /// Closes the store and opens it again, with options that must not win over what is stored. A
-    /// store in memory is only asked for the runtime again.
+    /// Closes the store and opens it again, with options that must not override the stored ones. A
+    /// store in memory stays open.
     pub(crate) fn reopen(&mut self) {
         let store = match self.kept {
             Kept::InMemory => self.runtime.store().clone(),
@@ -155,8 +155,8 @@ pub(crate) fn all_entries(runtime: &Runtime, worker: &WorkerRef) -> Vec<Transcri
     }
 }
 
-/// Asserts the rules that tie the parts of a runtime's state together, where nothing was imported:
-/// ids from 1 without gap or repeat, counters equal to the logs, every entry with its event.
+/// Asserts that the parts of a runtime are consistent, if nothing was imported: ids from 1 without gaps
+/// or repeats, counters equal to the logs, every entry with its event.
 pub(crate) fn assert_whole(runtime: &Runtime) {
     let events = all_events(runtime);
     let ids: Vec<u64> = events.iter().map(|event| event.id).collect();
@@ -196,7 +196,7 @@ pub(crate) fn assert_whole(runtime: &Runtime) {
     }
 }
 
-/// Sends input that says `text`.
+/// Sends `text` as input.
 pub(crate) fn say(runtime: &Runtime, worker: &WorkerRef, text: &str) -> Result<u64, RuntimeError> {
     let ack = runtime.send_input(worker, WorkerInput::user(text))?;
     Ok(ack.event_id)
@@ -248,7 +248,7 @@ pub(crate) fn entry(worker: &WorkerRef, sequence: u64, content: &str) -> Transcr
     }
 }
 
-/// Loads into `store` what `load` puts.
+/// Runs a bulk load on `store`.
 pub(crate) fn bulk(
     store: &Store,
     load: impl FnOnce(&mut BulkLoad<'_>) -> Result<(), RuntimeError>,
@@ -256,7 +256,7 @@ pub(crate) fn bulk(
     store.bulk_load(load).unwrap();
 }
 
-/// What can be seen of a file, and of the directory it is in, without opening it.
+/// The visible state of a file and its directory, without opening the store.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
     names: Vec<String>,
@@ -293,15 +293,15 @@ impl Sight {
     }
 }
 
-/// Told to a process that a test starts to run itself as a child.
+/// The variable that names the data of a child process.
 const CHILD: &str = "SUITE_CHILD";
 
-/// What this process was told, where it is the child of a test.
+/// The data of this process, if it is the child of a test.
 pub(crate) fn told_as_child() -> Option<PathBuf> {
     std::env::var_os(CHILD).map(PathBuf::from)
 }
 
-/// Tells the parent one line, and returns when it is in the pipe.
+/// Prints one line for the parent, and returns when it is in the pipe.
 pub(crate) fn tell(line: &str) {
     let mut out = std::io::stdout().lock();
     // One write: a kill leaves the whole line or nothing. The first newline ends what the test
@@ -317,7 +317,7 @@ pub(crate) struct TestChild {
 }
 
 impl TestChild {
-    /// Runs the test `name` (with its module) in a process of its own, which is told `told`.
+    /// Runs the test `name` (with its module) in a child process with the data `told`.
     pub(crate) fn start(name: &str, told: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([name, "--exact", "--nocapture", "--test-threads=1"])
@@ -330,7 +330,7 @@ impl TestChild {
         Self { child, lines }
     }
 
-    /// The next line that the child told; `None` when it has ended.
+    /// The next line of the child; `None` after its end.
     pub(crate) fn hear(&mut self) -> Option<String> {
         loop {
             let line = self.lines.next()?.unwrap();
@@ -340,7 +340,7 @@ impl TestChild {
         }
     }
 
-    /// Kills the child, and returns when it is gone.
+    /// Kills the child, and returns when it has ended.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

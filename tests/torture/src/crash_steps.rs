@@ -1,4 +1,5 @@
-//! Work that is more than a commit, cut off at every step: old or new, and never stuck.
+//! Interrupts jobs of more than one commit at every step: the old or the new state remains, and the job
+//! can be run again.
 
 use crate::campaign::count_tried;
 use crate::child::{Start, patient};
@@ -19,23 +20,23 @@ use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::layout::{ImportOptions, import};
 use redb_runtime_store::store::StoreOptions;
 
-/// What was tried.
+/// The cases that were tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    /// Power losses of a simulated disk.
+    /// Power losses on a simulated disk.
     pub simulated: usize,
-    /// Those of them in a migration whose last step fails.
+    /// Those among them during a migration whose last step fails.
     pub failing: usize,
-    /// Processes that were killed.
+    /// Killed processes.
     pub killed: usize,
 }
 
-/// Imports over, compacts and migrates the store of `seed`, losing power after every change of the
-/// disk on the way; then has every job of [`cuts`] killed at each of its steps.
+/// Re-imports, compacts and migrates the store of `seed`, with a power loss after every change of the
+/// disk; then kills every job of [`cuts`] at each of its steps.
 ///
 /// # Errors
 ///
-/// The first step that leaves neither the old nor the new.
+/// The first step that leaves neither the old nor the new state.
 pub fn round(seed: u64, start: Start<'_>) -> Result<Counts, Violation> {
     let mut rng = Rng::new(seed);
     let disk = Disk::default();
@@ -71,12 +72,11 @@ const EVENTS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("events
 const NOTES: TableDefinition<(&str, u64), u64> = TableDefinition::new("notes");
 const BEGUN: TableDefinition<u64, u64> = TableDefinition::new("begun");
 
-/// A step to a schema that there is not yet: notes every event in a table of its own. It cannot be
-/// done twice.
+/// A migration step to a future schema: records every event in a table of its own. A second run fails.
 ///
 /// # Errors
 ///
-/// As redb, and where the table is there.
+/// Errors of redb, and `Corrupted` if the table exists.
 pub fn second_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     if transaction
         .list_tables()?
@@ -93,7 +93,7 @@ pub fn second_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// A step that begins, and then fails.
+/// A migration step that writes and then fails.
 ///
 /// # Errors
 ///
@@ -103,18 +103,18 @@ pub fn failing_step(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     Err(redb::Error::Corrupted("this step fails".to_owned()))
 }
 
-/// Opens as a later release will, whose schema is one step further.
+/// Options of a later release, whose schema is one step newer.
 pub fn later_release() -> StoreOptions {
     patient().later_steps(&[second_step])
 }
 
-/// Opens as a release will whose schema is two steps further, but whose last step fails.
+/// Options of a release whose schema is two steps newer and whose last step fails.
 pub(crate) fn failing_release() -> StoreOptions {
     patient().later_steps(&[second_step, failing_step])
 }
 
-/// Checks that of [`second_step`] everything is in the file that `image` holds, where it `is_done`, and
-/// nothing otherwise; and nothing of [`failing_step`].
+/// Checks that the file in `image` contains the whole result of [`second_step`] if it `is_done`,
+/// nothing of it otherwise, and never anything of [`failing_step`].
 pub(crate) fn check_steps(image: &Pages, is_done: bool) -> Result<(), Violation> {
     let what = "reading the tables";
     let disk = Disk::with(image.clone());
@@ -151,8 +151,9 @@ pub(crate) fn check_steps(image: &Pages, is_done: bool) -> Result<(), Violation>
     }
 }
 
-/// Begins a migration of the store in `sound` whose last step fails, and loses power after every
-/// change: the release that wrote it works with what there is, of which nothing is migrated.
+/// Starts a migration of the store in `sound` whose last step fails, and loses power after every
+/// change. The release that wrote the store must be able to use each image, in which nothing is
+/// migrated.
 fn cut_off_failing_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
     let world = World::of(&open(&Disk::with(sound.clone())).or_violation("opening")?);
     let world = world.or_violation("reading")?;
@@ -193,7 +194,7 @@ fn cut_off_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
             Ok(_) if changes >= migrated => {
                 return Err(step(Violation("an older release opens it".to_owned())));
             }
-            // Neither touched nor half done: the older release works with it.
+            // Nothing is migrated, so the older release can use it.
             Ok(store) => {
                 check_steps(&image, false).map_err(step)?;
                 check_world(&store, std::slice::from_ref(&world)).map_err(step)?;
@@ -241,7 +242,7 @@ fn cut_off(
     for changes in 0..=timeline.len() {
         count_tried(1);
         let image = timeline.image(changes, rng);
-        // What is done is acknowledged.
+        // After its end the work is acknowledged: only the new state is allowed.
         let possible = if changes >= ended {
             &possible[1..]
         } else {

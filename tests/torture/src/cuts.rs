@@ -1,14 +1,14 @@
-//! Maintenance on real files, by real processes that are killed after each single step: old or new,
-//! never a mix, and never stuck.
+//! Kills real processes after each step of their maintenance of real files: the old or the new state
+//! remains, never a mixture, and the job can be run again.
 //!
-//! A step is a change of the file system: a file or a directory is made, half of a write is made, a
-//! file or a directory is synced, renamed, exchanged, removed. What redb writes to the store itself
-//! counts too. A child counts its steps and stops dead at one of them, where it is killed; the next
-//! child comes a step further, until one is done uncut.
+//! A step is a change of the file system: the creation of a file or directory, half of a write, a sync,
+//! a rename, an exchange or a removal. redb's writes to the store count too. A child counts its steps
+//! and stops at one of them, where it is killed. The next child stops one step later, until one child
+//! finishes.
 //!
-//! A kill loses nothing that the system has: what a power loss does to redb's writes is simulated by
-//! [`crash_steps`](crate::crash_steps), and that all else is synced in time is checked by the steps
-//! of the child that was not cut.
+//! A kill loses no data that the system has accepted. [`crash_steps`](crate::crash_steps) simulates the
+//! effect of a power loss on redb's writes, and the steps of the child that finishes show whether all
+//! other changes are synced in time.
 
 use crate::campaign::count_tried;
 use crate::child::{Start, patient, say, scratch};
@@ -36,20 +36,20 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is cut off.
+/// A job that is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
     /// A store is created.
     Create,
-    /// A directory is imported into a store that is not there yet.
+    /// A directory is imported into a new store.
     ImportNew,
-    /// A directory is imported over what the store has.
+    /// A directory is imported again and replaces its runtime.
     ImportOver,
-    /// A store is exported to where nothing is.
+    /// A store is exported to a new directory.
     Export,
     /// An export is replaced.
     Replace,
-    /// An export is brought up to date.
+    /// An export is updated.
     Update,
     /// A store is copied.
     Backup,
@@ -145,7 +145,7 @@ impl Job {
         }
     }
 
-    /// How what it leaves is opened when it is done.
+    /// The options that open the store after the job.
     fn options_after(self) -> StoreOptions {
         match self {
             Self::Migrate => later_release(),
@@ -153,7 +153,7 @@ impl Job {
         }
     }
 
-    /// What killed runs have left behind: files.
+    /// The files that earlier killed runs left.
     fn leftovers(self) -> &'static [&'static str] {
         match self {
             Self::Create => &[".store.redb.partial-Left01/store"],
@@ -169,10 +169,10 @@ impl Job {
         }
     }
 
-    /// Does the job once more after a cut, which must not matter.
+    /// Runs the job again after an interruption, and it must succeed.
     pub(crate) fn run_again(self, directory: &Path) -> Result<(), LayoutError> {
         match self.run(directory, &self.options()) {
-            // It was cut after the first had its name: those that are there are whole, and stay.
+            // The interrupted run had published some runtime directories: these are complete and stay.
             Err(LayoutError::Exists { .. }) if self == Self::Export => {
                 export_with(directory, ExistingDirectory::Update)
             }
@@ -202,12 +202,12 @@ fn export_with(directory: &Path, existing: ExistingDirectory) -> Result<(), Layo
     export(&store, directory.join(EXPORT), &options).map(drop)
 }
 
-/// Does `job` in `directory` and says each step. At the step of that number it waits to be killed.
+/// Runs `job` in `directory` and prints each step. At the step of that number it waits to be killed.
 pub(crate) fn child(job: Job, cut_at: usize, directory: &Path) -> Result<(), Violation> {
     let steps = Arc::new(AtomicUsize::new(0));
     let next = move |what: String| {
         let number = steps.fetch_add(1, Ordering::Relaxed) + 1;
-        // Where nobody listens any more nothing matters.
+        // If the parent is gone, the output is not needed.
         drop(say(&what));
         if number == cut_at {
             drop(say("cut"));
@@ -245,7 +245,7 @@ fn line(step: &Step) -> String {
     format!("{kind}\t{}", paths.collect::<Vec<_>>().join("\t"))
 }
 
-/// The step that a line says; `None` for any other.
+/// The step that a line states; `None` for any other line.
 fn step(line: &str) -> Option<Step> {
     let mut parts = line.split('\t');
     let kind = parts.next()?;
@@ -262,11 +262,11 @@ fn step(line: &str) -> Option<Step> {
     })
 }
 
-/// Cuts `job` off after each of its steps. Returns how many there are.
+/// Interrupts `job` after each of its steps. Returns the number of steps.
 ///
 /// # Errors
 ///
-/// The first step that leaves neither the old nor the new, or what cannot be gone on with.
+/// The first step that leaves neither the old nor the new state, or a state in which the job fails.
 pub fn every_step(job: Job, seed: u64, start: Start<'_>) -> Result<usize, Violation> {
     let scene = Scene::new(job, seed)?;
     for cut_at in 1.. {
@@ -290,8 +290,7 @@ pub fn every_step(job: Job, seed: u64, start: Start<'_>) -> Result<usize, Violat
     Ok(0)
 }
 
-/// Runs a child until it waits to be killed, or is done. Returns what it said, and whether it is
-/// done.
+/// Runs a child until it waits to be killed, or ends. Returns its output, and whether it ended.
 fn run_cut(mut command: Command) -> Result<(Vec<String>, bool), Violation> {
     let mut child = command
         .stdin(Stdio::null())
@@ -328,7 +327,7 @@ fn run_cut(mut command: Command) -> Result<(Vec<String>, bool), Violation> {
     )))
 }
 
-/// Checks that a power loss could undo nothing of a job that is done, nor show half of it.
+/// Checks that a power loss after the end of a job could not undo any part of it.
 fn check_synced(said: &[String]) -> Result<(), Violation> {
     let mut unsynced = Unsynced::default();
     for step in said.iter().filter_map(|line| step(line)) {
@@ -337,12 +336,12 @@ fn check_synced(said: &[String]) -> Result<(), Violation> {
     unsynced.finish()
 }
 
-/// What a job begins with, and what it may leave.
+/// The initial state of a job, and the states that it may leave.
 pub(crate) struct Scene {
     job: Job,
     /// The directory before.
     pub(crate) before: Tree,
-    /// What the store says before and after.
+    /// The content of the store before and after.
     old: World,
     new: World,
     /// The export before and after.
@@ -390,14 +389,14 @@ impl Scene {
         Ok(scene)
     }
 
-    /// What the store says when the job is done.
+    /// The content of the store after the job.
     fn world(&self, directory: &Path) -> Result<World, Violation> {
         let options = self.job.options_after().create(false);
         let store = options.open(directory.join(STORE)).or_violation("opening");
         World::of(&store?).or_violation("reading")
     }
 
-    /// Checks what a cut has left, or a job that was done.
+    /// Checks the state after an interruption, or after the job's end.
     pub(crate) fn check(&self, directory: &Path, is_done: bool) -> Result<(), Violation> {
         let path = directory.join(STORE);
         let both = [self.old.clone(), self.new.clone()];
@@ -419,8 +418,8 @@ impl Scene {
         }
     }
 
-    /// Checks that a job which ended in order, failed or not, left no temporary file of its own: those
-    /// of the scene were left by a kill.
+    /// Checks that a job that returned, with success or an error, left no temporary file of its own.
+    /// The temporary files of the scene were left by earlier kills.
     pub(crate) fn check_left_nothing(&self, directory: &Path) -> Result<(), Violation> {
         let after = tree::read(directory)?;
         let is_temporary = |path: &&PathBuf| {
@@ -434,7 +433,7 @@ impl Scene {
         }
     }
 
-    /// Checks the end, after the job was done once more.
+    /// Checks the final state, after the job was run again.
     pub(crate) fn check_after(&self, directory: &Path) -> Result<(), Violation> {
         self.check(directory, true)?;
         let after = tree::read(directory)?;
@@ -455,7 +454,7 @@ impl Scene {
         )
     }
 
-    /// The store is of the old version, or the new one and its copy is whole.
+    /// The store has the old version, or the new version and a complete copy of the old one.
     fn check_migrated(&self, directory: &Path, is_done: bool) -> Result<(), Violation> {
         let expected = std::slice::from_ref(&self.new);
         check_whole_or_absent(&directory.join(COPY), &self.new, is_done)?;
@@ -474,8 +473,8 @@ impl Scene {
         }
     }
 
-    /// Every log of an export ends at the end of a line: a process that lives after an error does not
-    /// leave the beginning of one, as one that was killed may.
+    /// Every log of an export ends at the end of a line. Only a killed process may leave an incomplete
+    /// line; a process that returns an error must not.
     pub(crate) fn check_whole_lines(&self, directory: &Path) -> Result<(), Violation> {
         for (path, bytes) in tree::read(&directory.join(EXPORT))? {
             let is_log = path.extension().is_some_and(|kind| kind == "jsonl");
@@ -500,8 +499,8 @@ impl Scene {
         Ok(())
     }
 
-    /// Every document is the old one or the new one, every log goes on from the old one towards the
-    /// new one; new directories are there wholly or not at all.
+    /// Every document is the old or the new one, every log is the old one plus a prefix of the new
+    /// lines, and new directories are complete or absent.
     fn check_updated(&self, directory: &Path, is_done: bool) -> Result<(), Violation> {
         if is_done {
             return self.check_exported(directory, true);
@@ -529,7 +528,7 @@ impl Scene {
                 return Err(Violation(format!("{path:?} is not whole")));
             }
         }
-        // What is there can be salvaged at any moment.
+        // Every intermediate state can be salvaged.
         let copy = Store::in_memory().or_violation("opening a store in memory")?;
         let salvage = ImportOptions::new().salvage(true);
         let imported = import(&copy, directory.join(EXPORT), &salvage);
@@ -537,7 +536,7 @@ impl Scene {
     }
 }
 
-/// The store at `path` is not there, or says `world`; it is there when the job is done.
+/// The store at `path` is absent or contains `world`; after the job it exists.
 fn check_whole_or_absent(path: &Path, world: &World, is_done: bool) -> Result<(), Violation> {
     if !is_done && !path.exists() {
         return Ok(());
@@ -547,7 +546,7 @@ fn check_whole_or_absent(path: &Path, world: &World, is_done: bool) -> Result<()
     check_world(&store, std::slice::from_ref(world))
 }
 
-/// What is in the file at `path`.
+/// The content of the file at `path`.
 fn file(path: &Path) -> Result<Pages, Violation> {
     let bytes = std::fs::read(path).or_violation("reading the file")?;
     Ok(Pages::from_bytes(&bytes))
@@ -558,7 +557,7 @@ fn runtime_directories(tree: &Tree) -> Vec<PathBuf> {
     tree.keys().filter(is_runtime).cloned().collect()
 }
 
-/// An imported runtime and one with two workers and some input.
+/// Adds an imported runtime, and a runtime with two workers and some input.
 fn grow(store: &Store, rng: &mut Rng) -> Result<(), Violation> {
     import(store, import_root(), ImportOptions::new()).or_violation("importing")?;
     let first = runtime(store, "first").or_violation("opening")?;
@@ -568,7 +567,7 @@ fn grow(store: &Store, rng: &mut Rng) -> Result<(), Violation> {
     Ok(())
 }
 
-/// More of everything: input to each worker and one that ended, a worker, a runtime.
+/// Adds more of everything: input to each worker, a stopped worker, a new worker, a new runtime.
 fn grow_on(store: &Store, rng: &mut Rng) -> Result<(), Violation> {
     let mut grown = || {
         for id in ["first", IMPORTED] {

@@ -1,4 +1,5 @@
-//! The disk refuses: a typed error, nothing acknowledged lost, and work goes on after a reopen.
+//! The disk returns errors: the store returns typed errors, loses no acknowledged operation, and works
+//! again after it is reopened.
 
 use crate::campaign::count_tried;
 use crate::child::Start;
@@ -19,22 +20,21 @@ use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::store::Sharing;
 use std::collections::BTreeMap;
 
-/// How many operations a round has at most.
+/// The greatest number of operations of a round.
 const MAX_OPS: usize = 14;
 
-/// What was tried.
+/// The cases that were tried.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// Errors that the disk gave, each in a run of its own.
+    /// Errors that the disk returned, each in a separate run.
     pub errors: usize,
-    /// Those of them that a store met which was opened by its path.
+    /// Those among them in stores that were opened by path.
     pub by_path: usize,
-    /// Those of them that maintenance met.
+    /// Those among them during maintenance.
     pub in_jobs: usize,
     /// Images of a power loss after them.
     pub images: usize,
-    /// The errors by how the store was shared, as [`SHARINGS`] names it, and by the kind of step that
-    /// they were given at.
+    /// The errors by mode of sharing, as [`SHARINGS`] names it, and by the kind of step that failed.
     pub parts: BTreeMap<&'static str, usize>,
 }
 
@@ -43,7 +43,7 @@ impl Counts {
         *self.parts.entry(what).or_default() += errors;
     }
 
-    /// Adds errors that were given; returns how many.
+    /// Adds errors that were returned. Returns their number.
     pub(crate) fn add_given(&mut self, errors: &Errors) -> usize {
         for (step, given) in errors.given() {
             self.add(step, *given);
@@ -52,16 +52,16 @@ impl Counts {
     }
 }
 
-/// Gives an error at every change of the disk that the workload of `seed` makes, and at some of its
-/// reads, in every way of sharing; to each kind of step every error in turn. Then the same by
-/// [`path_errors`] and [`job_errors`].
+/// Returns an error at every change that the workload of `seed` makes to the disk, and at some of its
+/// reads, in every mode of sharing, and every error to each kind of step. Then runs [`path_errors`] and
+/// [`job_errors`].
 ///
 /// # Errors
 ///
-/// The first promise that is broken.
+/// The first broken guarantee.
 pub fn round(seed: u64, plant: Option<Plant>, start: Start<'_>) -> Result<Counts, Violation> {
     let mut counts = Counts::default();
-    // Bugs are planted in a file of its own, on the simulated disk.
+    // Bugs are planted in exclusive files on the simulated disk.
     if plant.is_some() {
         simulated(seed, Sharing::Exclusive, plant, &mut counts)?;
     } else {
@@ -76,11 +76,11 @@ pub fn round(seed: u64, plant: Option<Plant>, start: Start<'_>) -> Result<Counts
     Ok(counts)
 }
 
-/// The part of a round that is on a simulated disk, on which the store is shared like this.
+/// The part of a round on a simulated disk, in one mode of sharing.
 ///
 /// # Errors
 ///
-/// The first promise that is broken.
+/// The first broken guarantee.
 pub fn simulated(
     seed: u64,
     sharing: Sharing,
@@ -109,13 +109,13 @@ pub fn simulated(
     Ok(())
 }
 
-/// Runs trials into a fault at every change, or at some of the reads, until none strikes any more.
-/// The first step of a kind gets every error, one after the other; those that come later get the
-/// next one each. Returns the errors that were given.
+/// Runs one trial for each change, or for some of the reads, and returns an error at that access, until
+/// a trial ends without reaching it. The first step of a kind gets every error in turn; later steps get
+/// the next error each. Returns the errors that were returned to trials.
 ///
 /// # Errors
 ///
-/// As a trial, which says where its fault struck.
+/// As a trial, with the place of its fault.
 pub fn at_every_step(
     kind: FaultKind,
     rng: &mut Rng,
@@ -146,7 +146,7 @@ pub fn at_every_step(
     }
 }
 
-/// One run into one fault.
+/// One run with one fault.
 struct Trial<'w> {
     workload: &'w Workload,
     disk: Disk,
@@ -162,7 +162,7 @@ impl<'w> Trial<'w> {
         fault: Fault,
         plant: Option<Plant>,
     ) -> Result<Self, Violation> {
-        // Without a cache every read comes to the disk.
+        // Without a cache every read reaches the disk.
         let cache_bytes = match fault.kind {
             FaultKind::Change | FaultKind::Sync => 1 << 20,
             FaultKind::Read => 0,
@@ -184,7 +184,7 @@ impl<'w> Trial<'w> {
         })
     }
 
-    /// Checks everything that must hold from the error on; returns how many images were tried.
+    /// Checks the guarantees after the error. Returns the number of images that were tried.
     fn check(self, rng: &mut Rng) -> Result<usize, Violation> {
         let possible = possible_worlds(self.workload, &self.outcomes)?;
         self.check_refuses()?;
@@ -206,7 +206,7 @@ impl<'w> Trial<'w> {
         Ok(images)
     }
 
-    /// A commit that failed ends all writing, until the store is opened again.
+    /// After a failed commit every write is rejected until the store is opened again.
     fn check_refuses(&self) -> Result<(), Violation> {
         let last = self.outcomes.last().filter(|one| is_failure(one));
         let op = &self.workload.ops[self.outcomes.len() - 1];
@@ -234,8 +234,8 @@ impl<'w> Trial<'w> {
     }
 }
 
-/// The worlds that may be found after the error: what was acknowledged, and perhaps what is
-/// uncertain.
+/// The worlds that are allowed after the error: with all acknowledged operations, and with or without
+/// the uncertain ones.
 pub(crate) fn possible_worlds<'w>(
     workload: &'w Workload,
     outcomes: &[Outcome],
@@ -267,7 +267,7 @@ pub(crate) fn possible_worlds<'w>(
     Ok(&workload.worlds[certain..=certain + uncertain])
 }
 
-/// Opens what is left of `disk` when power is lost at the end of `timeline`.
+/// Opens an image of `disk` after a power loss at the end of `timeline`.
 fn recover(
     timeline: &Timeline,
     disk: &Disk,

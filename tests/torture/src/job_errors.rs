@@ -1,9 +1,9 @@
-//! The disk refuses under maintenance: a typed error, the old or the new is there and nothing else that
-//! could be removed, and once the disk is sound again the same job succeeds and leaves nothing over.
+//! The disk returns errors during maintenance: the job returns a typed error and leaves the old or the
+//! new state, without leftovers that it could remove. When the disk works again the same job succeeds.
 //!
-//! What changes files and directories outside redb, and redb while it writes a file that is not in its
-//! place yet, asks a hook of the process ([`on_change`]) first. So the errors of a job are given in a
-//! process of its own.
+//! Every change of files and directories outside redb, and of redb's files before they have their final
+//! name, first calls a hook of the process ([`on_change`]). So each job gets its errors in a separate
+//! process.
 
 use crate::campaign::count_tried;
 use crate::child::{Start, say, scratch};
@@ -20,7 +20,7 @@ use redb_runtime_store::steps::{Change, on_change};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The jobs that must succeed. One that fails by itself says nothing of the disk.
+/// The jobs that succeed without a fault. A job that always fails shows nothing about the disk.
 const JOBS: [Job; 9] = [
     Job::Create,
     Job::ImportNew,
@@ -33,7 +33,7 @@ const JOBS: [Job; 9] = [
     Job::Migrate,
 ];
 
-/// What the line begins with in which a child says at which kind of step it gave errors, and how many.
+/// The prefix of the line in which a child prints a kind of step and the number of its errors.
 const GIVEN: &str = "given ";
 
 /// The changes that jobs make.
@@ -59,11 +59,11 @@ fn name_of(change: Change) -> &'static str {
     }
 }
 
-/// Gives an error at every change that each job makes, in children. Returns how many were given.
+/// Returns an error at every change that each job makes, in children. Returns the number of errors.
 ///
 /// # Errors
 ///
-/// The first promise that is broken.
+/// The first broken guarantee.
 pub fn round(seed: u64, start: Start<'_>, counts: &mut Counts) -> Result<usize, Violation> {
     let directory = scratch()?;
     let mut all = 0;
@@ -104,7 +104,7 @@ pub(crate) fn with_seed(text: &str) -> Option<(Job, u64)> {
     Some((job, seed.parse().ok()?))
 }
 
-/// Gives the errors, as the child.
+/// Runs the trials of a job, as the child.
 pub(crate) fn child(job: Job, seed: u64, directory: &Path) -> Result<(), Violation> {
     let mut rng = Rng::new(seed);
     let scene = Scene::new(job, seed)?;
@@ -125,7 +125,7 @@ fn lock(faults: &Mutex<Faults>) -> MutexGuard<'_, Faults> {
     faults.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One run into one fault, and on. Where it struck.
+/// One run with one fault, and a run after it. Returns the step that failed.
 fn trial(
     scene: &Scene,
     job: Job,
@@ -149,7 +149,7 @@ fn trial(
     Ok(strike)
 }
 
-/// Checks everything that must hold from the error on.
+/// Checks the guarantees after the error.
 fn check(
     scene: &Scene,
     job: Job,
@@ -158,14 +158,14 @@ fn check(
     directory: &Path,
 ) -> Result<(), Violation> {
     match done {
-        // What is only tidied up may fail.
+        // A job succeeds if only the removal of leftovers fails.
         Ok(()) => {}
         Err(error) if strike.is_some() && is_of_disk(error) => {}
         Err(error) => return Err(Violation(format!("not an error of the disk: {error:?}"))),
     }
     scene.check(directory, done.is_ok())?;
     scene.check_whole_lines(directory)?;
-    // What the error is about cannot be removed while it lasts.
+    // Leftovers cannot be removed while the error lasts.
     if strike.is_none_or(|strike| strike.step != "remove" && !strike.error.lasting) {
         scene.check_left_nothing(directory)?;
     }

@@ -1,8 +1,8 @@
-//! Real processes are killed in the middle of real work.
+//! Kills real processes during real work.
 //!
-//! A child works on a store and says on its standard output what was acknowledged, a line each. It
-//! is killed at any moment; then everything that it said must be there, and all else wholly or not
-//! at all.
+//! A child works on a store and prints a line for each acknowledged operation. It is killed at a random
+//! time. Then every acknowledged operation must be stored, and every other one completely or not at
+//! all.
 
 use crate::campaign::count_tried;
 use crate::child::{Start, patient, say};
@@ -28,27 +28,27 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// What a child does.
+/// The work of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Job {
     /// Sends input from several threads.
     Work,
     /// Creates a store.
     Create,
-    /// Imports a directory, over the one that was imported before.
+    /// Imports a directory again and replaces its runtime.
     Import,
-    /// Exports a store over an earlier export of it, which it updates.
+    /// Updates an earlier export of a store.
     Export,
-    /// Copies a store while it works on.
+    /// Backs up a store while it is written to.
     Backup,
     /// Compacts a store.
     Compact,
-    /// Migrates a store, as a later release does.
+    /// Migrates a store, as a later release will.
     Migrate,
 }
 
 impl Job {
-    /// Every job, the most important ones more than once.
+    /// Every job; the most important ones several times.
     pub const ALL: [Self; 11] = [
         Self::Work,
         Self::Work,
@@ -82,7 +82,7 @@ impl Job {
     }
 }
 
-/// The runtime that is worked on.
+/// The runtime that children work on.
 pub(crate) const RUNTIME: &str = "killed";
 const WORKERS: usize = 2;
 const THREADS: usize = 4;
@@ -104,7 +104,7 @@ impl Paths {
     }
 }
 
-/// Does `job` in `directory`, as the child.
+/// Runs `job` in `directory`, as the child.
 pub(crate) fn child(job: Job, directory: &Path) -> Result<(), Violation> {
     let paths = Paths(directory.to_owned());
     match job {
@@ -224,8 +224,8 @@ fn next_inputs(store: &Store) -> Result<BTreeMap<usize, usize>, Violation> {
         .map_or(Ok(BTreeMap::new()), |state| said_by(state))
 }
 
-/// How many inputs each thread has in the log; they must be in order, without a gap or a repeat,
-/// transactions whole.
+/// The number of inputs of each thread in the log. They must be in order, without gaps or repeats, and
+/// transactions must be complete.
 pub(crate) fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Violation> {
     let mut inputs: Vec<(u64, &str)> = Vec::new();
     for worker in state.workers.values() {
@@ -245,7 +245,7 @@ pub(crate) fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Vi
         *expected += 1;
     }
     for (thread, next) in &next {
-        // Of three in a transaction that begins at a number that 7 divides, none is alone.
+        // Three inputs from a multiple of 7 on are one transaction: all of them are stored, or none.
         if matches!(next % 7, 1 | 2) {
             return Err(Violation(format!(
                 "a transaction of thread {thread} ends at {next}"
@@ -255,26 +255,26 @@ pub(crate) fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Vi
     Ok(next)
 }
 
-/// What was tried.
+/// The cases that were tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Kills of a child that was at work.
     pub landed: usize,
-    /// Those of them that met anything but sending input.
+    /// Those among them during other work than sending input.
     pub maintenance: usize,
-    /// Kills that came when the child had ended, which show nothing.
+    /// Kills after the end of a child, which test nothing.
     pub late: usize,
 }
 
-/// How many kills may come too late for each that is wanted: where work ends sooner than that, nothing
-/// would be tried.
+/// The greatest number of late kills for each kill that counts. More of them mean that the work ends
+/// before every kill, so the campaign would test nothing.
 const MAX_LATE: usize = 20;
 
-/// Kills one child after another, until so many were killed at work.
+/// Kills one child after another, until `count` of them were killed at work.
 ///
 /// # Errors
 ///
-/// The first promise that is broken.
+/// The first broken guarantee.
 pub fn round(seed: u64, kills: usize, start: Start<'_>) -> Result<Counts, Violation> {
     let mut rng = Rng::new(seed);
     let directory = tempfile::tempdir().or_violation("making a directory")?;
@@ -308,7 +308,7 @@ fn prepare(paths: &Paths) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Kills a child that does `job`. Whether that was before its end.
+/// Kills a child that runs `job`. Returns whether it was still at work.
 fn kill_one(
     job: Job,
     paths: &Paths,
@@ -347,8 +347,8 @@ fn kill_one(
     Ok(landed)
 }
 
-/// Starts `command` and kills it after `micros` from its first line on. Returns what it said, and
-/// whether it was killed before it ended by itself.
+/// Starts `command` and kills it `micros` after its first line. Returns its output, and whether the
+/// kill came before its end.
 fn kill_after(mut command: Command, micros: usize) -> Result<(Vec<String>, bool), Violation> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command
@@ -359,14 +359,14 @@ fn kill_after(mut command: Command, micros: usize) -> Result<(Vec<String>, bool)
     let out = child.stdout.take();
     let reader = std::thread::spawn(move || {
         for line in out.into_iter().flat_map(|out| BufReader::new(out).lines()) {
-            // A line that was cut off by the kill was not said.
+            // A line without its newline was interrupted by the kill: it does not count.
             if line.is_ok_and(|line| said.send(line).is_err()) {
                 break;
             }
         }
     });
     let mut lines = Vec::new();
-    // The test harness that a child may run in speaks first.
+    // The test harness that a child may run in prints lines of its own first.
     while let Ok(line) = saying.recv_timeout(Duration::from_secs(30)) {
         let is_ready = line == "ready";
         lines.push(line);
@@ -381,7 +381,7 @@ fn kill_after(mut command: Command, micros: usize) -> Result<(Vec<String>, bool)
     Ok((lines, landed))
 }
 
-/// Kills the child. False where it had ended by itself, which it must have done well.
+/// Kills the child. Returns false if it had ended before, which it must have done successfully.
 fn reap(child: &mut Child) -> Result<bool, Violation> {
     child.kill().or_violation("killing a child")?;
     let status = child.wait().or_violation("waiting for a child")?;
@@ -407,7 +407,7 @@ fn check_created(paths: &Paths, said: &[String]) -> Result<(), Violation> {
         ));
     }
     if path.exists() {
-        // What is there is whole.
+        // A file that exists is complete.
         patient()
             .create(false)
             .open(&path)
@@ -417,7 +417,7 @@ fn check_created(paths: &Paths, said: &[String]) -> Result<(), Violation> {
     crate::power_loss::check_works(&store)
 }
 
-/// The store is as it was, or migrated; a copy that is there is whole.
+/// The store is unchanged or migrated; a copy that exists is complete.
 fn check_migrated(sound: &Paths, paths: &Paths, said: &[String]) -> Result<(), Violation> {
     let store = patient().open(sound.store()).or_violation("opening")?;
     let expected = [World::of(&store).or_violation("reading")?];
@@ -445,7 +445,7 @@ fn check_migrated(sound: &Paths, paths: &Paths, said: &[String]) -> Result<(), V
     crate::power_loss::check_works(&store)
 }
 
-/// Checks that every line that was said holds.
+/// Checks that every acknowledged operation is stored.
 fn check_work(
     world: &World,
     said: &[String],
@@ -477,12 +477,12 @@ fn check_work(
     }
 }
 
-/// The export is whole, old or new, but for what a killed update may leave: the beginning of one
-/// line, the last of a log. The next one brings it up to date.
+/// Checks that the export is complete, old or new, except for an incomplete last line of one log, which
+/// a killed update may leave. The next update must complete it.
 ///
 /// # Errors
 ///
-/// What else is wrong with it.
+/// Any other difference.
 pub fn check_exported(store: &Store, root: &Path) -> Result<(), Violation> {
     let copy = Store::in_memory().or_violation("opening a store in memory")?;
     let salvage = ImportOptions::new().salvage(true);
@@ -500,7 +500,7 @@ pub fn check_exported(store: &Store, root: &Path) -> Result<(), Violation> {
     }
 }
 
-/// The copy is there, whole, or not there; and the next one works.
+/// The copy is complete or absent, and the next backup succeeds.
 fn check_backup(paths: &Paths, said: &[String]) -> Result<(), Violation> {
     let path = paths.backup();
     let is_there = path.exists();

@@ -1,4 +1,5 @@
-//! Malformed directories: an error, or what is whole of them. No panic, and nothing that is wrong.
+//! Malformed directories: an import returns an error or imports the undamaged records. It never panics
+//! and never imports wrong data.
 
 use crate::rng::Rng;
 use crate::workload::Workload;
@@ -10,14 +11,14 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// What was tried.
+/// The cases that were tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Directories that were malformed.
     pub tried: usize,
     /// Those that a strict import refused.
     pub refused: usize,
-    /// Those of which something could be salvaged.
+    /// Those from which something was salvaged.
     pub salvaged: usize,
 }
 
@@ -25,7 +26,7 @@ pub struct Counts {
 ///
 /// # Errors
 ///
-/// The first that is not met as it must be.
+/// The first directory that is handled wrongly.
 pub fn round(seed: u64, count: usize) -> Result<Counts, Violation> {
     let mut rng = Rng::new(seed);
     let disk = Disk::default();
@@ -83,7 +84,7 @@ fn find_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), Violatio
     Ok(())
 }
 
-/// Malforms one file, and says how.
+/// Malforms one file. Returns a description.
 fn malform(path: &Path, rng: &mut Rng) -> std::io::Result<&'static str> {
     let Ok(mut bytes) = fs::read(path) else {
         return Ok("nothing left of");
@@ -128,7 +129,7 @@ fn malform(path: &Path, rng: &mut Rng) -> std::io::Result<&'static str> {
     Ok(how)
 }
 
-/// Where the line around `at` begins and ends.
+/// The range of the line that contains `at`.
 fn lines(bytes: &[u8], at: usize) -> (usize, usize) {
     let at = at.min(bytes.len());
     let start = bytes[..at].iter().rposition(|byte| *byte == b'\n');
@@ -159,7 +160,7 @@ fn meet(root: &Path, counts: &mut Counts) -> Result<(), Violation> {
     let copy = Store::in_memory().or_violation("opening a store in memory")?;
     import(&copy, &again, ImportOptions::new()).or_violation("importing what was salvaged")?;
     let copied = World::of(&copy).or_violation("reading")?;
-    // Another directory, of which nothing had to be salvaged.
+    // Another directory, from which nothing had to be salvaged.
     match copied
         .without_imports()
         .difference(&world.without_imports())

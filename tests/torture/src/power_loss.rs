@@ -1,4 +1,5 @@
-//! Power is lost at any moment: what was acknowledged is there, all else wholly or not at all.
+//! Power losses at any point: every acknowledged operation is stored, and every other one completely or
+//! not at all.
 
 use crate::campaign::count_tried;
 use crate::disk::Disk;
@@ -14,10 +15,10 @@ use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::store::Sharing;
 
-/// How many operations a round has at most.
+/// The greatest number of operations of a round.
 const MAX_OPS: usize = 60;
 
-/// One run of a workload, and everything that its disk went through.
+/// One run of a workload, with all changes of its disk.
 #[derive(Debug)]
 pub struct Run {
     workload: Workload,
@@ -28,16 +29,16 @@ pub struct Run {
     created: usize,
 }
 
-/// What was tried.
+/// The cases that were tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Images that were opened.
     pub images: usize,
-    /// Those of them that a crash during the recovery of another left.
+    /// Those among them that a power loss during the recovery of another image left.
     pub recoveries: usize,
     /// Operations of real threads that shared the commit of another.
     pub shared: usize,
-    /// How the store was shared.
+    /// The mode of sharing.
     pub sharing: Sharing,
 }
 
@@ -46,7 +47,7 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// Where an operation fails, or the store does not say at once what it should.
+    /// If an operation fails, or the store's content is not the expected one afterwards.
     pub fn of(seed: u64, plant: Option<Plant>) -> Result<Self, Violation> {
         let mut rng = Rng::new(seed);
         let ops = rng.between(10, MAX_OPS);
@@ -74,13 +75,13 @@ impl Run {
         })
     }
 
-    /// How the disk was changed: what and where, not with which bytes, as some are ids that are
-    /// unique in the world.
+    /// The changes of the disk by kind and place, without the bytes, because some of them are random
+    /// ids.
     pub fn changes(&self) -> Vec<String> {
         self.timeline.shape()
     }
 
-    /// The worlds that may be found when power is lost after `changes` changes.
+    /// The worlds that are allowed after a power loss that follows `changes` changes.
     fn possible(&self, changes: usize) -> &[World] {
         let acknowledged = self.outcomes.iter().filter(|one| one.ended <= changes);
         let begun = self.outcomes.iter().filter(|one| one.begun < changes);
@@ -89,7 +90,7 @@ impl Run {
         &self.workload.worlds[first..=last]
     }
 
-    /// Says of what is there instead of what must be after `changes` changes whether it is whole.
+    /// Adds to `violation` whether the content that was found is that of another point of the workload.
     fn explain(&self, store: &Store, changes: usize, violation: Violation) -> Violation {
         let found = World::of(store).ok();
         if !violation.0.contains(UNEXPECTED) {
@@ -105,11 +106,11 @@ impl Run {
         Violation(format!("{what}: {violation}"))
     }
 
-    /// Loses power at any moment until `images` images were tried.
+    /// Loses power at random points until `images` images were tried.
     ///
     /// # Errors
     ///
-    /// The first image that is not as it must be.
+    /// The first image that breaks a guarantee.
     pub fn lose_power(&self, images: usize, rng: &mut Rng) -> Result<Counts, Violation> {
         let check = |changes: usize, store: &Store| {
             let checked = check_world(store, self.possible(changes));
@@ -121,11 +122,11 @@ impl Run {
     }
 }
 
-/// Checks a store that was opened after a power loss, and how many changes there had been.
+/// Checks a store that was opened after a power loss, given the number of changes before it.
 pub(crate) type Check<'c> = &'c dyn Fn(usize, &Store) -> Result<(), Violation>;
 
-/// Loses power at any moment of `timeline` from `first` on, and now and then once more during the
-/// recovery from that, until `images` images were tried.
+/// Loses power at random points of `timeline` from `first` on, and sometimes again during the recovery,
+/// until `images` images were tried.
 pub(crate) fn lose_power(
     timeline: &Timeline,
     sharing: Sharing,
@@ -177,7 +178,7 @@ fn check_outcomes(workload: &Workload, outcomes: &[Outcome]) -> Result<(), Viola
     Ok(())
 }
 
-/// Opens the store in `image` and checks it. Returns what opening it changed.
+/// Opens the store in `image` and checks it. Returns the changes that opening made.
 fn recover(
     image: Pages,
     sharing: Sharing,
@@ -190,14 +191,14 @@ fn recover(
     Ok(recovery)
 }
 
-/// What a violation says of a store that is in order but says something else than it must.
+/// The message for a consistent store with unexpected content.
 const UNEXPECTED: &str = "not as expected:";
 
-/// Checks that `store` holds one of the worlds `possible`, and keeps the rules across its rows.
+/// Checks that `store` contains one of the worlds `possible`, and that its rows are consistent.
 ///
 /// # Errors
 ///
-/// What it holds instead.
+/// The difference to the expected content.
 pub fn check_world(store: &Store, possible: &[World]) -> Result<(), Violation> {
     let world = World::of(store).or_violation("reading the store")?;
     check_rules(store, &world)?;
@@ -212,11 +213,11 @@ pub fn check_world(store: &Store, possible: &[World]) -> Result<(), Violation> {
     Err(Violation(differences.concat()))
 }
 
-/// Checks that `store` takes new work.
+/// Checks that `store` accepts new operations.
 ///
 /// # Errors
 ///
-/// Why it does not.
+/// The error of an operation.
 pub fn check_works(store: &Store) -> Result<(), Violation> {
     let what = "working on after the fault";
     let runtime = runtime(store, "after the fault").or_violation(what)?;
@@ -234,17 +235,17 @@ pub fn check_works(store: &Store) -> Result<(), Violation> {
     }
 }
 
-/// Whether the round of `seed` is one of real threads.
+/// Whether the round of `seed` uses real threads.
 pub(crate) fn has_threads(seed: u64, plant: Option<Plant>) -> bool {
     seed.is_multiple_of(4) && plant.is_none()
 }
 
-/// Runs the workload of `seed` and tries `images` images. Every fourth round is one of
-/// [`threads`], into which no bugs are planted.
+/// Runs the workload of `seed` and tries `images` images. Every fourth round is one of [`threads`],
+/// which have no planted bugs.
 ///
 /// # Errors
 ///
-/// The first promise that is broken.
+/// The first broken guarantee.
 pub fn round(seed: u64, images: usize, plant: Option<Plant>) -> Result<Counts, Violation> {
     if has_threads(seed, plant) {
         return threads::round(seed, images);

@@ -1,11 +1,10 @@
-//! Real threads whose commits are shared, on a disk that loses power.
+//! Power losses with real threads that share commits.
 //!
-//! Each thread notes which changes of the disk it saw before and after each of its operations. What
-//! was acknowledged before the power was lost must be there; what began later cannot be.
+//! Each thread records the number of disk changes before and after each of its operations. An operation
+//! that was acknowledged before the power loss must be stored; one that began after it cannot be.
 //!
-//! Which operations share a commit is up to the system, so the same seed makes the same operations
-//! but not the same changes: that a round is replayed by its seed holds here only by the number of
-//! tries.
+//! The system's scheduler decides which operations share a commit. So a seed repeats the operations but
+//! not the changes: to replay a round, run its seed several times.
 
 use crate::disk::{Access, Disk};
 use crate::image::Timeline;
@@ -26,27 +25,27 @@ use std::time::Duration;
 const THREADS: usize = 4;
 const WORKERS: usize = 2;
 
-/// How many operations a thread makes.
+/// The number of operations of a thread.
 const OPERATIONS: usize = 15;
 
-/// How long a sync takes: others gather behind it.
+/// The duration of a sync, so that other threads gather behind it.
 const SYNC_TAKES: Duration = Duration::from_micros(100);
 
-/// An operation that a thread made.
+/// An acknowledged operation.
 #[derive(Debug)]
 struct Acknowledged {
     thread: usize,
     /// The thread's first input after it.
     next: usize,
-    /// How many changes the disk had seen before it, and when it was acknowledged.
+    /// The number of disk changes before the operation, and at its acknowledgement.
     changes: Range<usize>,
 }
 
-/// Lets threads work and loses power at any moment, until `images` images were tried.
+/// Runs threads and loses power at random points, until `images` images were tried.
 ///
 /// # Errors
 ///
-/// The first promise that is broken.
+/// The first broken guarantee.
 pub fn round(seed: u64, images: usize) -> Result<Counts, Violation> {
     let sharing = sharing_of(seed);
     let disk = Disk::shared(sharing);
@@ -138,8 +137,8 @@ fn thread_of_work(
     Ok(acknowledged)
 }
 
-/// Checks that of each thread everything is there that was acknowledged within the first `changes`
-/// changes, and nothing that began after them.
+/// Checks for each thread that all operations acknowledged within the first `changes` changes are
+/// stored, and none that began after them.
 fn check_threads(
     store: &Store,
     changes: usize,

@@ -1,4 +1,4 @@
-//! What a store says, all of it: to be compared with what it should say.
+//! The whole content of a store, to compare it with the expected content.
 
 use redb_runtime_store::Store;
 use redb_runtime_store::catalog::WorkerStatus;
@@ -22,7 +22,7 @@ pub struct RuntimeState {
     pub workers: BTreeMap<String, WorkerState>,
     /// Its log.
     pub events: Vec<Stored<RuntimeEvent>>,
-    /// Where it was imported from, without the time of it: that is another each time.
+    /// The import record, without its time, which differs in every run.
     pub import: Option<ImportRecord>,
 }
 
@@ -39,7 +39,7 @@ pub struct WorkerState {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World(pub BTreeMap<String, Arc<RuntimeState>>);
 
-/// A promise that was broken, in words.
+/// The description of a broken guarantee.
 #[derive(Debug)]
 pub struct Violation(pub String);
 
@@ -49,7 +49,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What was being done when something failed that must not fail.
+/// Names the action that failed.
 pub trait Context<T> {
     /// Turns an error into a violation.
     fn or_violation(self, what: &str) -> Result<T, Violation>;
@@ -62,16 +62,16 @@ impl<T, E: fmt::Display> Context<T> for Result<T, E> {
 }
 
 impl World {
-    /// Reads everything that `store` holds, as of one moment.
+    /// Reads the whole content of `store` from one snapshot.
     ///
     /// # Errors
     ///
-    /// The first that a read gives.
+    /// The first error of a read.
     pub fn of(store: &Store) -> Result<Self, RuntimeError> {
         let snapshot = store.snapshot()?;
         let mut world = BTreeMap::new();
         for id in snapshot.runtime_ids()? {
-            // A runtime that is listed is there.
+            // A listed runtime exists.
             if let Some(own) = snapshot.runtime(&id)? {
                 let state = runtime_state(&snapshot, own)?;
                 world.insert(id.as_str().to_owned(), Arc::new(state));
@@ -80,7 +80,7 @@ impl World {
         Ok(Self(world))
     }
 
-    /// The same, but for where it was imported from.
+    /// The same world without import records.
     #[must_use]
     pub fn without_imports(mut self) -> Self {
         for state in self.0.values_mut() {
@@ -89,7 +89,7 @@ impl World {
         self
     }
 
-    /// The first difference between the world that was found and the one that should be.
+    /// The first difference between this world and the expected one.
     pub fn difference(&self, expected: &Self) -> Option<String> {
         for id in self.0.keys().chain(expected.0.keys()) {
             match (self.0.get(id), expected.0.get(id)) {
@@ -189,12 +189,12 @@ fn first_difference<T: PartialEq + fmt::Debug>(what: &str, found: &[T], wanted: 
     )
 }
 
-/// Checks the rules across the rows of a store that holds `world`, whatever was done to it: by
-/// `verify`, and the counts in the rows once more by what was read.
+/// Checks the rules across the rows of a store that contains `world`: by `verify`, and by comparing the
+/// stored counts with the rows.
 ///
 /// # Errors
 ///
-/// The first rule that is broken.
+/// The first broken rule.
 pub fn check_rules(store: &Store, world: &World) -> Result<(), Violation> {
     let report = store.verify().or_violation("verifying")?;
     if !report.is_clean() {
