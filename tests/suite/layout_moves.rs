@@ -196,12 +196,13 @@ fn next_update_completes_a_killed_one() {
     };
     let from = logs(old.path()).map(|log| fs::read(log).unwrap().len());
     let whole = logs(new.path()).map(|log| fs::read(log).unwrap());
+    // An update completes the directory, so that the next cut begins with a complete one again.
+    let dir = tempfile::tempdir().unwrap();
+    copy(new.path(), dir.path());
+    let paths = logs(dir.path());
     let mut cuts = 0;
     for (log, from) in from.into_iter().enumerate() {
         for cut in from..=whole[log].len() {
-            let dir = tempfile::tempdir().unwrap();
-            copy(new.path(), dir.path());
-            let paths = logs(dir.path());
             fs::write(&paths[log], &whole[log][..cut]).unwrap();
             if log == 0 {
                 fs::copy(&logs(old.path())[1], &paths[1]).unwrap();

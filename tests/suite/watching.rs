@@ -121,13 +121,15 @@ fn closing_the_store_wakes_followers() {
     let runtime = open(&path);
     let now = runtime.event_cursor_now().unwrap();
     let mut follower = runtime.follow_events(now).unwrap();
-    let waiting = std::thread::spawn(move || follower.next_batch(Duration::MAX));
+    let (ends, ended) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || ends.send(follower.next_batch(Duration::MAX)));
     while runtime.store().waiting_followers() == 0 {
         assert!(!waiting.is_finished(), "it returns without an event");
         std::thread::yield_now();
     }
     runtime.store().close().unwrap();
-    assert_refused!(waiting.join().unwrap(), RuntimeError::StoreClosed { .. });
+    let ended = ended.recv_timeout(LONG).expect("the follower still waits");
+    assert_refused!(ended, RuntimeError::StoreClosed { .. });
 }
 
 #[test]
