@@ -6,7 +6,7 @@ use torture::plant::Plant;
 
 #[test]
 fn damaged_file_gives_right_data_or_error() {
-    let figures = ["noticed later", "refused when opened"];
+    let figures = ["found later", "refused when opened"];
     let outcome = assert_holds(Fault::BitRot, 2_000, &figures);
     // A rejected file is not read, so most files must be accepted.
     let refused = outcome.figures["refused when opened"];

@@ -95,7 +95,7 @@ fn repeating_threads_starve_no_operation() {
     }
     for _ in 0..16 {
         let finished = all_done.recv_timeout(Duration::from_secs(30));
-        finished.expect("an operation that nobody commits waits for ever");
+        finished.expect("no thread commits the operation");
     }
 }
 
@@ -131,7 +131,7 @@ fn panicking_waker_delays_no_other_submission() {
         let (good, ready) = submit(&Waker::from(Arc::new(Tells(tell))));
         if !ready {
             told.recv_timeout(Duration::from_secs(30))
-                .expect("nobody commits it and wakes the waker");
+                .expect("no thread commits the operation and wakes the waker");
         }
         good.wait().unwrap();
         panicking.wait().unwrap();

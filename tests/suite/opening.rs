@@ -335,7 +335,7 @@ fn only_writing_open_repairs_unclean_store() {
         ControlFlow::Continue(())
     });
     let store = options.open(&path).unwrap();
-    assert!(calls.load(Ordering::Relaxed) > 0, "progress was told");
+    assert!(calls.load(Ordering::Relaxed) > 0, "progress was reported");
     assert_contents(&store, &contents);
     store.close().unwrap();
     assert_contents(&Store::open_read_only(&path).unwrap(), &contents);

@@ -158,7 +158,7 @@ fn endless_reader_blocks_nothing_and_is_named() {
     }
     let census = store.census().unwrap();
     let grown = census.unused_bytes.unwrap() - before.unused_bytes.unwrap();
-    assert!(grown > 500_000, "{grown} bytes are kept for the reader");
+    assert!(grown > 500_000, "the reader pins {grown} bytes");
     let refused = store.compact();
     if cfg!(target_os = "linux") {
         let pid = reader.child.id();

@@ -370,7 +370,7 @@ mod program {
             std::thread::sleep(std::time::Duration::from_millis(10));
             store.compact().is_ok()
         });
-        assert!(compacted, "an old state is kept");
+        assert!(compacted, "a reader still pins an old snapshot");
         follows.send("-INT");
         assert_eq!(follows.child.wait().unwrap().code(), Some(0));
     }

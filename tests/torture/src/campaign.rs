@@ -1,4 +1,4 @@
-//! Rounds of a fault, each from a seed of its own, until enough was tried.
+//! Campaigns: rounds of a fault, each with its own seed, until enough cases were tried.
 
 use crate::child::Start;
 use crate::plant::Plant;
@@ -13,18 +13,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-/// What can go wrong.
+/// A simulated fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
-    /// Power is lost at any moment, and again during the recovery.
+    /// Power is lost at any point, and again during the recovery.
     PowerLoss,
     /// A process is killed in the middle of its work.
     Kill,
     /// The disk gives an error at every change, and at reads.
     DiskErrors,
-    /// Bits flip, pages are zeroed or swapped, the file is cut off or goes on.
+    /// Bits flip, pages are zeroed or swapped, the file is truncated or extended.
     BitRot,
-    /// Creating, importing, exporting, copying, compacting, migrating are cut off at every step.
+    /// Creating, importing, exporting, copying, compacting and migrating are interrupted at every step.
     CrashSteps,
     /// Directories to import are malformed.
     Legacy,
@@ -53,32 +53,32 @@ impl Fault {
         }
     }
 
-    /// What it is.
+    /// A description of the fault, with the unit of its counts.
     pub fn description(self) -> &'static str {
         match self {
-            Self::PowerLoss => "power lost at any moment, and again during the recovery (images)",
+            Self::PowerLoss => "power lost at any point, and again during the recovery (images)",
             Self::Kill => "kill -9 of a process in the middle of real work (kills)",
             Self::DiskErrors => "EIO and ENOSPC at every change of the disk and at reads (errors)",
             Self::BitRot => "flipped bits, zeroed and swapped pages, truncation, extension (files)",
             Self::CrashSteps => {
-                "create, import, export, backup, compact, migrate cut off at every step (steps)"
+                "create, import, export, backup, compact, migrate interrupted at every step (steps)"
             }
             Self::Legacy => "malformed directories to import (directories)",
         }
     }
 
-    /// How much one round tries: what replays a round.
+    /// The number of cases that one round tries. A run of this count replays one round.
     pub fn per_round(self) -> usize {
         match self {
             Self::PowerLoss | Self::BitRot => 200,
             Self::Kill => 11,
             Self::Legacy => 50,
-            // A round is everything that can happen to its workload.
+            // A round tries every error, or every step, of its workload.
             Self::DiskErrors | Self::CrashSteps => 1,
         }
     }
 
-    /// Runs one round, and returns how much it tried, with how much of it what was.
+    /// Runs one round. Returns how many cases it tried, in all and by kind.
     fn round(self, seed: u64, count: usize, task: &Task<'_>) -> Result<Tried, Violation> {
         match self {
             Self::PowerLoss => power_loss::round(seed, count, task.plant).map(|done| {
@@ -106,7 +106,7 @@ impl Fault {
             Self::BitRot => bit_rot::limited_round(seed, count, task.plant, task.start_limited)
                 .map(|done| {
                     let refused = ("refused when opened", done.refused);
-                    Tried::new(done.tried, &[refused, ("noticed later", done.noticed)])
+                    Tried::new(done.tried, &[refused, ("found later", done.noticed)])
                 }),
             Self::CrashSteps => crash_steps::round(seed, task.start).map(|done| {
                 let killed = ("by killing a process", done.killed);
@@ -121,7 +121,7 @@ impl Fault {
     }
 }
 
-/// How much was tried, and how much of it what was.
+/// The number of cases that were tried, in all and by kind.
 #[derive(Debug, Default)]
 struct Tried {
     all: usize,
@@ -144,20 +144,20 @@ impl Tried {
     }
 }
 
-/// What is to be done.
+/// The parameters of a campaign.
 #[derive(Clone, Copy)]
 pub struct Task<'s> {
-    /// The seed of the first round; the next has the next.
+    /// The seed of the first round. Each further round has the next seed.
     pub seed: u64,
-    /// How much to try at least.
+    /// The number of cases to try at least.
     pub count: usize,
-    /// A bug to plant.
+    /// The bug to plant.
     pub plant: Option<Plant>,
-    /// How children are started.
+    /// Starts a child process.
     pub start: Start<'s>,
-    /// How a process is started that runs a round with little memory.
+    /// Starts a process that runs a round with little memory.
     pub start_limited: bit_rot::Start<'s>,
-    /// Whether to say how far it is, on standard error.
+    /// Whether to print the progress to standard error.
     pub progress: bool,
 }
 
@@ -195,23 +195,23 @@ impl Fault {
     }
 }
 
-/// What a campaign came to.
+/// The result of a campaign.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How much was tried, what broke a promise included.
+    /// The number of cases that were tried, including one that broke a guarantee.
     pub tried: usize,
-    /// How much of that was what, and what else was counted.
+    /// The cases by kind, and other counts.
     pub figures: BTreeMap<&'static str, usize>,
-    /// How long it took.
+    /// The duration of the campaign.
     pub took: Duration,
-    /// The round that broke a promise, and how.
+    /// The first round that broke a guarantee, by its seed, and the violation.
     pub broken: Option<(u64, Violation)>,
 }
 
-/// How many rounds run at once at most.
+/// The greatest number of rounds that run at the same time.
 const THREADS: usize = 2;
 
-/// Runs rounds of `fault` until enough was tried, or a promise is broken.
+/// Runs rounds of `fault` until enough cases were tried, or one breaks a guarantee.
 pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
     let begun = Instant::now();
     let per_round = fault.per_round().min(task.count);
@@ -240,7 +240,7 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
                         sum.all += TRIED.get();
                     }
                     ended.store(true, Ordering::Relaxed);
-                    // Rounds before it that still run may be broken too: the first one is told.
+                    // Earlier rounds that still run may fail too: the first one is reported.
                     if let Ok(mut broken) = broken.lock() {
                         let known = broken.take().filter(|(first, _)| *first < seed);
                         *broken = known.or(Some((seed, violation)));
@@ -249,7 +249,7 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
             }
         }
     };
-    // What one round is enough for is one round: so it is replayed.
+    // A count that one round reaches runs one round: this is how a round is replayed.
     let threads = task.count.div_ceil(per_round.max(1)).min(THREADS);
     let running = AtomicUsize::new(threads);
     std::thread::scope(|scope| {
@@ -279,25 +279,25 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
 }
 
 thread_local! {
-    /// Whether this thread runs rounds, and what it panicked with last.
+    /// Whether this thread runs rounds, and the message of its last panic.
     static RUNS_ROUNDS: Cell<bool> = const { Cell::new(false) };
     static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-    /// How much this thread's round has tried so far, the one that breaks a promise included.
+    /// The cases that this thread's round has tried so far, including one that breaks a guarantee.
     static TRIED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts what a round tries: where it breaks a promise it returns no counts.
+/// Counts cases of a round while it runs, because a round that breaks a guarantee returns no counts.
 pub(crate) fn count_tried(tried: usize) {
     TRIED.set(TRIED.get() + tried);
 }
 
-/// How much this thread's round has tried so far.
+/// The cases that this thread's round has tried so far.
 pub(crate) fn tried_so_far() -> usize {
     TRIED.get()
 }
 
-/// Keeps the panics of rounds silent: on damaged files there are many that the store catches and
-/// turns into errors. Others are the round's failure, which tells of them.
+/// Silences the panics of rounds. On damaged files the store catches many panics of redb and returns
+/// errors. Any other panic fails the round, whose violation contains its message.
 pub(crate) fn silence_rounds() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -310,7 +310,7 @@ pub(crate) fn silence_rounds() {
     RUNS_ROUNDS.set(true);
 }
 
-/// What this thread panicked with last, and where.
+/// The message and place of this thread's last panic.
 pub(crate) fn last_panic() -> String {
     LAST_PANIC.with_borrow(Clone::clone)
 }

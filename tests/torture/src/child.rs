@@ -1,4 +1,4 @@
-//! Processes of their own, which are killed.
+//! Child processes that work until they are killed.
 
 use crate::world::{Context, Violation};
 use crate::{cuts, job_errors, kills};
@@ -10,14 +10,14 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// How a child is started: the command that calls [`run`] with that job and directory.
+/// Starts a child: returns the command that calls [`run`] with this job and directory.
 pub type Start<'s> = &'s (dyn Fn(&str, &Path) -> Command + Sync);
 
 /// Does `job` in `directory`, as the child.
 ///
 /// # Errors
 ///
-/// Where the job fails: nobody disturbs it but by killing it.
+/// If the job fails: a kill is the only fault that a child meets.
 pub fn run(job: &str, directory: &Path) -> Result<(), Violation> {
     end_in(MOST_TIME);
     // A test harness may have begun a line.
@@ -34,10 +34,10 @@ pub fn run(job: &str, directory: &Path) -> Result<(), Violation> {
     Err(Violation(format!("there is no job {job:?}")))
 }
 
-/// How long a child may take. They take less than a second, and as long as a lock may be waited for.
+/// The time limit of a child. A job takes less than a second, plus the time that it waits for locks.
 const MOST_TIME: Duration = Duration::from_secs(300);
 
-/// Ends this process then, whatever it waits for: nobody would learn of a child that never ends.
+/// Aborts this process after `most`. Without it, a child that hangs would hang the whole campaign.
 fn end_in(most: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(most);
@@ -46,14 +46,14 @@ fn end_in(most: Duration) {
     });
 }
 
-/// How the files of children are opened. A process that is being started holds for a moment what its
-/// parent had locked.
+/// Options for the files of children. A process that is being started briefly holds the locks of its
+/// parent.
 pub(crate) fn patient() -> StoreOptions {
     Store::options().lock_timeout(Duration::from_secs(60))
 }
 
-/// A directory that children work in: in memory where the system offers it, as a kill loses nothing
-/// that the system has.
+/// A directory for children: in memory if the system has one, because a kill loses no data that the
+/// system has accepted.
 pub(crate) fn scratch() -> Result<TempDir, Violation> {
     let memory = Path::new("/dev/shm");
     match tempfile::tempdir_in(memory) {
@@ -62,7 +62,7 @@ pub(crate) fn scratch() -> Result<TempDir, Violation> {
     }
 }
 
-/// Says a line. It is with the system when this returns.
+/// Prints a line, and returns when the system has it.
 pub(crate) fn say(line: &str) -> Result<(), Violation> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(format!("{line}\n").as_bytes());

@@ -542,7 +542,7 @@ fn check_whole_or_absent(path: &Path, world: &World, is_done: bool) -> Result<()
         return Ok(());
     }
     let store = patient().create(false).open(path);
-    let store = store.or_violation("opening what is there")?;
+    let store = store.or_violation("opening the file")?;
     check_world(&store, std::slice::from_ref(world))
 }
 

@@ -1,4 +1,4 @@
-//! A disk that remembers what was done to it, and that fails where it is told to.
+//! A simulated disk that records every change, and fails on demand.
 
 use crate::pages::Pages;
 use redb::{BackendError, StorageBackend};
@@ -14,24 +14,24 @@ use std::time::Duration;
 pub enum Access {
     /// `data` was written at `offset`.
     Write {
-        /// Where.
+        /// The first byte.
         offset: u64,
-        /// What.
+        /// The bytes.
         data: Arc<[u8]>,
     },
     /// The length was set.
     SetLen(u64),
     /// Everything before is durable.
     Sync,
-    /// A sync failed. What was not durable stays readable and may or may not come to the disk; no
-    /// later sync writes it again, as the system takes it for written.
+    /// A sync failed. The unsynced changes stay readable and may or may not reach the disk. No later
+    /// sync writes them again, because the system considers them written.
     FailedSync,
 }
 
-/// Which accesses a fault meets.
+/// The kind of access that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// Writes and syncs and changes of the length: whatever comes.
+    /// Writes, syncs and changes of the length.
     Change,
     /// Reads.
     Read,
@@ -39,14 +39,14 @@ pub enum FaultKind {
     Sync,
 }
 
-/// An error that the disk gives, and when.
+/// An error that the disk returns, and at which access.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// Which accesses count.
+    /// The accesses that count.
     pub kind: FaultKind,
-    /// How many of them still succeed.
+    /// The number of them that succeed first.
     pub after: usize,
-    /// Which error the next one gets.
+    /// The errors to return.
     pub errors: Errors,
 }
 
@@ -55,16 +55,16 @@ pub const EIO: i32 = 5;
 /// No space left on device.
 pub const ENOSPC: i32 = 28;
 
-/// What a disk can answer.
+/// An error that a disk can return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskError {
-    /// The system's number of the error.
+    /// The error number (`errno`).
     pub errno: i32,
-    /// Whether all that follow fail too.
+    /// Whether all later accesses fail too.
     pub lasting: bool,
 }
 
-/// Every answer that is not a success.
+/// Every error, once and permanently.
 pub const ALL_ERRORS: [DiskError; 4] = [
     DiskError::new(EIO, false),
     DiskError::new(EIO, true),
@@ -78,8 +78,8 @@ impl DiskError {
     }
 }
 
-/// Which error comes next, for each kind of step by itself: so each kind gets every one of them,
-/// however seldom it comes.
+/// The next error for each kind of step. Counting by kind gives every error to every kind, also to a
+/// rare one.
 #[derive(Clone, Debug)]
 pub struct Errors {
     all: Vec<DiskError>,
@@ -108,20 +108,20 @@ impl Errors {
         self.all[given % self.all.len()]
     }
 
-    /// Counts an error that was given. Whether the kind of step that got it has had all of them.
+    /// Counts an error that was returned. Returns whether its kind of step has had every error.
     pub(crate) fn count(&mut self, strike: Strike) -> bool {
         let given = self.given.entry(strike.step).or_default();
         *given += 1;
         *given >= self.all.len()
     }
 
-    /// How many errors were given, by the kind of step.
+    /// The number of errors returned, by the kind of step.
     pub(crate) fn given(&self) -> &BTreeMap<&'static str, usize> {
         &self.given
     }
 }
 
-/// Where an error was given first, and which.
+/// The first error of a fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Strike {
     /// The kind of step.
@@ -130,7 +130,7 @@ pub struct Strike {
     pub error: DiskError,
 }
 
-/// The error that is to be given, and how often it was.
+/// The error to return, and how often it was returned.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     fault: Option<Fault>,
@@ -139,7 +139,7 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// Fails from now on as `fault` says; `None` heals.
+    /// Fails from now on as `fault` states; `None` repairs the disk.
     pub(crate) fn set(&mut self, fault: Option<Fault>) {
         *self = Self {
             fault,
@@ -147,17 +147,17 @@ impl Faults {
         };
     }
 
-    /// How often the fault struck since it was set.
+    /// How often the fault was returned since it was set.
     pub(crate) fn struck(&self) -> usize {
         self.struck
     }
 
-    /// Where the fault struck first since it was set.
+    /// The first error since the fault was set.
     pub(crate) fn first(&self) -> Option<Strike> {
         self.first
     }
 
-    /// Fails where the fault meets this access, which is a step of the kind `step`.
+    /// Fails if the fault affects this access, a step of the kind `step`.
     pub(crate) fn meet(&mut self, kind: FaultKind, step: &'static str) -> io::Result<()> {
         let Some(fault) = self.fault.as_mut().filter(|fault| fault.kind == kind) else {
             return Ok(());
@@ -181,14 +181,14 @@ impl Faults {
 struct State {
     content: Pages,
     log: Vec<Access>,
-    /// Whether the length was set since the last sync that succeeded, or said that it did.
+    /// Whether the length was set since the last sync that returned success.
     is_growing: bool,
     lies: bool,
     one_phase: bool,
     sharing: Sharing,
     sync_takes: Duration,
     faults: Faults,
-    /// Whether syncs wait, and how many do.
+    /// Whether syncs wait, and how many wait now.
     on_hold: bool,
     held: usize,
 }
@@ -196,19 +196,18 @@ struct State {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Wakes who is held up, and who waits for somebody to be.
+    /// Wakes syncs on hold, and threads that wait until one is.
     changed: Condvar,
 }
 
-/// A simulated disk with one file. Clones are the same disk.
+/// A simulated disk with one file. Clones share the disk.
 ///
-/// Locks are always granted, in every way of sharing: a disk is opened by one store at a time, whose
-/// own locks are not in its way.
+/// Locks are always granted, in every mode of sharing, because one store at a time opens a disk.
 #[derive(Clone, Debug, Default)]
 pub struct Disk(Arc<Shared>);
 
 impl Disk {
-    /// An empty disk, on which stores are opened to be shared like this.
+    /// An empty disk whose stores are opened in this mode of sharing.
     pub fn shared(sharing: Sharing) -> Self {
         Self::shared_with(Pages::default(), sharing)
     }
@@ -218,8 +217,7 @@ impl Disk {
         Self::shared_with(content, Sharing::default())
     }
 
-    /// A disk that holds `content`, all of it durable, on which stores are opened to be shared like
-    /// this.
+    /// A disk that holds `content`, all of it durable, whose stores are opened in this mode of sharing.
     pub fn shared_with(content: Pages, sharing: Sharing) -> Self {
         let state = State {
             content,
@@ -250,13 +248,13 @@ impl Disk {
         state
     }
 
-    /// Makes every sync wait until [`release`](Self::release). Only syncs of
-    /// commits: redb makes readers wait while it writes and while it grows the file.
+    /// Makes every sync of a commit wait until [`release`](Self::release). Other syncs pass: redb
+    /// blocks readers while it writes and while it grows the file.
     pub fn hold(&self) {
         self.state().on_hold = true;
     }
 
-    /// Lets the syncs go on.
+    /// Releases the syncs that wait.
     pub fn release(&self) {
         self.state().on_hold = false;
         self.0.changed.notify_all();
@@ -266,7 +264,7 @@ impl Disk {
     pub fn wait_until_held(&self, timeout: Duration) {
         let nobody =
             |state: &mut State| state.on_hold && state.held == 0 && state.faults.struck() == 0;
-        // A poisoned lock is another thread's panic, which says more than this one could.
+        // A poisoned lock is the panic of another thread, whose message explains the failure.
         drop(
             self.0
                 .changed
@@ -274,32 +272,32 @@ impl Disk {
         );
     }
 
-    /// Makes every sync from now on do nothing, and say that it did.
+    /// Makes every sync from now on return success without syncing.
     pub fn lie_about_syncs(&self) {
         self.state().lies = true;
     }
 
-    /// Makes stores that are opened on it commit in one phase, which is a bug.
+    /// Makes stores on this disk commit in one phase: a planted bug.
     pub fn take_one_phase(&self) {
         self.state().one_phase = true;
     }
 
-    /// Whether stores that are opened on it commit in one phase.
+    /// Whether stores on this disk commit in one phase.
     pub(crate) fn takes_one_phase(&self) -> bool {
         self.state().one_phase
     }
 
-    /// How stores that are opened on it are shared.
+    /// The mode of sharing of stores on this disk.
     pub fn sharing(&self) -> Sharing {
         self.state().sharing
     }
 
-    /// Makes every sync from now on take as long: threads gather behind it meanwhile.
+    /// Makes every sync from now on take this long, so that threads gather behind it.
     pub fn slow_syncs(&self, sync_takes: Duration) {
         self.state().sync_takes = sync_takes;
     }
 
-    /// Fails from now on as `fault` says; `None` heals.
+    /// Fails from now on as `fault` states; `None` repairs the disk.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.state().faults.set(fault);
     }
@@ -312,17 +310,17 @@ impl Disk {
         met
     }
 
-    /// Where the fault struck first since it was set.
+    /// The first error since the fault was set.
     pub fn first_strike(&self) -> Option<Strike> {
         self.state().faults.first()
     }
 
-    /// How many changes were made.
+    /// The number of changes.
     pub fn position(&self) -> usize {
         self.state().log.len()
     }
 
-    /// How many syncs have succeeded.
+    /// The number of syncs that succeeded.
     pub fn syncs(&self) -> usize {
         let log = &self.state().log;
         log.iter()
@@ -330,12 +328,12 @@ impl Disk {
             .count()
     }
 
-    /// All changes that were made since the disk began.
+    /// All changes since the disk was created.
     pub fn log(&self) -> Vec<Access> {
         self.state().log.clone()
     }
 
-    /// What reads see.
+    /// The content that reads see.
     pub fn content(&self) -> Pages {
         self.state().content.clone()
     }
@@ -386,7 +384,7 @@ impl StorageBackend for Disk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         let met = self.meet(&mut state, FaultKind::Change, "write");
-        // A write that fails may have come half of the way.
+        // A failed write may have written its first half.
         let written = if met.is_ok() {
             data.len()
         } else {

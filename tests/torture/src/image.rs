@@ -1,8 +1,8 @@
-//! What a disk can hold after a power loss.
+//! Images: the states that a disk can have after a power loss.
 //!
-//! Everything up to the last sync that succeeded is there. Of every later change, each may be there
-//! wholly, in parts, or not at all, whatever the order in which they were made; growth may be lost,
-//! and with it what was written there.
+//! All changes up to the last successful sync are on disk. Each later change may be on disk wholly,
+//! partly or not at all, in any order. Growth of the file may be lost, together with the writes beyond
+//! the old end.
 
 use crate::disk::Access;
 use crate::pages::Pages;
@@ -12,18 +12,18 @@ use crate::rng::Rng;
 #[derive(Debug)]
 pub struct Timeline {
     log: Vec<Access>,
-    /// The durable content after a sync, with the number of changes that it holds; the first is
-    /// what the disk began with. Stops before a failed sync.
+    /// The durable content after each sync, with the number of changes that it contains. The first is
+    /// the initial content. The list ends before a failed sync.
     durable: Vec<(usize, Pages)>,
 }
 
-/// At which borders a write can tear, in bytes.
+/// The units at whose borders a write can tear, in bytes.
 const TEARS: [usize; 4] = [4096, 512, 64, 1];
 
-/// How one image comes about.
+/// The random choices that produce one image.
 #[derive(Debug)]
 struct Loss {
-    /// In percent: changes that are there wholly, and of the rest those that are there in parts.
+    /// In percent: changes that are on disk wholly, and the part of the others that are on disk partly.
     whole: usize,
     torn: usize,
     tear: usize,
@@ -74,7 +74,7 @@ impl Loss {
     }
 }
 
-/// Writes what falls within the file: what lies beyond needs the growth, which was lost.
+/// Writes the part within the file: the rest needs the growth, which was lost.
 fn write_within(image: &mut Pages, offset: u64, data: &[u8]) {
     let room = image.len().saturating_sub(offset).min(data.len() as u64);
     if room > 0 {
@@ -99,7 +99,7 @@ impl Timeline {
             apply_whole(access, &mut content);
             match access {
                 Access::Sync => durable.push((number, content.clone())),
-                // What comes later is not simply everything before it.
+                // After a failed sync, later syncs do not make all earlier changes durable.
                 Access::FailedSync => break,
                 Access::Write { .. } | Access::SetLen(_) => {}
             }
@@ -107,7 +107,7 @@ impl Timeline {
         Self { log, durable }
     }
 
-    /// What each change was, without its bytes.
+    /// Each change without its bytes.
     pub(crate) fn shape(&self) -> Vec<String> {
         let shape = |access: &Access| match access {
             Access::Write { offset, data } => format!("{} bytes at {offset}", data.len()),
@@ -116,7 +116,7 @@ impl Timeline {
         self.log.iter().map(shape).collect()
     }
 
-    /// How many changes there are.
+    /// The number of changes.
     pub fn len(&self) -> usize {
         self.log.len()
     }
@@ -126,7 +126,7 @@ impl Timeline {
         self.log.is_empty()
     }
 
-    /// What the disk may hold when power is lost after the first `changes` changes.
+    /// A random state of the disk after a power loss that follows the first `changes` changes.
     pub fn image(&self, changes: usize, rng: &mut Rng) -> Pages {
         let after = self
             .durable
@@ -149,8 +149,8 @@ impl Timeline {
         image
     }
 
-    /// The changes `from..to`, and whether each is durable: one that is followed by a sync that
-    /// succeeded, before any that failed.
+    /// The changes `from..to`, and whether each is durable: a successful sync follows it, and no sync
+    /// failed before.
     fn classify(&self, from: usize, to: usize) -> Vec<(&Access, bool)> {
         let mut classified: Vec<(&Access, bool)> = Vec::with_capacity(to - from);
         let mut next = 0;

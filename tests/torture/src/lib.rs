@@ -1,15 +1,16 @@
-//! Faults for `redb-runtime-store`, each replayable from a seed.
+//! Simulated faults for `redb-runtime-store`, each replayable from a seed.
 //!
-//! A round of a fault is a function of its seed: it makes a store with real operations, lets the
-//! fault happen at many moments, and checks after each that the store keeps its promises. The
-//! [`model`] knows what it should say, [`world`] compares, [`plant`] has bugs that must be found.
+//! A round of a fault is a function of its seed: it fills a store with real operations, makes the fault
+//! happen at many points, and checks the store's guarantees after each. The reference [`model`]
+//! computes the expected content, [`world`] compares it with the store, and [`plant`] has bugs that the
+//! checks must find.
 //!
-//! - [`disk`] is a storage backend that remembers every change and fails on demand; [`image`] makes
-//!   of these what a disk can hold after a power loss.
-//! - [`workload`] makes operations and runs them; [`power_loss`] with [`threads`],
-//!   [`disk_errors`] with [`path_errors`] and [`job_errors`], [`bit_rot`],
-//!   [`crash_steps`] with [`cuts`], [`kills`] and [`legacy`] are the faults; [`campaign`] runs
-//!   rounds of them. [`child`] is the processes that are killed.
+//! - [`disk`] is a storage backend that records every change and fails on demand; [`image`] builds from
+//!   these changes the states that a disk can have after a power loss.
+//! - [`workload`] makes operations and runs them; [`power_loss`] with [`threads`], [`disk_errors`] with
+//!   [`path_errors`] and [`job_errors`], [`bit_rot`], [`crash_steps`] with [`cuts`], [`kills`] and
+//!   [`legacy`] are the faults; [`campaign`] runs rounds of them. [`child`] has the processes that are
+//!   killed.
 
 pub mod bit_rot;
 pub mod campaign;

@@ -1,4 +1,4 @@
-//! Runs the faults, prints figures, and exits non-zero where a promise was broken.
+//! Runs the faults, prints figures, and exits with 1 if a guarantee was broken.
 
 use clap::{Parser, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -11,19 +11,18 @@ use torture::world::Violation;
 
 /// Power losses, kills, disk errors and bit rot for redb-runtime-store.
 ///
-/// A round is replayed by its seed. Exits with 1 where a promise is broken: with a planted bug it
-/// has to be.
+/// A seed replays its round. Exits with 1 if a guarantee is broken; a planted bug must break one.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The faults; all without a name.
+    /// The faults to run; all if none is named.
     faults: Vec<Fault>,
     /// The seed of the first round.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How much of each fault to try at least.
+    /// The number of cases of each fault to try at least.
     #[arg(long, default_value_t = 1_000)]
     count: usize,
-    /// Plants a bug, which the fault that `--list` names beside it must find.
+    /// Plants a bug. `--list` names the fault that must find it.
     #[arg(long)]
     plant: Option<Plant>,
     /// Lists the faults and the bugs.
@@ -32,7 +31,7 @@ struct Arguments {
     /// Runs a round with little memory.
     #[arg(long, hide = true)]
     limited: bool,
-    /// Does the job of a child that is to be killed.
+    /// Runs the job of a child process.
     #[arg(long, hide = true, num_args = 2, value_names = ["JOB", "DIRECTORY"])]
     child: Vec<String>,
 }
@@ -76,7 +75,7 @@ fn list() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Ends as `done` says, which is said on standard error.
+/// Exits with 1 if `done` is a violation, and prints it to standard error.
 fn exit<T>(done: Result<T, Violation>) -> ExitCode {
     match done {
         Ok(_) => ExitCode::SUCCESS,
@@ -129,7 +128,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs one fault and prints what came of it. False where a promise was broken.
+/// Runs one fault and prints its result. Returns false if a guarantee was broken.
 fn report(fault: Fault, task: &Task<'_>) -> bool {
     let outcome = campaign::run(fault, task);
     let seconds = outcome.took.as_secs_f64();

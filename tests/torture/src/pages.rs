@@ -1,8 +1,8 @@
-//! What a disk holds, in pages that copies share until one of them writes.
+//! The content of a disk, in pages that copies share until one of them writes.
 
 use std::sync::Arc;
 
-/// The bytes of a page: what a file system writes at once.
+/// The bytes of a page, the unit in which a file system writes.
 pub const PAGE_BYTES: usize = 4096;
 
 type Page = [u8; PAGE_BYTES];
@@ -52,7 +52,7 @@ impl Pages {
         self.len == 0
     }
 
-    /// Reads `out.len()` bytes from `offset`; false where the file ends before.
+    /// Reads `out.len()` bytes from `offset`; returns false if the file ends before.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> bool {
         if offset + out.len() as u64 > self.len {
             return false;
@@ -65,7 +65,7 @@ impl Pages {
         true
     }
 
-    /// Writes `data` at `offset`; the file grows where it ends before.
+    /// Writes `data` at `offset`; the file grows if it ends before.
     pub fn write(&mut self, offset: u64, data: &[u8]) {
         if offset + data.len() as u64 > self.len {
             self.set_len(offset + data.len() as u64);
@@ -78,7 +78,7 @@ impl Pages {
         }
     }
 
-    /// Sets the length. What is new reads as zeros.
+    /// Sets the length. New bytes are zeros.
     pub fn set_len(&mut self, len: u64) {
         let in_last = (len % PAGE_BYTES as u64) as usize;
         if len < self.len && in_last > 0 {

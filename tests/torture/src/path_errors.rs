@@ -134,7 +134,7 @@ fn check_on(
     file.faults().set(None);
     let store = file
         .open(1 << 20)
-        .or_violation("opening beside old handles")?;
+        .or_violation("opening with old handles")?;
     if has_failed {
         kept.check_refuse()?;
     }

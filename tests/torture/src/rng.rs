@@ -1,4 +1,4 @@
-//! Numbers that only look random: the same seed gives the same ones, on every machine.
+//! Pseudo-random numbers: the same seed gives the same numbers on every machine.
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ impl Rng {
         rng
     }
 
-    /// A generator of its own for the part `part` of what this one is used for.
+    /// A separate generator for the part `part` of a round.
     pub fn part(&self, part: u64) -> Self {
         Self::new(
             self.0
@@ -45,12 +45,12 @@ impl Rng {
         self.below(100) < percent
     }
 
-    /// One of `items`, which are not none.
+    /// One of `items`, which must not be empty.
     pub fn pick<'t, T>(&mut self, items: &'t [T]) -> &'t T {
         &items[self.below(items.len())]
     }
 
-    /// Brings `items` into any order.
+    /// Shuffles `items`.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));

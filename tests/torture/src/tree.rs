@@ -1,14 +1,14 @@
-//! Directories and all that is in them.
+//! Directory trees, in memory.
 
 use crate::world::{Context, Violation};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What is in a directory: the bytes of each file, `None` for directories, by their paths in it.
+/// The content of a directory by relative path: the bytes of each file, `None` for directories.
 pub(crate) type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
-/// Everything in the directory at `root`; nothing where it is missing.
+/// Reads the tree at `root`. A missing directory is empty.
 pub(crate) fn read(root: &Path) -> Result<Tree, Violation> {
     let mut tree = Tree::new();
     if root.exists() {
@@ -34,7 +34,7 @@ fn read_into(root: &Path, below: &Path, tree: &mut Tree) -> Result<(), Violation
 
 /// Writes `tree` into the directory at `root`.
 pub(crate) fn write(tree: &Tree, root: &Path) -> Result<(), Violation> {
-    // A directory comes before what is in it.
+    // A directory comes before its entries.
     for (path, bytes) in tree {
         let path = root.join(path);
         match bytes {
@@ -45,7 +45,7 @@ pub(crate) fn write(tree: &Tree, root: &Path) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What is in `tree` below `path`, by the paths from there on.
+/// The part of `tree` below `path`, with paths relative to it.
 pub(crate) fn below(tree: &Tree, path: &Path) -> Tree {
     let inner = tree.iter().filter_map(|(at, bytes)| {
         let at = at.strip_prefix(path).ok()?;
@@ -62,7 +62,7 @@ pub(crate) fn first_difference(one: &Tree, other: &Tree) -> Option<PathBuf> {
         .cloned()
 }
 
-/// Writes a file, and makes the directory that it is in.
+/// Writes a file, and creates its directory.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Violation> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).or_violation("making a directory")?;

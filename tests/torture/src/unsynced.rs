@@ -1,8 +1,8 @@
-//! What of the changes of a file system a power loss could undo.
+//! The changes of a file system that a power loss could undo.
 //!
-//! A kill shows in which order changes are made, not which of them are on disk. So the steps of a
-//! job are also held against this rule: what gets its final name is synced before, and when the job
-//! is done every name is.
+//! A kill tests the order of changes, not which of them are on disk. So the steps of a job are also
+//! checked against a rule: a file is synced before it gets its final name, and when the job is done
+//! every name is synced.
 
 use crate::world::Violation;
 use redb_runtime_store::steps::Step;
@@ -18,7 +18,7 @@ pub(crate) struct Unsynced {
 }
 
 impl Unsynced {
-    /// Follows a step; refuses a rename of what is not synced.
+    /// Records a step. Rejects a rename of an unsynced file.
     pub(crate) fn follow(&mut self, step: &Step) -> Result<(), Violation> {
         match step {
             Step::Created(path) => {
@@ -50,7 +50,7 @@ impl Unsynced {
         Ok(())
     }
 
-    /// Refuses anything that a power loss could undo now.
+    /// Rejects every change that a power loss could still undo.
     pub(crate) fn finish(&self) -> Result<(), Violation> {
         match self.first_below(Path::new("/")) {
             None => Ok(()),
