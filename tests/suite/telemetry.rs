@@ -1,8 +1,8 @@
-//! What a host's `tracing` subscriber sees.
+//! Spans and events for a host's `tracing` subscriber.
 //!
-//! `tracing` remembers for the whole process whether anybody listens to a span or event, and other
-//! tests that run beside these let it ask in threads where nobody does. So one subscriber listens
-//! in all of them, and hands what it is told to the listener of its thread.
+//! `tracing` caches for the whole process whether a subscriber wants a span or event, and other tests
+//! run at the same time in threads without one. So one subscriber serves all threads, and passes spans
+//! and events to the listener of the current thread.
 
 use crate::support::{named, say};
 use redb_runtime_store::catalog::CreateWorkerRequest;
@@ -20,7 +20,7 @@ use tracing::{Event, Metadata, Subscriber};
 /// `level`.
 pub(crate) type Fields = BTreeMap<String, String>;
 
-/// What one thread was told.
+/// The spans and events of one thread.
 #[derive(Default)]
 pub(crate) struct Listener {
     spans: Vec<(&'static str, Fields)>,
@@ -28,14 +28,14 @@ pub(crate) struct Listener {
 }
 
 thread_local! {
-    /// Who listens in this thread.
+    /// The listener of this thread.
     static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
 }
 
-/// Tells the listener of the thread.
+/// The subscriber: passes everything to the listener of the thread.
 struct Switchboard;
 
-/// Runs `tell` where somebody listens in this thread.
+/// Runs `tell` with the listener of this thread, if it has one.
 fn tell(tell: impl FnOnce(&mut Listener)) {
     LISTENER.with_borrow_mut(|listener| {
         if let Some(listener) = listener {
@@ -85,7 +85,7 @@ impl Subscriber for Switchboard {
     fn exit(&self, _: &Id) {}
 }
 
-/// What is told in this thread while `work` runs.
+/// The spans and events of this thread while `work` runs.
 pub(crate) fn listen<T>(work: impl FnOnce() -> T) -> (T, Listener) {
     static SWITCHBOARD: Once = Once::new();
     SWITCHBOARD.call_once(|| tracing::subscriber::set_global_default(Switchboard).unwrap());

@@ -1,5 +1,5 @@
-//! The disk refuses under a store that was opened by its path, and its host keeps the handles that it
-//! had: they refuse, the path opens again beside them, and nothing acknowledged is lost.
+//! The disk returns errors to a store that was opened by its path, while the host has old handles: the
+//! handles reject operations, the path can be opened again, and no acknowledged operation is lost.
 
 use crate::child::scratch;
 use crate::disk::{Fault, FaultKind, Faults, Strike};
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// How many operations a round has at most.
 const MAX_OPS: usize = 8;
 
-/// A store's path, below which the disk fails where it is told to.
+/// A store's path, on a disk that fails on demand.
 #[derive(Clone, Debug)]
 struct RealFile {
     path: PathBuf,
@@ -39,7 +39,7 @@ impl Medium for RealFile {
         Store::options()
             .cache_bytes(cache_bytes)
             .sharing(self.sharing)
-            // A process that is being started holds for a moment what is locked here.
+            // A process that is being started briefly holds the locks of this one.
             .lock_timeout(Duration::from_secs(60))
             .on_access(move |access| {
                 kind_of(access).map_or(Ok(()), |(kind, step)| file.faults().meet(kind, step))
@@ -48,8 +48,8 @@ impl Medium for RealFile {
     }
 }
 
-/// What an access of redb's to a store's file counts as, and the kind of step that it is. Locks get no
-/// errors.
+/// The kind of fault that affects an access of redb to a store's file, and its kind of step. Locks get
+/// no errors.
 pub(crate) fn kind_of(access: FileAccess) -> Option<(FaultKind, &'static str)> {
     Some(match access {
         FileAccess::Read => (FaultKind::Read, "read"),
@@ -60,8 +60,8 @@ pub(crate) fn kind_of(access: FileAccess) -> Option<(FaultKind, &'static str)> {
     })
 }
 
-/// Gives an error at every change of the file that the workload of `seed` makes, and at some of the
-/// reads, in every way of sharing. Returns how many errors were given.
+/// Returns an error at every change that the workload of `seed` makes to the file, and at some of the
+/// reads, in every mode of sharing. Returns the number of errors.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ fn trial(workload: &Workload, sharing: Sharing, fault: Fault) -> Result<Option<S
     };
     let store = file.open(cache_bytes).or_violation("creating a store")?;
     let mut host = Host::new(file.clone(), store, None).with_cache(cache_bytes);
-    // The first operation makes the runtime that the kept handles are of.
+    // The first operation creates the runtime of the old handles.
     let mut outcomes = host.run(&workload.ops[..1]);
     let kept = Kept::of(host.store())?;
     file.faults().set(Some(fault));
@@ -126,7 +126,7 @@ fn check_on(
     if has_failed {
         kept.check_refuse()?;
     }
-    // Nothing is lost by an attempt that comes too early.
+    // An attempt to open the store on the failing disk loses nothing.
     match file.open(1 << 20) {
         Ok(_) | Err(RuntimeError::StoreIo { .. }) => {}
         Err(error) => return Err(Violation(format!("opening on a failing disk: {error:?}"))),
@@ -150,7 +150,7 @@ fn check_on(
     check_world(&store, std::slice::from_ref(&world))
 }
 
-/// What a host still has of the store that failed.
+/// The old handles of a host, of a store that failed.
 struct Kept {
     store: Store,
     runtime: Runtime,
@@ -166,7 +166,7 @@ impl Kept {
         })
     }
 
-    /// The handles refuse: of a store that failed, or was closed, whatever was opened meanwhile.
+    /// The handles of a failed or closed store reject operations, whatever was opened meanwhile.
     fn check_refuse(&self) -> Result<(), Violation> {
         let request = CreateWorkerRequest::default();
         let answers = [
@@ -180,7 +180,7 @@ impl Kept {
                 other => return Err(Violation(format!("{what} by an old handle: {other:?}"))),
             }
         }
-        // A moment that was read before stays, or is refused: it never says anything else.
+        // A read of an old snapshot returns the same data or an error.
         match self.snapshot.runtime_ids() {
             Ok(ids) if ids.len() == 1 => Ok(()),
             Ok(ids) => Err(Violation(format!("an old snapshot lists {ids:?}"))),
