@@ -4,6 +4,7 @@ use crate::support::{all_entries, named, say};
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::store::Sharing;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::future::Future;
 use std::pin::Pin;
@@ -317,4 +318,29 @@ fn large_operation_does_not_block_the_queue() {
         }
     });
     assert_eq!(runtime.worker_detail(&worker).unwrap().transcript_len, 81);
+}
+
+/// Undoing an operation after a failed access fails too: that error must not replace the operation's own.
+#[test]
+fn undoing_hides_no_error_of_an_operation() {
+    for sharing in [Sharing::OneWriter, Sharing::ManyWriters] {
+        let disk = Disk::default();
+        let options = Store::options().sharing(sharing).cache_bytes(0);
+        let store = options.open_backend(disk.clone()).unwrap();
+        let runtime = store.runtime(named("r")).unwrap();
+        let failed = runtime.transaction(|tx| {
+            disk.set_fault(Some(Fault {
+                kind: FaultKind::Read,
+                after: 0,
+                errors: Errors::only(EIO, true),
+            }));
+            tx.summary()
+        });
+        match failed {
+            Err(RuntimeError::StoreIo { source, .. }) => {
+                assert_eq!(source.raw_os_error(), Some(EIO), "{sharing:?}");
+            }
+            other => panic!("{sharing:?}: {other:?}"),
+        }
+    }
 }
