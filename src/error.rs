@@ -1,6 +1,7 @@
 //! The error type of runtimes and stores.
 
 use crate::model::identity::{RuntimeId, WorkerId};
+use crate::model::visible::Visible;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -43,7 +44,7 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.name.display().fmt(f)
+        Visible(self.name.display()).fmt(f)
     }
 }
 
@@ -53,19 +54,22 @@ impl fmt::Display for Place {
 /// operation that returned an error changed nothing, unless the variant says otherwise.
 ///
 /// `Display` prints the error without its cause; [`source`](std::error::Error::source) returns the cause.
-/// Print both.
+/// Print both. A message is one line, in which paths, ids and quoted text are escaped as by [`Visible`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// The runtime was stopped: reads work, every change is rejected.
-    #[error("runtime {runtime_id} is stopped")]
+    #[error("runtime {} is stopped", Visible(runtime_id))]
     RuntimeStopped {
         /// The stopped runtime.
         runtime_id: RuntimeId,
     },
     /// The worker ref belongs to another runtime.
     #[error(
-        "worker {worker_id} belongs to runtime {actual_runtime_id}, this is runtime {expected_runtime_id}"
+        "worker {} belongs to runtime {}, this is runtime {}",
+        Visible(worker_id),
+        Visible(actual_runtime_id),
+        Visible(expected_runtime_id)
     )]
     WrongRuntime {
         /// The runtime of the call.
@@ -77,7 +81,9 @@ pub enum RuntimeError {
     },
     /// The event cursor belongs to another runtime.
     #[error(
-        "the cursor belongs to runtime {actual_runtime_id}, this is runtime {expected_runtime_id}"
+        "the cursor belongs to runtime {}, this is runtime {}",
+        Visible(actual_runtime_id),
+        Visible(expected_runtime_id)
     )]
     WrongRuntimeCursor {
         /// The runtime of the call.
@@ -86,7 +92,7 @@ pub enum RuntimeError {
         actual_runtime_id: RuntimeId,
     },
     /// The runtime has no such worker.
-    #[error("runtime {runtime_id} has no worker {worker_id}")]
+    #[error("runtime {} has no worker {}", Visible(runtime_id), Visible(worker_id))]
     WorkerNotFound {
         /// The runtime of the call.
         runtime_id: RuntimeId,
@@ -94,7 +100,7 @@ pub enum RuntimeError {
         worker_id: WorkerId,
     },
     /// The store has no such runtime.
-    #[error("{path}: no runtime {runtime_id} in this store", path = path.display())]
+    #[error("{path}: no runtime {} in this store", Visible(runtime_id), path = Visible(path.display()))]
     RuntimeNotFound {
         /// The store's file.
         path: PathBuf,
@@ -110,11 +116,11 @@ pub enum RuntimeError {
         max: usize,
     },
     /// The request is invalid; the text says why.
-    #[error("invalid request: {0}")]
+    #[error("invalid request: {}", Visible(.0))]
     InvalidRequest(String),
     /// The system returned an error for an access to the store's files. A write that fails with this error
     /// is not in the store.
-    #[error("{path}: {operation} failed", path = path.display())]
+    #[error("{path}: {operation} failed", path = Visible(path.display()))]
     StoreIo {
         /// The operation.
         operation: &'static str,
@@ -124,7 +130,7 @@ pub enum RuntimeError {
         source: io::Error,
     },
     /// The path does not exist.
-    #[error("{path}: no such file", path = path.display())]
+    #[error("{path}: no such file", path = Visible(path.display()))]
     StoreMissing {
         /// The operation.
         operation: &'static str,
@@ -160,7 +166,7 @@ pub enum RuntimeError {
         place: Place,
     },
     /// The store's file is corrupt. It was not changed.
-    #[error("{path}: {operation}: the store is corrupt: {message}", path = path.display())]
+    #[error("{path}: {operation}: the store is corrupt: {}", Visible(message), path = Visible(path.display()))]
     StoreCorrupt {
         /// The operation.
         operation: &'static str,
@@ -170,7 +176,7 @@ pub enum RuntimeError {
         message: String,
     },
     /// The path leads to a directory or to a file that is not a store. It was not changed.
-    #[error("{path}: not a runtime store: {message}", path = path.display())]
+    #[error("{path}: not a runtime store: {}", Visible(message), path = Visible(path.display()))]
     NotAStore {
         /// The path.
         path: PathBuf,
@@ -180,7 +186,7 @@ pub enum RuntimeError {
     /// A newer version of this crate wrote the store. The file was not changed.
     #[error(
         "{path}: the store has schema version {found}, this program reads up to {supported}",
-        path = path.display()
+        path = Visible(path.display())
     )]
     StoreSchemaTooNew {
         /// The file.
@@ -195,7 +201,7 @@ pub enum RuntimeError {
     #[error(
         "{path}: the store has schema version {found}, this program reads {supported}; open it for \
          writing once to migrate it",
-        path = path.display()
+        path = Visible(path.display())
     )]
     StoreSchemaTooOld {
         /// The file.
@@ -208,7 +214,7 @@ pub enum RuntimeError {
     /// Another process has the store open.
     #[error(
         "{path}: the store is open in another process{holder}",
-        path = path.display(),
+        path = Visible(path.display()),
         holder = holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     StoreLocked {
@@ -218,7 +224,7 @@ pub enum RuntimeError {
         holder: Option<u32>,
     },
     /// The operation needs exclusive access, and the store is in use. Nothing was changed.
-    #[error("{path}: {operation}: the store is in use: {reason}", path = path.display())]
+    #[error("{path}: {operation}: the store is in use: {}", Visible(reason), path = Visible(path.display()))]
     StoreBusy {
         /// The operation.
         operation: &'static str,
@@ -230,14 +236,14 @@ pub enum RuntimeError {
     /// The store was not closed cleanly, and a read-only open cannot repair it.
     #[error(
         "{path}: the store was not closed cleanly; open it for writing once to repair it",
-        path = path.display()
+        path = Visible(path.display())
     )]
     NeedsRepair {
         /// The file.
         path: PathBuf,
     },
     /// The operation writes, and the store was opened read-only.
-    #[error("{path}: {operation}: the store was opened read-only", path = path.display())]
+    #[error("{path}: {operation}: the store was opened read-only", path = Visible(path.display()))]
     StoreReadOnly {
         /// The operation.
         operation: &'static str,
@@ -245,7 +251,7 @@ pub enum RuntimeError {
         path: PathBuf,
     },
     /// The store was closed.
-    #[error("{path}: {operation}: the store was closed", path = path.display())]
+    #[error("{path}: {operation}: the store was closed", path = Visible(path.display()))]
     StoreClosed {
         /// The operation.
         operation: &'static str,
@@ -256,7 +262,7 @@ pub enum RuntimeError {
     /// the two is unknown until the store is opened again.
     #[error(
         "{path}: the commit failed, its outcome is unknown until the store is opened again",
-        path = path.display()
+        path = Visible(path.display())
     )]
     CommitUncertain {
         /// The file.
@@ -264,11 +270,24 @@ pub enum RuntimeError {
         /// The error of the system.
         source: io::Error,
     },
+    /// The operation is complete and its file is in its place, but syncing the directory failed: a power
+    /// loss can undo it. Check the result, or repeat the operation.
+    #[error(
+        "{place}: {operation}: the file is complete, but a power loss may still remove it: its directory could not be synced"
+    )]
+    DurabilityUncertain {
+        /// The operation.
+        operation: &'static str,
+        /// The place of the file that it made.
+        place: Place,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// An earlier access to the file failed. Writes, and reads of the file, are rejected until the store is
     /// opened again.
     #[error(
         "{path}: {operation}: an earlier access to the file failed; open the store again",
-        path = path.display()
+        path = Visible(path.display())
     )]
     StoreFailed {
         /// The operation.
@@ -295,10 +314,72 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{RuntimeError, with_causes};
+    use super::{Place, RuntimeError, with_causes};
+    use crate::model::identity::{RuntimeId, WorkerId};
     use std::error::Error;
     use std::io;
     use std::path::PathBuf;
+
+    #[test]
+    fn names_write_no_line_of_their_own() {
+        let name = "x\nruntime-store: done\u{1b}[2K\u{9b}1A\u{202e}";
+        let (path, text) = (PathBuf::from(name), name.to_owned());
+        let runtime_id = RuntimeId::new(name).unwrap();
+        let worker_id = WorkerId::new(name).unwrap();
+        let (operation, place) = ("open", Place::file(&path));
+        let errors = [
+            RuntimeError::RuntimeStopped {
+                runtime_id: runtime_id.clone(),
+            },
+            RuntimeError::WrongRuntime {
+                expected_runtime_id: runtime_id.clone(),
+                actual_runtime_id: runtime_id.clone(),
+                worker_id: worker_id.clone(),
+            },
+            RuntimeError::WrongRuntimeCursor {
+                expected_runtime_id: runtime_id.clone(),
+                actual_runtime_id: runtime_id.clone(),
+            },
+            RuntimeError::WorkerNotFound {
+                runtime_id: runtime_id.clone(),
+                worker_id,
+            },
+            RuntimeError::RuntimeNotFound {
+                path: path.clone(),
+                runtime_id,
+            },
+            RuntimeError::InvalidRequest(text.clone()),
+            RuntimeError::StoreMoved {
+                operation,
+                place,
+                is_uncertain: true,
+            },
+            RuntimeError::StoreCorrupt {
+                operation,
+                path: path.clone(),
+                message: text.clone(),
+            },
+            RuntimeError::NotAStore {
+                path: path.clone(),
+                message: text.clone(),
+            },
+            RuntimeError::StoreBusy {
+                operation,
+                path: path.clone(),
+                reason: text,
+            },
+            RuntimeError::StoreMissing { operation, path },
+        ];
+        for error in errors {
+            let message = error.to_string();
+            let raw = message.chars().find(|c| c.is_control() || *c == '\u{202e}');
+            assert_eq!(raw, None, "{message:?}");
+            assert!(
+                message.contains(r"x\nruntime-store: done\u{1b}"),
+                "{message}"
+            );
+        }
+    }
 
     #[test]
     fn message_leaves_the_cause_to_the_source() {

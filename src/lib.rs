@@ -147,6 +147,7 @@ pub use error::{Place, RuntimeError};
 #[doc(hidden)]
 pub use fs::steps;
 pub use model::severity::Severity;
+pub use model::visible::Visible;
 pub use model::{catalog, diagnostics, identity, interaction, management, observation};
 pub use runtime::{
     EventFollower, RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime, RuntimeStoreTransaction,

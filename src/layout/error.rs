@@ -6,6 +6,7 @@ use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::names::{self, RUNTIMES};
 use crate::layout::report::Difference;
 use crate::model::identity::{RuntimeId, WorkerId};
+use crate::model::visible::Visible;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
@@ -15,7 +16,8 @@ const LISTED: usize = 10;
 
 /// Why an import, an export or a comparison failed.
 ///
-/// [`Display`](fmt::Display) does not repeat the cause: [`source`](std::error::Error::source) has it.
+/// [`Display`](fmt::Display) does not repeat the cause: [`source`](std::error::Error::source) has it. Paths,
+/// ids and quoted text are escaped as by [`Visible`]: every line of a message is one of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
@@ -23,7 +25,7 @@ pub enum LayoutError {
     #[error(transparent)]
     Store(#[from] RuntimeError),
     /// An operation of the file system failed.
-    #[error("cannot {operation} {path}", path = path.display())]
+    #[error("cannot {operation} {path}", path = Visible(path.display()))]
     Io {
         /// The operation, such as `open`.
         operation: &'static str,
@@ -33,7 +35,7 @@ pub enum LayoutError {
         source: io::Error,
     },
     /// The root has no `runtimes` directory.
-    #[error("{path}: no `runtimes` directory here{found}", path = path.display())]
+    #[error("{path}: no `runtimes` directory here{found}", path = Visible(path.display()))]
     NoLayout {
         /// The root.
         path: PathBuf,
@@ -41,7 +43,7 @@ pub enum LayoutError {
         found: String,
     },
     /// The directory does not have a requested runtime.
-    #[error("{path}: no runtime {runtime_id} in this directory", path = path.display())]
+    #[error("{path}: no runtime {} in this directory", Visible(runtime_id), path = Visible(path.display()))]
     RuntimeNotInDirectory {
         /// The root.
         path: PathBuf,
@@ -49,7 +51,7 @@ pub enum LayoutError {
         runtime_id: RuntimeId,
     },
     /// A strict import found damage. The store is unchanged.
-    #[error("{root}: nothing was imported:{damage}{list}\n{advice}", root = root.display(),
+    #[error("{root}: nothing was imported:{damage}{list}\n{advice}", root = Visible(root.display()),
         damage = Damage(root, findings), list = Listed(conflicts), advice = advice(findings, conflicts))]
     Refused {
         /// The root.
@@ -60,7 +62,7 @@ pub enum LayoutError {
         conflicts: Vec<Conflict>,
     },
     /// The store has runtimes of the directory already, with other content. The store is unchanged.
-    #[error("{root}: nothing was imported:{list}\nreplace these runtimes or leave them out", root = root.display(),
+    #[error("{root}: nothing was imported:{list}\nreplace these runtimes or leave them out", root = Visible(root.display()),
         list = Listed(conflicts))]
     Conflict {
         /// The root.
@@ -77,7 +79,7 @@ pub enum LayoutError {
     },
     /// An import into a new store found a file at the path when it was done. That file is unchanged,
     /// and nothing was imported.
-    #[error("{path}: a file appeared here during the import; nothing was imported", path = path.display())]
+    #[error("{path}: a file appeared here during the import; nothing was imported", path = Visible(path.display()))]
     StoreAppeared {
         /// The path.
         path: PathBuf,
@@ -85,22 +87,35 @@ pub enum LayoutError {
     /// The export would overwrite a runtime directory. Nothing was written.
     #[error(
         "{path}: the runtime directory exists; replace it, update it or choose another root",
-        path = path.display()
+        path = Visible(path.display())
     )]
     Exists {
         /// The runtime directory.
         path: PathBuf,
     },
     /// An entry that is no runtime directory stands where the export would write.
-    #[error("{path}: {message}; nothing was written", path = path.display())]
+    #[error("{path}: {}; nothing was written", Visible(message), path = Visible(path.display()))]
     InTheWay {
         /// The path of that entry.
         path: PathBuf,
         /// Its kind, in words.
         message: String,
     },
+    /// The export is complete and its directories are in their places, but syncing `runtimes` failed: a
+    /// power loss can undo it. A directory that it replaced stays under a temporary name; the next export
+    /// removes it.
+    #[error(
+        "{path}: the export is complete, but a power loss may still undo it: the directory could not be synced",
+        path = Visible(path.display())
+    )]
+    DurabilityUncertain {
+        /// The `runtimes` directory.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// Another export is writing to the same root.
-    #[error("{path}: another export is under way here", path = path.display())]
+    #[error("{path}: another export is under way here", path = Visible(path.display()))]
     Busy {
         /// The `runtimes` directory.
         path: PathBuf,
@@ -132,7 +147,7 @@ pub enum LayoutError {
     },
     /// A stored record cannot be written in this layout: a member that the store keeps has no place
     /// in it.
-    #[error("{path}: {message}", path = path.display())]
+    #[error("{path}: {}", Visible(message), path = Visible(path.display()))]
     Unwritable {
         /// The file.
         path: PathBuf,
@@ -202,7 +217,7 @@ impl Conflict {
     }
 
     fn summary(&self) -> String {
-        let id = &self.runtime_id;
+        let id = Visible(&self.runtime_id);
         match self.total {
             0 => format!("runtime \"{id}\" is in the store already"),
             1 => format!("runtime \"{id}\" is in the store already, with 1 difference"),
@@ -247,7 +262,7 @@ impl fmt::Display for Damage<'_> {
                 names::decode::<RuntimeId>(dir.as_os_str().as_encoded_bytes()).ok()
             });
             match id {
-                Some(id) => write!(f, "\n  runtime \"{id}\": {finding}")?,
+                Some(id) => write!(f, "\n  runtime \"{}\": {finding}", Visible(id))?,
                 None => write!(f, "\n  {finding}")?,
             }
         }
@@ -273,8 +288,15 @@ struct Subject<'a>(&'a RuntimeId, &'a Option<WorkerId>);
 impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
-            Some(worker) => write!(f, "worker {worker} of runtime {}", self.0),
-            None => write!(f, "runtime {}", self.0),
+            Some(worker) => {
+                write!(
+                    f,
+                    "worker {} of runtime {}",
+                    Visible(worker),
+                    Visible(self.0)
+                )
+            }
+            None => write!(f, "runtime {}", Visible(self.0)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::layout::findings::finding::Finding;
 use crate::model::identity::RuntimeId;
+use crate::model::visible::Visible;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -129,11 +130,11 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
+        write!(f, "{}", Visible(self.path.display()))?;
         if let Some(line) = self.line {
             write!(f, ", line {line}")?;
         }
-        write!(f, ": {}", self.what)
+        write!(f, ": {}", Visible(&self.what))
     }
 }
 

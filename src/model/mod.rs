@@ -12,3 +12,4 @@ pub mod management;
 pub mod observation;
 pub(crate) mod persisted;
 pub(crate) mod severity;
+pub(crate) mod visible;

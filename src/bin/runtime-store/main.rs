@@ -17,6 +17,7 @@ use arguments::help;
 use clap::{CommandFactory, Parser, Subcommand};
 use output::failure::{Failure, Status};
 use output::print::{self, Output};
+use output::text::visible;
 use std::process::ExitCode;
 
 /// Inspect and maintain runtime stores, and move them to and from directories of JSON
@@ -74,9 +75,22 @@ impl Verb {
     }
 }
 
+/// The arguments of this process. Ends it after help, and if the arguments are wrong.
+fn parse() -> Arguments {
+    Arguments::try_parse().unwrap_or_else(|error| {
+        // clap quotes a wrong argument as it is, and a script may have taken it from a foreign name. So it
+        // gets the arguments once more, escaped.
+        let escaped = std::env::args_os().map(|argument| visible(argument.display()));
+        Arguments::try_parse_from(escaped)
+            .err()
+            .unwrap_or(error)
+            .exit()
+    })
+}
+
 fn main() -> ExitCode {
     panics::silence_redb();
-    let arguments = Arguments::parse();
+    let arguments = parse();
     let mut output = Output::new(arguments.json, arguments.quiet);
     let done = panics::report_uncaught(|| arguments.verb.run(&mut output))
         .and_then(|status| output.finish().map(|()| status));

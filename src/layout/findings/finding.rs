@@ -1,6 +1,7 @@
 //! Findings about a directory: their kinds, their severity and their JSON.
 
 use crate::model::severity::Severity;
+use crate::model::visible::Visible;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -61,10 +62,15 @@ pub enum FindingKind {
     Changed,
     /// The store has the runtime already, with other content. Salvage skips it.
     Conflict,
-    /// The system returned an error for a read. Salvage continues without that file or directory.
+    /// The disk or the file system cannot read it, for example an I/O error. Salvage continues without
+    /// that file or directory. Missing permissions and a shortage of descriptors or memory are no
+    /// findings: the import fails.
     Unreadable,
     /// The number of findings that do not fit into the import record in the store.
     Suppressed,
+    /// An event or a diagnostic names a worker whose id is longer than
+    /// [`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES). Salvage leaves it out.
+    IdTooLong,
 }
 
 impl FindingKind {
@@ -121,6 +127,7 @@ impl FindingKind {
             Self::Conflict => "conflict",
             Self::Suppressed => "more of the same",
             Self::Unreadable => "unreadable",
+            Self::IdTooLong => "id too long",
         }
     }
 }
@@ -243,17 +250,17 @@ impl Finding {
     }
 }
 
-/// Path, line, byte, kind and message, in one line.
+/// Path, line, byte, kind and message, in one line, escaped as by [`Visible`].
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
+        write!(f, "{}", Visible(self.path.display()))?;
         if let Some(line) = self.line {
             write!(f, ", line {line}")?;
         }
         if let Some(byte) = self.byte {
             write!(f, ", byte {byte}")?;
         }
-        write!(f, ": {}: {}", self.kind, self.message)
+        write!(f, ": {}: {}", self.kind, Visible(&self.message))
     }
 }
 

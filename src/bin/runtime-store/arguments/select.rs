@@ -4,7 +4,7 @@ use crate::arguments::repair;
 use crate::output::failure::Failure;
 use crate::output::print::Output;
 use clap::Args;
-use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::identity::{RuntimeId, WorkerId};
 use redb_runtime_store::management::RuntimeSummary;
 use redb_runtime_store::{RuntimeError, Store};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,11 @@ use std::path::{Path, PathBuf};
 /// A runtime id from the command line.
 pub(crate) fn parse_runtime_id(text: &str) -> Result<RuntimeId, String> {
     RuntimeId::new(text).ok_or_else(|| "a runtime id must not be blank".to_owned())
+}
+
+/// A worker id from the command line.
+pub(crate) fn parse_worker_id(text: &str) -> Result<WorkerId, String> {
+    WorkerId::new(text).ok_or_else(|| "a worker id must not be blank".to_owned())
 }
 
 /// The store that a verb reads.
@@ -86,22 +91,16 @@ impl RuntimeArgument {
                 })),
             };
         }
-        let path = store.path().display();
         match all.len() {
             0 => Err(Failure::WrongUse(format!(
-                "{path}: the store has no runtimes"
+                "{}: the store has no runtimes",
+                store.path().display()
             ))),
             1 => Ok(all.swap_remove(0)),
-            several => {
-                let ids: Vec<String> = all
-                    .iter()
-                    .map(|runtime| format!("\n  --runtime {:?}", runtime.runtime_id.as_str()))
-                    .collect();
-                Err(Failure::WrongUse(format!(
-                    "{path}: the store has {several} runtimes; name one of them:{}",
-                    ids.concat()
-                )))
-            }
+            _ => Err(Failure::SeveralRuntimes {
+                path: store.path().to_owned(),
+                ids: all.into_iter().map(|runtime| runtime.runtime_id).collect(),
+            }),
         }
     }
 }

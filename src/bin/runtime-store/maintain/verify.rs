@@ -5,7 +5,7 @@ use crate::arguments::select::StoreArgument;
 use crate::output::failure::{Failure, Status, error_chain};
 use crate::output::print::Output;
 use crate::output::progress;
-use crate::output::text::{count, visible};
+use crate::output::text::count;
 use clap::Args;
 use indicatif::ProgressBar;
 use redb_runtime_store::store::{VerifyOptions, VerifyReport};
@@ -100,8 +100,7 @@ fn report_result(
 
 fn print(output: &mut Output, report: &VerifyReport) -> Result<(), Failure> {
     for finding in &report.findings {
-        let line = visible(&finding.to_string());
-        output.line(format!("{}: {line}", finding.severity))?;
+        output.line(format!("{}: {finding}", finding.severity))?;
     }
     let found = report.errors + report.warnings + report.infos;
     let listed = report.findings.len() as u64;

@@ -1,7 +1,8 @@
 //! How a run ends: its exit code, and the error with its causes and advice.
 
 use redb_runtime_store::RuntimeError;
-use redb_runtime_store::layout::{Finding, FindingKind, LayoutError};
+use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::layout::{Difference, FindingKind, LayoutError};
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -30,6 +31,11 @@ pub(crate) enum Failure {
     Layout(LayoutError),
     Output(io::Error),
     WrongUse(String),
+    /// No runtime was named, and the store has several.
+    SeveralRuntimes {
+        path: PathBuf,
+        ids: Vec<RuntimeId>,
+    },
     /// A followed log no longer contains the row that was printed last.
     Replaced {
         path: PathBuf,
@@ -51,25 +57,38 @@ impl Failure {
                 | LayoutError::Conflict { .. }
                 | LayoutError::NotAPrefix { .. },
             ) => Status::Differs,
-            Self::WrongUse(_) => Status::WrongUse,
+            Self::WrongUse(_) | Self::SeveralRuntimes { .. } => Status::WrongUse,
             Self::Layout(_) | Self::Output(_) | Self::Replaced { .. } => Status::Failed,
         }
     }
 }
 
 impl Failure {
-    /// What happened, followed by its causes: `message: cause: cause`.
-    pub(crate) fn message(&self) -> String {
-        match self {
+    /// What happened, followed by its causes: `message: cause: cause`. Only the message of a directory has
+    /// several lines, and in it the library has escaped the newlines of names. Each line is still to be
+    /// escaped.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let line = match self {
+            Self::Layout(error) => {
+                return error_chain(error).split('\n').map(str::to_owned).collect();
+            }
             Self::Store(error) => error_chain(error),
-            Self::Layout(error) => error_chain(error),
             Self::Output(error) => format!("cannot write the output: {}", error_chain(error)),
             Self::WrongUse(message) => message.clone(),
+            Self::SeveralRuntimes { path, ids } => {
+                let (path, several) = (path.display(), ids.len());
+                let head = format!("{path}: the store has {several} runtimes; name one of them:");
+                let ids = ids
+                    .iter()
+                    .map(|id| format!("  --runtime {:?}", id.as_str()));
+                return std::iter::once(head).chain(ids).collect();
+            }
             Self::Replaced { path, last } => format!(
                 "{}: the log was replaced: it no longer contains {last}, which was printed last",
                 path.display()
             ),
-        }
+        };
+        vec![line]
     }
 
     /// What the user can do next: commands and options, which the library does not know.
@@ -79,7 +98,10 @@ impl Failure {
                 store_advice(error).map(str::to_owned)
             }
             Self::Layout(error) => layout_advice(error),
-            Self::Output(_) | Self::WrongUse(_) | Self::Replaced { .. } => None,
+            Self::Output(_)
+            | Self::WrongUse(_)
+            | Self::SeveralRuntimes { .. }
+            | Self::Replaced { .. } => None,
         }
     }
 }
@@ -137,8 +159,8 @@ fn layout_advice(error: &LayoutError) -> Option<String> {
             ..
         } => {
             let mut advice = vec!["use --salvage for a salvage import"];
-            if findings.iter().any(is_too_long) {
-                advice.push("use --max-line-bytes for longer lines");
+            if findings.iter().any(|f| f.kind == FindingKind::LineTooLong) {
+                advice.push(MORE_LINE_BYTES);
             }
             if !conflicts.is_empty() {
                 advice.push(REPLACE);
@@ -147,6 +169,7 @@ fn layout_advice(error: &LayoutError) -> Option<String> {
         }
         LayoutError::Conflict { .. } => REPLACE,
         LayoutError::Exists { .. } => "use --replace or --update",
+        LayoutError::NotAPrefix { difference } if is_too_long(difference) => MORE_LINE_BYTES,
         LayoutError::NotAPrefix { .. } => "use --replace to replace it",
         LayoutError::NotForDryRun {
             source: RuntimeError::StoreSchemaTooOld { .. },
@@ -157,8 +180,12 @@ fn layout_advice(error: &LayoutError) -> Option<String> {
     Some(advice.to_owned())
 }
 
-fn is_too_long(finding: &Finding) -> bool {
-    finding.kind == FindingKind::LineTooLong
+pub(crate) const MORE_LINE_BYTES: &str = "use --max-line-bytes for longer lines";
+
+/// Whether a line of the directory was not compared, because it is longer than the limit.
+pub(crate) fn is_too_long(difference: &Difference) -> bool {
+    let kind = FindingKind::LineTooLong.as_str();
+    difference.what.starts_with(kind)
 }
 
 fn store_status(error: &RuntimeError) -> Status {

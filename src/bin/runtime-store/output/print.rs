@@ -2,7 +2,7 @@
 
 use crate::output::colour;
 use crate::output::failure::Failure;
-use crate::output::text::{WIDTH, cut, visible};
+use crate::output::text::{WIDTH, cut, visible, visible_json};
 use anstyle::Style;
 use redb_runtime_store::layout::{self, Finding};
 use redb_runtime_store::store::Stored;
@@ -16,6 +16,8 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     quiet: bool,
     colours: bool,
+    /// Whether standard output is a terminal, which acts on some characters of JSON.
+    is_terminal: bool,
     stdout: BufWriter<StdoutLock<'static>>,
     /// Buffer for the line of a record, reused.
     line: Vec<u8>,
@@ -32,6 +34,7 @@ impl Output {
             json,
             quiet,
             colours: colour::on_stdout(),
+            is_terminal: io::stdout().is_terminal(),
             stdout: BufWriter::with_capacity(64 << 10, io::stdout().lock()),
             line: Vec::new(),
             held: None,
@@ -72,8 +75,24 @@ impl Output {
 
     /// Prints one JSON object as a line.
     pub(crate) fn object(&mut self, object: &impl Serialize) -> Result<(), Failure> {
-        serde_json::to_writer(self.out(), object).map_err(io::Error::from)?;
-        self.out().write_all(b"\n")?;
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        serde_json::to_writer(&mut line, object).map_err(io::Error::from)?;
+        line.push(b'\n');
+        self.json_line(line)
+    }
+
+    /// Prints a line of JSON, and keeps the buffer. On a terminal its hidden characters are escaped; a pipe
+    /// or a file gets every byte as it is.
+    fn json_line(&mut self, line: Vec<u8>) -> Result<(), Failure> {
+        match std::str::from_utf8(&line) {
+            Ok(text) if self.is_terminal => {
+                let shown = visible_json(text.trim_end());
+                writeln!(self.out(), "{shown}")?;
+            }
+            _ => self.out().write_all(&line)?,
+        }
+        self.line = line;
         Ok(())
     }
 
@@ -88,14 +107,22 @@ impl Output {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         layout::write_line(record, &mut line)?;
-        self.out().write_all(&line)?;
-        self.line = line;
-        Ok(())
+        self.json_line(line)
     }
 
-    /// Prints one line.
+    /// Prints one line, escaped: it may contain names and texts from outside.
     pub(crate) fn line(&mut self, line: impl AsRef<str>) -> Result<(), Failure> {
-        writeln!(self.out(), "{}", line.as_ref().trim_end())?;
+        self.line_after("", line)
+    }
+
+    /// Prints one line that begins with `painted`, which is text of this program in colours.
+    pub(crate) fn line_after(
+        &mut self,
+        painted: &str,
+        line: impl AsRef<str>,
+    ) -> Result<(), Failure> {
+        let line = format!("{painted}{}", visible(line.as_ref().trim_end()));
+        writeln!(self.out(), "{}", line.trim_end())?;
         Ok(())
     }
 
@@ -136,7 +163,7 @@ impl Output {
             return;
         }
         for finding in findings {
-            let shown = visible(&finding.to_string());
+            let shown = visible(finding);
             write_remark(format_args!("{}: {shown}", finding.severity()));
             if let Some(text) = &finding.text {
                 let shown = match text.as_str() {
@@ -161,12 +188,11 @@ impl Output {
 /// Prints an error with its causes and the advice on standard error.
 pub(crate) fn failure(failure: &Failure) {
     let name = colour::paint(colour::on_stderr(), colour::FAILURE, "runtime-store:");
-    let mut message = failure.message();
+    let mut lines = failure.lines();
     if let Some(advice) = failure.advice() {
-        message.push_str("\n  ");
-        message.push_str(&advice.replace('\n', "\n  "));
+        lines.extend(advice.lines().map(|line| format!("  {line}")));
     }
-    let lines: Vec<String> = message.split('\n').map(visible).collect();
+    let lines: Vec<String> = lines.iter().map(visible).collect();
     write_remark(format_args!("{name} {}", lines.join("\n")));
 }
 

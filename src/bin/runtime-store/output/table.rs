@@ -80,7 +80,7 @@ impl<const N: usize> Table<N> {
         if !std::mem::replace(&mut self.has_title, true) {
             let titles = self.line(self.columns.each_ref().map(|column| column.title));
             let painted = output.painted(colour::HEADING, titles.trim_end());
-            output.line(painted)?;
+            output.line_after(&painted, "")?;
         }
         output.line(self.line(cells))
     }

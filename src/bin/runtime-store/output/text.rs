@@ -1,6 +1,8 @@
 //! Text for people: widths in terminal cells, escapes, numbers with their units.
 
+use redb_runtime_store::Visible;
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
 
@@ -22,22 +24,29 @@ pub(crate) fn cut(text: &str) -> String {
     }
 }
 
-/// `text` with control characters and direction marks shown as escapes: a terminal would act on them.
-pub(crate) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() || is_invisible_mark(character) {
-            shown.extend(character.escape_default());
-        } else {
+/// `text` as one line that is safe on a terminal; see [`Visible`].
+pub(crate) fn visible(text: impl Display) -> String {
+    Visible(text).to_string()
+}
+
+/// A line of JSON for a terminal: equal as JSON, with escapes for every character that [`visible`]
+/// escapes. White space between values becomes a space.
+pub(crate) fn visible_json(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    for character in line.chars() {
+        // In JSON these stand between values only.
+        if matches!(character, '\t' | '\r' | '\n') {
+            shown.push(' ');
+        } else if matches!(character, ' '..='~') || visible(character) == character.to_string() {
             shown.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
         }
     }
     shown
-}
-
-/// Whether `character` is an invisible mark that changes the direction of the text around it.
-fn is_invisible_mark(character: char) -> bool {
-    matches!(character, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A number of bytes for people.
@@ -113,5 +122,26 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<Cow<'_, str>> {
         // textwrap adds up the widths of single characters, and a mark can double the width of the
         // character before it: half of the width is always enough.
         narrowed = narrowed.saturating_sub(widest - width).max(narrowed / 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible_json;
+
+    #[test]
+    fn json_for_terminals_has_the_same_value() {
+        let text = "a\u{7f}b\u{9b}31m\u{2028}\u{202e}\u{200b}\u{e0041}é\u{1b}\n\"\\";
+        let value = serde_json::json!({ text: [text, 1] });
+        let line = value.to_string();
+        let shown = visible_json(&line);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+            value
+        );
+        let is_raw = |c: char| c.is_control() || ('\u{200b}'..='\u{202e}').contains(&c);
+        assert!(!shown.contains(is_raw), "{shown:?}");
+        assert!(shown.contains(r"\u007fb\u009b31m\u2028"), "{shown}");
+        assert_eq!(visible_json("{\r\t\"a\": 1}"), "{  \"a\": 1}");
     }
 }

@@ -129,9 +129,9 @@ fn print(output: &mut Output, entry: &TranscriptEntry) -> Result<(), Failure> {
     let width = output.text_width().saturating_sub(indent.len());
     let mut before = format!("{sequence} {} ", output.painted(style, role));
     for paragraph in entry.content.split('\n') {
-        let shown = visible(&paragraph.replace('\t', "    "));
+        let shown = visible(paragraph.replace('\t', "    "));
         for line in wrapped(&shown, width) {
-            output.line(format!("{before}{line}"))?;
+            output.line_after(&before, line)?;
             indent.clone_into(&mut before);
         }
     }

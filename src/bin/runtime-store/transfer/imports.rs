@@ -6,6 +6,7 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::{count, cut, visible};
 use clap::Args;
+use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::store::ImportRecord;
 use serde::Serialize;
@@ -46,6 +47,15 @@ impl Imports {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let store = self.store.open(output)?;
         let snapshot = store.snapshot()?;
+        if let Some(id) = &self.runtime
+            && !snapshot.has_runtime(id)?
+            && snapshot.import_record(id)?.is_none()
+        {
+            return Err(Failure::Store(RuntimeError::RuntimeNotFound {
+                path: store.path().to_owned(),
+                runtime_id: id.clone(),
+            }));
+        }
         for record in snapshot.import_records() {
             let (id, record) = record?;
             if self.runtime.is_some() && self.runtime != id {
@@ -98,9 +108,9 @@ impl<'a> Printed<'a> {
                 count(self.transcript_entries, "entry", "entries"),
             ),
         };
-        output.line(visible(&head))?;
+        output.line(head)?;
         for finding in &self.findings {
-            output.line(format!("  {}", visible(&in_words(finding))))?;
+            output.line(format!("  {}", in_words(finding)))?;
             if let Some(text) = finding.get("text").or(finding.get("text_hex")) {
                 let text = text.as_str().unwrap_or_default();
                 output.line(format!("      {}", cut(&visible(text))))?;
