@@ -3,8 +3,9 @@
 use crate::Store;
 use crate::layout::dir::source::faults::with_fault;
 use crate::layout::{
-    ExportOptions, Finding, FindingKind, ImportOptions, LayoutError, check, export, import,
+    ExportOptions, Finding, FindingKind, ImportOptions, LayoutError, check, compare, export, import,
 };
+use rustix::io::Errno;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,7 @@ fn wherever_the_system_refuses_to_read_the_rest_is_salvaged() {
     let mut accesses = 0;
     loop {
         let store = Store::in_memory().unwrap();
-        let has_failed = with_fault(&bad, accesses, || {
+        let has_failed = with_fault(&bad, (accesses, Errno::IO), || {
             let options = ImportOptions::new().salvage(true);
             let report = import(&store, dir.path(), &options).unwrap();
             let is_said = |finding: &Finding| {
@@ -73,8 +74,42 @@ fn wherever_the_system_refuses_to_read_the_rest_is_salvaged() {
     }
     assert!(accesses > 30, "{accesses}");
     // In a strict import it is an error.
-    with_fault(&bad, accesses / 2, || {
+    with_fault(&bad, (accesses / 2, Errno::IO), || {
         let error = check(dir.path(), ImportOptions::new()).unwrap_err();
         assert!(matches!(error, LayoutError::Io { .. }), "{error}");
     });
+}
+
+#[test]
+fn shortage_of_the_process_is_never_salvaged() {
+    let (dir, bad) = two_runtimes();
+    let imported = Store::in_memory().unwrap();
+    import(&imported, dir.path(), ImportOptions::new()).unwrap();
+    for error in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS] {
+        let mut accesses = 0;
+        while with_fault(&bad, (accesses, error), || {
+            let options = ImportOptions::new().salvage(true);
+            let store = Store::in_memory().unwrap();
+            match import(&store, dir.path(), &options) {
+                Err(LayoutError::Io { source, .. }) => {
+                    assert_eq!(source.raw_os_error(), Some(error.raw_os_error()));
+                }
+                // The last round has no fault.
+                Ok(report) if accesses > 30 => assert_eq!(report.findings, []),
+                other => panic!("access {accesses}, {error}: {other:?}"),
+            }
+        }) {
+            accesses += 1;
+        }
+        let mut accesses = 0;
+        while with_fault(&bad, (accesses, error), || {
+            match compare(&imported, dir.path()) {
+                Err(LayoutError::Io { path, .. }) => assert!(path.starts_with(&bad)),
+                Ok(same) if accesses > 30 => assert!(same.is_same()),
+                other => panic!("access {accesses}, {error}: {other:?}"),
+            }
+        }) {
+            accesses += 1;
+        }
+    }
 }

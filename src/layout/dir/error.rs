@@ -1,5 +1,6 @@
 //! Why a directory could not be written.
 
+use rustix::io::Errno;
 use std::io;
 use std::path::PathBuf;
 
@@ -21,6 +22,22 @@ pub(crate) enum DirError {
     Busy { path: PathBuf },
     /// The record cannot be written as JSON.
     Unwritable { path: PathBuf, message: String },
+}
+
+/// Whether an error of the system speaks of the content: the disk or the file system cannot read the bytes
+/// that it has stored.
+///
+/// Every other error speaks of this process or of its rights: too few descriptors, too little memory, a
+/// missing permission. The same bytes can be read later, so they must not be reported as damaged.
+pub(crate) fn is_about_content(error: &io::Error) -> bool {
+    // A checksum or a structure of the file system that is wrong has errors of its own on Linux.
+    const EUCLEAN: i32 = 117;
+    let code = error.raw_os_error();
+    let errno = code.map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(Errno::IO | Errno::BADMSG | Errno::NODATA | Errno::ILSEQ)
+    ) || (cfg!(target_os = "linux") && code == Some(EUCLEAN))
 }
 
 impl DirError {

@@ -1,5 +1,6 @@
 //! A directory that is only read.
 
+use crate::fs::names::dangling;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr, OsString};
@@ -65,7 +66,8 @@ impl SourceDir {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
-            fd: rustix::fs::open(path, flags, Mode::empty())?,
+            fd: rustix::fs::open(path, flags, Mode::empty())
+                .map_err(|error| dangling(path, error.into()))?,
             path: path.to_owned(),
         })
     }
@@ -238,18 +240,27 @@ fn fault_point(path: impl FnOnce() -> PathBuf) -> io::Result<()> {
 
 #[cfg(test)]
 pub(crate) mod faults {
+    use rustix::io::Errno;
     use std::io;
     use std::path::{Path, PathBuf};
     use std::sync::{Mutex, PoisonError};
 
-    /// The path below which an access fails, and the number of accesses before it.
-    static PLAN: Mutex<Option<(PathBuf, u64)>> = Mutex::new(None);
+    /// The path below which an access fails, the number of accesses before it, and the error's number.
+    static PLAN: Mutex<Option<(PathBuf, u64, i32)>> = Mutex::new(None);
 
-    /// Runs `work` with the access number `index` to `root` or below it failing, from 0. Returns
-    /// whether there was one.
-    pub(crate) fn with_fault(root: &Path, index: u64, work: impl FnOnce()) -> bool {
+    /// The tests of one process share the plan.
+    static TURN: Mutex<()> = Mutex::new(());
+
+    /// Runs `work` with the access number `index` to `root` or below it failing with `error`, from 0.
+    /// Returns whether there was one.
+    pub(crate) fn with_fault(
+        root: &Path,
+        (index, error): (u64, Errno),
+        work: impl FnOnce(),
+    ) -> bool {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let set = |plan| *PLAN.lock().unwrap_or_else(PoisonError::into_inner) = plan;
-        set(Some((root.to_owned(), index)));
+        set(Some((root.to_owned(), index, error.raw_os_error())));
         work();
         let is_left = PLAN
             .lock()
@@ -261,7 +272,7 @@ pub(crate) mod faults {
 
     pub(crate) fn fault(path: impl FnOnce() -> PathBuf) -> io::Result<()> {
         let mut plan = PLAN.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((root, left)) = &mut *plan else {
+        let Some((root, left, error)) = &mut *plan else {
             return Ok(());
         };
         if !path().starts_with(root) {
@@ -271,7 +282,8 @@ pub(crate) mod faults {
             *left = less;
             return Ok(());
         }
+        let error = io::Error::from_raw_os_error(*error);
         *plan = None;
-        Err(io::Error::from_raw_os_error(5))
+        Err(error)
     }
 }

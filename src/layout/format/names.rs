@@ -22,6 +22,9 @@ pub(crate) const EXPORT_PREFIX: &str = ".export.tmp-";
 /// directories atomically.
 pub(crate) const EXPORT_OLD_PREFIX: &str = ".export.old-";
 
+/// The prefix of the name of the complete directory that replaces it.
+pub(crate) const EXPORT_NEW_PREFIX: &str = ".export.new-";
+
 const PREFIX: &str = "id-";
 
 /// An id that names a directory.
@@ -81,6 +84,11 @@ fn digit_value(digit: u8) -> Option<u8> {
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
     }
+}
+
+/// Whether a name is that of a directory that an export was putting into the place of another one.
+pub(crate) fn is_begun_replacement(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(EXPORT_NEW_PREFIX.as_bytes())
 }
 
 /// Whether a name is a temporary name of the directory store or of an export.

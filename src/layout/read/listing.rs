@@ -1,9 +1,10 @@
 //! Lists the runtime directories under a root.
 
+use crate::layout::dir::error::is_about_content;
 use crate::layout::dir::source::{EntryKind, NotOpened, SourceDir};
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::names::{self, RUNTIMES, is_temporary};
+use crate::layout::format::names::{self, RUNTIMES, is_begun_replacement, is_temporary};
 use crate::layout::read::entries::{finding_about, invalid_name};
 use crate::model::identity::RuntimeId;
 use std::ffi::{OsStr, OsString};
@@ -47,7 +48,7 @@ impl Listing {
             .names()
             .map_err(LayoutError::io("list", listing.runtimes.path()))?;
         for name in names {
-            listing.look_at(&name);
+            listing.look_at(&name)?;
         }
         if !wanted.is_empty() {
             listing.keep_only(root, wanted)?;
@@ -55,19 +56,23 @@ impl Listing {
         Ok(listing)
     }
 
-    fn look_at(&mut self, name: &OsStr) {
+    fn look_at(&mut self, name: &OsStr) -> Result<(), LayoutError> {
         let path = self.runtimes.path_of(name);
         let finding = match self.runtimes.kind_of(name) {
+            Err(error) if !is_about_content(&error) => {
+                return Err(LayoutError::io("inspect", path)(error));
+            }
             Err(error) => {
                 let message = format!("cannot inspect: {error}");
                 Finding::new(FindingKind::Unreadable, path, message)
             }
             Ok(kind) => match self.finding_about(name, path, kind) {
                 Some(finding) => finding,
-                None => return,
+                None => return Ok(()),
             },
         };
         self.findings.push(finding);
+        Ok(())
     }
 
     /// The finding about an entry of `runtimes`; `None` for a runtime, which is added to the list.
@@ -78,7 +83,7 @@ impl Listing {
         kind: Option<EntryKind>,
     ) -> Option<Finding> {
         Some(match kind {
-            Some(EntryKind::Directory) if !is_temporary(name) => {
+            Some(EntryKind::Directory) if !is_temporary(name) && !is_begun_replacement(name) => {
                 match names::decode::<RuntimeId>(name.as_bytes()) {
                     Ok(id) => {
                         let name = names::encode(id.as_str());
@@ -90,6 +95,11 @@ impl Listing {
                         invalid_name(&self.runtimes, name, why)
                     }
                 }
+            }
+            Some(EntryKind::Directory) if is_begun_replacement(name) => {
+                let message = "an export was killed while it put this directory into the place of a \
+                               runtime; the next export into this root completes it";
+                Finding::new(FindingKind::MissingFile, path, message)
             }
             _ => finding_about(path, name, kind, "directory"),
         })

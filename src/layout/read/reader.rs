@@ -1,5 +1,6 @@
 //! The state of one reading of a runtime directory: its sink, its findings and its fingerprint.
 
+use crate::layout::dir::error::is_about_content;
 use crate::layout::dir::source::{FileState, NotOpened, SourceDir, SourceFile};
 use crate::layout::error::LayoutError;
 use crate::layout::findings::bounded::Findings;
@@ -66,15 +67,15 @@ impl<'a> Reader<'a> {
         if ends { Err(ReadStop::Refused) } else { Ok(()) }
     }
 
-    /// Handles an error of the system. A strict reading fails with it; a lenient one adds a finding and
-    /// continues without the file.
+    /// Handles an error of the system. A strict reading fails with it. A lenient one adds a finding and
+    /// continues without the file if the error speaks of the content, and fails otherwise.
     pub(crate) fn refused(
         &mut self,
         operation: &'static str,
         path: PathBuf,
         error: io::Error,
     ) -> Result<(), ReadStop> {
-        if self.rules.is_strict {
+        if self.rules.is_strict || !is_about_content(&error) {
             return Err(LayoutError::io(operation, path)(error).into());
         }
         let message = format!("cannot {operation}: {error}");
