@@ -1,6 +1,6 @@
 //! A file that appears atomically: it is written in a staging directory, synced and renamed.
 
-use crate::fs::staging::{self, Contents, STAGED, Staging, Target};
+use crate::fs::staging::{self, Contents, PARTIAL, STAGED, Staging, Target, Unpublished};
 use crate::fs::steps::{self, Change, Step, attempt, step};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::{OsStr, OsString};
@@ -61,14 +61,14 @@ impl StagedFile {
 
     /// Syncs the file and renames it to its path. Returns its size in bytes. `AlreadyExists` if the path
     /// exists: the existing file is not replaced, and its name is synced.
-    pub(crate) fn publish(self) -> io::Result<u64> {
+    pub(crate) fn publish(self) -> Result<u64, Unpublished> {
         let bytes = self.sync()?;
         self.target.publish(self.staging)?;
         Ok(bytes)
     }
 
     /// Syncs the file and renames it to its path. Replaces an existing file.
-    pub(crate) fn replace(self) -> io::Result<()> {
+    pub(crate) fn replace(self) -> Result<(), Unpublished> {
         self.sync()?;
         self.target.replace(self.staging)
     }
@@ -91,6 +91,6 @@ pub(crate) fn remove_leftovers<'p>(paths: impl IntoIterator<Item = &'p Path>) {
 fn prefix(name: &OsStr) -> OsString {
     let mut prefix = OsString::from(".");
     prefix.push(name);
-    prefix.push(".partial-");
+    prefix.push(PARTIAL);
     prefix
 }

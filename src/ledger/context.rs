@@ -1,6 +1,7 @@
 //! The context of an operation: its name and the store's place, which its errors name.
 
 use crate::error::{Place, RuntimeError};
+use crate::fs::staging::Unpublished;
 use std::path::Path;
 
 /// The name of the operation under way and the place of the store that it works on.
@@ -27,6 +28,18 @@ impl<'a> OpContext<'a> {
             operation: self.operation,
             path: self.path().to_owned(),
             source,
+        }
+    }
+
+    /// A file that was not published, or whose publication a power loss can undo.
+    pub(crate) fn unpublished(self, error: Unpublished) -> RuntimeError {
+        match error {
+            Unpublished::Failed(source) => self.io(source),
+            Unpublished::Moved(source) => RuntimeError::DurabilityUncertain {
+                operation: self.operation,
+                place: self.place.clone(),
+                source,
+            },
         }
     }
 

@@ -26,15 +26,18 @@ impl Store {
     /// The backup writes a temporary file next to `path`, reads it back and compares it, syncs it, and
     /// renames it to `path`: the copy appears atomically, and is on disk when this returns. A killed backup
     /// leaves nothing at `path`, and possibly a directory `.NAME.partial-XXXXXX` next to it, with six
-    /// letters or digits; the next backup to the same path removes it. Takes constant memory. The store
-    /// cannot reuse pages that the snapshot has before the backup ends.
+    /// letters or digits; the next backup into that directory removes it, under whatever name. The copy has
+    /// rows only: text that was removed or replaced, and that free pages of the store still contain, is not
+    /// in it. Takes constant memory. The store cannot reuse pages that the snapshot has before the backup
+    /// ends.
     ///
     /// # Errors
     ///
     /// `StoreIo` with `path` if the path exists (`AlreadyExists`), ends in a separator (`IsADirectory`), or
     /// cannot be written; with the path of the store if the store cannot be read. `StoreCorrupt` if a row
-    /// of the store is corrupt. `StoreClosed`. After an error nothing is at `path`, or the file that was
-    /// there before.
+    /// of the store is corrupt. `StoreClosed`. `DurabilityUncertain` if the copy is complete and at `path`,
+    /// but its directory cannot be synced: a power loss can remove it. After every other error nothing is at
+    /// `path`, or the file that was there before.
     pub fn backup_with(
         &self,
         path: impl AsRef<Path>,

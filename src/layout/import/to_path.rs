@@ -1,9 +1,9 @@
 //! Imports a directory into the store at a path, which the import creates if needed.
 
 use crate::engine::redb::open::options::StoreOptions;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::fs::names::file_name;
-use crate::fs::staging::{Contents, Target, parent_of, remove_leftovers};
+use crate::fs::staging::{Contents, Target, Unpublished, parent_of, remove_leftovers};
 use crate::layout::error::LayoutError;
 use crate::layout::import::directory::{check, import};
 use crate::layout::options::ImportOptions;
@@ -27,7 +27,9 @@ use std::path::Path;
 ///
 /// Those of [`import`], and of creating and opening a store. [`LayoutError::NotForDryRun`] where a dry
 /// run finds a store that must be repaired or migrated first; [`LayoutError::StoreAppeared`] where
-/// another process created `path` meanwhile.
+/// another process created `path` meanwhile. [`RuntimeError::DurabilityUncertain`] where the new store is
+/// complete and at `path`, but its directory could not be synced. After every other error nothing is at
+/// `path` if nothing was there before.
 pub fn import_to_path(
     root: impl AsRef<Path>,
     path: impl AsRef<Path>,
@@ -65,7 +67,7 @@ fn import_to(
         return check(root, options);
     }
     remove_leftovers(std::slice::from_ref(&target));
-    import_to_new(root, &target, store, options)
+    import_to_new(root, (path, &target), store, options)
 }
 
 /// Opens the store at `path` read-only.
@@ -95,24 +97,59 @@ fn target_of(path: &Path) -> Result<Target, LayoutError> {
 
 fn import_to_new(
     root: &Path,
-    target: &Target,
+    (path, target): (&Path, &Target),
     store: &StoreOptions,
     options: &ImportOptions,
 ) -> Result<ImportReport, LayoutError> {
-    let path = target.path();
     let staging = target.stage().map_err(LayoutError::io(
         "create a temporary directory in",
-        parent_of(&path),
+        parent_of(path),
     ))?;
-    let filling = store.open(staging.file())?;
+    let filled = fill(&staging.file(), root, store, options);
+    let report = filled.map_err(|error| about_place(error, path))?;
+    match target.publish(staging) {
+        Ok(()) => Ok(report),
+        Err(Unpublished::Moved(source)) => Err(RuntimeError::DurabilityUncertain {
+            operation: "import",
+            place: Place::file(path),
+            source,
+        })?,
+        Err(Unpublished::Failed(error)) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(LayoutError::StoreAppeared {
+                path: path.to_owned(),
+            })
+        }
+        Err(Unpublished::Failed(error)) => Err(LayoutError::io("move the store to", path)(error)),
+    }
+}
+
+/// Imports into a new store at `staged`, and closes it.
+fn fill(
+    staged: &Path,
+    root: &Path,
+    store: &StoreOptions,
+    options: &ImportOptions,
+) -> Result<ImportReport, LayoutError> {
+    let filling = store.open(staged)?;
     let report = import(&filling, root, options)?;
     filling.close()?;
-    drop(filling);
-    target
-        .publish(staging)
-        .map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => LayoutError::StoreAppeared { path },
-            _ => LayoutError::io("move the store to", path)(error),
-        })?;
     Ok(report)
+}
+
+/// An error of the staged store, about the store that does not appear at `path`. The staged file is
+/// removed, so an uncertain commit is a failed one, and nothing can be opened again.
+fn about_place(error: LayoutError, path: &Path) -> LayoutError {
+    let (operation, path) = ("import", path.to_owned());
+    match error {
+        LayoutError::Store(
+            RuntimeError::CommitUncertain { source, .. }
+            | RuntimeError::DurabilityUncertain { source, .. }
+            | RuntimeError::StoreIo { source, .. },
+        ) => LayoutError::Store(RuntimeError::StoreIo {
+            operation,
+            path,
+            source,
+        }),
+        error => error,
+    }
 }

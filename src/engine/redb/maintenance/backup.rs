@@ -11,6 +11,7 @@ use crate::engine::redb::tables::definitions::{
 use crate::engine::redb::tables::view::View;
 use crate::error::{Place, RuntimeError};
 use crate::fs::staged_file::{self, StagedFile};
+use crate::fs::staging::Unpublished;
 use crate::ledger::envelope::{self, KeyBytes, Record};
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
 use serde::Serialize;
@@ -106,9 +107,9 @@ pub(crate) fn back_up(
         );
     }
     // Never replaces a file: one may have appeared at the path while the rows were copied.
-    let bytes = staged.publish().map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => in_the_way(at),
-        _ => at.io(error),
+    let bytes = staged.publish().map_err(|error| match error {
+        Unpublished::Failed(error) if error.kind() == ErrorKind::AlreadyExists => in_the_way(at),
+        error => at.unpublished(error),
     })?;
     Ok(BackupReport { rows, bytes })
 }

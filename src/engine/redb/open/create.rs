@@ -8,6 +8,7 @@ use crate::engine::redb::file::write_gate::FileSize;
 use crate::engine::redb::schema::version::Schema;
 use crate::error::{Place, RuntimeError};
 use crate::fs::staged_file::StagedFile;
+use crate::fs::staging::Unpublished;
 use crate::ledger::unique_id::unique_id;
 use crate::model::management::RuntimeBackendKind;
 use redb::backends::InMemoryBackend;
@@ -75,9 +76,10 @@ pub(crate) fn create(at: RedbContext<'_>, schema: Schema) -> Result<(), RuntimeE
     let staged = StagedFile::beside_leftovers(at.path()).map_err(|error| at.io(error))?;
     at.guard(|| create_in(backend_of(&staged, at)?, schema, at))?;
     match staged.publish() {
+        Ok(_) => Ok(()),
         // Two hosts may create the same store at the same time. Both then open the file that was
         // published first.
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at.io(error)),
-        _ => Ok(()),
+        Err(Unpublished::Failed(error)) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(at.unpublished(error)),
     }
 }

@@ -3,6 +3,7 @@
 use crate::engine::redb::context::RedbContext;
 use crate::error::RuntimeError;
 use crate::fs::staged_file::StagedFile;
+use crate::fs::staging::Unpublished;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -42,11 +43,14 @@ pub(crate) fn copy_path(path: &Path, found: u32) -> PathBuf {
 /// store may have changed since.
 pub(crate) fn keep_copy(at: RedbContext<'_>, found: u32) -> Result<(), RuntimeError> {
     let at = at.named("back up before a migration");
-    let copied = StagedFile::beside(&copy_path(at.path(), found)).and_then(|mut copy| {
+    let path = copy_path(at.path(), found);
+    let copy = || -> Result<(), Unpublished> {
+        let mut copy = StagedFile::beside(&path)?;
         copy.fill_from(&mut File::open(at.path())?)?;
         copy.replace()
-    });
-    copied.map_err(|error| at.io(error))
+    };
+    // Without a copy that is certainly on disk the store is not migrated.
+    copy().map_err(|error| at.io(error.into_io()))
 }
 
 /// The paths of all copies that migrations up to version `supported` can have made of the store at
