@@ -97,10 +97,49 @@ mod watch {
     pub(super) fn has_locks() -> bool {
         !NO_LOCKS.load(Ordering::Relaxed)
     }
+
+    static NO_EXCHANGE: AtomicBool = AtomicBool::new(false);
+    static NO_MOVES: AtomicBool = AtomicBool::new(false);
+
+    /// From now on no two directories are exchanged, as on a file system that cannot.
+    pub fn without_exchange() {
+        NO_EXCHANGE.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on no directory that is replaced can be renamed either, as one of a lower layer of
+    /// overlayfs.
+    pub fn without_moves() {
+        without_exchange();
+        NO_MOVES.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn can_exchange() -> bool {
+        !NO_EXCHANGE.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn can_move() -> bool {
+        !NO_MOVES.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(feature = "fault-injection")]
-pub use watch::{on_change, on_step, without_locks};
+pub use watch::{on_change, on_step, without_exchange, without_locks, without_moves};
+
+/// Whether two directories may be exchanged. `true` does not say that the system can.
+pub(crate) fn can_exchange() -> bool {
+    #[cfg(feature = "fault-injection")]
+    return watch::can_exchange();
+    #[cfg(not(feature = "fault-injection"))]
+    true
+}
+
+/// Whether a directory that is replaced may be renamed. `true` does not say that the system can.
+pub(crate) fn can_move_directories() -> bool {
+    #[cfg(feature = "fault-injection")]
+    return watch::can_move();
+    #[cfg(not(feature = "fault-injection"))]
+    true
+}
 
 /// Reports a completed step to the hook.
 #[cfg(feature = "fault-injection")]

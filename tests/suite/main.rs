@@ -47,6 +47,8 @@ mod program_help;
 mod program_output;
 mod reading;
 mod repairing;
+#[cfg(feature = "fault-injection")]
+mod replacing;
 mod rules;
 mod sequences;
 mod sharing;

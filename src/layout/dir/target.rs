@@ -1,12 +1,15 @@
 //! A directory that is written. A new directory appears atomically: it is written under a temporary name
 //! next to its place, synced and renamed.
 
+use crate::fs::names::dangling;
 use crate::fs::remove::remove_all;
 use crate::fs::staging::parent_of;
-use crate::fs::steps::{self, Change, Step, attempt, step, try_lock};
+use crate::fs::steps::{
+    self, Change, Step, attempt, can_exchange, can_move_directories, step, try_lock,
+};
 use crate::layout::dir::error::DirError;
 use crate::layout::dir::source::{EntryKind, NotOpened, SourceDir};
-use crate::layout::format::names::{EXPORT_OLD_PREFIX, EXPORT_PREFIX};
+use crate::layout::format::names::{EXPORT_NEW_PREFIX, EXPORT_OLD_PREFIX, EXPORT_PREFIX};
 use crate::layout::format::problem::Problem;
 use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -152,7 +155,12 @@ impl TargetDir {
 
     /// Syncs the directory: its names are then on disk.
     pub(crate) fn sync(&self) -> Result<(), DirError> {
-        steps::sync(self.0.fd(), self.path()).map_err(DirError::io("sync", self.path()))
+        self.try_sync().map_err(DirError::io("sync", self.path()))
+    }
+
+    /// Syncs the directory. Returns the error of the system.
+    pub(crate) fn try_sync(&self) -> io::Result<()> {
+        steps::sync(self.0.fd(), self.path())
     }
 
     /// Locks the directory against other exports until it is dropped. `false` where the file system has
@@ -206,27 +214,96 @@ impl TargetDir {
         Ok(())
     }
 
-    /// Exchanges the directories `new` and `place`: atomically where the system can.
+    /// Exchanges the directories `new`, which has a temporary name, and `place`: atomically where the
+    /// system can.
+    ///
+    /// Where it cannot (overlayfs, network file systems), two renames do it, and a killed process leaves
+    /// one of these states. N stands for the numbers in the temporary name.
+    ///
+    /// | state | names | the next export |
+    /// |---|---|---|
+    /// | 1 | `.export.tmp-N` is complete, `place` is the old directory | removes `.export.tmp-N` |
+    /// | 2 | `.export.new-N` is complete, `place` is the old directory | goes on with 3 |
+    /// | 3 | `.export.new-N` is complete, `.export.old-N` is the old directory | goes on with 4 |
+    /// | 4 | `place` is the new directory, `.export.old-N` the old one | goes on with 5 |
+    /// | 5 | `place` is the new directory, `.export.tmp-N` the old one | removes `.export.tmp-N` |
+    ///
+    /// Each state is on disk before the next one begins. overlayfs cannot rename a directory of a lower
+    /// layer either: there the old directory is removed in state 2, in which the new one is on disk.
     pub(crate) fn exchange(&self, new: &str, place: &str) -> Result<(), DirError> {
         let fd = self.0.fd();
         attempt(Change::Rename).map_err(DirError::io("exchange", self.path_of(place)))?;
-        match rustix::fs::renameat_with(fd, new, fd, place, RenameFlags::EXCHANGE) {
+        let exchanged = match can_exchange() {
+            true => rustix::fs::renameat_with(fd, new, fd, place, RenameFlags::EXCHANGE),
+            false => Err(Errno::XDEV),
+        };
+        match exchanged {
             Ok(()) => {
                 step(|| Step::Exchanged(self.path_of(new), self.path_of(place)));
                 Ok(())
             }
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                // A name that the next export does not remove as a leftover: after a kill between the
-                // renames it is the only copy.
-                let old = new.replacen(EXPORT_PREFIX, EXPORT_OLD_PREFIX, 1);
-                self.rename_new(place, &old)?;
-                if let Err(error) = self.rename_new(new, place) {
-                    self.rename_new(&old, place)?;
-                    return Err(error);
-                }
-                self.rename_new(&old, new)
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::XDEV) => {
+                let number = new.strip_prefix(EXPORT_PREFIX).unwrap_or(new);
+                let complete = format!("{EXPORT_NEW_PREFIX}{number}");
+                self.rename_new(new, &complete)?;
+                self.sync()?;
+                self.complete_exchange(number, place)
             }
             Err(error) => Err(DirError::io("exchange", self.path_of(place))(error.into())),
+        }
+    }
+
+    /// Continues an exchange from state 2, 3 or 4 to state 5.
+    pub(crate) fn complete_exchange(&self, number: &str, place: &str) -> Result<(), DirError> {
+        let [new, old, temporary] =
+            [EXPORT_NEW_PREFIX, EXPORT_OLD_PREFIX, EXPORT_PREFIX].map(|p| format!("{p}{number}"));
+        if self.has(place)? && self.has(&old)? {
+            // Another program has written `place` since: that is newer than both.
+            self.rename_new(&new, &temporary)?;
+            return self.remove(&temporary);
+        }
+        if self.has(place)? {
+            match self.set_aside(place, &old) {
+                Err(Errno::XDEV) => self.remove(place)?,
+                Err(error) => {
+                    // Undone, so that the caller can remove the new directory.
+                    self.rename_new(&new, &temporary)?;
+                    return Err(DirError::io("move", self.path_of(place))(error.into()));
+                }
+                Ok(()) => {}
+            }
+            self.sync()?;
+        }
+        self.rename_new(&new, place)?;
+        self.sync()?;
+        if self.has(&old)? {
+            self.rename_new(&old, &temporary)?;
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self, place: &str, old: &str) -> Result<(), Errno> {
+        if !can_move_directories() {
+            return Err(Errno::XDEV);
+        }
+        let fd = self.0.fd();
+        rustix::fs::renameat(fd, place, fd, old)?;
+        step(|| Step::Renamed(self.path_of(place), self.path_of(old)));
+        Ok(())
+    }
+
+    /// Ends an exchange in state 4, or one of an older version that ended after its first rename: then the
+    /// old directory is moved back.
+    pub(crate) fn take_back(&self, old: &str, place: &str) -> Result<(), DirError> {
+        match self.has(place)? {
+            true => {
+                let temporary = old.replacen(EXPORT_OLD_PREFIX, EXPORT_PREFIX, 1);
+                self.rename_new(old, &temporary)
+            }
+            false => {
+                self.rename_new(old, place)?;
+                self.sync()
+            }
         }
     }
 
@@ -248,10 +325,7 @@ impl TargetDir {
     /// Removes the temporary entries of killed exports. Call it under the lock.
     pub(crate) fn remove_leftovers(&self) -> Result<(), DirError> {
         for name in self.names()? {
-            if name
-                .as_encoded_bytes()
-                .starts_with(EXPORT_PREFIX.as_bytes())
-            {
+            if numbers_of(&name, EXPORT_PREFIX).is_some() {
                 self.remove(&name)?;
             }
         }
@@ -261,19 +335,46 @@ impl TargetDir {
 
 /// Creates the directory at `path` and its missing parents, and syncs their names.
 fn create_all(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+    let mut missing = Vec::new();
+    let mut climbed = path;
+    loop {
+        match std::fs::metadata(climbed) {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // The directory may exist: where a parent cannot be searched, nothing above it helps.
+            Err(error) => return Err(error),
+        }
+        missing.push(climbed);
+        let parent = parent_of(climbed);
+        // `.` is its own parent, and it can be missing: the working directory may have been removed.
+        if parent == climbed {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        climbed = parent;
     }
+    missing.into_iter().rev().try_for_each(create_one)
+}
+
+/// Creates the directory at `path`, whose parent exists, and syncs its name.
+fn create_one(path: &Path) -> io::Result<()> {
     let parent = parent_of(path);
-    create_all(parent)?;
     let made = attempt(Change::CreateDir);
     match made.and_then(|()| DirBuilder::new().mode(0o700).create(path)) {
         Ok(()) => step(|| Step::CreatedDir(path.to_owned())),
         // Another export created it first.
         Err(_) if path.is_dir() => {}
-        Err(error) => return Err(error),
+        Err(error) => return Err(dangling(path, error)),
     }
     steps::sync(File::open(parent)?, parent)
+}
+
+/// The numbers in a name that [`temporary_name`] made, if it begins with `prefix`; `None` for every other
+/// name.
+pub(crate) fn numbers_of<'n>(name: &'n OsStr, prefix: &str) -> Option<&'n str> {
+    let numbers = name.to_str()?.strip_prefix(prefix)?;
+    let (id, random) = numbers.split_once('-')?;
+    let is_ours = id.parse::<u32>().is_ok() && u64::from_str_radix(random, 16).is_ok();
+    is_ours.then_some(numbers)
 }
 
 /// A new temporary name.

@@ -4,6 +4,7 @@ use crate::error::RuntimeError;
 use crate::layout::dir::source::EntryKind;
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
+use crate::layout::export::replacement;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::export::update::Update;
 use crate::layout::format::names::{self, MAX_NAME_BYTES, RUNTIMES};
@@ -13,6 +14,7 @@ use crate::model::identity::{RuntimeId, WorkerId};
 use crate::store::handle::Store;
 use crate::store::snapshot::Snapshot;
 use std::borrow::Borrow;
+use std::io;
 use std::path::Path;
 
 /// Exports runtimes of `store` to directories under `root`. The export is one snapshot of the store;
@@ -20,8 +22,9 @@ use std::path::Path;
 ///
 /// Every runtime directory appears atomically: it is written and synced under a temporary name in
 /// `runtimes/`, and renamed when all are complete. A crash leaves the old directory or the new one. The
-/// next export removes the temporary directories of a killed one. An export of no runtimes writes an
-/// empty `runtimes` directory.
+/// next export removes the temporary directories of a killed one. Where the system cannot exchange two
+/// directories, the one that replaces another is missing from its place between two renames; the next export
+/// completes what a killed one began. An export of no runtimes writes an empty `runtimes` directory.
 ///
 /// The export reads each page of the store once. A process that opens a store only to export it is
 /// faster with [`cache_bytes`](crate::store::StoreOptions::cache_bytes) of 4 MiB than with the default
@@ -32,7 +35,8 @@ use std::path::Path;
 /// Before anything is written: [`LayoutError::Exists`] where a runtime directory exists and
 /// [`ExportOptions::existing`] does not allow it, [`LayoutError::NotAPrefix`] where an update is not
 /// possible, [`LayoutError::NameTooLong`] and [`LayoutError::Busy`]. Later: the errors of reading the
-/// store and of writing the directory.
+/// store and of writing the directory. [`LayoutError::DurabilityUncertain`] where the export is complete, but a
+/// power loss can still undo it.
 pub fn export(
     store: &Store,
     root: impl AsRef<Path>,
@@ -54,6 +58,9 @@ fn export_to(
     let on_bytes = options.progress_of_writing();
     let runtimes = TargetDir::open_or_create(root)?.ensure_dir(RUNTIMES)?;
     let is_alone = runtimes.lock()?;
+    if is_alone {
+        replacement::complete_all(&runtimes)?;
+    }
     let plan = plan(&runtimes, ids, options.existing)?;
     if is_alone {
         runtimes.remove_leftovers()?;
@@ -192,14 +199,23 @@ impl Export<'_> {
             moves.push((temporary, step));
         }
         self.runtimes.sync()?;
+        let mut unsynced = None;
         for (temporary, step) in moves {
-            self.put_in_place(&temporary, &step)?;
+            if let Some(error) = self.put_in_place(&temporary, &step)? {
+                // What it replaced stays: after a power loss it may be the only copy.
+                staged.retain(|name| *name != temporary);
+                unsynced.get_or_insert(error);
+            }
         }
         for (step, update) in updates {
             let dir = self.runtimes.open_dir(&step.name)?;
             let mut report = self.report(&step);
             update.apply(&self.writer, &dir, &step.id, &mut report)?;
             reports.push(report);
+        }
+        if let Some(source) = unsynced {
+            let path = self.runtimes.path().to_owned();
+            return Err(LayoutError::DurabilityUncertain { path, source });
         }
         reports.sort_by(|a: &RuntimeExport, b| a.runtime_id.cmp(&b.runtime_id));
         Ok(ExportReport { runtimes: reports })
@@ -217,17 +233,20 @@ impl Export<'_> {
         }
     }
 
-    fn put_in_place(&self, temporary: &str, step: &Step) -> Result<(), LayoutError> {
-        match step.outcome {
-            ExportOutcome::Replaced => {
-                self.runtimes.exchange(temporary, &step.name)?;
-                self.runtimes.sync()?;
-                Ok(self.runtimes.remove(temporary)?)
-            }
-            _ => {
-                self.runtimes.rename_new(temporary, &step.name)?;
-                Ok(self.runtimes.sync()?)
-            }
+    /// Moves a new directory to its place. Returns the error of a sync that failed after the move.
+    fn put_in_place(&self, temporary: &str, step: &Step) -> Result<Option<io::Error>, LayoutError> {
+        let is_replaced = step.outcome == ExportOutcome::Replaced;
+        match is_replaced {
+            true => self.runtimes.exchange(temporary, &step.name)?,
+            false => self.runtimes.rename_new(temporary, &step.name)?,
         }
+        if let Err(error) = self.runtimes.try_sync() {
+            return Ok(Some(error));
+        }
+        if is_replaced {
+            // The result stands. If this fails, the next export removes the old directory.
+            let _ = self.runtimes.remove(temporary);
+        }
+        Ok(None)
     }
 }

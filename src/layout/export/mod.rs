@@ -4,5 +4,6 @@ pub(super) mod directory;
 pub(super) mod line;
 pub(super) mod log_writer;
 pub(super) mod parallel;
+mod replacement;
 pub(super) mod runtime_writer;
 pub(super) mod update;

@@ -163,24 +163,37 @@ fn check(
         Err(error) if strike.is_some() && is_of_disk(error) => {}
         Err(error) => return Err(Violation(format!("not an error of the disk: {error:?}"))),
     }
-    scene.check(directory, done.is_ok())?;
+    let stands = done.as_ref().is_err_and(stands);
+    scene.check(directory, done.is_ok() || stands)?;
     scene.check_whole_lines(directory)?;
-    // Leftovers cannot be removed while the error lasts.
-    if strike.is_none_or(|strike| strike.step != "remove" && !strike.error.lasting) {
+    // Leftovers cannot be removed while the error lasts. What was replaced stays until it is certain
+    // that a power loss does not bring it back.
+    let is_kept = stands && job == Job::Replace;
+    if !is_kept && strike.is_none_or(|strike| strike.step != "remove" && !strike.error.lasting) {
         scene.check_left_nothing(directory)?;
     }
     job.run_again(directory).or_violation("the job again")?;
     scene.check_after(directory)
 }
 
-fn is_of_disk(error: &LayoutError) -> bool {
+/// Whether the error says that the result is in its place.
+fn stands(error: &LayoutError) -> bool {
     matches!(
         error,
-        LayoutError::Io { .. }
-            | LayoutError::Store(
-                RuntimeError::StoreIo { .. }
-                    | RuntimeError::StoreFailed { .. }
-                    | RuntimeError::CommitUncertain { .. }
-            )
+        LayoutError::DurabilityUncertain { .. }
+            | LayoutError::Store(RuntimeError::DurabilityUncertain { .. })
     )
+}
+
+fn is_of_disk(error: &LayoutError) -> bool {
+    stands(error)
+        || matches!(
+            error,
+            LayoutError::Io { .. }
+                | LayoutError::Store(
+                    RuntimeError::StoreIo { .. }
+                        | RuntimeError::StoreFailed { .. }
+                        | RuntimeError::CommitUncertain { .. }
+                )
+        )
 }
