@@ -42,6 +42,8 @@ mod opening;
 #[cfg(feature = "program")]
 mod program;
 #[cfg(feature = "program")]
+mod program_faults;
+#[cfg(feature = "program")]
 mod program_help;
 #[cfg(feature = "program")]
 mod program_output;

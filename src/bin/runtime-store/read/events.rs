@@ -1,16 +1,16 @@
 //! `events`: prints the event log of a runtime.
 
 use crate::arguments::help;
-use crate::arguments::select::{RuntimeArgument, StoreArgument};
+use crate::arguments::select::{RuntimeArgument, StoreArgument, parse_worker_id};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
 use crate::read::follow::{Log, Next, refuse_replaced, show};
 use clap::Args;
-use redb_runtime_store::RuntimeError;
-use redb_runtime_store::identity::RuntimeId;
+use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{Snapshot, Stored};
+use redb_runtime_store::{RuntimeError, Store};
 use std::path::PathBuf;
 
 /// Print the event log of a runtime
@@ -28,8 +28,8 @@ pub(crate) struct Events {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Print only events about this worker
-    #[arg(long, value_name = "ID")]
-    worker: Option<String>,
+    #[arg(long, value_name = "ID", value_parser = parse_worker_id)]
+    worker: Option<WorkerId>,
     /// Keep printing new events until interrupted
     #[arg(long)]
     follow: bool,
@@ -38,6 +38,7 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
+        self.refuse_unknown_worker(&store, &runtime_id)?;
         let mut printer = Printer {
             events: self,
             runtime_id,
@@ -55,13 +56,32 @@ impl Events {
         show(store, &self.store, output, self.follow, &mut printer)
     }
 
+    /// Fails if no worker has the id, unless an event names it: a directory can have lost a worker that its
+    /// events are about.
+    fn refuse_unknown_worker(&self, store: &Store, runtime_id: &RuntimeId) -> Result<(), Failure> {
+        let Some(worker) = &self.worker else {
+            return Ok(());
+        };
+        let worker = WorkerRef::new(runtime_id.clone(), worker.clone());
+        let snapshot = store.snapshot()?;
+        if snapshot.worker(&worker)?.is_some() {
+            return Ok(());
+        }
+        for event in snapshot.events(runtime_id, 0)? {
+            if event?.value.worker_ref.as_ref() == Some(&worker) {
+                return Ok(());
+            }
+        }
+        Err(Failure::Store(RuntimeError::WorkerNotFound {
+            runtime_id: worker.runtime_id,
+            worker_id: worker.worker_id,
+        }))
+    }
+
     fn wants(&self, event: &RuntimeEvent) -> bool {
-        let about = event
-            .worker_ref
-            .as_ref()
-            .map(|worker| worker.worker_id.as_str());
+        let about = event.worker_ref.as_ref().map(|worker| &worker.worker_id);
         self.worker
-            .as_deref()
+            .as_ref()
             .is_none_or(|worker| about == Some(worker))
     }
 }

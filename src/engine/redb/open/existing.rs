@@ -21,6 +21,7 @@ use crate::engine::redb::open::options::StoreOptions;
 use crate::engine::redb::schema::migrate;
 use crate::engine::redb::schema::version::Schema;
 use crate::error::{Place, RuntimeError};
+use crate::fs::names;
 use crate::fs::staged_file;
 
 use crate::model::management::RuntimeBackendKind;
@@ -94,7 +95,7 @@ fn try_to_open(
     at: RedbContext<'_>,
     options: &StoreOptions,
 ) -> Result<Option<Arc<OpenStore>>, RuntimeError> {
-    let metadata = std::fs::metadata(at.path()).map_err(|error| at.io(error))?;
+    let metadata = names::metadata(at.path()).map_err(|error| at.io(error))?;
     refuse_other_kinds(&metadata, at)?;
     let Some(file) = FileId::of(&metadata) else {
         return open_file(at, options, None);

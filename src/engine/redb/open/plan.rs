@@ -10,6 +10,7 @@ use crate::engine::redb::open::existing::{
 use crate::engine::redb::open::options::StoreOptions;
 use crate::engine::redb::schema::migrate::{self, MigrationPlan};
 use crate::error::{Place, RuntimeError};
+use crate::fs::names;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use std::fs::File;
@@ -27,7 +28,7 @@ pub(crate) fn migration_plan(
     if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return Err(at.missing());
     }
-    let metadata = std::fs::metadata(path).map_err(|error| at.io(error))?;
+    let metadata = names::metadata(path).map_err(|error| at.io(error))?;
     refuse_other_kinds(&metadata, at)?;
     let read = open_for_reading(at)
         .and_then(|file| read_any(shared_file(file, at, options)?, at, options));

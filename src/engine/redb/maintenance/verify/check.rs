@@ -13,6 +13,7 @@ use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind, Ver
 use crate::engine::redb::maintenance::verify::rules::Rules;
 use crate::engine::redb::tables::view::View;
 use crate::error::{Place, RuntimeError};
+use crate::fs::names;
 use std::path::Path;
 
 /// Verifies the store; see [`Store::verify_with`](crate::Store::verify_with).
@@ -47,7 +48,7 @@ pub(crate) fn verify_file(
 ) -> Result<VerifyReport, RuntimeError> {
     let place = Place::file(path);
     let at = RedbContext::new("verify", &place);
-    let metadata = std::fs::metadata(at.path()).map_err(|error| at.io(error))?;
+    let metadata = names::metadata(at.path()).map_err(|error| at.io(error))?;
     if metadata.len() == 0 {
         return Err(at.not_a_store("it is an empty file"));
     }
