@@ -7,10 +7,28 @@ use crate::ledger::convert::stored_size;
 use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow};
 use crate::ledger::table_names;
 use crate::model::catalog::WorkerStatus;
+use crate::model::identity::{MAX_ID_BYTES, WorkerRef};
 use std::fmt::Debug;
 
 fn invalid(message: String) -> RuntimeError {
     RuntimeError::InvalidRequest(message)
+}
+
+/// Rejects an id of a runtime or a worker that is longer than [`MAX_ID_BYTES`].
+pub(crate) fn refuse_long_id(id: &str) -> Result<(), RuntimeError> {
+    match id.len() {
+        0..=MAX_ID_BYTES => Ok(()),
+        // The id itself would not fit into a message.
+        bytes => Err(invalid(format!(
+            "an id has {bytes} bytes, the limit is {MAX_ID_BYTES}"
+        ))),
+    }
+}
+
+/// Rejects a ref with an id that is longer than [`MAX_ID_BYTES`].
+pub(crate) fn refuse_long_ref(worker: &WorkerRef) -> Result<(), RuntimeError> {
+    refuse_long_id(worker.runtime_id.as_str())?;
+    refuse_long_id(worker.worker_id.as_str())
 }
 
 /// Rejects a number that does not follow the last one of its log, or that leaves no next one.

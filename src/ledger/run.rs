@@ -1,6 +1,7 @@
 //! Runs of encoded log rows, for bulk loads. Any thread can encode a run; the engine only inserts its bytes.
 
 use crate::error::RuntimeError;
+use crate::ledger::checks;
 use crate::ledger::convert::{owner_of, stored_size};
 use crate::ledger::envelope::{self, Crc, CrcPrefix, KeyBytes, Record};
 use crate::ledger::rows::{EventRow, TranscriptRow};
@@ -94,6 +95,7 @@ impl EventRun {
     /// `InvalidRequest` for an event that is too large to be stored.
     pub fn push(&mut self, event: &BorrowedEvent<'_>) -> Result<(), RuntimeError> {
         let worker_id = event.worker_ref.as_ref().map(|worker| &*worker.worker_id);
+        worker_id.map_or(Ok(()), checks::refuse_long_id)?;
         let runtime_id = self.runtime_id.as_str();
         let standard = RuntimeEvent::standard_text(event.kind, runtime_id, worker_id);
         let row = EventRow {

@@ -5,6 +5,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
+/// The longest id of a runtime or a worker that an operation accepts, in bytes: 64 KiB. Every row of a log
+/// has the id of its runtime in its key, so a long id costs its length for each row.
+pub const MAX_ID_BYTES: usize = 64 << 10;
+
 macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -58,12 +62,14 @@ macro_rules! string_id {
 }
 
 string_id! {
-    /// The id of a runtime: any text that is not blank.
+    /// The id of a runtime: any text that is not blank. An operation rejects one that is longer than
+    /// [`MAX_ID_BYTES`] with [`InvalidRequest`](crate::RuntimeError::InvalidRequest).
     RuntimeId
 }
 
 string_id! {
-    /// The id of a worker within its runtime: any text that is not blank.
+    /// The id of a worker within its runtime: any text that is not blank. An operation rejects one that is
+    /// longer than [`MAX_ID_BYTES`] with [`InvalidRequest`](crate::RuntimeError::InvalidRequest).
     WorkerId
 }
 

@@ -2,6 +2,7 @@
 
 use crate::commit::pending::Pending;
 use crate::error::RuntimeError;
+use crate::ledger::checks;
 use crate::ledger::rows::Rows;
 use crate::ledger::whole;
 use crate::model::catalog::{
@@ -90,8 +91,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` if the options have no id and the store has several runtimes; the message lists
-    /// them. `StoreReadOnly` for a new runtime in a read-only store. The errors of every read and write.
+    /// `InvalidRequest` if the id is longer than [`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES), and if the
+    /// options have no id and the store has several runtimes; the message lists them. `StoreReadOnly` for a
+    /// new runtime in a read-only store. The errors of every read and write.
     pub fn runtime(&self, options: RuntimeOptions) -> Result<Runtime, RuntimeError> {
         let existing = self.read("open runtime", |rows| resolve(rows, &options))?;
         let runtime_id = match existing {
@@ -135,6 +137,7 @@ impl Store {
 /// The id of the runtime that `options` select; `None` if the store does not have it.
 fn resolve(rows: &dyn Rows, options: &RuntimeOptions) -> Result<Option<RuntimeId>, RuntimeError> {
     if let Some(runtime_id) = &options.runtime_id {
+        checks::refuse_long_id(runtime_id.as_str())?;
         let row = rows.runtime(runtime_id.as_str())?;
         return Ok(row.map(|_| runtime_id.clone()));
     }

@@ -1,6 +1,7 @@
 //! Pages of events and transcripts in the model's form, and the requests for them that are rejected.
 
 use crate::error::RuntimeError;
+use crate::ledger::checks;
 use crate::ledger::convert::{self, WorkerRefs, size, stored_size};
 use crate::ledger::pages::transcript_entries;
 use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
@@ -8,11 +9,12 @@ use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
 use crate::model::observation::{EventCursor, RuntimeEventBatch};
 
-/// Rejects the ref of a worker of another runtime.
+/// Rejects the ref of a worker of another runtime, and one with an id that is too long.
 pub(crate) fn refuse_foreign(
     runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
 ) -> Result<(), RuntimeError> {
+    checks::refuse_long_ref(worker_ref)?;
     if worker_ref.runtime_id == *runtime_id {
         return Ok(());
     }
@@ -28,6 +30,7 @@ pub(crate) fn refuse_foreign_cursor(
     runtime_id: &RuntimeId,
     cursor: &EventCursor,
 ) -> Result<(), RuntimeError> {
+    checks::refuse_long_id(cursor.runtime_id.as_str())?;
     if cursor.runtime_id == *runtime_id {
         return Ok(());
     }

@@ -39,6 +39,7 @@ impl Store {
 
 impl RedbRuntimeStore {
     pub(crate) fn new(store: Store, runtime_id: RuntimeId) -> Result<Self, RuntimeError> {
+        checks::refuse_long_id(runtime_id.as_str())?;
         let this = Self { store, runtime_id };
         this.read("open runtime", |rows| this.row(rows))?;
         Ok(this)

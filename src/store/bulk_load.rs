@@ -30,10 +30,10 @@ use std::ops::{Bound, RangeBounds};
 /// itself: [`put_runtime`](Self::put_runtime) counts the workers that the runtime has by then.
 ///
 /// The load is validated before the commit: the counts of workers, the counters against the logs, the order
-/// of sequences and diagnostics, and that every row has its worker and its runtime. A load that breaks one
-/// of these rules returns `InvalidRequest` and commits nothing. The validation reads no log a second time.
-/// It needs constant memory if each transcript is followed by its worker, and the workers and events of a
-/// runtime by the runtime.
+/// of sequences and diagnostics, the length of ids ([`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES)), and
+/// that every row has its worker and its runtime. A load that breaks one of these rules returns
+/// `InvalidRequest` and commits nothing. The validation reads no log a second time. It needs constant memory
+/// if each transcript is followed by its worker, and the workers and events of a runtime by the runtime.
 pub struct BulkLoad<'a> {
     transaction: &'a WriteTransaction,
     at: RedbContext<'a>,
@@ -161,6 +161,7 @@ impl<'a> BulkLoad<'a> {
     ///
     /// The errors of every access to the file: `StoreIo`, `StoreCorrupt`, `StoreFailed`.
     pub fn contains_runtime(&self, id: &RuntimeId) -> Result<bool, RuntimeError> {
+        checks::refuse_long_id(id.as_str())?;
         Ok(self.view().runtime(id.as_str())?.is_some())
     }
 
@@ -170,6 +171,7 @@ impl<'a> BulkLoad<'a> {
     ///
     /// As [`contains_runtime`](Self::contains_runtime).
     pub fn import_record(&self, id: &RuntimeId) -> Result<Option<ImportRecord>, RuntimeError> {
+        checks::refuse_long_id(id.as_str())?;
         self.view().import(id.as_str())
     }
 
@@ -179,6 +181,7 @@ impl<'a> BulkLoad<'a> {
     ///
     /// As [`contains_runtime`](Self::contains_runtime).
     pub fn remove_runtime(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
+        checks::refuse_long_id(id.as_str())?;
         self.flush()?;
         self.unfinished.remove(id);
         self.without_row.retain(|worker| worker.runtime_id != *id);
@@ -219,6 +222,7 @@ impl<'a> BulkLoad<'a> {
         worker: Stored<PersistedWorkerSnapshot>,
     ) -> Result<(), RuntimeError> {
         let worker_ref = worker.value.worker_ref.clone();
+        checks::refuse_long_ref(&worker_ref)?;
         let (len, last) = self.transcript_end(&worker_ref)?;
         let row = convert::worker_row(worker, len);
         self.refuse_sequence_behind(&row, last)?;
@@ -289,6 +293,7 @@ impl<'a> BulkLoad<'a> {
         &mut self,
         entry: Stored<TranscriptEntry>,
     ) -> Result<(), RuntimeError> {
+        checks::refuse_long_ref(&entry.value.worker_ref)?;
         let transcript = match self.transcript.take() {
             Some(open) if open.worker_ref == entry.value.worker_ref => open,
             other => {
@@ -315,6 +320,7 @@ impl<'a> BulkLoad<'a> {
     /// `InvalidRequest` if the first position of the run is not the end of the transcript, and for sequences
     /// that do not increase. Otherwise as [`contains_runtime`](Self::contains_runtime).
     pub fn append_transcript(&mut self, run: TranscriptRun) -> Result<(), RuntimeError> {
+        checks::refuse_long_ref(&run.worker_ref)?;
         match &self.transcript {
             Some(open) if open.worker_ref == run.worker_ref => self.write_transcript()?,
             _ => self.end_transcript()?,
@@ -381,6 +387,7 @@ impl<'a> BulkLoad<'a> {
         runtime_id: &RuntimeId,
         event: Stored<RuntimeEvent>,
     ) -> Result<(), RuntimeError> {
+        checks::refuse_long_id(runtime_id.as_str())?;
         if self
             .events
             .as_ref()
@@ -403,6 +410,7 @@ impl<'a> BulkLoad<'a> {
     ///
     /// As [`append_event`](Self::append_event).
     pub fn append_events(&mut self, run: EventRun) -> Result<(), RuntimeError> {
+        checks::refuse_long_id(run.runtime_id.as_str())?;
         self.write_events()?;
         self.events = Some(run);
         self.write_events()
@@ -436,8 +444,12 @@ impl<'a> BulkLoad<'a> {
         &mut self,
         runtime: Stored<PersistedRuntimeSnapshot>,
     ) -> Result<(), RuntimeError> {
-        self.flush()?;
         let runtime_id = runtime.value.runtime_id.clone();
+        checks::refuse_long_id(runtime_id.as_str())?;
+        let diagnostics = &runtime.value.diagnostics;
+        let mut workers = diagnostics.iter().filter_map(|d| d.worker_ref.as_ref());
+        workers.try_for_each(checks::refuse_long_ref)?;
+        self.flush()?;
         let id = &runtime_id;
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
         let (mut row, diagnostics) = convert::runtime_rows(runtime);

@@ -5,6 +5,7 @@ use crate::engine::redb::file::checked_pages::BadPages;
 use crate::engine::redb::tables::view::View;
 use crate::error::{Place, RuntimeError};
 use crate::fs::process::{Owned, Process};
+use crate::ledger::checks::{refuse_long_id, refuse_long_ref};
 use crate::ledger::convert::{self, WorkerRefs};
 use crate::ledger::pages::{transcript_entries, transcript_rows};
 use crate::ledger::rows::{PAGE_ROWS, Rows};
@@ -127,7 +128,8 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// The errors of every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`.
+    /// The errors of every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`. The methods that take an id return
+    /// `InvalidRequest` for one that is longer than [`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES).
     pub fn runtime_ids(&self) -> Result<Vec<RuntimeId>, RuntimeError> {
         all_runtimes(&self.view())?
             .into_iter()
@@ -141,6 +143,7 @@ impl Snapshot {
     ///
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn has_runtime(&self, id: &RuntimeId) -> Result<bool, RuntimeError> {
+        refuse_long_id(id.as_str())?;
         Ok(self.view().runtime(id.as_str())?.is_some())
     }
 
@@ -154,6 +157,7 @@ impl Snapshot {
         &self,
         id: &RuntimeId,
     ) -> Result<Option<Stored<PersistedRuntimeSnapshot>>, RuntimeError> {
+        refuse_long_id(id.as_str())?;
         runtime_snapshot(&self.view(), id)
     }
 
@@ -169,6 +173,7 @@ impl Snapshot {
         impl Iterator<Item = Result<Stored<PersistedWorkerSnapshot>, RuntimeError>> + use<'_>,
         RuntimeError,
     > {
+        refuse_long_id(id.as_str())?;
         let id = id.clone();
         let row = self.view().runtime(id.as_str())?;
         let (counted, mut seen) = (row.map_or(0, |row| row.workers()), 0);
@@ -199,6 +204,7 @@ impl Snapshot {
         &self,
         worker: &WorkerRef,
     ) -> Result<Option<Stored<PersistedWorkerSnapshot>>, RuntimeError> {
+        refuse_long_ref(worker)?;
         let record = self
             .view()
             .worker(worker.runtime_id.as_str(), worker.worker_id.as_str())?;
@@ -211,6 +217,7 @@ impl Snapshot {
     ///
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn transcript_len(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
+        refuse_long_ref(worker)?;
         let record = self
             .view()
             .worker(worker.runtime_id.as_str(), worker.worker_id.as_str())?;
@@ -230,6 +237,7 @@ impl Snapshot {
         impl Iterator<Item = Result<Stored<RuntimeEvent>, RuntimeError>> + use<'_>,
         RuntimeError,
     > {
+        refuse_long_id(id.as_str())?;
         let id = id.clone();
         Ok(Paged::new(move |last: Option<&u64>| {
             let from = match last {
@@ -287,6 +295,7 @@ impl Snapshot {
         id: &RuntimeId,
         mut each: impl FnMut(BorrowedEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        refuse_long_id(id.as_str())?;
         let view = self.view();
         until_error(|stop| {
             view.events(id.as_str(), 0, usize::MAX, &mut |event, row| {
@@ -325,6 +334,7 @@ impl Snapshot {
     ///
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn last_event_id(&self, id: &RuntimeId) -> Result<Option<u64>, RuntimeError> {
+        refuse_long_id(id.as_str())?;
         self.view().last_event_id(id.as_str())
     }
 
@@ -367,6 +377,7 @@ impl Snapshot {
     ///
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn import_record(&self, id: &RuntimeId) -> Result<Option<ImportRecord>, RuntimeError> {
+        refuse_long_id(id.as_str())?;
         self.view().import(id.as_str())
     }
 }

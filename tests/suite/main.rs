@@ -33,6 +33,7 @@ mod layout_states_of_documents;
 mod layout_states_of_logs;
 mod layout_support;
 mod locking;
+mod long_ids;
 mod maintenance;
 mod migrations;
 mod model_json;

@@ -13,9 +13,9 @@ use crate::layout::read::salvage::{self, Piece, Pieces};
 use crate::layout::read::sink::{Place, ReadStop};
 use std::path::{Path, PathBuf};
 
-/// Checks that a record belongs to its runtime and worker. The error is a message.
-pub(crate) type Check<'c, T> =
-    dyn for<'r> FnMut(&<T as LogRecord>::Row<'r>, Place<'_>) -> Result<(), String> + 'c;
+/// Checks that a record belongs to its runtime and worker. The error is the kind and message of a finding.
+pub(crate) type Check<'c, T> = dyn for<'r> FnMut(&<T as LogRecord>::Row<'r>, Place<'_>) -> Result<(), (FindingKind, String)>
+    + 'c;
 
 /// The contents of a log in numbers.
 #[derive(Debug, Default)]
@@ -188,9 +188,7 @@ impl<'a> Reader<'a> {
                 not_increasing::<T>(number, summary),
             ))
         } else {
-            check(&row, place)
-                .err()
-                .map(|message| (FindingKind::Mismatch, message))
+            check(&row, place).err()
         };
         if let Some((kind, message)) = refused {
             let finding = Finding::new(kind, PathBuf::from(path), message);

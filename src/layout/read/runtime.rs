@@ -14,7 +14,7 @@ use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::{Place, ReadStop};
 use crate::model::diagnostics::RuntimeDiagnostic;
-use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::identity::{MAX_ID_BYTES, RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
@@ -248,10 +248,11 @@ impl Reader<'_> {
         let summary = self.read_log::<TranscriptEntry>(dir, &mut |entry, _| {
             let of = &entry.worker_ref;
             if *of != *worker_ref {
-                return Err(wrong_worker(&of.runtime_id, &of.worker_id, worker_ref));
+                let message = wrong_worker(&of.runtime_id, &of.worker_id, worker_ref);
+                return Err((FindingKind::Mismatch, message));
             }
             if entry.event_id == u64::MAX {
-                return Err(no_next("event_id"));
+                return Err((FindingKind::Mismatch, no_next("event_id")));
             }
             named = named.max(entry.event_id);
             Ok(())
@@ -271,8 +272,10 @@ impl Reader<'_> {
                 return Ok(());
             };
             if worker.runtime_id != id.as_str() {
-                return Err(wrong_runtime(&worker.runtime_id, id));
+                let message = wrong_runtime(&worker.runtime_id, id);
+                return Err((FindingKind::Mismatch, message));
             }
+            expect_short(&worker.worker_id)?;
             if !workers.contains(&*worker.worker_id) {
                 unknown.note(&worker.worker_id, place.line.zip(place.byte));
             }
@@ -378,6 +381,7 @@ fn belongs(
         let message = wrong_runtime(worker.runtime_id.as_str(), id);
         return Err((FindingKind::Mismatch, message));
     }
+    worker.map_or(Ok(()), |worker| expect_short(worker.worker_id.as_str()))?;
     if diagnostic.id == u64::MAX {
         return Err((FindingKind::Mismatch, no_next("the diagnostic's id")));
     }
@@ -386,6 +390,17 @@ fn belongs(
         return Err((FindingKind::NotIncreasing, message));
     }
     Ok(())
+}
+
+/// Checks that the id of a worker is not too long for the store.
+fn expect_short(id: &str) -> Result<(), (FindingKind, String)> {
+    match id.len() {
+        0..=MAX_ID_BYTES => Ok(()),
+        bytes => Err((
+            FindingKind::IdTooLong,
+            format!("worker_id has {bytes} bytes, the limit is {MAX_ID_BYTES}"),
+        )),
+    }
 }
 
 /// The message for the greatest 64-bit number, after which no id can be assigned.
