@@ -32,7 +32,7 @@ mod report;
 #[cfg(test)]
 mod unreadable_tests;
 
-pub use compare::directory::{compare, compare_runtimes};
+pub use compare::directory::{compare, compare_runtimes, compare_with};
 pub use error::{Conflict, LayoutError};
 pub use export::directory::export;
 pub use export::line::write_line;
@@ -40,8 +40,8 @@ pub use findings::finding::{Finding, FindingKind, FindingText};
 pub use import::directory::{check, import};
 pub use import::to_path::import_to_path;
 pub use options::{
-    DEFAULT_MAX_DOCUMENT_BYTES, DEFAULT_MAX_LINE_BYTES, ExistingDirectory, ExportOptions,
-    ImportOptions,
+    CompareOptions, DEFAULT_MAX_DOCUMENT_BYTES, DEFAULT_MAX_LINE_BYTES, ExistingDirectory,
+    ExportOptions, ImportOptions,
 };
 pub use report::{
     Comparison, Difference, ExportOutcome, ExportReport, ImportOutcome, ImportReport, Progress,

@@ -119,10 +119,11 @@ impl ImportOptions {
         }
     }
 
-    /// The rules of a reading that accepts everything that this crate can have exported.
-    pub(crate) fn rules_for_exports() -> Rules {
-        let any_line = Self::new().max_line_bytes(usize::MAX);
-        let any = any_line.max_document_bytes(MAX_OWN_DOCUMENT_BYTES);
+    /// The rules of a reading that accepts everything that this crate can have exported, with lines of up to
+    /// `max_line_bytes`.
+    pub(crate) fn rules_for_exports(max_line_bytes: usize) -> Rules {
+        let lines = Self::new().max_line_bytes(max_line_bytes);
+        let any = lines.max_document_bytes(MAX_OWN_DOCUMENT_BYTES);
         Rules {
             raises_counters: false,
             ..any.lenient_rules()
@@ -176,12 +177,62 @@ pub enum ExistingDirectory {
     Update,
 }
 
+/// Options of a comparison. The default compares all runtimes.
+#[derive(Clone, Debug)]
+pub struct CompareOptions {
+    pub(crate) runtimes: Vec<RuntimeId>,
+    pub(crate) max_line_bytes: usize,
+}
+
+impl Default for CompareOptions {
+    fn default() -> Self {
+        Self {
+            runtimes: Vec::new(),
+            max_line_bytes: DEFAULT_MAX_LINE_BYTES,
+        }
+    }
+}
+
+impl CompareOptions {
+    /// A comparison of all runtimes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Compares only these runtimes. An empty list, the default, compares all.
+    #[must_use]
+    pub fn runtimes(mut self, runtimes: impl IntoIterator<Item = RuntimeId>) -> Self {
+        self.runtimes = runtimes.into_iter().collect();
+        self
+    }
+
+    /// Limit for the length of a line of a log, in bytes. Default: [`DEFAULT_MAX_LINE_BYTES`]. A longer
+    /// line is a difference.
+    #[must_use]
+    pub fn max_line_bytes(mut self, max_line_bytes: usize) -> Self {
+        self.max_line_bytes = max_line_bytes;
+        self
+    }
+}
+
 /// Options of an export. The default exports all runtimes to new directories.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ExportOptions {
     pub(crate) runtimes: Vec<RuntimeId>,
     pub(crate) existing: ExistingDirectory,
+    pub(crate) max_line_bytes: usize,
     progress: Option<OnProgress>,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self {
+            runtimes: Vec::new(),
+            existing: ExistingDirectory::default(),
+            max_line_bytes: DEFAULT_MAX_LINE_BYTES,
+            progress: None,
+        }
+    }
 }
 
 impl ExportOptions {
@@ -201,6 +252,15 @@ impl ExportOptions {
     #[must_use]
     pub fn existing(mut self, existing: ExistingDirectory) -> Self {
         self.existing = existing;
+        self
+    }
+
+    /// Limit for the length of a line that [`ExistingDirectory::Update`] reads of an existing log, in bytes.
+    /// Default: [`DEFAULT_MAX_LINE_BYTES`]. A directory with a longer line is refused as
+    /// [`NotAPrefix`](super::LayoutError::NotAPrefix). Lines of any length are written.
+    #[must_use]
+    pub fn max_line_bytes(mut self, max_line_bytes: usize) -> Self {
+        self.max_line_bytes = max_line_bytes;
         self
     }
 

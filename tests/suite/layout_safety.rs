@@ -2,8 +2,10 @@
 //! whole.
 
 use super::layout_support::*;
+use redb_runtime_store::identity::MAX_ID_BYTES;
 use redb_runtime_store::layout::{
-    Finding, FindingKind, ImportOptions, ImportOutcome, LayoutError, check, compare, import,
+    CompareOptions, DEFAULT_MAX_LINE_BYTES, ExistingDirectory, ExportOptions, Finding, FindingKind,
+    ImportOptions, ImportOutcome, LayoutError, check, compare, compare_with, export, import,
 };
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -478,4 +480,87 @@ fn compare_names_damage_of_the_directory() {
     );
     fs::remove_file(runtime_dir(dir.path()).join("runtime.json")).unwrap();
     assert!(!compare(&store, dir.path()).unwrap().is_same());
+}
+
+#[test]
+fn compare_and_update_limit_line_length() {
+    let dir = small();
+    let store = store();
+    strict(&store, dir.path()).unwrap();
+    let limited = CompareOptions::new().max_line_bytes(100);
+    let comparison = compare_with(&store, dir.path(), limited).unwrap();
+    let too_long =
+        |what: &str| what.contains("line too long: the line has") && what.contains("limit is 100");
+    assert!(
+        comparison.differences.iter().any(|d| too_long(&d.what)),
+        "{comparison:?}"
+    );
+    let update = ExportOptions::new().existing(ExistingDirectory::Update);
+    match export(&store, dir.path(), update.clone().max_line_bytes(100)) {
+        Err(LayoutError::NotAPrefix { difference }) => assert!(too_long(&difference.what)),
+        other => panic!("not refused: {other:?}"),
+    }
+    export(&store, dir.path(), &update).unwrap();
+    // The default is that of an import. Zeros take no space on disk.
+    let log = runtime_dir(dir.path()).join("events.jsonl");
+    let log = fs::OpenOptions::new().write(true).open(log).unwrap();
+    let length = log.metadata().unwrap().len();
+    log.set_len(length + DEFAULT_MAX_LINE_BYTES as u64 + 1)
+        .unwrap();
+    let comparison = compare(&store, dir.path()).unwrap();
+    assert!(
+        comparison.differences[0].what.starts_with("line too long"),
+        "{comparison:?}"
+    );
+    let refused = export(&store, dir.path(), &update).unwrap_err().to_string();
+    assert!(refused.contains("line too long"), "{refused}");
+}
+
+#[test]
+fn worker_id_over_limit_is_a_finding() {
+    let id = "w".repeat(MAX_ID_BYTES + 1);
+    let named = format!(r#"{{"runtime_id":"demo","worker_id":"{id}"}}"#);
+    let line = event("\"m\"").replace("\"kind\":{", &format!("\"worker_ref\":{named},\"kind\":{{"));
+    let finding = refused_line(line.as_bytes());
+    assert_eq!(finding.kind, FindingKind::IdTooLong);
+    assert_eq!(
+        finding.message,
+        "worker_id has 65537 bytes, the limit is 65536"
+    );
+    // One that is as long as the limit is imported.
+    let dir = small();
+    let line = line.replace(&id, &id[1..]);
+    let log = runtime_dir(dir.path()).join("events.jsonl");
+    append(&log, format!("{line}\n").as_bytes());
+    edit(
+        &runtime_dir(dir.path()).join("runtime.json"),
+        "\"next_event_id\": 9",
+        "\"next_event_id\": 10",
+    );
+    strict(&store(), dir.path()).unwrap();
+    // And one that a diagnostic names.
+    let dir = small();
+    let document = runtime_dir(dir.path()).join("runtime.json");
+    let diagnostics = fs::read_to_string(&document).unwrap();
+    let worker = "\"worker_id\": \"worker-00000001\"";
+    assert!(diagnostics.contains(worker), "{diagnostics}");
+    fs::write(
+        &document,
+        diagnostics.replacen(worker, &format!("\"worker_id\": \"{id}\""), 1),
+    )
+    .unwrap();
+    let report = salvage(&store(), dir.path());
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|f| f.kind == FindingKind::IdTooLong),
+        "{report:?}"
+    );
+    match strict(&store(), dir.path()) {
+        Err(LayoutError::Refused { findings, .. }) => {
+            assert_eq!(findings[0].kind, FindingKind::IdTooLong)
+        }
+        other => panic!("not refused: {other:?}"),
+    }
 }

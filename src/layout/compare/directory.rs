@@ -9,7 +9,7 @@ use crate::layout::dir::source::SourceDir;
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::Finding;
 use crate::layout::format::names::{self, WORKERS};
-use crate::layout::options::{ImportOptions, Rules};
+use crate::layout::options::{CompareOptions, ImportOptions, Rules};
 use crate::layout::read::listing::{Entry, Listing};
 use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::read::reading::{ReadOutcome, read_runtime};
@@ -22,6 +22,7 @@ use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 use crate::store::handle::Store;
 use crate::store::snapshot::Snapshot;
+use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,8 @@ use std::path::{Path, PathBuf};
 const LISTED_DIFFERENCES: usize = 100;
 
 /// Compares all runtimes of the directory `root` and of `store`, member by member, including members
-/// that this version does not know. Damage in the directory is a difference; other formatting is not.
+/// that this version does not know. Damage in the directory is a difference, a line of more
+/// than [`DEFAULT_MAX_LINE_BYTES`](super::DEFAULT_MAX_LINE_BYTES) included; other formatting is not.
 ///
 /// # Errors
 ///
@@ -42,13 +44,36 @@ pub fn compare(store: &Store, root: impl AsRef<Path>) -> Result<Comparison, Layo
 ///
 /// # Errors
 ///
-/// As [`compare`]; [`LayoutError::RuntimeNotInDirectory`] where neither side has a given runtime.
+/// As [`compare_with`].
 pub fn compare_runtimes(
     store: &Store,
     root: impl AsRef<Path>,
     runtimes: &[RuntimeId],
 ) -> Result<Comparison, LayoutError> {
-    let mut listing = Listing::open(root.as_ref(), &[])?;
+    let options = CompareOptions::new().runtimes(runtimes.iter().cloned());
+    compare_with(store, root, options)
+}
+
+/// As [`compare`], with options.
+///
+/// # Errors
+///
+/// As [`compare`]; [`LayoutError::RuntimeNotInDirectory`] where neither side has a given runtime.
+pub fn compare_with(
+    store: &Store,
+    root: impl AsRef<Path>,
+    options: impl Borrow<CompareOptions>,
+) -> Result<Comparison, LayoutError> {
+    compare_to(store, root.as_ref(), options.borrow())
+}
+
+fn compare_to(
+    store: &Store,
+    root: &Path,
+    options: &CompareOptions,
+) -> Result<Comparison, LayoutError> {
+    let mut listing = Listing::open(root, &[])?;
+    let runtimes = options.runtimes.as_slice();
     let is_wanted = |id: &RuntimeId| runtimes.is_empty() || runtimes.contains(id);
     let snapshot = store.snapshot()?;
     let mut out = Comparison::default();
@@ -56,13 +81,13 @@ pub fn compare_runtimes(
     if runtimes.is_empty() {
         take_findings(&mut out, findings);
     }
-    let rules = ImportOptions::rules_for_exports();
+    let rules = ImportOptions::rules_for_exports(options.max_line_bytes);
     let in_store: HashSet<RuntimeId> = snapshot.runtime_ids()?.into_iter().collect();
     let in_directory: HashSet<&RuntimeId> = listing.entries.iter().map(|entry| &entry.id).collect();
     let is_nowhere = |id: &&RuntimeId| !in_store.contains(*id) && !in_directory.contains(*id);
     if let Some(missing) = runtimes.iter().find(is_nowhere) {
         return Err(LayoutError::RuntimeNotInDirectory {
-            path: root.as_ref().to_owned(),
+            path: root.to_owned(),
             runtime_id: missing.clone(),
         });
     }

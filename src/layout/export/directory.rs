@@ -71,6 +71,7 @@ fn export_to(
             on_bytes: &*on_bytes,
         },
         runtimes: &runtimes,
+        max_line_bytes: options.max_line_bytes,
     };
     let mut staged = Vec::new();
     let done = export.run(plan, &mut staged);
@@ -171,6 +172,7 @@ fn in_the_way(runtimes: &TargetDir, name: &str, what: &str) -> LayoutError {
 struct Export<'a> {
     writer: RuntimeWriter<'a>,
     runtimes: &'a TargetDir,
+    max_line_bytes: usize,
 }
 
 impl Export<'_> {
@@ -185,7 +187,8 @@ impl Export<'_> {
         let updates = updates
             .into_iter()
             .map(|step| {
-                let update = Update::check(self.writer.snapshot, self.runtimes, &step.id)?;
+                let (snapshot, limit) = (self.writer.snapshot, self.max_line_bytes);
+                let update = Update::check(snapshot, self.runtimes, &step.id, limit)?;
                 Ok((step, update))
             })
             .collect::<Result<Vec<_>, LayoutError>>()?;

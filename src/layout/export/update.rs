@@ -75,6 +75,7 @@ impl Update {
         snapshot: &Snapshot,
         runtimes: &TargetDir,
         id: &RuntimeId,
+        max_line_bytes: usize,
     ) -> Result<Self, LayoutError> {
         let entry = Entry {
             name: names::encode(id.as_str()),
@@ -90,7 +91,7 @@ impl Update {
             },
         };
         // Not strict: an incomplete last line is accepted if the store can complete it.
-        let rules = ImportOptions::rules_for_exports();
+        let rules = ImportOptions::rules_for_exports(max_line_bytes);
         let reading = read_runtime(runtimes.as_source(), &entry, rules, &mut checking, &|_| {})?;
         let mut update = checking.update;
         let dir = runtimes.path_of(&entry.name);

@@ -1,13 +1,14 @@
 //! `compare`: compares a directory with a store, record by record.
 
+use crate::arguments::bytes::parse_bytes;
 use crate::arguments::help;
 use crate::arguments::select::{RepairArgument, parse_runtime_id};
-use crate::output::failure::{Failure, Status};
+use crate::output::failure::{Failure, MORE_LINE_BYTES, Status, is_too_long};
 use crate::output::print::Output;
-use crate::output::text::{count, visible};
+use crate::output::text::count;
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
-use redb_runtime_store::layout;
+use redb_runtime_store::layout::{self, CompareOptions};
 use std::path::PathBuf;
 
 /// Compare a directory with a store
@@ -26,6 +27,9 @@ pub(crate) struct Compare {
     /// Compare only this runtime; may be repeated
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Vec<RuntimeId>,
+    /// Longest accepted line of a log, in bytes; K, M and G stand for 1024, 1024^2 and 1024^3
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
+    max_line_bytes: usize,
     #[command(flatten)]
     repair: RepairArgument,
 }
@@ -33,7 +37,10 @@ pub(crate) struct Compare {
 impl Compare {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let store = self.repair.open(&self.store, output)?;
-        let comparison = layout::compare_runtimes(&store, &self.root, &self.runtime)?;
+        let options = CompareOptions::new()
+            .runtimes(self.runtime.iter().cloned())
+            .max_line_bytes(self.max_line_bytes);
+        let comparison = layout::compare_with(&store, &self.root, &options)?;
         let status = if comparison.is_same() {
             Status::Done
         } else {
@@ -45,7 +52,10 @@ impl Compare {
         }
         output.findings(&comparison.findings);
         for difference in &comparison.differences {
-            output.line(visible(&difference.to_string()))?;
+            output.line(difference.to_string())?;
+        }
+        if comparison.differences.iter().any(is_too_long) {
+            output.remark(MORE_LINE_BYTES);
         }
         let listed = comparison.differences.len() as u64;
         if comparison.total_differences > listed {

@@ -1,5 +1,6 @@
 //! `export`: exports a store into a directory.
 
+use crate::arguments::bytes::parse_bytes;
 use crate::arguments::help;
 use crate::arguments::select::{StoreArgument, parse_runtime_id};
 use crate::output::failure::{Failure, Status};
@@ -41,6 +42,10 @@ pub(crate) struct Export {
     /// Add new records to runtime directories of an earlier export
     #[arg(long)]
     update: bool,
+    /// Longest accepted line of a log that --update reads, in bytes; K, M and G stand for 1024, 1024^2 and
+    /// 1024^3
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
+    max_line_bytes: usize,
 }
 
 #[derive(Serialize)]
@@ -64,6 +69,7 @@ impl Export {
         let options = ExportOptions::new()
             .runtimes(self.runtime.iter().cloned())
             .existing(existing)
+            .max_line_bytes(self.max_line_bytes)
             .on_progress(move |progress| progress::show(&shown, progress));
         let exported = layout::export(&store, &self.root, &options);
         bar.finish_and_clear();
