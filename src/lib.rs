@@ -67,6 +67,10 @@
 //!   [`InvalidRequest`](RuntimeError::InvalidRequest). A row is held in memory as a whole.
 //! - A read returns at most the runtime's limits, 256 items unless set
 //!   ([`Runtime::set_limits`]).
+//! - An id has at most 64 KiB ([`identity::MAX_ID_BYTES`]); more is
+//!   [`InvalidRequest`](RuntimeError::InvalidRequest).
+//! - Text that was removed or replaced stays in free pages of the file until they are used again or cut off by
+//!   [`Store::compact`]. A [backup](guide::backup) does not contain it.
 //! - An id longer than 126 bytes cannot be exported: its directory's name would have more than 255.
 //! - By default one process writes. A commit takes two syncs, which limits the speed of a single
 //!   thread.

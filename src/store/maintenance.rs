@@ -69,6 +69,9 @@ impl Store {
     /// Compacts the file: moves its used pages together and returns the free space to the file system. The
     /// compacted file is on disk when this returns. A crash during the compaction loses no row.
     ///
+    /// Text that was removed or replaced stays in the file until then, in free pages. Compaction cuts most of
+    /// them off, but redb does not promise that it erases every byte. A backup has none of them.
+    ///
     /// The next commits grow the file again, because redb grows a file by doubling it. If the process is
     /// killed during the compaction of a large store, the next open repairs the store by walking the file.
     ///

@@ -16,7 +16,11 @@ use std::time::Instant;
 /// Copy a store into a new file while hosts use it
 ///
 /// Copies one snapshot of the store, without free space, and checks the copy before it appears under
-/// its name, atomically. An existing file is never overwritten.
+/// its name, atomically. An existing file is never overwritten. What a killed backup left in the
+/// directory is removed first.
+///
+/// A backup contains rows only. Text that was removed or replaced is not in it, though it can still be
+/// in the free pages of the store's file.
 #[derive(Args)]
 #[command(after_help = help::BACKUP)]
 pub(crate) struct Backup {

@@ -17,6 +17,9 @@ use std::time::Instant;
 ///
 /// Needs exclusive access: fails with exit code 3 while a host has the store open or another process
 /// holds a snapshot of it.
+///
+/// Text that was removed or replaced can stay in free pages of the file until then. Compacting cuts most
+/// of them off, which is no promise that every byte is erased; a backup has none of them.
 #[derive(Args)]
 #[command(after_help = help::COMPACT)]
 pub(crate) struct Compact {

@@ -42,7 +42,7 @@ pub(crate) struct Import {
     /// Report what would be imported; write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Replace runtimes that the store already has
+    /// Replace runtimes that the store already has; their text can stay in the file until `compact`
     #[arg(long)]
     replace: bool,
     /// Longest accepted line of a log, in bytes; K, M and G stand for 1024, 1024^2 and 1024^3
