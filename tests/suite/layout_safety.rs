@@ -564,3 +564,22 @@ fn worker_id_over_limit_is_a_finding() {
         other => panic!("not refused: {other:?}"),
     }
 }
+
+#[test]
+fn worker_counter_of_zero_is_raised() {
+    let dir = small();
+    for worker in [1, 2] {
+        fs::remove_file(worker_dir(dir.path(), worker).join("worker.json")).unwrap();
+    }
+    let document = runtime_dir(dir.path()).join("runtime.json");
+    edit(
+        &document,
+        "\"next_worker_sequence\": 3",
+        "\"next_worker_sequence\": 0",
+    );
+    let report = salvage(&store(), dir.path());
+    let raised =
+        |finding: &Finding| finding.message == "next_worker_sequence is 0, the first worker is 1";
+    assert!(report.findings.iter().any(raised), "{report:?}");
+    assert_eq!(report.runtimes[0].workers, 0);
+}

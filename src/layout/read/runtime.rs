@@ -318,9 +318,8 @@ impl Reader<'_> {
         )?;
         let generated = workers.iter().filter_map(generated_sequence).max();
         let next = &mut runtime.next_worker_sequence;
-        let needed = generated
-            .map(|last| last + 1)
-            .filter(|needed| *next < *needed);
+        // Sequences begin at 1, also where no worker is intact.
+        let needed = Some(generated.map_or(1, |last| last + 1)).filter(|needed| *next < *needed);
         self.expect_counter(document, ("next_worker_sequence", next), "worker", needed)
     }
 
