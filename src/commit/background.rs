@@ -1,8 +1,8 @@
 //! The thread that commits the batches that no other thread waits for.
 
+use crate::commit::within;
 use crate::error::RuntimeError;
 use crate::fs::process::Process;
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -70,11 +70,6 @@ impl Done {
     }
 }
 
-thread_local! {
-    /// The store that this thread works for, as the address of its count.
-    static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
-}
-
 /// Runs `job`. A panic in it (of a host's subscriber of `tracing`, say) does not end the thread, whose later
 /// jobs other threads wait for.
 fn run_alone(job: Job) {
@@ -100,7 +95,7 @@ impl Background {
         let (sender, receiver) = channel::<Job>();
         let done = Arc::clone(&self.done);
         let work = move || {
-            WORKS_FOR.set(Arc::as_ptr(&done).addr());
+            within::become_background(Arc::as_ptr(&done).addr());
             for job in receiver {
                 run_alone(job);
                 done.add_one();
@@ -112,21 +107,22 @@ impl Background {
         Ok(sender)
     }
 
-    /// Waits for the jobs that were given so far. Rejected on the thread that would have to run them.
+    /// Waits for the jobs that were given so far. On a background thread it is rejected if jobs other
+    /// than the current one are left: that thread, or one that waits for it, would have to run them.
     pub(crate) fn finish(&self) -> Result<(), RuntimeError> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let given = jobs.given;
         drop(jobs);
-        if WORKS_FOR.get() != Arc::as_ptr(&self.done).addr() {
+        let Some(background) = within::background() else {
             self.done.wait_for(given);
             return Ok(());
-        }
-        // The job that runs now is one of them.
+        };
+        let is_own = background == Arc::as_ptr(&self.done).addr();
         match given - *self.done.lock() {
-            0 | 1 => Ok(()),
+            left if left <= u64::from(is_own) => Ok(()),
             _ => Err(RuntimeError::InvalidRequest(
-                "the store was closed by what a submission woke, on the thread that has others \
-                 still to run; close it on another thread"
+                "a waker closed a store that has submitted operations left to run, on the thread \
+                 that runs them or on that of another store; close it on another thread"
                     .to_owned(),
             )),
         }

@@ -2,14 +2,19 @@
 
 use crate::commit::engine::Engine;
 use crate::commit::failure::Failure;
-use crate::commit::queue::{CommitQueue, run_noted};
+use crate::commit::queue::{CommitQueue, run_noted, wake_each};
 use crate::commit::state::{Busy, Queue, QueueEnd};
 use crate::commit::trace::{self, Batch};
+use crate::commit::within;
 use crate::error::RuntimeError;
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::context::OpContext;
 use std::panic::resume_unwind;
-use std::sync::MutexGuard;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// The callbacks that run while a caller of [`CommitQueue::lock_idle`] commits the open batch.
+const ENDING: &str = "a callback of the last commit before a close or an exclusive writer";
 
 impl<E: Engine> CommitQueue<E> {
     /// Runs `load` in a turn of its own, while no other commit is under way. Commits if it succeeds; `Err`
@@ -40,10 +45,13 @@ impl<E: Engine> CommitQueue<E> {
         if let Err(failure) = self.engine().commit(turn, &ChangeSet::default(), at) {
             let error = failure.error(at);
             exclusive.fail(failure);
+            drop(exclusive);
             load.end(at, size, Some(&error));
             return Err(error.into());
         }
         self.commits.announce();
+        // A subscriber that changes the store would wait for the turn.
+        drop(exclusive);
         load.end(at, size, None);
         Ok(result)
     }
@@ -68,12 +76,34 @@ impl<E: Engine> CommitQueue<E> {
                 queue = self.room.wait(queue)?;
             } else {
                 // This thread may be the background thread that was given the batch, inside a waker.
-                self.commit_open(queue, at);
+                within::callback(ENDING, || {
+                    self.commit_open(queue, at, |wakers| self.wake_elsewhere(wakers));
+                });
                 queue = self.lock_staged();
             }
         }
         queue.waiting_for_idle -= 1;
         Ok(queue)
+    }
+
+    /// Has the background thread call `wakers`: one that changes the store would wait for this thread,
+    /// which other operations wait for.
+    fn wake_elsewhere(&self, wakers: Vec<Waker>) {
+        if wakers.is_empty() {
+            return;
+        }
+        let wakers = Arc::new(Mutex::new(wakers));
+        let take = |wakers: &Mutex<Vec<Waker>>| {
+            std::mem::take(&mut *wakers.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        let given = Arc::clone(&wakers);
+        if self
+            .background
+            .run(Box::new(move || wake_each(take(&given))))
+            .is_err()
+        {
+            wake_each(take(&wakers));
+        }
     }
 
     /// Waits for the commits under way, and closes the queue.

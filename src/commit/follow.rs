@@ -2,6 +2,7 @@
 
 use crate::commit::engine::Engine;
 use crate::commit::queue::CommitQueue;
+use crate::commit::within;
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ impl<E: Engine> CommitQueue<E> {
     /// close in this process, and every [`POLL`] where other processes may commit. Returns whether time is
     /// left until `deadline`; without a deadline it always is.
     ///
-    /// Rejected within an operation on the store: that operation holds up the commit it would wait for.
+    /// Rejected where this thread may hold up the commit that it would wait for; see [`within`].
     pub(crate) fn wait_for_news(
         &self,
         seen: u64,
@@ -26,7 +27,7 @@ impl<E: Engine> CommitQueue<E> {
             return Ok(false);
         }
         self.refuse_fork(at)?;
-        self.refuse_within()?;
+        within::refuse_wait(self.address())?;
         let poll = self.engine().others_may_commit().then_some(POLL);
         let at_most = match (left, poll) {
             (Some(left), Some(poll)) => Some(left.min(poll)),

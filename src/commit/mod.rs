@@ -13,3 +13,4 @@ pub(crate) mod pending;
 pub(crate) mod queue;
 pub(crate) mod state;
 pub(crate) mod trace;
+pub(crate) mod within;

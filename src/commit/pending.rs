@@ -2,6 +2,7 @@
 
 use crate::commit::engine::Engine;
 use crate::commit::queue::{CommitQueue, Outcome, unwind_or_return};
+use crate::commit::within;
 use crate::error::RuntimeError;
 use crate::ledger::transaction::Transaction;
 use std::future::Future;
@@ -76,7 +77,10 @@ impl<T> Pending<T> {
     /// # Errors
     ///
     /// What the operation returned; `CommitUncertain` and `StoreFailed` where its commit, or one
-    /// before it, failed; `InvalidRequest` where it was polled to its end before.
+    /// before it, failed; `InvalidRequest` where it was polled to its end before, and where the wait could
+    /// be for itself: inside a closure or a callback that holds writers up, and, with
+    /// [`ManyWriters`](crate::store::Sharing::ManyWriters), inside a waker if the operation has not run
+    /// yet. See [closures and callbacks](crate::guide::transactions#closures-and-callbacks).
     pub fn wait(self) -> Result<T, RuntimeError> {
         match self.state {
             State::Staged {
@@ -144,13 +148,16 @@ impl<T> Future for Pending<T> {
 
 /// Where the background thread puts an operation's outcome.
 struct Slot<T> {
+    /// The address of the queue of the operation.
+    queue: usize,
     filled: Mutex<(Option<Outcome<T>>, Option<Waker>)>,
     ready: Condvar,
 }
 
 impl<T> Slot<T> {
-    fn new() -> Self {
+    fn new(queue: usize) -> Self {
         Self {
+            queue,
             filled: Mutex::new((None, None)),
             ready: Condvar::new(),
         }
@@ -172,8 +179,14 @@ impl<T> Slot<T> {
         }
     }
 
+    /// Waits for the outcome. Rejected where this thread may hold up the operation.
     fn wait(&self) -> Outcome<T> {
         let mut filled = self.lock();
+        if filled.0.is_none()
+            && let Err(refused) = within::refuse_wait(self.queue)
+        {
+            return Ok(Err(refused));
+        }
         loop {
             if let Some(outcome) = filled.0.take() {
                 return outcome;
@@ -186,12 +199,20 @@ impl<T> Slot<T> {
     }
 
     fn poll(&self, waker: &Waker) -> Option<Outcome<T>> {
+        // A waker is a host's code: it is cloned and dropped without the lock.
+        let waker = waker.clone();
         let mut filled = self.lock();
-        let outcome = filled.0.take();
-        if outcome.is_none() {
-            filled.1 = Some(waker.clone());
+        if let Some(outcome) = filled.0.take() {
+            return Some(outcome);
         }
-        outcome
+        // The executor would wait. On a background thread it may poll inside a waker and go on.
+        if let Err(refused) = within::refuse(self.queue) {
+            return Some(Ok(Err(refused)));
+        }
+        let replaced = filled.1.replace(waker);
+        drop(filled);
+        drop(replaced);
+        None
     }
 }
 
@@ -282,10 +303,12 @@ impl<E: Engine> CommitQueue<E> {
         name: &'static str,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
     ) -> Pending<T> {
-        if let Err(forked) = Self::refuse_fork(self, self.context(name)) {
-            return Pending::refused(name, forked);
+        let refused =
+            Self::refuse_fork(self, self.context(name)).and_then(|()| self.refuse_within());
+        if let Err(refused) = refused {
+            return Pending::refused(name, refused);
         }
-        let slot = Arc::new(Slot::new());
+        let slot = Arc::new(Slot::new(self.address()));
         let (queue, filled) = (Arc::clone(self), Arc::clone(&slot));
         let job = move || filled.fill(queue.write_alone_caught(queue.context(name), operation));
         let state = match self.background.run(Box::new(job)) {

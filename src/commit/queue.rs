@@ -24,13 +24,12 @@ use crate::commit::engine::Engine;
 use crate::commit::failure::Failure;
 use crate::commit::notify::CommitCounter;
 use crate::commit::state::{Busy, Queue, QueueEnd, Waiters};
-use crate::commit::trace;
+use crate::commit::{trace, within};
 use crate::error::RuntimeError;
 use crate::fs::process::Process;
 use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -57,20 +56,13 @@ pub(crate) struct CommitQueue<E: Engine> {
     pub(crate) commits: CommitCounter,
 }
 
-thread_local! {
-    /// The queues whose locks this thread holds while operations run, by address.
-    static RUNNING_IN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Runs `operation`, records during the call which queue it runs in, and catches its panic.
 pub(crate) fn run_noted<T, E: Engine>(
     queue: &CommitQueue<E>,
     operation: impl FnOnce() -> T,
 ) -> std::thread::Result<T> {
-    RUNNING_IN.with_borrow_mut(|running| running.push(std::ptr::from_ref(queue).addr()));
-    let outcome = catch_unwind(AssertUnwindSafe(operation));
-    RUNNING_IN.with_borrow_mut(Vec::pop);
-    outcome
+    let operation = || within::operation(queue.address(), operation);
+    catch_unwind(AssertUnwindSafe(operation))
 }
 
 impl<E: Engine> CommitQueue<E> {
@@ -117,17 +109,14 @@ impl<E: Engine> CommitQueue<E> {
         self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
     }
 
-    /// Rejects calls from operations of this queue: they hold its lock and would wait for themselves.
+    /// The address of the queue, by which [`within`] knows it.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Rejects changes and waits inside closures and callbacks; see [`within`].
     pub(crate) fn refuse_within(&self) -> Result<(), RuntimeError> {
-        let this = std::ptr::from_ref(self).addr();
-        if RUNNING_IN.with_borrow(|running| running.contains(&this)) {
-            return Err(RuntimeError::InvalidRequest(
-                "an operation on the store was called from within a transaction on it; \
-                 call the transaction's own methods there"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
+        within::refuse(self.address())
     }
 
     /// The queue for operations that are already staged. They commit and learn the outcome of their batch
@@ -218,7 +207,14 @@ impl<E: Engine> CommitQueue<E> {
     ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
         let mut queue = self.lock(at)?;
         while queue.over.is_none() && !queue.has_room() {
-            queue = self.room.wait(queue)?;
+            let is_free = queue.busy.is_none() && queue.waiting_for_idle == 0;
+            if is_free && within::is_background() {
+                // Inside a waker, on the thread that may have been given the full batch to commit.
+                self.commit_open(queue, at, wake_each);
+                queue = self.lock_staged();
+            } else {
+                queue = self.room.wait(queue)?;
+            }
         }
         match queue.refusal(None, at) {
             Some(refusal) => Err(refusal),
@@ -235,9 +231,17 @@ impl<E: Engine> CommitQueue<E> {
         at: OpContext<'_>,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<(MutexGuard<'q, Queue<E::Snapshot>>, Outcome<T>, Option<u64>), RuntimeError> {
-        let base = match queue.base.take() {
-            Some(base) => base,
-            None => self.engine.snapshot(at)?,
+        let base = match queue
+            .base
+            .take()
+            .map_or_else(|| self.engine.snapshot(at), Ok)
+        {
+            Ok(base) => base,
+            Err(error) => {
+                // Before `operation`: dropping a host's values runs the host's code.
+                drop(queue);
+                return Err(error);
+            }
         };
         let outcome = self.stage(&mut queue, &self.engine.snapshot_rows(&base, at), operation);
         let batch = if !queue.open.is_empty() {
@@ -290,7 +294,7 @@ impl<E: Engine> CommitQueue<E> {
                 return finished;
             }
             if queue.busy.is_none() {
-                self.commit_open(self.gather(queue), at);
+                self.commit_open(self.gather(queue), at, wake_each);
                 queue = self.lock_staged();
             } else if batch == queue.open_batch && queue.sealed.is_some() && !queue.has_leader {
                 queue.has_leader = true;
@@ -369,11 +373,13 @@ impl<E: Engine> CommitQueue<E> {
         None
     }
 
-    /// Seals the open batch and commits it, without holding the queue's lock meanwhile.
+    /// Seals the open batch and commits it, without holding the queue's lock meanwhile. Then gives `wake`
+    /// the wakers that wait for the batch.
     pub(crate) fn commit_open(
         &self,
         mut queue: MutexGuard<'_, Queue<E::Snapshot>>,
         at: OpContext<'_>,
+        wake: impl FnOnce(Vec<Waker>),
     ) {
         let batch = queue.open_batch;
         let (sealed, size) = queue.take_open();
@@ -433,10 +439,7 @@ impl<E: Engine> CommitQueue<E> {
         // Each is set once: by the commit of its batch, or by that of the one before.
         let _ = finished.set(outcome);
         self.room.wake_all();
-        for waker in wakers.into_values() {
-            // A waker is a host's code: its panic must not keep the other wakers from being called.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        wake(wakers.into_values().collect());
         commit.end(at, size, failure.as_ref());
     }
 
@@ -449,12 +452,20 @@ impl<E: Engine> CommitQueue<E> {
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<Outcome<T>, RuntimeError> {
         let commit = trace::Commit::begin();
-        let turn = self.engine.begin(at)?;
+        let turn = match self.engine.begin(at) {
+            Ok(turn) => turn,
+            Err(error) => {
+                // Before `operation`, as in `stage_in_open`.
+                drop(queue);
+                return Err(error);
+            }
+        };
         let outcome = self.stage(&mut queue, &self.engine.turn_rows(&turn, at), operation);
         let batch = queue.open_batch;
         let (staged, size) = queue.take_open();
         if staged.is_empty() {
             let aborted = self.engine.abort(turn, at);
+            drop(queue);
             // The error or panic of the operation says more than that of its undoing.
             if matches!(outcome, Ok(Ok(_))) {
                 aborted?;
@@ -487,6 +498,14 @@ impl<E: Engine> CommitQueue<E> {
             },
             Err(error) => Ok(Err(error)),
         }
+    }
+}
+
+/// Calls `wakers`.
+pub(crate) fn wake_each(wakers: Vec<Waker>) {
+    for waker in wakers {
+        // A waker is a host's code: its panic must not keep the other wakers from being called.
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 

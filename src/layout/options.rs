@@ -1,5 +1,6 @@
 //! Options of an import and of an export.
 
+use crate::commit::within;
 use crate::layout::report::Progress;
 use crate::model::identity::RuntimeId;
 use std::fmt;
@@ -51,6 +52,9 @@ impl Default for ImportOptions {
         }
     }
 }
+
+/// The name of the callback of an import.
+const IMPORTS: &str = "the progress callback of an import";
 
 impl ImportOptions {
     /// A strict import of all runtimes.
@@ -105,6 +109,11 @@ impl ImportOptions {
     }
 
     /// Calls `on_progress` after every read of a file, from the thread that reads.
+    ///
+    /// Writers of the store wait for the import. So the callback must not change a store or wait for
+    /// one, except in a dry run; such a call fails with
+    /// [`InvalidRequest`](crate::RuntimeError::InvalidRequest). See
+    /// [closures and callbacks](crate::guide::transactions#closures-and-callbacks).
     #[must_use]
     pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(OnProgress(Arc::new(on_progress)));
@@ -139,9 +148,11 @@ impl ImportOptions {
         }
     }
 
-    /// Returns the function to call with the number of bytes of each read.
+    /// Returns the function to call with the number of bytes of each read. `is_waited_for` says whether
+    /// writers of a store may wait for the import.
     pub(crate) fn progress_over(
         &self,
+        is_waited_for: bool,
         bytes_total: impl FnOnce() -> u64,
     ) -> Box<dyn Fn(u64) + Sync> {
         let Some(OnProgress(on_progress)) = self.progress.clone() else {
@@ -151,10 +162,14 @@ impl ImportOptions {
         let done = AtomicU64::new(0);
         Box::new(move |bytes| {
             let bytes_done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            on_progress(Progress {
+            let progress = Progress {
                 bytes_done,
                 bytes_total: bytes_total.max(bytes_done),
-            });
+            };
+            match is_waited_for {
+                true => within::callback(IMPORTS, || on_progress(progress)),
+                false => on_progress(progress),
+            }
         })
     }
 }

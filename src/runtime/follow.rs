@@ -49,7 +49,8 @@ impl EventFollower {
     /// # Errors
     ///
     /// `StoreClosed` as soon as the store is closed, also during the wait; `RuntimeNotFound` if the runtime
-    /// was removed; `InvalidRequest` if it would wait inside a transaction on the store; `StoreMoved` if
+    /// was removed; `InvalidRequest` if it would wait inside a closure, a callback or a waker (see
+    /// [closures and callbacks](crate::guide::transactions#closures-and-callbacks)); `StoreMoved` if
     /// another process may write and the store's path no longer leads to the open file: open the store
     /// again. `StoreIo`, `StoreCorrupt`. After an error the cursor is unchanged.
     pub fn next_batch(

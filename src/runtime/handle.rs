@@ -1,6 +1,7 @@
 //! The handle of a runtime.
 
 use crate::commit::pending::Pending;
+use crate::commit::within;
 use crate::error::RuntimeError;
 use crate::ledger::checks;
 use crate::ledger::rows::Rows;
@@ -183,7 +184,10 @@ impl Runtime {
     /// If the system returns no random bytes. No other step of a store in memory can fail.
     #[must_use]
     pub fn with_options(options: RuntimeOptions) -> Self {
-        let created = Store::in_memory().and_then(|store| store.runtime(options));
+        // No other thread has the store yet: its first operation waits for nothing, also inside a
+        // transaction on another store.
+        let create = || Store::in_memory().and_then(|store| store.runtime(options));
+        let created = within::outside(create);
         match created {
             Ok(runtime) => runtime,
             // The directory store has this signature without a `Result`; hosts that move over use it.
@@ -367,7 +371,9 @@ impl Runtime {
     /// undoes all changes. On disk when this returns; see [`Runtime`] for failures.
     ///
     /// The closure runs once, on the calling thread, while other writers of the store wait: keep it short. It
-    /// may use the store through its argument only; other calls on the store return `InvalidRequest`.
+    /// may change the store through its argument only. Any other change of this or another store, and any
+    /// wait for one, returns `InvalidRequest`; reads are allowed. See
+    /// [closures and callbacks](crate::guide::transactions#closures-and-callbacks).
     ///
     /// # Errors
     ///
@@ -388,6 +394,9 @@ impl Runtime {
     /// the [`Pending`] does not cancel the commit.
     ///
     /// If 1,024 operations or 16 MiB are waiting for a commit, this waits for the running commit first.
+    ///
+    /// Inside the closure of a transaction, and inside a callback that writers wait for, the result is
+    /// `InvalidRequest`; see [closures and callbacks](crate::guide::transactions#closures-and-callbacks).
     pub fn submit<T: Send + 'static>(
         &self,
         operations: impl FnOnce(&mut RuntimeTransaction<'_>) -> Result<T, RuntimeError> + Send + 'static,

@@ -70,9 +70,9 @@ impl Store {
     /// # Errors
     ///
     /// `StoreIo` if closing fails; every acknowledged operation is on disk nevertheless.
-    /// `InvalidRequest` from within a transaction, and from a waker while
-    /// [`ManyWriters`](crate::store::Sharing::ManyWriters) has further submissions to run on the calling
-    /// thread; nothing is closed then.
+    /// `InvalidRequest` inside a closure, inside a callback that writers wait for, and inside a waker while
+    /// [`ManyWriters`](crate::store::Sharing::ManyWriters) has further submissions to run; nothing is closed
+    /// then. See [closures and callbacks](crate::guide::transactions#closures-and-callbacks).
     pub fn close(&self) -> Result<(), RuntimeError> {
         self.shared.close()
     }

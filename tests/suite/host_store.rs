@@ -478,15 +478,18 @@ fn nested_write_in_commit_is_refused() {
     on_both(|host| {
         let store = below(host);
         let host: &Host = host;
+        let other = Store::in_memory().unwrap();
+        let other = other.runtime(named("other")).unwrap();
         store
             .commit(|transaction| {
                 assert_refuses_writes(&store, host);
                 // Reads see what was committed before.
                 transaction.append_event(&event(2, "a"))?;
                 assert_eq!(host.runtime.event_cursor_now()?, cursor("r", 2));
-                // Another store may be written to, and does not make this one forget.
-                let other = Store::in_memory()?.runtime(named("other"))?;
-                other.create_worker(CreateWorkerRequest::default())?;
+                // Another store may be read and not written to, and does not make this one forget.
+                assert_eq!(other.list_workers()?, []);
+                let written = other.create_worker(CreateWorkerRequest::default());
+                assert_refused!(written, RuntimeError::InvalidRequest(_));
                 assert_refuses_writes(&store, host);
                 Ok(())
             })

@@ -64,3 +64,5 @@ mod support;
 mod telemetry;
 mod verifying;
 mod watching;
+mod within;
+mod within_waits;

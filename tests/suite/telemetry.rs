@@ -25,6 +25,8 @@ pub(crate) type Fields = BTreeMap<String, String>;
 pub(crate) struct Listener {
     spans: Vec<(&'static str, Fields)>,
     pub(crate) events: Vec<Fields>,
+    /// Called after the next event.
+    then: Option<Box<dyn FnOnce()>>,
 }
 
 thread_local! {
@@ -78,6 +80,10 @@ impl Subscriber for Switchboard {
             fields.insert("level".to_owned(), level);
             listener.events.push(fields);
         });
+        let then = LISTENER.with_borrow_mut(|listener| listener.as_mut()?.then.take());
+        if let Some(then) = then {
+            then();
+        }
     }
 
     fn enter(&self, _: &Id) {}
@@ -87,9 +93,17 @@ impl Subscriber for Switchboard {
 
 /// The spans and events of this thread while `work` runs.
 pub(crate) fn listen<T>(work: impl FnOnce() -> T) -> (T, Listener) {
+    listen_then(None, work)
+}
+
+/// What is told in this thread while `work` runs, and `then` after the first event.
+fn listen_then<T>(then: Option<Box<dyn FnOnce()>>, work: impl FnOnce() -> T) -> (T, Listener) {
     static SWITCHBOARD: Once = Once::new();
     SWITCHBOARD.call_once(|| tracing::subscriber::set_global_default(Switchboard).unwrap());
-    LISTENER.set(Some(Listener::default()));
+    LISTENER.set(Some(Listener {
+        then,
+        ..Listener::default()
+    }));
     let done = work();
     (done, LISTENER.take().unwrap())
 }
@@ -161,6 +175,23 @@ fn bulk_load_traces_without_bytes() {
     assert_eq!(commits.len(), 1);
     assert_eq!(number(&commits[0], "operations"), 1);
     assert!(!commits[0].contains_key("bytes"));
+}
+
+/// The turn of a load is over when the load is reported.
+#[test]
+fn subscriber_may_write_after_a_load() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let store = Store::in_memory().unwrap();
+        let runtime = store.runtime(named("r")).unwrap();
+        let request = CreateWorkerRequest::default();
+        let worker = runtime.create_worker(request).unwrap().worker_ref;
+        let then = Box::new(move || done.send(say(&runtime, &worker, "reported")).unwrap());
+        let load = || store.bulk_load(|_| Ok::<_, RuntimeError>(()));
+        listen_then(Some(then), load).0.unwrap();
+    });
+    let written = is_done.recv_timeout(std::time::Duration::from_secs(60));
+    written.expect("it waits for the load").unwrap();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Runs a function on many items with several threads.
 
+use crate::commit::within::Within;
 use std::sync::Mutex;
 use std::{panic, thread};
 
@@ -36,8 +37,18 @@ where
             }
         }
     };
+    let within = Within::current();
+    let enter_and_run = || {
+        // `work` may call a host's callback.
+        within.clone().enter();
+        run();
+    };
     thread::scope(|scope| {
-        let other = |_| thread::Builder::new().spawn_scoped(scope, run).ok();
+        let other = |_| {
+            thread::Builder::new()
+                .spawn_scoped(scope, enter_and_run)
+                .ok()
+        };
         // If the system has no more threads, the existing ones do all the work.
         let others: Vec<_> = (1..THREADS).map_while(other).collect();
         run();

@@ -37,7 +37,7 @@ pub fn import(
     root: impl AsRef<Path>,
     options: impl Borrow<ImportOptions>,
 ) -> Result<ImportReport, LayoutError> {
-    Import::new(root.as_ref(), options.borrow())?.run(Some(store))
+    Import::new(root.as_ref(), options.borrow(), Some(store))?.run(Some(store))
 }
 
 /// Reads the directory `root` as an import into an empty store would, without writing.
@@ -49,7 +49,7 @@ pub fn check(
     root: impl AsRef<Path>,
     options: impl Borrow<ImportOptions>,
 ) -> Result<ImportReport, LayoutError> {
-    Import::new(root.as_ref(), options.borrow())?.run(None)
+    Import::new(root.as_ref(), options.borrow(), None)?.run(None)
 }
 
 /// The state of an import.
@@ -66,9 +66,14 @@ struct Import<'a> {
 }
 
 impl<'a> Import<'a> {
-    fn new(root: &'a Path, options: &'a ImportOptions) -> Result<Self, LayoutError> {
+    fn new(
+        root: &'a Path,
+        options: &'a ImportOptions,
+        store: Option<&Store>,
+    ) -> Result<Self, LayoutError> {
         let listing = Listing::open(root, &options.runtimes)?;
-        let progress = options.progress_over(|| listing.total_bytes());
+        let writes = store.is_some() && !options.dry_run;
+        let progress = options.progress_over(writes, || listing.total_bytes());
         Ok(Self {
             root,
             options,

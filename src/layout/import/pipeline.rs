@@ -1,5 +1,6 @@
 //! A pipeline of two threads: one produces records, the other consumes them in batches.
 
+use crate::commit::within::Within;
 use crate::layout::error::LayoutError;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::{panic, thread};
@@ -52,8 +53,10 @@ pub(crate) fn ahead<T: Send, R: Send, E: From<LayoutError>>(
             bytes: 0,
             sender,
         };
+        let within = Within::current();
         let making = thread::Builder::new()
             .spawn_scoped(scope, move || {
+                within.enter();
                 let made = make(&mut outbox);
                 // It fails only where the consumer has stopped, and the consumer returns the error.
                 let _ = outbox.send();

@@ -4,6 +4,7 @@
 //! an open of a file that this process already has open returns the same store, and a forgotten
 //! handle never blocks a second open.
 
+use crate::commit::within;
 use crate::engine::redb::file::file_id::FileId;
 use crate::fs::process::Process;
 use std::collections::BTreeMap;
@@ -140,8 +141,8 @@ pub(crate) enum Found<T: 'static> {
     /// This process does not have the store open. Other opens of the file wait until the holder of
     /// this registration publishes a store or drops it.
     Vacant(Registration<T>),
-    /// The calling thread is opening the store already, further up its stack, and would wait for
-    /// itself.
+    /// The calling thread would wait for itself: it is opening the store already, further up its stack.
+    /// Or it could: it runs `on_repair` of another store, and another thread is opening this one.
     Within,
 }
 
@@ -197,7 +198,9 @@ impl<T> Registry<T> {
                     });
                 }
                 Some(entry) => match &entry.held {
-                    Held::Opening(thread) if *thread == std::thread::current().id() => {
+                    Held::Opening(thread)
+                        if *thread == std::thread::current().id() || within::is_in_repair() =>
+                    {
                         return Found::Within;
                     }
                     Held::Opening(_) => {}

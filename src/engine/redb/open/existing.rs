@@ -4,6 +4,7 @@
 //! redb writes while it opens a file; [`write_gate`](crate::engine::redb::file::write_gate) holds
 //! these writes back until the schema was read.
 
+use crate::commit::within;
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::open_store::OPEN_STORES;
 use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine, Reopen, Writer};
@@ -82,6 +83,8 @@ fn open_existing(
                     let holder = file.and_then(lock_holder::holder);
                     return Err(RuntimeError::StoreLocked { path, holder });
                 }
+                // It would wait for another process.
+                within::refuse_any()?;
                 std::thread::sleep(LOCK_POLL.min(options.lock_timeout));
             }
             Err(error) => return Err(error),
@@ -122,8 +125,8 @@ fn try_to_open(
             Ok(Some(shared))
         }
         Found::Within => Err(RuntimeError::InvalidRequest(
-            "the callback `on_repair` opened the store that it is called for: it may only return whether \
-             to continue the repair"
+            "the callback `on_repair` opened a store that is being opened already, by itself or by another \
+             thread, and may not wait for it: it may only return whether to continue the repair"
                 .to_owned(),
         )),
         Found::Vacant(registration) => open_file(at, options, Some(registration)),
@@ -215,7 +218,7 @@ pub(crate) fn builder(options: &StoreOptions) -> Builder {
         .set_check_integrity_on_open(options.verify_on_open && !options.read_only);
     if let Some(on_repair) = options.on_repair.clone() {
         builder.set_repair_callback(move |session| {
-            if on_repair(session.progress()).is_break() {
+            if within::repair(|| on_repair(session.progress())).is_break() {
                 session.abort();
             }
         });

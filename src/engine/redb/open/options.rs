@@ -153,9 +153,11 @@ impl StoreOptions {
     /// repair would rebuild.
     ///
     /// If the callback returns [`ControlFlow::Break`], the repair stops, the file stays unchanged,
-    /// and the open fails with [`NeedsRepair`](crate::RuntimeError::NeedsRepair). The callback must
-    /// not open the same store; such an open fails with
-    /// [`InvalidRequest`](crate::RuntimeError::InvalidRequest).
+    /// and the open fails with [`NeedsRepair`](crate::RuntimeError::NeedsRepair).
+    ///
+    /// The callback may read other stores. It must not open the same store, change a store or wait for
+    /// one; such a call fails with [`InvalidRequest`](crate::RuntimeError::InvalidRequest). See
+    /// [closures and callbacks](crate::guide::transactions#closures-and-callbacks).
     #[must_use]
     pub fn on_repair(
         mut self,

@@ -2,6 +2,7 @@
 //! tables.
 
 use crate::commit::engine::Engine;
+use crate::commit::within;
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::OpenStore;
 use crate::engine::redb::file::page_walk::DamagedPage;
@@ -99,7 +100,8 @@ fn check_pages(
     // With several writers the open write transaction excludes the other processes. It writes
     // nothing and is aborted.
     let transaction = at.guard(|| store.engine().begin_write(at))?;
-    let checked = page_check::check(path, at, on_part);
+    let name = "the page progress callback of a verification";
+    let checked = within::callback(name, || page_check::check(path, at, on_part));
     store.engine().abort(transaction, at.operation())?;
     checked
 }

@@ -45,6 +45,11 @@ impl VerifyOptions {
 
     /// Sets a callback for the progress of the page check, from 0 to 1. The check runs before the
     /// rows are read, and starts again if another process commits meanwhile.
+    ///
+    /// Writers wait for the check if the store is open for writing. So the callback must not change a
+    /// store or wait for one; such a call fails with
+    /// [`InvalidRequest`](crate::RuntimeError::InvalidRequest). See
+    /// [closures and callbacks](crate::guide::transactions#closures-and-callbacks).
     #[must_use]
     pub fn on_page_progress(mut self, on_part: impl Fn(f64) + Send + Sync + 'static) -> Self {
         self.on_page_progress = OnPart::new(on_part);
