@@ -152,6 +152,21 @@ pub enum RuntimeError {
         /// under another name. Otherwise it is in no file.
         is_uncertain: bool,
     },
+    /// The system does not lock the store's file: its file system, or the sandbox of the process, has no
+    /// open-file-description locks. They keep two processes from writing to one file, so no store is
+    /// opened or created without them, with any [`Sharing`](crate::store::Sharing). The file was not
+    /// changed. Move the store to a local file system, or let the sandbox permit `fcntl` with the
+    /// `F_OFD_` commands.
+    #[error(
+        "{place}: {operation}: the file system or the sandbox has no open-file-description locks, which \
+         keep two processes from writing to one file; move the store to a local file system"
+    )]
+    LocksUnsupported {
+        /// The operation that found it out.
+        operation: &'static str,
+        /// The place of the store.
+        place: Place,
+    },
     /// The calling process is a fork of the process that opened the store. A store belongs to the process
     /// that opened it. The call changed nothing, in the file or of its locks. Open the store in
     /// this process, after the parent closed it.
@@ -174,6 +189,21 @@ pub enum RuntimeError {
         path: PathBuf,
         /// A description of the damage; for a value it names the table and the key.
         message: String,
+    },
+    /// Bytes that are not the store's follow its end, as after a power loss or a transfer. The store can be
+    /// read, but redb does not write to such a file. It was not changed. A [backup](crate::Store::backup)
+    /// of the store, opened read-only, does not have these bytes: put it in the file's place.
+    #[error(
+        "{place}: {operation}: the store can be read but not written, because it ends {bytes} bytes before \
+         its file; a backup of it can be written"
+    )]
+    BytesAfterEnd {
+        /// The operation that found it out.
+        operation: &'static str,
+        /// The place of the store.
+        place: Place,
+        /// How many bytes there are after the end.
+        bytes: u64,
     },
     /// The path leads to a directory or to a file that is not a store. It was not changed.
     #[error("{path}: not a runtime store: {}", Visible(message), path = Visible(path.display()))]
@@ -234,6 +264,8 @@ pub enum RuntimeError {
         reason: String,
     },
     /// The store was not closed cleanly, and a read-only open cannot repair it.
+    /// [`StoreOptions::recover_in_memory`](crate::store::StoreOptions::recover_in_memory) reads it all the
+    /// same.
     #[error(
         "{path}: the store was not closed cleanly; open it for writing once to repair it",
         path = Visible(path.display())

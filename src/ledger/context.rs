@@ -84,6 +84,30 @@ impl<'a> OpContext<'a> {
         }
     }
 
+    /// The system does not lock the store's file.
+    pub(crate) fn locks_unsupported(self) -> RuntimeError {
+        RuntimeError::LocksUnsupported {
+            operation: self.operation,
+            place: self.place.clone(),
+        }
+    }
+
+    pub(crate) fn bytes_after_end(self, bytes: u64) -> RuntimeError {
+        RuntimeError::BytesAfterEnd {
+            operation: self.operation,
+            place: self.place.clone(),
+            bytes,
+        }
+    }
+
+    pub(crate) fn busy(self, reason: impl Into<String>) -> RuntimeError {
+        RuntimeError::StoreBusy {
+            operation: self.operation,
+            path: self.path().to_owned(),
+            reason: reason.into(),
+        }
+    }
+
     pub(crate) fn closed(self) -> RuntimeError {
         RuntimeError::StoreClosed {
             operation: self.operation,

@@ -59,6 +59,12 @@ impl Store {
         self.read_only
     }
 
+    /// Whether the file was not closed cleanly when it was opened, and is read as a repair would leave it:
+    /// see [`StoreOptions::recover_in_memory`]. Opening it for writing repairs the file.
+    pub fn recovered_in_memory(&self) -> bool {
+        self.engine().recovered_in_memory
+    }
+
     /// Closes the store for all its handles. Later operations return
     /// [`RuntimeError::StoreClosed`].
     ///

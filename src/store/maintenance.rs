@@ -109,7 +109,10 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `StoreIo`, `StoreClosed` and `StoreFailed` if the store cannot be verified.
+    /// `StoreClosed`; `StoreIo` if the file cannot be opened. If the system fails to read a part of the file,
+    /// that is a finding ([`ReadFailed`](crate::store::VerifyKind::ReadFailed)), and the rest is checked
+    /// through a descriptor of its own. After a failed read every other access of this store is
+    /// `StoreFailed`.
     pub fn verify_with(&self, options: &VerifyOptions) -> Result<VerifyReport, RuntimeError> {
         verify(&self.shared, options)
     }
@@ -123,7 +126,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `StoreIo`; `NotAStore` where the file is empty.
+    /// `StoreIo` if the file cannot be opened; `NotAStore` if it is empty. A part that the system fails to
+    /// read is a finding.
     pub fn verify_file(
         path: impl AsRef<Path>,
         options: &VerifyOptions,

@@ -60,6 +60,8 @@ impl Store {
     /// | a directory, an empty file, a file of another format, a redb file of another program | `NotAStore` |
     /// | a store with a newer schema version | `StoreSchemaTooNew` |
     /// | a store that another process has open | `StoreLocked` |
+    /// | a file system without open-file-description locks | `LocksUnsupported` |
+    /// | a store followed by bytes that are no whole page | `BytesAfterEnd` |
     /// | a corrupt store | `StoreCorrupt` |
     /// | a dangling symbolic link, or the system returned an error | `StoreIo` |
     /// | nothing, and the path ends in `/` or `/.`, so it names no file | `StoreIo` |
@@ -82,7 +84,8 @@ impl Store {
     ///
     /// The errors of [`open`](Self::open); `StoreMissing` if the path does not exist; `NeedsRepair` for a
     /// store that was not closed cleanly and that no process has open for writing; `StoreLocked` while
-    /// another process repairs the store.
+    /// another process repairs the store. [`StoreOptions::recover_in_memory`] reads a store that needs a
+    /// repair.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
         Self::options().read_only(true).open(path)
     }

@@ -201,6 +201,7 @@ impl Sample {
 fn assert_says_damage(error: &RuntimeError, what: &str) {
     match error {
         RuntimeError::StoreCorrupt { .. }
+        | RuntimeError::BytesAfterEnd { .. }
         | RuntimeError::NotAStore { .. }
         | RuntimeError::NeedsRepair { .. } => {}
         // redb returns this error for every access after a failed read.

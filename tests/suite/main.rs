@@ -60,6 +60,8 @@ mod staging;
 #[cfg(target_os = "linux")]
 mod stopping;
 mod support;
+#[cfg(feature = "fault-injection")]
+mod system_faults;
 #[cfg(feature = "tracing")]
 mod telemetry;
 mod verifying;

@@ -353,6 +353,46 @@ fn verify_lists_damaged_pages_after_kill() {
     );
 }
 
+/// Runs the program where no file may grow or be written to: every write fails with `EFBIG`.
+fn run_without_writes(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Run {
+    let program = command(arguments);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""])
+        .arg(program.get_program())
+        .args(program.get_args());
+    Run {
+        output: limited.output().expect("the program runs"),
+        command: format!("{limited:?}"),
+    }
+}
+
+#[test]
+fn unrepaired_store_is_read_where_writes_fail() {
+    let work = Workplace::new();
+    let runtime = work.runtime("live");
+    let worker = runtime.create_worker(CreateWorkerRequest::default());
+    let worker = worker.expect("create").worker_ref;
+    let input = WorkerInput::user("said");
+    runtime.send_input(&worker, input).expect("send");
+    // What a killed host leaves is what is in the file while it is open.
+    let left = work.path("left");
+    fs::copy(work.path("live"), &left).expect("copy");
+    let before = fs::read(&left).expect("read");
+    for verb in ["runtimes", "workers", "events", "stats", "verify"] {
+        let read = run_without_writes(&[&verb, &left]);
+        let remarks = read.expect_code(0).stderr();
+        assert!(remarks.contains("without a repair"), "{verb}: {remarks}");
+        let quiet = run_without_writes(&[&verb, &left, &"--quiet"]);
+        assert_eq!(quiet.expect_code(0).stderr(), "");
+    }
+    let strict = run_without_writes(&[&"runtimes", &left, &"--no-repair"]);
+    strict.expect_code(1);
+    assert!(before == fs::read(&left).expect("read"), "it was changed");
+    let text = run_without_writes(&[&"transcript", &left, &"worker-00000001"]);
+    assert!(text.expect_code(0).stdout().contains("said"));
+}
+
 #[test]
 fn damage_report_hides_redb_panics() {
     let work = Workplace::new();

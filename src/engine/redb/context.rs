@@ -6,6 +6,7 @@ use crate::engine::redb::file::shared_file::LockTimeout;
 use crate::error::{Place, RuntimeError};
 use crate::fs::process::Process;
 use crate::ledger::context::OpContext;
+use std::any::Any;
 use std::io::ErrorKind;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -120,6 +121,9 @@ impl<'a> RedbContext<'a> {
             Error::RepairAborted => RuntimeError::NeedsRepair {
                 path: self.path().to_owned(),
             },
+            // Only locks can be unsupported: a read or write that the system does not support is `Io`.
+            Error::Unsupported => self.locks_unsupported(),
+            error @ Error::TransactionInProgress => self.busy(error.to_string()),
             error @ Error::UpgradeRequired(_) => self.not_a_store(error.to_string()),
             // The other errors report a missing table or a table of another type. Every store has
             // all tables, with fixed types, so they are damage too.
@@ -155,16 +159,20 @@ impl<'a> RedbContext<'a> {
         // found so far must not appear in the error of the inner one, and are restored after it.
         let before = self.bad_pages.map(|bad_pages| bad_pages.begin());
         let done = catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|panic| {
-            let message = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Err(self.damaged(&format!("redb panicked: {message}")))
+            Err(self.damaged(&format!("redb panicked: {}", panic_message(&*panic))))
         });
         if let (Some(bad_pages), Some(before)) = (self.bad_pages, before) {
             bad_pages.end(before);
         }
         done
     }
+}
+
+/// The message of a panic, from what `catch_unwind` caught.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }

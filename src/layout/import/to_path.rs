@@ -150,6 +150,12 @@ fn about_place(error: LayoutError, path: &Path) -> LayoutError {
             path,
             source,
         }),
+        LayoutError::Store(RuntimeError::LocksUnsupported { .. }) => {
+            LayoutError::Store(RuntimeError::LocksUnsupported {
+                operation,
+                place: Place::file(&path),
+            })
+        }
         error => error,
     }
 }

@@ -24,11 +24,13 @@ const ALLOWED: [&str; 2] = [
 ];
 
 /// Storage backends below redb, by name of their file: they pass `sync_data` on to the file.
-const UNDER_REDB: [&str; 5] = [
+const UNDER_REDB: [&str; 7] = [
     "checked_pages.rs",
     "page_check.rs",
     "shared_file.rs",
     "watched.rs",
+    "recovered.rs",
+    "tolerant.rs",
     "write_gate.rs",
 ];
 

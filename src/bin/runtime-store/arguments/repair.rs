@@ -1,6 +1,6 @@
 //! Opening stores, and repairing a store that was not closed cleanly.
 
-use crate::output::failure::Failure;
+use crate::output::failure::{Failure, error_chain, refused_repair_advice};
 use crate::output::print::Output;
 use crate::output::progress;
 use redb_runtime_store::store::StoreOptions;
@@ -23,10 +23,14 @@ pub(crate) fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
     let mut tries = 0;
     loop {
         // A verb that reads must not migrate: a store of an older schema is rejected, repaired or not.
-        let locked = match for_writing(Store::options().migrate(false), path, output) {
-            Ok(store) => store.close().map(|()| None)?,
+        let repaired = for_writing(Store::options().migrate(false), path, output);
+        let locked = match repaired.and_then(|store| store.close()) {
+            Ok(()) => None,
             // A host opened the store first: it repairs the store.
             Err(error @ RuntimeError::StoreLocked { .. }) => Some(error),
+            Err(error @ (RuntimeError::StoreIo { .. } | RuntimeError::BytesAfterEnd { .. })) => {
+                return unrepaired(path, error, output);
+            }
             Err(error) => return Err(error.into()),
         };
         match (for_reading(path), locked) {
@@ -40,15 +44,38 @@ pub(crate) fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
     }
 }
 
+/// Opens the store at `path` read-only after the repair failed with `error`: the last commit can be read all
+/// the same.
+fn unrepaired(path: &Path, error: RuntimeError, output: &Output) -> Result<Store, Failure> {
+    let options = for_reading_options().recover_in_memory(true);
+    let store = match options.open(path) {
+        Err(RuntimeError::NeedsRepair { .. }) => return Err(error.into()),
+        opened => opened?,
+    };
+    if store.recovered_in_memory() {
+        output.remark(format!(
+            "{}; reading the store without a repair, the file is not changed",
+            error_chain(&error)
+        ));
+        if let Some(advice) = refused_repair_advice(&error) {
+            output.remark(advice);
+        }
+    }
+    Ok(store)
+}
+
 /// redb's cache for reading, in bytes. No verb reads a page of rows twice, so a larger cache only costs
 /// its allocation: an export of 67 MB takes 0.18 s with 4 MiB, and 0.22 s with the 64 MiB of a host (two
 /// cores).
 const CACHE_BYTES: usize = 4 << 20;
 
+fn for_reading_options() -> StoreOptions {
+    Store::options().read_only(true).cache_bytes(CACHE_BYTES)
+}
+
 /// Opens the store at `path` read-only.
 pub(crate) fn for_reading(path: &Path) -> Result<Store, RuntimeError> {
-    let options = Store::options().read_only(true);
-    options.cache_bytes(CACHE_BYTES).open(path)
+    for_reading_options().open(path)
 }
 
 /// Opens the store at `path` for writing, and shows the progress of a repair.

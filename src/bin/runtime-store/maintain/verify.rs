@@ -8,8 +8,9 @@ use crate::output::progress;
 use crate::output::text::count;
 use clap::Args;
 use indicatif::ProgressBar;
-use redb_runtime_store::store::{VerifyOptions, VerifyReport};
-use redb_runtime_store::{RuntimeError, Store};
+use redb_runtime_store::store::{VerifyFinding, VerifyKind, VerifyOptions, VerifyReport};
+use redb_runtime_store::{RuntimeError, Severity, Store};
+use rustix::io::Errno;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -17,9 +18,10 @@ use std::time::Instant;
 ///
 /// Checks every page, the checksum of every value, and the rules across tables, and lists the
 /// findings. The store is not changed, except that a store which was not closed cleanly is repaired
-/// first. If a store is too damaged to be repaired, its damaged pages are listed.
+/// first. If a store is too damaged to be repaired, its damaged pages are listed. Parts that the system
+/// fails to read are listed, and the rest is checked.
 ///
-/// Exit code 0: no damage; 4: damage found.
+/// Exit code 0: no damage; 4: damage found, or not all of the store can be read.
 #[derive(Args)]
 #[command(after_help = help::VERIFY)]
 pub(crate) struct Verify {
@@ -42,7 +44,7 @@ impl Verify {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let begin = Instant::now();
         let store = match self.store.open(output) {
-            Err(Failure::Store(error @ RuntimeError::StoreCorrupt { .. })) => {
+            Err(Failure::Store(error)) if is_of_contents(&error) => {
                 output.remark(error_chain(&error));
                 let pages = pages_bar(output);
                 let report = Store::verify_file(self.store.path(), &self.options(&pages));
@@ -69,6 +71,20 @@ impl Verify {
         VerifyOptions::new()
             .max_findings(self.findings)
             .on_page_progress(move |part| progress::show_part(&shown, part))
+    }
+}
+
+/// Whether a store does not open because of its contents: some are damaged, or the disk does not give them.
+fn is_of_contents(error: &RuntimeError) -> bool {
+    match error {
+        RuntimeError::StoreCorrupt { .. } | RuntimeError::BytesAfterEnd { .. } => true,
+        RuntimeError::StoreIo { source, .. } => {
+            let unread = [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::NODATA];
+            unread
+                .map(|errno| Some(errno.raw_os_error()))
+                .contains(&source.raw_os_error())
+        }
+        _ => false,
     }
 }
 
@@ -110,14 +126,27 @@ fn print(output: &mut Output, report: &VerifyReport) -> Result<(), Failure> {
     }
     output.summary(format!(
         "{}: {}, {}, {}, {}",
-        if report.is_clean() {
-            "no damage".to_owned()
-        } else {
-            format!("damaged, {}", count(report.errors, "error", "errors"))
-        },
+        verdict(report),
         count(report.runtimes, "runtime", "runtimes"),
         count(report.workers, "worker", "workers"),
         count(report.events, "event", "events"),
         count(report.transcript_entries, "entry", "entries"),
     ))
+}
+
+/// What was found, in a few words. Parts that the system failed to read are no damage.
+fn verdict(report: &VerifyReport) -> String {
+    if report.is_clean() {
+        return "no damage".to_owned();
+    }
+    let errors = count(report.errors, "error", "errors");
+    let is_unread = |finding: &VerifyFinding| match finding.kind {
+        VerifyKind::ReadFailed | VerifyKind::Unreadable | VerifyKind::RowsNotChecked => true,
+        _ => finding.severity != Severity::Error,
+    };
+    let read_failed = |finding: &VerifyFinding| finding.kind == VerifyKind::ReadFailed;
+    if report.findings.iter().all(is_unread) && report.findings.iter().any(read_failed) {
+        return format!("not all of it can be read, {errors}");
+    }
+    format!("damaged, {errors}")
 }

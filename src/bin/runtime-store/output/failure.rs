@@ -122,6 +122,22 @@ pub(crate) fn error_chain(error: &dyn Error) -> String {
     message
 }
 
+/// What the user can do if the system refused to repair a store.
+pub(crate) fn refused_repair_advice(error: &RuntimeError) -> Option<&'static str> {
+    let RuntimeError::StoreIo { source, .. } = error else {
+        return None;
+    };
+    Some(match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free space on the disk, or run `runtime-store compact`, which returns the store's own"
+        }
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+            "to repair it, open it where it can be written; `runtime-store backup` makes a repaired copy"
+        }
+        _ => return None,
+    })
+}
+
 fn store_advice(error: &RuntimeError) -> Option<&'static str> {
     Some(match error {
         RuntimeError::StoreLocked { .. } => {
@@ -143,6 +159,9 @@ fn store_advice(error: &RuntimeError) -> Option<&'static str> {
         }
         RuntimeError::StoreCorrupt { .. } => {
             "keep the file; `runtime-store verify` lists all damage; restore a backup to its path"
+        }
+        RuntimeError::BytesAfterEnd { .. } => {
+            "`runtime-store backup` makes a copy without these bytes; put it in the store's place"
         }
         RuntimeError::RuntimeNotFound { .. } => "`runtime-store runtimes` lists the runtimes",
         RuntimeError::WorkerNotFound { .. } => "`runtime-store workers` lists the workers",
@@ -191,7 +210,7 @@ pub(crate) fn is_too_long(difference: &Difference) -> bool {
 fn store_status(error: &RuntimeError) -> Status {
     match error {
         RuntimeError::StoreLocked { .. } | RuntimeError::StoreBusy { .. } => Status::Locked,
-        RuntimeError::StoreCorrupt { .. } => Status::Differs,
+        RuntimeError::StoreCorrupt { .. } | RuntimeError::BytesAfterEnd { .. } => Status::Differs,
         _ => Status::Failed,
     }
 }

@@ -140,6 +140,8 @@ pub(crate) struct RedbEngine {
     pub(crate) backend: RuntimeBackendKind,
     pub(crate) sharing: Sharing,
     pub(crate) bad_pages: Arc<BadPages>,
+    /// Whether the file was not closed cleanly and is read without a repair of it.
+    pub(crate) recovered_in_memory: bool,
     handle: RwLock<Handle>,
     /// Declared after `handle`, so that the file is closed before the registry lets another open of
     /// it begin.
@@ -168,6 +170,7 @@ impl RedbEngine {
             backend,
             sharing,
             bad_pages,
+            recovered_in_memory: false,
             handle: RwLock::new(handle),
             registration,
             #[cfg(feature = "fault-injection")]

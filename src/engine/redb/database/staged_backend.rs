@@ -1,6 +1,7 @@
 //! A backend of redb over a staged file.
 
 use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::file_backend;
 use crate::engine::redb::file::write_gate::WithoutLocks;
 use crate::error::RuntimeError;
 use crate::fs::staged_file::StagedFile;
@@ -12,6 +13,5 @@ pub(crate) fn backend_of(
     at: RedbContext<'_>,
 ) -> Result<WithoutLocks<FileBackend>, RuntimeError> {
     let file = staged.try_clone_file().map_err(|error| at.io(error))?;
-    let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-    Ok(WithoutLocks(backend))
+    Ok(WithoutLocks(file_backend::over(file, at)?))
 }

@@ -46,7 +46,7 @@ use crate::engine::redb::file::write_gate::locks_of_file;
 use redb::StorageBackend;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::ThreadId;
@@ -376,6 +376,18 @@ impl<B: StorageBackend> CheckedPages<B> {
         }
     }
 
+    /// Reads a page. Returns whether it is in the file: for a reader, one behind the end of a file that was
+    /// cut off is damage of that page alone. redb would take the error of the read for one of the disk, and
+    /// end the store. That is right for a writer: its file was cut off after it was opened.
+    fn read_page(&self, offset: u64, out: &mut [u8]) -> io::Result<bool> {
+        match self.file.read(offset, out) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof && self.role == Role::Reader => {
+                Ok(false)
+            }
+            read => read.map(|()| true),
+        }
+    }
+
     /// Records the damaged page at `offset`, and returns an invalid page in its place.
     fn refuse(&self, offset: u64, out: &mut [u8]) {
         self.bad.note(offset);
@@ -424,7 +436,10 @@ impl<B: StorageBackend> StorageBackend for CheckedPages<B> {
         if offset == 0 {
             return self.read_header(out);
         }
-        self.file.read(offset, out)?;
+        if !self.read_page(offset, out)? {
+            self.refuse(offset, out);
+            return Ok(());
+        }
         let expected = self.known().expected(offset);
         match expected {
             Some(expected) if !expected.is_met_by(out) => self.refuse(offset, out),

@@ -12,6 +12,8 @@ const WRITER_BYTES: std::ops::RangeInclusive<u64> = (1 << 62)..=SHARED_WRITER_BY
 /// Locked by every process that has the file open for writing: exclusively by a single writer,
 /// shared by several.
 pub(crate) const SHARED_WRITER_BYTE: u64 = (1 << 62) + 1;
+/// Held by a process that has the file open for writing, from when it has repaired the file.
+pub(crate) const CONSISTENT_BYTE: u64 = (1 << 62) + 4;
 const FIRST_STATE_BYTE: u64 = (1 << 62) + 1024;
 
 /// A byte-range lock on a file.

@@ -6,7 +6,9 @@ pub(crate) mod file_id;
 pub(crate) mod lock_holder;
 pub(crate) mod page_layout;
 pub(crate) mod page_walk;
+pub(crate) mod recovered;
 pub(crate) mod shared_file;
+pub(crate) mod tolerant;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod watched;
 pub(crate) mod write_gate;

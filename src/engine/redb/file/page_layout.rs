@@ -18,6 +18,8 @@ const FORMAT_VERSION: u8 = 3;
 const FLAGS: usize = 9;
 const REGION_HEADER_PAGES: usize = 16;
 const REGION_DATA_PAGES: usize = 20;
+const FULL_REGIONS: usize = 24;
+const LAST_REGION_DATA_PAGES: usize = 28;
 const SLOTS: [usize; 2] = [64, 192];
 const SLOT_BYTES: usize = 128;
 
@@ -174,6 +176,20 @@ impl<'h> Header<'h> {
         })
     }
 
+    /// How long the file is by its header, in bytes. The header has no checksum of that.
+    pub(crate) fn file_bytes(self) -> Option<u64> {
+        let geometry = self.geometry()?;
+        let full = u64::from(u32_at(self.0, FULL_REGIONS)?);
+        let full_pages = full * (geometry.region_header_pages + geometry.region_data_pages);
+        let last_pages = match u64::from(u32_at(self.0, LAST_REGION_DATA_PAGES)?) {
+            0 => 0,
+            data_pages => geometry.region_header_pages + data_pages,
+        };
+        full_pages
+            .checked_add(1 + last_pages)?
+            .checked_mul(PAGE_BYTES)
+    }
+
     fn has(self, flag: u8) -> bool {
         self.0[FLAGS] & flag != 0
     }
@@ -202,6 +218,13 @@ impl<'h> Header<'h> {
     pub(crate) fn spoil_primary(header: &mut [u8]) {
         let slot = SLOTS[usize::from(header[FLAGS] & SECOND_IS_PRIMARY != 0)];
         header[slot + SLOT_SUM] ^= 0xFF;
+    }
+
+    /// Makes of the last commit in `header` one that readers may see, as a repair does.
+    pub(crate) fn publish_primary(header: &mut [u8]) {
+        if let Some(flags) = header.get_mut(FLAGS) {
+            *flags &= !UNFLUSHED;
+        }
     }
 
     /// The slot that a reader may use while another process writes. redb sets the flag with the

@@ -5,7 +5,7 @@
 //! roots of the last commit, page by page. It does not follow the references of a damaged page.
 
 use crate::engine::redb::file::page_layout::{
-    Child, Geometry, HEADER_BYTES, Header, Reference, Tree, replaced_pages,
+    Child, Geometry, HEADER_BYTES, Header, PAGE_BYTES, Reference, Tree, replaced_pages,
 };
 use crate::ledger::table_names;
 use redb::StorageBackend;
@@ -15,7 +15,7 @@ use std::io;
 /// The largest number of damaged pages that are listed; the rest is counted.
 const LISTED_PAGES: usize = 16_384;
 
-/// A page whose checksum does not match.
+/// A page whose checksum does not match, or that the system fails to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DamagedPage {
     /// The offset and the length of the page, in bytes.
@@ -26,15 +26,20 @@ pub(crate) struct DamagedPage {
     /// The keys of its rows are greater than `after`, and at most `last`; `None` means no limit.
     pub(crate) after: Option<Vec<u8>>,
     pub(crate) last: Option<Vec<u8>>,
+    /// Why the system did not read it. It may be whole.
+    pub(crate) error: Option<String>,
 }
 
 impl DamagedPage {
     /// The page in words, for messages.
     pub(crate) fn in_words(&self) -> String {
-        format!(
-            "the page of {} bytes at byte {} is damaged",
-            self.bytes, self.offset
-        )
+        let (bytes, offset) = (self.bytes, self.offset);
+        match &self.error {
+            Some(error) => {
+                format!("the page of {bytes} bytes at byte {offset} cannot be read: {error}")
+            }
+            None => format!("the page of {bytes} bytes at byte {offset} is damaged"),
+        }
     }
 }
 
@@ -44,6 +49,13 @@ pub(crate) struct DamagedPages {
     pub(crate) pages: Vec<DamagedPage>,
     /// The number of damaged pages that are not listed.
     pub(crate) more: u64,
+}
+
+impl DamagedPages {
+    /// Whether the system failed to read each of these pages, so that none is known to be damaged.
+    pub(crate) fn is_only_unread(&self) -> bool {
+        self.more == 0 && self.pages.iter().all(|page| page.error.is_some())
+    }
 }
 
 /// A page that the walk has to visit.
@@ -60,7 +72,7 @@ pub(crate) fn damaged_pages(file: &impl StorageBackend) -> io::Result<Option<Dam
         return Ok(None);
     };
     for root in roots {
-        walk.tree(root)?;
+        walk.tree(root);
     }
     Ok(Some(walk.found))
 }
@@ -103,6 +115,19 @@ pub(crate) fn replaced_bytes(file: &impl StorageBackend) -> io::Result<Option<BT
     Ok(Some(replaced))
 }
 
+/// How many bytes follow the end of the file by its header, if they are no whole pages: redb refuses to write
+/// to such a file. `None` where there are none.
+pub(crate) fn bytes_after_end(file: &impl StorageBackend) -> io::Result<Option<u64>> {
+    let len = file.len()?;
+    let mut bytes = vec![0; HEADER_BYTES];
+    if len < HEADER_BYTES as u64 || len.is_multiple_of(PAGE_BYTES) {
+        return Ok(None);
+    }
+    file.read(0, &mut bytes)?;
+    let end = Header::parse(&bytes).and_then(Header::file_bytes);
+    Ok(end.and_then(|end| len.checked_sub(end)))
+}
+
 /// A walk over the pages of the last commit in a file.
 struct Walk<'a, B> {
     file: &'a B,
@@ -138,7 +163,7 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
 
     /// Walks the tree below `root`, in the order of the keys. The stack holds the children of one
     /// page on each level.
-    fn tree(&mut self, root: Reference) -> io::Result<()> {
+    fn tree(&mut self, root: Reference) {
         let mut open = vec![Visit {
             page: root,
             table: None,
@@ -149,7 +174,9 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
         while let Some(visit) = open.pop() {
             let (offset, bytes) = self.geometry.place(visit.page.number);
             let tree = visit.page.tree;
-            if self.read(offset, bytes, &mut page)? && tree.sum(&page) == Some(visit.page.sum) {
+            let read = self.read(offset, bytes, &mut page);
+            let is_whole = |page: &[u8]| tree.sum(page) == Some(visit.page.sum);
+            if read.as_ref().is_ok_and(|is_there| *is_there) && is_whole(&page) {
                 let first = open.len();
                 below(&visit, &page, &mut open);
                 // The stack returns the last page first.
@@ -161,12 +188,12 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
                     table: visit.table,
                     after: visit.after,
                     last: visit.last,
+                    error: read.err().map(|error| error.to_string()),
                 });
             } else {
                 self.found.more += 1;
             }
         }
-        Ok(())
     }
 
     /// Reads a page. Returns `false` if it lies past the end of the file.

@@ -164,6 +164,7 @@ fn read_copy(
 ) -> Result<u128, RuntimeError> {
     match page_check::check(&staged.path(), at, on_part)? {
         PageCheck::Whole => {}
+        PageCheck::Unread(error) => return Err(at.io(io::Error::other(error))),
         PageCheck::Refused(message) => return Err(at.corrupt(message)),
         other => {
             return Err(at.corrupt(format!(

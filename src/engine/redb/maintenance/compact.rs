@@ -55,11 +55,7 @@ impl RedbEngine {
         let compacted = at.guard(|| match writer.database.compact() {
             Ok(_) => Ok(()),
             Err(CompactionError::Storage(error)) => Err(at.redb(error)),
-            Err(_) => Err(RuntimeError::StoreBusy {
-                operation: at.operation,
-                path: at.path().to_owned(),
-                reason: self.readers_in_words(),
-            }),
+            Err(_) => Err(at.busy(self.readers_in_words())),
         });
         if compacted.is_err() {
             return (Some(writer), compacted);

@@ -5,6 +5,7 @@
 //! The caller must exclude commits during the check, or detect them.
 
 use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::file_backend;
 use crate::engine::redb::file::page_walk::{self, DamagedPages};
 use crate::engine::redb::file::write_gate::{WithoutLocks, hold};
 use crate::engine::redb::maintenance::progress::OnPart;
@@ -91,6 +92,8 @@ pub(crate) enum PageCheck {
     Refused(String),
     /// All pages have the right checksum, but the saved allocator state is wrong.
     WrongFreePages,
+    /// The system failed to read the file, and no page is known to be the cause. Contains its error.
+    Unread(String),
     /// Other processes committed during every attempt.
     Busy,
 }
@@ -107,15 +110,40 @@ pub(crate) fn check(
     on_part.report(1.0);
     match checked {
         // Damage is a result of this check, not an error.
-        Err(RuntimeError::StoreCorrupt { message, .. }) => Ok(match find_damage(path, at)? {
-            Some(found) if !found.pages.is_empty() => PageCheck::Damaged(found),
-            Some(_) => PageCheck::Refused(message),
-            None => {
-                PageCheck::Refused("the header is damaged: it has no valid last commit".to_owned())
-            }
-        }),
+        Err(RuntimeError::StoreCorrupt { message, .. }) => {
+            find_all(path, at, PageCheck::Refused(message))
+        }
+        // redb reads nothing more after that, and the other pages can be looked at.
+        Err(RuntimeError::StoreIo { source, .. }) => {
+            find_all(path, at, PageCheck::Unread(source.to_string()))
+        }
         checked => checked,
     }
+}
+
+/// All damaged pages of the file at `path`, of which redb's check found the first; `otherwise` where no
+/// page is damaged.
+fn find_all(
+    path: &Path,
+    at: RedbContext<'_>,
+    otherwise: PageCheck,
+) -> Result<PageCheck, RuntimeError> {
+    let file = file_backend::over(File::open(path).map_err(|error| at.io(error))?, at)?;
+    let file = WithoutLocks(file);
+    Ok(match page_walk::damaged_pages(&file) {
+        Ok(Some(found)) if !found.pages.is_empty() => PageCheck::Damaged(found),
+        Ok(Some(_)) => match page_walk::bytes_after_end(&file) {
+            Ok(Some(bytes)) => PageCheck::Refused(format!(
+                "the store can be read but not written, because it ends {bytes} bytes before its file; a \
+                 backup of it can be written"
+            )),
+            _ => otherwise,
+        },
+        Ok(None) => {
+            PageCheck::Refused("the header is damaged: it has no valid last commit".to_owned())
+        }
+        Err(error) => PageCheck::Unread(format!("the header cannot be read: {error}")),
+    })
 }
 
 /// The damaged pages of the file at `path`; `None` if the header itself is damaged.
@@ -124,7 +152,7 @@ pub(crate) fn find_damage(
     at: RedbContext<'_>,
 ) -> Result<Option<DamagedPages>, RuntimeError> {
     let file = File::open(path).map_err(|error| at.io(error))?;
-    let file = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    let file = file_backend::over(file, at)?;
     page_walk::damaged_pages(&WithoutLocks(file)).map_err(|error| at.io(error))
 }
 
@@ -135,7 +163,7 @@ pub(crate) fn replaced_bytes(
     at: RedbContext<'_>,
 ) -> Result<Option<BTreeMap<u64, u64>>, RuntimeError> {
     let file = File::open(path).map_err(|error| at.io(error))?;
-    let file = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    let file = file_backend::over(file, at)?;
     page_walk::replaced_bytes(&WithoutLocks(file)).map_err(|error| at.io(error))
 }
 
@@ -184,9 +212,10 @@ pub(crate) fn check_shared(
     on_part: &OnPart,
 ) -> Result<PageCheck, RuntimeError> {
     for _ in 0..TRIES {
-        let before = header(path, at)?;
+        let before = header(path).ok();
         let checked = check(path, at, on_part);
-        if matches!(checked, Ok(PageCheck::Whole)) || before == header(path, at)? {
+        // A header that cannot be read is what the check says, too.
+        if matches!(checked, Ok(PageCheck::Whole)) || before == header(path).ok() {
             return checked;
         }
     }
@@ -194,12 +223,11 @@ pub(crate) fn check_shared(
 }
 
 /// The beginning of the file, to detect commits.
-fn header(path: &Path, at: RedbContext<'_>) -> Result<Vec<u8>, RuntimeError> {
-    let file = File::open(path).map_err(|error| at.io(error))?;
+fn header(path: &Path) -> io::Result<Vec<u8>> {
     let mut header = Vec::new();
-    file.take(HEADER_BYTES)
-        .read_to_end(&mut header)
-        .map_err(|error| at.io(error))?;
+    File::open(path)?
+        .take(HEADER_BYTES)
+        .read_to_end(&mut header)?;
     Ok(header)
 }
 
@@ -212,7 +240,7 @@ fn open(
     set: impl FnOnce(&mut Builder),
 ) -> Result<Database, RuntimeError> {
     let file = File::open(path).map_err(|error| at.io(error))?;
-    let file = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    let file = file_backend::over(file, at)?;
     let file = ProgressBackend {
         reads_bytes: file.len().map_err(|error| at.io(error))? * SCANS,
         file: WithoutLocks(file),

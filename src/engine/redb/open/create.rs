@@ -1,6 +1,7 @@
 //! Creating a store: in memory, in an empty storage backend, or in a file that appears atomically.
 
 use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::file_backend::refuse_without_locks;
 use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine, Writer};
 use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::database::staged_backend::backend_of;
@@ -74,7 +75,12 @@ pub(crate) fn create(at: RedbContext<'_>, schema: Schema) -> Result<(), RuntimeE
     // Listing the directory for leftovers is slow in a large directory. The open that follows the
     // creation does it.
     let staged = StagedFile::beside_leftovers(at.path()).map_err(|error| at.io(error))?;
-    at.guard(|| create_in(backend_of(&staged, at)?, schema, at))?;
+    at.guard(|| {
+        let backend = backend_of(&staged, at)?;
+        // A store that no process could open must not appear.
+        refuse_without_locks(&backend.0, at)?;
+        create_in(backend, schema, at)
+    })?;
     match staged.publish() {
         Ok(_) => Ok(()),
         // Two hosts may create the same store at the same time. Both then open the file that was

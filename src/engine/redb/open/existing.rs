@@ -6,6 +6,7 @@
 
 use crate::commit::within;
 use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::file_backend;
 use crate::engine::redb::database::open_store::OPEN_STORES;
 use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine, Reopen, Writer};
 use crate::engine::redb::database::registry::{Found, Registration};
@@ -13,6 +14,8 @@ use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::{CheckedPages, Role};
 use crate::engine::redb::file::file_id::FileId;
 use crate::engine::redb::file::lock_holder;
+use crate::engine::redb::file::page_walk;
+use crate::engine::redb::file::recovered::RecoveredFile;
 
 use crate::engine::redb::file::shared_file::{LockWaits, SharedFile};
 use crate::engine::redb::file::write_gate::{KeptFile, hold, pass};
@@ -26,8 +29,8 @@ use crate::fs::names;
 use crate::fs::staged_file;
 
 use crate::model::management::RuntimeBackendKind;
-use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadOnlyDatabase, ReadableDatabase, StorageBackend};
+use std::cell::Cell;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::ops::Bound;
@@ -176,6 +179,7 @@ fn open_file(
         at: at.noting(&bad_pages),
         options,
         file: registration.as_ref().map(Registration::file),
+        recovered: Cell::new(false),
     };
     let opened = match (options.read_only, options.sharing) {
         (true, _) => opening.open_reader()?,
@@ -195,14 +199,17 @@ fn open_file(
         );
     }
     let key = registration.as_ref().map(Registration::key);
-    let shared = Arc::new(OpenStore::new(RedbEngine::new(
+    let recovered = opening.recovered.get();
+    let mut engine = RedbEngine::new(
         at.place.clone(),
         RuntimeBackendKind::RedbStore,
         options.sharing,
         handle,
         Arc::clone(&bad_pages),
         registration,
-    )));
+    );
+    engine.recovered_in_memory = recovered;
+    let shared = Arc::new(OpenStore::new(engine));
     if let (Some(key), Some(stores)) = (key, OPEN_STORES.current()) {
         stores.publish(key, &shared);
     }
@@ -251,6 +258,8 @@ struct Opening<'a> {
     options: &'a StoreOptions,
     /// `None` on systems where files have no reliable identity.
     file: Option<FileId>,
+    /// Whether the file is read without the repair that it needs.
+    recovered: Cell<bool>,
 }
 
 impl Opening<'_> {
@@ -275,6 +284,10 @@ impl Opening<'_> {
                 // locked, so that the caller waits for it.
                 return Err(RuntimeError::StoreLocked { path, holder: None });
             }
+            Err(error @ RuntimeError::NeedsRepair { .. }) => match self.recover(error)? {
+                Some(recovered) => recovered,
+                None => return Ok(None),
+            },
             read => read?,
         };
         if found < self.options.schema.supported() {
@@ -283,13 +296,35 @@ impl Opening<'_> {
         Ok(Some(Handle::Reader(database)))
     }
 
+    /// Opens a file that nobody repairs without a repair, if that is asked for; else fails with `error`.
+    fn recover(
+        &self,
+        error: RuntimeError,
+    ) -> Result<Option<(ReadOnlyDatabase, u32)>, RuntimeError> {
+        let (at, options) = (self.at, self.options);
+        let is_wanted = options.read_only && options.recover_in_memory;
+        // redb itself reads an exclusive file only with its record of free pages.
+        if !is_wanted || options.sharing == Sharing::Exclusive {
+            return Err(error);
+        }
+        let Some(file) = self.expected(open_for_reading(at)?)? else {
+            return Ok(None);
+        };
+        let file = RecoveredFile::new(shared_file(file, at, options)?);
+        let Some(file) = file.map_err(|error| at.io(error))? else {
+            return Err(error);
+        };
+        self.recovered.set(true);
+        read_any(file, at, options).map(Some)
+    }
+
     /// Whether another process has the file open for writing. `false` where the system cannot tell.
     fn has_a_writer(&self) -> Result<bool, RuntimeError> {
         // The first descriptor was given to redb, which has closed it.
-        let file = FileBackend::new(open_for_reading(self.at)?);
-        let file = file.map_err(|error| self.at.redb(error))?;
+        let file = file_backend::over(open_for_reading(self.at)?, self.at)?;
         let byte = Bound::Included(lock_holder::SHARED_WRITER_BYTE);
-        Ok(file.query_lock_range(byte, byte).unwrap_or(false))
+        let asked = file.query_lock_range(byte, byte);
+        asked.map_err(|error| self.at.redb(error))
     }
 
     /// Opens the file for writing, repairs it and migrates it if necessary.
@@ -307,8 +342,20 @@ impl Opening<'_> {
                     false => Ok(()),
                 }
             })
-        })?;
-        Ok(Some(handle.in_file(links)))
+        });
+        Ok(Some(self.explained(handle)?.in_file(links)))
+    }
+
+    /// Says of a file that redb takes for damaged if only bytes after its end are in the way.
+    fn explained<T>(&self, opened: Result<T, RuntimeError>) -> Result<T, RuntimeError> {
+        let Err(error @ RuntimeError::StoreCorrupt { .. }) = opened else {
+            return opened;
+        };
+        let file = file_backend::over(open_for_reading(self.at)?, self.at)?;
+        match page_walk::bytes_after_end(&file) {
+            Ok(Some(bytes)) => Err(self.at.bytes_after_end(bytes)),
+            _ => Err(error),
+        }
     }
 
     /// Opens the store while other processes may write to it. The write gate cannot be used here:
@@ -338,8 +385,8 @@ impl Opening<'_> {
         let handle = at.guard(|| {
             let backend = shared_file(file, at, self.options)?;
             open_beside_writers(backend, at, self.options)
-        })?;
-        Ok(Some(handle.in_file(links)))
+        });
+        Ok(Some(self.explained(handle)?.in_file(links)))
     }
 }
 
@@ -350,7 +397,7 @@ pub(crate) fn shared_file(
     options: &StoreOptions,
 ) -> Result<SharedFile<impl StorageBackend>, RuntimeError> {
     let metadata = file.metadata().map_err(|error| at.io(error))?;
-    let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    let backend = file_backend::with_locks(file, at)?;
     let waits = LockWaits {
         limit: options.commit_lock_timeout,
         place: at.place.clone(),

@@ -25,6 +25,7 @@ pub struct StoreOptions {
     pub(crate) sharing: Sharing,
     pub(crate) lock_timeout: Duration,
     pub(crate) commit_lock_timeout: Duration,
+    pub(crate) recover_in_memory: bool,
     pub(crate) verify_on_open: bool,
     pub(crate) check_pages: bool,
     pub(crate) on_repair: Option<OnRepair>,
@@ -46,6 +47,7 @@ impl Default for StoreOptions {
             sharing: Sharing::default(),
             lock_timeout: Duration::ZERO,
             commit_lock_timeout: Duration::from_secs(30),
+            recover_in_memory: false,
             verify_on_open: false,
             check_pages: true,
             on_repair: None,
@@ -117,6 +119,23 @@ impl StoreOptions {
     #[must_use]
     pub fn commit_lock_timeout(mut self, timeout: Duration) -> Self {
         self.commit_lock_timeout = timeout;
+        self
+    }
+
+    /// Sets whether a read-only open of a store that was not closed cleanly reads it as a repair would
+    /// leave it: for a full disk, a read-only mount, or a user who may not write. `false` by default: such
+    /// an open fails with [`NeedsRepair`](crate::RuntimeError::NeedsRepair). An open for writing ignores
+    /// this option. [`Store::recovered_in_memory`](crate::Store::recovered_in_memory) returns whether the
+    /// store needed it.
+    ///
+    /// The store shows the last commit. Opening it does not read the whole file, writes nothing and takes
+    /// no memory for the repair. The store excludes no process: a host can open the file, repair it and
+    /// write to it, and this store follows its commits. While another process repairs the file, opening it
+    /// fails with [`StoreLocked`](crate::RuntimeError::StoreLocked). With [`Sharing::Exclusive`] it fails
+    /// with `NeedsRepair`, and so it does if another program made the last commit in one phase.
+    #[must_use]
+    pub fn recover_in_memory(mut self, recover: bool) -> Self {
+        self.recover_in_memory = recover;
         self
     }
 
@@ -249,6 +268,7 @@ impl fmt::Debug for StoreOptions {
             .field("sharing", &self.sharing)
             .field("lock_timeout", &self.lock_timeout)
             .field("commit_lock_timeout", &self.commit_lock_timeout)
+            .field("recover_in_memory", &self.recover_in_memory)
             .field("verify_on_open", &self.verify_on_open)
             .field("check_pages", &self.check_pages)
             .field("on_repair", &self.on_repair.is_some())

@@ -1,6 +1,7 @@
 //! Planning a migration: the schema version of a store, found without changing its file.
 
 use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::file_backend;
 use crate::engine::redb::file::checked_pages::Role;
 use crate::engine::redb::file::write_gate::{WithoutLocks, hold};
 use crate::engine::redb::open::existing::{
@@ -12,7 +13,6 @@ use crate::engine::redb::schema::migrate::{self, MigrationPlan};
 use crate::error::{Place, RuntimeError};
 use crate::fs::names;
 use redb::StorageBackend;
-use redb::backends::FileBackend;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -42,8 +42,7 @@ pub(crate) fn migration_plan(
             // read without locks, and a host that starts a repair meanwhile is not excluded.
             Err(RuntimeError::StoreIo { .. }) => {
                 let file = File::open(path).map_err(|error| at.io(error))?;
-                let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
-                held_version(WithoutLocks(backend), at, options)?
+                held_version(WithoutLocks(file_backend::over(file, at)?), at, options)?
             }
             Err(error) => return Err(error),
         },

@@ -11,7 +11,7 @@ use crate::engine::redb::tables::row_writer::RowWriter;
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
 use crate::ledger::record::MetaRecord;
-use redb::{ReadTransaction, TableError, TableHandle, WriteTransaction};
+use redb::{ReadTransaction, StorageError, TableError, TableHandle, WriteTransaction};
 
 #[path = "../../../../migrations/0001_initial.rs"]
 mod initial;
@@ -126,8 +126,14 @@ pub(crate) fn version(
         return Err(at.not_a_store("it is a redb database of another program"));
     }
     // Another program can have a table of the same name.
-    if let Err(error @ TableError::TableTypeMismatch { .. }) = transaction.open(META.definition) {
-        return Err(at.not_a_store(format!("it is a redb database of another program: {error}")));
+    match transaction.open(META.definition) {
+        Err(error @ TableError::TableTypeMismatch { .. }) => {
+            let message = format!("it is a redb database of another program: {error}");
+            return Err(at.not_a_store(message));
+        }
+        // The next read would only say that an earlier one failed.
+        Err(TableError::Storage(error @ StorageError::Io(_))) => return Err(at.redb(error)),
+        _ => {}
     }
     let view = View {
         tables: transaction,

@@ -14,7 +14,7 @@ use std::ops::Bound;
 ///
 /// If other processes commit meanwhile, a page can have other contents by now. So this only says
 /// where to continue; every row that is read there is checked.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Damage(BTreeMap<&'static str, Vec<DamagedPage>>);
 
 impl Damage {
@@ -27,6 +27,16 @@ impl Damage {
             }
         }
         Self(tables)
+    }
+
+    /// Whether the system failed to read a page.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.0.values().flatten().any(|page| page.error.is_some())
+    }
+
+    /// Whether the page at byte `offset` is one of these.
+    pub(crate) fn names(&self, offset: u64) -> bool {
+        self.0.values().flatten().any(|page| page.offset == offset)
     }
 
     /// The first damaged page of `table` that can contain the key `key` or a greater one.

@@ -49,6 +49,9 @@ pub enum VerifyKind {
     Gap,
     /// The rows were not checked, because the store cannot be opened.
     RowsNotChecked,
+    /// A part of the file that the system failed to read. That is no damage of the store, but its pages and
+    /// rows were not all checked.
+    ReadFailed,
 }
 
 impl VerifyKind {
@@ -175,6 +178,10 @@ impl Findings {
             PageCheck::Whole => return,
             PageCheck::Damaged(found) => return self.add_damaged(found),
             PageCheck::Refused(message) => (VerifyKind::Pages, message.clone()),
+            PageCheck::Unread(error) => (
+                VerifyKind::ReadFailed,
+                format!("the pages were not all checked: {error}"),
+            ),
             PageCheck::WrongFreePages => (
                 VerifyKind::FreePages,
                 "the saved allocator state does not match the pages in use".to_owned(),
@@ -197,7 +204,11 @@ impl Findings {
                     page.in_words()
                 ),
             };
-            self.add(VerifyKind::Pages, (page.table, None), message);
+            let kind = match page.error {
+                Some(_) => VerifyKind::ReadFailed,
+                None => VerifyKind::Pages,
+            };
+            self.add(kind, (page.table, None), message);
         }
         if found.more > 0 {
             let message = format!("{} more pages are damaged", found.more);
