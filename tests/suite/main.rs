@@ -59,6 +59,7 @@ mod simulated_power_loss;
 mod staging;
 #[cfg(target_os = "linux")]
 mod stopping;
+mod stops;
 mod support;
 #[cfg(feature = "fault-injection")]
 mod system_faults;

@@ -4,7 +4,7 @@ use crate::child::Start;
 use crate::plant::Plant;
 use crate::workload::name_of;
 use crate::world::Violation;
-use crate::{bit_rot, crash_steps, disk_errors, kills, legacy, power_loss};
+use crate::{bit_rot, crash_steps, disk_errors, kills, legacy, power_loss, stops};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +20,8 @@ pub enum Fault {
     PowerLoss,
     /// A process is killed in the middle of its work.
     Kill,
+    /// Processes that share a store are stopped and continued, and killed between.
+    Stop,
     /// The disk gives an error at every change, and at reads.
     DiskErrors,
     /// Bits flip, pages are zeroed or swapped, the file is truncated or extended.
@@ -32,9 +34,10 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PowerLoss,
         Self::Kill,
+        Self::Stop,
         Self::DiskErrors,
         Self::BitRot,
         Self::CrashSteps,
@@ -46,6 +49,7 @@ impl Fault {
         match self {
             Self::PowerLoss => "power-loss",
             Self::Kill => "kill",
+            Self::Stop => "stop",
             Self::DiskErrors => "disk-errors",
             Self::BitRot => "bit-rot",
             Self::CrashSteps => "crash-steps",
@@ -58,6 +62,9 @@ impl Fault {
         match self {
             Self::PowerLoss => "power lost at any point, and again during the recovery (images)",
             Self::Kill => "kill -9 of a process in the middle of real work (kills)",
+            Self::Stop => {
+                "SIGSTOP and SIGCONT of writers and readers of a store, kills between (stops)"
+            }
             Self::DiskErrors => "EIO and ENOSPC at every change of the disk and at reads (errors)",
             Self::BitRot => "flipped bits, zeroed and swapped pages, truncation, extension (files)",
             Self::CrashSteps => {
@@ -72,6 +79,7 @@ impl Fault {
         match self {
             Self::PowerLoss | Self::BitRot => 200,
             Self::Kill => 11,
+            Self::Stop => 10,
             Self::Legacy => 50,
             // A round tries every error, or every step, of its workload.
             Self::DiskErrors | Self::CrashSteps => 1,
@@ -95,6 +103,9 @@ impl Fault {
                 let maintenance = ("in maintenance", done.maintenance);
                 Tried::new(done.landed, &[late, maintenance])
             }),
+            Self::Stop => {
+                stops::round(seed, count, task.plant, task.start).map(|done| Tried::of_stops(&done))
+            }
             Self::DiskErrors => disk_errors::round(seed, task.plant, task.start).map(|done| {
                 let by_path = ("under a path", done.by_path);
                 let in_jobs = ("in maintenance", done.in_jobs);
@@ -126,6 +137,8 @@ impl Fault {
 struct Tried {
     all: usize,
     figures: BTreeMap<&'static str, usize>,
+    /// Figures of which the highest counts.
+    highest: BTreeMap<&'static str, usize>,
 }
 
 impl Tried {
@@ -133,13 +146,48 @@ impl Tried {
         Self {
             all,
             figures: figures.iter().copied().collect(),
+            highest: BTreeMap::new(),
         }
+    }
+
+    fn of_stops(done: &stops::Counts) -> Self {
+        let answers = &done.answers;
+        let mut tried = Self::new(
+            done.stopped,
+            &[
+                ("stops at an access of the file", done.at_accesses),
+                ("stops in an open", done.in_opening),
+                ("continues", done.continued),
+                ("kills", done.killed),
+                ("commits acknowledged", answers.acknowledged),
+                (
+                    "commits acknowledged after the limit for locks",
+                    answers.late,
+                ),
+                ("snapshots read", answers.read),
+                ("lock waits that reached their limit", answers.limited),
+                ("errors that name the stopped process", answers.named),
+                ("errors that name no process", answers.unnamed),
+                (
+                    "reads that reached the limit for locks",
+                    answers.reads_limited,
+                ),
+                ("uncertain commits", answers.uncertain),
+            ],
+        );
+        let longest = answers.longest_micros.div_ceil(1_000) as usize;
+        tried.highest.insert("ms for the longest commit", longest);
+        tried
     }
 
     fn add(&mut self, other: Self) {
         self.all += other.all;
         for (what, count) in other.figures {
             *self.figures.entry(what).or_default() += count;
+        }
+        for (what, count) in other.highest {
+            let highest = self.highest.entry(what).or_default();
+            *highest = count.max(*highest);
         }
     }
 }
@@ -177,7 +225,7 @@ impl Fault {
         let plant = task.plant.map(|plant| format!(" --plant {}", plant.name()));
         let plant = plant.unwrap_or_default();
         let chance = match self {
-            Self::Kill => " # the moments are not repeated: try more often",
+            Self::Kill | Self::Stop => " # the moments are not repeated: try more often",
             Self::DiskErrors => " # what was met by its path is on a real file system",
             Self::CrashSteps => {
                 " # what was killed is on a real file system, some of it with threads"
@@ -269,7 +317,8 @@ pub fn run(fault: Fault, task: &Task<'_>) -> Outcome {
             }
         }
     });
-    let sum = sum.into_inner().unwrap_or_default();
+    let mut sum = sum.into_inner().unwrap_or_default();
+    sum.figures.append(&mut sum.highest);
     Outcome {
         tried: sum.all,
         figures: sum.figures,

@@ -1,7 +1,8 @@
-//! Child processes that work until they are killed.
+//! Child processes that work until they are killed, or stopped and continued.
 
+use crate::answers::Spec;
 use crate::world::{Context, Violation};
-use crate::{cuts, job_errors, kills};
+use crate::{cuts, job_errors, kills, stopped};
 use redb_runtime_store::Store;
 use redb_runtime_store::store::StoreOptions;
 use std::io::Write;
@@ -30,6 +31,9 @@ pub fn run(job: &str, directory: &Path) -> Result<(), Violation> {
     }
     if let Some((job, seed)) = job_errors::with_seed(job) {
         return job_errors::child(job, seed, directory);
+    }
+    if let Some(spec) = Spec::of(job) {
+        return stopped::child(spec, directory);
     }
     Err(Violation(format!("there is no job {job:?}")))
 }

@@ -181,7 +181,7 @@ fn work(paths: &Paths) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Sends inputs until the process is killed: one call each, or three in a transaction, or submitted.
+/// Sends inputs until the process is killed.
 fn thread_of_work(
     runtime: &Runtime,
     workers: &[WorkerRef],
@@ -190,29 +190,39 @@ fn thread_of_work(
 ) -> Result<(), Violation> {
     let mut next = first;
     loop {
-        let worker = &workers[(thread + next) % workers.len()];
-        let input = |number| WorkerInput::user(format!("{thread}:{number}"));
-        let sent = match next % 7 {
-            0 => {
-                let sent = runtime.transaction(|tx| {
-                    (next..next + 3).try_for_each(|one| tx.send_input(worker, input(one)).map(drop))
-                });
-                next += 3;
-                sent
-            }
-            1 | 2 => {
-                let (to, input) = (worker.clone(), input(next));
-                next += 1;
-                let pending = runtime.submit(move |tx| tx.send_input(&to, input).map(drop));
-                pending.wait()
-            }
-            _ => {
-                next += 1;
-                runtime.send_input(worker, input(next - 1)).map(drop)
-            }
-        };
+        let (after, sent) = send_next(runtime, workers, thread, next);
         sent.or_violation("sending")?;
+        next = after;
         say(&format!("{thread} {next}"))?;
+    }
+}
+
+/// Sends the input `next` of a thread, or submits it, or sends three in a transaction. Returns the number
+/// of the input that comes after these, and what came of it.
+pub(crate) fn send_next(
+    runtime: &Runtime,
+    workers: &[WorkerRef],
+    thread: usize,
+    next: usize,
+) -> (usize, Result<(), RuntimeError>) {
+    let worker = &workers[(thread + next) % workers.len()];
+    let input = move |number| WorkerInput::user(format!("{thread}:{number}"));
+    match next % 7 {
+        0 => {
+            let sent = runtime.transaction(|tx| {
+                (next..next + 3).try_for_each(|one| tx.send_input(worker, input(one)).map(drop))
+            });
+            (next + 3, sent)
+        }
+        1 | 2 => {
+            let to = worker.clone();
+            let pending = runtime.submit(move |tx| tx.send_input(&to, input(next)).map(drop));
+            (next + 1, pending.wait())
+        }
+        _ => {
+            let sent = runtime.send_input(worker, input(next)).map(drop);
+            (next + 1, sent)
+        }
     }
 }
 
@@ -296,6 +306,14 @@ pub fn round(seed: u64, kills: usize, start: Start<'_>) -> Result<Counts, Violat
         }
     }
     Ok(counts)
+}
+
+/// A store at `path` with the runtime that is worked on.
+pub(crate) fn prepare_workers(path: &Path) -> Result<(), Violation> {
+    let store = patient().open(path).or_violation("creating a store")?;
+    let worked = runtime(&store, RUNTIME).or_violation("creating a runtime")?;
+    workers(&worked)?;
+    store.close().or_violation("closing")
 }
 
 /// A store with an imported runtime, and an export of it.
@@ -382,7 +400,7 @@ fn kill_after(mut command: Command, micros: usize) -> Result<(Vec<String>, bool)
 }
 
 /// Kills the child. Returns false if it had ended before, which it must have done successfully.
-fn reap(child: &mut Child) -> Result<bool, Violation> {
+pub(crate) fn reap(child: &mut Child) -> Result<bool, Violation> {
     child.kill().or_violation("killing a child")?;
     let status = child.wait().or_violation("waiting for a child")?;
     let landed = status.signal() == Some(Signal::KILL.as_raw());
@@ -445,6 +463,23 @@ fn check_migrated(sound: &Paths, paths: &Paths, said: &[String]) -> Result<(), V
     crate::power_loss::check_works(&store)
 }
 
+/// Checks that each thread has at least the number of inputs that `acknowledged` has for it.
+pub(crate) fn check_acknowledged(
+    state: &RuntimeState,
+    acknowledged: &BTreeMap<usize, usize>,
+) -> Result<(), Violation> {
+    let found = said_by(state)?;
+    for (thread, acknowledged) in acknowledged {
+        let there = found.get(thread).copied().unwrap_or(0);
+        if there < *acknowledged {
+            return Err(Violation(format!(
+                "thread {thread}: {acknowledged} inputs were acknowledged, {there} are there"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Checks that every acknowledged operation is stored.
 fn check_work(
     world: &World,
@@ -462,14 +497,7 @@ fn check_work(
             *known = next.max(*known);
         }
     }
-    for (thread, acknowledged) in &*before {
-        let there = found.get(thread).copied().unwrap_or(0);
-        if there < *acknowledged {
-            return Err(Violation(format!(
-                "thread {thread}: {acknowledged} inputs were acknowledged, {there} are there"
-            )));
-        }
-    }
+    check_acknowledged(state, before)?;
     *before = found;
     match world.0.contains_key(IMPORTED) {
         true => Ok(()),

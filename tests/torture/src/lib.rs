@@ -8,10 +8,11 @@
 //! - [`disk`] is a storage backend that records every change and fails on demand; [`image`] builds from
 //!   these changes the states that a disk can have after a power loss.
 //! - [`workload`] makes operations and runs them; [`power_loss`] with [`threads`], [`disk_errors`] with
-//!   [`path_errors`] and [`job_errors`], [`bit_rot`], [`crash_steps`] with [`cuts`], [`kills`] and
-//!   [`legacy`] are the faults; [`campaign`] runs rounds of them. [`child`] has the processes that are
-//!   killed.
+//!   [`path_errors`] and [`job_errors`], [`bit_rot`], [`crash_steps`] with [`cuts`], [`kills`], [`stops`]
+//!   and [`legacy`] are the faults; [`campaign`] runs rounds of them. [`child`] has the processes that are
+//!   killed or stopped.
 
+mod answers;
 pub mod bit_rot;
 pub mod campaign;
 pub mod child;
@@ -29,6 +30,8 @@ pub mod path_errors;
 pub mod plant;
 pub mod power_loss;
 pub mod rng;
+mod stopped;
+pub mod stops;
 pub mod threads;
 mod tree;
 mod unsynced;

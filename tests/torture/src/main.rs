@@ -9,7 +9,7 @@ use torture::child;
 use torture::plant::Plant;
 use torture::world::Violation;
 
-/// Power losses, kills, disk errors and bit rot for redb-runtime-store.
+/// Power losses, kills, stops, disk errors and bit rot for redb-runtime-store.
 ///
 /// A seed replays its round. Exits with 1 if a guarantee is broken; a planted bug must break one.
 #[derive(Debug, Parser)]

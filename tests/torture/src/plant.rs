@@ -35,6 +35,12 @@ pub enum Plant {
     OnePhase,
     /// Pages are read without being checked.
     UncheckedPages,
+    /// A commit waits for a lock without a limit.
+    LockLimitOff,
+    /// An operation is acknowledged although the wait for the lock to publish it reached the limit.
+    MarkLost,
+    /// A snapshot shows what was committed after it was taken.
+    MovingSnapshot,
 }
 
 impl Plant {
@@ -44,6 +50,7 @@ impl Plant {
             // Harmless until a sync fails.
             Self::OnePhase => Fault::DiskErrors,
             Self::UncheckedPages => Fault::BitRot,
+            Self::LockLimitOff | Self::MarkLost | Self::MovingSnapshot => Fault::Stop,
             _ => Fault::PowerLoss,
         }
     }
@@ -58,6 +65,9 @@ impl Plant {
             Self::OrphanRow => "orphan-row",
             Self::OnePhase => "one-phase",
             Self::UncheckedPages => "unchecked-pages",
+            Self::LockLimitOff => "lock-limit-off",
+            Self::MarkLost => "mark-lost",
+            Self::MovingSnapshot => "moving-snapshot",
         }
     }
 
@@ -93,6 +103,10 @@ impl Plant {
                 // redb follows a page that leads back to itself, or to a page above it.
                 &["overflowed its stack"],
             ],
+            Self::LockLimitOff => &[&["no answer for", "is stopped"]],
+            // Later commits build on the one that is lost, and write over pages that the file refers to.
+            Self::MarkLost => &[&["were acknowledged"], &["StoreCorrupt"]],
+            Self::MovingSnapshot => &[&["a snapshot changed"]],
         }
     }
 

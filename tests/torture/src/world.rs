@@ -68,12 +68,20 @@ impl World {
     ///
     /// The first error of a read.
     pub fn of(store: &Store) -> Result<Self, RuntimeError> {
-        let snapshot = store.snapshot()?;
+        Self::at(&store.snapshot()?)
+    }
+
+    /// Reads everything that `snapshot` has.
+    ///
+    /// # Errors
+    ///
+    /// The first that a read gives.
+    pub fn at(snapshot: &Snapshot) -> Result<Self, RuntimeError> {
         let mut world = BTreeMap::new();
         for id in snapshot.runtime_ids()? {
             // A listed runtime exists.
             if let Some(own) = snapshot.runtime(&id)? {
-                let state = runtime_state(&snapshot, own)?;
+                let state = runtime_state(snapshot, own)?;
                 world.insert(id.as_str().to_owned(), Arc::new(state));
             }
         }

@@ -403,6 +403,8 @@ pub(crate) fn shared_file(
         place: at.place.clone(),
         file: FileId::of(&metadata),
         others_write: options.sharing == Sharing::ManyWriters,
+        #[cfg(feature = "fault-injection")]
+        mark_lost: options.mark_lost,
     };
     Ok(SharedFile::new(options.file(backend), waits))
 }

@@ -36,6 +36,8 @@ pub struct StoreOptions {
     on_access: Option<OnAccess>,
     #[cfg(feature = "fault-injection")]
     pub(crate) one_phase: bool,
+    #[cfg(feature = "fault-injection")]
+    pub(crate) mark_lost: bool,
 }
 
 impl Default for StoreOptions {
@@ -58,6 +60,8 @@ impl Default for StoreOptions {
             on_access: None,
             #[cfg(feature = "fault-injection")]
             one_phase: false,
+            #[cfg(feature = "fault-injection")]
+            mark_lost: false,
         }
     }
 }
@@ -251,6 +255,16 @@ impl StoreOptions {
         // In the modes that share the file redb always commits in two phases.
         self.sharing = Sharing::Exclusive;
         self.one_phase = true;
+        self
+    }
+
+    /// Acknowledges a commit whose wait for the lock to publish it reached the limit, which is a bug. For
+    /// what has to find it.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn mark_lost(mut self) -> Self {
+        self.mark_lost = true;
         self
     }
 }
