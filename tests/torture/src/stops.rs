@@ -262,7 +262,7 @@ const GLANCE: Duration = Duration::from_millis(2);
 /// How a round shares its store. Rounds that follow each other try both ways.
 fn sharing_of(seed: u64, plant: Option<Plant>) -> Sharing {
     // Other writers read the header of the file, so they would not go on from a commit that is lost.
-    match seed % 2 == 0 || plant == Some(Plant::MarkLost) {
+    match seed.is_multiple_of(2) || plant == Some(Plant::MarkLost) {
         true => Sharing::OneWriter,
         false => Sharing::ManyWriters,
     }

@@ -126,6 +126,8 @@ fn open_readable(
         place: at.place.clone(),
         file: engine.file(),
         others_write: false,
+        #[cfg(feature = "fault-injection")]
+        mark_lost: false,
     };
     let file = SharedFile::new(file_backend::with_locks(file, at)?, waits);
     let file = TolerantFile::new(file, failed);
