@@ -106,13 +106,14 @@ impl<E: Engine> CommitQueue<E> {
         }
     }
 
-    /// Waits for the commits under way, and closes the queue.
-    pub(crate) fn end_queue(&self, at: OpContext<'_>) -> Result<(), RuntimeError> {
+    /// Waits for the commits under way, and closes the queue. Returns whether a commit had failed.
+    pub(crate) fn end_queue(&self, at: OpContext<'_>) -> Result<bool, RuntimeError> {
         let mut queue = self.lock_idle(at)?;
+        let has_failed = matches!(queue.over, Some(QueueEnd::Failed { .. }));
         self.end(&mut queue, QueueEnd::Closed);
         drop(queue);
         self.room.wake_all();
-        Ok(())
+        Ok(has_failed)
     }
 
     /// Waits until no commit is under way, and holds later ones back until the turn is dropped.

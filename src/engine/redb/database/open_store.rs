@@ -20,12 +20,11 @@ impl OpenStore {
             // queue, so ending the queue does not commit them.
             self.background.finish()?;
         }
-        let had_failed = self.is_over();
-        self.end_queue(at.operation())?;
+        let has_failed = self.end_queue(at.operation())?;
         // After the queue has ended: no commit can use the file any more.
         let closed = self.engine().close_file(at).map_err(|error| {
             // After a failed commit redb reports the state of its memory, which is not that of the file.
-            if had_failed { at.failed() } else { error }
+            if has_failed { at.failed() } else { error }
         });
         // Wakes the followers, which find the store closed.
         self.commits.announce();

@@ -19,6 +19,7 @@
 //! The mark and the places of the locks are redb's: its design document, "Lock bytes", and its header.
 
 use crate::commit::trace;
+use crate::commit::within;
 use crate::engine::redb::file::file_id::FileId;
 use crate::engine::redb::file::lock_holder;
 use crate::error::Place;
@@ -37,6 +38,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// After this wait the holder of the lock is reported to the telemetry.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
+
+/// The name of the callback that a subscriber is while a lock is waited for.
+const REPORT: &str = "a subscriber of `tracing` while a commit waits for a lock";
 
 /// The bytes of redb's header, which are also the bytes of its lock.
 const HEADER_BYTES: u64 = 320;
@@ -158,11 +162,14 @@ impl<B: StorageBackend> SharedFile<B> {
             let waited = begin.elapsed();
             let left = self.waits.limit.saturating_sub(waited);
             if left.is_zero() {
-                return Ok(false);
+                // This process may have been stopped itself, for longer than the limit.
+                return self.try_lock(range, is_shared);
             }
             if waited >= REPORT_AFTER && !is_reported {
                 is_reported = true;
-                trace::waits_for_lock(&self.waits.place, self.holder(range, is_shared));
+                let holder = self.holder(range, is_shared);
+                // Writers of this process wait for the commit that waits here.
+                within::callback(REPORT, || trace::waits_for_lock(&self.waits.place, holder));
             }
             thread::sleep(pause.min(left));
             pause = (pause * 2).min(LONGEST_PAUSE);
