@@ -1,14 +1,17 @@
 //! The program as its users see it.
 
+use crate::support::{all_entries, all_events, named, say, scratch};
 use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::management::RuntimeOptions;
-use redb_runtime_store::{Runtime, Store};
+use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use unicode_width::UnicodeWidthStr;
 
 pub(crate) const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
@@ -523,5 +526,52 @@ pub(crate) fn check_shown(shown: &str) {
         assert!(line.width() <= 80, "{} columns: {line}", line.width());
         let raw = line.chars().find(|c| c.is_control() || *c == '\u{202e}');
         assert_eq!(raw, None, "{line:?}");
+    }
+}
+
+/// A reader of standard output that is slow, or stopped, keeps no snapshot of the store.
+#[test]
+fn blocked_output_holds_no_snapshot() {
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = runtime
+        .create_worker(CreateWorkerRequest::default())
+        .unwrap()
+        .worker_ref;
+    // More than a pipe takes, and more than one part.
+    let text = "x".repeat(100);
+    let pending: Vec<_> = (0..6000)
+        .map(|_| {
+            let (worker, input) = (worker.clone(), WorkerInput::user(text.clone()));
+            runtime.submit(move |tx| tx.send_input(&worker, input))
+        })
+        .collect();
+    for sent in pending {
+        sent.wait().unwrap();
+    }
+    let id = worker.worker_id.to_string();
+    let verbs: [&[&dyn AsRef<std::ffi::OsStr>]; 2] = [
+        &[&"events", &path, &"--json"],
+        &[&"transcript", &path, &id, &"--json"],
+    ];
+    for arguments in verbs {
+        let rows = match arguments.len() {
+            3 => all_events(&runtime).len(),
+            _ => all_entries(&runtime, &worker).len(),
+        };
+        let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut String::new()).unwrap();
+        // Only an attempt that comes before the program blocks may find a snapshot.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Err(error) = store.compact() {
+            assert!(matches!(error, RuntimeError::StoreBusy { .. }), "{error:?}");
+            assert!(Instant::now() < deadline, "a snapshot is held");
+        }
+        // The end of the log is the one that the program found.
+        say(&runtime, &worker, "later").unwrap();
+        assert_eq!(1 + stdout.lines().map(Result::unwrap).count(), rows);
+        assert!(child.wait().unwrap().success());
     }
 }

@@ -49,6 +49,7 @@ impl Events {
                 Column::rest("MESSAGE", 36),
             ]),
             from: self.from,
+            until: None,
             left: self.limit.unwrap_or(usize::MAX),
             last: None,
             path: store.path().to_owned(),
@@ -93,6 +94,8 @@ struct Printer<'a> {
     table: Table<4>,
     /// The id of the next event to read.
     from: u64,
+    /// The id of the last event to print, if the log ends there.
+    until: Option<u64>,
     /// How many events may still be printed.
     left: usize,
     /// The last event that was read, printed or not.
@@ -115,6 +118,9 @@ impl Log for Printer<'_> {
                 break;
             }
             let event = event?;
+            if self.until.is_some_and(|until| event.value.id > until) {
+                break;
+            }
             looked_at += 1;
             self.from = event.value.id.saturating_add(1);
             if self.events.wants(&event.value) {
@@ -124,6 +130,12 @@ impl Log for Printer<'_> {
             self.last = Some(event.value);
         }
         Ok(Next::after(looked_at, rows, self.left, output))
+    }
+
+    fn end_with(&mut self, snapshot: &Snapshot) {
+        // Damage is reported after the rows before it.
+        let last = snapshot.last_event_id(&self.runtime_id);
+        self.until = last.ok().map(Option::unwrap_or_default);
     }
 
     fn check(&self, snapshot: &Snapshot) -> Result<(), Failure> {

@@ -71,11 +71,14 @@ pub(crate) trait Log {
         rows: usize,
     ) -> Result<Next, Failure>;
 
+    /// Ends the log after the last row of the snapshot, whatever later snapshots have.
+    fn end_with(&mut self, snapshot: &Snapshot);
+
     /// Fails if the snapshot does not have the log, or if the last printed row is not in it.
     fn check(&self, snapshot: &Snapshot) -> Result<(), Failure>;
 }
 
-/// Prints a log of one snapshot; with `is_followed`, prints new rows until interrupted.
+/// Prints a log up to its present end; with `is_followed`, prints new rows until interrupted.
 pub(crate) fn show(
     store: Store,
     argument: &StoreArgument,
@@ -86,9 +89,24 @@ pub(crate) fn show(
     if is_followed {
         follow(store, argument, output, log)?;
     } else {
-        log.print(&store.snapshot()?, output, usize::MAX)?;
+        log.end_with(&store.snapshot()?);
+        while print_part(&store, output, log)? == Next::Now {}
     }
     Ok(Status::Done)
+}
+
+/// Prints at most [`ROWS_AT_A_TIME`] rows. The snapshot ends before any of them is written: a slow reader of
+/// standard output must not keep old pages in the store's file, nor a lock of a process that is stopped.
+fn print_part(store: &Store, output: &mut Output, log: &mut impl Log) -> Result<Next, Failure> {
+    output.hold();
+    let printed = {
+        let snapshot = store.snapshot()?;
+        log.check(&snapshot)
+            .and_then(|()| log.print(&snapshot, output, ROWS_AT_A_TIME))
+    };
+    // Before an error: the rows that were read before it.
+    output.finish()?;
+    printed
 }
 
 /// Prints the new rows of one snapshot after another. Ends when the limit is reached, the user
@@ -101,15 +119,7 @@ fn follow(
 ) -> Result<(), Failure> {
     let interrupted = interrupts()?;
     loop {
-        // The snapshot ends before anything is written: a slow reader of our output must not keep old
-        // pages in the store's file.
-        let next = {
-            let snapshot = store.snapshot()?;
-            log.check(&snapshot)?;
-            output.hold();
-            log.print(&snapshot, output, ROWS_AT_A_TIME)?
-        };
-        output.finish()?;
+        let next = print_part(&store, output, log)?;
         let pause = match next {
             Next::Now => Duration::ZERO,
             Next::Later => POLL,

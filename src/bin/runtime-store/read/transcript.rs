@@ -47,6 +47,7 @@ impl Transcript {
         let mut printer = Printer {
             worker,
             position: self.start,
+            until: None,
             left: self.limit.unwrap_or(usize::MAX),
             last: None,
             path: store.path().to_owned(),
@@ -70,6 +71,8 @@ struct Printer {
     worker: WorkerRef,
     /// The position of the next entry.
     position: u64,
+    /// The position at which the transcript ends, if it does.
+    until: Option<u64>,
     /// How many entries may still be printed.
     left: usize,
     /// The last entry that was printed.
@@ -93,6 +96,9 @@ impl Log for Printer {
                 break;
             }
             let entry = entry?;
+            if self.until.is_some_and(|until| self.position >= until) {
+                break;
+            }
             printed += 1;
             self.position += 1;
             if output.json {
@@ -104,6 +110,11 @@ impl Log for Printer {
         }
         self.left -= printed;
         Ok(Next::after(printed, rows, self.left, output))
+    }
+
+    fn end_with(&mut self, snapshot: &Snapshot) {
+        // Damage is reported after the rows before it.
+        self.until = snapshot.transcript_len(&self.worker).ok();
     }
 
     fn check(&self, snapshot: &Snapshot) -> Result<(), Failure> {

@@ -6,9 +6,9 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::{count, cut, visible};
 use clap::Args;
-use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::store::ImportRecord;
+use redb_runtime_store::{RuntimeError, Store};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -56,22 +56,43 @@ impl Imports {
                 runtime_id: id.clone(),
             }));
         }
-        for record in snapshot.import_records() {
-            let (id, record) = record?;
-            if self.runtime.is_some() && self.runtime != id {
-                continue;
-            }
-            let is_in_store = match &id {
-                Some(id) => snapshot.runtime(id)?.is_some(),
-                None => false,
-            };
-            let printed = Printed::new(id.as_ref(), is_in_store, &record);
-            match output.json {
-                true => output.object(&printed)?,
-                false => printed.print(output)?,
-            }
+        let ids: Vec<Option<RuntimeId>> = match &self.runtime {
+            Some(id) => vec![Some(id.clone())],
+            None => snapshot
+                .import_records()
+                .map(|record| Ok(record?.0))
+                .collect::<Result<_, RuntimeError>>()?,
+        };
+        // A slow reader of standard output must not keep a snapshot. Records are large, so each is read again.
+        drop(snapshot);
+        for id in ids {
+            self.one(&store, id.as_ref(), output)?;
         }
         Ok(Status::Done)
+    }
+
+    fn one(
+        &self,
+        store: &Store,
+        id: Option<&RuntimeId>,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let (record, is_in_store) = {
+            let snapshot = store.snapshot()?;
+            match id {
+                Some(id) => (snapshot.import_record(id)?, snapshot.has_runtime(id)?),
+                None => (snapshot.import_record_without_runtime()?, false),
+            }
+        };
+        let Some(record) = record else {
+            // A runtime that was not imported, or a record that was removed meanwhile.
+            return Ok(());
+        };
+        let printed = Printed::new(id, is_in_store, &record);
+        match output.json {
+            true => output.object(&printed),
+            false => printed.print(output),
+        }
     }
 }
 
