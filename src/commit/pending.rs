@@ -327,7 +327,7 @@ impl<E: Engine> CommitQueue<E> {
     fn drive(self: &Arc<Self>, batch: u64) -> Result<(), RuntimeError> {
         const NAME: &str = "commit";
         let queue = Arc::clone(self);
-        // Those who wait for the batch are told of its failure.
+        // Operations that wait for the batch get its failure themselves.
         let job = move || drop(queue.wait_for_batch(batch, queue.context(NAME)));
         match self.background.run(Box::new(job)) {
             Ok(()) => Ok(()),

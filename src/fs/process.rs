@@ -1,4 +1,4 @@
-//! The process that opened a store, which a fork is told apart from by its id.
+//! The process that opened a store. Its id distinguishes it from its forks.
 //!
 //! A child of `fork` has a copy of every handle of its parent, and of the parent's locks: byte-range
 //! locks belong to the open file description, which both share, so no lock keeps the two apart. Each
@@ -7,7 +7,7 @@
 //! handle leaks its parts instead of running their destructors.
 //!
 //! Process ids are reused. A descendant that gets the id of an ancestor that has exited, and still
-//! has that ancestor's handles, is not told apart.
+//! has that ancestor's handles, is not recognised.
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -52,7 +52,7 @@ pub(crate) fn refuse_behind(
     match last {
         _ if next == 0 => Err(invalid(format!("{counter} is 0, but numbers begin at 1"))),
         Some(last) if next <= last => Err(invalid(format!(
-            "{counter} {next} is not greater than {last}, which was given already"
+            "{counter} {next} is not greater than {last}, which is assigned already"
         ))),
         _ => Ok(()),
     }

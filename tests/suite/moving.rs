@@ -1,6 +1,8 @@
 //! The file of an open store is deleted, replaced or renamed.
 
-use crate::support::{all_events, assert_refused, named, say, scratch, worker_ref};
+use crate::support::{
+    TestChild, all_events, assert_refused, named, say, scratch, tell, told_as_child, worker_ref,
+};
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::store::Sharing;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
@@ -133,5 +135,67 @@ fn renamed_file_or_directory_is_written_to() {
         drop(again);
         let (_store, runtime) = open(&new.join("t.redb"), sharing);
         assert_eq!(all_events(&runtime).len(), 5);
+    }
+}
+
+/// A host in a process of its own sends inputs until its store ends.
+fn be_host(told: &Path) {
+    let many = told
+        .extension()
+        .is_some_and(|extension| extension == "many");
+    let sharing = match many {
+        true => Sharing::ManyWriters,
+        false => Sharing::OneWriter,
+    };
+    let (_store, runtime) = open(told, sharing);
+    loop {
+        match send(&runtime) {
+            Ok(_) => tell("ack"),
+            Err(RuntimeError::StoreMoved { is_uncertain, .. }) => {
+                return tell(&format!("moved {is_uncertain}"));
+            }
+            Err(other) => return tell(&format!("{other:?}")),
+        }
+    }
+}
+
+#[test]
+fn live_host_learns_that_its_file_moved() {
+    let name = "moving::live_host_learns_that_its_file_moved";
+    if let Some(told) = told_as_child() {
+        return be_host(&told);
+    }
+    for mode in ["one", "many"] {
+        for is_replaced in [false, true] {
+            let (directory, _) = scratch();
+            let path = directory.path().join(format!("store.{mode}"));
+            let (old, new) = (path.with_extension("old"), path.with_extension("new"));
+            drop(Store::open(&new).unwrap());
+            let mut host = TestChild::start(name, &path);
+            let mut acknowledged = 0;
+            while acknowledged < 20 {
+                assert_eq!(host.hear().as_deref(), Some("ack"));
+                acknowledged += 1;
+            }
+            if is_replaced {
+                // The old file keeps a name for the count below.
+                std::fs::hard_link(&path, &old).unwrap();
+                std::fs::rename(&new, &path).unwrap();
+            } else {
+                std::fs::remove_file(&path).unwrap();
+            }
+            let last = loop {
+                match host.hear().unwrap().as_str() {
+                    "ack" => acknowledged += 1,
+                    other => break other.to_owned(),
+                }
+            };
+            assert_eq!(last, "moved true", "{mode}");
+            if is_replaced {
+                let (_store, runtime) = open(&old, Sharing::OneWriter);
+                // The runtime, its worker, the acknowledged inputs and the uncertain one.
+                assert_eq!(all_events(&runtime).len(), 2 + acknowledged + 1, "{mode}");
+            }
+        }
     }
 }

@@ -223,9 +223,9 @@ impl TargetDir {
     /// | state | names | the next export |
     /// |---|---|---|
     /// | 1 | `.export.tmp-N` is complete, `place` is the old directory | removes `.export.tmp-N` |
-    /// | 2 | `.export.new-N` is complete, `place` is the old directory | goes on with 3 |
-    /// | 3 | `.export.new-N` is complete, `.export.old-N` is the old directory | goes on with 4 |
-    /// | 4 | `place` is the new directory, `.export.old-N` the old one | goes on with 5 |
+    /// | 2 | `.export.new-N` is complete, `place` is the old directory | continues with 3 |
+    /// | 3 | `.export.new-N` is complete, `.export.old-N` is the old directory | continues with 4 |
+    /// | 4 | `place` is the new directory, `.export.old-N` the old one | continues with 5 |
     /// | 5 | `place` is the new directory, `.export.tmp-N` the old one | removes `.export.tmp-N` |
     ///
     /// Each state is on disk before the next one begins. overlayfs cannot rename a directory of a lower

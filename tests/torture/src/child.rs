@@ -39,10 +39,10 @@ pub fn run(job: &str, directory: &Path) -> Result<(), Violation> {
 }
 
 /// The time limit of a child. A job takes less than a second, plus the time that it waits for locks.
-const MOST_TIME: Duration = Duration::from_secs(300);
+pub(crate) const MOST_TIME: Duration = Duration::from_secs(300);
 
 /// Aborts this process after `most`. Without it, a child that hangs would hang the whole campaign.
-fn end_in(most: Duration) {
+pub(crate) fn end_in(most: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(most);
         eprintln!("the child does not end");

@@ -1,4 +1,4 @@
-//! `--follow`: prints a log once, or goes on printing as other processes append to it.
+//! `--follow`: prints a log once, or keeps printing while other processes append to it.
 
 use crate::arguments::select::StoreArgument;
 use crate::output::failure::{Failure, Status};

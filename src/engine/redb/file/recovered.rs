@@ -6,7 +6,7 @@
 //! flushed. redb refuses to read the file because of these flags. This backend, between redb and the
 //! file, answers for them, and nothing has to be written.
 //!
-//! The readers over it hold the locks of all readers, and exclude nobody: a host may open the file, repair
+//! The readers over it hold the locks of all readers, and exclude no process: a host may open the file, repair
 //! it and commit. Its first commits keep the pages that these readers see, as they do for all readers,
 //! and from then on the flags in the header are the host's and pass unchanged.
 

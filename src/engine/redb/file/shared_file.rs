@@ -183,7 +183,7 @@ impl<B: StorageBackend> SharedFile<B> {
         lock_holder::holder_of(self.waits.file?, range, is_shared)
     }
 
-    /// Whether redb goes on without an exclusive lock on the header: its commit is durable.
+    /// Whether redb continues without an exclusive lock on the header: its commit is durable.
     fn is_granted_at_limit(&self, header: &HeaderWrites) -> bool {
         #[cfg(feature = "fault-injection")]
         if self.waits.mark_lost && header.is_durable {

@@ -296,7 +296,8 @@ impl Opening<'_> {
         Ok(Some(Handle::Reader(database)))
     }
 
-    /// Opens a file that nobody repairs without a repair, if that is asked for; else fails with `error`.
+    /// Opens a file without a repair, if the options ask for that and no writer has the file open; else
+    /// fails with `error`.
     fn recover(
         &self,
         error: RuntimeError,
