@@ -31,7 +31,7 @@ const LISTED_DIFFERENCES: usize = 100;
 
 /// Compares all runtimes of the directory `root` and of `store`, member by member, including members
 /// that this version does not know. Damage in the directory is a difference, a line of more
-/// than [`DEFAULT_MAX_LINE_BYTES`](super::DEFAULT_MAX_LINE_BYTES) included; other formatting is not.
+/// than [`DEFAULT_MAX_LINE_BYTES`](crate::layout::DEFAULT_MAX_LINE_BYTES) included; other formatting is not.
 ///
 /// # Errors
 ///
