@@ -4,11 +4,13 @@ set -eu
 cd "$(dirname "$0")/.."
 tour=$(mktemp -d)
 trap 'rm -rf "$tour"' EXIT
-cargo build --quiet --features program
+# The features to build with; the program needs one.
+features=${TOUR_FEATURES:---features=program}
+cargo build --quiet "$features"
 
 run() {
     printf '\n$ runtime-store %s\n' "$*"
-    cargo run --quiet --features program -- "$@"
+    cargo run --quiet "$features" -- "$@"
 }
 run import tests/fixtures/small "$tour/agents.redb"
 run runtimes "$tour/agents.redb"
