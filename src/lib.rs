@@ -76,6 +76,8 @@
 //!   thread.
 //! - The store relies on the system's byte-range locks and on its sync. Do not put a store on a network
 //!   file system that does not support both.
+//! - A deleted file is found by its number of links: not if it has another hard link, nor if NFS or FUSE
+//!   keep it under a hidden name.
 //! - Pages are checked in the first 16 GiB of a file, and not in processes that write with
 //!   [`Sharing::ManyWriters`]. Values are always checked. After a crash, and while a store is open, one
 //!   bit is not checked: the flag that selects the last commit.

@@ -116,6 +116,15 @@ impl<E: Engine> CommitQueue<E> {
         Ok(has_failed)
     }
 
+    /// The queue, for the holder of a turn; `None` in a fork, whose copy of the lock another thread of the
+    /// parent may have held.
+    fn lock_in_turn(&self) -> Option<MutexGuard<'_, Queue<E::Snapshot>>> {
+        match self.is_forked() {
+            true => None,
+            false => self.queue.lock().ok(),
+        }
+    }
+
     /// Waits until no commit is under way, and holds later ones back until the turn is dropped.
     pub(crate) fn take_turn(
         &self,
@@ -142,7 +151,7 @@ impl<E: Engine> ExclusiveTurn<'_, E> {
 
     /// Ends the queue with `failure`.
     pub(crate) fn fail(&self, failure: Failure) {
-        if let Ok(mut queue) = self.0.queue.lock() {
+        if let Some(mut queue) = self.0.lock_in_turn() {
             let batch = queue.open_batch;
             self.0.end(&mut queue, QueueEnd::Failed { batch, failure });
         }
@@ -151,9 +160,10 @@ impl<E: Engine> ExclusiveTurn<'_, E> {
 
 impl<E: Engine> Drop for ExclusiveTurn<'_, E> {
     fn drop(&mut self) {
-        if let Ok(mut queue) = self.0.queue.lock() {
+        if let Some(mut queue) = self.0.lock_in_turn() {
             queue.busy = None;
+            drop(queue);
+            self.0.room.wake_all();
         }
-        self.0.room.wake_all();
     }
 }

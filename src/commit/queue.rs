@@ -94,10 +94,15 @@ impl<E: Engine> CommitQueue<E> {
     /// Rejects calls from a fork, before any lock: the child has copies of locks that no thread of it
     /// gives up.
     pub(crate) fn refuse_fork(&self, at: OpContext<'_>) -> Result<(), RuntimeError> {
-        match self.process.is_current() {
-            true => Ok(()),
-            false => Err(at.forked()),
+        match self.is_forked() {
+            true => Err(at.forked()),
+            false => Ok(()),
         }
+    }
+
+    /// Whether the calling process is a fork of the one that opened the store.
+    pub(crate) fn is_forked(&self) -> bool {
+        !self.process.is_current()
     }
 
     pub(crate) fn lock(
@@ -244,6 +249,8 @@ impl<E: Engine> CommitQueue<E> {
             }
         };
         let outcome = self.stage(&mut queue, &self.engine.snapshot_rows(&base, at), operation);
+        // The operation may have forked. In the child no thread commits what the parent staged.
+        self.refuse_fork(at)?;
         let batch = if !queue.open.is_empty() {
             Some(queue.open_batch)
         } else {

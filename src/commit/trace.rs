@@ -59,8 +59,19 @@ mod imp {
 
     /// A thread waits for a lock of the file at `place`, which the process `holder` holds, where the system
     /// reports it.
-    pub(crate) fn waits_for_lock(place: &Place, holder: Option<u32>) {
-        tracing::warn!(target: TARGET, path = %place, holder, "waiting for a lock");
+    /// The subscriber runs on a thread of its own, which also asks for the holder: the thread that waits may
+    /// hold locks that a read of the subscriber needs, and the system may take long to answer.
+    pub(crate) fn waits_for_lock(
+        place: &Place,
+        holder: impl FnOnce() -> Option<u32> + Send + 'static,
+    ) {
+        let path = place.to_string();
+        let report = move || {
+            let holder = holder();
+            tracing::warn!(target: TARGET, path, holder, "waiting for a lock");
+        };
+        // Without a thread the wait is not reported.
+        let _ = std::thread::Builder::new().spawn(report);
     }
 
     /// A commit under way.
@@ -107,7 +118,7 @@ mod imp {
         Write
     }
 
-    pub(crate) fn waits_for_lock(_: &Place, _: Option<u32>) {}
+    pub(crate) fn waits_for_lock(_: &Place, _: impl FnOnce() -> Option<u32> + Send + 'static) {}
 
     pub(crate) struct Commit;
 

@@ -76,7 +76,8 @@ impl Store {
     /// killed during the compaction of a large store, the next open repairs the store by walking the file.
     ///
     /// Compaction needs the file exclusively: writes wait, and reads that begin during it wait too, also
-    /// in other processes. It takes about as long as writing all rows of the store, and constant memory. A
+    /// in other processes, there up to
+    /// [`commit_lock_timeout`](crate::store::StoreOptions::commit_lock_timeout). It takes about as long as writing all rows of the store, and constant memory. A
     /// store in memory shrinks, and the report has zeros.
     ///
     /// # Errors

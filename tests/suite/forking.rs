@@ -136,19 +136,22 @@ fn in_fork(child: impl FnOnce() -> i32) -> Option<i32> {
             let status = catch_unwind(AssertUnwindSafe(child));
             std::process::exit(status.unwrap_or(101));
         }
-        Fork::Parent(pid) => {
-            let deadline = Instant::now() + LONG;
-            while Instant::now() < deadline {
-                if let Some(status) = fork::waitpid_nohang(pid).unwrap() {
-                    return Some(fork::WEXITSTATUS(status));
-                }
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            let pid = rustix::process::Pid::from_raw(pid).unwrap();
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            None
-        }
+        Fork::Parent(pid) => wait_for(pid),
     }
+}
+
+/// The exit status of the fork `pid`; `None` if it takes too long.
+fn wait_for(pid: i32) -> Option<i32> {
+    let deadline = Instant::now() + LONG;
+    while Instant::now() < deadline {
+        if let Some(status) = fork::waitpid_nohang(pid).unwrap() {
+            return Some(fork::WEXITSTATUS(status));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    None
 }
 
 /// The parent of the forks: another thread of it works all the while, so that its locks are often held.
@@ -272,4 +275,52 @@ fn fork_opens_store_of_its_own() {
     assert_eq!(parent.hear().as_deref(), Some("after: Some(0)"));
     let store = Store::open(&path).unwrap();
     assert_eq!(all_events(&store.runtime(named("r")).unwrap()).len(), 3);
+}
+
+/// A fork returns from the closure of a transaction that it was made in.
+#[test]
+fn fork_inside_a_transaction_returns() {
+    let name = "forking::fork_inside_a_transaction_returns";
+    if let Some(path) = told_as_child() {
+        let store = Store::open(&path).unwrap();
+        let runtime = store.runtime(named("r")).unwrap();
+        let worker = runtime
+            .create_worker(Default::default())
+            .unwrap()
+            .worker_ref;
+        let stopped = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // Its commits are under way at most forks: they are slow against a fork.
+            scope.spawn(|| {
+                while !stopped.load(Ordering::Relaxed) {
+                    say(&runtime, &worker, "in the parent").unwrap();
+                }
+            });
+            for _ in 0..16 {
+                let mut status = None;
+                let parent = std::process::id();
+                let written = runtime.transaction(|tx| {
+                    match fork::fork().unwrap() {
+                        Fork::Child => {}
+                        Fork::Parent(pid) => status = Some(pid),
+                    }
+                    tx.send_input(&worker, WorkerInput::user("x")).map(|_| ())
+                });
+                if std::process::id() != parent {
+                    let is_refused = matches!(written, Err(RuntimeError::StoreForked { .. }));
+                    std::process::exit(i32::from(!is_refused));
+                }
+                written.unwrap();
+                let ended = status.map(wait_for);
+                if ended != Some(Some(0)) {
+                    tell(&format!("the fork ended with {ended:?}"));
+                }
+            }
+            stopped.store(true, Ordering::Relaxed);
+        });
+        return tell("done");
+    }
+    let (_directory, path) = scratch();
+    let mut parent = TestChild::start(name, &path);
+    assert_eq!(parent.hear().as_deref(), Some("done"));
 }

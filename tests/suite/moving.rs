@@ -191,11 +191,33 @@ fn live_host_learns_that_its_file_moved() {
                 }
             };
             assert_eq!(last, "moved true", "{mode}");
+            host.child.wait().unwrap();
             if is_replaced {
                 let (_store, runtime) = open(&old, Sharing::OneWriter);
                 // The runtime, its worker, the acknowledged inputs and the uncertain one.
                 assert_eq!(all_events(&runtime).len(), 2 + acknowledged + 1, "{mode}");
             }
         }
+    }
+}
+
+#[test]
+fn file_deleted_while_it_opens_takes_no_write() {
+    for sharing in [Sharing::OneWriter, Sharing::Exclusive] {
+        let (_directory, path) = scratch();
+        let (store, _runtime) = open(&path, sharing);
+        // A copy of an open file was not closed: its open repairs it.
+        let copy = path.with_extension("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        store.close().unwrap();
+        let deleted = copy.clone();
+        let options = Store::options().sharing(sharing).on_repair(move |_| {
+            let _ = std::fs::remove_file(&deleted);
+            std::ops::ControlFlow::Continue(())
+        });
+        let store = options.open(&copy).unwrap();
+        assert!(!copy.exists());
+        let runtime = store.runtime(named("r")).unwrap();
+        assert_refused!(send(&runtime), RuntimeError::StoreMoved { .. });
     }
 }

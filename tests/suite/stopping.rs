@@ -7,7 +7,7 @@ use crate::support::{
     worker_ref,
 };
 #[cfg(feature = "tracing")]
-use crate::telemetry::listen;
+use crate::telemetry::{Fields, listen, lock_waits};
 use redb_runtime_store::store::{FileAccess, Sharing, StoreOptions};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use rustix::process::{Pid, Signal, getpid, kill_process};
@@ -360,7 +360,7 @@ fn holder_of_a_lock_is_traced_and_named() {
         let mut child = TestChild::start(name, &told_of_child(&path, "read", lock));
         wait_until_stopped(&child);
         let worker = worker_ref("r", "worker-00000001");
-        let (sent, heard) = listen(|| watched(|| say(&runtime, &worker, "x")));
+        let (sent, _) = listen(|| watched(|| say(&runtime, &worker, "x")));
         let Err(error) = sent else {
             // No commit waits for this lock.
             child.kill();
@@ -371,12 +371,45 @@ fn holder_of_a_lock_is_traced_and_named() {
             matches!(error, RuntimeError::StoreLocked { holder: Some(holder), .. } if holder == pid),
             "{error:?}"
         );
-        let waiting = &heard.events[0];
-        assert_eq!(waiting["message"], "waiting for a lock");
-        assert_eq!(waiting["level"], "WARN");
-        assert_eq!(waiting["holder"], pid.to_string());
+        let reported = |fields: &Fields| {
+            fields["level"] == "WARN" && fields.get("holder") == Some(&pid.to_string())
+        };
+        watched(|| {
+            while !lock_waits().iter().any(reported) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
         child.kill();
         return;
     }
     panic!("no lock of a reader held up a commit");
+}
+
+/// A compaction takes its locks before it changes anything: the limit ends it, and not the store.
+#[test]
+fn compaction_beyond_the_limit_keeps_the_store() {
+    if let Some(told) = told_as_child() {
+        return be_stopped_at_lock(&told);
+    }
+    let name = "stopping::compaction_beyond_the_limit_keeps_the_store";
+    let (_directory, path) = scratch();
+    let (store, runtime) = open(&path, Sharing::OneWriter);
+    for lock in 1..MANY_LOCKS {
+        let mut child = TestChild::start(name, &told_of_child(&path, "read", lock));
+        wait_until_stopped(&child);
+        let compacted = watched(|| store.compact());
+        child.kill();
+        match compacted {
+            Err(RuntimeError::StoreLocked { .. }) => {
+                say(&runtime, &worker_ref("r", "worker-00000001"), "x").unwrap();
+                store.compact().unwrap();
+                assert!(store.verify().unwrap().findings.is_empty());
+                return;
+            }
+            // The child holds another lock, or one of a snapshot.
+            Ok(_) | Err(RuntimeError::StoreBusy { .. }) => {}
+            Err(other) => panic!("lock {lock}: {other:?}"),
+        }
+    }
+    panic!("no lock of a reader held up a compaction");
 }

@@ -10,7 +10,7 @@ use redb_runtime_store::{RuntimeError, Store};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Once;
+use std::sync::{Mutex, MutexGuard, Once};
 use torture::disk::{Disk, EIO, Errors, Fault, FaultKind};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -46,6 +46,13 @@ fn tell(tell: impl FnOnce(&mut Listener)) {
     });
 }
 
+/// The reports of waits for locks, of all threads.
+static LOCK_WAITS: Mutex<Vec<Fields>> = Mutex::new(Vec::new());
+
+pub(crate) fn lock_waits() -> MutexGuard<'static, Vec<Fields>> {
+    LOCK_WAITS.lock().unwrap()
+}
+
 struct Visitor<'a>(&'a mut Fields);
 
 impl Visit for Visitor<'_> {
@@ -73,13 +80,16 @@ impl Subscriber for Switchboard {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        tell(|listener| {
-            let mut fields = Fields::new();
-            event.record(&mut Visitor(&mut fields));
-            let level = event.metadata().level().to_string();
-            fields.insert("level".to_owned(), level);
-            listener.events.push(fields);
-        });
+        let mut fields = Fields::new();
+        event.record(&mut Visitor(&mut fields));
+        let level = event.metadata().level().to_string();
+        fields.insert("level".to_owned(), level);
+        if fields["message"] == "waiting for a lock" {
+            // It comes from a thread of its own, to which no listener belongs.
+            lock_waits().push(fields);
+            return;
+        }
+        tell(|listener| listener.events.push(fields));
         let then = LISTENER.with_borrow_mut(|listener| listener.as_mut()?.then.take());
         if let Some(then) = then {
             then();

@@ -56,10 +56,8 @@ impl Writer {
         }
     }
 
-    /// With the file that the database is in.
-    pub(crate) fn in_file(self, file: File) -> Self {
-        // Some file systems count no links: there the count says nothing.
-        let file = has_links(&file).then_some(file);
+    /// With the file that the database is in, if its links can be counted.
+    pub(crate) fn in_file(self, file: Option<File>) -> Self {
         Self { file, ..self }
     }
 
@@ -89,7 +87,7 @@ impl Writer {
 }
 
 /// Whether a file has a name, as far as the system says.
-fn has_links(file: &File) -> bool {
+pub(crate) fn has_links(file: &File) -> bool {
     file.metadata()
         .map_or(true, |metadata| links(&metadata) > 0)
 }
@@ -115,8 +113,8 @@ pub(crate) enum Handle {
 }
 
 impl Handle {
-    /// With the file that the database is in.
-    pub(crate) fn in_file(self, file: File) -> Self {
+    /// With the file that the database is in, if its links can be counted.
+    pub(crate) fn in_file(self, file: Option<File>) -> Self {
         match self {
             Self::Writer(writer) => Self::Writer(writer.in_file(file)),
             other => other,

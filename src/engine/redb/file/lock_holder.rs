@@ -110,13 +110,18 @@ fn locks_on(file: FileId) -> Vec<HeldLock> {
         };
         let files = std::fs::read_dir(process.path().join("fd"));
         for open in files.into_iter().flatten().filter_map(Result::ok) {
-            let metadata = std::fs::metadata(open.path());
-            if metadata.ok().and_then(|metadata| FileId::of(&metadata)) != Some(file) {
-                continue;
-            }
             let info = process.path().join("fdinfo").join(open.file_name());
             let info = std::fs::read_to_string(info).unwrap_or_default();
-            locks.extend(info.lines().filter_map(|line| parse(pid, line)));
+            let held: Vec<_> = info.lines().filter_map(|line| parse(pid, line)).collect();
+            // Only files with locks are asked for their identity: a file of a dead network mount never
+            // answers.
+            if held.is_empty() {
+                continue;
+            }
+            let metadata = std::fs::metadata(open.path());
+            if metadata.ok().and_then(|metadata| FileId::of(&metadata)) == Some(file) {
+                locks.extend(held);
+            }
         }
     }
     locks

@@ -21,7 +21,11 @@ const CONSISTENT: Bound<u64> = Bound::Included(CONSISTENT_BYTE);
 
 /// A file that was not closed, as a repair would leave it.
 #[derive(Debug)]
-pub(crate) struct RecoveredFile<B>(B);
+pub(crate) struct RecoveredFile<B> {
+    file: B,
+    /// The header as the dead writer left it.
+    header: [u8; HEADER_BYTES],
+}
 
 impl<B: StorageBackend> RecoveredFile<B> {
     /// `file` without a repair; `None` if its last commit has one phase, or its header is not one. Then a
@@ -33,20 +37,25 @@ impl<B: StorageBackend> RecoveredFile<B> {
         }
         file.read(0, &mut header)?;
         let is_two_phase = Header::parse(&header).is_some_and(Header::is_two_phase);
-        Ok(is_two_phase.then_some(Self(file)))
+        Ok(is_two_phase.then_some(Self { file, header }))
     }
 }
 
 impl<B: StorageBackend> StorageBackend for RecoveredFile<B> {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)?;
+        self.file.read(offset, out)?;
         // redb holds its lock on the header here, and a writer changes the flags only under that lock:
-        // the flags that were read are those of the writer that is found, or of a dead one.
-        if offset == 0 && !self.0.query_lock_range(CONSISTENT, CONSISTENT)? {
+        // the flags that were read are those of the writer that is found, or of a dead one. A new writer is
+        // found before its own header is in the file: until then the dead one's counts, so that no later
+        // snapshot is older than an earlier one.
+        if offset == 0
+            && (out.starts_with(&self.header)
+                || !self.file.query_lock_range(CONSISTENT, CONSISTENT)?)
+        {
             Header::publish_primary(out);
         }
         Ok(())
@@ -65,11 +74,11 @@ impl<B: StorageBackend> StorageBackend for RecoveredFile<B> {
     }
 
     fn close(&self) -> io::Result<()> {
-        self.0.close()
+        self.file.close()
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.try_lock_range(start, end)
+        self.file.try_lock_range(start, end)
     }
 
     fn try_lock_shared_range(
@@ -77,25 +86,25 @@ impl<B: StorageBackend> StorageBackend for RecoveredFile<B> {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        self.0.try_lock_shared_range(start, end)
+        self.file.try_lock_shared_range(start, end)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_range(start, end)
+        self.file.lock_range(start, end)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_shared_range(start, end)
+        self.file.lock_shared_range(start, end)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.unlock_range(start, end)
+        self.file.unlock_range(start, end)
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         if (start, end) == (CONSISTENT, CONSISTENT) {
             return Ok(true);
         }
-        self.0.query_lock_range(start, end)
+        self.file.query_lock_range(start, end)
     }
 }

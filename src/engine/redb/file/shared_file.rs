@@ -19,7 +19,6 @@
 //! The mark and the places of the locks are redb's: its design document, "Lock bytes", and its header.
 
 use crate::commit::trace;
-use crate::commit::within;
 use crate::engine::redb::file::file_id::FileId;
 use crate::engine::redb::file::lock_holder;
 use crate::error::Place;
@@ -34,13 +33,17 @@ use std::time::{Duration, Instant};
 /// The pauses between two tries of a lock. The first are short, because most locks are held for
 /// microseconds; none is long, so that a writer gets its turn between the commits of another one.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_micros(250);
+
+/// The most of a round that counts as waiting.
+const LONGEST_ROUND: Duration = Duration::from_millis(100);
+
+/// The limit of later waits for a lock whose wait has expired, until it is granted once: operations that
+/// queue up behind each other must not each wait for a process that is stopped.
+const LIMIT_AFTER_EXPIRY: Duration = Duration::from_millis(100);
 
 /// After this wait the holder of the lock is reported to the telemetry.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
-
-/// The name of the callback that a subscriber is while a lock is waited for.
-const REPORT: &str = "a subscriber of `tracing` while a commit waits for a lock";
 
 /// The bytes of redb's header, which are also the bytes of its lock.
 const HEADER_BYTES: u64 = 320;
@@ -87,6 +90,8 @@ pub(crate) struct SharedFile<B> {
     file: B,
     process: Process,
     waits: LockWaits,
+    /// The locks whose last wait reached the limit.
+    expired: Mutex<Vec<LockRange>>,
     header: Mutex<HeaderWrites>,
 }
 
@@ -126,6 +131,7 @@ impl<B: StorageBackend> SharedFile<B> {
             file,
             process: Process::current(),
             waits,
+            expired: Mutex::default(),
             header: Mutex::default(),
         }
     }
@@ -146,37 +152,54 @@ impl<B: StorageBackend> SharedFile<B> {
     }
 
     fn try_lock(&self, range: LockRange, is_shared: bool) -> Result<bool, BackendError> {
+        self.refuse_fork()?;
         match is_shared {
             true => self.file.try_lock_shared_range(range.0, range.1),
             false => self.file.try_lock_range(range.0, range.1),
         }
     }
 
+    fn expired(&self) -> MutexGuard<'_, Vec<LockRange>> {
+        self.expired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for a lock. `false` if the limit was reached.
     fn wait_for_lock(&self, range: LockRange, is_shared: bool) -> Result<bool, BackendError> {
-        if self.try_lock(range, is_shared)? {
-            return Ok(true);
+        let is_locked =
+            self.try_lock(range, is_shared)? || self.try_until_limit(range, is_shared)?;
+        let mut expired = self.expired();
+        expired.retain(|other| *other != range);
+        if !is_locked {
+            expired.push(range);
         }
-        let (begin, mut pause, mut is_reported) = (Instant::now(), FIRST_PAUSE, false);
-        loop {
-            let waited = begin.elapsed();
-            let left = self.waits.limit.saturating_sub(waited);
-            if left.is_zero() {
-                // This process may have been stopped itself, for longer than the limit.
-                return self.try_lock(range, is_shared);
-            }
-            if waited >= REPORT_AFTER && !is_reported {
-                is_reported = true;
-                let holder = self.holder(range, is_shared);
-                // Writers of this process wait for the commit that waits here.
-                within::callback(REPORT, || trace::waits_for_lock(&self.waits.place, holder));
-            }
-            thread::sleep(pause.min(left));
+        Ok(is_locked)
+    }
+
+    /// Tries to lock `range` again and again. `false` if the limit was reached.
+    fn try_until_limit(&self, range: LockRange, is_shared: bool) -> Result<bool, BackendError> {
+        let limit = match self.expired().contains(&range) {
+            true => self.waits.limit.min(LIMIT_AFTER_EXPIRY),
+            false => self.waits.limit,
+        };
+        let (mut waited, mut pause, mut is_reported) = (Duration::ZERO, FIRST_PAUSE, false);
+        while waited < limit {
+            let begin = Instant::now();
+            thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
             if self.try_lock(range, is_shared)? {
                 return Ok(true);
             }
+            // This process may be stopped itself, or get no processor.
+            waited += begin.elapsed().min(LONGEST_ROUND);
+            if waited >= REPORT_AFTER && !is_reported {
+                is_reported = true;
+                let file = self.waits.file;
+                trace::waits_for_lock(&self.waits.place, move || {
+                    lock_holder::holder_of(file?, range, is_shared)
+                });
+            }
         }
+        Ok(false)
     }
 
     fn holder(&self, range: LockRange, is_shared: bool) -> Option<u32> {
@@ -203,13 +226,12 @@ impl<B: StorageBackend> SharedFile<B> {
     /// Writes the header that waits for the exclusive lock, which is held now.
     fn write_unmarked(&self) -> Result<(), BackendError> {
         let mut header = self.header();
-        let Some(unmarked) = header.unmarked.take() else {
+        let Some(unmarked) = &header.unmarked else {
             return Ok(());
         };
-        let marked = header.marked.take();
         let mut in_file = vec![0; unmarked.len()];
         let written = match self.file.read(0, &mut in_file) {
-            Ok(()) if marked == Some(in_file) => self.file.write(0, &unmarked),
+            Ok(()) if header.marked.as_ref() == Some(&in_file) => self.file.write(0, unmarked),
             read => read,
         };
         if let Err(error) = written {
@@ -217,6 +239,7 @@ impl<B: StorageBackend> SharedFile<B> {
             self.file.unlock_range(HEADER_LOCK.0, HEADER_LOCK.1)?;
             return Err(error.into());
         }
+        (header.marked, header.unmarked) = (None, None);
         Ok(())
     }
 

@@ -34,6 +34,12 @@ pub(crate) fn compact(store: &OpenStore) -> Result<CompactReport, RuntimeError> 
         Ok(()) => {}
         // redb refuses before it changes anything, so the store stays usable.
         Err(error @ RuntimeError::StoreBusy { .. }) => return Err(error),
+        // It takes all of its locks first, and gave the database back.
+        Err(error @ RuntimeError::StoreLocked { .. })
+            if engine.is_writer(at.operation()).unwrap_or(false) =>
+        {
+            return Err(error);
+        }
         Err(error) => {
             turn.give_up(with_causes(&error));
             return Err(error);

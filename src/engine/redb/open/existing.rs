@@ -8,7 +8,9 @@ use crate::commit::within;
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::file_backend;
 use crate::engine::redb::database::open_store::OPEN_STORES;
-use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine, Reopen, Writer};
+use crate::engine::redb::database::redb_engine::{
+    Handle, OpenStore, RedbEngine, Reopen, Writer, has_links,
+};
 use crate::engine::redb::database::registry::{Found, Registration};
 use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::{CheckedPages, Role};
@@ -334,7 +336,9 @@ impl Opening<'_> {
         let Some(file) = self.expected(open_for_writing(at)?)? else {
             return Ok(None);
         };
-        let links = file.try_clone().map_err(|error| at.io(error))?;
+        let Some(links) = self.named(&file)? else {
+            return Ok(None);
+        };
         let handle = at.guard(|| {
             let backend = shared_file(file, at, options)?;
             open_over(backend, at, options, |found| {
@@ -345,6 +349,18 @@ impl Opening<'_> {
             })
         });
         Ok(Some(self.explained(handle)?.in_file(links)))
+    }
+
+    /// The file to ask for its links, which `Handle::in_file` takes; `None` if the file was deleted. Some file
+    /// systems count no links: there the path still leads to the file.
+    fn named(&self, file: &File) -> Result<Option<Option<File>>, RuntimeError> {
+        if has_links(file) {
+            let file = file.try_clone().map_err(|error| self.at.io(error))?;
+            return Ok(Some(Some(file)));
+        }
+        let there = std::fs::metadata(self.at.path()).ok();
+        let is_there = there.as_ref().and_then(FileId::of) == self.file;
+        Ok(is_there.then_some(None))
     }
 
     /// Says of a file that redb takes for damaged if only bytes after its end are in the way.
@@ -382,7 +398,9 @@ impl Opening<'_> {
         let Some(file) = self.expected(open_for_writing(at)?)? else {
             return Ok(None);
         };
-        let links = file.try_clone().map_err(|error| at.io(error))?;
+        let Some(links) = self.named(&file)? else {
+            return Ok(None);
+        };
         let handle = at.guard(|| {
             let backend = shared_file(file, at, self.options)?;
             open_beside_writers(backend, at, self.options)
@@ -495,7 +513,8 @@ pub(crate) fn open_over(
     // redb made while opening may reach it.
     // Taken before the gate is opened, which consumes it.
     let file = gate.file();
-    gate.open().map_err(|error| at.io(error))?;
+    gate.open()
+        .map_err(|error| at.redb(redb::Error::Io(error)))?;
     let writer = Writer::new(database, size, Some(reopen(file, at, options)));
     if is_old {
         migrate(&writer, options.schema, found, at.named("migrate"))?;

@@ -113,7 +113,9 @@ impl StoreOptions {
 
     /// How long a commit, or a read, waits for a lock that another process holds on the file. 30 seconds by
     /// default. Such locks are held for microseconds, and the turn to write, with [`Sharing::ManyWriters`],
-    /// for a commit: a longer wait means a process that is stopped, by a debugger or a freezer.
+    /// for a commit: a longer wait means a process that is stopped, by a debugger or a freezer. Only a
+    /// compaction in another process holds the first, and only a load or a long transaction the second, for
+    /// longer: raise the limit where these take more than that.
     ///
     /// After the limit the operation fails with [`StoreLocked`](crate::RuntimeError::StoreLocked), which names
     /// the process that holds the lock, and nothing of the operation is in the store. A commit that had begun
