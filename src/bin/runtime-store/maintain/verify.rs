@@ -49,7 +49,8 @@ impl Verify {
                 let pages = pages_bar(output);
                 let report = Store::verify_file(self.store.path(), &self.options(&pages));
                 pages.finish_and_clear();
-                return report_result(output, &report?, begin);
+                let is_unread = matches!(error, RuntimeError::StoreIo { .. });
+                return report_result(output, &report?, begin, is_unread);
             }
             opened => opened?,
         };
@@ -62,7 +63,7 @@ impl Verify {
         let verified = store.verify_with(&options);
         pages.finish_and_clear();
         bar.finish_and_clear();
-        report_result(output, &verified?, begin)
+        report_result(output, &verified?, begin, false)
     }
 
     /// Options that show the page check on a bar of its own. That bar ends before the rows begin.
@@ -96,6 +97,7 @@ fn report_result(
     output: &mut Output,
     report: &VerifyReport,
     begin: Instant,
+    is_unread: bool,
 ) -> Result<Status, Failure> {
     let status = if report.is_clean() {
         Status::Done
@@ -109,12 +111,12 @@ fn report_result(
             seconds: begin.elapsed().as_secs_f64(),
         })?;
     } else {
-        print(output, report)?;
+        print(output, report, is_unread)?;
     }
     Ok(status)
 }
 
-fn print(output: &mut Output, report: &VerifyReport) -> Result<(), Failure> {
+fn print(output: &mut Output, report: &VerifyReport, is_unread: bool) -> Result<(), Failure> {
     for finding in &report.findings {
         output.line(format!("{}: {finding}", finding.severity))?;
     }
@@ -126,7 +128,7 @@ fn print(output: &mut Output, report: &VerifyReport) -> Result<(), Failure> {
     }
     output.summary(format!(
         "{}: {}, {}, {}, {}",
-        verdict(report),
+        verdict(report, is_unread),
         count(report.runtimes, "runtime", "runtimes"),
         count(report.workers, "worker", "workers"),
         count(report.events, "event", "events"),
@@ -134,18 +136,20 @@ fn print(output: &mut Output, report: &VerifyReport) -> Result<(), Failure> {
     ))
 }
 
-/// What was found, in a few words. Parts that the system failed to read are no damage.
-fn verdict(report: &VerifyReport) -> String {
+/// What was found, in a few words. Parts that the system failed to read are no damage; with `is_unread` the
+/// store did not open because of such a part.
+fn verdict(report: &VerifyReport, is_unread: bool) -> String {
     if report.is_clean() {
         return "no damage".to_owned();
     }
     let errors = count(report.errors, "error", "errors");
-    let is_unread = |finding: &VerifyFinding| match finding.kind {
+    let is_part = |finding: &VerifyFinding| match finding.kind {
         VerifyKind::ReadFailed | VerifyKind::Unreadable | VerifyKind::RowsNotChecked => true,
         _ => finding.severity != Severity::Error,
     };
     let read_failed = |finding: &VerifyFinding| finding.kind == VerifyKind::ReadFailed;
-    if report.findings.iter().all(is_unread) && report.findings.iter().any(read_failed) {
+    let has_failed = is_unread || report.findings.iter().any(read_failed);
+    if has_failed && report.findings.iter().all(is_part) {
         return format!("not all of it can be read, {errors}");
     }
     format!("damaged, {errors}")

@@ -122,15 +122,17 @@ pub(crate) fn error_chain(error: &dyn Error) -> String {
     message
 }
 
+/// What the user can do on a full disk.
+const NO_SPACE: &str =
+    "free space on the disk, or run `runtime-store compact`, which returns the store's own";
+
 /// What the user can do if the system refused to repair a store.
 pub(crate) fn refused_repair_advice(error: &RuntimeError) -> Option<&'static str> {
     let RuntimeError::StoreIo { source, .. } = error else {
         return None;
     };
     Some(match source.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free space on the disk, or run `runtime-store compact`, which returns the store's own"
-        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => NO_SPACE,
         ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
             "to repair it, open it where it can be written; `runtime-store backup` makes a repaired copy"
         }
@@ -141,8 +143,11 @@ pub(crate) fn refused_repair_advice(error: &RuntimeError) -> Option<&'static str
 fn store_advice(error: &RuntimeError) -> Option<&'static str> {
     Some(match error {
         RuntimeError::StoreLocked { .. } => {
-            "wait for that process, or end it; reading works while a host has the store open, but not \
-             while a process repairs the store or has exclusive access"
+            "wait for that process, or end it; continue it if it is stopped; reading works while a host has \
+             the store open, but not while a process repairs the store or has exclusive access"
+        }
+        RuntimeError::CommitUncertain { source, .. } if source.kind() == ErrorKind::StorageFull => {
+            NO_SPACE
         }
         RuntimeError::NeedsRepair { .. } => {
             "run the command without --no-repair to repair it first"

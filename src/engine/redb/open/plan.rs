@@ -1,9 +1,9 @@
 //! Planning a migration: the schema version of a store, found without changing its file.
 
 use crate::engine::redb::context::RedbContext;
-use crate::engine::redb::database::file_backend;
 use crate::engine::redb::file::checked_pages::Role;
-use crate::engine::redb::file::write_gate::{WithoutLocks, hold};
+use crate::engine::redb::file::recovered::RecoveredFile;
+use crate::engine::redb::file::write_gate::hold;
 use crate::engine::redb::open::existing::{
     builder, checked, open_for_reading, open_for_writing, read_any, refuse_other_kinds,
     shared_file, version_of,
@@ -13,7 +13,6 @@ use crate::engine::redb::schema::migrate::{self, MigrationPlan};
 use crate::error::{Place, RuntimeError};
 use crate::fs::names;
 use redb::StorageBackend;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,11 +37,15 @@ pub(crate) fn migration_plan(
         // holds all writes, and drops them.
         Err(RuntimeError::NeedsRepair { .. }) => match open_for_writing(at) {
             Ok(file) => held_version(shared_file(file, at, options)?, at, options)?,
-            // An exclusive lock needs a descriptor that is open for writing. Without it the file is
-            // read without locks, and a host that starts a repair meanwhile is not excluded.
+            // An exclusive lock needs a descriptor that is open for writing. Without it the file is read
+            // as a repair would leave it.
             Err(RuntimeError::StoreIo { .. }) => {
-                let file = File::open(path).map_err(|error| at.io(error))?;
-                held_version(WithoutLocks(file_backend::over(file, at)?), at, options)?
+                let file = shared_file(open_for_reading(at)?, at, options)?;
+                let file = RecoveredFile::new(file).map_err(|error| at.io(error))?;
+                let needs_repair = || RuntimeError::NeedsRepair {
+                    path: path.to_owned(),
+                };
+                read_any(file.ok_or_else(needs_repair)?, at, options)?.1
             }
             Err(error) => return Err(error),
         },
