@@ -186,7 +186,8 @@ fn live_host_learns_that_its_file_moved() {
             }
             let last = loop {
                 match host.hear().unwrap().as_str() {
-                    "ack" => acknowledged += 1,
+                    // One commit may have been under way.
+                    "ack" if acknowledged < 1000 => acknowledged += 1,
                     other => break other.to_owned(),
                 }
             };
