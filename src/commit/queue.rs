@@ -91,13 +91,9 @@ impl<E: Engine> CommitQueue<E> {
         OpContext::new(operation, self.engine.place())
     }
 
-    /// Rejects calls from a fork, before any lock: the child has copies of locks that no thread of it
-    /// gives up.
+    /// Rejects calls from a fork; see [`OpContext::refuse_fork`].
     pub(crate) fn refuse_fork(&self, at: OpContext<'_>) -> Result<(), RuntimeError> {
-        match self.is_forked() {
-            true => Err(at.forked()),
-            false => Ok(()),
-        }
+        at.refuse_fork(self.process)
     }
 
     /// Whether the calling process is a fork of the one that opened the store.

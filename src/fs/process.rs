@@ -36,10 +36,11 @@ pub(crate) struct Owned<T> {
 }
 
 impl<T> Owned<T> {
-    pub(crate) fn new(value: T) -> Self {
+    /// `value`, which belongs to `process`.
+    pub(crate) fn new(value: T, process: Process) -> Self {
         Self {
             value: Arc::new(value),
-            process: Process::current(),
+            process,
         }
     }
 

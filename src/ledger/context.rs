@@ -1,6 +1,7 @@
 //! The context of an operation: its name and the store's place, which its errors name.
 
 use crate::error::{Place, RuntimeError};
+use crate::fs::process::Process;
 use crate::fs::staging::Unpublished;
 use std::path::Path;
 
@@ -65,6 +66,15 @@ impl<'a> OpContext<'a> {
             operation: self.operation,
             place: self.place.clone(),
             is_uncertain,
+        }
+    }
+
+    /// Rejects a call from a fork of `process`, which opened the store. Before any lock: the child has copies
+    /// of locks that no thread of it gives up.
+    pub(crate) fn refuse_fork(self, process: Process) -> Result<(), RuntimeError> {
+        match process.is_current() {
+            true => Ok(()),
+            false => Err(self.forked()),
         }
     }
 

@@ -19,8 +19,8 @@ pub(crate) struct RedbContext<'a> {
     operation: OpContext<'a>,
     table: Option<&'static str>,
     bad_pages: Option<&'a Arc<BadPages>>,
-    /// The process that the store belongs to.
-    process: Process,
+    /// The process that the store belongs to; `None` while a call opens it.
+    process: Option<Process>,
 }
 
 impl<'a> Deref for RedbContext<'a> {
@@ -38,7 +38,7 @@ impl<'a> RedbContext<'a> {
             operation: OpContext::new(operation, place),
             table: None,
             bad_pages: None,
-            process: Process::current(),
+            process: None,
         }
     }
 
@@ -48,13 +48,16 @@ impl<'a> RedbContext<'a> {
             operation,
             table: None,
             bad_pages: None,
-            process: Process::current(),
+            process: None,
         }
     }
 
     /// Of a store that belongs to `process`.
     pub(crate) fn of_process(self, process: Process) -> Self {
-        Self { process, ..self }
+        Self {
+            process: Some(process),
+            ..self
+        }
     }
 
     /// The context of the operation, without the table and the damaged pages.
@@ -152,8 +155,8 @@ impl<'a> RedbContext<'a> {
         self,
         access: impl FnOnce() -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
-        if !self.process.is_current() {
-            return Err(self.forked());
+        if let Some(process) = self.process {
+            self.refuse_fork(process)?;
         }
         // Guarded calls nest: a walk of one table reads other tables. The pages that the outer call
         // found so far must not appear in the error of the inner one, and are restored after it.

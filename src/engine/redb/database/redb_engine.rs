@@ -187,17 +187,8 @@ impl RedbEngine {
         self.place.name()
     }
 
-    /// Rejects calls from a fork, before any lock: the child has copies of locks that no thread of it
-    /// gives up.
-    fn refuse_fork(&self, at: OpContext<'_>) -> Result<(), RuntimeError> {
-        match self.process.is_current() {
-            true => Ok(()),
-            false => Err(at.forked()),
-        }
-    }
-
     fn handle(&self, at: OpContext<'_>) -> Result<RwLockReadGuard<'_, Handle>, RuntimeError> {
-        self.refuse_fork(at)?;
+        at.refuse_fork(self.process)?;
         self.handle.read().map_err(|_| RuntimeError::StatePoisoned)
     }
 
@@ -212,7 +203,8 @@ impl RedbEngine {
             Handle::Reader(database) => database.begin_read(),
             Handle::Closed => return Err(at.closed()),
         };
-        Ok(Owned::new(transaction.map_err(|error| at.redb(error))?))
+        let transaction = transaction.map_err(|error| at.redb(error))?;
+        Ok(Owned::new(transaction, self.process))
     }
 
     /// Begins a write transaction that commits in two phases. With several writers it waits for the
@@ -233,7 +225,7 @@ impl RedbEngine {
         transaction.set_two_phase_commit(true);
         #[cfg(feature = "fault-injection")]
         transaction.set_two_phase_commit(!self.one_phase);
-        Ok(Owned::new(transaction))
+        Ok(Owned::new(transaction, self.process))
     }
 
     /// Makes the commit of `transaction` save the allocator state, if the file is large by now.
@@ -266,7 +258,7 @@ impl RedbEngine {
 
     /// Closes the file for every handle of the store. A second close succeeds.
     pub(crate) fn close_file(&self, at: RedbContext<'_>) -> Result<(), RuntimeError> {
-        self.refuse_fork(at.operation())?;
+        at.refuse_fork(self.process)?;
         let mut handle = self
             .handle
             .write()
@@ -294,7 +286,7 @@ impl RedbEngine {
         at: RedbContext<'_>,
         work: impl FnOnce(Writer) -> (Option<Writer>, Result<(), RuntimeError>),
     ) -> Result<(), RuntimeError> {
-        self.refuse_fork(at.operation())?;
+        at.refuse_fork(self.process)?;
         let mut handle = self
             .handle
             .write()

@@ -136,7 +136,8 @@ impl<B: StorageBackend> SharedFile<B> {
         }
     }
 
-    /// Rejects accesses from a fork: it shares the file's locks with the process that took them.
+    /// Rejects changes of the file and of its locks from a fork, which shares them with the process that took
+    /// them. Reads and queries change neither.
     fn refuse_fork(&self) -> io::Result<()> {
         match self.process.is_current() {
             true => Ok(()),
@@ -246,7 +247,11 @@ impl<B: StorageBackend> SharedFile<B> {
     /// Clears the mark of an acknowledged commit before redb reads the header of the file, where it would
     /// find the commit before.
     fn clear_mark_to_read(&self) -> Result<(), BackendError> {
-        if !self.waits.others_write || self.header().unmarked.is_none() {
+        if !self.waits.others_write {
+            return Ok(());
+        }
+        self.refuse_fork()?;
+        if self.header().unmarked.is_none() {
             return Ok(());
         }
         if !self.wait_for_lock(HEADER_LOCK, false)? {
@@ -259,12 +264,10 @@ impl<B: StorageBackend> SharedFile<B> {
 
 impl<B: StorageBackend> StorageBackend for SharedFile<B> {
     fn len(&self) -> io::Result<u64> {
-        self.refuse_fork()?;
         self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.refuse_fork()?;
         self.file.read(offset, out)
     }
 
@@ -301,8 +304,7 @@ impl<B: StorageBackend> StorageBackend for SharedFile<B> {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.refuse_fork()?;
-        self.file.try_lock_range(start, end)
+        self.try_lock((start, end), false)
     }
 
     fn try_lock_shared_range(
@@ -310,12 +312,10 @@ impl<B: StorageBackend> StorageBackend for SharedFile<B> {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        self.refuse_fork()?;
-        self.file.try_lock_shared_range(start, end)
+        self.try_lock((start, end), true)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.refuse_fork()?;
         let range = (start, end);
         let is_locked = self.wait_for_lock(range, false)?;
         if range != HEADER_LOCK {
@@ -336,7 +336,6 @@ impl<B: StorageBackend> StorageBackend for SharedFile<B> {
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.refuse_fork()?;
         if (start, end) == HEADER_LOCK {
             self.clear_mark_to_read()?;
         }
@@ -358,7 +357,6 @@ impl<B: StorageBackend> StorageBackend for SharedFile<B> {
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.refuse_fork()?;
         self.file.query_lock_range(start, end)
     }
 }
