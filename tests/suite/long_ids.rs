@@ -9,18 +9,13 @@ use redb_runtime_store::interaction::TranscriptQuery;
 use redb_runtime_store::{RuntimeError, Store};
 
 #[test]
-fn ids_over_the_limit_are_rejected() {
+fn worker_refs_over_the_limit_are_rejected() {
     let long = "x".repeat(MAX_ID_BYTES + 1);
     let store = Store::in_memory().unwrap();
     let runtime = store.runtime(named("r")).unwrap();
     let worker = worker_ref("r", &long);
     let mut foreign = worker_ref("r", "w");
     foreign.runtime_id = runtime_id(&long);
-    assert_refused!(store.runtime(named(&long)), RuntimeError::InvalidRequest(_));
-    assert_refused!(
-        store.runtime_store(&runtime_id(&long)),
-        RuntimeError::InvalidRequest(_)
-    );
     for worker in [&worker, &foreign] {
         assert_refused!(
             runtime.worker_detail(worker),
@@ -70,6 +65,18 @@ fn ids_over_the_limit_are_rejected() {
     about.worker_ref = Some(worker);
     let loaded = store.bulk_load(|load| load.append_event(&runtime_id("r"), about.into()));
     assert_refused!(loaded, RuntimeError::InvalidRequest(_));
+}
+
+#[test]
+fn runtime_ids_over_the_limit_are_rejected() {
+    let long = "x".repeat(MAX_ID_BYTES + 1);
+    let store = Store::in_memory().unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    assert_refused!(store.runtime(named(&long)), RuntimeError::InvalidRequest(_));
+    assert_refused!(
+        store.runtime_store(&runtime_id(&long)),
+        RuntimeError::InvalidRequest(_)
+    );
     let id = runtime_id(&long);
     assert_refused!(
         store.bulk_load(|load| load.put_runtime(runtime_snapshot(&long, 1).into())),

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 /// A user that has no rights, for tests that run as root.
 const NOBODY: u32 = 65534;
 
-/// A command that runs the program, without the rights of root, in the directory `at`, which nobody may
+/// A command that runs the program without the rights of root in the directory `at`, which no user may
 /// search.
 fn in_closed_directory(work: &Workplace, at: &Path, arguments: &[&Path]) -> Command {
     let program = work.path("program");

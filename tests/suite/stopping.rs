@@ -98,7 +98,7 @@ fn stopping_at(options: StoreOptions, at: usize) -> StoreOptions {
     })
 }
 
-/// What a child is to do, as part of the path that it is told: `store.MODE.LOCK`.
+/// The path that a child gets. It names the store, the mode and the lock: `store.MODE.LOCK`.
 fn told_of_child(store: &Path, mode: &str, lock: usize) -> PathBuf {
     let mut told = store.as_os_str().to_owned();
     told.push(format!(".{mode}.{lock}"));
@@ -297,7 +297,7 @@ fn synced_commit_is_acknowledged_despite_stopped_reader() {
     let name = "stopping::synced_commit_is_acknowledged_despite_stopped_reader";
     let worker = worker_ref("r", "worker-00000001");
     for sharing in [Sharing::OneWriter, Sharing::ManyWriters] {
-        // The reader goes on: the next commit clears the mark of the one before.
+        // The reader continues: the next commit clears the mark of the one before.
         with_stopped_reader(name, sharing, |path, store, runtime, mut child| {
             go_on(&mut child);
             assert_eq!(child.hear().as_deref(), Some("read 2"), "{sharing:?}");

@@ -106,7 +106,7 @@ pub(crate) fn listen<T>(work: impl FnOnce() -> T) -> (T, Listener) {
     listen_then(None, work)
 }
 
-/// What is told in this thread while `work` runs, and `then` after the first event.
+/// The spans and events of this thread while `work` runs. `then` runs after the first event.
 fn listen_then<T>(then: Option<Box<dyn FnOnce()>>, work: impl FnOnce() -> T) -> (T, Listener) {
     static SWITCHBOARD: Once = Once::new();
     SWITCHBOARD.call_once(|| tracing::subscriber::set_global_default(Switchboard).unwrap());

@@ -174,7 +174,7 @@ fn repairs_that_open_each_other_are_refused() {
                 if first.swap(false, Ordering::Relaxed) {
                     barrier.wait();
                     let opened = Store::open(&other).map(drop);
-                    // Both look before either goes on.
+                    // Both threads have opened before either of them continues.
                     barrier.wait();
                     inner.send(opened).unwrap();
                 }
