@@ -17,7 +17,7 @@ use crate::world::{Context, Violation, World, check_rules};
 use redb_runtime_store::store::Sharing;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -220,7 +220,21 @@ impl Process {
     fn stop_at(&mut self, at: StopAt, number: usize) -> Result<(), Violation> {
         let requests = self.requests.as_mut();
         let asked = requests.map_or(Ok(()), |pipe| writeln!(pipe, "{} {number}", at.name()));
-        asked.or_violation("asking a child to stop")
+        match asked {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(self.ended_by_itself()?),
+            asked => asked.or_violation("asking a child to stop"),
+        }
+    }
+
+    /// The complaint of a process that has ended, or is about to.
+    fn ended_by_itself(&mut self) -> Result<Violation, Violation> {
+        let mut complaint = String::new();
+        if let Some(mut pipe) = self.child.stderr.take() {
+            let read = pipe.read_to_string(&mut complaint);
+            read.or_violation("listening")?;
+        }
+        let name = self.name();
+        Ok(Violation(format!("{name} ended by itself: {complaint}")))
     }
 
     fn answers(&self) -> usize {
@@ -524,13 +538,7 @@ impl Field<'_> {
     fn check_alive(&mut self) -> Result<(), Violation> {
         for process in &mut self.processes {
             if process.state()? == State::Ended {
-                let mut complaint = String::new();
-                if let Some(mut pipe) = process.child.stderr.take() {
-                    let read = pipe.read_to_string(&mut complaint);
-                    read.or_violation("listening")?;
-                }
-                let name = process.name();
-                return Err(Violation(format!("{name} ended by itself: {complaint}")));
+                return Err(process.ended_by_itself()?);
             }
         }
         Ok(())
