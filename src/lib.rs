@@ -123,6 +123,9 @@ pub mod store {
     pub use crate::engine::redb::database::sharing::Sharing;
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
+    pub use crate::engine::redb::file::planted::PlantedBug;
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
     pub use crate::engine::redb::file::watched::FileAccess;
     pub use crate::engine::redb::maintenance::backup::{BackupOptions, BackupReport};
     pub use crate::engine::redb::maintenance::census::{

@@ -14,7 +14,7 @@ use crate::workload::runtime;
 use crate::world::{Violation, World};
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::WorkerRef;
-use redb_runtime_store::store::{FileAccess, StoreOptions};
+use redb_runtime_store::store::{FileAccess, PlantedBug, StoreOptions};
 use redb_runtime_store::{Runtime, Store};
 use rustix::process::{Signal, getpid, kill_process};
 use std::collections::BTreeMap;
@@ -170,7 +170,7 @@ impl Process {
         let process = Arc::clone(self);
         let mut options = Store::options();
         if self.spec.plant == Some(Plant::MarkLost) {
-            options = options.mark_lost();
+            options = options.planted(PlantedBug::MarkLost);
         }
         options
             .create(false)

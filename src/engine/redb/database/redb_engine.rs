@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 /// 0.2 ms if the state was saved. Saving it adds 0.04 ms to each commit at 64 MiB and 0.08 ms at 1
 /// GB (64 KB more to write for each GB). On a disk whose two syncs took 8 ms no difference could be
 /// seen up to 270 MB.
-const QUICK_REPAIR_BYTES: u64 = 64 << 20;
+pub(crate) const QUICK_REPAIR_BYTES: u64 = 64 << 20;
 
 /// Closes a database and opens it again without releasing the locks on its file.
 pub(crate) type Reopen =
@@ -39,6 +39,8 @@ pub(crate) type Reopen =
 pub(crate) struct Writer {
     pub(crate) database: Database,
     size: FileSize,
+    /// The file size from which on commits save the allocator state.
+    quick_repair_from: u64,
     /// `None` for stores in memory, and where redb saves its allocator state in every commit.
     reopen: Option<Reopen>,
     /// The file, to ask how many links it has. Declared after `database`, which gives up the locks.
@@ -51,8 +53,17 @@ impl Writer {
         Self {
             database,
             size,
+            quick_repair_from: QUICK_REPAIR_BYTES,
             reopen,
             file: None,
+        }
+    }
+
+    /// With another file size from which on commits save the allocator state.
+    pub(crate) fn quick_repair_from(self, bytes: u64) -> Self {
+        Self {
+            quick_repair_from: bytes,
+            ..self
         }
     }
 
@@ -69,7 +80,7 @@ impl Writer {
     /// Whether commits have to save the allocator state. Call this after all writes of a
     /// transaction: one transaction can make a small file large.
     pub(crate) fn is_large(&self) -> bool {
-        self.size.bytes() >= QUICK_REPAIR_BYTES
+        self.size.bytes() >= self.quick_repair_from
     }
 
     /// Persists the allocator state of redb by closing and reopening the database, which does not

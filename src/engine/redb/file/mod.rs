@@ -6,6 +6,7 @@ pub(crate) mod file_id;
 pub(crate) mod lock_holder;
 pub(crate) mod page_layout;
 pub(crate) mod page_walk;
+pub(crate) mod planted;
 pub(crate) mod recovered;
 pub(crate) mod shared_file;
 pub(crate) mod tolerant;

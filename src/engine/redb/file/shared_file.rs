@@ -21,6 +21,7 @@
 use crate::commit::trace;
 use crate::engine::redb::file::file_id::FileId;
 use crate::engine::redb::file::lock_holder;
+use crate::engine::redb::file::planted::{Planted, PlantedBug};
 use crate::error::Place;
 use crate::fs::process::Process;
 use redb::{BackendError, StorageBackend};
@@ -79,9 +80,7 @@ pub(crate) struct LockWaits {
     pub(crate) file: Option<FileId>,
     /// Whether other processes write too. Then redb reads the header of the file for every read.
     pub(crate) others_write: bool,
-    /// A bug, planted on purpose.
-    #[cfg(feature = "fault-injection")]
-    pub(crate) mark_lost: bool,
+    pub(crate) planted: Planted,
 }
 
 /// A store's file. It belongs to the process that made this value.
@@ -209,11 +208,8 @@ impl<B: StorageBackend> SharedFile<B> {
 
     /// Whether redb continues without an exclusive lock on the header: its commit is durable.
     fn is_granted_at_limit(&self, header: &HeaderWrites) -> bool {
-        #[cfg(feature = "fault-injection")]
-        if self.waits.mark_lost && header.is_durable {
-            return true;
-        }
-        header.is_about_to_clear_mark()
+        let is_lost = self.waits.planted.is(PlantedBug::MarkLost) && header.is_durable;
+        is_lost || header.is_about_to_clear_mark()
     }
 
     fn timeout(&self, range: LockRange, is_shared: bool) -> BackendError {

@@ -422,8 +422,7 @@ pub(crate) fn shared_file(
         place: at.place.clone(),
         file: FileId::of(&metadata),
         others_write: options.sharing == Sharing::ManyWriters,
-        #[cfg(feature = "fault-injection")]
-        mark_lost: options.mark_lost,
+        planted: options.planted,
     };
     Ok(SharedFile::new(options.file(backend), waits))
 }
@@ -441,7 +440,10 @@ pub(crate) fn open_beside_writers(
         .map_err(|error| at.redb(error))?;
     // With several writers redb saves its allocator state in every commit, so the store never has
     // to be reopened to save it.
-    Ok(Handle::Writer(Writer::new(database, size, None)))
+    let writer = Writer::new(database, size, None);
+    Ok(Handle::Writer(
+        writer.quick_repair_from(options.quick_repair_from),
+    ))
 }
 
 /// The error for a store of version `found` that must not be migrated.
@@ -515,7 +517,8 @@ pub(crate) fn open_over(
     let file = gate.file();
     gate.open()
         .map_err(|error| at.redb(redb::Error::Io(error)))?;
-    let writer = Writer::new(database, size, Some(reopen(file, at, options)));
+    let writer = Writer::new(database, size, Some(reopen(file, at, options)))
+        .quick_repair_from(options.quick_repair_from);
     if is_old {
         migrate(&writer, options.schema, found, at.named("migrate"))?;
     }

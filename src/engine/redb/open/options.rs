@@ -1,6 +1,10 @@
 //! The options for opening a store.
 
+use crate::engine::redb::database::redb_engine::QUICK_REPAIR_BYTES;
 use crate::engine::redb::database::sharing::Sharing;
+use crate::engine::redb::file::planted::Planted;
+#[cfg(feature = "fault-injection")]
+use crate::engine::redb::file::planted::PlantedBug;
 #[cfg(feature = "fault-injection")]
 use crate::engine::redb::file::watched::{FileAccess, OnAccess, WatchedFile};
 use crate::engine::redb::schema::version::Schema;
@@ -32,12 +36,13 @@ pub struct StoreOptions {
     pub(crate) backup_before_migration: bool,
     pub(crate) migrate: bool,
     pub(crate) schema: Schema,
+    /// The file size from which on commits save the allocator state, in bytes.
+    pub(crate) quick_repair_from: u64,
+    pub(crate) planted: Planted,
     #[cfg(feature = "fault-injection")]
     on_access: Option<OnAccess>,
     #[cfg(feature = "fault-injection")]
     pub(crate) one_phase: bool,
-    #[cfg(feature = "fault-injection")]
-    pub(crate) mark_lost: bool,
 }
 
 impl Default for StoreOptions {
@@ -56,12 +61,12 @@ impl Default for StoreOptions {
             backup_before_migration: true,
             migrate: true,
             schema: Schema::default(),
+            quick_repair_from: QUICK_REPAIR_BYTES,
+            planted: Planted::default(),
             #[cfg(feature = "fault-injection")]
             on_access: None,
             #[cfg(feature = "fault-injection")]
             one_phase: false,
-            #[cfg(feature = "fault-injection")]
-            mark_lost: false,
         }
     }
 }
@@ -260,13 +265,22 @@ impl StoreOptions {
         self
     }
 
-    /// Acknowledges a commit whose wait for the lock to publish it reached the limit, which is a bug. For
-    /// what has to find it.
+    /// Plants a bug, so that simulations of faults can show that they find it.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     #[must_use]
-    pub fn mark_lost(mut self) -> Self {
-        self.mark_lost = true;
+    pub fn planted(mut self, bug: PlantedBug) -> Self {
+        self.planted = Planted::some(bug);
+        self
+    }
+
+    /// Sets the file size from which on commits save the allocator state of redb, in bytes. With 0 every
+    /// commit does, and an open after a crash reads no page to repair the file. For simulations of faults.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn quick_repair_from(mut self, bytes: u64) -> Self {
+        self.quick_repair_from = bytes;
         self
     }
 }

@@ -9,6 +9,7 @@ use crate::engine::redb::database::redb_engine::{OpenStore, RedbEngine};
 use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::{CheckedPages, Role};
 use crate::engine::redb::file::page_walk::DamagedPage;
+use crate::engine::redb::file::planted::Planted;
 use crate::engine::redb::file::recovered::RecoveredFile;
 use crate::engine::redb::file::shared_file::{LockWaits, SharedFile};
 use crate::engine::redb::file::tolerant::{FailedReads, TolerantFile};
@@ -126,8 +127,7 @@ fn open_readable(
         place: at.place.clone(),
         file: engine.file(),
         others_write: false,
-        #[cfg(feature = "fault-injection")]
-        mark_lost: false,
+        planted: Planted::default(),
     };
     let file = SharedFile::new(file_backend::with_locks(file, at)?, waits);
     let file = TolerantFile::new(file, failed);
