@@ -124,6 +124,7 @@ pub mod store {
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     pub use crate::engine::redb::file::planted::PlantedBug;
+    pub use crate::engine::redb::file::unclean::Recovery;
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     pub use crate::engine::redb::file::watched::FileAccess;
@@ -137,7 +138,7 @@ pub mod store {
     pub use crate::engine::redb::maintenance::verify::report::{
         VerifyFinding, VerifyKind, VerifyReport,
     };
-    pub use crate::engine::redb::open::options::StoreOptions;
+    pub use crate::engine::redb::open::options::{CommitSyncs, StoreOptions};
     pub use crate::engine::redb::schema::migrate::MigrationPlan;
     pub use crate::ledger::run::{EventRun, TranscriptRun};
     pub use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};

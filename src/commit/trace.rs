@@ -8,6 +8,9 @@
 //! A thread that waits for a lock of the file for more than a second is an event too: `waiting for a lock`
 //! (warn), with the process id of the holder where the system reports it.
 //!
+//! A store that was not closed cleanly is reported when it is open: `recovered` (info), or `rolled back`
+//! (warn) if its last commit was not complete.
+//!
 //! A commit is reported after it ended, without any lock: a subscriber that panics or is slow affects only
 //! its own thread.
 
@@ -32,12 +35,13 @@ impl Batch {
     };
 }
 
-pub(crate) use imp::{Commit, waits_for_lock, write};
+pub(crate) use imp::{Commit, recovered, waits_for_lock, write};
 
 #[cfg(feature = "tracing")]
 mod imp {
     use super::{Batch, OpContext, RuntimeError};
     use crate::error::{Place, with_causes};
+    use std::fmt::Debug;
     use std::time::Instant;
     use tracing::span::EnteredSpan;
 
@@ -72,6 +76,16 @@ mod imp {
         };
         // Without a thread the wait is not reported.
         let _ = std::thread::Builder::new().spawn(report);
+    }
+
+    /// The store at `place` was not closed cleanly, if there is an `outcome`.
+    pub(crate) fn recovered<R: Debug>(place: &Place, outcome: Option<R>, is_rolled_back: bool) {
+        let Some(outcome) = outcome else { return };
+        let path = place;
+        match is_rolled_back {
+            true => tracing::warn!(target: TARGET, %path, "rolled back"),
+            false => tracing::info!(target: TARGET, %path, ?outcome, "recovered"),
+        }
     }
 
     /// A commit under way.
@@ -117,6 +131,8 @@ mod imp {
     pub(crate) fn write(_: OpContext<'_>) -> Write {
         Write
     }
+
+    pub(crate) fn recovered<R>(_: &Place, _: Option<R>, _: bool) {}
 
     pub(crate) fn waits_for_lock(_: &Place, _: impl FnOnce() -> Option<u32> + Send + 'static) {}
 

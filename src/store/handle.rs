@@ -2,6 +2,7 @@
 
 use crate::commit::pending::Pending;
 use crate::engine::redb::database::redb_engine::{OpenStore, RedbEngine};
+use crate::engine::redb::file::unclean::Recovery;
 use crate::engine::redb::open::options::StoreOptions;
 use crate::error::RuntimeError;
 use crate::ledger::rows::Rows;
@@ -63,6 +64,17 @@ impl Store {
     /// see [`StoreOptions::recover_in_memory`]. Opening it for writing repairs the file.
     pub fn recovered_in_memory(&self) -> bool {
         self.engine().recovered_in_memory
+    }
+
+    /// The outcome of the recovery, if this process opened the file for writing and it had not been closed
+    /// cleanly: after a kill or a power loss. `None` for a file that was closed, and for a read-only store.
+    ///
+    /// [`Recovery::RolledBack`](crate::store::Recovery::RolledBack) means that the last commit had not reached
+    /// the disk, so the store has the one before it. No operation of the last commit was
+    /// acknowledged, unless the disk damaged one of its pages before the open. Every recovery is an event of
+    /// `tracing`, too.
+    pub fn recovery(&self) -> Option<Recovery> {
+        self.engine().recovery
     }
 
     /// Closes the store for all its handles. Later operations return

@@ -8,7 +8,9 @@ use crate::engine::redb::database::registry::Registration;
 use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::BadPages;
 use crate::engine::redb::file::file_id::FileId;
+use crate::engine::redb::file::one_sync::{self, OneSync};
 use crate::engine::redb::file::shared_file::LockTimeout;
+use crate::engine::redb::file::unclean::Recovery;
 use crate::engine::redb::file::write_gate::FileSize;
 use crate::engine::redb::tables::view::View;
 use crate::error::{Place, RuntimeError};
@@ -45,6 +47,10 @@ pub(crate) struct Writer {
     reopen: Option<Reopen>,
     /// The file, to ask how many links it has. Declared after `database`, which gives up the locks.
     file: Option<File>,
+    /// `None` if all commits take two syncs.
+    one_sync: Option<OneSync>,
+    /// The outcome of the recovery, if the file was not closed cleanly.
+    pub(crate) recovery: Option<Recovery>,
 }
 
 impl Writer {
@@ -56,9 +62,20 @@ impl Writer {
             quick_repair_from: QUICK_REPAIR_BYTES,
             reopen,
             file: None,
+            one_sync: None,
+            recovery: None,
         }
     }
 
+    /// With the outcome of the recovery of its file.
+    pub(crate) fn recovered(self, recovery: Option<Recovery>) -> Self {
+        Self { recovery, ..self }
+    }
+
+    /// With commits of one sync, for a file whose backend `one_sync` belongs to.
+    pub(crate) fn with_one_sync(self, one_sync: Option<OneSync>) -> Self {
+        Self { one_sync, ..self }
+    }
     /// With another file size from which on commits save the allocator state.
     pub(crate) fn quick_repair_from(self, bytes: u64) -> Self {
         Self {
@@ -151,6 +168,8 @@ pub(crate) struct RedbEngine {
     pub(crate) bad_pages: Arc<BadPages>,
     /// Whether the file was not closed cleanly and is read without a repair of it.
     pub(crate) recovered_in_memory: bool,
+    /// The outcome of the recovery, if this process opened the file for writing and it was not closed cleanly.
+    pub(crate) recovery: Option<Recovery>,
     handle: RwLock<Handle>,
     /// Declared after `handle`, so that the file is closed before the registry lets another open of
     /// it begin.
@@ -169,6 +188,10 @@ impl RedbEngine {
         bad_pages: Arc<BadPages>,
         registration: Option<Registration<OpenStore>>,
     ) -> Self {
+        let recovery = match &handle {
+            Handle::Writer(writer) => writer.recovery,
+            _ => None,
+        };
         let path = place.name();
         let absolute_path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Self {
@@ -180,6 +203,7 @@ impl RedbEngine {
             sharing,
             bad_pages,
             recovered_in_memory: false,
+            recovery,
             handle: RwLock::new(handle),
             registration,
             #[cfg(feature = "fault-injection")]
@@ -418,6 +442,18 @@ impl RedbEngine {
             .of_process(self.process)
     }
 
+    /// Lets the commit of `changes` take one sync, if it may.
+    fn one_sync(&self, changes: &ChangeSet) -> Option<OneSync> {
+        if changes.bytes() > one_sync::MAX_BYTES {
+            return None;
+        }
+        let handle = self.handle.read().ok()?;
+        match &*handle {
+            Handle::Writer(writer) => writer.one_sync.clone(),
+            _ => None,
+        }
+    }
+
     /// Commits `transaction`. A failure before the commit of redb begins leaves the file unchanged;
     /// a later one leaves the outcome unknown.
     fn commit_transaction(
@@ -528,6 +564,8 @@ impl Engine for RedbEngine {
         at: OpContext<'_>,
     ) -> Result<(), Failure> {
         let at = self.within(at);
+        let one_sync = self.one_sync(changes);
+        let _armed = one_sync.as_ref().map(OneSync::arm);
         if let Err(error) = at.guard(|| changes.write(&turn, at)) {
             // On a damaged file redb can panic again when it undoes the transaction. Unguarded,
             // that panic would leave the queue waiting for this commit.

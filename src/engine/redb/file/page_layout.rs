@@ -24,12 +24,17 @@ const SLOTS: [usize; 2] = [64, 192];
 const SLOT_BYTES: usize = 128;
 
 const SECOND_IS_PRIMARY: u8 = 1;
+const UNCLEAN: u8 = 2;
 const TWO_PHASE: u8 = 4;
 const UNFLUSHED: u8 = 8;
+
+/// The most pages of a region: a page number has 20 bits for the index.
+const REGION_PAGES: u64 = 1 << 20;
 
 /// Offsets in a commit slot: whether the trees have a root, the roots, the checksum of the slot.
 const SLOT_HAS_ROOT: [usize; 2] = [1, 2];
 const SLOT_ROOTS: [usize; 2] = [8, 40];
+const SLOT_ID: usize = 104;
 const SLOT_SUM: usize = 112;
 
 /// The types of pages, and the offsets in a page: the number of keys, then the ends of keys and
@@ -155,6 +160,14 @@ impl Geometry {
     }
 }
 
+impl Geometry {
+    /// Whether redb can have made it. The header has no checksum of it.
+    pub(crate) fn is_valid(self) -> bool {
+        self.region_header_pages <= REGION_PAGES
+            && (1..=REGION_PAGES).contains(&self.region_data_pages)
+    }
+}
+
 /// The header of a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Header<'h>(&'h [u8]);
@@ -194,8 +207,18 @@ impl<'h> Header<'h> {
         self.0[FLAGS] & flag != 0
     }
 
-    /// Whether the last commit was made in two phases: its pages were on disk before the header
-    /// named it as the last.
+    /// Whether the file was not closed.
+    pub(crate) fn is_unclean(self) -> bool {
+        self.has(UNCLEAN)
+    }
+
+    /// Whether other processes use the commit before the last one.
+    pub(crate) fn is_unflushed(self) -> bool {
+        self.has(UNFLUSHED)
+    }
+
+    /// Whether the last commit is known to be durable: redb sets this flag when it commits in two phases,
+    /// and [`one_sync`](crate::engine::redb::file::one_sync) clears it until the sync of a commit is done.
     pub(crate) fn is_two_phase(self) -> bool {
         self.has(TWO_PHASE)
     }
@@ -210,7 +233,7 @@ impl<'h> Header<'h> {
     }
 
     /// The slot of the commit before the last one, or of an unfinished commit.
-    fn secondary(self) -> Slot<'h> {
+    pub(crate) fn secondary(self) -> Slot<'h> {
         self.slot(!self.has(SECOND_IS_PRIMARY))
     }
 
@@ -218,6 +241,31 @@ impl<'h> Header<'h> {
     pub(crate) fn spoil_primary(header: &mut [u8]) {
         let slot = SLOTS[usize::from(header[FLAGS] & SECOND_IS_PRIMARY != 0)];
         header[slot + SLOT_SUM] ^= 0xFF;
+    }
+
+    /// Sets in `header` whether the last commit is known to be durable.
+    pub(crate) fn set_two_phase(header: &mut [u8], is_set: bool) {
+        match is_set {
+            true => header[FLAGS] |= TWO_PHASE,
+            false => header[FLAGS] &= !TWO_PHASE,
+        }
+    }
+
+    /// Sets in `header` that the file was not closed.
+    pub(crate) fn set_unclean(header: &mut [u8]) {
+        header[FLAGS] |= UNCLEAN;
+    }
+
+    /// Makes the commit in the secondary slot of `header` the last one.
+    pub(crate) fn swap_primary(header: &mut [u8]) {
+        header[FLAGS] ^= SECOND_IS_PRIMARY;
+    }
+
+    /// Copies the last commit in `header` over the other slot.
+    pub(crate) fn copy_primary(header: &mut [u8]) {
+        let second = header[FLAGS] & SECOND_IS_PRIMARY != 0;
+        let (from, to) = (SLOTS[usize::from(second)], SLOTS[usize::from(!second)]);
+        header.copy_within(from..from + SLOT_BYTES, to);
     }
 
     /// Makes of the last commit in `header` one that readers may see, as a repair does.
@@ -243,6 +291,11 @@ impl Slot<'_> {
     pub(crate) fn is_whole(self) -> bool {
         let sum = number(self.0, SLOT_SUM).map(u128::from_le_bytes);
         self.0[0] == FORMAT_VERSION && sum == Some(xxh3_128(&self.0[..SLOT_SUM]))
+    }
+
+    /// The number of the commit.
+    pub(crate) fn id(self) -> u64 {
+        u64_at(self.0, SLOT_ID).unwrap_or(0)
     }
 
     /// The roots of the two table lists: that of our tables, and that of the tables of redb itself.
@@ -381,6 +434,31 @@ impl Tree {
     /// Whether a page of this tree can refer to others.
     pub(crate) fn has_references(self, page: &[u8]) -> bool {
         page.first() == Some(&BRANCH) || self == Self::Tables
+    }
+
+    /// The first child of a branch page of this tree, which can be damaged. `None` for another page.
+    pub(crate) fn first_child(self, page: &[u8]) -> Option<Reference> {
+        if *page.first()? != BRANCH {
+            return None;
+        }
+        let children = u16_at(page, COUNT)? + 1;
+        Some(Reference {
+            number: u64_at(page, BRANCH_SUMS + SUM_BYTES * children)?,
+            sum: u64_at(page, BRANCH_SUMS)?,
+            tree: self,
+        })
+    }
+
+    /// Whether a page of the table list has a table of another type than ours and those of redb.
+    pub(crate) fn has_other_tables(self, page: &[u8]) -> bool {
+        if self != Self::Tables || page.first() != Some(&LEAF) {
+            return false;
+        }
+        let Some(leaf) = Leaf::new(page, self.widths()) else {
+            return true;
+        };
+        let kind = |entry| leaf.value(entry).and_then(|value| value.first().copied());
+        (0..leaf.entries).any(|entry| kind(entry) != Some(NORMAL_TABLE))
     }
 
     /// Calls `learn` for each reference in a page of this tree. `None` if the page makes no sense.

@@ -7,6 +7,8 @@
 use crate::engine::redb::file::page_layout::{
     Child, Geometry, HEADER_BYTES, Header, PAGE_BYTES, Reference, Tree, replaced_pages,
 };
+use crate::engine::redb::file::planted::Planted;
+use crate::engine::redb::file::unclean::{self, Plan};
 use crate::ledger::table_names;
 use redb::StorageBackend;
 use std::collections::BTreeMap;
@@ -145,6 +147,14 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
             return Ok(None);
         }
         file.read(0, &mut bytes)?;
+        // A page that cannot be read leaves the last commit open. The walk finds that page.
+        if let Ok(Some(Plan {
+            header: Some(header),
+            ..
+        })) = unclean::plan(file, len, Planted::default())
+        {
+            bytes = header;
+        }
         let Some(header) = Header::parse(&bytes).filter(|header| header.primary().is_whole())
         else {
             return Ok(None);

@@ -19,6 +19,9 @@ pub enum PlantedBug {
     GrowthUnsynced,
     /// The recovery writes the pages and the header that declares them durable before one sync.
     RecoveryOneSync,
+    /// The recovery declares a commit durable whose slot it did not write again. After a failed sync it can be in
+    /// the page cache only.
+    SlotNotRewritten,
     /// The recovery leaves the slot of a commit that it gave up in the header.
     AbandonedSlotKept,
 }

@@ -5,15 +5,21 @@
 //! So the writes of opening are held in memory first. Then they either reach the file, in their
 //! order and with their syncs, or they are dropped and the file was never changed.
 //!
+//! A file that was not closed is brought in order here first, by [`unclean`]: the writes of that are held, too.
+//!
 //! Only one process may do this at a time: redb assumes that its writes are in the file when it
 //! releases the locks that exclude other writers.
 
+use crate::engine::redb::file::commit_diff::AddedPage;
+use crate::engine::redb::file::planted::{Planted, PlantedBug};
+use crate::engine::redb::file::unclean::{self, Recovery};
 use crate::fs::steps::{Change, attempt};
 use redb::{BackendError, StorageBackend};
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The methods of a backend over `self.file` that close and lock it: they go to the file unchanged.
 macro_rules! locks_of_file {
@@ -76,7 +82,12 @@ pub(crate) use locks_of_file;
 /// A held access.
 #[derive(Debug)]
 enum Access {
-    Write { offset: u64, data: Vec<u8> },
+    Write {
+        offset: u64,
+        data: Vec<u8>,
+    },
+    /// Writes a page as it is in the file.
+    Rewrite(AddedPage),
     SetLen(u64),
     Sync,
 }
@@ -85,8 +96,12 @@ enum Access {
 #[derive(Debug)]
 struct Held {
     accesses: Vec<Access>,
-    /// The length that the file would have.
-    len: u64,
+    /// The length that the file would have, if redb changed it.
+    len: Option<u64>,
+    /// Whether redb has read the header.
+    is_recovered: bool,
+    /// The outcome of the recovery of a file that was not closed.
+    recovery: Option<Recovery>,
     /// The ranges that redb locked exclusively, and waited for, to write under them: the header.
     written_under: Vec<LockRange>,
 }
@@ -115,6 +130,7 @@ struct State<B> {
     held: Mutex<Held>,
     /// Whether the locks of opening stay while redb closes the file and opens it again.
     keeps_locks: AtomicBool,
+    planted: Planted,
 }
 
 /// The bytes that redb locks as long as a file is open. The bytes after them are locked for
@@ -130,30 +146,39 @@ pub(crate) struct HoldingBackend<B>(Arc<State<B>>);
 pub(crate) struct Gate<B>(Arc<State<B>>);
 
 /// A backend over `file` that holds all writes, and the gate that lets them pass.
-pub(crate) fn hold<B: StorageBackend>(file: B) -> io::Result<(HoldingBackend<B>, Gate<B>)> {
-    backend(file, true)
+pub(crate) fn hold<B: StorageBackend>(
+    file: B,
+    planted: Planted,
+) -> io::Result<(HoldingBackend<B>, Gate<B>)> {
+    backend(file, true, planted)
 }
 
 /// A backend over `file` that holds nothing, and the size of the file.
 pub(crate) fn pass<B: StorageBackend>(file: B) -> io::Result<(HoldingBackend<B>, FileSize)> {
-    let (backend, gate) = backend(file, false)?;
+    let (backend, gate) = backend(file, false, Planted::default())?;
     Ok((backend, gate.size()))
 }
 
-fn backend<B: StorageBackend>(file: B, hold: bool) -> io::Result<(HoldingBackend<B>, Gate<B>)> {
-    let len = file.len()?;
+fn backend<B: StorageBackend>(
+    file: B,
+    hold: bool,
+    planted: Planted,
+) -> io::Result<(HoldingBackend<B>, Gate<B>)> {
     let size = FileSize::default();
-    size.set(len);
+    size.set(file.len()?);
     let state = Arc::new(State {
         file,
         size,
         holding: AtomicBool::new(hold),
         held: Mutex::new(Held {
             accesses: Vec::new(),
-            len,
+            len: None,
+            is_recovered: false,
+            recovery: None,
             written_under: Vec::new(),
         }),
         keeps_locks: AtomicBool::new(false),
+        planted,
     });
     Ok((HoldingBackend(Arc::clone(&state)), Gate(state)))
 }
@@ -189,6 +214,11 @@ impl<B: StorageBackend> Gate<B> {
         KeptFile(Arc::clone(&self.0))
     }
 
+    /// The outcome of the recovery, for a file that was not closed.
+    pub(crate) fn recovery(&self) -> io::Result<Option<Recovery>> {
+        Ok(self.0.held()?.recovery)
+    }
+
     /// Passes on everything that was held, in its order, and everything that follows.
     ///
     /// A failure leaves the file as a crash at that point would leave it.
@@ -203,6 +233,7 @@ impl<B: StorageBackend> Gate<B> {
         for access in held.accesses.drain(..) {
             match access {
                 Access::Write { offset, data } => self.0.file.write(offset, &data)?,
+                Access::Rewrite(page) => rewrite(&self.0.file, page)?,
                 Access::SetLen(len) => self.0.file.set_len(len)?,
                 Access::Sync => self.0.file.sync_data()?,
             }
@@ -210,7 +241,7 @@ impl<B: StorageBackend> Gate<B> {
         for (start, end) in locks {
             self.0.file.unlock_range(start, end).map_err(lock_error)?;
         }
-        self.0.size.set(held.len);
+        self.0.size.set(self.0.file.len()?);
         self.0.holding.store(false, Ordering::Release);
         Ok(())
     }
@@ -238,6 +269,18 @@ impl<B: StorageBackend> KeptFile<B> {
     }
 }
 
+/// Writes a page as it is in the file: after a failed sync it can be in the page cache alone, and the system
+/// takes it for written.
+fn rewrite(file: &impl StorageBackend, page: AddedPage) -> io::Result<()> {
+    let mut bytes = vec![0; page.bytes];
+    file.read(page.offset, &mut bytes)?;
+    // The system may have dropped the page meanwhile, and read the one before it from the disk.
+    if xxh3_128(&bytes) != page.hash {
+        return Err(io::Error::other("a page changed while the file was opened"));
+    }
+    file.write(page.offset, &bytes)
+}
+
 fn lock_error(error: BackendError) -> io::Error {
     match error {
         BackendError::Io(error) => error,
@@ -256,10 +299,43 @@ fn copy_overlap(out: &mut [u8], offset: u64, data: &[u8], at: u64) {
 }
 
 impl<B: StorageBackend> HoldingBackend<B> {
+    /// The length that the file would have.
+    fn len_through(&self, held: &Held) -> io::Result<u64> {
+        held.len.map_or_else(|| self.0.file.len(), Ok)
+    }
+
+    /// Brings the file in order when redb reads it first, which is under its locks of opening: a writer
+    /// that is alive is not interrupted, and no other process changes the file.
+    fn recover(&self, held: &mut Held) -> io::Result<()> {
+        if std::mem::replace(&mut held.is_recovered, true) {
+            return Ok(());
+        }
+        let planted = self.0.planted;
+        let Some(plan) = unclean::plan(&self.0.file, self.0.file.len()?, planted)? else {
+            return Ok(());
+        };
+        held.recovery = Some(plan.outcome);
+        let header = |data| Access::Write { offset: 0, data };
+        if let Some(unproven) = plan.unproven {
+            if !planted.is(PlantedBug::PagesNotRewritten) {
+                let pages = plan.rewrite.into_iter().map(Access::Rewrite);
+                held.accesses.extend(pages);
+            }
+            if !planted.is(PlantedBug::SlotNotRewritten) {
+                held.accesses.push(header(unproven));
+            }
+            if !planted.is(PlantedBug::RecoveryOneSync) {
+                held.accesses.push(Access::Sync);
+            }
+        }
+        held.accesses.extend(plan.header.map(header));
+        Ok(())
+    }
+
     /// Reads as if everything that is held had been written.
     fn read_through(&self, held: &Held, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let end = offset + out.len() as u64;
-        if end > held.len {
+        if end > self.len_through(held)? {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         out.fill(0);
@@ -272,7 +348,7 @@ impl<B: StorageBackend> HoldingBackend<B> {
                 Access::SetLen(len) if *len < end => {
                     out[len.saturating_sub(offset) as usize..].fill(0);
                 }
-                Access::SetLen(_) | Access::Sync => {}
+                Access::SetLen(_) | Access::Sync | Access::Rewrite(_) => {}
             }
         }
         Ok(())
@@ -282,14 +358,19 @@ impl<B: StorageBackend> HoldingBackend<B> {
 impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
     fn len(&self) -> io::Result<u64> {
         match self.0.holding()? {
-            Some(held) => Ok(held.len),
+            Some(held) => self.len_through(&held),
             None => self.0.file.len(),
         }
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         match self.0.holding()? {
-            Some(held) => self.read_through(&held, offset, out),
+            Some(mut held) => {
+                if offset == 0 {
+                    self.recover(&mut held)?;
+                }
+                self.read_through(&held, offset, out)
+            }
             None => self.0.file.read(offset, out),
         }
     }
@@ -297,7 +378,7 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
     fn set_len(&self, len: u64) -> io::Result<()> {
         match self.0.holding()? {
             Some(mut held) => {
-                held.len = len;
+                held.len = Some(len);
                 held.accesses.push(Access::SetLen(len));
                 Ok(())
             }

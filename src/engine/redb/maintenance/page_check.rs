@@ -7,6 +7,7 @@
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::file_backend;
 use crate::engine::redb::file::page_walk::{self, DamagedPages};
+use crate::engine::redb::file::planted::Planted;
 use crate::engine::redb::file::write_gate::{WithoutLocks, hold};
 use crate::engine::redb::maintenance::progress::OnPart;
 use crate::error::RuntimeError;
@@ -248,7 +249,7 @@ fn open(
         begin,
         on_part: on_part.clone(),
     };
-    let (backend, _) = hold(file).map_err(|error| at.io(error))?;
+    let (backend, _) = hold(file, Planted::default()).map_err(|error| at.io(error))?;
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     set(&mut builder);

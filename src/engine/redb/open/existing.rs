@@ -4,7 +4,7 @@
 //! redb writes while it opens a file; [`write_gate`](crate::engine::redb::file::write_gate) holds
 //! these writes back until the schema was read.
 
-use crate::commit::within;
+use crate::commit::{trace, within};
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::file_backend;
 use crate::engine::redb::database::open_store::OPEN_STORES;
@@ -16,14 +16,15 @@ use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::{CheckedPages, Role};
 use crate::engine::redb::file::file_id::FileId;
 use crate::engine::redb::file::lock_holder;
+use crate::engine::redb::file::one_sync::{OneSync, OneSyncFile};
 use crate::engine::redb::file::page_walk;
 use crate::engine::redb::file::recovered::RecoveredFile;
-
 use crate::engine::redb::file::shared_file::{LockWaits, SharedFile};
+use crate::engine::redb::file::unclean::Recovery;
 use crate::engine::redb::file::write_gate::{KeptFile, hold, pass};
 use crate::engine::redb::maintenance::verify::check::refuse_damaged_pages;
 use crate::engine::redb::open::create::create;
-use crate::engine::redb::open::options::StoreOptions;
+use crate::engine::redb::open::options::{CommitSyncs, StoreOptions};
 use crate::engine::redb::schema::migrate;
 use crate::engine::redb::schema::version::Schema;
 use crate::error::{Place, RuntimeError};
@@ -215,7 +216,13 @@ fn open_file(
     if let (Some(key), Some(stores)) = (key, OPEN_STORES.current()) {
         stores.publish(key, &shared);
     }
+    report_recovery(at, shared.engine().recovery);
     Ok(Some(shared))
+}
+
+/// Reports the outcome of a recovery to the telemetry.
+fn report_recovery(at: RedbContext<'_>, recovery: Option<Recovery>) {
+    trace::recovered(at.place, recovery, recovery == Some(Recovery::RolledBack));
 }
 
 /// A builder of redb with the cache, the sharing and the callbacks of `options`.
@@ -388,6 +395,7 @@ impl Opening<'_> {
                 let mut alone = self.options.clone();
                 alone.sharing = Sharing::OneWriter;
                 if let Some(Handle::Writer(writer)) = self.open_writer(&alone)? {
+                    report_recovery(at, writer.recovery);
                     at.guard(|| writer.database.close().map_err(|error| at.redb(error)))?;
                 }
                 // The next attempt finds the file repaired and migrated.
@@ -498,7 +506,9 @@ pub(crate) fn open_over(
     options: &StoreOptions,
     before_migration: impl FnOnce(u32) -> Result<(), RuntimeError>,
 ) -> Result<Handle, RuntimeError> {
-    let (backend, gate) = hold(backend).map_err(|error| at.io(error))?;
+    let one_sync = OneSync::default();
+    let backend = OneSyncFile::new(backend, one_sync.clone(), options.planted);
+    let (backend, gate) = hold(backend, options.planted).map_err(|error| at.io(error))?;
     let database = builder(options)
         .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
         .map_err(|error| at.redb(error))?;
@@ -515,9 +525,16 @@ pub(crate) fn open_over(
     // redb made while opening may reach it.
     // Taken before the gate is opened, which consumes it.
     let file = gate.file();
+    let recovery = gate.recovery().map_err(|error| at.io(error))?;
     gate.open()
         .map_err(|error| at.redb(redb::Error::Io(error)))?;
-    let writer = Writer::new(database, size, Some(reopen(file, at, options)))
+    // A commit that redb chose may be in the page cache alone, and the next one must not rely on it.
+    let is_proven = recovery != Some(Recovery::LeftToRedb);
+    let one_sync = (is_proven && options.commit_syncs == CommitSyncs::One).then_some(one_sync);
+    let writer = Writer::new(database, size, Some(reopen(file, at, options)));
+    let writer = writer
+        .recovered(recovery)
+        .with_one_sync(one_sync)
         .quick_repair_from(options.quick_repair_from);
     if is_old {
         migrate(&writer, options.schema, found, at.named("migrate"))?;

@@ -20,6 +20,21 @@ use std::time::Duration;
 /// The repair callback: gets the progress from 0 to 1, and returns whether to continue.
 pub(crate) type OnRepair = Arc<dyn Fn(f64) -> ControlFlow<()> + Send + Sync>;
 
+/// How many syncs a commit takes. An acknowledged operation is on disk with either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommitSyncs {
+    /// One. A commit of more than 1 MiB of rows, and one that grows the file, takes two. After a power loss the
+    /// next open reads the pages of the last two commits that they do not share, and returns to the
+    /// commit before the last if that one is not complete: [`Store::recovery`](crate::Store::recovery) returns
+    /// that.
+    #[default]
+    One,
+    /// Two: the pages of a commit are on disk before the header names it. The last commit is
+    /// then never in doubt.
+    Two,
+}
+
 /// Options for opening a store, from [`Store::options`](crate::Store::options).
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -30,6 +45,7 @@ pub struct StoreOptions {
     pub(crate) lock_timeout: Duration,
     pub(crate) commit_lock_timeout: Duration,
     pub(crate) recover_in_memory: bool,
+    pub(crate) commit_syncs: CommitSyncs,
     pub(crate) verify_on_open: bool,
     pub(crate) check_pages: bool,
     pub(crate) on_repair: Option<OnRepair>,
@@ -55,6 +71,7 @@ impl Default for StoreOptions {
             lock_timeout: Duration::ZERO,
             commit_lock_timeout: Duration::from_secs(30),
             recover_in_memory: false,
+            commit_syncs: CommitSyncs::default(),
             verify_on_open: false,
             check_pages: true,
             on_repair: None,
@@ -147,6 +164,16 @@ impl StoreOptions {
     #[must_use]
     pub fn recover_in_memory(mut self, recover: bool) -> Self {
         self.recover_in_memory = recover;
+        self
+    }
+
+    /// Sets how many syncs a commit takes. [`CommitSyncs::One`] by default. With
+    /// [`Sharing::ManyWriters`] every commit takes two.
+    ///
+    /// The files of both are the same: a store can be opened with either at any time.
+    #[must_use]
+    pub fn commit_syncs(mut self, syncs: CommitSyncs) -> Self {
+        self.commit_syncs = syncs;
         self
     }
 

@@ -68,7 +68,7 @@ fn held_version(
     options: &StoreOptions,
 ) -> Result<u32, RuntimeError> {
     at.guard(|| {
-        let (backend, _gate) = hold(backend).map_err(|error| at.io(error))?;
+        let (backend, _gate) = hold(backend, options.planted).map_err(|error| at.io(error))?;
         let database = builder(options)
             .create_with_backend(checked(backend, Role::OnlyWriter, at, options))
             .map_err(|error| at.redb(error))?;
