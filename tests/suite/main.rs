@@ -15,6 +15,7 @@ mod durability;
 mod faults;
 #[cfg(unix)]
 mod forking;
+mod generations;
 mod host_store;
 #[cfg(feature = "program")]
 mod importing;

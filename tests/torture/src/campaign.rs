@@ -4,7 +4,7 @@ use crate::child::Start;
 use crate::plant::Plant;
 use crate::workload::name_of;
 use crate::world::Violation;
-use crate::{bit_rot, crash_steps, disk_errors, kills, legacy, power_loss, stops};
+use crate::{bit_rot, crash_steps, disk_errors, generations, kills, legacy, power_loss, stops};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 pub enum Fault {
     /// Power is lost at any point, and again during the recovery.
     PowerLoss,
+    /// Power losses, failed syncs and kills follow each other in one store.
+    Generations,
     /// A process is killed in the middle of its work.
     Kill,
     /// Processes that share a store are stopped and continued, and killed between.
@@ -34,8 +36,9 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PowerLoss,
+        Self::Generations,
         Self::Kill,
         Self::Stop,
         Self::DiskErrors,
@@ -48,6 +51,7 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Self::PowerLoss => "power-loss",
+            Self::Generations => "generations",
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::DiskErrors => "disk-errors",
@@ -61,6 +65,9 @@ impl Fault {
     pub fn description(self) -> &'static str {
         match self {
             Self::PowerLoss => "power lost at any point, and again during the recovery (images)",
+            Self::Generations => {
+                "power losses, failed syncs and kills, each in the store that the last one left (images)"
+            }
             Self::Kill => "kill -9 of a process in the middle of real work (kills)",
             Self::Stop => {
                 "SIGSTOP and SIGCONT of writers and readers of a store, kills between (stops)"
@@ -78,6 +85,7 @@ impl Fault {
     pub fn per_round(self) -> usize {
         match self {
             Self::PowerLoss | Self::BitRot => 200,
+            Self::Generations => generations::PER_ROUND,
             Self::Kill => 11,
             Self::Stop => 10,
             Self::Legacy => 50,
@@ -98,6 +106,8 @@ impl Fault {
                 let sharing = (name_of(done.sharing), done.images);
                 Tried::new(done.images, &[recoveries, shared, sharing])
             }),
+            Self::Generations => generations::round(seed, count, task.plant)
+                .map(|done| Tried::new(done.images, &done.figures())),
             Self::Kill => kills::round(seed, count, task.start).map(|done| {
                 let late = ("that came after the end of their work", done.late);
                 let maintenance = ("in maintenance", done.maintenance);

@@ -2,7 +2,7 @@
 
 use crate::pages::Pages;
 use redb::{BackendError, StorageBackend};
-use redb_runtime_store::store::Sharing;
+use redb_runtime_store::store::{PlantedBug, Sharing};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
@@ -131,7 +131,7 @@ pub struct Strike {
 }
 
 /// The error to return, and how often it was returned.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     fault: Option<Fault>,
     first: Option<Strike>,
@@ -177,7 +177,7 @@ impl Faults {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     content: Pages,
     log: Vec<Access>,
@@ -186,6 +186,8 @@ struct State {
     lies: bool,
     one_phase: bool,
     sharing: Sharing,
+    saves_allocator_state: bool,
+    planted: Option<PlantedBug>,
     sync_takes: Duration,
     faults: Faults,
     /// Whether syncs wait, and how many wait now.
@@ -224,6 +226,32 @@ impl Disk {
             sharing,
             ..State::default()
         };
+        Self::of(state)
+    }
+
+    /// Another disk that holds `content`, all of it durable, whose stores are opened as those of this one.
+    #[must_use]
+    pub fn replaced(&self, content: Pages) -> Self {
+        let state = self.state();
+        let state = State {
+            content,
+            sharing: state.sharing,
+            saves_allocator_state: state.saves_allocator_state,
+            planted: state.planted,
+            one_phase: state.one_phase,
+            ..State::default()
+        };
+        Self::of(state)
+    }
+
+    /// A copy of this disk with its changes so far. Stores on the one do not reach the other: the copy is the
+    /// disk after a kill of the process that goes on writing to this one.
+    #[must_use]
+    pub fn forked(&self) -> Self {
+        Self::of(self.state().clone())
+    }
+
+    fn of(state: State) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -287,6 +315,26 @@ impl Disk {
         self.state().one_phase
     }
 
+    /// Makes every commit of stores on this disk save the allocator state, in files of every size.
+    pub fn save_allocator_state(&self) {
+        self.state().saves_allocator_state = true;
+    }
+
+    /// Whether every commit of stores on this disk saves the allocator state.
+    pub(crate) fn saves_allocator_state(&self) -> bool {
+        self.state().saves_allocator_state
+    }
+
+    /// Plants a bug in stores on this disk.
+    pub fn plant(&self, bug: PlantedBug) {
+        self.state().planted = Some(bug);
+    }
+
+    /// The bug that is planted in stores on this disk.
+    pub(crate) fn planted(&self) -> Option<PlantedBug> {
+        self.state().planted
+    }
+
     /// The mode of sharing of stores on this disk.
     pub fn sharing(&self) -> Sharing {
         self.state().sharing
@@ -325,6 +373,14 @@ impl Disk {
         let log = &self.state().log;
         log.iter()
             .filter(|access| matches!(access, Access::Sync))
+            .count()
+    }
+
+    /// The number of changes of the length.
+    pub(crate) fn resized(&self) -> usize {
+        let log = &self.state().log;
+        log.iter()
+            .filter(|access| matches!(access, Access::SetLen(_)))
             .count()
     }
 

@@ -5,7 +5,7 @@
 //! the old end.
 
 use crate::disk::Access;
-use crate::pages::Pages;
+use crate::pages::{PAGE_BYTES, Pages};
 use crate::rng::Rng;
 
 /// The changes of a disk, and its content before them.
@@ -72,6 +72,113 @@ impl Loss {
             }
         }
     }
+}
+
+/// The bytes of redb's header, and the place of its flags, and of its two commit slots.
+const HEADER_BYTES: usize = 320;
+const FLAGS: usize = 9;
+const SLOTS: [usize; 2] = [64, 192];
+
+/// The part of the header's writes that is on disk.
+#[derive(Clone, Copy, Debug)]
+enum HeaderLoss {
+    Whole,
+    /// Only the last write, whole.
+    LastWhole,
+    /// Only the flags of the last write.
+    LastFlags,
+    /// All except the flags.
+    AllButFlags,
+    /// Any of: the bytes before the flags, the flags, the geometry, either slot.
+    Fields,
+    /// The same of the last write alone.
+    LastFields,
+    /// Any pieces of a few bytes.
+    Pieces,
+    Lost,
+}
+
+const HEADER_LOSSES: [HeaderLoss; 8] = [
+    HeaderLoss::Whole,
+    HeaderLoss::LastWhole,
+    HeaderLoss::LastFlags,
+    HeaderLoss::AllButFlags,
+    HeaderLoss::Fields,
+    HeaderLoss::LastFields,
+    HeaderLoss::Pieces,
+    HeaderLoss::Lost,
+];
+
+impl HeaderLoss {
+    /// Applies a write of the header.
+    fn apply(self, data: &[u8], is_last: bool, image: &mut Pages, rng: &mut Rng) {
+        let is_only_of_last = matches!(self, Self::LastWhole | Self::LastFlags | Self::LastFields);
+        if is_only_of_last && !is_last {
+            return;
+        }
+        let mut write = |from: usize, to: usize| {
+            let to = to.min(data.len());
+            if from < to {
+                write_within(image, from as u64, &data[from..to]);
+            }
+        };
+        match self {
+            Self::Whole | Self::LastWhole => write(0, HEADER_BYTES),
+            Self::LastFlags => write(FLAGS, FLAGS + 1),
+            Self::AllButFlags => {
+                write(0, FLAGS);
+                write(FLAGS + 1, HEADER_BYTES);
+            }
+            Self::Fields | Self::LastFields => {
+                let borders = [0, FLAGS, FLAGS + 1, SLOTS[0], SLOTS[1], HEADER_BYTES];
+                for border in borders.windows(2) {
+                    if rng.chance(50) {
+                        write(border[0], border[1]);
+                    }
+                }
+            }
+            Self::Pieces => {
+                let piece = *rng.pick(&[1, 8, 64, 128]);
+                for from in (0..HEADER_BYTES).step_by(piece) {
+                    if rng.chance(50) {
+                        write(from, from + piece);
+                    }
+                }
+            }
+            Self::Lost => {}
+        }
+    }
+}
+
+/// The part of the other writes that is on disk.
+#[derive(Debug)]
+enum PageLoss {
+    /// All pages except this one of them.
+    One(usize),
+    /// In percent: the pages that are on disk.
+    Share(usize),
+}
+
+/// The pages of 4 KiB in a write at `offset`, which can begin within one.
+fn pages_of(offset: u64, data: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let first = (PAGE_BYTES as u64 - offset % PAGE_BYTES as u64) as usize;
+    let (first, rest) = data.split_at(first.min(data.len()));
+    let pages = std::iter::once(first).chain(rest.chunks(PAGE_BYTES));
+    pages.scan(offset, |at, page| {
+        let offset = *at;
+        *at += page.len() as u64;
+        Some((offset, page))
+    })
+}
+
+/// A write: its part in the header, and the rest with its offset.
+fn split_header(offset: u64, data: &[u8]) -> (&[u8], u64, &[u8]) {
+    let header = match offset {
+        0 => data.len().min(HEADER_BYTES),
+        _ => 0,
+    };
+    let (header, rest) = data.split_at(header);
+    (header, offset + header.len() as u64, rest)
 }
 
 /// Writes the part within the file: the rest needs the growth, which was lost.
@@ -149,17 +256,99 @@ impl Timeline {
         image
     }
 
-    /// The changes `from..to`, and whether each is durable: a successful sync follows it, and no sync
-    /// failed before.
+    /// A state of the disk after a power loss that follows the first `changes` changes, as bad as can be for
+    /// a store that trusts its header: the writes of the header, and those of other pages, are lost by
+    /// different rules.
+    pub fn worst(&self, changes: usize, rng: &mut Rng) -> Pages {
+        let after = self
+            .durable
+            .partition_point(|(number, _)| *number <= changes);
+        let (from, durable) = &self.durable[after - 1];
+        let mut image = durable.clone();
+        let rest = self.classify(*from, changes);
+        let (mut headers, mut pages) = (0, 0);
+        for (access, is_durable) in &rest {
+            if let (Access::Write { offset, data }, false) = (access, is_durable) {
+                let (header, offset, data) = split_header(*offset, data);
+                headers += usize::from(!header.is_empty());
+                pages += pages_of(offset, data).count();
+            }
+        }
+        let header_loss = *rng.pick(&HEADER_LOSSES);
+        let page_loss = match rng.chance(40) {
+            true => PageLoss::One(rng.below(pages.max(1))),
+            false => PageLoss::Share(*rng.pick(&[0, 10, 50, 90, 100])),
+        };
+        // A page that is not on disk as a whole can be there in part.
+        let torn = *rng.pick(&[0, 50]);
+        let loss = Loss {
+            whole: 0,
+            torn: 100,
+            tear: *rng.pick(&[512, 64, 8]),
+            in_any_order: false,
+        };
+        (headers, pages) = (headers, 0);
+        for (access, is_durable) in rest {
+            let (offset, data) = match access {
+                _ if is_durable => {
+                    apply_whole(access, &mut image);
+                    continue;
+                }
+                Access::Write { offset, data } => (*offset, data),
+                Access::SetLen(len) => {
+                    if rng.chance(70) {
+                        image.set_len(*len);
+                    }
+                    continue;
+                }
+                Access::Sync | Access::FailedSync => continue,
+            };
+            let (header, offset, data) = split_header(offset, data);
+            if !header.is_empty() {
+                headers -= 1;
+                header_loss.apply(header, headers == 0, &mut image, rng);
+            }
+            for (offset, page) in pages_of(offset, data) {
+                let is_there = match page_loss {
+                    PageLoss::One(lost) => pages != lost,
+                    PageLoss::Share(percent) => rng.chance(percent),
+                };
+                pages += 1;
+                if is_there {
+                    write_within(&mut image, offset, page);
+                } else if rng.chance(torn) {
+                    loss.tear(offset, page, &mut image, rng);
+                }
+            }
+        }
+        image
+    }
+
+    /// The changes before which the header was written, from the first `from` changes on.
+    pub fn after_headers(&self, from: usize) -> Vec<usize> {
+        let is_header = |at: &usize| matches!(self.log[*at], Access::Write { offset: 0, .. });
+        let headers = (from..self.log.len()).filter(is_header);
+        headers.map(|at| at + 1).collect()
+    }
+
+    /// The changes `from..to`, and whether each is durable: a successful sync follows it, and no sync failed
+    /// between. A change of the length is durable even so: it is in the journal of the file system, not in
+    /// the page cache, and a file system whose journal fails syncs nothing any more.
     fn classify(&self, from: usize, to: usize) -> Vec<(&Access, bool)> {
         let mut classified: Vec<(&Access, bool)> = Vec::with_capacity(to - from);
-        let mut next = 0;
+        let (mut next, mut lengths) = (0, Vec::new());
         for access in &self.log[from..to] {
+            if matches!(access, Access::SetLen(_)) {
+                lengths.push(classified.len());
+            }
             classified.push((access, false));
             match access {
                 Access::Sync => {
                     for (_, is_durable) in &mut classified[next..] {
                         *is_durable = true;
+                    }
+                    for at in lengths.drain(..) {
+                        classified[at].1 = true;
                     }
                     next = classified.len();
                 }

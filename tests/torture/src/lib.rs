@@ -7,8 +7,8 @@
 //!
 //! - [`disk`] is a storage backend that records every change and fails on demand; [`image`] builds from
 //!   these changes the states that a disk can have after a power loss.
-//! - [`workload`] makes operations and runs them; [`power_loss`] with [`threads`], [`disk_errors`] with
-//!   [`path_errors`] and [`job_errors`], [`bit_rot`], [`crash_steps`] with [`cuts`], [`kills`], [`stops`]
+//! - [`workload`] makes operations and runs them; [`power_loss`] with [`threads`], [`generations`],
+//!   [`disk_errors`] with [`path_errors`] and [`job_errors`], [`bit_rot`], [`crash_steps`] with [`cuts`], [`kills`], [`stops`]
 //!   and [`legacy`] are the faults; [`campaign`] runs rounds of them. [`child`] has the processes that are
 //!   killed or stopped.
 
@@ -20,6 +20,7 @@ pub mod crash_steps;
 pub mod cuts;
 pub mod disk;
 pub mod disk_errors;
+pub mod generations;
 pub mod image;
 pub mod job_errors;
 pub mod kills;

@@ -7,6 +7,7 @@ use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
+use redb_runtime_store::store::PlantedBug;
 use redb_runtime_store::{Runtime, Store};
 
 fn event(id: u64, worker_ref: Option<WorkerRef>) -> RuntimeEvent {
@@ -53,6 +54,11 @@ impl Plant {
             Self::LockLimitOff | Self::MarkLost | Self::MovingSnapshot => Fault::Stop,
             _ => Fault::PowerLoss,
         }
+    }
+
+    /// The bug of the commit protocol, for stores on a simulated disk.
+    pub(crate) fn in_commits(self) -> Option<PlantedBug> {
+        None
     }
 
     /// The bug's name on the command line.

@@ -200,10 +200,19 @@ const UNEXPECTED: &str = "not as expected:";
 ///
 /// The difference to the expected content.
 pub fn check_world(store: &Store, possible: &[World]) -> Result<(), Violation> {
+    found_world(store, possible).map(drop)
+}
+
+/// The world among `possible` that `store` contains, if its rows are consistent.
+///
+/// # Errors
+///
+/// The difference to the expected content.
+pub(crate) fn found_world(store: &Store, possible: &[World]) -> Result<World, Violation> {
     let world = World::of(store).or_violation("reading the store")?;
     check_rules(store, &world)?;
     if possible.contains(&world) {
-        return Ok(());
+        return Ok(world);
     }
     let differences: Vec<String> = possible
         .iter()

@@ -75,7 +75,7 @@ pub fn import_root() -> PathBuf {
 }
 
 /// The content of the imported directory.
-fn imported() -> Result<World, Violation> {
+pub(crate) fn imported() -> Result<World, Violation> {
     let store = Store::in_memory().or_violation("opening a store in memory")?;
     let options = ImportOptions::new();
     import(&store, import_root(), &options).or_violation("importing into memory")?;
@@ -275,6 +275,12 @@ pub fn open_with(disk: &Disk, cache_bytes: usize) -> Result<Store, RuntimeError>
     if disk.takes_one_phase() {
         options = options.one_phase();
     }
+    if disk.saves_allocator_state() {
+        options = options.quick_repair_from(0);
+    }
+    if let Some(bug) = disk.planted() {
+        options = options.planted(bug);
+    }
     options.open_backend(disk.clone())
 }
 
@@ -290,7 +296,7 @@ pub fn runtime(store: &Store, id: &str) -> Result<Runtime, RuntimeError> {
     })
 }
 
-fn in_transaction(
+pub(crate) fn in_transaction(
     transaction: &mut RuntimeTransaction<'_>,
     call: &Call,
 ) -> Result<(), RuntimeError> {
@@ -307,7 +313,7 @@ fn in_transaction(
     }
 }
 
-fn imported_into(store: &Store) -> Result<(), RuntimeError> {
+pub(crate) fn imported_into(store: &Store) -> Result<(), RuntimeError> {
     let options = ImportOptions::new().replace(true);
     match import(store, import_root(), &options) {
         Ok(_) => Ok(()),
