@@ -213,3 +213,7 @@ fn compared(
         Difference::BothDamaged | Difference::Unknown => left_to_redb,
     })
 }
+
+#[cfg(test)]
+#[path = "unclean_tests.rs"]
+mod tests;
