@@ -4,7 +4,7 @@
 use crate::machine::memory_kib;
 use crate::ours::Ours;
 use crate::workload::{Dataset, Inputs, PAGE};
-use crate::{directory, ours};
+use crate::{directory, ours, sqlite};
 use anyhow::{Context, Result, bail, ensure};
 use redb_runtime_store::Store;
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
@@ -48,6 +48,18 @@ pub(crate) enum Job {
     /// Writes and syncs a file.
     #[command(hide = true)]
     Write { path: PathBuf, bytes: u64 },
+    /// Backs a store up.
+    #[command(hide = true)]
+    Backup { store: PathBuf, copy: PathBuf },
+    /// Verifies a store.
+    #[command(hide = true)]
+    Verify { store: PathBuf },
+    /// Backs a database of SQLite up, and checks the copy.
+    #[command(hide = true)]
+    SqliteBackup { database: PathBuf, copy: PathBuf },
+    /// Checks a database of SQLite.
+    #[command(hide = true)]
+    SqliteCheck { database: PathBuf },
     /// Reads all events of a store in pages.
     #[command(hide = true)]
     Follow { store: PathBuf },
@@ -72,6 +84,10 @@ pub(crate) fn work(job: &Job) -> Result<()> {
             workers: *workers,
         })?,
         Job::Write { path, bytes } => write(path, *bytes)?,
+        Job::Backup { store, copy } => backup(store, copy)?,
+        Job::Verify { store } => verify(store)?,
+        Job::SqliteBackup { database, copy } => sqlite_backup(database, copy)?,
+        Job::SqliteCheck { database } => sqlite_check(database)?,
         Job::Follow { store } => follow(store)?,
         Job::Hammer {
             store,
@@ -106,17 +122,16 @@ pub(crate) fn run(job: &str, arguments: &[&str]) -> Result<Outcome> {
     })
 }
 
+/// Also creates and closes the store, which is on disk then.
 fn import(root: &Path, path: &Path) -> Result<(f64, u64)> {
-    let store = Store::open(path)?;
     let start = Instant::now();
-    let report = layout::import(&store, root, ImportOptions::default())?;
+    let options = ImportOptions::default();
+    let report = layout::import_to_path(root, path, &Store::options(), options)?;
     let seconds = start.elapsed().as_secs_f64();
     ensure!(report.findings.is_empty(), "the directory is clean");
     let records = report.runtimes.iter();
     let records = records.map(|runtime| runtime.events + runtime.transcript_entries);
-    let records = records.sum();
-    store.close()?;
-    Ok((seconds, records))
+    Ok((seconds, records.sum()))
 }
 
 fn parse(root: &Path, workers: usize) -> Result<(f64, u64)> {
@@ -204,6 +219,40 @@ fn write(path: &Path, bytes: u64) -> Result<(f64, u64)> {
     }
     file.sync_data()?;
     Ok((start.elapsed().as_secs_f64(), bytes))
+}
+
+/// The copy is read back, compared and on disk when the backup returns.
+fn backup(path: &Path, copy: &Path) -> Result<(f64, u64)> {
+    let store = Store::open(path)?;
+    let start = Instant::now();
+    let report = store.backup(copy)?;
+    let seconds = start.elapsed().as_secs_f64();
+    store.close()?;
+    Ok((seconds, report.rows))
+}
+
+fn verify(path: &Path) -> Result<(f64, u64)> {
+    let store = Store::open(path)?;
+    let start = Instant::now();
+    let report = store.verify()?;
+    let seconds = start.elapsed().as_secs_f64();
+    ensure!(report.is_clean(), "{:?}", report.findings);
+    store.close()?;
+    Ok((seconds, report.rows))
+}
+
+fn sqlite_backup(path: &Path, copy: &Path) -> Result<(f64, u64)> {
+    let from = sqlite::connect(path)?;
+    let start = Instant::now();
+    sqlite::back_up(&from, copy)?;
+    sqlite::check(copy)?;
+    Ok((start.elapsed().as_secs_f64(), 0))
+}
+
+fn sqlite_check(path: &Path) -> Result<(f64, u64)> {
+    let start = Instant::now();
+    sqlite::check(path)?;
+    Ok((start.elapsed().as_secs_f64(), 0))
 }
 
 fn follow(path: &Path) -> Result<(f64, u64)> {

@@ -6,10 +6,11 @@ use crate::peer::{InputPeer, Sender};
 use crate::workload::{
     ACCEPTED, Dataset, Inputs, RUNTIME, STARTED, Tally, runtime_id, worker_name,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -227,6 +228,31 @@ pub(crate) fn build(path: &Path, dataset: &Dataset, inputs: &Inputs) -> Result<(
     transaction.commit()?;
     // The log goes into the database, so that reads find everything in one place.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(())
+}
+
+/// Copies the database to `copy`, in one step, and syncs the copy. A copy that a crash cut off is thrown
+/// away, so its writes need no journal.
+pub(crate) fn back_up(from: &Connection, copy: &Path) -> Result<()> {
+    let mut to = Connection::open(copy)?;
+    to.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=FULL;")?;
+    let backup = Backup::new(from, &mut to)?;
+    ensure!(
+        backup.step(-1)? == StepResult::Done,
+        "the backup is cut short"
+    );
+    Ok(())
+}
+
+/// How much of a database is mapped into memory to be checked: all of it, which is the fastest.
+const MAPPED_BYTES: u64 = 1 << 33;
+
+/// Has SQLite check the whole database.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "mmap_size", MAPPED_BYTES as i64)?;
+    let found: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+    ensure!(found == "ok", "SQLite found {found}");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The rows of the table, a file for each kind of work.
 
 mod inputs;
+mod maintain;
 mod memory;
 mod moving;
 mod open;
@@ -35,6 +36,7 @@ pub(crate) enum Row {
     Open,
     Reopen,
     Move,
+    Maintain,
     Summary,
     Memory,
 }
@@ -73,6 +75,7 @@ impl Bench {
             Row::Open => open::run(self, table),
             Row::Reopen => reopen::run(self, table),
             Row::Move => moving::run(self, table),
+            Row::Maintain => maintain::run(self, table),
             Row::Summary => summary::run(self, table),
             Row::Memory => memory::run(self, table),
         }

@@ -1,0 +1,92 @@
+//! Backup and verification of a long log.
+
+use super::{Bench, LONG};
+use crate::child;
+use crate::measure::{Contender, Samples, interleave};
+use crate::table::{Bound, Line, Table, Unit, duration, thousands};
+use anyhow::{Context, Result};
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+
+pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
+    let logs = bench.logs()?;
+    let (ours, sqlite) = (text(&logs.ours)?, text(&logs.sqlite)?);
+    let copy = bench.dir.join("copy");
+    let copy = text(&copy)?;
+    let peak_kib = Cell::new(0);
+    let contenders: Vec<Contender<'_>> = vec![
+        Box::new(|| copied("backup", ours, copy, &peak_kib)),
+        Box::new(|| copied("sqlite-backup", sqlite, copy, &Cell::new(0))),
+    ];
+    let samples = interleave(bench.rounds(7, 3), contenders)?;
+    let work = format!("backup of {0} + {0}, read back", thousands(LONG.inputs));
+    let against = "SQLite's backup with integrity_check of the copy";
+    report(&work, against, 0.5, &samples, table);
+    memory(&work, &peak_kib, table);
+
+    peak_kib.set(0);
+    let contenders: Vec<Contender<'_>> = vec![
+        Box::new(|| done("verify", &[ours], &peak_kib)),
+        Box::new(|| done("sqlite-check", &[sqlite], &Cell::new(0))),
+    ];
+    let samples = interleave(bench.rounds(7, 3), contenders)?;
+    let work = format!("verify {0} + {0}", thousands(LONG.inputs));
+    report(&work, "SQLite's integrity_check", 0.4, &samples, table);
+    memory(&work, &peak_kib, table);
+    Ok(())
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path in UTF-8")
+}
+
+/// Has a child do a job; notes the most memory that it took.
+fn done(job: &str, arguments: &[&str], peak_kib: &Cell<u64>) -> Result<f64> {
+    let outcome = child::run(job, arguments)?;
+    peak_kib.set(peak_kib.get().max(outcome.peak_kib));
+    Ok(outcome.seconds)
+}
+
+/// Has a child make a copy, and removes it.
+fn copied(job: &str, from: &str, copy: &str, peak_kib: &Cell<u64>) -> Result<f64> {
+    let seconds = done(job, &[from, copy], peak_kib)?;
+    fs::remove_file(copy)?;
+    Ok(seconds)
+}
+
+fn report(
+    work: &str,
+    against: &'static str,
+    threshold: f64,
+    samples: &[Samples],
+    table: &mut Table,
+) {
+    let [ours, sqlite] = samples else {
+        unreachable!("two were measured");
+    };
+    table.push(Line {
+        work: work.to_owned(),
+        against,
+        threshold: Bound::AtLeast(threshold),
+        stretch: Bound::AtLeast(1.0),
+        value: ours.speed_over(sqlite),
+        unit: Unit::Times,
+        ours: duration(ours.median()),
+        theirs: duration(sqlite.median()),
+    });
+}
+
+/// Nothing was asked for here; the documentation promises constant memory.
+fn memory(work: &str, peak_kib: &Cell<u64>, table: &mut Table) {
+    table.push(Line {
+        work: work.to_owned(),
+        against: "peak resident size",
+        threshold: Bound::None,
+        stretch: Bound::None,
+        value: peak_kib.get() as f64 / 1024.0,
+        unit: Unit::MiB,
+        ours: String::new(),
+        theirs: String::new(),
+    });
+}
