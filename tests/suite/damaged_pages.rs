@@ -7,6 +7,7 @@ use crate::support::{
 use crate::verifying::{kinds, verify};
 use redb::ReadableTable;
 use redb_runtime_store::Store;
+use redb_runtime_store::layout::{ExportOptions, ImportOptions, export, import_to_path};
 use redb_runtime_store::store::VerifyKind::Value;
 use redb_runtime_store::store::{BackupOptions, VerifyKind, VerifyOptions, VerifyReport};
 use std::collections::HashMap;
@@ -278,6 +279,28 @@ fn verify_checks_rows_of_unreadable_owners() {
         expected.sort();
         assert_eq!(found, expected, "{table}: {:#?}", report.findings);
     }
+}
+
+#[test]
+fn import_into_new_file_leaves_no_free_space() {
+    let (directory, path) = scratch();
+    let (root, imported) = (directory.path().join("root"), path.with_extension("new"));
+    long_logs(&path, 60_000);
+    let store = Store::open(&path).unwrap();
+    export(&store, &root, ExportOptions::new()).unwrap();
+    import_to_path(&root, &imported, &Store::options(), ImportOptions::new()).unwrap();
+    assert_is_compact(&imported, std::fs::metadata(&imported).unwrap().len());
+}
+
+/// Fails if a compaction makes the file smaller by more than the few pages of its own bookkeeping.
+fn assert_is_compact(path: &Path, bytes: u64) {
+    const BOOKKEEPING_BYTES: u64 = 256 << 10;
+    assert_eq!(bytes, std::fs::metadata(path).unwrap().len());
+    assert!(bytes > 8 << 20, "a file of {bytes} bytes never grew");
+    let store = Store::open(path).unwrap();
+    assert!(store.verify().unwrap().is_clean());
+    let after = store.compact().unwrap().bytes_after;
+    assert!(bytes <= after + BOOKKEEPING_BYTES, "{bytes}, then {after}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Imports a directory into the store at a path, which the import creates if needed.
 
+use crate::engine::redb::database::compact_growth;
 use crate::engine::redb::open::options::StoreOptions;
 use crate::error::{Place, RuntimeError};
 use crate::fs::names::file_name;
@@ -13,6 +14,7 @@ use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Imports the directory `root` into the store at `path`, and creates the store if there is none.
@@ -130,10 +132,25 @@ fn fill(
     store: &StoreOptions,
     options: &ImportOptions,
 ) -> Result<ImportReport, LayoutError> {
-    let filling = store.open(staged)?;
+    let filling = create(staged, store)?;
     let report = import(&filling, root, options)?;
     filling.close()?;
     Ok(report)
+}
+
+/// Creates a store that is compact once it is filled and closed: see [`compact_growth`].
+fn create(staged: &Path, store: &StoreOptions) -> Result<Store, LayoutError> {
+    store.open(staged)?.close()?;
+    let file = fs::OpenOptions::new().write(true).open(staged);
+    let prepared = file.and_then(|file| compact_growth::prepare(&file));
+    prepared.map_err(|source| RuntimeError::StoreIo {
+        operation: "import",
+        path: staged.to_owned(),
+        source,
+    })?;
+    // redb repairs its record of free pages, which is no news to a host.
+    let quietly = store.clone().on_repair(|_| ControlFlow::Continue(()));
+    Ok(quietly.open(staged)?)
 }
 
 /// An error of the staged store, about the store that does not appear at `path`. The staged file is
