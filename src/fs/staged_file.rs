@@ -73,7 +73,9 @@ impl StagedFile {
         self.target.replace(self.staging)
     }
 
-    fn sync(&self) -> io::Result<u64> {
+    /// Syncs the file. Returns its size in bytes. After an error the file must not be published: the system
+    /// reports a failed write only once.
+    pub(crate) fn sync(&self) -> io::Result<u64> {
         steps::sync(&self.file, &self.path())?;
         Ok(self.file.metadata()?.len())
     }

@@ -7,6 +7,7 @@ use crate::support::{
 use crate::verifying::{kinds, verify};
 use redb::ReadableTable;
 use redb_runtime_store::Store;
+use redb_runtime_store::interaction::TranscriptEntry;
 use redb_runtime_store::layout::{ExportOptions, ImportOptions, export, import_to_path};
 use redb_runtime_store::store::VerifyKind::Value;
 use redb_runtime_store::store::{BackupOptions, VerifyKind, VerifyOptions, VerifyReport};
@@ -282,6 +283,16 @@ fn verify_checks_rows_of_unreadable_owners() {
 }
 
 #[test]
+fn backup_leaves_no_free_space() {
+    let (_directory, path) = scratch();
+    let copy = path.with_extension("copy");
+    long_logs(&path, 60_000);
+    let store = Store::open(&path).unwrap();
+    let report = store.backup(&copy).unwrap();
+    assert_is_compact(&copy, report.bytes);
+}
+
+#[test]
 fn import_into_new_file_leaves_no_free_space() {
     let (directory, path) = scratch();
     let (root, imported) = (directory.path().join("root"), path.with_extension("new"));
@@ -301,6 +312,34 @@ fn assert_is_compact(path: &Path, bytes: u64) {
     assert!(store.verify().unwrap().is_clean());
     let after = store.compact().unwrap().bytes_after;
     assert!(bytes <= after + BOOKKEEPING_BYTES, "{bytes}, then {after}");
+}
+
+/// With so many gaps not every run of event ids is remembered.
+#[test]
+fn verify_finds_events_among_many_gaps() {
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let (worker, entries) = (worker_ref("r", "w"), 6_000);
+    bulk(&store, |load| {
+        load.without_checks();
+        for sequence in 1..=entries {
+            let said = entry(&worker, sequence, "text");
+            // Every other id is missing, and entries name the id that is there, but for one.
+            let named = if sequence == 5_000 { 1 } else { 0 };
+            let said = TranscriptEntry {
+                event_id: 2 * sequence + named,
+                ..said
+            };
+            load.append_event(&runtime_id("r"), event(2 * sequence, "event").into())?;
+            load.append_transcript_entry(said.into())?;
+        }
+        load.put_worker(worker_snapshot(&worker, entries + 1).into())?;
+        load.put_runtime(runtime_snapshot("r", 2 * entries + 1).into())
+    });
+    let report = store.verify().unwrap();
+    let unknown = messages(&report, VerifyKind::UnknownEvent);
+    assert_eq!(unknown.len(), 1, "{:?}", report.findings);
+    assert!(unknown[0].contains("1 of 6000 entries"), "{unknown:?}");
 }
 
 #[test]

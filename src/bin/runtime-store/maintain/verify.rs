@@ -66,7 +66,7 @@ impl Verify {
         report_result(output, &verified?, begin, false)
     }
 
-    /// Options that show the page check on a bar of its own. That bar ends before the rows begin.
+    /// Options that show the page check on a bar of its own. That bar ends when the rows begin.
     fn options(&self, pages: &ProgressBar) -> VerifyOptions {
         let shown = pages.clone();
         VerifyOptions::new()

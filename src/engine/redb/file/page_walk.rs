@@ -79,6 +79,39 @@ pub(crate) fn damaged_pages(file: &impl StorageBackend) -> io::Result<Option<Dam
     Ok(Some(walk.found))
 }
 
+/// The number of subtrees from which on a second thread takes a half of them.
+const SHARED_SUBTREES: usize = 64;
+
+/// Whether every page of the last commit in `file` can be read and has its checksum. Two threads
+/// share a large file. If they cannot, or if a page is damaged, this is `false`, and the caller asks
+/// for more.
+pub(crate) fn is_whole(file: &impl StorageBackend) -> bool {
+    let Ok(Some((walk, mut open))) = Walk::of(file) else {
+        return false;
+    };
+    let (mut page, mut next) = (Vec::new(), 0);
+    // Level by level, until there is enough to share.
+    while next < open.len() && open.len() - next < SHARED_SUBTREES {
+        if !walk.is_whole(open[next], &mut page, &mut open) {
+            return false;
+        }
+        next += 1;
+    }
+    let mut own = open.split_off(next);
+    if own.is_empty() {
+        return true;
+    }
+    let other = own.split_off(own.len() / 2);
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new();
+        let Ok(other) = builder.spawn_scoped(scope, || walk.are_whole(other)) else {
+            return false;
+        };
+        let own = walk.are_whole(own);
+        other.join().is_ok_and(|other| other && own)
+    })
+}
+
 /// The tables of redb that list freed pages which cannot be reused yet, because a snapshot may read
 /// them.
 const REPLACED: [&[u8]; 2] = [b"data_pages_unreachable", b"system_pages_unreachable"];
@@ -204,6 +237,30 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
                 self.found.more += 1;
             }
         }
+    }
+
+    /// Whether all pages of the trees below `open` are whole. Ends at the first that is not.
+    fn are_whole(&self, mut open: Vec<Reference>) -> bool {
+        let mut page = Vec::new();
+        while let Some(next) = open.pop() {
+            if !self.is_whole(next, &mut page, &mut open) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a page is whole. Adds the pages that it refers to to `open`.
+    fn is_whole(&self, next: Reference, page: &mut Vec<u8>, open: &mut Vec<Reference>) -> bool {
+        let (offset, bytes) = self.geometry.place(next.number);
+        self.read(offset, bytes, page)
+            .is_ok_and(|is_there| is_there)
+            && next.tree.sum(page) == Some(next.sum)
+            && (!next.tree.has_references(page)
+                || next
+                    .tree
+                    .references(page, |below| open.push(below))
+                    .is_some())
     }
 
     /// Reads a page. Returns `false` if it lies past the end of the file.

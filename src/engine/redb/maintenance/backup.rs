@@ -1,26 +1,29 @@
 //! Backup: a copy of a store, made while others read and write it.
 
+use crate::commit::within::Within;
 use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::compact_growth;
 use crate::engine::redb::database::redb_engine::RedbEngine;
-use crate::engine::redb::database::staged_backend::backend_of;
+use crate::engine::redb::database::staged_backend::{backend_of, unsynced_backend_of};
+use crate::engine::redb::maintenance::copy::{copy_rows, digest_rows};
 use crate::engine::redb::maintenance::page_check::{self, PageCheck};
-use crate::engine::redb::maintenance::progress::{Meter, OnPart, OnProgress, RowProgress};
-use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
-};
+use crate::engine::redb::maintenance::progress::{Meter, OnPart, OnProgress, RowProgress, relay};
 use crate::engine::redb::tables::view::View;
 use crate::error::{Place, RuntimeError};
 use crate::fs::staged_file::{self, StagedFile};
 use crate::fs::staging::Unpublished;
-use crate::ledger::envelope::{self, KeyBytes, Record};
-use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, Value, WriteTransaction};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase};
 use serde::Serialize;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use xxhash_rust::xxh3::Xxh3;
+use std::rc::Rc;
+use std::{panic, thread};
 
-/// The page cache of redb for the copy, in bytes of memory.
+/// The page cache of redb while it writes the copy, in bytes of memory.
 const CACHE_BYTES: usize = 64 << 20;
+
+/// The page cache of redb while it reads the copy back, in bytes of memory. Each page is read once.
+const READ_CACHE_BYTES: usize = 4 << 20;
 
 /// The options of a backup.
 #[derive(Clone, Debug, Default)]
@@ -35,9 +38,9 @@ impl BackupOptions {
         Self::default()
     }
 
-    /// Sets a callback for the progress of the page check of the copy, from 0 to 1. The check runs
-    /// after the rows are written and before they are read back. The callback also gets 0 when redb
-    /// starts to compact the copy, which reports no progress of its own.
+    /// Sets a callback for the progress of the page check of the copy, from 0 to 1, called on the
+    /// thread that makes the backup. The check runs after the rows are written, while they are read
+    /// back.
     #[must_use]
     pub fn on_page_progress(mut self, on_part: impl Fn(f64) + Send + Sync + 'static) -> Self {
         self.on_page_progress = OnPart::new(on_part);
@@ -95,12 +98,12 @@ pub(crate) fn back_up(
     let total = source.total_rows()?;
     let on_part = &options.on_page_progress;
     let mut meter = options.on_progress.meter(total.saturating_mul(2));
-    let copied = at.guard(|| write_copy(&source, &staged, at, &mut meter, on_part))?;
+    let copied = at.guard(|| write_copy(&source, &staged, at, &mut meter))?;
     let rows = meter.done();
     // From here on the copy is compared with the digest: writers of the store can reuse its old
     // pages.
     drop(transaction);
-    let read_back = at.guard(|| read_copy(&staged, at, &mut meter, on_part))?;
+    let read_back = read_copy(&staged, at, &mut meter, on_part)?;
     if copied != read_back {
         return Err(
             at.corrupt("the copy was discarded: the rows read back differ from the rows written")
@@ -132,120 +135,93 @@ fn write_copy(
     staged: &StagedFile,
     at: RedbContext<'_>,
     meter: &mut Meter,
-    on_part: &OnPart,
 ) -> Result<u128, RuntimeError> {
-    let mut database: Database = Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        .create_with_backend(backend_of(staged, at)?)
-        .map_err(|error| at.redb(error))?;
+    let database = create(staged, at)?;
     let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
     transaction.set_two_phase_commit(true);
-    let mut copy = Copy {
-        meter,
-        digest: Xxh3::new(),
-        target: Some((&transaction, at)),
-    };
-    copy.all(source)?;
-    let digest = copy.digest.digest128();
+    let digest = copy_rows(source, (&transaction, at), meter)?;
     transaction.commit().map_err(|error| at.redb(error))?;
-    // redb grows a file in large steps. Compacting returns the free space of the copy.
-    on_part.report(0.0);
-    database.compact().map_err(|error| at.redb(error))?;
+    // Cuts off the free space at the end, which is all free space of the copy.
     database.close().map_err(|error| at.redb(error))?;
     Ok(digest)
 }
 
-/// Checks the pages of the staged file, and reads every row. Returns a digest of the rows.
+/// Creates an empty database in the staged file, of a size that leaves the file compact: see
+/// [`compact_growth`].
+fn create(staged: &StagedFile, at: RedbContext<'_>) -> Result<Database, RuntimeError> {
+    let open = || {
+        Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(unsynced_backend_of(staged, at)?)
+            .map_err(|error| at.redb(error))
+    };
+    open()?.close().map_err(|error| at.redb(error))?;
+    let file = staged.try_clone_file().map_err(|error| at.io(error))?;
+    compact_growth::prepare(&file).map_err(|error| at.io(error))?;
+    open()
+}
+
+/// Checks the pages of the staged file on another thread, while this one reads every row, and the disk
+/// takes the file. Returns a digest of the rows.
 fn read_copy(
     staged: &StagedFile,
     at: RedbContext<'_>,
     meter: &mut Meter,
     on_part: &OnPart,
 ) -> Result<u128, RuntimeError> {
-    match page_check::check(&staged.path(), at, on_part)? {
-        PageCheck::Whole => {}
-        PageCheck::Unread(error) => return Err(at.io(io::Error::other(error))),
-        PageCheck::Refused(message) => return Err(at.corrupt(message)),
-        other => {
-            return Err(at.corrupt(format!(
-                "the copy was discarded: its page check reports {other:?}"
-            )));
-        }
+    let path = staged.path();
+    thread::scope(|scope| {
+        let (on_part, relayed) = relay(on_part);
+        let within = Within::current();
+        let checking = thread::Builder::new()
+            .spawn_scoped(scope, || {
+                within.enter();
+                let on_part = on_part;
+                at.guard(|| page_check::check(&path, at, &on_part))
+            })
+            .map_err(|error| at.io(error))?;
+        // The file is complete: most of the wait of its publication is over by then.
+        let syncing = thread::Builder::new()
+            .spawn_scoped(scope, || staged.sync())
+            .map_err(|error| at.io(error))?;
+        let relayed = Rc::new(relayed);
+        meter.pass_on(&relayed);
+        let read = at.guard(|| read_rows(staged, at, meter));
+        relayed.pass_on_all();
+        let checked = checking
+            .join()
+            .unwrap_or_else(|panic| panic::resume_unwind(panic));
+        let synced = syncing
+            .join()
+            .unwrap_or_else(|panic| panic::resume_unwind(panic));
+        synced.map_err(|error| at.io(error))?;
+        // Damage that both find is described by its pages.
+        refuse_damaged(checked?, at)?;
+        read
+    })
+}
+
+fn refuse_damaged(checked: PageCheck, at: RedbContext<'_>) -> Result<(), RuntimeError> {
+    match checked {
+        PageCheck::Whole => Ok(()),
+        PageCheck::Unread(error) => Err(at.io(io::Error::other(error))),
+        PageCheck::Refused(message) => Err(at.corrupt(message)),
+        other => Err(at.corrupt(format!(
+            "the copy was discarded: its page check reports {other:?}"
+        ))),
     }
+}
+
+fn read_rows(
+    staged: &StagedFile,
+    at: RedbContext<'_>,
+    meter: &mut Meter,
+) -> Result<u128, RuntimeError> {
     let database = Builder::new()
-        .set_cache_size(CACHE_BYTES)
+        .set_cache_size(READ_CACHE_BYTES)
         .open_read_only_with_backend(backend_of(staged, at)?)
         .map_err(|error| at.redb(error))?;
     let transaction = database.begin_read().map_err(|error| at.redb(error))?;
-    let mut copy = Copy {
-        meter,
-        digest: Xxh3::new(),
-        target: None,
-    };
-    copy.all(&View {
-        tables: &transaction,
-        at,
-    })?;
-    Ok(copy.digest.digest128())
-}
-
-/// Reads every row of a store, and writes it to the target, if there is one.
-struct Copy<'a> {
-    meter: &'a mut Meter,
-    digest: Xxh3,
-    target: Option<(&'a WriteTransaction, RedbContext<'a>)>,
-}
-
-impl Copy<'_> {
-    fn all(&mut self, source: &View<'_, ReadTransaction>) -> Result<(), RuntimeError> {
-        self.table(source, &META)?;
-        self.table(source, &RUNTIMES)?;
-        self.table(source, &WORKERS)?;
-        self.table(source, &EVENTS)?;
-        self.table(source, &TRANSCRIPTS)?;
-        self.table(source, &DIAGNOSTICS)?;
-        self.table(source, &IMPORTS)
-    }
-
-    fn table<K, R>(
-        &mut self,
-        source: &View<'_, ReadTransaction>,
-        table: &TableOf<K, R>,
-    ) -> Result<(), RuntimeError>
-    where
-        K: Key + 'static,
-        R: Record,
-        for<'k> K::SelfType<'k>: KeyBytes + std::borrow::Borrow<K::SelfType<'k>>,
-    {
-        // A target has every table, also those without rows: a read transaction cannot open a
-        // missing table.
-        let mut open = match self.target {
-            None => None,
-            Some((transaction, at)) => {
-                let open = transaction.open(table.definition);
-                Some((open.map_err(|error| at.redb(error))?, at))
-            }
-        };
-        self.digest.update(table.name.as_bytes());
-        source.walk(table, .., |key, value| {
-            envelope::decode::<R>(table.name, &key, value).map_err(|message| {
-                let message = format!("table {}, key {key:?}: {message}", table.name);
-                source.at.corrupt(message)
-            })?;
-            {
-                let key = <K as Value>::as_bytes(&key);
-                // The lengths separate keys from values: other pairs of the same bytes give another
-                // digest.
-                self.digest.update(&key.as_ref().len().to_le_bytes());
-                self.digest.update(key.as_ref());
-            }
-            self.digest.update(&value.len().to_le_bytes());
-            self.digest.update(value);
-            if let Some((open, at)) = &mut open {
-                open.insert(&key, value).map_err(|error| at.redb(error))?;
-            }
-            self.meter.step();
-            Ok(())
-        })
-    }
+    let tables = &transaction;
+    digest_rows(&View { tables, at }, meter)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod census;
 pub(crate) mod compact;
+pub(crate) mod copy;
 pub(crate) mod page_check;
 pub(crate) mod progress;
 pub(crate) mod verify;

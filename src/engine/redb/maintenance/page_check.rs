@@ -29,9 +29,18 @@ const HEADER_BYTES: u64 = 512;
 /// The number of attempts to check a file that other processes commit to.
 const TRIES: usize = 3;
 
-/// The number of times that redb reads the file in each of the two opens: to verify the checksums,
-/// and to find the free pages.
+/// The number of times that redb reads the file to check it: to verify the checksums, and to find
+/// the free pages.
 const SCANS: u64 = 2;
+
+/// A part of the progress: its begin and its end.
+type Span = (f64, f64);
+
+/// The parts of the steps of a check. A walk that finds damage is followed by two opens.
+const WALK: Span = (0.0, 1.0 / 3.0);
+const AFTER_WALK: Span = (1.0 / 3.0, 1.0);
+const FIRST_OPEN: Span = (1.0 / 3.0, 2.0 / 3.0);
+const SECOND_OPEN: Span = (2.0 / 3.0, 1.0);
 
 /// The number of bytes that are read between two reports of progress.
 const STRIDE_BYTES: u64 = 4 << 20;
@@ -43,8 +52,8 @@ struct ProgressBackend {
     read_bytes: AtomicU64,
     /// The estimated number of bytes that will be read.
     reads_bytes: u64,
-    /// The progress at which this open begins: each of the two opens is one half.
-    begin: f64,
+    /// The parts of the whole progress at which this reading begins and ends.
+    span: Span,
     on_part: OnPart,
 }
 
@@ -60,7 +69,8 @@ impl StorageBackend for ProgressBackend {
         let read = before + bytes;
         if before / STRIDE_BYTES != read / STRIDE_BYTES {
             let part = read as f64 / self.reads_bytes.max(1) as f64;
-            self.on_part.report(self.begin + part.min(1.0) / 2.0);
+            let (begin, end) = self.span;
+            self.on_part.report(begin + part.min(1.0) * (end - begin));
         }
         Ok(())
     }
@@ -168,26 +178,55 @@ pub(crate) fn replaced_bytes(
     page_walk::replaced_bytes(&WithoutLocks(file)).map_err(|error| at.io(error))
 }
 
-/// Opens the file twice: to verify the checksums, and to compare the allocator state.
+/// Checks the file in two steps.
+///
+/// A walk reads every page and compares its checksum. redb may panic on a file with damaged pages,
+/// so the walk comes first, and it is several times as fast as redb. Then redb opens the file with
+/// the saved allocator state, verifies all pages, and compares that state with a rebuilt one.
 fn check_pages(
     path: &Path,
     at: RedbContext<'_>,
     on_part: &OnPart,
 ) -> Result<PageCheck, RuntimeError> {
-    // The first open verifies every page. redb may panic on a file that it opens without this
-    // check, so it runs first.
-    let checked = open(path, at, (on_part, 0.0), |builder| {
+    let walked = backend(path, at, (on_part, WALK), 1)?;
+    if page_walk::is_whole(&walked) {
+        on_part.all_whole();
+        return check_saved_state(path, at, (on_part, AFTER_WALK));
+    }
+    // redb decides whether the file is damaged: after a crash it may go back to another commit than
+    // the walk read.
+    verify_checksums(path, at, (on_part, FIRST_OPEN))?;
+    check_saved_state(path, at, (on_part, SECOND_OPEN))
+}
+
+/// Has redb verify the checksum of every page.
+fn verify_checksums(
+    path: &Path,
+    at: RedbContext<'_>,
+    progress: (&OnPart, Span),
+) -> Result<(), RuntimeError> {
+    let checked = open(path, at, progress, |builder| {
         builder.set_check_integrity_on_open(true);
     })?;
-    close(checked, at)?;
-    // The second open uses the saved allocator state, which redb then compares with a rebuilt one.
+    close(checked, at)
+}
+
+/// Has redb verify all pages, and compare the saved allocator state with the pages in use.
+fn check_saved_state(
+    path: &Path,
+    at: RedbContext<'_>,
+    progress: (&OnPart, Span),
+) -> Result<PageCheck, RuntimeError> {
     // A file without a saved state asks for a repair here, and has nothing to compare: redb
     // rebuilds the state whenever it opens such a file.
-    let opened = open(path, at, (on_part, 0.5), |builder| {
+    let opened = open(path, at, progress, |builder| {
         builder.set_repair_callback(redb::RepairSession::abort);
     });
     let mut database = match opened {
-        Err(RuntimeError::NeedsRepair { .. }) => return Ok(PageCheck::Whole),
+        Err(RuntimeError::NeedsRepair { .. }) => {
+            verify_checksums(path, at, progress)?;
+            return Ok(PageCheck::Whole);
+        }
         opened => opened?,
     };
     let checked = at.guard(|| match database.check_integrity() {
@@ -232,23 +271,14 @@ fn header(path: &Path) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-/// Opens the file with all writes held for good, and reports how much of it was read, as the half
-/// of the progress that starts at `begin`.
+/// Opens the file with all writes held for good, and reports how much of it was read.
 fn open(
     path: &Path,
     at: RedbContext<'_>,
-    (on_part, begin): (&OnPart, f64),
+    progress: (&OnPart, Span),
     set: impl FnOnce(&mut Builder),
 ) -> Result<Database, RuntimeError> {
-    let file = File::open(path).map_err(|error| at.io(error))?;
-    let file = file_backend::over(file, at)?;
-    let file = ProgressBackend {
-        reads_bytes: file.len().map_err(|error| at.io(error))? * SCANS,
-        file: WithoutLocks(file),
-        read_bytes: AtomicU64::new(0),
-        begin,
-        on_part: on_part.clone(),
-    };
+    let file = backend(path, at, progress, SCANS)?;
     let (backend, _) = hold(file, Planted::default()).map_err(|error| at.io(error))?;
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
@@ -257,5 +287,23 @@ fn open(
         builder
             .create_with_backend(backend)
             .map_err(|error| at.redb(error))
+    })
+}
+
+/// A backend over the file at `path`, which will be read `scans` times.
+fn backend(
+    path: &Path,
+    at: RedbContext<'_>,
+    (on_part, span): (&OnPart, Span),
+    scans: u64,
+) -> Result<ProgressBackend, RuntimeError> {
+    let file = File::open(path).map_err(|error| at.io(error))?;
+    let file = file_backend::over(file, at)?;
+    Ok(ProgressBackend {
+        reads_bytes: file.len().map_err(|error| at.io(error))? * scans,
+        file: WithoutLocks(file),
+        read_bytes: AtomicU64::new(0),
+        span,
+        on_part: on_part.clone(),
     })
 }

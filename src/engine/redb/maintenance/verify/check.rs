@@ -2,7 +2,7 @@
 //! tables.
 
 use crate::commit::engine::Engine;
-use crate::commit::within;
+use crate::commit::within::Within;
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::file_backend;
 use crate::engine::redb::database::redb_engine::{OpenStore, RedbEngine};
@@ -14,7 +14,7 @@ use crate::engine::redb::file::recovered::RecoveredFile;
 use crate::engine::redb::file::shared_file::{LockWaits, SharedFile};
 use crate::engine::redb::file::tolerant::{FailedReads, TolerantFile};
 use crate::engine::redb::maintenance::page_check::{self, PageCheck};
-use crate::engine::redb::maintenance::progress::OnPart;
+use crate::engine::redb::maintenance::progress::{OnPart, Relayed, relay};
 use crate::engine::redb::maintenance::verify::damage::Damage;
 use crate::engine::redb::maintenance::verify::options::VerifyOptions;
 use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind, VerifyReport};
@@ -26,7 +26,9 @@ use redb::{Builder, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, Storage
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
+use std::{panic, thread};
 
 /// How long a file that is read once more waits for a lock of another process.
 const LOCK_LIMIT: Duration = Duration::from_secs(30);
@@ -39,34 +41,105 @@ pub(crate) fn verify(
     store: &OpenStore,
     options: &VerifyOptions,
 ) -> Result<VerifyReport, RuntimeError> {
+    let mut findings = Findings::new(options);
+    if !options.pages {
+        verify_rows(store, options, None, None, &mut findings)?;
+        return Ok(findings.report);
+    }
+    let path = match store.engine().file_path() {
+        Ok(path) => path,
+        Err(reason) => {
+            let message = format!("the pages were not checked: {reason}");
+            findings.add(VerifyKind::PagesNotChecked, (None, None), message);
+            verify_rows(store, options, None, None, &mut findings)?;
+            return Ok(findings.report);
+        }
+    };
+    let (checked, rows) = check_pages_and_rows(store, &path, options)?;
+    findings.report.pages_checked = checked != PageCheck::Busy;
+    findings.add_pages(&checked);
+    match (checked, rows) {
+        // The rows are read around the damaged pages.
+        (PageCheck::Damaged(found), _) => {
+            verify_rows(
+                store,
+                options,
+                None,
+                Some(Damage::new(found)),
+                &mut findings,
+            )?;
+        }
+        (_, Some(rows)) => findings.append(rows?),
+        (_, None) => verify_rows(store, options, None, None, &mut findings)?,
+    }
+    Ok(findings.report)
+}
+
+/// Checks the pages on another thread. As soon as that thread has read all of them and they have the
+/// right checksums, this thread checks the rows, while redb's own check goes on.
+///
+/// Returns the result of the page check, and the findings in the rows if they were checked.
+fn check_pages_and_rows(
+    store: &OpenStore,
+    path: &Path,
+    options: &VerifyOptions,
+) -> Result<(PageCheck, Option<Result<Findings, RuntimeError>>), RuntimeError> {
+    let at = store.engine().at("verify");
+    thread::scope(|scope| {
+        let (on_part, relayed) = relay(&options.on_page_progress);
+        let relayed = relayed.only_reads("the page progress callback of a verification");
+        let within = Within::current();
+        let checking = thread::Builder::new()
+            .spawn_scoped(scope, || {
+                within.enter();
+                let on_part = on_part;
+                check_pages(store, path, at, &on_part)
+            })
+            .map_err(|error| at.io(error))?;
+        let relayed = Rc::new(relayed);
+        let rows = relayed.pass_on_until_whole().then(|| {
+            let mut findings = Findings::new(options);
+            let checked = verify_rows(store, options, Some(&relayed), None, &mut findings);
+            checked.map(|()| findings)
+        });
+        relayed.pass_on_all();
+        let checked = checking
+            .join()
+            .unwrap_or_else(|panic| panic::resume_unwind(panic));
+        Ok((checked?, rows))
+    })
+}
+
+/// Checks the rows, and passes the reports of a page check on meanwhile.
+fn verify_rows(
+    store: &OpenStore,
+    options: &VerifyOptions,
+    relayed: Option<&Rc<Relayed>>,
+    damage: Option<Damage>,
+    findings: &mut Findings,
+) -> Result<(), RuntimeError> {
     let engine = store.engine();
     let at = engine.at("verify");
-    let mut findings = Findings::new(options);
-    let damage = match options.pages {
-        true => verify_pages(store, at, &mut findings, &options.on_page_progress)?,
-        false => None,
-    };
     // redb ends a database whose file it cannot read, also for the host.
     let is_readable = !damage.as_ref().is_some_and(Damage::has_unread);
     if is_readable {
         let before = findings.report.clone();
         let checked = at.guard(|| engine.begin_read(at)).and_then(|transaction| {
-            check_rows(&transaction, engine, options, damage.clone(), &mut findings)
+            let rows = (&*transaction, relayed);
+            check_rows(rows, engine, options, damage.clone(), findings)
         });
         match checked {
-            Ok(()) => return Ok(findings.report),
             Err(RuntimeError::StoreIo { .. } | RuntimeError::StoreFailed { .. }) => {}
-            Err(error) => return Err(error),
+            checked => return checked,
         }
         findings.report = before;
     }
-    check_readable_rows(engine, options, damage, &mut findings)?;
-    Ok(findings.report)
+    check_readable_rows(engine, options, damage, findings)
 }
 
 /// Checks the rows that `transaction` sees.
 fn check_rows(
-    transaction: &ReadTransaction,
+    (transaction, relayed): (&ReadTransaction, Option<&Rc<Relayed>>),
     engine: &RedbEngine,
     options: &VerifyOptions,
     damage: Option<Damage>,
@@ -79,7 +152,10 @@ fn check_rows(
     // Needed only for the progress. A row count that cannot be read is reported when the counts are
     // compared.
     let total = view.total_rows().unwrap_or(0);
-    let meter = options.on_progress.meter(total);
+    let mut meter = options.on_progress.meter(total);
+    if let Some(relayed) = relayed {
+        meter.pass_on(relayed);
+    }
     Rules::new(view, findings, meter, engine, damage).check()
 }
 
@@ -103,7 +179,7 @@ fn check_readable_rows(
     };
     let known = damage.clone().unwrap_or_default();
     let transaction = at.guard(|| database.begin_read().map_err(|error| at.redb(error)))?;
-    check_rows(&transaction, engine, options, damage, findings)?;
+    check_rows((&transaction, None), engine, options, damage, findings)?;
     for (offset, (bytes, error)) in failed.take() {
         if !known.names(offset) {
             let message = format!("the {bytes} bytes at byte {offset} cannot be read: {error}");
@@ -173,30 +249,6 @@ pub(crate) fn verify_file(
     Ok(findings.report)
 }
 
-/// Checks the pages. Returns the damaged ones, if there are any.
-fn verify_pages(
-    store: &OpenStore,
-    at: RedbContext<'_>,
-    findings: &mut Findings,
-    on_part: &OnPart,
-) -> Result<Option<Damage>, RuntimeError> {
-    let path = match store.engine().file_path() {
-        Ok(path) => path,
-        Err(reason) => {
-            let message = format!("the pages were not checked: {reason}");
-            findings.add(VerifyKind::PagesNotChecked, (None, None), message);
-            return Ok(None);
-        }
-    };
-    let checked = check_pages(store, &path, at, on_part)?;
-    findings.report.pages_checked = checked != PageCheck::Busy;
-    findings.add_pages(&checked);
-    Ok(match checked {
-        PageCheck::Damaged(found) => Some(Damage::new(found)),
-        _ => None,
-    })
-}
-
 /// Runs the page check on the file of the store, which is at `path`.
 fn check_pages(
     store: &OpenStore,
@@ -217,8 +269,7 @@ fn check_pages(
         }
         begun => begun?,
     };
-    let name = "the page progress callback of a verification";
-    let checked = within::callback(name, || page_check::check(path, at, on_part));
+    let checked = page_check::check(path, at, on_part);
     store.engine().abort(transaction, at.operation())?;
     checked
 }

@@ -28,8 +28,8 @@ impl VerifyOptions {
         Self::default()
     }
 
-    /// Sets whether every page of the file is checked. The check reads the file up to three times,
-    /// and writers of this process wait for it. `true` by default.
+    /// Sets whether every page of the file is checked. The check reads the file three times, and more
+    /// often if it is damaged; writers of this process wait for it. `true` by default.
     #[must_use]
     pub fn pages(mut self, pages: bool) -> Self {
         self.pages = pages;
@@ -43,8 +43,9 @@ impl VerifyOptions {
         self
     }
 
-    /// Sets a callback for the progress of the page check, from 0 to 1. The check runs before the
-    /// rows are read, and starts again if another process commits meanwhile.
+    /// Sets a callback for the progress of the page check, from 0 to 1, called on the thread that
+    /// verifies. The check begins before the rows are read, continues while they are read, and starts
+    /// again if another process commits meanwhile.
     ///
     /// Writers wait for the check if the store is open for writing. So the callback must not change a
     /// store or wait for one; such a call fails with

@@ -172,6 +172,18 @@ impl Findings {
         }
     }
 
+    /// Adds the findings in the rows, and takes over their counts, after the findings of a page check.
+    pub(crate) fn append(&mut self, rows: Self) {
+        let pages = std::mem::replace(&mut self.report, rows.report);
+        let report = &mut self.report;
+        report.pages_checked = pages.pages_checked;
+        report.errors += pages.errors;
+        report.warnings += pages.warnings;
+        report.infos += pages.infos;
+        report.findings.splice(..0, pages.findings);
+        report.findings.truncate(self.max_findings);
+    }
+
     /// Adds the findings of a page check.
     pub(crate) fn add_pages(&mut self, checked: &PageCheck) {
         let (kind, message) = match checked {

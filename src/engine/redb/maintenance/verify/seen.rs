@@ -2,6 +2,7 @@
 
 use crate::engine::redb::maintenance::verify::report::VerifyKind;
 use crate::ledger::rows::TranscriptRow;
+use redb::Key;
 
 /// The state of a walk through one transcript.
 #[derive(Default)]
@@ -41,6 +42,67 @@ impl TranscriptSeen {
             return Some((VerifyKind::Sequence, message));
         }
         None
+    }
+}
+
+/// The last key that a walk has met.
+#[derive(Default)]
+pub(crate) struct LastKey {
+    key: Vec<u8>,
+    is_met: bool,
+}
+
+impl LastKey {
+    pub(crate) fn get(&self) -> Option<&[u8]> {
+        self.is_met.then_some(&self.key)
+    }
+
+    /// Replaces the key. Returns whether the new one is greater.
+    pub(crate) fn advance<K: Key>(&mut self, key: &[u8]) -> bool {
+        let is_after = !self.is_met || K::compare(&self.key, key).is_lt();
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        self.is_met = true;
+        is_after
+    }
+}
+
+/// The largest number of runs of successive event ids that are remembered.
+const RUNS: usize = 4096;
+
+/// Event ids of a runtime that a walk has found, as runs of successive ids.
+#[derive(Default)]
+pub(crate) struct EventIds {
+    runtime: String,
+    /// The first and the last id of each run, in increasing order.
+    runs: Vec<(u64, u64)>,
+}
+
+impl EventIds {
+    /// No ids of `runtime` yet.
+    pub(crate) fn of(runtime: &str) -> Self {
+        Self {
+            runtime: runtime.to_owned(),
+            runs: Vec::new(),
+        }
+    }
+
+    /// Adds an id, unless it is not greater than the ids before it, or begins a run too many.
+    pub(crate) fn push(&mut self, id: u64) {
+        let is_full = self.runs.len() == RUNS;
+        match self.runs.last_mut() {
+            Some((_, last)) if id.checked_sub(1) == Some(*last) => *last = id,
+            Some((_, last)) if id <= *last => {}
+            _ if is_full => {}
+            _ => self.runs.push((id, id)),
+        }
+    }
+
+    /// Whether the ids of `runtime` contain `id`. If they do not, the event may still exist.
+    pub(crate) fn contain(&self, runtime: &str, id: u64) -> bool {
+        let run = self.runs.partition_point(|(first, _)| *first <= id);
+        let run = run.checked_sub(1).and_then(|before| self.runs.get(before));
+        run.is_some_and(|(_, last)| id <= *last) && self.runtime == runtime
     }
 }
 
