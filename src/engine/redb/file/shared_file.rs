@@ -136,7 +136,8 @@ impl<B: StorageBackend> SharedFile<B> {
     }
 
     /// Rejects changes of the file and of its locks from a fork, which shares them with the process that took
-    /// them. Reads and queries change neither.
+    /// them. Reads and queries change neither. Pages and syncs pass: a transaction takes a lock before it
+    /// writes a page, and asking for the process takes a call to the system.
     fn refuse_fork(&self) -> io::Result<()> {
         match self.process.is_current() {
             true => Ok(()),
@@ -273,17 +274,16 @@ impl<B: StorageBackend> StorageBackend for SharedFile<B> {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.refuse_fork()?;
         self.file.sync_data()?;
         self.header().is_durable = true;
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.refuse_fork()?;
         if offset >= HEADER_BYTES {
             return self.file.write(offset, data);
         }
+        self.refuse_fork()?;
         let mut header = self.header();
         if header.seems_locked {
             header.unmarked = Some(data.to_vec());
