@@ -33,17 +33,17 @@ fn break_syncs(disk: &Disk) {
     }));
 }
 
-/// The syncs of one commit: two, and one more if the file grows.
+/// The most syncs of one commit: two and one more if the file grows.
 const SYNCS: usize = 3;
 
 #[test]
-fn single_thread_commits_with_two_syncs_each() {
+fn single_thread_commits_with_one_sync_each() {
     let (disk, runtime, worker) = on_disk();
     let before = disk.syncs();
     for _ in 0..20 {
         say(&runtime, &worker, "hello").unwrap();
     }
-    assert_eq!(disk.syncs() - before, 40);
+    assert_eq!(disk.syncs() - before, 20);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn nothing_is_acknowledged_before_its_sync() {
                         runtime.submit(move |tx| tx.send_input(&worker, WorkerInput::user("x")))
                     };
                     pending.wait().unwrap();
-                    assert!(disk.syncs() >= before + 2, "acknowledged without a commit");
+                    assert!(disk.syncs() > before, "acknowledged without a commit");
                 }
             });
         }
@@ -235,7 +235,7 @@ fn commit_in_progress_is_not_acknowledged() {
     disk.release();
     assert!(
         polled.is_pending(),
-        "its first sync is still under way: {polled:?}"
+        "its sync is still under way: {polled:?}"
     );
     pending.wait().unwrap();
 }

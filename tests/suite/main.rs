@@ -5,6 +5,7 @@ mod bulk_loading;
 mod checked_pages;
 #[cfg(feature = "fault-injection")]
 mod commit_queue;
+mod commit_syncs;
 mod commits;
 mod concurrency;
 mod crash_steps;

@@ -24,10 +24,12 @@ const ALLOWED: [&str; 2] = [
 ];
 
 /// Storage backends below redb, by name of their file: they pass `sync_data` on to the file.
-const UNDER_REDB: [&str; 7] = [
+const UNDER_REDB: [&str; 9] = [
     "checked_pages.rs",
+    "one_sync.rs",
     "page_check.rs",
     "shared_file.rs",
+    "staged_backend.rs",
     "watched.rs",
     "recovered.rs",
     "tolerant.rs",
