@@ -1,11 +1,9 @@
 //! Runs the faults of the package `torture` as tests.
 
 use crate::support::seed;
-use redb_runtime_store::store::Sharing;
 use std::path::Path;
 use std::process::Command;
 use torture::campaign::{self, Fault, Outcome, Task};
-use torture::disk_errors;
 use torture::plant::Plant;
 use torture::world::Violation;
 
@@ -115,15 +113,7 @@ pub(crate) fn assert_finds(plant: Plant) {
         "{plant:?} shows as {violation}, not as one of {shows_as:?}"
     );
     // The same round passes without the bug.
-    let broken = match fault {
-        Fault::DiskErrors => {
-            let mut counts = disk_errors::Counts::default();
-            disk_errors::simulated(seed, Sharing::Exclusive, None, &mut counts).err()
-        }
-        _ => {
-            let outcome = campaign::run(fault, &task(seed, fault.per_round(), None));
-            outcome.broken.map(|(_, violation)| violation)
-        }
-    };
+    let outcome = campaign::run(fault, &task(seed, fault.per_round(), None));
+    let broken = outcome.broken.map(|(_, violation)| violation);
     assert!(broken.is_none(), "{broken:?}");
 }

@@ -1,7 +1,8 @@
 //! Power losses, failed syncs and kills that follow each other in one store.
 
-use crate::faults::assert_holds;
+use crate::faults::{assert_finds, assert_holds};
 use torture::campaign::Fault;
+use torture::plant::Plant;
 
 #[test]
 fn generations_of_faults_keep_acknowledged_work() {
@@ -13,11 +14,46 @@ fn generations_of_faults_keep_acknowledged_work() {
         "kills",
         "removals",
         "compactions",
-        "commits around 4 MiB",
+        "commits around 1 and 4 MiB",
         "changes of the length",
         "with one writer",
         "in an exclusive file",
         "with many writers",
     ];
     assert_holds(Fault::Generations, 6_000, &figures);
+}
+
+#[test]
+fn planted_trust_in_the_primary_is_found() {
+    assert_finds(Plant::PrimaryTrusted);
+}
+
+#[test]
+fn planted_pages_not_written_again_is_found() {
+    assert_finds(Plant::PagesNotRewritten);
+}
+
+#[test]
+fn planted_descent_one_level_short_is_found() {
+    assert_finds(Plant::DescentTooShort);
+}
+
+#[test]
+fn planted_older_primary_is_found() {
+    assert_finds(Plant::OlderPrimary);
+}
+
+#[test]
+fn planted_recovery_in_one_sync_is_found() {
+    assert_finds(Plant::RecoveryOneSync);
+}
+
+#[test]
+fn planted_slot_not_written_again_is_found() {
+    assert_finds(Plant::SlotNotRewritten);
+}
+
+#[test]
+fn planted_abandoned_slot_is_found() {
+    assert_finds(Plant::AbandonedSlotKept);
 }

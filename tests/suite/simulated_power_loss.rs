@@ -44,11 +44,6 @@ fn planted_hidden_row_is_found() {
 }
 
 #[test]
-fn planted_one_phase_commit_is_found() {
-    assert_finds(Plant::OnePhase);
-}
-
-#[test]
 fn same_seed_makes_same_disk_changes() {
     let seed = seed();
     for seed in seed..seed + 5 {

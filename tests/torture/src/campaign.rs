@@ -116,7 +116,7 @@ impl Fault {
             Self::Stop => {
                 stops::round(seed, count, task.plant, task.start).map(|done| Tried::of_stops(&done))
             }
-            Self::DiskErrors => disk_errors::round(seed, task.plant, task.start).map(|done| {
+            Self::DiskErrors => disk_errors::round(seed, task.start).map(|done| {
                 let by_path = ("under a path", done.by_path);
                 let in_jobs = ("in maintenance", done.in_jobs);
                 let images = ("images after them", done.images);

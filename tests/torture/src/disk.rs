@@ -184,7 +184,6 @@ struct State {
     /// Whether the length was set since the last sync that returned success.
     is_growing: bool,
     lies: bool,
-    one_phase: bool,
     sharing: Sharing,
     saves_allocator_state: bool,
     planted: Option<PlantedBug>,
@@ -238,7 +237,6 @@ impl Disk {
             sharing: state.sharing,
             saves_allocator_state: state.saves_allocator_state,
             planted: state.planted,
-            one_phase: state.one_phase,
             ..State::default()
         };
         Self::of(state)
@@ -303,16 +301,6 @@ impl Disk {
     /// Makes every sync from now on return success without syncing.
     pub fn lie_about_syncs(&self) {
         self.state().lies = true;
-    }
-
-    /// Makes stores on this disk commit in one phase: a planted bug.
-    pub fn take_one_phase(&self) {
-        self.state().one_phase = true;
-    }
-
-    /// Whether stores on this disk commit in one phase.
-    pub(crate) fn takes_one_phase(&self) -> bool {
-        self.state().one_phase
     }
 
     /// Makes every commit of stores on this disk save the allocator state, in files of every size.

@@ -6,7 +6,6 @@ use crate::child::Start;
 use crate::disk::{Disk, Errors, Fault, FaultKind, Strike};
 use crate::image::Timeline;
 use crate::pages::Pages;
-use crate::plant::Plant;
 use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
 use crate::workload::{
@@ -59,20 +58,15 @@ impl Counts {
 /// # Errors
 ///
 /// The first broken guarantee.
-pub fn round(seed: u64, plant: Option<Plant>, start: Start<'_>) -> Result<Counts, Violation> {
+pub fn round(seed: u64, start: Start<'_>) -> Result<Counts, Violation> {
     let mut counts = Counts::default();
-    // Bugs are planted in exclusive files on the simulated disk.
-    if plant.is_some() {
-        simulated(seed, Sharing::Exclusive, plant, &mut counts)?;
-    } else {
-        for (sharing, name) in SHARINGS {
-            let context = |one| Violation(format!("{name}: {one}"));
-            simulated(seed, sharing, plant, &mut counts).map_err(context)?;
-        }
-        counts.by_path = path_errors::round(seed, &mut counts)?;
-        counts.in_jobs = job_errors::round(seed, start, &mut counts)?;
-        counts.errors += counts.by_path + counts.in_jobs;
+    for (sharing, name) in SHARINGS {
+        let context = |one| Violation(format!("{name}: {one}"));
+        simulated(seed, sharing, &mut counts).map_err(context)?;
     }
+    counts.by_path = path_errors::round(seed, &mut counts)?;
+    counts.in_jobs = job_errors::round(seed, start, &mut counts)?;
+    counts.errors += counts.by_path + counts.in_jobs;
     Ok(counts)
 }
 
@@ -81,19 +75,14 @@ pub fn round(seed: u64, plant: Option<Plant>, start: Start<'_>) -> Result<Counts
 /// # Errors
 ///
 /// The first broken guarantee.
-pub fn simulated(
-    seed: u64,
-    sharing: Sharing,
-    plant: Option<Plant>,
-    counts: &mut Counts,
-) -> Result<(), Violation> {
+fn simulated(seed: u64, sharing: Sharing, counts: &mut Counts) -> Result<(), Violation> {
     let mut rng = Rng::new(seed);
     let ops = rng.between(10, MAX_OPS);
     let workload = Workload::any(ops, &mut rng)?;
     for kind in [FaultKind::Change, FaultKind::Read] {
         let mut images = 0;
         let errors = at_every_step(kind, &mut rng, |fault, rng| {
-            let trial = Trial::run(&workload, sharing, fault, plant)?;
+            let trial = Trial::run(&workload, sharing, fault)?;
             let strike = trial.disk.first_strike();
             if let Some(strike) = strike {
                 let tried = trial.check(rng);
@@ -156,21 +145,13 @@ struct Trial<'w> {
 }
 
 impl<'w> Trial<'w> {
-    fn run(
-        workload: &'w Workload,
-        sharing: Sharing,
-        fault: Fault,
-        plant: Option<Plant>,
-    ) -> Result<Self, Violation> {
+    fn run(workload: &'w Workload, sharing: Sharing, fault: Fault) -> Result<Self, Violation> {
         // Without a cache every read reaches the disk.
         let cache_bytes = match fault.kind {
             FaultKind::Change | FaultKind::Sync => 1 << 20,
             FaultKind::Read => 0,
         };
         let disk = Disk::shared(sharing);
-        if plant == Some(Plant::OnePhase) {
-            disk.take_one_phase();
-        }
         let store = open_with(&disk, cache_bytes).or_violation("creating a store")?;
         disk.set_fault(Some(fault));
         let mut host = Host::new(disk.clone(), store, None).with_cache(cache_bytes);

@@ -5,7 +5,7 @@
 //! that is opened again in the same boot builds its commits on them, and is lost one power loss later.
 //!
 //! A generation begins with an image of the disk. Opening it is the recovery, whose own syncs can fail. Then
-//! the store works: inputs, transactions, imports, removals, compactions, commits of about 4 MiB. Syncs
+//! the store works: inputs, transactions, imports, removals, compactions, commits of about 1 and 4 MiB. Syncs
 //! fail, the process is killed, and the store is opened again in the same boot. Then the power is lost, at
 //! any change of the generation and often right after a write of the header, also within the recovery. Each
 //! image is opened and checked, and one of them begins the next generation.
@@ -16,22 +16,18 @@
 
 use crate::campaign::count_tried;
 use crate::disk::{Disk, EIO, Errors, Fault, FaultKind};
+use crate::generation_ops::{FIRST, Op};
 use crate::image::Timeline;
-use crate::model::{Call, Refusal, any_call, new_runtime, runtime_id};
+use crate::model::Refusal;
+use crate::moods::Mood;
 use crate::pages::Pages;
 use crate::plant::Plant;
 use crate::power_loss::{check_works, found_world};
 use crate::rng::Rng;
-use crate::workload::{
-    IMPORTED, imported, imported_into, in_transaction, name_of, open, runtime, sharing_of,
-};
+use crate::workload::{name_of, open, sharing_of};
 use crate::world::{Context, Violation, World};
 use redb_runtime_store::Store;
-use redb_runtime_store::catalog::CreateWorkerRequest;
-use redb_runtime_store::error::RuntimeError;
-use redb_runtime_store::interaction::WorkerInput;
-use redb_runtime_store::store::Sharing;
-use std::sync::{Arc, LazyLock};
+use redb_runtime_store::store::{PlantedBug, Sharing};
 
 /// The images that one round tries.
 pub(crate) const PER_ROUND: usize = 200;
@@ -39,15 +35,11 @@ pub(crate) const PER_ROUND: usize = 200;
 /// The images of a generation, besides those of their recoveries.
 const IMAGES: usize = 8;
 
+/// The writes of the header that the first commits after a recovery make.
+const EARLY_HEADERS: usize = 4;
+
 /// The greatest number of operations of a generation.
 const MAX_OPS: usize = 10;
-
-/// The runtime that every store has, and one that grows and is removed again.
-const FIRST: &str = "first";
-const LARGE: &str = "large";
-
-/// The bytes of texts in a commit above which it is large, and how many of a commit around 4 MiB.
-const LARGE_COMMIT: std::ops::Range<usize> = 3_400_000..4_400_000;
 
 /// The cases that were tried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,7 +60,7 @@ pub struct Counts {
     pub removals: usize,
     /// Compactions.
     pub compactions: usize,
-    /// Commits of about 4 MiB.
+    /// Commits of about 1 MiB and of about 4 MiB.
     pub large: usize,
     /// Changes of the length of the file.
     pub resized: usize,
@@ -87,7 +79,7 @@ impl Counts {
             ("kills", self.kills),
             ("removals", self.removals),
             ("compactions", self.compactions),
-            ("commits around 4 MiB", self.large),
+            ("commits around 1 and 4 MiB", self.large),
             ("changes of the length", self.resized),
             (name_of(self.sharing), self.images),
         ]
@@ -107,158 +99,6 @@ impl History {
     fn possible(&self, changes: usize) -> &[World] {
         let after = self.0.partition_point(|(from, _)| *from <= changes);
         &self.0[after.max(1) - 1].1
-    }
-}
-
-/// One operation of a generation.
-#[derive(Clone, Debug)]
-enum Op {
-    CreateRuntime(String),
-    Call(String, Call),
-    Transaction(String, Vec<Call>),
-    /// Adds a worker with inputs of these bytes to a runtime, in one transaction.
-    Fill(String, Vec<usize>),
-    Import,
-    Remove(String),
-    Compact,
-    Reopen,
-}
-
-/// The inputs of an [`Op::Fill`], in calls.
-fn filling(world: &World, id: &str, sizes: &[usize]) -> Vec<Call> {
-    let create = Call::Create(CreateWorkerRequest::default());
-    let mut after = world.clone();
-    let known: Vec<String> = after.0[id].workers.keys().cloned().collect();
-    let _ = after.call(id, &create);
-    let workers = after.0[id].workers.iter();
-    let mut added = workers.filter(|(name, _)| !known.contains(name));
-    let worker = added
-        .next()
-        .map(|(_, worker)| worker.own.value.worker_ref.clone());
-    let inputs = sizes.iter().filter_map(|bytes| {
-        let text = "redb writes pages, then a header. ".repeat(bytes / 34 + 1);
-        Some(Call::Input(worker.clone()?, WorkerInput::user(text)))
-    });
-    std::iter::once(create).chain(inputs).collect()
-}
-
-impl Op {
-    /// Any operation that makes sense in `world`.
-    fn any(world: &World, mood: &Mood, rng: &mut Rng) -> Self {
-        let has_large = world.0.contains_key(LARGE);
-        match rng.below(100) {
-            0..=1 => Self::Reopen,
-            2..=5 if mood.compacts => Self::Compact,
-            2..=6 => Self::Import,
-            7..=16 if has_large => Self::Remove(LARGE.to_owned()),
-            7..=16 => Self::CreateRuntime(LARGE.to_owned()),
-            17..=19 if world.0.contains_key(IMPORTED) => Self::Remove(IMPORTED.to_owned()),
-            20..=25 if has_large && !mood.is_large => {
-                let sizes = vec![90_000; rng.between(1, 6)];
-                Self::Fill(LARGE.to_owned(), sizes)
-            }
-            20..=29 if has_large && mood.is_large => {
-                let bytes = rng.between(LARGE_COMMIT.start, LARGE_COMMIT.end);
-                let many = *rng.pick(&[1, 5, 60, 900]);
-                Self::Fill(LARGE.to_owned(), vec![bytes / many; many])
-            }
-            30..=45 => {
-                let mut after = world.clone();
-                let mut calls = Vec::new();
-                for _ in 0..rng.between(1, 6) {
-                    let call = any_call(&after.0[FIRST], rng);
-                    let _ = after.call(FIRST, &call);
-                    calls.push(call);
-                }
-                Self::Transaction(FIRST.to_owned(), calls)
-            }
-            _ => Self::Call(FIRST.to_owned(), any_call(&world.0[FIRST], rng)),
-        }
-    }
-
-    /// The calls of a transaction in `world`.
-    fn calls(&self, world: &World) -> Vec<Call> {
-        match self {
-            Self::Transaction(_, calls) => calls.clone(),
-            Self::Fill(id, sizes) => filling(world, id, sizes),
-            _ => Vec::new(),
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::CreateRuntime(_) => "create runtime",
-            Self::Call(..) => "call",
-            Self::Transaction(..) => "transaction",
-            Self::Fill(..) => "fill",
-            Self::Import => "import",
-            Self::Remove(_) => "remove runtime",
-            Self::Compact => "compact",
-            Self::Reopen => "reopen",
-        }
-    }
-
-    /// The world after this operation in `world`; `None` if a rule rejects it.
-    fn expected(&self, world: &World) -> Option<World> {
-        static IMPORT: LazyLock<Option<World>> = LazyLock::new(|| imported().ok());
-        let mut after = world.clone();
-        match self {
-            Self::CreateRuntime(id) => {
-                after.0.insert(id.clone(), Arc::new(new_runtime(id)));
-            }
-            Self::Call(id, call) => after.call(id, call).map(drop).ok()?,
-            Self::Transaction(id, _) | Self::Fill(id, _) => {
-                for call in self.calls(world) {
-                    after.call(id, &call).ok()?;
-                }
-            }
-            Self::Import => after.0.extend(IMPORT.as_ref()?.0.clone()),
-            Self::Remove(id) => drop(after.0.remove(id)),
-            Self::Compact | Self::Reopen => {}
-        }
-        Some(after)
-    }
-
-    fn execute(&self, store: &mut Store, disk: &Disk, world: &World) -> Result<(), RuntimeError> {
-        match self {
-            Self::CreateRuntime(id) => runtime(store, id).map(drop),
-            Self::Call(id, call) => call.make(&runtime(store, id)?).map(drop),
-            Self::Transaction(id, _) | Self::Fill(id, _) => {
-                let calls = self.calls(world);
-                runtime(store, id)?
-                    .transaction(|tx| calls.iter().try_for_each(|call| in_transaction(tx, call)))
-            }
-            Self::Import => imported_into(store),
-            Self::Remove(id) => store.bulk_load(|load| load.remove_runtime(&runtime_id(id))),
-            Self::Compact => store.compact().map(drop),
-            Self::Reopen => {
-                store.close()?;
-                *store = open(disk)?;
-                Ok(())
-            }
-        }
-    }
-}
-
-/// The preferences of a round.
-#[derive(Clone, Copy, Debug)]
-struct Mood {
-    compacts: bool,
-    is_large: bool,
-    /// In percent: generations with a sync that fails, and opens with one.
-    fails: usize,
-}
-
-impl Mood {
-    fn any(seed: u64, sharing: Sharing, rng: &mut Rng) -> Self {
-        Self {
-            // In an exclusive file redb compacts with commits of one phase. A sync that fails there, an open
-            // in the same boot and a power loss leave a file that does not open: known, and to be mended
-            // with the recovery.
-            compacts: rng.chance(70) && sharing != Sharing::Exclusive,
-            is_large: seed % 10 == 7,
-            fails: *rng.pick(&[0, 30, 60]),
-        }
     }
 }
 
@@ -359,11 +199,7 @@ impl Generation {
                 match op {
                     Op::Remove(_) => counts.removals += 1,
                     Op::Compact => counts.compactions += 1,
-                    Op::Fill(_, sizes)
-                        if sizes.iter().sum::<usize>() + 900 > LARGE_COMMIT.start =>
-                    {
-                        counts.large += 1;
-                    }
+                    _ if op.is_large() => counts.large += 1,
                     _ => {}
                 }
                 Ok(true)
@@ -414,7 +250,10 @@ impl Generation {
     }
 
     /// A number of changes after which the power is lost: often right after a write of the header.
-    fn any_moment(&self, timeline: &Timeline, rng: &mut Rng) -> usize {
+    fn any_moment(&self, timeline: &Timeline, is_early: bool, rng: &mut Rng) -> usize {
+        if is_early && let headers @ [_, ..] = timeline.after_headers(self.opened).as_slice() {
+            return *rng.pick(&headers[..headers.len().min(EARLY_HEADERS)]);
+        }
         let from = match rng.chance(25) {
             true => self.created,
             false => self.opened,
@@ -452,13 +291,6 @@ fn open_failing(
     open(disk).or_violation("opening")
 }
 
-fn any_image(timeline: &Timeline, changes: usize, rng: &mut Rng) -> Pages {
-    match rng.chance(75) {
-        true => timeline.worst(changes, rng),
-        false => timeline.image(changes, rng),
-    }
-}
-
 /// A round: the chain of generations of one seed.
 struct Chain {
     rng: Rng,
@@ -487,13 +319,14 @@ impl Chain {
         timeline: &Timeline,
         continues: bool,
     ) -> Result<Generation, Violation> {
+        let is_early = self.mood.is_early && !continues;
         let (rng, fails) = (&mut self.rng, self.mood.fails / 3);
-        let changes = generation.any_moment(timeline, rng);
+        let changes = generation.any_moment(timeline, is_early, rng);
         let context = |one| {
             let (of, events) = (timeline.len(), generation.events.join(", "));
             Violation(format!("after {changes} of {of} changes ({events}): {one}"))
         };
-        let image = any_image(timeline, changes, rng);
+        let image = self.mood.image(timeline, changes, continues, rng);
         self.count_image();
         let possible = generation.history.possible(changes);
         let (rng, counts) = (&mut self.rng, &mut self.counts);
@@ -525,7 +358,7 @@ impl Chain {
                     "then after {changes} of {of} changes of the recovery: {one}"
                 ))
             };
-            let image = any_image(&timeline, changes, rng);
+            let image = self.mood.image(&timeline, changes, false, rng);
             let possible = generation.history.possible(changes);
             let again = Generation::begin(image, &generation.disk, possible, 0, counts, rng);
             let again = again.map_err(context)?;
@@ -551,11 +384,15 @@ impl Chain {
             let log = generation.disk.log();
             let timeline = Timeline::new(generation.start.clone(), log);
             let mut next = None;
-            for image in 1..=IMAGES {
+            let images = match self.mood.is_early {
+                true => IMAGES / 2,
+                false => IMAGES,
+            };
+            for image in 1..=images {
                 if self.is_done() {
                     return Ok(());
                 }
-                let continues = image == IMAGES;
+                let continues = image == images;
                 let lost = self.lose_power(&generation, &timeline, continues);
                 next = Some(lost.map_err(context)?);
             }
@@ -573,18 +410,24 @@ impl Chain {
 ///
 /// The first broken guarantee.
 pub fn round(seed: u64, images: usize, plant: Option<Plant>) -> Result<Counts, Violation> {
-    let sharing = sharing_of(seed);
+    let bug = plant.and_then(Plant::in_commits);
+    // With many writers every commit takes two syncs.
+    let sharing = match sharing_of(seed) {
+        Sharing::ManyWriters if bug.is_some() => Sharing::OneWriter,
+        _ if bug == Some(PlantedBug::AbandonedSlotKept) => Sharing::OneWriter,
+        sharing => sharing,
+    };
     let disk = Disk::shared(sharing);
-    let saves_allocator_state = seed / 3 % 2 == 1;
+    let saves_allocator_state = bug.is_some() || seed / 3 % 2 == 1;
     if saves_allocator_state {
         disk.save_allocator_state();
     }
-    if let Some(bug) = plant.and_then(Plant::in_commits) {
+    if let Some(bug) = bug {
         disk.plant(bug);
     }
     let mut rng = Rng::new(seed);
     let mut chain = Chain {
-        mood: Mood::any(seed, sharing, &mut rng),
+        mood: bug.map_or_else(|| Mood::any(seed, &mut rng), Mood::directed),
         rng,
         counts: Counts {
             sharing,

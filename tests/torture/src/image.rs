@@ -81,7 +81,7 @@ const SLOTS: [usize; 2] = [64, 192];
 
 /// The part of the header's writes that is on disk.
 #[derive(Clone, Copy, Debug)]
-enum HeaderLoss {
+pub(crate) enum HeaderLoss {
     Whole,
     /// Only the last write, whole.
     LastWhole,
@@ -151,13 +151,43 @@ impl HeaderLoss {
 }
 
 /// The part of the other writes that is on disk.
-#[derive(Debug)]
-enum PageLoss {
-    /// All pages except this one of them.
-    One(usize),
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PageLoss {
+    /// All pages except one of them.
+    One,
     /// In percent: the pages that are on disk.
     Share(usize),
 }
+
+const PAGE_LOSSES: [PageLoss; 8] = [
+    PageLoss::One,
+    PageLoss::One,
+    PageLoss::One,
+    PageLoss::Share(0),
+    PageLoss::Share(10),
+    PageLoss::Share(50),
+    PageLoss::Share(90),
+    PageLoss::Share(100),
+];
+
+/// The rules by which the header and the other pages are lost. An image takes one of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Losses {
+    pub(crate) headers: &'static [HeaderLoss],
+    pub(crate) pages: &'static [PageLoss],
+}
+
+/// As on a disk whose sectors never tear: a write of the header is on the disk or not.
+pub(crate) const WHOLE_HEADERS: Losses = Losses {
+    headers: &[HeaderLoss::Whole, HeaderLoss::LastWhole, HeaderLoss::Lost],
+    pages: &PAGE_LOSSES,
+};
+
+/// Every rule.
+pub(crate) const ANY_LOSSES: Losses = Losses {
+    headers: &HEADER_LOSSES,
+    pages: &PAGE_LOSSES,
+};
 
 /// The pages of 4 KiB in a write at `offset`, which can begin within one.
 fn pages_of(offset: u64, data: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
@@ -259,7 +289,7 @@ impl Timeline {
     /// A state of the disk after a power loss that follows the first `changes` changes, as bad as can be for
     /// a store that trusts its header: the writes of the header, and those of other pages, are lost by
     /// different rules.
-    pub fn worst(&self, changes: usize, rng: &mut Rng) -> Pages {
+    pub(crate) fn worst(&self, changes: usize, losses: Losses, rng: &mut Rng) -> Pages {
         let after = self
             .durable
             .partition_point(|(number, _)| *number <= changes);
@@ -274,11 +304,8 @@ impl Timeline {
                 pages += pages_of(offset, data).count();
             }
         }
-        let header_loss = *rng.pick(&HEADER_LOSSES);
-        let page_loss = match rng.chance(40) {
-            true => PageLoss::One(rng.below(pages.max(1))),
-            false => PageLoss::Share(*rng.pick(&[0, 10, 50, 90, 100])),
-        };
+        let (header_loss, page_loss) = (*rng.pick(losses.headers), *rng.pick(losses.pages));
+        let lost_page = rng.below(pages.max(1));
         // A page that is not on disk as a whole can be there in part.
         let torn = *rng.pick(&[0, 50]);
         let loss = Loss {
@@ -310,7 +337,7 @@ impl Timeline {
             }
             for (offset, page) in pages_of(offset, data) {
                 let is_there = match page_loss {
-                    PageLoss::One(lost) => pages != lost,
+                    PageLoss::One => pages != lost_page,
                     PageLoss::Share(percent) => rng.chance(percent),
                 };
                 pages += 1;

@@ -32,8 +32,20 @@ pub enum Plant {
     CounterWithoutEvent,
     /// An input also writes a row of a runtime that does not exist. No read shows it.
     OrphanRow,
-    /// Commits have one phase, which is redb's default.
-    OnePhase,
+    /// After a crash the commit that the header names is taken as durable.
+    PrimaryTrusted,
+    /// The recovery does not write the pages of an unproven commit again.
+    PagesNotRewritten,
+    /// The recovery does not verify the leaves of an unproven commit.
+    DescentTooShort,
+    /// The recovery takes the primary commit as the newer one.
+    OlderPrimary,
+    /// The recovery declares a commit durable in the sync that writes its pages.
+    RecoveryOneSync,
+    /// The recovery declares a commit durable whose slot it does not write again.
+    SlotNotRewritten,
+    /// The recovery leaves the slot of a commit that it gave up in the header.
+    AbandonedSlotKept,
     /// Pages are read without being checked.
     UncheckedPages,
     /// A commit waits for a lock without a limit.
@@ -48,8 +60,7 @@ impl Plant {
     /// The fault that has to find it.
     pub fn found_by(self) -> Fault {
         match self {
-            // Harmless until a sync fails.
-            Self::OnePhase => Fault::DiskErrors,
+            _ if self.in_commits().is_some() => Fault::Generations,
             Self::UncheckedPages => Fault::BitRot,
             Self::LockLimitOff | Self::MarkLost | Self::MovingSnapshot => Fault::Stop,
             _ => Fault::PowerLoss,
@@ -58,7 +69,16 @@ impl Plant {
 
     /// The bug of the commit protocol, for stores on a simulated disk.
     pub(crate) fn in_commits(self) -> Option<PlantedBug> {
-        None
+        match self {
+            Self::PrimaryTrusted => Some(PlantedBug::PrimaryTrusted),
+            Self::PagesNotRewritten => Some(PlantedBug::PagesNotRewritten),
+            Self::DescentTooShort => Some(PlantedBug::DescentTooShort),
+            Self::OlderPrimary => Some(PlantedBug::OlderPrimary),
+            Self::RecoveryOneSync => Some(PlantedBug::RecoveryOneSync),
+            Self::SlotNotRewritten => Some(PlantedBug::SlotNotRewritten),
+            Self::AbandonedSlotKept => Some(PlantedBug::AbandonedSlotKept),
+            _ => None,
+        }
     }
 
     /// The bug's name on the command line.
@@ -69,7 +89,13 @@ impl Plant {
             Self::SplitTransaction => "split-transaction",
             Self::CounterWithoutEvent => "counter-without-event",
             Self::OrphanRow => "orphan-row",
-            Self::OnePhase => "one-phase",
+            Self::PrimaryTrusted => "primary-trusted",
+            Self::PagesNotRewritten => "pages-not-rewritten",
+            Self::DescentTooShort => "descent-too-short",
+            Self::OlderPrimary => "older-primary",
+            Self::RecoveryOneSync => "recovery-one-sync",
+            Self::SlotNotRewritten => "slot-not-rewritten",
+            Self::AbandonedSlotKept => "abandoned-slot-kept",
             Self::UncheckedPages => "unchecked-pages",
             Self::LockLimitOff => "lock-limit-off",
             Self::MarkLost => "mark-lost",
@@ -95,9 +121,17 @@ impl Plant {
                 &[&["a part of an operation is there", " events, should be "]]
             }
             Self::OrphanRow => &[&["verify finds", "rows of a runtime that does not exist"]],
-            Self::OnePhase => &[
-                &["power loss after three more commits: opening"],
-                &["power loss after the error: opening"],
+            Self::PrimaryTrusted
+            | Self::PagesNotRewritten
+            | Self::DescentTooShort
+            | Self::OlderPrimary
+            | Self::RecoveryOneSync
+            | Self::SlotNotRewritten
+            | Self::AbandonedSlotKept => &[
+                &["opening"],
+                &["reading the store"],
+                &["verify"],
+                &["not as expected"],
             ],
             Self::UncheckedPages => &[
                 &["instead of"],

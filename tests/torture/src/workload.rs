@@ -272,9 +272,6 @@ pub fn open_with(disk: &Disk, cache_bytes: usize) -> Result<Store, RuntimeError>
     let mut options = Store::options()
         .cache_bytes(cache_bytes)
         .sharing(disk.sharing());
-    if disk.takes_one_phase() {
-        options = options.one_phase();
-    }
     if disk.saves_allocator_state() {
         options = options.quick_repair_from(0);
     }

@@ -174,9 +174,6 @@ pub(crate) struct RedbEngine {
     /// Declared after `handle`, so that the file is closed before the registry lets another open of
     /// it begin.
     registration: Option<Registration<OpenStore>>,
-    /// A planted bug, for simulations of power loss.
-    #[cfg(feature = "fault-injection")]
-    pub(crate) one_phase: bool,
 }
 
 impl RedbEngine {
@@ -206,8 +203,6 @@ impl RedbEngine {
             recovery,
             handle: RwLock::new(handle),
             registration,
-            #[cfg(feature = "fault-injection")]
-            one_phase: false,
         }
     }
 
@@ -258,8 +253,6 @@ impl RedbEngine {
         // Needed for memory and the exclusive mode. In the modes that share the file redb always
         // commits in two phases.
         transaction.set_two_phase_commit(true);
-        #[cfg(feature = "fault-injection")]
-        transaction.set_two_phase_commit(!self.one_phase);
         Ok(Owned::new(transaction, self.process))
     }
 

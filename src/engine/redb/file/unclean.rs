@@ -158,7 +158,9 @@ pub(crate) fn plan(
             secondary.is_whole(),
         ) {
             (true, false, _) => Plan::unchanged(Recovery::LeftToRedb),
-            (true, true, _) if is_older => Plan::unchanged(Recovery::Durable),
+            (true, true, _) if is_older || planted.is(PlantedBug::AbandonedSlotKept) => {
+                Plan::unchanged(Recovery::Durable)
+            }
             (true, true, _) => Plan::choose(Recovery::Durable, &bytes, Chosen::Primary, true),
             (false, false, false) => Plan::unchanged(Recovery::LeftToRedb),
             (false, false, true) => {

@@ -57,8 +57,6 @@ pub struct StoreOptions {
     pub(crate) planted: Planted,
     #[cfg(feature = "fault-injection")]
     on_access: Option<OnAccess>,
-    #[cfg(feature = "fault-injection")]
-    pub(crate) one_phase: bool,
 }
 
 impl Default for StoreOptions {
@@ -82,8 +80,6 @@ impl Default for StoreOptions {
             planted: Planted::default(),
             #[cfg(feature = "fault-injection")]
             on_access: None,
-            #[cfg(feature = "fault-injection")]
-            one_phase: false,
         }
     }
 }
@@ -278,18 +274,6 @@ impl StoreOptions {
     #[cfg(not(feature = "fault-injection"))]
     pub(crate) fn file(&self, file: FileBackend) -> impl StorageBackend {
         file
-    }
-
-    /// Commits in one phase. This is a bug, planted so that simulations of power loss can show that
-    /// they find it.
-    #[cfg(feature = "fault-injection")]
-    #[doc(hidden)]
-    #[must_use]
-    pub fn one_phase(mut self) -> Self {
-        // In the modes that share the file redb always commits in two phases.
-        self.sharing = Sharing::Exclusive;
-        self.one_phase = true;
-        self
     }
 
     /// Plants a bug, so that simulations of faults can show that they find it.

@@ -32,7 +32,7 @@ pub(crate) fn open_backend(
         }
     })?;
     let backend = RuntimeBackendKind::RedbStore;
-    let mut engine = RedbEngine::new(
+    let engine = RedbEngine::new(
         place.clone(),
         backend,
         options.sharing,
@@ -40,7 +40,6 @@ pub(crate) fn open_backend(
         Arc::clone(&bad_pages),
         None,
     );
-    engine.one_phase = options.one_phase;
     Ok(Arc::new(OpenStore::new(engine)))
 }
 
