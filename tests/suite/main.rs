@@ -7,6 +7,7 @@ mod checked_pages;
 mod commit_queue;
 mod commit_syncs;
 mod commits;
+mod commits_in_doubt;
 mod concurrency;
 mod crash_steps;
 mod damage;

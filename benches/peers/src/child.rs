@@ -10,6 +10,7 @@ use redb_runtime_store::Store;
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
 use redb_runtime_store::layout::{self, ExportOptions, ImportOptions};
 use redb_runtime_store::observation::RuntimeEvent;
+use redb_runtime_store::store::CommitSyncs;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -273,7 +274,7 @@ fn follow(path: &Path) -> Result<(f64, u64)> {
 
 /// Sends inputs, and prints the greatest event id that was acknowledged, again and again.
 fn hammer(path: &Path, workers: usize, threads: usize) -> Result<()> {
-    let runtime = Ours::open(path, workers)?.runtime;
+    let runtime = Ours::open(path, workers, CommitSyncs::One)?.runtime;
     let inputs = Inputs::new();
     let acknowledged = AtomicU64::new(0);
     let send = |thread: usize| -> Result<()> {

@@ -7,6 +7,7 @@ use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::management::RuntimeOptions;
+use redb_runtime_store::store::{CommitSyncs, StoreOptions};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::path::Path;
 
@@ -17,17 +18,22 @@ pub(crate) struct Ours {
 
 /// Opens the store, and the runtime in it.
 pub(crate) fn open(path: &Path) -> Result<Runtime> {
+    open_with(path, Store::options())
+}
+
+fn open_with(path: &Path, options: StoreOptions) -> Result<Runtime> {
+    let store = options.open(path)?;
     let options = RuntimeOptions {
         runtime_id: Some(runtime_id()),
         ..RuntimeOptions::default()
     };
-    Ok(Store::open(path)?.runtime(options)?)
+    Ok(store.runtime(options)?)
 }
 
 impl Ours {
     /// Opens the store, and creates the workers that it has not got.
-    pub(crate) fn open(path: &Path, workers: usize) -> Result<Self> {
-        let runtime = open(path)?;
+    pub(crate) fn open(path: &Path, workers: usize, syncs: CommitSyncs) -> Result<Self> {
+        let runtime = open_with(path, Store::options().commit_syncs(syncs))?;
         for index in runtime.summary()?.worker_count..workers {
             let worker = runtime.create_worker(CreateWorkerRequest::default())?;
             ensure!(worker.worker_ref == worker_ref(index), "another name");

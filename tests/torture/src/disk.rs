@@ -181,7 +181,7 @@ impl Faults {
 struct State {
     content: Pages,
     log: Vec<Access>,
-    /// Whether the length was set since the last sync that returned success.
+    /// Whether the file grew since the last sync that returned success.
     is_growing: bool,
     lies: bool,
     sharing: Sharing,
@@ -400,8 +400,9 @@ impl StorageBackend for Disk {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.state();
         self.meet(&mut state, FaultKind::Change, "set_len")?;
+        // A commit cuts the file off after its sync, so that no sync belongs to that.
+        state.is_growing = len > state.content.len();
         state.content.set_len(len);
-        state.is_growing = true;
         state.log.push(Access::SetLen(len));
         Ok(())
     }

@@ -7,6 +7,7 @@ mod moving;
 mod open;
 mod reads;
 mod reopen;
+mod scale;
 mod submit;
 mod summary;
 
@@ -33,6 +34,7 @@ pub(crate) enum Row {
     Send,
     Submit,
     Read,
+    Scale,
     Open,
     Reopen,
     Move,
@@ -72,6 +74,7 @@ impl Bench {
             Row::Send => inputs::run(self, table),
             Row::Submit => submit::run(self, table),
             Row::Read => reads::run(self, table),
+            Row::Scale => scale::run(self, table),
             Row::Open => open::run(self, table),
             Row::Reopen => reopen::run(self, table),
             Row::Move => moving::run(self, table),

@@ -102,7 +102,7 @@ fn report(work: &str, samples: &[Samples], over_directory: Bound, table: &mut Ta
             theirs: duration(theirs.median()),
         });
     };
-    let (threshold, stretch) = (Bound::AtLeast(1.0), Bound::AtLeast(2.0));
+    let (threshold, stretch) = (Bound::AtLeast(1.3), Bound::AtLeast(2.0));
     push("SQLite", sqlite, threshold, stretch);
     push("directory", directory, over_directory, Bound::None);
 }
