@@ -437,7 +437,8 @@ impl RedbEngine {
 
     /// Lets the commit of `changes` take one sync, if it may.
     fn one_sync(&self, changes: &ChangeSet) -> Option<OneSync> {
-        if changes.bytes() > one_sync::MAX_BYTES {
+        // A load has written its rows to the transaction already, any number of them.
+        if changes.is_empty() || changes.bytes() > one_sync::MAX_BYTES {
             return None;
         }
         let handle = self.handle.read().ok()?;
