@@ -193,8 +193,9 @@ fn readers_elsewhere_wait_for_a_recovery() {
                 Ok(store) => {
                     let runtime = store.runtime(named("r")).unwrap();
                     let worker = first_worker(&runtime);
-                    tell(&all_entries(&runtime, &worker).len().to_string());
-                    if all_entries(&runtime, &worker).len() == 2 {
+                    let entries = all_entries(&runtime, &worker).len();
+                    tell(&entries.to_string());
+                    if entries == 2 {
                         wait_to_be_killed();
                     }
                 }

@@ -254,12 +254,12 @@ fn with_stopped_reader(
     let counted = Arc::clone(&syncs);
     let (tell_reader, is_stopped) = (reader_in.0, std::sync::Mutex::new(reader_stopped.1));
     let options = Store::options().sharing(sharing).on_access(move |access| {
-        // Counted down from two: the second sync of a commit is the one of the header.
-        let is_second = access == FileAccess::Sync
+        // Counted down: the last sync of a commit is the one of the header.
+        let is_last = access == FileAccess::Sync
             && counted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                 left.checked_sub(1)
             }) == Ok(1);
-        if is_second {
+        if is_last {
             tell_reader.send(()).unwrap();
             is_stopped.lock().unwrap().recv().unwrap();
         }
@@ -269,7 +269,11 @@ fn with_stopped_reader(
     let runtime = store.runtime(named("r")).unwrap();
     let mut child = TestChild::start(test, &path);
     assert_eq!(child.hear().as_deref(), Some("open"));
-    syncs.store(2, Ordering::Relaxed);
+    let of_commit = match sharing {
+        Sharing::ManyWriters => 2,
+        _ => 1,
+    };
+    syncs.store(of_commit, Ordering::Relaxed);
     std::thread::scope(|scope| {
         let sent = scope.spawn(|| {
             watched(|| {
