@@ -19,7 +19,12 @@ const NOBODY: u32 = 65534;
 /// search.
 fn in_closed_directory(work: &Workplace, at: &Path, arguments: &[&Path]) -> Command {
     let program = work.path("program");
-    fs::copy(env!("CARGO_BIN_EXE_runtime-store"), &program).unwrap();
+    // Copied by a process of its own: a child that another test starts meanwhile would inherit the open copy, and
+    // the system executes no file that is open for writing.
+    let copied = Command::new("cp")
+        .args([Path::new(env!("CARGO_BIN_EXE_runtime-store")), &program])
+        .status();
+    assert!(copied.unwrap().success());
     fs::create_dir(at).unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", "chmod 0 . && exec \"$0\" \"$@\""]);
