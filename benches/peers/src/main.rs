@@ -28,7 +28,7 @@ use table::Table;
 /// Measures the store against a directory of JSON, SQLite, bare redb and a plain file.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Fewer and shorter rounds: about two minutes.
+    /// Fewer and shorter rounds: about three minutes.
     #[arg(long)]
     short: bool,
     /// Exits with 1 where a threshold is missed; the last line says how many, and which.
