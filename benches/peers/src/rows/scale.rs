@@ -20,6 +20,9 @@ const MANY_IN_SHORT: u64 = 2_000_000;
 const READS: u32 = 300;
 const INPUTS: u32 = 100;
 
+/// The seconds that a piece of work takes.
+type Work<'a> = &'a dyn Fn(&Runtime) -> Result<f64>;
+
 pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
     let dir = TempDir::new_in(&bench.dir)?;
     let many = if bench.short { MANY_IN_SHORT } else { MANY };
@@ -30,7 +33,7 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
         ours::open(&path)
     };
     let stores = [build(many)?, build(FEW)?];
-    let works: [(&str, &dyn Fn(&Runtime) -> Result<f64>); 3] = [
+    let works: [(&str, Work<'_>); 3] = [
         ("last events", &last_events),
         ("transcript page", &transcript_page),
         ("send_input", &|runtime| send(runtime, bench)),
@@ -67,7 +70,7 @@ fn transcript_page(runtime: &Runtime) -> Result<f64> {
     let entries = runtime.transcript_projection(&worker, TranscriptQuery::new(0, 1))?;
     let query = TranscriptQuery::new(entries.total_items / 2, PAGE);
     let (seconds, entries) = time(READS, || {
-        let page = runtime.transcript_projection(&worker, query.clone())?;
+        let page = runtime.transcript_projection(&worker, query)?;
         Ok(page.items.len())
     })?;
     ensure!(entries == PAGE, "entries are missing");
