@@ -243,7 +243,7 @@ impl Disk {
     }
 
     /// A copy of this disk with its changes so far. Stores on the one do not reach the other: the copy is the
-    /// disk after a kill of the process that goes on writing to this one.
+    /// disk after a kill of the process, which still writes to this one.
     #[must_use]
     pub fn forked(&self) -> Self {
         Self::of(self.state().clone())

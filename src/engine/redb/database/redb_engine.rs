@@ -7,7 +7,7 @@ use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::registry::Registration;
 use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::BadPages;
-use crate::engine::redb::file::file_id::FileId;
+use crate::engine::redb::file::file_id::{FileId, has_links};
 use crate::engine::redb::file::one_sync::{self, OneSync};
 use crate::engine::redb::file::shared_file::LockTimeout;
 use crate::engine::redb::file::unclean::Recovery;
@@ -20,7 +20,7 @@ use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
 use crate::model::management::RuntimeBackendKind;
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, WriteTransaction};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
@@ -76,6 +76,7 @@ impl Writer {
     pub(crate) fn with_one_sync(self, one_sync: Option<OneSync>) -> Self {
         Self { one_sync, ..self }
     }
+
     /// With another file size from which on commits save the allocator state.
     pub(crate) fn quick_repair_from(self, bytes: u64) -> Self {
         Self {
@@ -112,22 +113,6 @@ impl Writer {
             _ => Ok(self),
         }
     }
-}
-
-/// Whether a file has a name, as far as the system says.
-pub(crate) fn has_links(file: &File) -> bool {
-    file.metadata()
-        .map_or(true, |metadata| links(&metadata) > 0)
-}
-
-#[cfg(unix)]
-fn links(metadata: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::nlink(metadata)
-}
-
-#[cfg(not(unix))]
-fn links(_: &Metadata) -> u64 {
-    1
 }
 
 /// The redb database of a store.

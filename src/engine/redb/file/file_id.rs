@@ -1,6 +1,6 @@
-//! The identity of a file.
+//! The identity of a file, and whether it has a name.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 
 /// The identity of a file, independent of the path that leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,4 +25,20 @@ impl FileId {
     pub(crate) fn of(_: &Metadata) -> Option<Self> {
         None
     }
+}
+
+/// Whether a file has a name, as far as the system says.
+pub(crate) fn has_links(file: &File) -> bool {
+    file.metadata()
+        .map_or(true, |metadata| links(&metadata) > 0)
+}
+
+#[cfg(unix)]
+fn links(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(metadata)
+}
+
+#[cfg(not(unix))]
+fn links(_: &Metadata) -> u64 {
+    1
 }

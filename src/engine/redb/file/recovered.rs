@@ -13,6 +13,7 @@ use crate::engine::redb::file::lock_holder::CONSISTENT_BYTE;
 use crate::engine::redb::file::page_layout::{HEADER_BYTES, Header};
 use crate::engine::redb::file::planted::Planted;
 use crate::engine::redb::file::unclean::{self, Plan};
+use crate::engine::redb::file::write_gate::lock_error;
 use redb::{BackendError, StorageBackend};
 use std::io;
 use std::ops::Bound;
@@ -69,7 +70,7 @@ impl<B: StorageBackend> RecoveredFile<B> {
         if self
             .file
             .query_lock_range(CONSISTENT, CONSISTENT)
-            .map_err(other)?
+            .map_err(lock_error)?
         {
             return Ok(());
         }
@@ -93,13 +94,6 @@ fn header_of(file: &impl StorageBackend) -> io::Result<Vec<u8>> {
     let mut header = vec![0; len as usize];
     file.read(0, &mut header)?;
     Ok(header)
-}
-
-fn other(error: BackendError) -> io::Error {
-    match error {
-        BackendError::Io(error) => error,
-        other => io::Error::other(other.to_string()),
-    }
 }
 
 impl<B: StorageBackend> StorageBackend for RecoveredFile<B> {

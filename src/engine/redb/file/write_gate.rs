@@ -281,7 +281,8 @@ fn rewrite(file: &impl StorageBackend, page: AddedPage) -> io::Result<()> {
     file.write(page.offset, &bytes)
 }
 
-fn lock_error(error: BackendError) -> io::Error {
+/// The error of a lock, as one of an access to the file.
+pub(crate) fn lock_error(error: BackendError) -> io::Error {
     match error {
         BackendError::Io(error) => error,
         other => io::Error::other(other.to_string()),

@@ -8,13 +8,11 @@ use crate::commit::{trace, within};
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::file_backend;
 use crate::engine::redb::database::open_store::OPEN_STORES;
-use crate::engine::redb::database::redb_engine::{
-    Handle, OpenStore, RedbEngine, Reopen, Writer, has_links,
-};
+use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine, Reopen, Writer};
 use crate::engine::redb::database::registry::{Found, Registration};
 use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::{CheckedPages, Role};
-use crate::engine::redb::file::file_id::FileId;
+use crate::engine::redb::file::file_id::{FileId, has_links};
 use crate::engine::redb::file::lock_holder;
 use crate::engine::redb::file::one_sync::{OneSync, OneSyncFile};
 use crate::engine::redb::file::page_walk;

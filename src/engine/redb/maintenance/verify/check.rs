@@ -76,7 +76,7 @@ pub(crate) fn verify(
 }
 
 /// Checks the pages on another thread. As soon as that thread has read all of them and they have the
-/// right checksums, this thread checks the rows, while redb's own check goes on.
+/// right checksums, this thread checks the rows, while redb's own check continues.
 ///
 /// Returns the result of the page check, and the findings in the rows if they were checked.
 fn check_pages_and_rows(
