@@ -27,6 +27,9 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Whether other processes may commit while this one has the store open.
     fn others_may_commit(&self) -> bool;
 
+    /// The time that changes get, in milliseconds since 1970-01-01 00:00 UTC. Can run a host's code.
+    fn now_ms(&self) -> u64;
+
     /// Takes a snapshot of the committed rows.
     fn snapshot(&self, at: OpContext<'_>) -> Result<Self::Snapshot, RuntimeError>;
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod background;
 pub(crate) mod batch_outcome;
+pub(crate) mod clock;
 pub(crate) mod engine;
 pub(crate) mod exclusive;
 pub(crate) mod failure;

@@ -269,7 +269,10 @@ impl<E: Engine> CommitQueue<E> {
     ) -> Outcome<T> {
         let below = queue.sealed.iter().map(Arc::as_ref);
         let mut transaction = Transaction::new(base, below.chain([&queue.open]).collect());
-        let outcome = run_noted(self, || operation(&mut transaction));
+        let outcome = run_noted(self, || {
+            transaction.date(self.engine.now_ms());
+            operation(&mut transaction)
+        });
         let staged = transaction.into_staged();
         if matches!(outcome, Ok(Ok(_))) && !staged.is_empty() {
             queue.open.merge(staged);

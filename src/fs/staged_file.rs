@@ -51,12 +51,27 @@ impl StagedFile {
         self.file.try_clone()
     }
 
-    /// Writes all bytes of `source`, from its position on.
+    /// Writes all bytes of `source`, which is at its beginning. A file system that can share the bytes of two
+    /// files, as Btrfs and XFS do, needs neither time nor space for that (a reflink).
     pub(crate) fn fill_from(&mut self, source: &mut File) -> io::Result<()> {
         attempt(Change::Write)?;
-        io::copy(source, &mut self.file)?;
+        if !self.shares_bytes_of(source) {
+            io::copy(source, &mut self.file)?;
+        }
         step(|| Step::Written(self.path()));
         Ok(())
+    }
+
+    /// Makes the file share the bytes of `source`. Any refusal means that they have to be copied: another file
+    /// system, or one without that call.
+    #[cfg(target_os = "linux")]
+    fn shares_bytes_of(&self, source: &File) -> bool {
+        rustix::fs::ioctl_ficlone(&self.file, source).is_ok()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn shares_bytes_of(&self, _: &File) -> bool {
+        false
     }
 
     /// Syncs the file and renames it to its path. Returns its size in bytes. `AlreadyExists` if the path

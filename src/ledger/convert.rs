@@ -1,7 +1,9 @@
 //! Rows to the model's types and back. The key's part of a row is passed separately.
 
 use crate::error::RuntimeError;
-use crate::ledger::rows::{DiagnosticRow, EventRow, RuntimeRow, TranscriptRow, WorkerRow};
+use crate::ledger::rows::{
+    DiagnosticRow, EventRow, FIRST_EVENT_ID, RuntimeRow, TranscriptRow, WorkerRow,
+};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
@@ -11,6 +13,7 @@ use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
 };
+use crate::model::time::system_time;
 use std::borrow::Cow;
 
 /// Converts a stored number to a size. Stored numbers have 64 bits: one that this machine's words cannot hold
@@ -123,6 +126,9 @@ pub(crate) fn runtime_rows(
         cancelled_workers: 0,
         diagnostics: stored_size(value.diagnostics.len()),
         unknown: own,
+        latest_time_ms: None,
+        last_change: 0,
+        first_event_id: FIRST_EVENT_ID,
     };
     let diagnostics = value
         .diagnostics
@@ -162,7 +168,30 @@ pub(crate) fn worker_row(
         last_event_id: snapshot.value.last_event_id,
         transcript_len,
         unknown: snapshot.unknown,
+        changed_at_ms: None,
+        change: 0,
+        attributes: None,
+        first_position: 0,
+        is_pinned: false,
+        ended_at_ms: None,
     }
+}
+
+/// Takes over from `current`, the row that `row` replaces, what a snapshot does not say.
+pub(crate) fn keep_worker_additions(row: &mut WorkerRow, current: &WorkerRow) {
+    row.changed_at_ms = current.changed_at_ms;
+    row.change = current.change;
+    row.attributes.clone_from(&current.attributes);
+    row.first_position = current.first_position;
+    row.is_pinned = current.is_pinned;
+    row.ended_at_ms = current.ended_at_ms;
+}
+
+/// Takes over from `current`, the row that `row` replaces, what a snapshot does not say.
+pub(crate) fn keep_runtime_additions(row: &mut RuntimeRow, current: &RuntimeRow) {
+    row.latest_time_ms = row.latest_time_ms.max(current.latest_time_ms);
+    row.last_change = current.last_change;
+    row.first_event_id = current.first_event_id;
 }
 
 /// Refs of the workers that a page of rows names. It remembers the last few, since few workers write
@@ -230,6 +259,7 @@ pub(crate) fn event_row(runtime_id: &RuntimeId, event: Stored<RuntimeEvent>) -> 
             .map(|worker| Cow::Owned(worker.worker_id.into())),
         kind: value.kind,
         unknown,
+        recorded_at_ms: None,
     }
 }
 
@@ -258,6 +288,8 @@ pub(crate) fn transcript_row(entry: Stored<TranscriptEntry>) -> TranscriptRow<'s
         event_id: entry.value.event_id,
         content: Cow::Owned(entry.value.content),
         unknown: entry.unknown,
+        recorded_at_ms: None,
+        attributes: None,
     }
 }
 
@@ -294,6 +326,7 @@ pub(crate) fn diagnostic_row(diagnostic: Stored<RuntimeDiagnostic>) -> Diagnosti
             .worker_ref
             .map(|worker| worker.worker_id.into()),
         unknown: diagnostic.unknown,
+        recorded_at_ms: None,
     }
 }
 
@@ -319,6 +352,7 @@ pub(crate) fn borrowed_event<'a>(
         kind: row.kind,
         message,
         unknown: row.unknown,
+        recorded_at: system_time(row.recorded_at_ms),
     })
 }
 
@@ -338,6 +372,7 @@ pub(crate) fn borrowed_entry<'a>(
         content: row.content,
         event_id: row.event_id,
         unknown: row.unknown,
+        recorded_at: system_time(row.recorded_at_ms),
     }
 }
 

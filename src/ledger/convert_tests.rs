@@ -292,3 +292,48 @@ fn import_records_survive_the_store() {
         },
     );
 }
+
+#[test]
+fn additions_survive_the_store() {
+    let time = || option::of(0..=253_402_300_799_999_u64);
+    let of_worker = (
+        time(),
+        any::<(u64, u64, bool)>(),
+        option::of(any_text()),
+        time(),
+    );
+    run(300, (any_request(), of_worker), |(request, additions)| {
+        let (changed_at_ms, (change, first_position, is_pinned), attributes, ended_at_ms) =
+            additions;
+        let worker = WorkerRow {
+            status: WorkerStatus::Stopped,
+            request,
+            next_transcript_sequence: 1,
+            last_event_id: 1,
+            transcript_len: 0,
+            unknown: Vec::new(),
+            changed_at_ms,
+            change,
+            attributes: attributes.clone(),
+            first_position,
+            is_pinned,
+            ended_at_ms,
+        };
+        prop_assert_eq!(reread(worker.clone()), worker);
+        let entry = TranscriptRow {
+            sequence: 1,
+            role: TranscriptRole::User,
+            event_id: 1,
+            content: Cow::Borrowed("x"),
+            unknown: Vec::new(),
+            recorded_at_ms: changed_at_ms,
+            attributes: attributes.map(Cow::Owned),
+        };
+        let value = encoded("t", &"k", &entry);
+        prop_assert_eq!(
+            decode::<TranscriptRow<'static>>("t", &"k", &value).unwrap(),
+            entry
+        );
+        Ok(())
+    });
+}

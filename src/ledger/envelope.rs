@@ -1,12 +1,18 @@
 //! The envelope around a stored record: a version, the record's bytes, and a checksum.
 //!
-//! A value is `version byte · postcard body · CRC-32`. The CRC (IEEE, little-endian) covers the
+//! A value is `version byte · body · CRC-32`. The body of version 1 is a record in postcard; that of version 2
+//! is the same record, then its [additions](crate::ledger::additions). A row that does not change keeps its
+//! version, so a migration rewrites no row. The CRC (IEEE, little-endian) covers the
 //! table's name, a zero byte, the key, the version and the body. It includes table and key, so that a
 //! value that was moved to another key is rejected too. The engine's own checksums do not replace it:
 //! redb does not verify them when it reads. In the key each text is followed by the byte 0xFF, which no
 //! UTF-8 text contains, and each number is eight little-endian bytes.
 
+use crate::ledger::additions::Additions;
 use serde::{Deserialize, Serialize};
+
+/// The first version, without additions.
+const WITHOUT_ADDITIONS: u8 = 1;
 
 /// The bytes of the CRC at the end of a value.
 const CRC_BYTES: usize = 4;
@@ -19,8 +25,11 @@ pub(crate) const MAX_VALUE_BYTES: usize = 1 << 30;
 /// The row is what the rules use, the record is what postcard writes. They are types of their own, so
 /// that neither a change of the model nor one of the rules can change a stored byte.
 pub(crate) trait Record {
-    /// The version byte of the values that are written. Other versions are rejected.
-    const VERSION: u8 = 1;
+    /// The version byte of the values that are written. Lower versions are read, higher ones rejected.
+    const VERSION: u8 = WITHOUT_ADDITIONS;
+
+    /// The bits of the additions that the record can have. Others are rejected.
+    const ADDITIONS: u32 = 0;
 
     /// The stored form. Its texts are borrowed from the row or from the value, so that neither
     /// writing nor decoding copies them.
@@ -32,8 +41,24 @@ pub(crate) trait Record {
     /// The stored form of the row.
     fn stored(&self) -> Self::Stored<'_>;
 
+    /// The additions of the row; of a record of version 1 none.
+    fn additions(&self) -> Additions<'_> {
+        Additions::default()
+    }
+
     /// The row of a stored form.
-    fn read(stored: Self::Stored<'_>) -> Self::Read<'_>;
+    fn read<'v>(stored: Self::Stored<'v>, additions: Additions<'v>) -> Self::Read<'v>;
+}
+
+/// Appends the version and the body of `row` to `value`.
+pub(crate) fn append_body<R: Record>(row: &R, mut value: Vec<u8>) -> Result<Vec<u8>, String> {
+    value.push(R::VERSION);
+    let value = postcard::to_extend(&row.stored(), value);
+    let value = match R::VERSION {
+        WITHOUT_ADDITIONS => value,
+        _ => value.and_then(|value| row.additions().write(value)),
+    };
+    value.map_err(|error| error.to_string())
 }
 
 /// A CRC-32 over many short pieces. It collects them first, since each update of the hasher costs more
@@ -163,9 +188,7 @@ pub(crate) fn encode<R: Record>(
     value: &mut Vec<u8>,
 ) -> Result<(), String> {
     value.clear();
-    value.push(R::VERSION);
-    let buffer = std::mem::take(value);
-    *value = postcard::to_extend(&row.stored(), buffer).map_err(|error| error.to_string())?;
+    *value = append_body(row, std::mem::take(value))?;
     refuse_too_large(value.len() + CRC_BYTES)?;
     let crc = checksum(Crc::of_key(table, key), value);
     value.extend_from_slice(&crc);
@@ -214,13 +237,18 @@ fn unseal<R: Record>(key: Crc, value: &[u8]) -> Result<R::Read<'_>, String> {
     let Some((&version, body)) = versioned_body.split_first() else {
         return Err("the value is empty".to_owned());
     };
-    if version != R::VERSION {
+    if !(WITHOUT_ADDITIONS..=R::VERSION).contains(&version) {
         return Err(format!("value version {version} is not known"));
     }
-    match postcard::take_from_bytes::<R::Stored<'_>>(body) {
-        Ok((record, [])) => Ok(R::read(record)),
-        Ok((_, rest)) => Err(format!("{} bytes follow the record", rest.len())),
-        Err(error) => Err(error.to_string()),
+    let (record, rest) =
+        postcard::take_from_bytes::<R::Stored<'_>>(body).map_err(|error| error.to_string())?;
+    let (additions, rest) = match version {
+        WITHOUT_ADDITIONS => (Additions::default(), rest),
+        _ => Additions::read(rest, R::ADDITIONS)?,
+    };
+    match rest {
+        [] => Ok(R::read(record, additions)),
+        rest => Err(format!("{} bytes follow the record", rest.len())),
     }
 }
 

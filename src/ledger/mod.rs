@@ -4,6 +4,7 @@
 //! This room knows the model and the errors, and no engine. An engine implements [`rows::Rows`] and
 //! writes a [`change_set::ChangeSet`].
 
+pub(crate) mod additions;
 pub(crate) mod change_set;
 pub(crate) mod checks;
 pub(crate) mod context;

@@ -4,10 +4,13 @@
 //! variants by index. It knows neither names nor defaults. So the records are types of their own, without
 //! serde attributes that change how they are written, and **fields and variants are only ever appended,
 //! under a new version**. The tests pin the bytes of each.
+//!
+//! The records of version 2 are these and [additions](crate::ledger::additions).
 
+use crate::ledger::additions::{self, Additions};
 use crate::ledger::envelope::Record;
 use crate::ledger::rows::{
-    DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
+    DiagnosticRow, EventRow, FIRST_EVENT_ID, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
 };
 use crate::model::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
@@ -36,7 +39,7 @@ impl Record for MetaRecord {
         self.clone()
     }
 
-    fn read(stored: Self::Stored<'_>) -> Self::Read<'_> {
+    fn read<'v>(stored: Self::Stored<'v>, _: Additions<'v>) -> Self::Read<'v> {
         stored
     }
 }
@@ -60,6 +63,9 @@ pub(crate) struct RuntimeRecord<'v> {
 }
 
 impl Record for RuntimeRow {
+    const VERSION: u8 = 2;
+    const ADDITIONS: u32 = additions::TIME | additions::CHANGE | additions::FLOOR;
+
     type Stored<'v> = RuntimeRecord<'v>;
     type Read<'v> = Self;
 
@@ -80,7 +86,20 @@ impl Record for RuntimeRow {
         }
     }
 
-    fn read(stored: Self::Stored<'_>) -> Self::Read<'_> {
+    fn additions(&self) -> Additions<'_> {
+        Additions {
+            time_ms: self.latest_time_ms,
+            change: self.last_change,
+            // The usual floor is not stored.
+            floor: match self.first_event_id {
+                FIRST_EVENT_ID => 0,
+                floor => floor,
+            },
+            ..Additions::default()
+        }
+    }
+
+    fn read<'v>(stored: Self::Stored<'v>, additions: Additions<'v>) -> Self::Read<'v> {
         Self {
             display_name: stored.display_name.map(str::to_owned),
             status: stored.status.into(),
@@ -94,6 +113,9 @@ impl Record for RuntimeRow {
             cancelled_workers: stored.cancelled_workers,
             diagnostics: stored.diagnostics,
             unknown: unknown_members(&stored.unknown),
+            latest_time_ms: additions.time_ms,
+            last_change: additions.change,
+            first_event_id: additions.floor.max(FIRST_EVENT_ID),
         }
     }
 }
@@ -111,6 +133,14 @@ pub(crate) struct WorkerRecord<'v> {
 }
 
 impl Record for WorkerRow {
+    const VERSION: u8 = 2;
+    const ADDITIONS: u32 = additions::TIME
+        | additions::CHANGE
+        | additions::ATTRIBUTES
+        | additions::FLOOR
+        | additions::PINNED
+        | additions::ENDED_AT;
+
     type Stored<'v> = WorkerRecord<'v>;
     type Read<'v> = Self;
 
@@ -125,7 +155,18 @@ impl Record for WorkerRow {
         }
     }
 
-    fn read(stored: Self::Stored<'_>) -> Self::Read<'_> {
+    fn additions(&self) -> Additions<'_> {
+        Additions {
+            time_ms: self.changed_at_ms,
+            change: self.change,
+            attributes: self.attributes.as_deref(),
+            floor: self.first_position,
+            is_pinned: self.is_pinned,
+            ended_at_ms: self.ended_at_ms,
+        }
+    }
+
+    fn read<'v>(stored: Self::Stored<'v>, additions: Additions<'v>) -> Self::Read<'v> {
         Self {
             status: stored.status.into(),
             request: stored.request.to_request(),
@@ -133,6 +174,12 @@ impl Record for WorkerRow {
             last_event_id: stored.last_event_id,
             transcript_len: stored.transcript_len,
             unknown: unknown_members(&stored.unknown),
+            changed_at_ms: additions.time_ms,
+            change: additions.change,
+            attributes: additions.attributes.map(str::to_owned),
+            first_position: additions.floor,
+            is_pinned: additions.is_pinned,
+            ended_at_ms: additions.ended_at_ms,
         }
     }
 }
@@ -149,6 +196,9 @@ pub(crate) struct EventRecord<'v> {
 }
 
 impl Record for EventRow<'_> {
+    const VERSION: u8 = 2;
+    const ADDITIONS: u32 = additions::TIME;
+
     type Stored<'v> = EventRecord<'v>;
     type Read<'v> = EventRow<'v>;
 
@@ -161,12 +211,17 @@ impl Record for EventRow<'_> {
         }
     }
 
-    fn read(stored: Self::Stored<'_>) -> Self::Read<'_> {
+    fn additions(&self) -> Additions<'_> {
+        Additions::of_time(self.recorded_at_ms)
+    }
+
+    fn read<'v>(stored: Self::Stored<'v>, additions: Additions<'v>) -> Self::Read<'v> {
         EventRow {
             worker_id: stored.worker_id.map(Cow::Borrowed),
             kind: stored.kind.into(),
             message: stored.message.map(Cow::Borrowed),
             unknown: unknown_members(&stored.unknown),
+            recorded_at_ms: additions.time_ms,
         }
     }
 }
@@ -183,6 +238,9 @@ pub(crate) struct TranscriptRecord<'v> {
 }
 
 impl Record for TranscriptRow<'_> {
+    const VERSION: u8 = 2;
+    const ADDITIONS: u32 = additions::TIME | additions::ATTRIBUTES;
+
     type Stored<'v> = TranscriptRecord<'v>;
     type Read<'v> = TranscriptRow<'v>;
 
@@ -196,13 +254,22 @@ impl Record for TranscriptRow<'_> {
         }
     }
 
-    fn read(stored: Self::Stored<'_>) -> Self::Read<'_> {
+    fn additions(&self) -> Additions<'_> {
+        Additions {
+            attributes: self.attributes.as_deref(),
+            ..Additions::of_time(self.recorded_at_ms)
+        }
+    }
+
+    fn read<'v>(stored: Self::Stored<'v>, additions: Additions<'v>) -> Self::Read<'v> {
         TranscriptRow {
             sequence: stored.sequence,
             role: stored.role.into(),
             event_id: stored.event_id,
             content: Cow::Borrowed(stored.content),
             unknown: unknown_members(&stored.unknown),
+            recorded_at_ms: additions.time_ms,
+            attributes: additions.attributes.map(Cow::Borrowed),
         }
     }
 }
@@ -219,6 +286,9 @@ pub(crate) struct DiagnosticRecord<'v> {
 }
 
 impl Record for DiagnosticRow {
+    const VERSION: u8 = 2;
+    const ADDITIONS: u32 = additions::TIME;
+
     type Stored<'v> = DiagnosticRecord<'v>;
     type Read<'v> = Self;
 
@@ -232,13 +302,18 @@ impl Record for DiagnosticRow {
         }
     }
 
-    fn read(stored: Self::Stored<'_>) -> Self::Read<'_> {
+    fn additions(&self) -> Additions<'_> {
+        Additions::of_time(self.recorded_at_ms)
+    }
+
+    fn read<'v>(stored: Self::Stored<'v>, additions: Additions<'v>) -> Self::Read<'v> {
         Self {
             severity: stored.severity.into(),
             code: stored.code.to_owned(),
             message: stored.message.to_owned(),
             worker_id: stored.worker_id.map(str::to_owned),
             unknown: unknown_members(&stored.unknown),
+            recorded_at_ms: additions.time_ms,
         }
     }
 }
@@ -276,7 +351,7 @@ impl Record for ImportRow {
         }
     }
 
-    fn read(stored: Self::Stored<'_>) -> Self::Read<'_> {
+    fn read<'v>(stored: Self::Stored<'v>, _: Additions<'v>) -> Self::Read<'v> {
         Self {
             source: stored.source.to_owned(),
             fingerprint: stored.fingerprint,

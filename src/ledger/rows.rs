@@ -99,9 +99,26 @@ pub(crate) struct RuntimeRow {
     pub(crate) cancelled_workers: u64,
     pub(crate) diagnostics: u64,
     pub(crate) unknown: Vec<UnknownMember>,
+    /// The latest time of the runtime's rows; `None` if none has a time. See [`tick`](Self::tick).
+    pub(crate) latest_time_ms: Option<u64>,
+    /// The last change number that was given to a worker; 0 for none.
+    pub(crate) last_change: u64,
+    /// The floor of the event log: events below were removed. 1 if none was.
+    pub(crate) first_event_id: u64,
 }
 
+/// The id of the first event of a log that nothing was removed from.
+pub(crate) const FIRST_EVENT_ID: u64 = 1;
+
 impl RuntimeRow {
+    /// The time of a change that is made at `now_ms`: never before that of an earlier change of this runtime, also
+    /// if the clock was set back.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> u64 {
+        let time_ms = self.latest_time_ms.map_or(now_ms, |last| last.max(now_ms));
+        self.latest_time_ms = Some(time_ms);
+        time_ms
+    }
+
     /// The number of all workers. A sum that overflows is corrupt, and equals no number of rows.
     pub(crate) fn workers(&self) -> u64 {
         self.running_workers
@@ -132,11 +149,32 @@ pub(crate) struct WorkerRow {
     pub(crate) request: CreateWorkerRequest,
     pub(crate) next_transcript_sequence: u64,
     pub(crate) last_event_id: u64,
+    /// The position after the last entry. It never shrinks, also if entries are removed.
     pub(crate) transcript_len: u64,
     pub(crate) unknown: Vec<UnknownMember>,
+    /// The time of the last change of the row or the transcript.
+    pub(crate) changed_at_ms: Option<u64>,
+    /// The number of that change within the runtime; 0 for none.
+    pub(crate) change: u64,
+    /// A JSON object of the host; `None` for none.
+    pub(crate) attributes: Option<String>,
+    /// The floor of the transcript: entries at positions below were removed.
+    pub(crate) first_position: u64,
+    /// Whether retention leaves the worker out.
+    pub(crate) is_pinned: bool,
+    /// The time at which the worker was stopped or cancelled, if that is known.
+    pub(crate) ended_at_ms: Option<u64>,
 }
 
 impl WorkerRow {
+    /// Notes a change of the worker at `now_ms`: its time, and the next change number of the runtime.
+    pub(crate) fn touch(&mut self, runtime: &mut RuntimeRow, now_ms: u64) {
+        self.changed_at_ms = Some(runtime.tick(now_ms));
+        // Not used up in any lifetime; a damaged number must not fail the change.
+        runtime.last_change = runtime.last_change.saturating_add(1);
+        self.change = runtime.last_change;
+    }
+
     /// The bytes of all texts in the row.
     pub(crate) fn text_bytes(&self) -> usize {
         let request = &self.request;
@@ -160,6 +198,7 @@ impl WorkerRow {
             + text_bytes(workspaces.flat_map(|workspace| [&workspace.name, &workspace.reference]))
             + text_bytes(mounts.flat_map(|mount| [&mount.name, &mount.reference]))
             + unknown_bytes(&self.unknown)
+            + text_bytes(&self.attributes)
     }
 }
 
@@ -171,6 +210,8 @@ pub(crate) struct EventRow<'v> {
     /// `None` for the kind's standard message.
     pub(crate) message: Option<Cow<'v, str>>,
     pub(crate) unknown: Vec<UnknownMember>,
+    /// The time of the commit; `None` for rows of version 1 and imported lines without one.
+    pub(crate) recorded_at_ms: Option<u64>,
 }
 
 impl EventRow<'_> {
@@ -189,6 +230,7 @@ impl<'v> From<&'v EventRow<'static>> for EventRow<'v> {
             kind: row.kind,
             message: row.message.as_deref().map(Cow::Borrowed),
             unknown: row.unknown.clone(),
+            recorded_at_ms: row.recorded_at_ms,
         }
     }
 }
@@ -201,12 +243,17 @@ pub(crate) struct TranscriptRow<'v> {
     pub(crate) event_id: u64,
     pub(crate) content: Cow<'v, str>,
     pub(crate) unknown: Vec<UnknownMember>,
+    /// As [`EventRow::recorded_at_ms`].
+    pub(crate) recorded_at_ms: Option<u64>,
+    /// A JSON object of the host; `None` for none.
+    pub(crate) attributes: Option<Cow<'v, str>>,
 }
 
 impl TranscriptRow<'_> {
     /// The bytes of all texts in the row.
     pub(crate) fn text_bytes(&self) -> usize {
-        self.content.len() + unknown_bytes(&self.unknown)
+        let attributes = self.attributes.as_ref().map_or(0, |text| text.len());
+        self.content.len() + unknown_bytes(&self.unknown) + attributes
     }
 }
 
@@ -218,6 +265,8 @@ impl<'v> From<&'v TranscriptRow<'static>> for TranscriptRow<'v> {
             event_id: row.event_id,
             content: Cow::Borrowed(&row.content),
             unknown: row.unknown.clone(),
+            recorded_at_ms: row.recorded_at_ms,
+            attributes: row.attributes.as_deref().map(Cow::Borrowed),
         }
     }
 }
@@ -230,6 +279,8 @@ pub(crate) struct DiagnosticRow {
     pub(crate) message: String,
     pub(crate) worker_id: Option<String>,
     pub(crate) unknown: Vec<UnknownMember>,
+    /// As [`EventRow::recorded_at_ms`].
+    pub(crate) recorded_at_ms: Option<u64>,
 }
 
 impl DiagnosticRow {

@@ -9,6 +9,7 @@ use crate::ledger::table_names;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::observation::RuntimeEvent;
+use crate::model::time::milliseconds;
 use std::borrow::Cow;
 
 /// A run is full when its values have this many bytes, or it has this many rows. redb takes in runs
@@ -23,6 +24,8 @@ pub(crate) struct Run {
     /// Each row's number, and the end of its value in `values`.
     rows: Vec<(u64, usize)>,
     values: Vec<u8>,
+    /// The latest time of the rows.
+    latest_time_ms: Option<u64>,
 }
 
 impl Run {
@@ -31,15 +34,14 @@ impl Run {
             checksum: CrcPrefix::new(table, owner),
             rows: Vec::new(),
             values: Vec::new(),
+            latest_time_ms: None,
         }
     }
 
     fn push<R: Record>(&mut self, number: u64, row: &R) -> Result<(), RuntimeError> {
         let begin = self.values.len();
-        self.values.push(R::VERSION);
         let values = std::mem::take(&mut self.values);
-        self.values = postcard::to_extend(&row.stored(), values)
-            .map_err(|error| RuntimeError::InvalidRequest(error.to_string()))?;
+        self.values = envelope::append_body(row, values).map_err(RuntimeError::InvalidRequest)?;
         let mut checksum = Crc::after(&self.checksum);
         number.digest(&mut checksum);
         checksum.update(&self.values[begin..]);
@@ -48,6 +50,7 @@ impl Run {
         envelope::refuse_too_large(self.values.len() - begin)
             .map_err(RuntimeError::InvalidRequest)?;
         self.rows.push((number, self.values.len()));
+        self.latest_time_ms = self.latest_time_ms.max(row.additions().time_ms);
         Ok(())
     }
 
@@ -57,7 +60,13 @@ impl Run {
             checksum: self.checksum.clone(),
             rows: std::mem::take(&mut self.rows),
             values: std::mem::take(&mut self.values),
+            latest_time_ms: self.latest_time_ms.take(),
         }
+    }
+
+    /// The latest time of the rows; `None` if no row has one.
+    pub(crate) fn latest_time_ms(&self) -> Option<u64> {
+        self.latest_time_ms
     }
 
     fn is_full(&self) -> bool {
@@ -103,6 +112,7 @@ impl EventRun {
             kind: event.kind,
             message: (event.message != standard).then_some(Cow::Borrowed(&*event.message)),
             unknown: event.unknown.clone(),
+            recorded_at_ms: event.recorded_at.map(milliseconds),
         };
         self.run.push(event.id, &row)
     }
@@ -199,6 +209,8 @@ impl TranscriptRun {
             event_id: entry.event_id,
             content: Cow::Borrowed(&*entry.content),
             unknown: entry.unknown.clone(),
+            recorded_at_ms: entry.recorded_at.map(milliseconds),
+            attributes: None,
         };
         self.run.push(self.end(), &row)?;
         Sequences::add(&mut self.sequences, entry.sequence);

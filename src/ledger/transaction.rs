@@ -21,6 +21,7 @@ pub(crate) struct Transaction<'a> {
     /// The changes of earlier operations above `base`, the oldest first.
     below: Vec<&'a ChangeSet>,
     staged: ChangeSet,
+    now_ms: u64,
 }
 
 impl std::fmt::Debug for Transaction<'_> {
@@ -37,7 +38,18 @@ impl<'a> Transaction<'a> {
             base,
             below,
             staged: ChangeSet::default(),
+            now_ms: 0,
         }
+    }
+
+    /// Sets the time of the operation.
+    pub(crate) fn date(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    /// The time of the operation, in milliseconds since 1970-01-01 00:00 UTC: all its changes have the same.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_ms
     }
 
     /// Runs a part of the operation. If it fails, its changes are discarded and earlier ones stay.
@@ -45,7 +57,9 @@ impl<'a> Transaction<'a> {
         &mut self,
         part: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
+        let now_ms = self.now_ms;
         let mut inner = Transaction::new(self, Vec::new());
+        inner.date(now_ms);
         let result = part(&mut inner)?;
         let staged = inner.into_staged();
         self.staged.merge(staged);
@@ -59,6 +73,7 @@ impl<'a> Transaction<'a> {
             base: self.base,
             below: self.below.clone(),
             staged: std::mem::take(&mut self.staged),
+            now_ms: self.now_ms,
         }
     }
 

@@ -6,6 +6,7 @@ use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{Stored, UnknownMember};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 /// The address of a worker, with borrowed ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,6 +57,9 @@ pub struct BorrowedEvent<'a> {
     /// As [`Stored::unknown`].
     #[serde(skip)]
     pub unknown: Vec<UnknownMember>,
+    /// As [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at). Not part of the JSON.
+    #[serde(skip)]
+    pub recorded_at: Option<SystemTime>,
 }
 
 impl From<Stored<RuntimeEvent>> for BorrowedEvent<'_> {
@@ -67,6 +71,7 @@ impl From<Stored<RuntimeEvent>> for BorrowedEvent<'_> {
             kind: value.kind,
             message: Cow::Owned(value.message),
             unknown,
+            recorded_at: None,
         }
     }
 }
@@ -88,6 +93,9 @@ pub struct BorrowedEntry<'a> {
     /// As [`Stored::unknown`].
     #[serde(skip)]
     pub unknown: Vec<UnknownMember>,
+    /// As [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at). Not part of the JSON.
+    #[serde(skip)]
+    pub recorded_at: Option<SystemTime>,
 }
 
 impl From<Stored<TranscriptEntry>> for BorrowedEntry<'_> {
@@ -100,6 +108,7 @@ impl From<Stored<TranscriptEntry>> for BorrowedEntry<'_> {
             content: Cow::Owned(value.content),
             event_id: value.event_id,
             unknown,
+            recorded_at: None,
         }
     }
 }

@@ -12,4 +12,5 @@ pub mod management;
 pub mod observation;
 pub(crate) mod persisted;
 pub(crate) mod severity;
+pub(crate) mod time;
 pub(crate) mod visible;

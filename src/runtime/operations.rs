@@ -63,7 +63,8 @@ pub(crate) fn create_worker(
         next_transcript_sequence: 1,
         last_event_id,
     };
-    let worker = convert::worker_row(snapshot.into(), 0);
+    let mut worker = convert::worker_row(snapshot.into(), 0);
+    worker.touch(&mut runtime, transaction.now_ms());
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
     let running = WorkerStatus::Running;
     checks::recount_worker(transaction.at(), id, &mut runtime, None, running)?;
@@ -105,9 +106,12 @@ pub(crate) fn send_input(
         event_id,
         content: Cow::Owned(input.content),
         unknown: Vec::new(),
+        recorded_at_ms: Some(runtime.tick(transaction.now_ms())),
+        attributes: None,
     };
     worker.next_transcript_sequence = after(sequence, "transcript sequence")?;
     worker.last_event_id = event_id;
+    worker.touch(&mut runtime, transaction.now_ms());
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
     checks::grow(
         transaction.at(),
@@ -151,6 +155,8 @@ pub(crate) fn end_worker(
     let event_id = log(transaction, runtime_id, &mut runtime, event)?;
     worker.status = status;
     worker.last_event_id = event_id;
+    worker.touch(&mut runtime, transaction.now_ms());
+    worker.ended_at_ms = worker.changed_at_ms;
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
     checks::recount_worker(transaction.at(), id, &mut runtime, Some(current), status)?;
     transaction.changes().put_runtime(id, runtime)?;
@@ -171,7 +177,7 @@ pub(crate) fn stop_runtime(
     if runtime.status == RuntimeStatus::Stopped {
         return Ok(runtime.next_event_id.saturating_sub(1));
     }
-    stop_active_workers(transaction, runtime_id)?;
+    stop_active_workers(transaction, runtime_id, &mut runtime)?;
     let stopped = std::mem::take(&mut runtime.running_workers);
     checks::grow(
         transaction.at(),
@@ -191,6 +197,7 @@ pub(crate) fn stop_runtime(
 fn stop_active_workers(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
+    runtime: &mut RuntimeRow,
 ) -> Result<(), RuntimeError> {
     let id = runtime_id.as_str();
     let mut last: Option<String> = None;
@@ -203,6 +210,8 @@ fn stop_active_workers(
         for (worker, mut row) in page {
             if row.status.is_active() {
                 row.status = WorkerStatus::Stopped;
+                row.touch(runtime, transaction.now_ms());
+                row.ended_at_ms = row.changed_at_ms;
                 transaction.changes().put_worker(id, &worker, row)?;
             }
         }
@@ -281,6 +290,7 @@ fn log(
         kind,
         message: message.map(Cow::Owned),
         unknown: Vec::new(),
+        recorded_at_ms: Some(runtime.tick(transaction.now_ms())),
     };
     transaction
         .changes()
@@ -322,6 +332,7 @@ fn diagnose(
             message: message.to_owned(),
             worker_id: Some(worker_ref.worker_id.as_str().to_owned()),
             unknown: Vec::new(),
+            recorded_at_ms: Some(runtime.tick(transaction.now_ms())),
         };
         transaction
             .changes()

@@ -224,14 +224,16 @@ impl RuntimeStoreTransaction<'_> {
         let last = stored.last().map(|stored| stored.value.id);
         let ids = added.iter().map(|diagnostic| diagnostic.id);
         let last = checks::refuse_unordered_diagnostics(ids, last)?;
+        let (mut new, _) = convert::runtime_rows(snapshot.clone().into());
+        convert::keep_runtime_additions(&mut new, &current);
         for diagnostic in added {
             self.refuse_foreign(diagnostic.worker_ref.as_ref())?;
-            let row = convert::diagnostic_row(diagnostic.clone().into());
+            let mut row = convert::diagnostic_row(diagnostic.clone().into());
+            row.recorded_at_ms = Some(new.tick(self.transaction.now_ms()));
             self.transaction
                 .changes()
                 .put_diagnostic(id.as_str(), diagnostic.id, row)?;
         }
-        let (mut new, _) = convert::runtime_rows(snapshot.clone().into());
         let last_event = self.transaction.last_event_id(id.as_str())?;
         checks::refuse_counters_behind(&new, last_event, last)?;
         new.running_workers = current.running_workers;
@@ -273,10 +275,17 @@ impl RuntimeStoreTransaction<'_> {
         let at = self.transaction.at();
         checks::recount_worker(at, id, &mut runtime, from, snapshot.status)?;
         if let Some(current) = current {
+            convert::keep_worker_additions(&mut new, &current);
             new.unknown = current.unknown;
             new.unknown
                 .retain(|member| has_place(&snapshot.request, member));
         }
+        new.touch(&mut runtime, self.transaction.now_ms());
+        new.ended_at_ms = match (new.status.is_active(), from) {
+            (true, _) => None,
+            (false, Some(from)) if !from.is_active() => new.ended_at_ms,
+            (false, _) => new.changed_at_ms,
+        };
         self.transaction.changes().put_runtime(id, runtime)?;
         self.transaction.changes().put_worker(id, worker, new)
     }
@@ -295,11 +304,10 @@ impl RuntimeStoreTransaction<'_> {
         let id = self.runtime_id.as_str();
         refuse_not_after("event id", event.id, self.transaction.last_event_id(id)?)?;
         let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
-        if runtime.next_event_id <= event.id {
-            runtime.next_event_id = event.id + 1;
-            self.transaction.changes().put_runtime(id, runtime)?;
-        }
-        let row = convert::event_row(self.runtime_id, event.clone().into());
+        runtime.next_event_id = runtime.next_event_id.max(event.id + 1);
+        let mut row = convert::event_row(self.runtime_id, event.clone().into());
+        row.recorded_at_ms = Some(runtime.tick(self.transaction.now_ms()));
+        self.transaction.changes().put_runtime(id, runtime)?;
         self.transaction.changes().put_event(id, event.id, row)
     }
 
@@ -330,8 +338,12 @@ impl RuntimeStoreTransaction<'_> {
         )?;
         // `refuse_not_after` has rejected the greatest number.
         owner.next_transcript_sequence = owner.next_transcript_sequence.max(entry.sequence + 1);
+        let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
+        owner.touch(&mut runtime, self.transaction.now_ms());
+        let mut row = convert::transcript_row(entry.clone().into());
+        row.recorded_at_ms = owner.changed_at_ms;
+        self.transaction.changes().put_runtime(id, runtime)?;
         self.transaction.changes().put_worker(id, worker, owner)?;
-        let row = convert::transcript_row(entry.clone().into());
         self.transaction
             .changes()
             .put_transcript(id, worker, position, row)

@@ -20,7 +20,7 @@ use crate::model::persisted::{
 };
 use crate::store::handle::Store;
 use redb::{CursorError, Key, ReadableTable, WriteTransaction};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeBounds};
 
 /// A write transaction that loads complete runtimes; see
@@ -42,6 +42,8 @@ pub struct BulkLoad<'a> {
     transcript: Option<TranscriptRun>,
     /// The last written sequence of that transcript.
     last_sequence: Option<u64>,
+    /// The latest time of the rows that were appended to each runtime since its `put_runtime`.
+    latest_time_ms: BTreeMap<RuntimeId, u64>,
     /// Runtimes whose workers or events changed after `put_runtime`; `finish` checks them.
     unfinished: BTreeSet<RuntimeId>,
     /// Workers with a transcript but without a row so far.
@@ -128,6 +130,7 @@ impl<'a> BulkLoad<'a> {
             events: None,
             transcript: None,
             last_sequence: None,
+            latest_time_ms: BTreeMap::new(),
             unfinished: BTreeSet::new(),
             without_row: BTreeSet::new(),
             is_checked: true,
@@ -184,6 +187,7 @@ impl<'a> BulkLoad<'a> {
         checks::refuse_long_id(id.as_str())?;
         self.flush()?;
         self.unfinished.remove(id);
+        self.latest_time_ms.remove(id);
         self.without_row.retain(|worker| worker.runtime_id != *id);
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
         let next = next.as_str();
@@ -224,7 +228,11 @@ impl<'a> BulkLoad<'a> {
         let worker_ref = worker.value.worker_ref.clone();
         checks::refuse_long_ref(&worker_ref)?;
         let (len, last) = self.transcript_end(&worker_ref)?;
-        let row = convert::worker_row(worker, len);
+        let mut row = convert::worker_row(worker, len);
+        let (runtime_id, worker_id) = owner_of(&worker_ref);
+        if let Some(current) = self.view().worker(runtime_id, worker_id)? {
+            convert::keep_worker_additions(&mut row, &current);
+        }
         self.refuse_sequence_behind(&row, last)?;
         self.write_worker(&worker_ref, &row)?;
         self.without_row.remove(&worker_ref);
@@ -348,11 +356,21 @@ impl<'a> BulkLoad<'a> {
             }
             self.last_sequence = Some(sequences.last);
         }
+        self.note_time(&run.worker_ref.runtime_id, &run.run);
         let (runtime, worker) = run.owner();
         let into = (self.transaction, self.at);
         append(into, &TRANSCRIPTS, &run.run, |position| {
             (runtime, worker, position)
         })
+    }
+
+    /// Notes the latest time of appended rows, which the row of their runtime gets.
+    fn note_time(&mut self, runtime_id: &RuntimeId, run: &Run) {
+        if let Some(time_ms) = run.latest_time_ms() {
+            let latest = self.latest_time_ms.entry(runtime_id.clone());
+            let latest = latest.or_insert(time_ms);
+            *latest = time_ms.max(*latest);
+        }
     }
 
     /// Writes the unwritten entries and ends the transcript. If the worker was put before its transcript,
@@ -421,6 +439,7 @@ impl<'a> BulkLoad<'a> {
         let Some(events) = self.events.take() else {
             return Ok(());
         };
+        self.note_time(&events.runtime_id, &events.run);
         let runtime = events.runtime_id.as_str();
         let into = (self.transaction, self.at);
         append(into, &EVENTS, &events.run, |id| (runtime, id))?;
@@ -455,6 +474,10 @@ impl<'a> BulkLoad<'a> {
         let (mut row, diagnostics) = convert::runtime_rows(runtime);
         let totals = WorkerTotals::read(&self.view(), id)?;
         totals.count_in(&mut row);
+        row.latest_time_ms = self.latest_time_ms.remove(&runtime_id);
+        if let Some(current) = self.view().runtime(id)? {
+            convert::keep_runtime_additions(&mut row, &current);
+        }
         if self.is_checked {
             let ids = diagnostics.iter().map(|(id, _)| *id);
             let last = checks::refuse_unordered_diagnostics(ids, None)?;

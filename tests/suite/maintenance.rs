@@ -484,7 +484,7 @@ mod program {
         let after = std::fs::metadata(&path).unwrap().len();
         assert!(after <= compacted["bytes_before"].as_u64().unwrap());
         let migrated = json(&["migrate", "--dry-run", "--json"], &path, 0);
-        assert_eq!(migrated["found"], 1);
+        assert_eq!(migrated["found"], 2);
         assert_eq!(migrated["migrated"], false);
         break_value(&path, ("a", 5));
         break_value(&path, ("b", 5));

@@ -1,13 +1,22 @@
-//! Migrations between schemas. Only one schema is released, so the tests add steps of their own to
-//! simulate later releases.
+//! Migrations between schemas: from schema 1, with the store that its release wrote, and to later schemas, which
+//! steps of the tests simulate.
 
 use crate::support::{assert_refused, scratch};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::layout::{ImportOptions, compare, import};
+use redb_runtime_store::management::RuntimeStatus;
 use redb_runtime_store::store::StoreOptions;
 use redb_runtime_store::{RuntimeError, Store};
 use std::fs;
 use std::path::{Path, PathBuf};
-use torture::crash_steps::{failing_step, later_release, second_step};
+use torture::crash_steps::{
+    cut_off_migration_of_schema_1, failing_step, first_release, later_release, second_step,
+};
+use torture::disk::Disk;
+use torture::pages::Pages;
+use torture::rng::Rng;
 use torture::world::World;
 
 /// A store that the release of schema 1 wrote; it is never generated again. It has the runtimes of the
@@ -16,9 +25,19 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema
 const GOLDEN_DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-1");
 
 /// A copy of the store of schema 1, and its bytes.
-fn old_store() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+fn store_of_schema_1() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     let (directory, path) = scratch();
     fs::copy(GOLDEN, &path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    (directory, path, bytes)
+}
+
+/// A store of this release, which is old for the later ones, and its bytes. It has the rows of the store of
+/// schema 1.
+fn old_store() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+    let (directory, path, _) = store_of_schema_1();
+    let without_copy = Store::options().backup_before_migration(false);
+    without_copy.open(&path).unwrap().close().unwrap();
     let bytes = fs::read(&path).unwrap();
     (directory, path, bytes)
 }
@@ -36,7 +55,7 @@ fn world(path: &Path) -> World {
 }
 
 fn copy_of(path: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.v1.bak", path.display()))
+    PathBuf::from(format!("{}.v2.bak", path.display()))
 }
 
 /// A release whose third step fails.
@@ -54,7 +73,7 @@ fn names_beside(path: &Path) -> Vec<String> {
 
 #[test]
 fn golden_file_of_schema_1_equals_its_directory() {
-    let (_directory, path, _) = old_store();
+    let (_directory, path, _) = store_of_schema_1();
     let store = Store::open(&path).unwrap();
     let compared = compare(&store, GOLDEN_DIRECTORY).unwrap();
     assert!(compared.is_same(), "{compared:?}");
@@ -85,8 +104,8 @@ fn older_store_is_copied_then_migrated() {
     assert_refused!(
         Store::open(&path),
         RuntimeError::StoreSchemaTooNew {
-            found: 2,
-            supported: 1,
+            found: 3,
+            supported: 2,
             ..
         },
     );
@@ -117,8 +136,8 @@ fn refused_migration_leaves_store_untouched() {
         assert_refused!(
             later_release().migrate(false).open(&path),
             RuntimeError::StoreSchemaTooOld {
-                found: 1,
-                supported: 2,
+                found: 2,
+                supported: 3,
                 ..
             },
         );
@@ -171,8 +190,8 @@ fn read_only_open_migrates_nothing() {
     assert_refused!(
         later_release().read_only(true).open(&path),
         RuntimeError::StoreSchemaTooOld {
-            found: 1,
-            supported: 2,
+            found: 2,
+            supported: 3,
             ..
         },
     );
@@ -184,13 +203,14 @@ fn read_only_open_migrates_nothing() {
 fn migration_plan_changes_nothing() {
     let (_directory, path, bytes) = old_store();
     let now = Store::options().migration_plan(&path).unwrap();
-    assert_eq!((now.found, now.supported, now.backup.clone()), (1, 1, None));
-    assert!(!now.is_needed());
+    assert_eq!((now.found, now.supported, now.backup.clone()), (2, 2, None));
+    assert!(!now.is_needed() && now.steps.is_empty());
 
     let later = later_release().migration_plan(&path).unwrap();
     assert!(later.is_needed());
-    assert_eq!((later.found, later.supported), (1, 2));
+    assert_eq!((later.found, later.supported), (2, 3));
     assert_eq!(later.backup, Some(copy_of(&path)));
+    assert_eq!(later.steps.len(), 1);
     let without = later_release().backup_before_migration(false);
     assert_eq!(without.migration_plan(&path).unwrap().backup, None);
 
@@ -213,7 +233,7 @@ fn unclean_store_is_planned_and_migrated() {
     let bytes = fs::read(&unclean).unwrap();
 
     let plan = later_release().migration_plan(&unclean).unwrap();
-    assert_eq!((plan.found, plan.supported), (1, 2));
+    assert_eq!((plan.found, plan.supported), (2, 3));
     assert!(
         fs::read(&unclean).unwrap() == bytes,
         "the store was touched"
@@ -229,7 +249,7 @@ fn new_store_has_the_newest_schema() {
     drop(later_release().open(&path).unwrap());
     assert_refused!(
         Store::open(&path),
-        RuntimeError::StoreSchemaTooNew { found: 2, .. }
+        RuntimeError::StoreSchemaTooNew { found: 3, .. }
     );
     assert_eq!(names_beside(&path).len(), 1);
 }
@@ -242,4 +262,136 @@ fn one_of_many_writers_migrates() {
     let store = options.open(&path).unwrap();
     assert_eq!(World::of(&store).unwrap(), before);
     assert_eq!(world(&copy_of(&path)), before);
+}
+
+/// Every row of the store at `path`, as it is stored, without the schema version.
+fn stored_rows(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    let database = Database::open(path).unwrap();
+    let read = database.begin_read().unwrap();
+    macro_rules! rows_of {
+        ($name:literal, $key:ty) => {
+            let table = TableDefinition::<$key, &[u8]>::new($name);
+            for row in read.open_table(table).unwrap().iter().unwrap() {
+                let (key, value) = row.unwrap();
+                let key = format!("{} {:?}", $name, key.value());
+                all.push((key, value.value().to_vec()));
+            }
+        };
+    }
+    rows_of!("meta", &str);
+    rows_of!("runtimes", &str);
+    rows_of!("workers", (&str, &str));
+    rows_of!("events", (&str, u64));
+    rows_of!("transcripts", (&str, &str, u64));
+    rows_of!("diagnostics", (&str, u64));
+    rows_of!("imports", &str);
+    all.retain(|(key, _)| key != "meta \"schema_version\"");
+    all
+}
+
+#[test]
+fn migration_of_schema_1_rewrites_no_row() {
+    let (_directory, path, _) = store_of_schema_1();
+    let before = stored_rows(&path);
+    Store::open(&path).unwrap().close().unwrap();
+    assert!(before.len() > 30, "{} rows", before.len());
+    assert_eq!(stored_rows(&path), before);
+    assert!(before.iter().all(|(_, value)| value[0] == 1));
+}
+
+#[test]
+fn only_changed_rows_get_version_2() {
+    let (_directory, path, _) = store_of_schema_1();
+    let before = stored_rows(&path);
+    let store = Store::open(&path).unwrap();
+    let id = store.snapshot().unwrap().runtime_ids().unwrap();
+    let mut changed = None;
+    for id in id {
+        let runtime = store.runtime(crate::support::named(id.as_str())).unwrap();
+        let active = runtime.list_workers().unwrap();
+        let active = active.iter().find(|worker| worker.status.is_active());
+        if let (Some(worker), Ok(RuntimeStatus::Running)) = (active, runtime.status()) {
+            let input = WorkerInput::user("more");
+            runtime.send_input(&worker.worker_ref, input).unwrap();
+            changed = Some(());
+            break;
+        }
+    }
+    changed.unwrap();
+    store.close().unwrap();
+    let mut new = Vec::new();
+    for (key, value) in stored_rows(&path) {
+        if before.iter().any(|(_, old)| *old == value) {
+            continue;
+        }
+        let table = key.split(' ').next().unwrap().to_owned();
+        new.push((table, value[0]));
+    }
+    let expected = ["runtimes", "workers", "events", "transcripts"];
+    assert_eq!(new, expected.map(|table| (table.to_owned(), 2)));
+}
+
+#[test]
+fn first_release_leaves_schema_2_untouched() {
+    let (_directory, path, bytes) = store_of_schema_1();
+    Store::open(&path).unwrap().close().unwrap();
+    let copy = PathBuf::from(format!("{}.v1.bak", path.display()));
+    assert!(fs::read(copy).unwrap() == bytes, "not a copy");
+    let bytes = fs::read(&path).unwrap();
+    for options in [
+        first_release(),
+        first_release().read_only(true),
+        first_release().sharing(redb_runtime_store::store::Sharing::ManyWriters),
+    ] {
+        assert_refused!(
+            options.open(&path),
+            RuntimeError::StoreSchemaTooNew {
+                found: 2,
+                supported: 1,
+                ..
+            },
+        );
+        assert!(fs::read(&path).unwrap() == bytes, "touched");
+    }
+}
+
+#[test]
+fn schema_1_survives_power_loss_during_migration() {
+    let seed = crate::support::seed();
+    let steps = cut_off_migration_of_schema_1(&mut Rng::new(seed)).unwrap();
+    assert!(steps > 10, "{steps} changes");
+}
+
+#[test]
+fn migration_costs_the_same_at_any_size() {
+    let written = |store: Pages| {
+        let disk = Disk::with(store);
+        let before = disk.position();
+        drop(Store::options().open_backend(disk.clone()).unwrap());
+        disk.position() - before
+    };
+    let golden = Pages::from_bytes(&fs::read(GOLDEN).unwrap());
+    let small = written(golden.clone());
+
+    let disk = Disk::with(golden);
+    let store = first_release().open_backend(disk.clone()).unwrap();
+    let runtime = store.runtime(crate::support::named("large")).unwrap();
+    let worker = runtime.create_worker(CreateWorkerRequest::default());
+    let worker = worker.unwrap().worker_ref;
+    for _ in 0..40 {
+        let sent = runtime.transaction(|transaction| {
+            for _ in 0..500 {
+                transaction.send_input(&worker, WorkerInput::user("x".repeat(200)))?;
+            }
+            Ok(())
+        });
+        sent.unwrap();
+    }
+    store.close().unwrap();
+    let (large, bytes) = (disk.content(), disk.content().len());
+    assert!(bytes > 50 * 69_632, "{bytes} bytes");
+    let large = written(large);
+    // A little more: the paths through the trees are longer.
+    assert!(large < small + 20, "{small} and {large} changes");
 }

@@ -298,12 +298,12 @@ fn put_meta(path: &Path, key: &str, body: &[u8]) {
 fn store_of_newer_schema_is_untouched() {
     let (_directory, path) = scratch();
     closed_store(&path);
-    // Value version 1, variant 0 (a number), 2.
-    put_meta(&path, "schema_version", &[1, 0, 2]);
+    // Value version 1, variant 0 (a number), 3.
+    put_meta(&path, "schema_version", &[1, 0, 3]);
     let is_too_new = |error: &RuntimeError| {
         matches!(
             error,
-            RuntimeError::StoreSchemaTooNew { found: 2, supported: 1, path: at } if *at == path
+            RuntimeError::StoreSchemaTooNew { found: 3, supported: 2, path: at } if *at == path
         )
     };
     assert_left_alone(&path, is_too_new);
@@ -319,7 +319,7 @@ fn invalid_schema_stamp_is_damage() {
         put_meta(&path, "schema_version", body);
         assert_left_alone(&path, is_damaged);
     }
-    put_meta(&path, "schema_version", &[1, 0, 1]);
+    put_meta(&path, "schema_version", &[1, 0, 2]);
     Store::open(&path).unwrap();
 }
 

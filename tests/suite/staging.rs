@@ -15,7 +15,7 @@ use torture::crash_steps::later_release;
 const PREFIXES: [&str; 4] = [
     ".agents.redb.partial-",
     ".agents.copy.partial-",
-    ".agents.redb.v1.bak.partial-",
+    ".agents.redb.v2.bak.partial-",
     ".import.tmp-",
 ];
 

@@ -34,6 +34,7 @@ pub(crate) fn event(line: &str) -> Option<BorrowedEvent<'_>> {
         kind,
         message,
         unknown: Vec::new(),
+        recorded_at: None,
     })
 }
 
@@ -58,6 +59,7 @@ pub(crate) fn entry(line: &str) -> Option<BorrowedEntry<'_>> {
         content,
         event_id,
         unknown: Vec::new(),
+        recorded_at: None,
     })
 }
 

@@ -19,6 +19,7 @@ use redb_runtime_store::Store;
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::layout::{ImportOptions, import};
 use redb_runtime_store::store::StoreOptions;
+use std::path::Path;
 
 /// The cases that were tried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +56,7 @@ pub fn round(seed: u64, start: Start<'_>) -> Result<Counts, Violation> {
     })?;
     steps += cut_off(&sound, &mut rng, |store| store.compact().map(drop))?;
     steps += cut_off_migration(&sound, &mut rng)?;
+    steps += cut_off_migration_of_schema_1(&mut rng)?;
     let failing = cut_off_failing_migration(&sound, &mut rng)?;
     steps += failing;
     let mut counts = Counts {
@@ -151,6 +153,43 @@ pub(crate) fn check_steps(image: &Pages, is_done: bool) -> Result<(), Violation>
     }
 }
 
+/// Whether the store at `path` is too new for a release that opens it with `older`.
+pub(crate) fn is_newer_than(older: &StoreOptions, path: &Path) -> Result<bool, Violation> {
+    match older.clone().create(false).open(path) {
+        Ok(_) => Ok(false),
+        Err(RuntimeError::StoreSchemaTooNew { .. }) => Ok(true),
+        Err(error) => Err(Violation(error.to_string())),
+    }
+}
+
+/// Checks a store after an interrupted migration: it has the old version, or the new version and a complete copy of
+/// the old one. A copy that exists is complete. `older` opens it as the release that wrote the store.
+pub(crate) fn check_migration(
+    older: &StoreOptions,
+    (store, copy): (&Path, &Path),
+    expected: &World,
+    is_done: bool,
+) -> Result<(), Violation> {
+    let is_migrated = is_newer_than(older, store)?;
+    if is_done && !is_migrated {
+        return Err(Violation("an older release opens it".to_owned()));
+    }
+    let check = |path: &Path| {
+        let store = older.clone().create(false).open(path);
+        check_world(
+            &store.or_violation("opening")?,
+            std::slice::from_ref(expected),
+        )
+    };
+    if !is_migrated {
+        check(store)?;
+    }
+    match is_migrated || copy.exists() {
+        true => check(copy),
+        false => Ok(()),
+    }
+}
+
 /// Starts a migration of the store in `sound` whose last step fails, and loses power after every
 /// change. The release that wrote the store must be able to use each image, in which nothing is
 /// migrated.
@@ -176,6 +215,65 @@ fn cut_off_failing_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Viol
     Ok(timeline.len())
 }
 
+/// The store that the release of schema 1 wrote.
+pub const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/schema-1.redb");
+
+/// Options of the release that wrote schema 1.
+pub fn first_release() -> StoreOptions {
+    patient().earlier_release(1)
+}
+
+/// Migrates the store of schema 1 as this release does, and loses power after every change.
+///
+/// # Errors
+///
+/// The first image that is neither of schema 1, and usable by its release, nor of schema 2.
+pub fn cut_off_migration_of_schema_1(rng: &mut Rng) -> Result<usize, Violation> {
+    let golden = std::fs::read(GOLDEN).or_violation("reading the store of schema 1")?;
+    let golden = Pages::from_bytes(&golden);
+    let old = |disk: &Disk| first_release().open_backend(disk.clone());
+    let world = World::of(&old(&Disk::with(golden.clone())).or_violation("opening")?);
+    let world = world.or_violation("reading")?;
+    let disk = Disk::with(golden.clone());
+    drop(open(&disk).or_violation("migrating")?);
+    let migrated = disk.position();
+    let timeline = Timeline::new(golden, disk.log());
+    let mut of_each = [0, 0];
+    for changes in 0..=timeline.len() {
+        count_tried(1);
+        let step = |violation| Violation(format!("after {changes} changes: {violation}"));
+        let image = timeline.image(changes, rng);
+        match old(&Disk::with(image.clone())) {
+            Ok(_) if changes >= migrated => {
+                return Err(step(Violation("the first release opens it".to_owned())));
+            }
+            Ok(store) => {
+                of_each[0] += 1;
+                check_world(&store, std::slice::from_ref(&world)).map_err(step)?;
+                check_works(&store).map_err(step)?;
+            }
+            Err(RuntimeError::StoreSchemaTooNew { found: 2, .. }) => of_each[1] += 1,
+            Err(error) => return Err(step(Violation(error.to_string()))),
+        }
+        let disk = Disk::with(image);
+        let store = open(&disk).or_violation("opening").map_err(step)?;
+        check_world(&store, std::slice::from_ref(&world)).map_err(step)?;
+        check_works(&store).map_err(step)?;
+        drop(store);
+        if !matches!(
+            old(&disk),
+            Err(RuntimeError::StoreSchemaTooNew { found: 2, .. })
+        ) {
+            let message = "it is not of version 2 afterwards".to_owned();
+            return Err(step(Violation(message)));
+        }
+    }
+    match of_each {
+        [0, _] | [_, 0] => Err(Violation(format!("not both versions: {of_each:?}"))),
+        _ => Ok(timeline.len()),
+    }
+}
+
 /// Migrates the store in `sound`, and loses power after every change.
 fn cut_off_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
     let disk = Disk::with(sound.clone());
@@ -199,7 +297,7 @@ fn cut_off_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
                 check_steps(&image, false).map_err(step)?;
                 check_world(&store, std::slice::from_ref(&world)).map_err(step)?;
             }
-            Err(RuntimeError::StoreSchemaTooNew { found: 2, .. }) => {
+            Err(RuntimeError::StoreSchemaTooNew { found: 3, .. }) => {
                 check_steps(&image, true).map_err(step)?;
             }
             Err(error) => return Err(step(Violation(error.to_string()))),
@@ -214,10 +312,10 @@ fn cut_off_migration(sound: &Pages, rng: &mut Rng) -> Result<usize, Violation> {
         drop(store);
         if !matches!(
             open(&disk),
-            Err(RuntimeError::StoreSchemaTooNew { found: 2, .. })
+            Err(RuntimeError::StoreSchemaTooNew { found: 3, .. })
         ) {
             return Err(step(Violation(
-                "it is not of version 2 afterwards".to_owned(),
+                "it is not of version 3 afterwards".to_owned(),
             )));
         }
     }

@@ -12,7 +12,10 @@
 
 use crate::campaign::count_tried;
 use crate::child::{Start, patient, say, scratch};
-use crate::crash_steps::{check_steps, failing_release, later_release};
+use crate::crash_steps::{
+    GOLDEN, check_migration, check_steps, failing_release, first_release, is_newer_than,
+    later_release,
+};
 use crate::pages::Pages;
 use crate::power_loss::{check_works, check_world};
 use crate::rng::Rng;
@@ -57,18 +60,21 @@ pub enum Job {
     Compact,
     /// A store is migrated, as by a later release.
     Migrate,
+    /// The store of schema 1 is migrated.
+    MigrateSchema1,
     /// A store is migrated by a release whose last step fails.
     FailToMigrate,
 }
 
 const STORE: &str = "store.redb";
 const BACKUP: &str = "backup.redb";
-const COPY: &str = "store.redb.v1.bak";
+const COPY: &str = "store.redb.v2.bak";
+const COPY_OF_SCHEMA_1: &str = "store.redb.v1.bak";
 const EXPORT: &str = "deep/export";
 
 impl Job {
     /// Every job.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::ImportNew,
         Self::ImportOver,
@@ -78,6 +84,7 @@ impl Job {
         Self::Backup,
         Self::Compact,
         Self::Migrate,
+        Self::MigrateSchema1,
         Self::FailToMigrate,
     ];
 
@@ -93,6 +100,7 @@ impl Job {
             Self::Backup => "cut-backup",
             Self::Compact => "cut-compact",
             Self::Migrate => "cut-migrate",
+            Self::MigrateSchema1 => "cut-migrate-schema-1",
             Self::FailToMigrate => "cut-fail-to-migrate",
         }
     }
@@ -125,7 +133,7 @@ impl Job {
                 store.backup(directory.join(BACKUP)).map(drop)?;
             }
             Self::Compact => options.open(path)?.compact().map(drop)?,
-            Self::Migrate => options.open(path).map(drop)?,
+            Self::Migrate | Self::MigrateSchema1 => options.open(path).map(drop)?,
             Self::FailToMigrate => match options.open(path) {
                 Err(RuntimeError::StoreCorrupt { .. }) => {}
                 other => {
@@ -159,7 +167,8 @@ impl Job {
             Self::Create => &[".store.redb.partial-Left01/store"],
             Self::ImportNew => &[".import.tmp-Left01/store"],
             Self::Backup => &[".backup.redb.partial-Left01/store"],
-            Self::Migrate | Self::FailToMigrate => &[".store.redb.v1.bak.partial-Left01/store"],
+            Self::Migrate | Self::FailToMigrate => &[".store.redb.v2.bak.partial-Left01/store"],
+            Self::MigrateSchema1 => &[".store.redb.v1.bak.partial-Left01/store"],
             Self::Replace => &["deep/export/runtimes/.export.tmp-1-0/runtime.json"],
             Self::Update => &[
                 "deep/export/runtimes/.export.tmp-1-0/runtime.json",
@@ -192,6 +201,7 @@ impl Job {
             Self::Export | Self::Replace | Self::Update => [STORE, "deep"].into(),
             Self::Backup => [STORE, BACKUP].into(),
             Self::Migrate | Self::FailToMigrate => [STORE, COPY].into(),
+            Self::MigrateSchema1 => [STORE, COPY_OF_SCHEMA_1].into(),
         }
     }
 }
@@ -362,7 +372,10 @@ impl Scene {
             old_export: Tree::new(),
             new_export: Tree::new(),
         };
-        if !matches!(job, Job::Create | Job::ImportNew) {
+        if job == Job::MigrateSchema1 {
+            let store = directory.join(STORE);
+            std::fs::copy(GOLDEN, store).or_violation("copying the store of schema 1")?;
+        } else if !matches!(job, Job::Create | Job::ImportNew) {
             let store = patient()
                 .open(directory.join(STORE))
                 .or_violation("creating")?;
@@ -407,7 +420,15 @@ impl Scene {
                 check_world(&patient().open(path).or_violation("opening")?, possible)
             }
             Job::Backup => check_whole_or_absent(&directory.join(BACKUP), &self.new, is_done),
-            Job::Migrate => self.check_migrated(directory, is_done),
+            Job::Migrate => {
+                let copy = directory.join(COPY);
+                check_steps(&file(&path)?, is_newer_than(&patient(), &path)?)?;
+                check_migration(&patient(), (&path, &copy), &self.new, is_done)
+            }
+            Job::MigrateSchema1 => {
+                let copy = directory.join(COPY_OF_SCHEMA_1);
+                check_migration(&first_release(), (&path, &copy), &self.new, is_done)
+            }
             Job::FailToMigrate => {
                 check_whole_or_absent(&directory.join(COPY), &self.old, is_done)?;
                 check_steps(&file(&path)?, false)?;
@@ -452,25 +473,6 @@ impl Scene {
                 .open(directory.join(STORE))
                 .or_violation("opening")?,
         )
-    }
-
-    /// The store has the old version, or the new version and a complete copy of the old one.
-    fn check_migrated(&self, directory: &Path, is_done: bool) -> Result<(), Violation> {
-        let expected = std::slice::from_ref(&self.new);
-        check_whole_or_absent(&directory.join(COPY), &self.new, is_done)?;
-        let image = file(&directory.join(STORE))?;
-        match patient().open(directory.join(STORE)) {
-            Ok(_) if is_done => Err(Violation("an older release opens it".to_owned())),
-            Ok(store) => {
-                check_steps(&image, false)?;
-                check_world(&store, expected)
-            }
-            Err(RuntimeError::StoreSchemaTooNew { .. }) => {
-                check_steps(&image, true)?;
-                check_whole_or_absent(&directory.join(COPY), &self.new, true)
-            }
-            Err(error) => Err(Violation(error.to_string())),
-        }
     }
 
     /// Every log of an export ends at the end of a line. Only a killed process may leave an incomplete

@@ -448,7 +448,7 @@ fn check_migrated(sound: &Paths, paths: &Paths, said: &[String]) -> Result<(), V
         }
         Ok(store) => check_world(&store, &expected)?,
         Err(RuntimeError::StoreSchemaTooNew { .. }) => {
-            let copy = paths.0.join("store.redb.v1.bak");
+            let copy = paths.0.join("store.redb.v2.bak");
             check_world(
                 &patient().open(copy).or_violation("opening the copy")?,
                 &expected,

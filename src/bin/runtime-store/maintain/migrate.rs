@@ -31,6 +31,13 @@ struct Printed {
     copied_to: Option<PathBuf>,
     migrated: bool,
     dry_run: bool,
+    steps: Vec<PrintedStep>,
+}
+
+#[derive(Serialize)]
+struct PrintedStep {
+    version: u32,
+    does: &'static str,
 }
 
 impl Migrate {
@@ -48,6 +55,11 @@ impl Migrate {
                 copied_to: plan.backup,
                 migrated: migrates,
                 dry_run: self.dry_run,
+                steps: plan
+                    .steps
+                    .into_iter()
+                    .map(|(version, does)| PrintedStep { version, does })
+                    .collect(),
             })?;
             return Ok(Status::Done);
         }
@@ -56,6 +68,9 @@ impl Migrate {
             (true, true) => format!("would migrate from schema version {found} to {supported}"),
             (true, false) => format!("migrated from schema version {found} to {supported}"),
         })?;
+        for (version, does) in plan.steps {
+            output.summary(format!("version {version}: {does}"))?;
+        }
         if let Some(copy) = plan.backup {
             output.summary(format!("copy of version {found}: {}", copy.display()))?;
         }

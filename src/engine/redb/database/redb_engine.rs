@@ -1,5 +1,6 @@
 //! The redb engine of an open store: its database, and the commit of a batch.
 
+use crate::commit::clock::Clock;
 use crate::commit::engine::Engine;
 use crate::commit::failure::Failure;
 use crate::commit::queue::CommitQueue;
@@ -155,6 +156,8 @@ pub(crate) struct RedbEngine {
     pub(crate) recovered_in_memory: bool,
     /// The outcome of the recovery, if this process opened the file for writing and it was not closed cleanly.
     pub(crate) recovery: Option<Recovery>,
+    /// Dates the changes.
+    pub(crate) clock: Clock,
     handle: RwLock<Handle>,
     /// Declared after `handle`, so that the file is closed before the registry lets another open of
     /// it begin.
@@ -186,6 +189,7 @@ impl RedbEngine {
             bad_pages,
             recovered_in_memory: false,
             recovery,
+            clock: Clock::default(),
             handle: RwLock::new(handle),
             registration,
         }
@@ -476,6 +480,10 @@ fn in_commit(error: redb::CommitError) -> Failure {
 }
 
 impl Engine for RedbEngine {
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     type Snapshot = Owned<ReadTransaction>;
     type Turn = Owned<WriteTransaction>;
 

@@ -210,6 +210,7 @@ fn open_file(
         registration,
     );
     engine.recovered_in_memory = recovered;
+    engine.clock = options.clock.clone();
     let shared = Arc::new(OpenStore::new(engine));
     if let (Some(key), Some(stores)) = (key, OPEN_STORES.current()) {
         stores.publish(key, &shared);

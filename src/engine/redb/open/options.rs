@@ -1,5 +1,6 @@
 //! The options for opening a store.
 
+use crate::commit::clock::Clock;
 use crate::engine::redb::database::redb_engine::QUICK_REPAIR_BYTES;
 use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::planted::Planted;
@@ -15,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The repair callback: gets the progress from 0 to 1, and returns whether to continue.
 pub(crate) type OnRepair = Arc<dyn Fn(f64) -> ControlFlow<()> + Send + Sync>;
@@ -55,6 +56,7 @@ pub struct StoreOptions {
     /// The file size from which on commits save the allocator state, in bytes.
     pub(crate) quick_repair_from: u64,
     pub(crate) planted: Planted,
+    pub(crate) clock: Clock,
     #[cfg(feature = "fault-injection")]
     on_access: Option<OnAccess>,
 }
@@ -78,6 +80,7 @@ impl Default for StoreOptions {
             schema: Schema::default(),
             quick_repair_from: QUICK_REPAIR_BYTES,
             planted: Planted::default(),
+            clock: Clock::default(),
             #[cfg(feature = "fault-injection")]
             on_access: None,
         }
@@ -238,12 +241,36 @@ impl StoreOptions {
         self
     }
 
+    /// Sets the clock that dates events, transcript entries and changes; see
+    /// [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at). The system's clock by default.
+    /// For tests and simulations.
+    ///
+    /// The clock runs inside each operation that changes the store: it may read stores, and must not change or wait
+    /// for one; see [closures and callbacks](crate::guide::transactions#closures-and-callbacks). A time before 1970 or
+    /// after the year 9999 is cut to these years. If this process already has the store open, the clock of the first
+    /// open stays.
+    #[must_use]
+    pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Clock::of(now);
+        self
+    }
+
     /// Adds migration steps after the released ones. For tests of migrations.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     #[must_use]
     pub fn later_steps(mut self, steps: &'static [LaterStep]) -> Self {
         self.schema = Schema::with_later(steps);
+        self
+    }
+
+    /// Opens the store as the release that wrote schema `version` does: it neither knows nor runs later steps.
+    /// It does write rows of the newest version. For tests of migrations.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn earlier_release(mut self, version: u32) -> Self {
+        self.schema = Schema::of_release(version);
         self
     }
 
@@ -315,6 +342,7 @@ impl fmt::Debug for StoreOptions {
             .field("on_repair", &self.on_repair.is_some())
             .field("backup_before_migration", &self.backup_before_migration)
             .field("migrate", &self.migrate)
+            .field("clock", &self.clock)
             .finish()
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn migration_plan(
     Ok(MigrationPlan {
         found,
         supported,
+        steps: options.schema.steps_after(found),
         backup: makes_copy.then(|| migrate::copy_path(path, found)),
     })
 }

@@ -40,6 +40,7 @@ pub(crate) fn open_backend(
         Arc::clone(&bad_pages),
         None,
     );
+    engine.clock = options.clock.clone();
     Ok(Arc::new(OpenStore::new(engine)))
 }
 

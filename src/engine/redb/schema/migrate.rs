@@ -19,6 +19,9 @@ pub struct MigrationPlan {
     /// The path that the file would be copied to first; `None` if there is nothing to migrate or
     /// copies are turned off.
     pub backup: Option<PathBuf>,
+    /// The steps, in their order: the version that each leads to, and what it does. Empty if there is nothing to
+    /// migrate.
+    pub steps: Vec<(u32, &'static str)>,
 }
 
 impl MigrationPlan {

@@ -16,18 +16,27 @@ use redb::{ReadTransaction, StorageError, TableError, TableHandle, WriteTransact
 #[path = "../../../../migrations/0001_initial.rs"]
 mod initial;
 
+#[path = "../../../../migrations/0002_times.rs"]
+mod times;
+
 /// A migration step, from one version to the next.
 pub(crate) type Step = fn(&WriteTransaction) -> Result<(), redb::Error>;
 
 /// Step `n`, counted from 0, migrates version `n` to version `n + 1`. Steps are only appended.
-const STEPS: &[Step] = &[initial::apply];
+const STEPS: &[Step] = &[initial::apply, times::apply];
 
-/// The schema version that this crate reads and writes.
-pub(crate) const SUPPORTED: u32 = STEPS.len() as u32;
+/// What each step does to a store, for the plan of a migration.
+const DESCRIPTIONS: &[&str] = &[
+    "creates the tables",
+    "adds tables for deleted workers and for files; rewrites no row, and a row gets its new form, with a time, when \
+     it changes",
+];
 
 /// The migration steps that an open uses.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Schema {
+    /// The released steps; fewer only in tests of migrations.
+    released: &'static [Step],
     /// Steps after the released ones; not empty only in tests of migrations.
     later: &'static [Step],
 }
@@ -52,16 +61,47 @@ pub(crate) const FACTS: &[(&str, IsRight)] = &[
     (CREATED_BY, |fact| matches!(fact, MetaRecord::Text(_))),
 ];
 
+impl Default for Schema {
+    fn default() -> Self {
+        Self {
+            released: STEPS,
+            later: &[],
+        }
+    }
+}
+
 impl Schema {
     /// The released steps and `later`.
     #[cfg(feature = "fault-injection")]
     pub(crate) fn with_later(later: &'static [Step]) -> Self {
-        Self { later }
+        Self {
+            released: STEPS,
+            later,
+        }
+    }
+
+    /// The steps of the release that wrote schema `version`, which does not know later ones.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn of_release(version: u32) -> Self {
+        Self {
+            released: &STEPS[..STEPS.len().min(version as usize)],
+            later: &[],
+        }
     }
 
     /// The version after the last step.
     pub(crate) fn supported(self) -> u32 {
-        SUPPORTED + self.later.len() as u32
+        (self.released.len() + self.later.len()) as u32
+    }
+
+    /// What the steps after version `found` do, each with the version that it leads to.
+    pub(crate) fn steps_after(self, found: u32) -> Vec<(u32, &'static str)> {
+        let versions = found + 1..=self.supported();
+        let described = |version: u32| {
+            let description = DESCRIPTIONS.get(version as usize - 1);
+            (version, *description.unwrap_or(&"a step of a test"))
+        };
+        versions.map(described).collect()
     }
 
     /// Creates the tables of a new store in an empty database: runs all steps, and writes the
@@ -88,7 +128,7 @@ impl Schema {
         found: u32,
         at: RedbContext<'_>,
     ) -> Result<(), RuntimeError> {
-        for step in STEPS.iter().chain(self.later).skip(found as usize) {
+        for step in self.released.iter().chain(self.later).skip(found as usize) {
             step(transaction).map_err(|error| at.redb(error))?;
         }
         let version = (SCHEMA_VERSION, &MetaRecord::Number(self.supported()));
