@@ -35,7 +35,7 @@ mod unreadable_tests;
 pub use compare::directory::{compare, compare_runtimes, compare_with};
 pub use error::{Conflict, LayoutError};
 pub use export::directory::export;
-pub use export::line::write_line;
+pub use export::line::{write_line, write_recorded_line};
 pub use findings::finding::{Finding, FindingKind, FindingText};
 pub use import::directory::{check, import};
 pub use import::to_path::import_to_path;

@@ -235,6 +235,7 @@ impl CompareOptions {
 pub struct ExportOptions {
     pub(crate) runtimes: Vec<RuntimeId>,
     pub(crate) existing: ExistingDirectory,
+    pub(crate) times: bool,
     pub(crate) max_line_bytes: usize,
     progress: Option<OnProgress>,
 }
@@ -244,6 +245,7 @@ impl Default for ExportOptions {
         Self {
             runtimes: Vec::new(),
             existing: ExistingDirectory::default(),
+            times: false,
             max_line_bytes: DEFAULT_MAX_LINE_BYTES,
             progress: None,
         }
@@ -267,6 +269,15 @@ impl ExportOptions {
     #[must_use]
     pub fn existing(mut self, existing: ExistingDirectory) -> Self {
         self.existing = existing;
+        self
+    }
+
+    /// Whether each line of a log that has a time gets a last member `"recorded_at"`: RFC 3339, UTC, with milliseconds.
+    /// Default: off, so that the lines are those of the original layout. Its readers skip the member, and an import
+    /// takes it back. With [`ExistingDirectory::Update`], lines that are there already stay as they are.
+    #[must_use]
+    pub fn times(mut self, times: bool) -> Self {
+        self.times = times;
         self
     }
 

@@ -154,6 +154,10 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// The number of all differences.
     pub total_differences: u64,
+    /// Equal events and entries whose time only the store has, as after an export without times. No difference.
+    pub times_only_in_store: u64,
+    /// Equal events and entries whose time only the directory has. No difference.
+    pub times_only_in_directory: u64,
     /// Findings about the directory that are no differences.
     pub findings: Vec<Finding>,
 }

@@ -7,9 +7,9 @@ use crate::ledger::rows::{
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
-use crate::model::interaction::TranscriptEntry;
+use crate::model::interaction::{RecordedEntry, TranscriptEntry};
 use crate::model::management::RuntimeLimits;
-use crate::model::observation::RuntimeEvent;
+use crate::model::observation::{RecordedEvent, RuntimeEvent};
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
 };
@@ -247,6 +247,23 @@ pub(crate) fn event(
     })
 }
 
+/// An event with its time.
+pub(crate) fn recorded_event(
+    refs: &mut WorkerRefs<'_>,
+    id: u64,
+    row: EventRow<'_>,
+) -> Result<Stored<RecordedEvent>, String> {
+    let recorded_at = system_time(row.recorded_at_ms);
+    let Stored { value, unknown } = event(refs, id, row)?;
+    Ok(Stored {
+        value: RecordedEvent {
+            event: value,
+            recorded_at,
+        },
+        unknown,
+    })
+}
+
 /// The row of an event of `runtime_id`.
 pub(crate) fn event_row(runtime_id: &RuntimeId, event: Stored<RuntimeEvent>) -> EventRow<'static> {
     let Stored { value, unknown } = event;
@@ -277,6 +294,22 @@ pub(crate) fn transcript_entry(
             event_id: row.event_id,
         },
         unknown: row.unknown,
+    }
+}
+
+/// A transcript entry with its time.
+pub(crate) fn recorded_entry(
+    worker_ref: &WorkerRef,
+    row: TranscriptRow<'_>,
+) -> Stored<RecordedEntry> {
+    let recorded_at = system_time(row.recorded_at_ms);
+    let Stored { value, unknown } = transcript_entry(worker_ref, row);
+    Stored {
+        value: RecordedEntry {
+            entry: value,
+            recorded_at,
+        },
+        unknown,
     }
 }
 

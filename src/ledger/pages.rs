@@ -1,11 +1,9 @@
 //! Pages of transcripts in the model's form.
 
 use crate::error::RuntimeError;
-use crate::ledger::convert::{self, size, stored_size};
+use crate::ledger::convert::{size, stored_size};
 use crate::ledger::rows::{PAGE_ROWS, Rows, TranscriptRow};
 use crate::model::identity::WorkerRef;
-use crate::model::interaction::TranscriptEntry;
-use crate::model::persisted::Stored;
 
 /// Passes up to `limit` rows from position `start` on to `each`, of a transcript with `total` entries.
 /// Returns their number.
@@ -42,18 +40,18 @@ pub(crate) fn transcript_rows(
     }
 }
 
-/// The entries of those rows, each converted by `form`.
+/// The entries of those rows, each in the form that `form` gives it.
 pub(crate) fn transcript_entries<T>(
     rows: &dyn Rows,
     worker_ref: &WorkerRef,
     (start, limit): (u64, usize),
     total: u64,
-    form: impl Fn(Stored<TranscriptEntry>) -> T,
+    form: impl Fn(&WorkerRef, TranscriptRow<'_>) -> T,
 ) -> Result<Vec<T>, RuntimeError> {
     let expected = size(total.saturating_sub(start)).min(limit);
     let mut entries = Vec::with_capacity(expected.min(PAGE_ROWS));
     transcript_rows(rows, worker_ref, (start, limit), total, &mut |row| {
-        entries.push(form(convert::transcript_entry(worker_ref, row)));
+        entries.push(form(worker_ref, row));
         Ok(())
     })?;
     Ok(entries)

@@ -3,6 +3,7 @@
 use super::catalog::WorkerStatus;
 use super::identity::WorkerRef;
 use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
 
 /// The sender of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +121,32 @@ pub struct TranscriptProjection {
     pub total_items: usize,
     /// The entries of this page.
     pub items: Vec<TranscriptEntry>,
+    /// The position of the next page; `None` at the end.
+    pub next_start: Option<usize>,
+}
+
+/// A transcript entry with the time at which it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEntry {
+    /// The entry.
+    pub entry: TranscriptEntry,
+    /// As [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at).
+    pub recorded_at: Option<SystemTime>,
+}
+
+/// A page of a transcript, with times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedTranscript {
+    /// The worker it belongs to.
+    pub worker_ref: WorkerRef,
+    /// The position of the first item, from 0.
+    pub start: usize,
+    /// The limit of the query.
+    pub limit: usize,
+    /// The number of entries in the whole transcript.
+    pub total_items: usize,
+    /// The entries of this page.
+    pub items: Vec<RecordedEntry>,
     /// The position of the next page; `None` at the end.
     pub next_start: Option<usize>,
 }

@@ -2,12 +2,14 @@
 
 // Hosts of the directory store know the transcript's types by this path.
 pub use super::interaction::{
-    TranscriptEntry, TranscriptProjection, TranscriptQuery, TranscriptRole,
+    RecordedEntry, RecordedTranscript, TranscriptEntry, TranscriptProjection, TranscriptQuery,
+    TranscriptRole,
 };
 
 use super::identity::{RuntimeId, WorkerRef};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 /// A position in a runtime's event log. Store it as JSON to continue after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +111,31 @@ pub struct RuntimeEventBatch {
     pub cursor: EventCursor,
     /// The events.
     pub events: Vec<RuntimeEvent>,
+    /// Whether an event at or past `cursor` exists.
+    pub has_more: bool,
+}
+
+/// An event with the time at which it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// The event.
+    pub event: RuntimeEvent,
+    /// The time at which the store accepted the operation that logged it, in whole milliseconds. All rows of one
+    /// operation or transaction have the same time. It never decreases within a runtime: if the clock of the machine was
+    /// set back, it is the time of the row before. `None` for an event that a release without times wrote, and
+    /// for an imported line without a time.
+    pub recorded_at: Option<SystemTime>,
+}
+
+/// A page of a runtime's log, with times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEventBatch {
+    /// The runtime that owns the log.
+    pub runtime_id: RuntimeId,
+    /// The cursor of the next read; an empty batch does not change it.
+    pub cursor: EventCursor,
+    /// The events.
+    pub events: Vec<RecordedEvent>,
     /// Whether an event at or past `cursor` exists.
     pub has_more: bool,
 }

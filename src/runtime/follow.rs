@@ -3,7 +3,7 @@
 use crate::commit::engine::Engine;
 use crate::error::RuntimeError;
 use crate::ledger::convert;
-use crate::model::observation::{EventCursor, RuntimeEventBatch};
+use crate::model::observation::{EventCursor, RecordedEventBatch, RuntimeEventBatch};
 use crate::runtime::handle::Runtime;
 use crate::runtime::pages;
 use std::time::{Duration, Instant};
@@ -57,6 +57,28 @@ impl EventFollower {
         &mut self,
         timeout: Duration,
     ) -> Result<Option<RuntimeEventBatch>, RuntimeError> {
+        let batch = self.next_recorded_batch(timeout)?;
+        Ok(batch.map(|batch| RuntimeEventBatch {
+            runtime_id: batch.runtime_id,
+            cursor: batch.cursor,
+            events: batch
+                .events
+                .into_iter()
+                .map(|recorded| recorded.event)
+                .collect(),
+            has_more: batch.has_more,
+        }))
+    }
+
+    /// As [`next_batch`](Self::next_batch), with the time of each event.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_batch`](Self::next_batch).
+    pub fn next_recorded_batch(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<RecordedEventBatch>, RuntimeError> {
         // A deadline beyond the range of `Instant` is no deadline.
         let deadline = Instant::now().checked_add(timeout);
         let queue = &self.runtime.store.shared;
@@ -86,13 +108,13 @@ impl EventFollower {
         Err(store.engine().at("follow events").moved(false))
     }
 
-    fn read(&self) -> Result<RuntimeEventBatch, RuntimeError> {
+    fn read(&self) -> Result<RecordedEventBatch, RuntimeError> {
         let runtime_id = &self.runtime.runtime_id;
         self.runtime.read("follow events", |rows| {
             let limits = convert::limits(&pages::runtime_row(rows, runtime_id)?);
             // A limit of 0 would never return an event.
             let limit = limits.max_event_batch_items.max(1);
-            pages::read_events(rows, runtime_id, &self.cursor, limit, limit)
+            pages::read_recorded_events(rows, runtime_id, &self.cursor, limit, limit)
         })
     }
 }

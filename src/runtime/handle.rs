@@ -12,13 +12,14 @@ use crate::model::catalog::{
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{
-    TranscriptProjection, TranscriptQuery, WorkerInput, WorkerInteractionAck,
+    RecordedTranscript, TranscriptProjection, TranscriptQuery, WorkerInput, WorkerInteractionAck,
 };
 use crate::model::management::{
     RuntimeBackendKind, RuntimeLimits, RuntimeOptions, RuntimeStatus, RuntimeSummary,
 };
 use crate::model::observation::{
-    EventCursor, EventSubscription, EventSubscriptionMode, RuntimeEventBatch, RuntimeEventKind,
+    EventCursor, EventSubscription, EventSubscriptionMode, RecordedEventBatch, RuntimeEventBatch,
+    RuntimeEventKind,
 };
 use crate::runtime::pages;
 use crate::runtime::transaction::RuntimeTransaction;
@@ -424,6 +425,21 @@ impl Runtime {
         })
     }
 
+    /// As [`transcript_projection`](Self::transcript_projection), with the time of each entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`transcript_projection`](Self::transcript_projection).
+    pub fn recorded_transcript(
+        &self,
+        worker_ref: &WorkerRef,
+        query: TranscriptQuery,
+    ) -> Result<RecordedTranscript, RuntimeError> {
+        self.read("read transcript", |rows| {
+            queries::recorded_transcript(rows, &self.runtime_id, worker_ref, query)
+        })
+    }
+
     /// A cursor to the first event.
     ///
     /// # Errors
@@ -466,6 +482,21 @@ impl Runtime {
     ) -> Result<RuntimeEventBatch, RuntimeError> {
         self.read("read events", |rows| {
             queries::read_events(rows, &self.runtime_id, cursor, limit)
+        })
+    }
+
+    /// As [`read_events`](Self::read_events), with the time of each event.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_events`](Self::read_events).
+    pub fn recorded_events(
+        &self,
+        cursor: &EventCursor,
+        limit: usize,
+    ) -> Result<RecordedEventBatch, RuntimeError> {
+        self.read("read events", |rows| {
+            queries::recorded_events(rows, &self.runtime_id, cursor, limit)
         })
     }
 

@@ -4,10 +4,11 @@ use crate::error::RuntimeError;
 use crate::ledger::checks;
 use crate::ledger::convert::{self, WorkerRefs, size, stored_size};
 use crate::ledger::pages::transcript_entries;
-use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
+use crate::ledger::rows::{EventRow, PAGE_ROWS, Rows, RuntimeRow, TranscriptRow, WorkerRow};
 use crate::model::identity::{RuntimeId, WorkerRef};
-use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
-use crate::model::observation::{EventCursor, RuntimeEventBatch};
+use crate::model::interaction::{RecordedTranscript, TranscriptProjection, TranscriptQuery};
+use crate::model::observation::{EventCursor, RecordedEventBatch, RuntimeEventBatch};
+use crate::model::persisted::Stored;
 
 /// Rejects the ref of a worker of another runtime, and one with an id that is too long.
 pub(crate) fn refuse_foreign(
@@ -68,10 +69,53 @@ pub(crate) fn read_events(
     limit: usize,
     max_limit: usize,
 ) -> Result<RuntimeEventBatch, RuntimeError> {
+    let page = event_page(rows, runtime_id, cursor, (limit, max_limit), convert::event)?;
+    Ok(RuntimeEventBatch {
+        runtime_id: runtime_id.clone(),
+        cursor: page.cursor,
+        events: page.events,
+        has_more: page.has_more,
+    })
+}
+
+/// As [`read_events`], with times.
+pub(crate) fn read_recorded_events(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    cursor: &EventCursor,
+    limit: usize,
+    max_limit: usize,
+) -> Result<RecordedEventBatch, RuntimeError> {
+    let limits = (limit, max_limit);
+    let page = event_page(rows, runtime_id, cursor, limits, convert::recorded_event)?;
+    Ok(RecordedEventBatch {
+        runtime_id: runtime_id.clone(),
+        cursor: page.cursor,
+        events: page.events,
+        has_more: page.has_more,
+    })
+}
+
+/// A page of events in any form.
+struct EventPage<T> {
+    cursor: EventCursor,
+    events: Vec<T>,
+    has_more: bool,
+}
+
+/// Reads a page of events, each in the form that `form` gives it.
+fn event_page<T>(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    cursor: &EventCursor,
+    (limit, max_limit): (usize, usize),
+    form: impl Fn(&mut WorkerRefs<'_>, u64, EventRow<'_>) -> Result<Stored<T>, String>,
+) -> Result<EventPage<T>, RuntimeError> {
     refuse_limit(limit, max_limit)?;
     let mut refs = WorkerRefs::new(runtime_id);
     let mut events = Vec::with_capacity(limit.min(PAGE_ROWS));
     let mut has_more = false;
+    let mut last = None;
     // One event more than requested shows whether events follow the batch.
     let (from, wanted) = (cursor.next_event_id, limit.saturating_add(1));
     rows.events(runtime_id.as_str(), from, wanted, &mut |id, row| {
@@ -79,19 +123,18 @@ pub(crate) fn read_events(
             has_more = true;
             return Ok(());
         }
-        let event = convert::event(&mut refs, id, row);
+        let event = form(&mut refs, id, row);
         events.push(event.map_err(|message| rows.at().corrupt(message))?.value);
+        last = Some(id);
         Ok(())
     })?;
-    let next_event_id = match events.last() {
+    let next_event_id = match last {
         Some(last) => last
-            .id
             .checked_add(1)
             .ok_or_else(|| rows.at().corrupt("the last event id has no next"))?,
         None => from,
     };
-    Ok(RuntimeEventBatch {
-        runtime_id: runtime_id.clone(),
+    Ok(EventPage {
         cursor: EventCursor {
             runtime_id: runtime_id.clone(),
             next_event_id,
@@ -108,16 +151,60 @@ pub(crate) fn read_transcript(
     query: TranscriptQuery,
     max_limit: usize,
 ) -> Result<TranscriptProjection, RuntimeError> {
-    refuse_limit(query.limit, max_limit)?;
-    let total = worker_row(rows, worker_ref)?.transcript_len;
-    let start = stored_size(query.start);
-    let range = (start, query.limit);
-    let items = transcript_entries(rows, worker_ref, range, total, |entry| entry.value)?;
-    let next = query.start.saturating_add(items.len());
+    let page = entry_page(rows, worker_ref, query, max_limit, |worker, row| {
+        convert::transcript_entry(worker, row).value
+    })?;
     Ok(TranscriptProjection {
         worker_ref: worker_ref.clone(),
         start: query.start,
         limit: query.limit,
+        total_items: page.total_items,
+        items: page.items,
+        next_start: page.next_start,
+    })
+}
+
+/// As [`read_transcript`], with times.
+pub(crate) fn read_recorded_transcript(
+    rows: &dyn Rows,
+    worker_ref: &WorkerRef,
+    query: TranscriptQuery,
+    max_limit: usize,
+) -> Result<RecordedTranscript, RuntimeError> {
+    let page = entry_page(rows, worker_ref, query, max_limit, |worker, row| {
+        convert::recorded_entry(worker, row).value
+    })?;
+    Ok(RecordedTranscript {
+        worker_ref: worker_ref.clone(),
+        start: query.start,
+        limit: query.limit,
+        total_items: page.total_items,
+        items: page.items,
+        next_start: page.next_start,
+    })
+}
+
+/// A page of entries in any form.
+struct EntryPage<T> {
+    total_items: usize,
+    items: Vec<T>,
+    next_start: Option<usize>,
+}
+
+/// Reads a page of entries, each in the form that `form` gives it.
+fn entry_page<T>(
+    rows: &dyn Rows,
+    worker_ref: &WorkerRef,
+    query: TranscriptQuery,
+    max_limit: usize,
+    form: impl Fn(&WorkerRef, TranscriptRow<'_>) -> T,
+) -> Result<EntryPage<T>, RuntimeError> {
+    refuse_limit(query.limit, max_limit)?;
+    let total = worker_row(rows, worker_ref)?.transcript_len;
+    let range = (stored_size(query.start), query.limit);
+    let items = transcript_entries(rows, worker_ref, range, total, form)?;
+    let next = query.start.saturating_add(items.len());
+    Ok(EntryPage {
         total_items: size(total),
         items,
         next_start: (stored_size(next) < total).then_some(next),

@@ -8,9 +8,9 @@ use crate::ledger::whole;
 use crate::model::catalog::{WorkerDetail, WorkerSummary};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
-use crate::model::interaction::{TranscriptProjection, TranscriptQuery};
+use crate::model::interaction::{RecordedTranscript, TranscriptProjection, TranscriptQuery};
 use crate::model::management::{RuntimeBackendKind, RuntimeSummary};
-use crate::model::observation::{EventCursor, RuntimeEventBatch};
+use crate::model::observation::{EventCursor, RecordedEventBatch, RuntimeEventBatch};
 use crate::runtime::pages;
 
 /// The summary of a runtime. It reads one row, whatever the number of workers.
@@ -133,4 +133,30 @@ pub(crate) fn read_events(
         limit,
         limits.max_event_batch_items,
     )
+}
+
+/// As [`transcript_projection`], with times.
+pub(crate) fn recorded_transcript(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+    query: TranscriptQuery,
+) -> Result<RecordedTranscript, RuntimeError> {
+    pages::refuse_foreign(runtime_id, worker_ref)?;
+    let limits = convert::limits(&pages::runtime_row(rows, runtime_id)?);
+    let max = limits.max_transcript_projection_items;
+    pages::read_recorded_transcript(rows, worker_ref, query, max)
+}
+
+/// As [`read_events`], with times.
+pub(crate) fn recorded_events(
+    rows: &dyn Rows,
+    runtime_id: &RuntimeId,
+    cursor: &EventCursor,
+    limit: usize,
+) -> Result<RecordedEventBatch, RuntimeError> {
+    pages::refuse_foreign_cursor(runtime_id, cursor)?;
+    let limits = convert::limits(&pages::runtime_row(rows, runtime_id)?);
+    let max = limits.max_event_batch_items;
+    pages::read_recorded_events(rows, runtime_id, cursor, limit, max)
 }

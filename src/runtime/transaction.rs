@@ -8,10 +8,12 @@ use crate::model::catalog::{
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{
-    TranscriptProjection, TranscriptQuery, WorkerInput, WorkerInteractionAck,
+    RecordedTranscript, TranscriptProjection, TranscriptQuery, WorkerInput, WorkerInteractionAck,
 };
 use crate::model::management::{RuntimeBackendKind, RuntimeSummary};
-use crate::model::observation::{EventCursor, RuntimeEventBatch, RuntimeEventKind};
+use crate::model::observation::{
+    EventCursor, RecordedEventBatch, RuntimeEventBatch, RuntimeEventKind,
+};
 use crate::runtime::pages;
 use crate::runtime::{operations, queries};
 
@@ -167,6 +169,32 @@ impl RuntimeTransaction<'_> {
         query: TranscriptQuery,
     ) -> Result<TranscriptProjection, RuntimeError> {
         queries::transcript_projection(&self.transaction, self.runtime_id, worker_ref, query)
+    }
+
+    /// As [`transcript_projection`](Self::transcript_projection), with the time of each entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::transcript_projection`](crate::Runtime::transcript_projection).
+    pub fn recorded_transcript(
+        &self,
+        worker_ref: &WorkerRef,
+        query: TranscriptQuery,
+    ) -> Result<RecordedTranscript, RuntimeError> {
+        queries::recorded_transcript(&self.transaction, self.runtime_id, worker_ref, query)
+    }
+
+    /// As [`read_events`](Self::read_events), with the time of each event.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::read_events`](crate::Runtime::read_events).
+    pub fn recorded_events(
+        &self,
+        cursor: &EventCursor,
+        limit: usize,
+    ) -> Result<RecordedEventBatch, RuntimeError> {
+        queries::recorded_events(&self.transaction, self.runtime_id, cursor, limit)
     }
 
     /// Up to `limit` events from `cursor` on.

@@ -8,14 +8,14 @@ use crate::fs::process::{Owned, Process};
 use crate::ledger::checks::{refuse_long_id, refuse_long_ref};
 use crate::ledger::convert::{self, WorkerRefs};
 use crate::ledger::pages::{transcript_entries, transcript_rows};
-use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::ledger::rows::{EventRow, PAGE_ROWS, Rows, TranscriptRow};
 use crate::ledger::table_names;
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::ledger::whole::{all_runtimes, refuse_miscounted, runtime_snapshot};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
-use crate::model::interaction::TranscriptEntry;
-use crate::model::observation::RuntimeEvent;
+use crate::model::interaction::{RecordedEntry, TranscriptEntry};
+use crate::model::observation::{RecordedEvent, RuntimeEvent};
 use crate::model::persisted::{
     ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored,
 };
@@ -237,6 +237,35 @@ impl Snapshot {
         impl Iterator<Item = Result<Stored<RuntimeEvent>, RuntimeError>> + use<'_>,
         RuntimeError,
     > {
+        self.event_pages(id, from, convert::event)
+    }
+
+    /// As [`events`](Self::events), with the time of each event.
+    ///
+    /// # Errors
+    ///
+    /// As [`events`](Self::events).
+    pub fn recorded_events(
+        &self,
+        id: &RuntimeId,
+        from: u64,
+    ) -> Result<
+        impl Iterator<Item = Result<Stored<RecordedEvent>, RuntimeError>> + use<'_>,
+        RuntimeError,
+    > {
+        self.event_pages(id, from, convert::recorded_event)
+    }
+
+    /// The events from `from` on, each in the form that `form` gives it.
+    fn event_pages<T, F>(
+        &self,
+        id: &RuntimeId,
+        from: u64,
+        form: F,
+    ) -> Result<impl Iterator<Item = Result<Stored<T>, RuntimeError>> + use<'_, T, F>, RuntimeError>
+    where
+        F: Fn(&mut WorkerRefs<'_>, u64, EventRow<'_>) -> Result<Stored<T>, String>,
+    {
         refuse_long_id(id.as_str())?;
         let id = id.clone();
         Ok(Paged::new(move |last: Option<&u64>| {
@@ -249,8 +278,8 @@ impl Snapshot {
             let mut refs = WorkerRefs::new(&id);
             let mut page = Vec::with_capacity(PAGE_ROWS);
             view.events(id.as_str(), from, PAGE_ROWS, &mut |event, row| {
-                let stored = convert::event(&mut refs, event, row)
-                    .map_err(|message| view.at.corrupt(message))?;
+                let stored =
+                    form(&mut refs, event, row).map_err(|message| view.at.corrupt(message))?;
                 page.push((event, stored));
                 Ok(())
             })?;
@@ -271,6 +300,35 @@ impl Snapshot {
         impl Iterator<Item = Result<Stored<TranscriptEntry>, RuntimeError>> + use<'_>,
         RuntimeError,
     > {
+        self.entry_pages(worker, from, convert::transcript_entry)
+    }
+
+    /// As [`transcript`](Self::transcript), with the time of each entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`transcript`](Self::transcript).
+    pub fn recorded_transcript(
+        &self,
+        worker: &WorkerRef,
+        from: u64,
+    ) -> Result<
+        impl Iterator<Item = Result<Stored<RecordedEntry>, RuntimeError>> + use<'_>,
+        RuntimeError,
+    > {
+        self.entry_pages(worker, from, convert::recorded_entry)
+    }
+
+    /// The entries from position `from` on, each in the form that `form` gives it.
+    fn entry_pages<T, F>(
+        &self,
+        worker: &WorkerRef,
+        from: u64,
+        form: F,
+    ) -> Result<impl Iterator<Item = Result<Stored<T>, RuntimeError>> + use<'_, T, F>, RuntimeError>
+    where
+        F: Fn(&WorkerRef, TranscriptRow<'_>) -> Stored<T>,
+    {
         let worker = worker.clone();
         let total = self.transcript_len(&worker)?;
         Ok(Paged::new(move |last: Option<&u64>| {
@@ -280,7 +338,7 @@ impl Snapshot {
                 None => from,
             };
             let range = (from, PAGE_ROWS);
-            let page = transcript_entries(&self.view(), &worker, range, total, |entry| entry)?;
+            let page = transcript_entries(&self.view(), &worker, range, total, &form)?;
             Ok((from..).zip(page).collect())
         }))
     }

@@ -51,6 +51,8 @@ mod program_faults;
 mod program_help;
 #[cfg(feature = "program")]
 mod program_output;
+#[cfg(feature = "program")]
+mod program_times;
 mod reading;
 mod repairing;
 #[cfg(feature = "fault-injection")]
@@ -68,6 +70,7 @@ mod support;
 mod system_faults;
 #[cfg(feature = "tracing")]
 mod telemetry;
+mod times;
 mod verifying;
 mod watching;
 mod within;

@@ -131,7 +131,10 @@ fn wide_rows_wrap_without_loss() {
         for verb in ["runtimes", "workers", "events", "stats"] {
             check_shown(&run(&[&verb, &path]).expect_code(0).stdout());
         }
-        let shown = run(&[&"transcript", &path, &worker.worker_id.as_str()]);
+        let worker_id = worker.worker_id.as_str();
+        let dated = run(&[&"transcript", &path, &worker_id]);
+        check_shown(&dated.expect_code(0).stdout());
+        let shown = run(&[&"transcript", &path, &worker_id, &"--no-time"]);
         let shown = shown.expect_code(0).stdout();
         check_shown(&shown);
         let printed = shown.replacen("1 user", "", 1);
@@ -216,7 +219,7 @@ fn unlimited_logs_print_past_one_batch() {
     assert_eq!(lines(&[&"events", &path]), 603, "with the titles");
     let worker = worker.worker_id.as_str();
     assert_eq!(lines(&[&"transcript", &path, &worker, &"--json"]), 600);
-    assert_eq!(lines(&[&"transcript", &path, &worker]), 600);
+    assert_eq!(lines(&[&"transcript", &path, &worker, &"--no-time"]), 600);
     assert_eq!(lines(&[&"events", &path, &"--json", &"--limit", &"5"]), 5);
 }
 

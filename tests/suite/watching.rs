@@ -276,7 +276,7 @@ mod program {
         let (_directory, path) = scratch();
         let runtime = open(&path);
         let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
-        let mut follows = Follows::start(&["events", "--follow", "--json"], &path);
+        let mut follows = Follows::start(&["events", "--follow", "--json", "--no-time"], &path);
         let mut printed = vec![follows.line(), follows.line()];
         for round in 0..3 {
             let runtime = open(&path);
@@ -306,7 +306,7 @@ mod program {
         let other = runtime.create_worker(full_request()).unwrap().worker_ref;
         say(&runtime, &worker, "before").unwrap();
         let name = worker.worker_id.as_str();
-        let mut follows = Follows::start(&["transcript", name, "--follow"], &path);
+        let mut follows = Follows::start(&["transcript", name, "--follow", "--no-time"], &path);
         assert_eq!(follows.line().trim(), "1 user       before");
         for input in 2..10 {
             say(&runtime, &other, "not this one").unwrap();
@@ -383,7 +383,7 @@ mod program {
         say(&runtime, &worker, "before").unwrap();
         runtime.store().close().unwrap();
         let name = worker.worker_id.as_str();
-        let mut events = Follows::start(&["events", "--follow", "--json"], &path);
+        let mut events = Follows::start(&["events", "--follow", "--json", "--no-time"], &path);
         let mut transcript = Follows::start(&["transcript", name, "--follow", "--json"], &path);
         let mut printed: Vec<String> = (0..3).map(|_| events.line()).collect();
         transcript.line();
@@ -420,7 +420,8 @@ mod program {
         let follow = || {
             std::fs::write(&path, &whole).unwrap();
             let mut events = Follows::start(&["events", "--follow", "--json"], &path);
-            let mut transcript = Follows::start(&["transcript", name, "--follow"], &path);
+            let mut transcript =
+                Follows::start(&["transcript", name, "--follow", "--no-time"], &path);
             (0..3).for_each(|_| drop(events.line()));
             transcript.line();
             [events, transcript]

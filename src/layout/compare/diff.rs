@@ -3,6 +3,7 @@
 use crate::layout::error::LayoutError;
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::json::{self, Form};
+use crate::layout::format::problem::Problem;
 use crate::layout::read::log_record::LogRow;
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
@@ -31,9 +32,23 @@ pub(crate) fn runtime_json(
     as_json(path, &document, &runtime.unknown, Form::Document)
 }
 
-/// The JSON of a record of a log.
-pub(crate) fn record_json(path: &Path, row: &impl LogRow) -> Result<Vec<u8>, LayoutError> {
-    as_json(path, row, row.unknown(), Form::Line)
+/// The line of a record of a log; with its time if `times` is set.
+pub(crate) fn record_json(
+    path: &Path,
+    row: &impl LogRow,
+    times: bool,
+) -> Result<Vec<u8>, LayoutError> {
+    let mut json = Vec::new();
+    let written = row.write_line(times, &mut json);
+    written.map_err(|problem| unwritable(path, problem))?;
+    Ok(json)
+}
+
+fn unwritable(path: &Path, problem: Problem) -> LayoutError {
+    LayoutError::Unwritable {
+        path: path.to_owned(),
+        message: problem.message,
+    }
 }
 
 fn as_json<T: Serialize>(
@@ -43,10 +58,7 @@ fn as_json<T: Serialize>(
     form: Form,
 ) -> Result<Vec<u8>, LayoutError> {
     let mut json = Vec::new();
-    json::write(value, unknown, form, &mut json).map_err(|problem| LayoutError::Unwritable {
-        path: path.to_owned(),
-        message: problem.message,
-    })?;
+    json::write(value, unknown, form, &mut json).map_err(|problem| unwritable(path, problem))?;
     Ok(json)
 }
 

@@ -187,6 +187,13 @@ fn next_is<T: LogRecord>(
     }
 }
 
+/// Counts the times that only one side has of the records of `log`, which was read to its end.
+fn count_times<T: LogRecord>(log: &StoreLog<'_, T>, out: &mut Comparison) {
+    let (of_store, of_directory) = log.times_on_one_side;
+    out.times_only_in_store += of_store;
+    out.times_only_in_directory += of_directory;
+}
+
 /// Reports every record of the store before `number`, or up to the end, as missing in the directory.
 fn missing_before<T: LogRecord>(
     log: &mut StoreLog<'_, T>,
@@ -261,6 +268,7 @@ impl Sink for Comparing<'_, '_> {
         let mut rest = self.logs.end_transcript(&worker_ref)?;
         let path = place.path.with_file_name(TranscriptEntry::FILE);
         missing_before(&mut rest, &path, None, self.out)?;
+        count_times(&rest, self.out);
         let one = worker_json(place.path, worker)?;
         let other = worker_json(place.path, stored)?;
         if one == other {
@@ -284,6 +292,7 @@ impl Sink for Comparing<'_, '_> {
     ) -> Result<(), LayoutError> {
         let path = place.path.with_file_name(RuntimeEvent::FILE);
         missing_before(&mut self.logs.events, &path, None, self.out)?;
+        count_times(&self.logs.events, self.out);
         for worker in self.snapshot.workers(self.id)? {
             let id = worker?.value.worker_ref.worker_id;
             if !self.workers.contains(&id) {

@@ -24,15 +24,18 @@ pub(crate) struct StoreLog<'s, T: LogRecord> {
     pub(crate) same: u64,
     /// The number of the last equal record; 0 if there is none.
     pub(crate) last_same: u64,
+    /// The equal records whose time only the store has, and those whose time only the directory has.
+    pub(crate) times_on_one_side: (u64, u64),
 }
 
 impl<'s, T: LogRecord> StoreLog<'s, T> {
-    fn new(records: impl Iterator<Item = Result<Stored<T>, RuntimeError>> + 's) -> Self {
-        let rows: Rows<'s, T> = Box::new(records.map(|record| record.map(T::Row::from)));
+    fn new(records: impl Iterator<Item = Result<Stored<T::Recorded>, RuntimeError>> + 's) -> Self {
+        let rows: Rows<'s, T> = Box::new(records.map(|record| record.map(T::of_store)));
         Self {
             rows: rows.peekable(),
             same: 0,
             last_same: 0,
+            times_on_one_side: (0, 0),
         }
     }
 
@@ -62,11 +65,14 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         if T::is_same(&next, row) {
             self.same += 1;
             self.last_same = row.number();
+            let (of_store, of_directory) = (next.recorded_at(), row.recorded_at());
+            self.times_on_one_side.0 += u64::from(of_directory.is_none() && of_store.is_some());
+            self.times_on_one_side.1 += u64::from(of_store.is_none() && of_directory.is_some());
             return Ok(None);
         }
         let (one, other) = (
-            record_json(place.path, row)?,
-            record_json(place.path, &next)?,
+            record_json(place.path, row, true)?,
+            record_json(place.path, &next, true)?,
         );
         Ok(Some(first_difference(&one, &other)))
     }
@@ -88,7 +94,7 @@ impl<'s> StoreLogs<'s> {
     pub(crate) fn new(snapshot: &'s Snapshot, id: &RuntimeId) -> Result<Self, LayoutError> {
         Ok(Self {
             snapshot,
-            events: StoreLog::new(snapshot.events(id, 0)?),
+            events: StoreLog::new(snapshot.recorded_events(id, 0)?),
             transcript: None,
         })
     }
@@ -103,7 +109,7 @@ impl<'s> StoreLogs<'s> {
             Some(open) => open,
             None => {
                 let worker = owned_ref(worker)?;
-                let log = StoreLog::new(self.snapshot.transcript(&worker, 0)?);
+                let log = StoreLog::new(self.snapshot.recorded_transcript(&worker, 0)?);
                 (worker, log)
             }
         };
@@ -117,7 +123,7 @@ impl<'s> StoreLogs<'s> {
     ) -> Result<StoreLog<'s, TranscriptEntry>, LayoutError> {
         match self.transcript.take() {
             Some((of, log)) if of == *worker => Ok(log),
-            _ => Ok(StoreLog::new(self.snapshot.transcript(worker, 0)?)),
+            _ => Ok(StoreLog::new(self.snapshot.recorded_transcript(worker, 0)?)),
         }
     }
 }

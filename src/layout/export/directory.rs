@@ -68,6 +68,7 @@ fn export_to(
     let export = Export {
         writer: RuntimeWriter {
             snapshot: &snapshot,
+            times: options.times,
             on_bytes: &*on_bytes,
         },
         runtimes: &runtimes,

@@ -39,6 +39,8 @@ const REPORT_BYTES: u64 = 64 << 10;
 /// A log being written.
 pub(crate) struct Log<'e> {
     file: TargetFile,
+    /// Whether the lines have times.
+    times: bool,
     records: u64,
     bytes: u64,
     /// Bytes that were reported as progress.
@@ -47,9 +49,10 @@ pub(crate) struct Log<'e> {
 }
 
 impl<'e> Log<'e> {
-    pub(crate) fn new(file: TargetFile, on_bytes: &'e (dyn Fn(u64) + Sync)) -> Self {
+    pub(crate) fn new(file: TargetFile, times: bool, on_bytes: &'e (dyn Fn(u64) + Sync)) -> Self {
         Self {
             file,
+            times,
             records: 0,
             bytes: 0,
             reported: 0,
@@ -58,18 +61,19 @@ impl<'e> Log<'e> {
     }
 
     pub(crate) fn append(&mut self, row: &impl LogRow) -> Result<(), LayoutError> {
-        self.append_after(row, 0)
+        self.append_after(row, self.times, 0)
     }
 
-    /// Appends a record whose first `skip` bytes the file has already.
+    /// Appends a record, with its time if `times` is set, whose first `skip` bytes the file has already.
     pub(crate) fn append_after(
         &mut self,
         row: &impl LogRow,
+        times: bool,
         skip: usize,
     ) -> Result<(), LayoutError> {
         self.bytes += self.file.append(|out| {
             let begin = out.len();
-            row.write_line(out)?;
+            row.write_line(times, out)?;
             out.drain(begin..out.len().min(begin + skip));
             Ok(())
         })?;

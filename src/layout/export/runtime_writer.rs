@@ -22,6 +22,8 @@ use std::sync::Mutex;
 /// Writes the runtimes of a snapshot. `on_bytes` gets the number of bytes of each write.
 pub(crate) struct RuntimeWriter<'a> {
     pub(crate) snapshot: &'a Snapshot,
+    /// Whether the lines of logs have times.
+    pub(crate) times: bool,
     pub(crate) on_bytes: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -105,7 +107,7 @@ impl RuntimeWriter<'_> {
 
     /// A writer for the log `file`.
     pub(crate) fn log(&self, file: TargetFile) -> Log<'_> {
-        Log::new(file, self.on_bytes)
+        Log::new(file, self.times, self.on_bytes)
     }
 }
 

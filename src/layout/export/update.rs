@@ -45,6 +45,8 @@ struct Reached {
     last: u64,
     /// The incomplete line after it, which a killed update left.
     tail: Vec<u8>,
+    /// Whether that line has a time.
+    tail_has_time: bool,
 }
 
 impl Reached {
@@ -53,6 +55,7 @@ impl Reached {
             records: log.same,
             last: log.last_same,
             tail: Vec::new(),
+            tail_has_time: false,
         }
     }
 }
@@ -118,16 +121,16 @@ impl Update {
         };
         if finding.path == dir.join(RuntimeEvent::FILE) {
             let reached = &mut self.events;
-            let mut rest = snapshot.events(id, reached.last + 1)?;
-            return take_tail_of(reached, rest.next(), text, &finding);
+            let mut rest = snapshot.recorded_events(id, reached.last + 1)?;
+            return take_tail_of::<RuntimeEvent>(reached, rest.next(), text, &finding);
         }
         for (worker_id, worker) in &mut self.workers {
             let worker_dir = dir.join(WORKERS).join(names::encode(worker_id.as_str()));
             if finding.path == worker_dir.join(TranscriptEntry::FILE) {
                 let reached = &mut worker.transcript;
                 let worker_ref = WorkerRef::new(id.clone(), worker_id.clone());
-                let mut rest = snapshot.transcript(&worker_ref, reached.records)?;
-                return take_tail_of(reached, rest.next(), text, &finding);
+                let mut rest = snapshot.recorded_transcript(&worker_ref, reached.records)?;
+                return take_tail_of::<TranscriptEntry>(reached, rest.next(), text, &finding);
             }
         }
         Err(damaged(&finding))
@@ -185,8 +188,9 @@ impl Update {
         }
         workers.sync()?;
         let reached = self.events;
-        let rest = writer.snapshot.events(id, reached.last + 1)?;
-        report.events += append_rest(writer, dir, rest, &reached.tail, &mut report.bytes)?;
+        let rest = writer.snapshot.recorded_events(id, reached.last + 1)?;
+        let bytes = &mut report.bytes;
+        report.events += append_rest::<RuntimeEvent>(writer, dir, rest, &reached, bytes)?;
         Ok(())
     }
 }
@@ -211,9 +215,12 @@ impl WorkerUpdate {
             report.workers += 1;
         }
         let reached = self.transcript;
-        let rest = writer.snapshot.transcript(&worker_ref, reached.records)?;
+        let rest = writer
+            .snapshot
+            .recorded_transcript(&worker_ref, reached.records)?;
         let bytes = &mut report.bytes;
-        report.transcript_entries += append_rest(writer, worker_dir, rest, &reached.tail, bytes)?;
+        report.transcript_entries +=
+            append_rest::<TranscriptEntry>(writer, worker_dir, rest, &reached, bytes)?;
         Ok(())
     }
 }
@@ -222,20 +229,25 @@ impl WorkerUpdate {
 fn append_rest<T: LogRecord>(
     writer: &RuntimeWriter<'_>,
     dir: &TargetDir,
-    rest: impl Iterator<Item = Result<Stored<T>, RuntimeError>>,
-    tail: &[u8],
+    rest: impl Iterator<Item = Result<Stored<T::Recorded>, RuntimeError>>,
+    reached: &Reached,
     bytes: &mut u64,
 ) -> Result<u64, LayoutError> {
     let file = dir.append_to(T::FILE)?;
-    let lacks_end = tail.is_empty() && !file.ends_with_newline()?;
+    let lacks_end = reached.tail.is_empty() && !file.ends_with_newline()?;
     let mut log = writer.log(file);
     if lacks_end {
         // The last record is complete; only its newline is missing.
         log.end_line()?;
     }
-    let mut skip = tail.len();
+    let mut skip = reached.tail.len();
     for record in rest {
-        log.append_after(&T::Row::from(record?), std::mem::take(&mut skip))?;
+        let skip = std::mem::take(&mut skip);
+        let times = match skip {
+            0 => writer.times,
+            _ => reached.tail_has_time,
+        };
+        log.append_after(&T::of_store(record?), times, skip)?;
     }
     if log.is_empty() {
         return Ok(0);
@@ -247,18 +259,24 @@ fn append_rest<T: LogRecord>(
 
 fn take_tail_of<T: LogRecord>(
     reached: &mut Reached,
-    next: Option<Result<Stored<T>, RuntimeError>>,
+    next: Option<Result<Stored<T::Recorded>, RuntimeError>>,
     text: &[u8],
     finding: &Finding,
 ) -> Result<(), LayoutError> {
     let Some(next) = next.transpose()? else {
         return Err(damaged(finding));
     };
-    if !record_json(&finding.path, &T::Row::from(next))?.starts_with(text) {
-        return Err(damaged(finding));
+    let row = T::of_store(next);
+    // The update that was killed may have written times or not. Where its line does not show that yet, either way
+    // completes it.
+    for times in [false, true] {
+        if record_json(&finding.path, &row, times)?.starts_with(text) {
+            reached.tail = text.to_vec();
+            reached.tail_has_time = times;
+            return Ok(());
+        }
     }
-    reached.tail = text.to_vec();
-    Ok(())
+    Err(damaged(finding))
 }
 
 fn damaged(finding: &Finding) -> LayoutError {

@@ -68,6 +68,9 @@ pub enum FindingKind {
     Unreadable,
     /// The number of findings that do not fit into the import record in the store.
     Suppressed,
+    /// A `recorded_at` that is no time as an export writes it, `2026-11-29T12:00:00.000Z`. The record is imported
+    /// without a time, and the member as it is.
+    UnreadableTime,
     /// An event or a diagnostic names a worker whose id is longer than
     /// [`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES). Salvage leaves it out.
     IdTooLong,
@@ -82,6 +85,7 @@ impl FindingKind {
             | Self::OtherFile
             | Self::CounterBehind
             | Self::MissingFile
+            | Self::UnreadableTime
             | Self::StrayFile => Severity::Warning,
             _ => Severity::Error,
         }
@@ -96,6 +100,7 @@ impl FindingKind {
                 | Self::TemporaryFile
                 | Self::OtherFile
                 | Self::LineEnding
+                | Self::UnreadableTime
         )
     }
 
@@ -128,6 +133,7 @@ impl FindingKind {
             Self::Suppressed => "more of the same",
             Self::Unreadable => "unreadable",
             Self::IdTooLong => "id too long",
+            Self::UnreadableTime => "unreadable time",
         }
     }
 }

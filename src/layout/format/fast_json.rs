@@ -12,7 +12,9 @@
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::interaction::TranscriptRole;
 use crate::model::observation::RuntimeEventKind;
+use crate::model::time::{milliseconds, parse_rfc3339, rfc3339, system_time};
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 /// Reads an event that has known members only.
 pub(crate) fn event(line: &str) -> Option<BorrowedEvent<'_>> {
@@ -27,6 +29,7 @@ pub(crate) fn event(line: &str) -> Option<BorrowedEvent<'_>> {
     let kind = kind(&rest.string()?)?;
     rest.literal("},\"message\":")?;
     let message = rest.string()?;
+    let recorded_at = rest.recorded_at()?;
     rest.end()?;
     Some(BorrowedEvent {
         id,
@@ -34,7 +37,7 @@ pub(crate) fn event(line: &str) -> Option<BorrowedEvent<'_>> {
         kind,
         message,
         unknown: Vec::new(),
-        recorded_at: None,
+        recorded_at,
     })
 }
 
@@ -51,6 +54,7 @@ pub(crate) fn entry(line: &str) -> Option<BorrowedEntry<'_>> {
     let content = rest.string()?;
     rest.literal(",\"event_id\":")?;
     let event_id = rest.number()?;
+    let recorded_at = rest.recorded_at()?;
     rest.end()?;
     Some(BorrowedEntry {
         sequence,
@@ -59,7 +63,7 @@ pub(crate) fn entry(line: &str) -> Option<BorrowedEntry<'_>> {
         content,
         event_id,
         unknown: Vec::new(),
-        recorded_at: None,
+        recorded_at,
     })
 }
 
@@ -89,6 +93,14 @@ pub(crate) fn write_entry(entry: &BorrowedEntry<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"event_id\":");
     write_number(entry.event_id, out);
     out.push(b'}');
+}
+
+/// Adds `time` as the last member to the record that ends `out`.
+pub(crate) fn add_time(time: SystemTime, out: &mut Vec<u8>) {
+    out.pop();
+    out.extend_from_slice(b",\"recorded_at\":\"");
+    out.extend_from_slice(rfc3339(milliseconds(time)).as_bytes());
+    out.extend_from_slice(b"\"}");
 }
 
 fn write_worker_ref(worker_ref: &BorrowedRef<'_>, out: &mut Vec<u8>) {
@@ -207,6 +219,20 @@ impl<'a> Rest<'a> {
     fn literal(&mut self, expected: &str) -> Option<()> {
         self.0 = self.0.strip_prefix(expected)?;
         Some(())
+    }
+
+    /// The time at the end of a record, or `None` within if it has none. The reader in `json` handles a time that cannot
+    /// be read.
+    fn recorded_at(&mut self) -> Option<Option<SystemTime>> {
+        if self.literal(",\"recorded_at\":").is_none() {
+            return Some(None);
+        }
+        // Without escapes: a time is read where an export writes the same bytes.
+        self.literal("\"")?;
+        let text = self.plain();
+        self.literal("\"")?;
+        let time_ms = parse_rfc3339(text)?;
+        Some(system_time(Some(time_ms)))
     }
 
     /// The closing brace of a record at the end of the line.

@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
         line: &Line<'_>,
         bytes: &[u8],
         from: usize,
-        row: T::Row<'_>,
+        mut row: T::Row<'_>,
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
     ) -> Result<(), ReadStop> {
@@ -193,6 +193,10 @@ impl<'a> Reader<'a> {
         if let Some((kind, message)) = refused {
             let finding = Finding::new(kind, PathBuf::from(path), message);
             return self.report(finding.at(line.number, offset, bytes));
+        }
+        if let Err(message) = row.take_time() {
+            let finding = Finding::new(FindingKind::UnreadableTime, PathBuf::from(path), message);
+            self.report(finding.placed(Some((line.number, offset))))?;
         }
         let at = Some((line.number, offset));
         summary.gaps.note(summary.last, number, at);

@@ -6,10 +6,12 @@ use crate::layout::format::json::{self, Form, Record, Tagged};
 use crate::layout::format::problem::Problem;
 use crate::layout::read::sink::{Place, Sink};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
-use crate::model::interaction::TranscriptEntry;
-use crate::model::observation::RuntimeEvent;
+use crate::model::interaction::{RecordedEntry, TranscriptEntry};
+use crate::model::observation::{RecordedEvent, RuntimeEvent};
 use crate::model::persisted::{Stored, UnknownMember};
+use crate::model::time::{parse_rfc3339, rfc3339, system_time};
 use serde::Serialize;
+use std::time::SystemTime;
 
 /// A record of a log.
 pub(crate) trait LogRecord: Record + 'static {
@@ -23,6 +25,11 @@ pub(crate) trait LogRecord: Record + 'static {
     /// The record with borrowed texts where possible.
     type Row<'a>: LogRow + From<Stored<Self>>;
 
+    /// The record of the store with its time.
+    type Recorded;
+
+    /// The row of a record of the store.
+    fn of_store(recorded: Stored<Self::Recorded>) -> Self::Row<'static>;
     /// The fast reader: `None` unless the record has known members only.
     fn known(line: &str) -> Option<Self::Row<'_>>;
     fn is_same(one: &Self::Row<'_>, other: &Self::Row<'_>) -> bool;
@@ -33,18 +40,61 @@ pub(crate) trait LogRecord: Record + 'static {
 pub(crate) trait LogRow: Serialize + Sized {
     fn number(&self) -> u64;
     fn unknown(&self) -> &[UnknownMember];
-    /// Appends the record without its unknown members.
+    /// Appends the record without its unknown members and without its time.
     fn write_known(&self, out: &mut Vec<u8>);
+    /// The time of the record, and its unknown members.
+    fn time_and_unknown(&mut self) -> (&mut Option<SystemTime>, &mut Vec<UnknownMember>);
+    fn recorded_at(&self) -> Option<SystemTime>;
 
-    /// Appends the record as a line, with the newline.
-    fn write_line(&self, out: &mut Vec<u8>) -> Result<(), Problem> {
-        if !self.unknown().is_empty() {
-            return json::write(self, self.unknown(), Form::Line, out);
+    /// Appends the record as a line, with the newline; with its time if `times` is set.
+    fn write_line(&self, times: bool, out: &mut Vec<u8>) -> Result<(), Problem> {
+        if self.unknown().is_empty() {
+            self.write_known(out);
+            out.push(b'\n');
+        } else {
+            json::write(self, self.unknown(), Form::Line, out)?;
         }
-        self.write_known(out);
-        out.push(b'\n');
+        if let Some(time) = self.recorded_at().filter(|_| times) {
+            // The newline; the record is an object, so its brace precedes it.
+            out.pop();
+            fast_json::add_time(time, out);
+            out.push(b'\n');
+        }
         Ok(())
     }
+
+    /// Takes the time out of the unknown members. A time that [`parse_rfc3339`] does not read, and a second one, stay
+    /// unknown members, so that an export writes them as they came; the error says so.
+    fn take_time(&mut self) -> Result<(), String> {
+        let (time, unknown) = self.time_and_unknown();
+        let is_time =
+            |member: &UnknownMember| member.pointer.is_empty() && member.name == RECORDED_AT;
+        let Some(index) = unknown.iter().position(is_time) else {
+            return Ok(());
+        };
+        let json = &unknown[index].json;
+        let text = json
+            .strip_prefix('"')
+            .and_then(|json| json.strip_suffix('"'));
+        let time_ms = text.and_then(parse_rfc3339);
+        if unknown[index + 1..].iter().any(is_time) {
+            return Err(format!("{RECORDED_AT} is there more than once"));
+        }
+        if time_ms.is_none() {
+            return Err(format!("{RECORDED_AT} is no time like {}", rfc3339(0)));
+        }
+        *time = system_time(time_ms);
+        unknown.remove(index);
+        Ok(())
+    }
+}
+
+/// The member with the time of a record.
+const RECORDED_AT: &str = "recorded_at";
+
+/// Whether two times of one record agree: a time that one side lacks is no difference.
+fn agree(one: Option<SystemTime>, other: Option<SystemTime>) -> bool {
+    one.is_none() || other.is_none() || one == other
 }
 
 impl LogRow for BorrowedEvent<'_> {
@@ -59,6 +109,14 @@ impl LogRow for BorrowedEvent<'_> {
     fn write_known(&self, out: &mut Vec<u8>) {
         fast_json::write_event(self, out);
     }
+
+    fn time_and_unknown(&mut self) -> (&mut Option<SystemTime>, &mut Vec<UnknownMember>) {
+        (&mut self.recorded_at, &mut self.unknown)
+    }
+
+    fn recorded_at(&self) -> Option<SystemTime> {
+        self.recorded_at
+    }
 }
 
 impl LogRow for BorrowedEntry<'_> {
@@ -72,6 +130,14 @@ impl LogRow for BorrowedEntry<'_> {
 
     fn write_known(&self, out: &mut Vec<u8>) {
         fast_json::write_entry(self, out);
+    }
+
+    fn time_and_unknown(&mut self) -> (&mut Option<SystemTime>, &mut Vec<UnknownMember>) {
+        (&mut self.recorded_at, &mut self.unknown)
+    }
+
+    fn recorded_at(&self) -> Option<SystemTime> {
+        self.recorded_at
     }
 }
 
@@ -90,13 +156,38 @@ impl LogRecord for RuntimeEvent {
     const NUMBER: &'static str = "event id";
 
     type Row<'a> = BorrowedEvent<'a>;
+    type Recorded = RecordedEvent;
+
+    fn of_store(recorded: Stored<RecordedEvent>) -> BorrowedEvent<'static> {
+        let Stored { value, unknown } = recorded;
+        let event = Stored {
+            value: value.event,
+            unknown,
+        };
+        BorrowedEvent {
+            recorded_at: value.recorded_at,
+            ..event.into()
+        }
+    }
 
     fn known(line: &str) -> Option<BorrowedEvent<'_>> {
         fast_json::event(line)
     }
 
     fn is_same(one: &BorrowedEvent<'_>, other: &BorrowedEvent<'_>) -> bool {
-        one == other
+        (
+            one.id,
+            &one.worker_ref,
+            one.kind,
+            &one.message,
+            &one.unknown,
+        ) == (
+            other.id,
+            &other.worker_ref,
+            other.kind,
+            &other.message,
+            &other.unknown,
+        ) && agree(one.recorded_at, other.recorded_at)
     }
 
     fn send(
@@ -114,13 +205,35 @@ impl LogRecord for TranscriptEntry {
     const NUMBER: &'static str = "sequence";
 
     type Row<'a> = BorrowedEntry<'a>;
+    type Recorded = RecordedEntry;
+
+    fn of_store(recorded: Stored<RecordedEntry>) -> BorrowedEntry<'static> {
+        let Stored { value, unknown } = recorded;
+        let entry = Stored {
+            value: value.entry,
+            unknown,
+        };
+        BorrowedEntry {
+            recorded_at: value.recorded_at,
+            ..entry.into()
+        }
+    }
 
     fn known(line: &str) -> Option<BorrowedEntry<'_>> {
         fast_json::entry(line)
     }
 
     fn is_same(one: &BorrowedEntry<'_>, other: &BorrowedEntry<'_>) -> bool {
-        one == other
+        let known = (one.sequence, &one.worker_ref, one.role, one.event_id);
+        known
+            == (
+                other.sequence,
+                &other.worker_ref,
+                other.role,
+                other.event_id,
+            )
+            && (&one.content, &one.unknown) == (&other.content, &other.unknown)
+            && agree(one.recorded_at, other.recorded_at)
     }
 
     fn send(

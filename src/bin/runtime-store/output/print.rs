@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::time::SystemTime;
 
 /// The standard output of a run, and the options that shape it.
 pub(crate) struct Output {
@@ -102,11 +103,15 @@ impl Output {
         Ok(())
     }
 
-    /// Prints a record as a line of the directory's logs.
-    pub(crate) fn record<T: Serialize>(&mut self, record: &Stored<T>) -> Result<(), Failure> {
+    /// Prints a record as a line of the directory's logs, with its time as last member if it is given.
+    pub(crate) fn record<T: Serialize>(
+        &mut self,
+        record: &Stored<T>,
+        recorded_at: Option<SystemTime>,
+    ) -> Result<(), Failure> {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
-        layout::write_line(record, &mut line)?;
+        layout::write_recorded_line(record, recorded_at, &mut line)?;
         self.json_line(line)
     }
 

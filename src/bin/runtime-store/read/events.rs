@@ -6,12 +6,14 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
 use crate::read::follow::{Log, Next, refuse_replaced, show};
+use crate::read::times::{TimeArguments, Times};
 use clap::Args;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{Snapshot, Stored};
 use redb_runtime_store::{RuntimeError, Store};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// Print the event log of a runtime
 #[derive(Args)]
@@ -30,6 +32,8 @@ pub(crate) struct Events {
     /// Print only events about this worker
     #[arg(long, value_name = "ID", value_parser = parse_worker_id)]
     worker: Option<WorkerId>,
+    #[command(flatten)]
+    times: TimeArguments,
     /// Keep printing new events until interrupted
     #[arg(long)]
     follow: bool,
@@ -39,15 +43,12 @@ impl Events {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
         self.refuse_unknown_worker(&store, &runtime_id)?;
+        let times = self.times.read()?;
         let mut printer = Printer {
             events: self,
             runtime_id,
-            table: Table::new([
-                Column::number("EVENT", 8),
-                Column::text("KIND", 14),
-                Column::text("WORKER", 16),
-                Column::rest("MESSAGE", 36),
-            ]),
+            table: EventTable::new(times.are_shown),
+            times,
             from: self.from,
             until: None,
             left: self.limit.unwrap_or(usize::MAX),
@@ -91,7 +92,8 @@ impl Events {
 struct Printer<'a> {
     events: &'a Events,
     runtime_id: RuntimeId,
-    table: Table<4>,
+    table: EventTable,
+    times: Times,
     /// The id of the next event to read.
     from: u64,
     /// The id of the last event to print, if the log ends there.
@@ -111,21 +113,26 @@ impl Log for Printer<'_> {
         output: &mut Output,
         rows: usize,
     ) -> Result<Next, Failure> {
-        let events = snapshot.events(&self.runtime_id, self.from)?;
+        let events = snapshot.recorded_events(&self.runtime_id, self.from)?;
         let mut looked_at = 0;
         for event in events.take(rows) {
             if self.left == 0 || output.holds_enough() {
                 break;
             }
-            let event = event?;
+            let Stored { value, unknown } = event?;
+            let recorded_at = value.recorded_at;
+            let event = Stored {
+                value: value.event,
+                unknown,
+            };
             if self.until.is_some_and(|until| event.value.id > until) {
                 break;
             }
             looked_at += 1;
             self.from = event.value.id.saturating_add(1);
-            if self.events.wants(&event.value) {
+            if self.events.wants(&event.value) && self.times.select(recorded_at) {
                 self.left -= 1;
-                self.one(output, &event)?;
+                self.one(output, &event, recorded_at)?;
             }
             self.last = Some(event.value);
         }
@@ -154,30 +161,68 @@ impl Log for Printer<'_> {
 }
 
 impl Printer<'_> {
-    fn one(&mut self, output: &mut Output, event: &Stored<RuntimeEvent>) -> Result<(), Failure> {
-        if !output.json {
-            return row(&mut self.table, output, &event.value);
+    fn one(
+        &mut self,
+        output: &mut Output,
+        event: &Stored<RuntimeEvent>,
+        recorded_at: Option<SystemTime>,
+    ) -> Result<(), Failure> {
+        if output.json {
+            return output.record(event, recorded_at.filter(|_| self.times.are_shown));
         }
-        output.record(event)
+        let time = self.times.date_and_time(recorded_at);
+        self.table.row(output, &time, &event.value)
     }
 }
 
-fn row(table: &mut Table<4>, output: &mut Output, event: &RuntimeEvent) -> Result<(), Failure> {
-    let kind = match event.kind {
+/// The table of events, with a column of times or without.
+enum EventTable {
+    Dated(Table<5>),
+    Undated(Table<4>),
+}
+
+impl EventTable {
+    fn new(is_dated: bool) -> Self {
+        match is_dated {
+            true => Self::Dated(Table::new([
+                Column::number("EVENT", 6),
+                Column::text("TIME", 19),
+                Column::text("KIND", 14),
+                Column::text("WORKER", 15),
+                Column::rest("MESSAGE", 18),
+            ])),
+            false => Self::Undated(Table::new([
+                Column::number("EVENT", 8),
+                Column::text("KIND", 14),
+                Column::text("WORKER", 16),
+                Column::rest("MESSAGE", 36),
+            ])),
+        }
+    }
+
+    fn row(
+        &mut self,
+        output: &mut Output,
+        time: &str,
+        event: &RuntimeEvent,
+    ) -> Result<(), Failure> {
+        let worker = event.worker_ref.as_ref();
+        let worker = worker.map_or("-", |worker| worker.worker_id.as_str());
+        let (id, kind, message) = (event.id.to_string(), kind(event.kind), &event.message);
+        match self {
+            Self::Dated(table) => table.row(output, [&id, time, kind, worker, message]),
+            Self::Undated(table) => table.row(output, [&id, kind, worker, message]),
+        }
+    }
+}
+
+fn kind(kind: RuntimeEventKind) -> &'static str {
+    match kind {
         RuntimeEventKind::RuntimeStarted => "started",
         RuntimeEventKind::RuntimeStopped => "stopped",
         RuntimeEventKind::WorkerCreated => "created",
         RuntimeEventKind::WorkerInputAccepted => "input accepted",
         RuntimeEventKind::WorkerStopped => "worker stopped",
         RuntimeEventKind::WorkerCancelled => "cancelled",
-    };
-    let worker = event.worker_ref.as_ref();
-    let id = event.id.to_string();
-    let cells = [
-        id.as_str(),
-        kind,
-        worker.map_or("-", |worker| worker.worker_id.as_str()),
-        &event.message,
-    ];
-    table.row(output, cells)
+    }
 }

@@ -4,5 +4,6 @@ pub(crate) mod events;
 mod follow;
 pub(crate) mod runtimes;
 pub(crate) mod stats;
+mod times;
 pub(crate) mod transcript;
 pub(crate) mod workers;

@@ -8,12 +8,14 @@ use crate::output::print::Output;
 use crate::output::text::visible;
 use crate::output::text::wrapped;
 use crate::read::follow::{Log, Next, refuse_replaced, show};
+use crate::read::times::{TimeArguments, Times};
 use clap::Args;
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
-use redb_runtime_store::store::Snapshot;
+use redb_runtime_store::store::{Snapshot, Stored};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// Print the transcript of a worker
 #[derive(Args)]
@@ -32,6 +34,8 @@ pub(crate) struct Transcript {
     /// Print at most this many entries
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    #[command(flatten)]
+    times: TimeArguments,
     /// Keep printing new entries until interrupted
     #[arg(long)]
     follow: bool,
@@ -50,6 +54,8 @@ impl Transcript {
             until: None,
             left: self.limit.unwrap_or(usize::MAX),
             last: None,
+            times: self.times.read()?,
+            day: None,
             path: store.path().to_owned(),
         };
         show(store, &self.store, output, self.follow, &mut printer)
@@ -75,41 +81,45 @@ struct Printer {
     until: Option<u64>,
     /// How many entries may still be printed.
     left: usize,
-    /// The last entry that was printed.
+    /// The last entry that was read, printed or not.
     last: Option<TranscriptEntry>,
+    times: Times,
+    /// The day of the last printed entry that has a time.
+    day: Option<String>,
     path: PathBuf,
 }
 
 impl Log for Printer {
-    /// Prints at most `rows` entries.
+    /// Reads at most `rows` entries.
     fn print(
         &mut self,
         snapshot: &Snapshot,
         output: &mut Output,
         rows: usize,
     ) -> Result<Next, Failure> {
-        let wanted = self.left.min(rows);
-        let entries = snapshot.transcript(&self.worker, self.position)?;
-        let mut printed = 0;
-        for entry in entries.take(wanted) {
-            if output.holds_enough() {
+        let entries = snapshot.recorded_transcript(&self.worker, self.position)?;
+        let mut looked_at = 0;
+        for entry in entries.take(rows) {
+            if self.left == 0 || output.holds_enough() {
                 break;
             }
-            let entry = entry?;
+            let Stored { value, unknown } = entry?;
             if self.until.is_some_and(|until| self.position >= until) {
                 break;
             }
-            printed += 1;
+            looked_at += 1;
             self.position += 1;
-            if output.json {
-                output.record(&entry)?;
-            } else {
-                print(output, &entry.value)?;
+            let entry = Stored {
+                value: value.entry,
+                unknown,
+            };
+            if self.times.select(value.recorded_at) {
+                self.left -= 1;
+                self.one(output, &entry, value.recorded_at)?;
             }
             self.last = Some(entry.value);
         }
-        self.left -= printed;
-        Ok(Next::after(printed, rows, self.left, output))
+        Ok(Next::after(looked_at, rows, self.left, output))
     }
 
     fn end_with(&mut self, snapshot: &Snapshot) {
@@ -128,17 +138,42 @@ impl Log for Printer {
     }
 }
 
-/// Prints an entry: its sequence, its role, and the wrapped text in a column of its own.
-fn print(output: &mut Output, entry: &TranscriptEntry) -> Result<(), Failure> {
+impl Printer {
+    fn one(
+        &mut self,
+        output: &mut Output,
+        entry: &Stored<TranscriptEntry>,
+        recorded_at: Option<SystemTime>,
+    ) -> Result<(), Failure> {
+        if output.json {
+            return output.record(entry, recorded_at.filter(|_| self.times.are_shown));
+        }
+        // Undated entries precede the dated ones of a worker; they look as they do without times.
+        if !self.times.are_shown || recorded_at.is_none() {
+            return print(output, "", &entry.value);
+        }
+        let day = self.times.day(recorded_at);
+        if let Some(day) = day.filter(|day| self.day.as_ref() != Some(day)) {
+            let heading = output.painted(colour::HEADING, &format!("{:>7} {day}", ""));
+            output.line_after(&heading, "")?;
+            self.day = Some(day);
+        }
+        let time = format!("{:<8} ", self.times.time_of_day(recorded_at));
+        print(output, &time, &entry.value)
+    }
+}
+
+/// Prints an entry: its sequence, its time, its role, and the wrapped text in a column of its own.
+fn print(output: &mut Output, time: &str, entry: &TranscriptEntry) -> Result<(), Failure> {
     let (role, style) = match entry.role {
         TranscriptRole::User => ("user      ", colour::USER),
         TranscriptRole::Assistant => ("assistant ", colour::ASSISTANT),
         TranscriptRole::System => ("system    ", colour::SYSTEM),
     };
-    let sequence = format!("{:>7}", entry.sequence);
-    let indent = " ".repeat(sequence.len() + " ".len() + role.len() + " ".len());
+    let sequence = format!("{:>7} {time}", entry.sequence);
+    let indent = " ".repeat(sequence.len() + role.len() + " ".len());
     let width = output.text_width().saturating_sub(indent.len());
-    let mut before = format!("{sequence} {} ", output.painted(style, role));
+    let mut before = format!("{sequence}{} ", output.painted(style, role));
     for paragraph in entry.content.split('\n') {
         let shown = visible(paragraph.replace('\t', "    "));
         for line in wrapped(&shown, width) {

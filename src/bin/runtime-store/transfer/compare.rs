@@ -65,6 +65,15 @@ impl Compare {
                 count(more, "difference", "differences")
             ))?;
         }
+        for (rows, side) in [
+            (comparison.times_only_in_store, "store"),
+            (comparison.times_only_in_directory, "directory"),
+        ] {
+            if rows > 0 {
+                let rows = count(rows, "event or entry has", "events and entries have");
+                output.summary(format!("{rows} a time only in the {side}"))?;
+            }
+        }
         output.summary(format!(
             "{}: {}, {}, {}, {} on both sides",
             if comparison.is_same() {

@@ -42,6 +42,9 @@ pub(crate) struct Export {
     /// Add new records to runtime directories of an earlier export
     #[arg(long)]
     update: bool,
+    /// Add the time at which each event and entry was recorded, as a last member "recorded_at"
+    #[arg(long)]
+    times: bool,
     /// Longest accepted line of a log that --update reads, in bytes; K, M and G stand for 1024, 1024^2 and
     /// 1024^3
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
@@ -69,6 +72,7 @@ impl Export {
         let options = ExportOptions::new()
             .runtimes(self.runtime.iter().cloned())
             .existing(existing)
+            .times(self.times)
             .max_line_bytes(self.max_line_bytes)
             .on_progress(move |progress| progress::show(&shown, progress));
         let exported = layout::export(&store, &self.root, &options);
