@@ -161,7 +161,7 @@ pub use model::visible::Visible;
 pub use model::{catalog, diagnostics, identity, interaction, management, observation};
 pub use runtime::{
     EventFollower, RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime, RuntimeStoreTransaction,
-    RuntimeTransaction,
+    RuntimeTransaction, TranscriptFollower,
 };
 pub use store::{Pending, Sharing, Store};
 

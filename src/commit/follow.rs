@@ -5,6 +5,7 @@ use crate::commit::queue::CommitQueue;
 use crate::commit::within;
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// How often a follower reads where another process may commit.
@@ -35,5 +36,22 @@ impl<E: Engine> CommitQueue<E> {
         };
         self.commits.wait(seen, at_most);
         Ok(true)
+    }
+
+    /// Leaves the waker of `waiter` for the next commit since the count was `seen`, in this process or, where other
+    /// processes may commit, in any. Returns `false` if there may be newer rows already.
+    ///
+    /// Rejected inside closures and callbacks, as their executor would wait; see [`within`].
+    pub(crate) fn poll_news(
+        &self,
+        seen: u64,
+        waiter: (u64, &Waker),
+        at: OpContext<'_>,
+    ) -> Result<bool, RuntimeError> {
+        self.refuse_fork(at)?;
+        within::refuse(self.address())?;
+        let poll = self.engine().others_may_commit().then_some(POLL);
+        let registered = self.commits.register(waiter, seen, poll);
+        registered.map_err(|error| at.io(error))
     }
 }

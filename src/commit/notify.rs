@@ -1,14 +1,29 @@
 //! Waking followers after commits of this process.
+//!
+//! A follower that blocks waits on a condition variable. A follower that is awaited leaves its waker here, and a thread
+//! of its own wakes it: a waker is a host's code, which must run neither on the thread that commits nor under a lock, and
+//! commits of other processes are found only by reading again, which no commit of this process announces.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
+
+/// How long the thread that wakes followers lives on without one.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// Counts the commits of this process, and the close. A follower reads the count, then the rows, and then
 /// waits until the count differs: no commit falls in between.
 #[derive(Debug, Default)]
-pub(crate) struct CommitCounter {
+pub(crate) struct CommitCounter(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Wakes the thread that wakes followers.
+    thread: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -16,49 +31,167 @@ struct State {
     count: u64,
     /// Followers inside [`CommitCounter::wait`].
     waiting: usize,
+    /// Followers that are awaited.
+    registered: Vec<Registered>,
+    has_thread: bool,
+    /// How often the thread wakes all followers without a commit of this process.
+    poll: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Registered {
+    waiter: u64,
+    /// The count that the follower has read at.
+    seen: u64,
+    waker: Waker,
 }
 
 impl CommitCounter {
-    /// The state is whole after any panic: each change of it is one addition.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The count, to be read before the rows.
     pub(crate) fn count(&self) -> u64 {
-        self.lock().count
+        self.0.lock().count
     }
 
     /// The number of followers that wait.
     #[cfg(feature = "fault-injection")]
     pub(crate) fn waiting(&self) -> usize {
-        self.lock().waiting
+        let state = self.0.lock();
+        state.waiting + state.registered.len()
     }
 
     /// Wakes all followers after a commit, or after the store was closed.
     pub(crate) fn announce(&self) {
-        self.lock().count += 1;
-        self.changed.notify_all();
+        self.0.lock().count += 1;
+        self.0.changed.notify_all();
+        self.0.thread.notify_one();
     }
 
     /// Waits until the count is not `seen` any more, and no longer than `at_most`.
     pub(crate) fn wait(&self, seen: u64, at_most: Option<Duration>) {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         if state.count != seen {
             return;
         }
         state.waiting += 1;
         // After a spurious wake-up the caller reads once more than it needs to.
-        let mut state = match at_most {
-            Some(at_most) => self
-                .changed
-                .wait_timeout(state, at_most)
-                .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state),
-            None => self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner),
-        };
+        let mut state = wait(&self.0.changed, state, at_most);
         state.waiting -= 1;
+    }
+
+    /// Wakes `waker` once the count is not `seen` any more, or after `poll`. It replaces an earlier waker of
+    /// `waiter`. Returns `false`, and keeps no waker, if the count is another one already.
+    pub(crate) fn register(
+        &self,
+        (waiter, waker): (u64, &Waker),
+        seen: u64,
+        poll: Option<Duration>,
+    ) -> io::Result<bool> {
+        // A waker is a host's code: it is cloned and dropped without the lock.
+        let waker = waker.clone();
+        let mut state = self.0.lock();
+        if state.count != seen {
+            return Ok(false);
+        }
+        let replaced = state.remove(waiter);
+        state.registered.push(Registered {
+            waiter,
+            seen,
+            waker,
+        });
+        state.poll = poll;
+        let has_thread = std::mem::replace(&mut state.has_thread, true);
+        drop(state);
+        drop(replaced);
+        if has_thread {
+            self.0.thread.notify_one();
+            return Ok(true);
+        }
+        let shared = Arc::clone(&self.0);
+        let named = std::thread::Builder::new().name("runtime-store-follow".to_owned());
+        match named.spawn(move || shared.wake_followers()) {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                let mut state = self.0.lock();
+                state.has_thread = false;
+                let removed = state.remove(waiter);
+                drop(state);
+                drop(removed);
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets the waker of `waiter`.
+    pub(crate) fn deregister(&self, waiter: u64) {
+        let removed = self.0.lock().remove(waiter);
+        drop(removed);
+    }
+}
+
+impl State {
+    fn remove(&mut self, waiter: u64) -> Option<Registered> {
+        let index = self
+            .registered
+            .iter()
+            .position(|one| one.waiter == waiter)?;
+        Some(self.registered.swap_remove(index))
+    }
+
+    /// Takes out the followers that have read at an earlier count, or all of them.
+    fn take_due(&mut self, all: bool) -> Vec<Registered> {
+        let count = self.count;
+        let is_due = |one: &mut Registered| all || one.seen != count;
+        self.registered.extract_if(.., is_due).collect()
+    }
+}
+
+impl Shared {
+    /// The state is whole after any panic: no panic can happen while the lock is held.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes followers until none has been there for [`LINGER`]. It holds no handle of the store.
+    fn wake_followers(&self) {
+        let mut state = self.lock();
+        let mut has_polled = false;
+        loop {
+            let due = state.take_due(has_polled);
+            has_polled = false;
+            if !due.is_empty() {
+                drop(state);
+                for one in due {
+                    // A panic of a host's waker must not keep the others asleep.
+                    let _ = catch_unwind(AssertUnwindSafe(|| one.waker.wake()));
+                }
+                state = self.lock();
+                continue;
+            }
+            let is_idle = state.registered.is_empty();
+            let at_most = if is_idle { Some(LINGER) } else { state.poll };
+            let (count, registered) = (state.count, state.registered.len());
+            state = wait(&self.thread, state, at_most);
+            let is_unchanged = (state.count, state.registered.len()) == (count, registered);
+            if is_idle && is_unchanged {
+                state.has_thread = false;
+                return;
+            }
+            // Without a commit of this process, one of another may be there.
+            has_polled = !is_idle && state.poll.is_some();
+        }
+    }
+}
+
+/// Waits on `condvar`, no longer than `at_most`.
+fn wait<'s>(
+    condvar: &Condvar,
+    state: MutexGuard<'s, State>,
+    at_most: Option<Duration>,
+) -> MutexGuard<'s, State> {
+    match at_most {
+        Some(at_most) => condvar
+            .wait_timeout(state, at_most)
+            .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state),
+        None => condvar.wait(state).unwrap_or_else(PoisonError::into_inner),
     }
 }

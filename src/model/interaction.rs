@@ -42,16 +42,16 @@ impl WorkerInput {
     }
 }
 
-/// The result of an accepted input.
+/// The result of an accepted input or reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerInteractionAck {
-    /// The worker that accepted it.
+    /// The worker that accepted or gave it.
     pub worker_ref: WorkerRef,
     /// The worker's status.
     pub status: WorkerStatus,
     /// The sequence of the new transcript entry.
     pub transcript_sequence: u64,
-    /// The id of the logged event.
+    /// The id of the logged event; of a reply, that of the runtime's last event.
     pub event_id: u64,
 }
 
@@ -88,7 +88,7 @@ pub struct TranscriptEntry {
     pub role: TranscriptRole,
     /// The text.
     pub content: String,
-    /// The id of the event that was logged with it.
+    /// The id of the event that was logged with it; of a reply, that of the runtime's last event before it.
     pub event_id: u64,
 }
 

@@ -1,21 +1,32 @@
 //! Follows the event log of a runtime.
 
-use crate::commit::engine::Engine;
 use crate::error::RuntimeError;
 use crate::ledger::convert;
-use crate::model::observation::{EventCursor, RecordedEventBatch, RuntimeEventBatch};
+use crate::model::observation::{
+    EventCursor, RecordedEvent, RecordedEventBatch, RuntimeEventBatch,
+};
 use crate::runtime::handle::Runtime;
-use crate::runtime::pages;
-use std::time::{Duration, Instant};
+use crate::runtime::{pages, wait};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+const OPERATION: &str = "follow events";
 
 /// Waits for the events of a runtime; see [`Runtime::follow_events`].
 ///
 /// It returns each event once, by increasing id, starting at its cursor. To continue after a restart, store
 /// [`cursor`](Self::cursor) and follow from it again.
+///
+/// Take the events as suits the host, in any mixture: a batch at a time with a timeout
+/// ([`next_batch`](Self::next_batch)), one at a time in async code ([`next`](Self::next)), or as an iterator, which
+/// blocks for each event and ends after the first error.
 #[derive(Debug)]
 pub struct EventFollower {
     runtime: Runtime,
     cursor: EventCursor,
+    /// Events that were read and not returned yet.
+    ahead: VecDeque<RecordedEvent>,
+    has_failed: bool,
 }
 
 impl Runtime {
@@ -30,12 +41,14 @@ impl Runtime {
         Ok(EventFollower {
             runtime: self.clone(),
             cursor,
+            ahead: VecDeque::new(),
+            has_failed: false,
         })
     }
 }
 
 impl EventFollower {
-    /// The cursor of the next batch.
+    /// The cursor of the next event or batch.
     pub fn cursor(&self) -> &EventCursor {
         &self.cursor
     }
@@ -79,42 +92,78 @@ impl EventFollower {
         &mut self,
         timeout: Duration,
     ) -> Result<Option<RecordedEventBatch>, RuntimeError> {
-        // A deadline beyond the range of `Instant` is no deadline.
-        let deadline = Instant::now().checked_add(timeout);
-        let queue = &self.runtime.store.shared;
-        let at = queue.context("follow events");
-        queue.refuse_fork(at)?;
-        loop {
-            // Counted before the read: a commit between the read and the wait ends the wait at once.
-            let seen = queue.commits.count();
-            let batch = self.read()?;
-            if !batch.events.is_empty() {
-                self.cursor = batch.cursor.clone();
-                return Ok(Some(batch));
-            }
-            self.refuse_file_elsewhere()?;
-            if !queue.wait_for_news(seen, at, deadline)? {
-                return Ok(None);
-            }
+        // Read again, since it shows whether more events follow.
+        self.ahead.clear();
+        let read = || Self::read(&self.runtime, &self.cursor);
+        let batch = wait::block(&self.runtime, OPERATION, timeout, read)?;
+        if let Some(batch) = &batch {
+            self.cursor = batch.cursor.clone();
         }
+        Ok(batch)
     }
 
-    /// Fails if the wait would be for another process whose commits go to another file than the open one.
-    fn refuse_file_elsewhere(&self) -> Result<(), RuntimeError> {
-        let store = &self.runtime.store;
-        if !store.engine().others_may_commit() || store.is_in_place() {
-            return Ok(());
+    /// Waits for the next committed event. A plain future, for any executor; it reads the file while it is polled, as
+    /// every read does. Dropping it loses no event.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_batch`](Self::next_batch).
+    pub async fn next(&mut self) -> Result<RecordedEvent, RuntimeError> {
+        if self.ahead.is_empty() {
+            let read = || Self::read(&self.runtime, &self.cursor);
+            self.ahead = wait::found(&self.runtime, OPERATION, read)
+                .await?
+                .events
+                .into();
         }
-        Err(store.engine().at("follow events").moved(false))
+        self.take_next()
     }
 
-    fn read(&self) -> Result<RecordedEventBatch, RuntimeError> {
-        let runtime_id = &self.runtime.runtime_id;
-        self.runtime.read("follow events", |rows| {
-            let limits = convert::limits(&pages::runtime_row(rows, runtime_id)?);
+    /// As [`next`](Self::next), blocking.
+    fn next_blocking(&mut self) -> Result<RecordedEvent, RuntimeError> {
+        if self.ahead.is_empty() {
+            let read = || Self::read(&self.runtime, &self.cursor);
+            let batch = wait::block_until_found(&self.runtime, OPERATION, read)?;
+            self.ahead = batch.events.into();
+        }
+        self.take_next()
+    }
+
+    /// Takes the next of the events that were read. There is at least one.
+    fn take_next(&mut self) -> Result<RecordedEvent, RuntimeError> {
+        let at = self.runtime.store.shared.context(OPERATION);
+        let next = self.ahead.pop_front();
+        let next = next.ok_or_else(|| at.corrupt("a batch of events is empty"))?;
+        // A page of events has a next id after each of them.
+        self.cursor.next_event_id = next.event.id.saturating_add(1);
+        Ok(next)
+    }
+
+    /// The events from `cursor` on; `None` if there are none.
+    fn read(
+        runtime: &Runtime,
+        cursor: &EventCursor,
+    ) -> Result<Option<RecordedEventBatch>, RuntimeError> {
+        let batch = runtime.read(OPERATION, |rows| {
+            let limits = convert::limits(&pages::runtime_row(rows, &runtime.runtime_id)?);
             // A limit of 0 would never return an event.
             let limit = limits.max_event_batch_items.max(1);
-            pages::read_recorded_events(rows, runtime_id, &self.cursor, limit, limit)
-        })
+            pages::read_recorded_events(rows, &runtime.runtime_id, cursor, limit, limit)
+        })?;
+        Ok((!batch.events.is_empty()).then_some(batch))
+    }
+}
+
+/// Blocks until the next event is committed. Ends after the first error.
+impl Iterator for EventFollower {
+    type Item = Result<RecordedEvent, RuntimeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_failed {
+            return None;
+        }
+        let next = self.next_blocking();
+        self.has_failed = next.is_err();
+        Some(next)
     }
 }

@@ -335,6 +335,24 @@ impl Runtime {
         })
     }
 
+    /// Appends a reply of a running worker to its transcript, with the role `Assistant`. It logs no event: `event_id` is
+    /// the id of the runtime's last event. On disk when this returns; see [`Runtime`] for failures.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidRequest` for blank content and for a worker that is not running; `WrongRuntime`,
+    /// `WorkerNotFound`; the errors of every write.
+    pub fn append_reply(
+        &self,
+        worker_ref: &WorkerRef,
+        content: impl Into<String>,
+    ) -> Result<WorkerInteractionAck, RuntimeError> {
+        let content = content.into();
+        self.store.write("append reply", |transaction| {
+            operations::append_reply(transaction, &self.runtime_id, worker_ref, content)
+        })
+    }
+
     /// Stops a worker. `reason` becomes the message of the event. The first terminal status stays: a later
     /// stop or cancel returns it and logs nothing. On disk when this returns; see [`Runtime`] for failures.
     ///

@@ -1,6 +1,7 @@
 //! Runtimes: the rules of the model, applied to a store. Each operation is one transaction.
 
 pub(crate) mod follow;
+pub(crate) mod follow_transcript;
 pub(crate) mod handle;
 pub(crate) mod operations;
 pub(crate) mod pages;
@@ -8,8 +9,10 @@ pub(crate) mod queries;
 pub(crate) mod runtime_store;
 pub(crate) mod settings;
 pub(crate) mod transaction;
+pub(crate) mod wait;
 
 pub use follow::EventFollower;
+pub use follow_transcript::TranscriptFollower;
 pub use handle::{RedbRuntimeStoreOptions, Runtime};
 pub use runtime_store::{RedbRuntimeStore, RuntimeStoreTransaction};
 pub use transaction::RuntimeTransaction;

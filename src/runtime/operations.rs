@@ -4,7 +4,9 @@
 use crate::error::RuntimeError;
 use crate::ledger::checks;
 use crate::ledger::convert;
-use crate::ledger::rows::{DiagnosticRow, EventRow, PAGE_ROWS, Rows, RuntimeRow, TranscriptRow};
+use crate::ledger::rows::{
+    DiagnosticRow, EventRow, PAGE_ROWS, Rows, RuntimeRow, TranscriptRow, WorkerRow,
+};
 use crate::ledger::table_names;
 use crate::ledger::transaction::Transaction;
 use crate::model::catalog::{
@@ -12,7 +14,7 @@ use crate::model::catalog::{
 };
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
-use crate::model::interaction::{WorkerInput, WorkerInteractionAck};
+use crate::model::interaction::{TranscriptRole, WorkerInput, WorkerInteractionAck};
 use crate::model::management::{RuntimeOptions, RuntimeStatus};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
@@ -87,32 +89,68 @@ pub(crate) fn send_input(
     if input.content.trim().is_empty() {
         return Err(invalid("the content of an input must not be blank"));
     }
-    let mut worker = pages::worker_row(transaction, worker_ref)?;
-    let status = worker.status;
-    if !status.is_active() {
-        return Err(invalid(format!(
-            "worker {} is not running",
-            worker_ref.worker_id
-        )));
-    }
+    let mut worker = active_worker(transaction, worker_ref)?;
     let accepted = RuntimeEventKind::WorkerInputAccepted;
     let event = (Some(worker_ref), accepted, None);
     let event_id = log(transaction, runtime_id, &mut runtime, event)?;
-    let sequence = worker.next_transcript_sequence;
+    worker.last_event_id = event_id;
+    let said = (input.kind.into(), input.content, event_id);
+    append_entry(transaction, worker_ref, (runtime, worker), said)
+}
+
+/// Appends a reply of a running worker. It logs no event: the entry names the runtime's last one.
+pub(crate) fn append_reply(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+    content: String,
+) -> Result<WorkerInteractionAck, RuntimeError> {
+    pages::refuse_foreign(runtime_id, worker_ref)?;
+    let runtime = running(transaction, runtime_id)?;
+    if content.trim().is_empty() {
+        return Err(invalid("the content of a reply must not be blank"));
+    }
+    let worker = active_worker(transaction, worker_ref)?;
+    // An imported runtime can have logged nothing; its next id is 1 then.
+    let event_id = runtime.next_event_id.saturating_sub(1);
+    let said = (TranscriptRole::Assistant, content, event_id);
+    append_entry(transaction, worker_ref, (runtime, worker), said)
+}
+
+/// The row of a worker that is running.
+fn active_worker(rows: &dyn Rows, worker_ref: &WorkerRef) -> Result<WorkerRow, RuntimeError> {
+    let worker = pages::worker_row(rows, worker_ref)?;
+    match worker.status.is_active() {
+        true => Ok(worker),
+        false => Err(invalid(format!(
+            "worker {} is not running",
+            worker_ref.worker_id
+        ))),
+    }
+}
+
+/// Appends an entry (role, content, event id) to the transcript of `worker`, and stages it with the rows of the worker
+/// and of its runtime.
+fn append_entry(
+    transaction: &mut Transaction<'_>,
+    worker_ref: &WorkerRef,
+    (mut runtime, mut worker): (RuntimeRow, WorkerRow),
+    (role, content, event_id): (TranscriptRole, String, u64),
+) -> Result<WorkerInteractionAck, RuntimeError> {
+    worker.touch(&mut runtime, transaction.now_ms());
+    let (status, sequence) = (worker.status, worker.next_transcript_sequence);
     let position = worker.transcript_len;
     let entry = TranscriptRow {
         sequence,
-        role: input.kind.into(),
+        role,
         event_id,
-        content: Cow::Owned(input.content),
+        content: Cow::Owned(content),
         unknown: Vec::new(),
-        recorded_at_ms: Some(runtime.tick(transaction.now_ms())),
+        recorded_at_ms: worker.changed_at_ms,
         attributes: None,
     };
     worker.next_transcript_sequence = after(sequence, "transcript sequence")?;
-    worker.last_event_id = event_id;
-    worker.touch(&mut runtime, transaction.now_ms());
-    let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
+    let (id, worker_id) = convert::owner_of(worker_ref);
     checks::grow(
         transaction.at(),
         (table_names::WORKERS, &(id, worker_id)),

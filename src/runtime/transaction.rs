@@ -82,6 +82,21 @@ impl RuntimeTransaction<'_> {
             .nested(|transaction| operations::send_input(transaction, id, worker_ref, input))
     }
 
+    /// Appends a reply of a running worker to its transcript.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::append_reply`](crate::Runtime::append_reply).
+    pub fn append_reply(
+        &mut self,
+        worker_ref: &WorkerRef,
+        content: impl Into<String>,
+    ) -> Result<WorkerInteractionAck, RuntimeError> {
+        let (id, content) = (self.runtime_id, content.into());
+        self.transaction
+            .nested(|transaction| operations::append_reply(transaction, id, worker_ref, content))
+    }
+
     /// Stops a worker.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ mod reading;
 mod repairing;
 #[cfg(feature = "fault-injection")]
 mod replacing;
+mod replies;
 mod rules;
 mod sequences;
 mod sharing;

@@ -149,12 +149,13 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     let call = prop_oneof![
         8 => any_request().prop_map(Call::Create),
         24 => (worker(), input).prop_map(|(worker, input)| Call::Input(worker, input)),
+        16 => (worker(), any_text()).prop_map(|(worker, text)| Call::Reply(worker, text)),
         4 => end(WorkerStatus::Stopped),
         4 => end(WorkerStatus::Cancelled),
         1 => Just(Call::StopRuntime),
     ];
     prop_oneof![
-        41 => call.prop_map(Operation::Call),
+        57 => call.prop_map(Operation::Call),
         2 => Just(Operation::Reopen),
     ]
 }

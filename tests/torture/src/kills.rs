@@ -10,11 +10,11 @@ use crate::crash_steps::later_release;
 use crate::power_loss::check_world;
 use crate::rng::Rng;
 use crate::workload::{IMPORTED, import_root, runtime};
-use crate::world::{Context, RuntimeState, Violation, World, check_rules};
+use crate::world::{Context, RuntimeState, Violation, WorkerState, World, check_rules};
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::WorkerRef;
-use redb_runtime_store::interaction::WorkerInput;
+use redb_runtime_store::interaction::{TranscriptRole, WorkerInput};
 use redb_runtime_store::layout::{
     ExistingDirectory, ExportOptions, FindingKind, ImportOptions, compare, export, import,
 };
@@ -197,8 +197,8 @@ fn thread_of_work(
     }
 }
 
-/// Sends the input `next` of a thread, or submits it, or sends three in a transaction. Returns the number
-/// of the input that comes after these, and what came of it.
+/// Sends the input `next` of a thread, or submits it, or sends three in a transaction, or sends it with a reply, in a
+/// transaction or alone. Returns the number of the input that comes after these, and what came of it.
 pub(crate) fn send_next(
     runtime: &Runtime,
     workers: &[WorkerRef],
@@ -219,6 +219,22 @@ pub(crate) fn send_next(
             let pending = runtime.submit(move |tx| tx.send_input(&to, input(next)).map(drop));
             (next + 1, pending.wait())
         }
+        ANSWERED => {
+            let sent = runtime.transaction(|tx| {
+                tx.send_input(worker, input(next))?;
+                tx.append_reply(worker, format!("{thread}:{next}"))
+                    .map(drop)
+            });
+            (next + 1, sent)
+        }
+        4 => {
+            let sent = runtime.send_input(worker, input(next)).map(drop);
+            if sent.is_ok() {
+                // The input is stored, so its answer stands whatever comes of the reply.
+                drop(runtime.append_reply(worker, format!("{thread}:{next}")));
+            }
+            (next + 1, sent)
+        }
         _ => {
             let sent = runtime.send_input(worker, input(next)).map(drop);
             (next + 1, sent)
@@ -234,12 +250,45 @@ fn next_inputs(store: &Store) -> Result<BTreeMap<usize, usize>, Violation> {
         .map_or(Ok(BTreeMap::new()), |state| said_by(state))
 }
 
+/// The inputs with this remainder by 7 are in one transaction with their replies.
+pub(crate) const ANSWERED: usize = 3;
+
+/// Checks the replies of a worker: each repeats an input that precedes it, and the inputs that are in one transaction
+/// with their reply have one.
+fn check_replies(worker: &WorkerState) -> Result<(), Violation> {
+    let mut answered = BTreeMap::new();
+    for entry in &worker.transcript {
+        let content = entry.value.content.as_str();
+        if entry.value.role != TranscriptRole::Assistant {
+            answered.insert(content, 0);
+        } else if let Some(replies) = answered.get_mut(content) {
+            *replies += 1;
+        } else {
+            return Err(Violation(format!(
+                "a reply to {content:?}, which precedes it"
+            )));
+        }
+    }
+    for (content, replies) in answered {
+        let number = content
+            .split_once(':')
+            .and_then(|(_, number)| number.parse::<usize>().ok());
+        let least = usize::from(number.is_some_and(|number| number % 7 == ANSWERED));
+        if replies < least || replies > 1 {
+            return Err(Violation(format!("{replies} replies to {content:?}")));
+        }
+    }
+    Ok(())
+}
+
 /// The number of inputs of each thread in the log. They must be in order, without gaps or repeats, and
 /// transactions must be complete.
 pub(crate) fn said_by(state: &RuntimeState) -> Result<BTreeMap<usize, usize>, Violation> {
     let mut inputs: Vec<(u64, &str)> = Vec::new();
     for worker in state.workers.values() {
+        check_replies(worker)?;
         let entries = worker.transcript.iter().map(|entry| &entry.value);
+        let entries = entries.filter(|entry| entry.role != TranscriptRole::Assistant);
         inputs.extend(entries.map(|entry| (entry.event_id, entry.content.as_str())));
     }
     inputs.sort_unstable();

@@ -13,7 +13,7 @@ use redb_runtime_store::catalog::{
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
-use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
+use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole, WorkerInput};
 use redb_runtime_store::management::{RuntimeLimits, RuntimeStatus};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
@@ -27,6 +27,8 @@ pub enum Call {
     Create(CreateWorkerRequest),
     /// `send_input`.
     Input(WorkerRef, WorkerInput),
+    /// `append_reply`.
+    Reply(WorkerRef, String),
     /// `stop_worker`, or `cancel_worker` where the status says so.
     End(WorkerRef, WorkerStatus, Option<String>),
     /// `stop_runtime`.
@@ -85,6 +87,11 @@ impl Call {
                 event_id: detail.last_event_id,
             }),
             Self::Input(worker, input) => runtime.send_input(&worker, input).map(|ack| Ack {
+                status: ack.status,
+                sequence: ack.transcript_sequence,
+                event_id: ack.event_id,
+            }),
+            Self::Reply(worker, content) => runtime.append_reply(&worker, content).map(|ack| Ack {
                 status: ack.status,
                 sequence: ack.transcript_sequence,
                 event_id: ack.event_id,
@@ -180,6 +187,7 @@ impl RuntimeState {
         match call {
             Call::Create(request) => self.create(request),
             Call::Input(worker, input) => self.input(worker, input),
+            Call::Reply(worker, content) => self.reply(worker, content),
             Call::End(worker, status, reason) => self.end(worker, *status, reason.as_deref()),
             Call::StopRuntime => Ok(self.stop()),
         }
@@ -315,6 +323,36 @@ impl RuntimeState {
         })
     }
 
+    fn reply(&mut self, worker_ref: &WorkerRef, content: &str) -> Result<Ack, Refusal> {
+        self.refuse_foreign(worker_ref)?;
+        self.refuse_stopped()?;
+        if content.trim().is_empty() {
+            return Err(Refusal::InvalidRequest);
+        }
+        let status = self.worker(worker_ref)?.status;
+        if !status.is_active() {
+            return Err(Refusal::InvalidRequest);
+        }
+        let event_id = self.own.value.next_event_id - 1;
+        let worker = self.workers.get_mut(worker_ref.worker_id.as_str());
+        let worker = worker.ok_or(Refusal::WorkerNotFound)?;
+        let sequence = worker.own.value.next_transcript_sequence;
+        worker.own.value.next_transcript_sequence += 1;
+        let entry = TranscriptEntry {
+            sequence,
+            worker_ref: worker_ref.clone(),
+            role: TranscriptRole::Assistant,
+            content: content.to_owned(),
+            event_id,
+        };
+        worker.transcript.push(Stored::from(entry));
+        Ok(Ack {
+            status,
+            sequence,
+            event_id,
+        })
+    }
+
     fn end(
         &mut self,
         worker_ref: &WorkerRef,
@@ -374,6 +412,8 @@ pub fn any_call(state: &RuntimeState, rng: &mut Rng) -> Call {
             Call::End(worker_ref, WorkerStatus::Cancelled, Some(reason))
         }
         10..=11 => Call::Input(worker_ref, WorkerInput::user("  ")),
+        12 => Call::Reply(worker_ref, "\n".to_owned()),
+        13..=39 => Call::Reply(worker_ref, any_input(rng).content),
         _ => Call::Input(worker_ref, any_input(rng)),
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::disk::{Access, Disk};
 use crate::image::Timeline;
-use crate::kills::{RUNTIME, said_by};
+use crate::kills::{ANSWERED, RUNTIME, said_by};
 use crate::pages::Pages;
 use crate::power_loss::{Counts, check_works, lose_power};
 use crate::rng::Rng;
@@ -100,7 +100,7 @@ fn work(
 }
 
 /// Sends inputs: one call each, or submitted, or three in a transaction where the number of the first
-/// is divided by 7.
+/// is divided by 7, or with its reply in one.
 fn thread_of_work(
     disk: &Disk,
     runtime: &Runtime,
@@ -119,6 +119,13 @@ fn thread_of_work(
             next += 3;
             runtime.transaction(|tx| {
                 (first..first + 3).try_for_each(|one| tx.send_input(&worker, input(one)).map(drop))
+            })?;
+        } else if first % 7 == ANSWERED {
+            next += 1;
+            runtime.transaction(|tx| {
+                tx.send_input(&worker, input(first))?;
+                tx.append_reply(&worker, format!("{thread}:{first}"))
+                    .map(drop)
             })?;
         } else if rng.chance(30) {
             next += 1;

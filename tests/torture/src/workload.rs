@@ -300,6 +300,7 @@ pub(crate) fn in_transaction(
     match call.clone() {
         Call::Create(request) => transaction.create_worker(request).map(drop),
         Call::Input(worker, input) => transaction.send_input(&worker, input).map(drop),
+        Call::Reply(worker, content) => transaction.append_reply(&worker, content).map(drop),
         Call::End(worker, WorkerStatus::Cancelled, reason) => {
             transaction.cancel_worker(&worker, reason).map(drop)
         }

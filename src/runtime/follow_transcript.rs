@@ -1,0 +1,150 @@
+//! Follows the transcript of a worker.
+
+use crate::error::RuntimeError;
+use crate::ledger::convert;
+use crate::model::identity::WorkerRef;
+use crate::model::interaction::{RecordedEntry, RecordedTranscript, TranscriptQuery};
+use crate::runtime::handle::Runtime;
+use crate::runtime::{pages, queries, wait};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+const OPERATION: &str = "follow transcript";
+
+/// Waits for the entries of a transcript; see [`Runtime::follow_transcript`].
+///
+/// It returns each entry once, by increasing position. To continue after a restart, store
+/// [`position`](Self::position) and follow from it again.
+///
+/// Take the entries as suits the host, in any mixture: a page at a time with a timeout
+/// ([`next_page`](Self::next_page)), one at a time in async code ([`next`](Self::next)), or as an iterator, which blocks
+/// for each entry and ends after the first error.
+#[derive(Debug)]
+pub struct TranscriptFollower {
+    runtime: Runtime,
+    worker_ref: WorkerRef,
+    position: usize,
+    /// Entries that were read and not returned yet.
+    ahead: VecDeque<RecordedEntry>,
+    has_failed: bool,
+}
+
+impl Runtime {
+    /// Follows the transcript of a worker, starting at position `start`, counted from 0: inputs and replies. Also works on
+    /// a read-only store that another process writes to.
+    ///
+    /// # Errors
+    ///
+    /// `WrongRuntime`, `WorkerNotFound`; the errors of every read.
+    pub fn follow_transcript(
+        &self,
+        worker_ref: &WorkerRef,
+        start: usize,
+    ) -> Result<TranscriptFollower, RuntimeError> {
+        self.read(OPERATION, |rows| {
+            queries::worker_detail(rows, &self.runtime_id, worker_ref)
+        })?;
+        Ok(TranscriptFollower {
+            runtime: self.clone(),
+            worker_ref: worker_ref.clone(),
+            position: start,
+            ahead: VecDeque::new(),
+            has_failed: false,
+        })
+    }
+}
+
+impl TranscriptFollower {
+    /// The position of the next entry or page, from 0.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Waits for the next committed entries and returns them: at most the transcript limit of the runtime, and at least
+    /// one. `None` if there is none within `timeout`; with a timeout of zero it does not wait.
+    ///
+    /// In the writing process it waits without polling. A commit of another process is detected within 100 ms.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventFollower::next_batch`](crate::EventFollower::next_batch), and `WorkerNotFound` if the worker was removed.
+    /// After an error the position is unchanged.
+    pub fn next_page(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<RecordedTranscript>, RuntimeError> {
+        self.ahead.clear();
+        let read = || Self::read(&self.runtime, &self.worker_ref, self.position);
+        let page = wait::block(&self.runtime, OPERATION, timeout, read)?;
+        if let Some(page) = &page {
+            self.position = page.start.saturating_add(page.items.len());
+        }
+        Ok(page)
+    }
+
+    /// Waits for the next committed entry. A plain future, for any executor; it reads the file while it is polled, as
+    /// every read does. Dropping it loses no entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_page`](Self::next_page).
+    pub async fn next(&mut self) -> Result<RecordedEntry, RuntimeError> {
+        if self.ahead.is_empty() {
+            let read = || Self::read(&self.runtime, &self.worker_ref, self.position);
+            self.ahead = wait::found(&self.runtime, OPERATION, read)
+                .await?
+                .items
+                .into();
+        }
+        self.take_next()
+    }
+
+    /// As [`next`](Self::next), blocking.
+    fn next_blocking(&mut self) -> Result<RecordedEntry, RuntimeError> {
+        if self.ahead.is_empty() {
+            let read = || Self::read(&self.runtime, &self.worker_ref, self.position);
+            let page = wait::block_until_found(&self.runtime, OPERATION, read)?;
+            self.ahead = page.items.into();
+        }
+        self.take_next()
+    }
+
+    /// Takes the next of the entries that were read. There is at least one.
+    fn take_next(&mut self) -> Result<RecordedEntry, RuntimeError> {
+        let at = self.runtime.store.shared.context(OPERATION);
+        let next = self.ahead.pop_front();
+        let next = next.ok_or_else(|| at.corrupt("a page of entries is empty"))?;
+        self.position = self.position.saturating_add(1);
+        Ok(next)
+    }
+
+    /// The entries from `position` on; `None` if there are none.
+    fn read(
+        runtime: &Runtime,
+        worker_ref: &WorkerRef,
+        position: usize,
+    ) -> Result<Option<RecordedTranscript>, RuntimeError> {
+        let page = runtime.read(OPERATION, |rows| {
+            let limits = convert::limits(&pages::runtime_row(rows, &runtime.runtime_id)?);
+            // A limit of 0 would never return an entry.
+            let limit = limits.max_transcript_projection_items.max(1);
+            let query = TranscriptQuery::new(position, limit);
+            pages::read_recorded_transcript(rows, worker_ref, query, limit)
+        })?;
+        Ok((!page.items.is_empty()).then_some(page))
+    }
+}
+
+/// Blocks until the next entry is committed. Ends after the first error.
+impl Iterator for TranscriptFollower {
+    type Item = Result<RecordedEntry, RuntimeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_failed {
+            return None;
+        }
+        let next = self.next_blocking();
+        self.has_failed = next.is_err();
+        Some(next)
+    }
+}
