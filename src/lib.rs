@@ -35,6 +35,7 @@
 //! - [Porting a host](guide::from_the_directory_store) from the directory store.
 //! - [Transactions](guide::transactions), and many operations in flight.
 //! - [Following](guide::following) the events, also from another process.
+//! - Searching entries and event messages: the module `search` (feature `search`).
 //! - [Backups](guide::backup), verification, space and migrations.
 //! - [Errors](guide::errors), their meaning and their remedy.
 //!
@@ -93,6 +94,8 @@
 //!
 //! - `program`: the program `runtime-store`. Install it with
 //!   `cargo install redb-runtime-store --features program`.
+//! - `search`: searching transcript entries and event messages for literals and regular expressions
+//!   (`Runtime::search`, the module `search`). The feature `program` includes it.
 //! - `tracing`: a span for each operation and an event for each commit, with its operations, bytes
 //!   and microseconds, target `redb_runtime_store`.
 //! - `fault-injection`: opens a store over a custom storage backend, and calls hooks at every change of
@@ -111,12 +114,21 @@ mod ledger;
 mod model;
 mod runtime;
 
+#[cfg(feature = "search")]
+#[doc = include_str!("../docs/searching.md")]
+pub mod search {
+    pub use crate::model::search::{Search, SearchRow};
+    pub use crate::store::search::{SearchMatch, SearchMatches};
+}
+
 #[doc = include_str!("../docs/store.md")]
 pub mod store {
     pub(crate) mod bulk_load;
     pub(crate) mod handle;
     pub(crate) mod maintenance;
     pub(crate) mod opening;
+    #[cfg(feature = "search")]
+    pub(crate) mod search;
     pub(crate) mod snapshot;
 
     pub use crate::commit::pending::Pending;

@@ -227,7 +227,51 @@ pub(crate) fn decode_after<'v, R: Record>(
     unseal::<R>(key, value)
 }
 
+/// The stored body of a record whose checksum and version were verified. It is not decoded.
+pub(crate) struct Verified<'v> {
+    version: u8,
+    body: &'v [u8],
+}
+
+impl<'v> Verified<'v> {
+    /// The bytes of the record. Postcard stores each text as it is.
+    #[cfg(feature = "search")]
+    pub(crate) fn bytes(&self) -> &'v [u8] {
+        self.body
+    }
+
+    /// Decodes the row. Fails with the reason on a body that does not decode, and on bytes that follow it.
+    pub(crate) fn decode<R: Record>(self) -> Result<R::Read<'v>, String> {
+        let (record, rest) = postcard::take_from_bytes::<R::Stored<'_>>(self.body)
+            .map_err(|error| error.to_string())?;
+        let (additions, rest) = match self.version {
+            WITHOUT_ADDITIONS => (Additions::default(), rest),
+            _ => Additions::read(rest, R::ADDITIONS)?,
+        };
+        match rest {
+            [] => Ok(R::read(record, additions)),
+            rest => Err(format!("{} bytes follow the record", rest.len())),
+        }
+    }
+}
+
+/// Verifies one of many rows as [`decode_after`] does, without decoding it.
+#[cfg(feature = "search")]
+pub(crate) fn verify_after<'v, R: Record>(
+    prefix: &CrcPrefix,
+    rest: &impl KeyBytes,
+    value: &'v [u8],
+) -> Result<Verified<'v>, String> {
+    let mut key = Crc::after(prefix);
+    rest.digest(&mut key);
+    verify::<R>(key, value)
+}
+
 fn unseal<R: Record>(key: Crc, value: &[u8]) -> Result<R::Read<'_>, String> {
+    verify::<R>(key, value)?.decode::<R>()
+}
+
+fn verify<R: Record>(key: Crc, value: &[u8]) -> Result<Verified<'_>, String> {
     let Some((versioned_body, crc)) = value.split_last_chunk::<CRC_BYTES>() else {
         return Err(format!("a value of {} bytes is too short", value.len()));
     };
@@ -240,16 +284,7 @@ fn unseal<R: Record>(key: Crc, value: &[u8]) -> Result<R::Read<'_>, String> {
     if !(WITHOUT_ADDITIONS..=R::VERSION).contains(&version) {
         return Err(format!("value version {version} is not known"));
     }
-    let (record, rest) =
-        postcard::take_from_bytes::<R::Stored<'_>>(body).map_err(|error| error.to_string())?;
-    let (additions, rest) = match version {
-        WITHOUT_ADDITIONS => (Additions::default(), rest),
-        _ => Additions::read(rest, R::ADDITIONS)?,
-    };
-    match rest {
-        [] => Ok(R::read(record, additions)),
-        rest => Err(format!("{} bytes follow the record", rest.len())),
-    }
+    Ok(Verified { version, body })
 }
 
 #[cfg(test)]

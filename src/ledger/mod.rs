@@ -16,6 +16,8 @@ pub(crate) mod record;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod table_names;
+#[cfg(feature = "search")]
+pub(crate) mod text_pattern;
 pub(crate) mod transaction;
 pub(crate) mod unique_id;
 pub(crate) mod whole;

@@ -11,6 +11,8 @@ pub mod interaction;
 pub mod management;
 pub mod observation;
 pub(crate) mod persisted;
+#[cfg(feature = "search")]
+pub(crate) mod search;
 pub(crate) mod severity;
 pub(crate) mod time;
 pub(crate) mod visible;

@@ -7,6 +7,8 @@ pub(crate) mod operations;
 pub(crate) mod pages;
 pub(crate) mod queries;
 pub(crate) mod runtime_store;
+#[cfg(feature = "search")]
+pub(crate) mod search;
 pub(crate) mod settings;
 pub(crate) mod transaction;
 pub(crate) mod wait;

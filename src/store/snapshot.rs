@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// The store cannot reuse the pages of the snapshot before it is dropped, so the file can grow.
 pub struct Snapshot {
     transaction: Owned<ReadTransaction>,
-    process: Process,
+    pub(crate) process: Process,
     place: Place,
     bad_pages: Arc<BadPages>,
 }
@@ -115,7 +115,7 @@ impl Snapshot {
         })
     }
 
-    fn view(&self) -> View<'_, ReadTransaction> {
+    pub(crate) fn view(&self) -> View<'_, ReadTransaction> {
         View {
             tables: &self.transaction,
             at: RedbContext::new("read", &self.place)

@@ -52,6 +52,8 @@ mod program_help;
 #[cfg(feature = "program")]
 mod program_output;
 #[cfg(feature = "program")]
+mod program_search;
+#[cfg(feature = "program")]
 mod program_times;
 mod reading;
 mod repairing;
@@ -59,6 +61,8 @@ mod repairing;
 mod replacing;
 mod replies;
 mod rules;
+#[cfg(feature = "search")]
+mod searching;
 mod sequences;
 mod sharing;
 mod simulated_power_loss;

@@ -91,6 +91,16 @@ fn store_types_keep_their_public_paths() {
     let _: fn(store::Pending<()>) -> redb_runtime_store::Pending<()> = |pending| pending;
 }
 
+#[cfg(feature = "search")]
+#[test]
+fn search_items_keep_their_public_paths() {
+    types!(search: Search, SearchMatch, SearchMatches<'static>, SearchRow);
+    fn moved<T: Send>() {}
+    moved::<redb_runtime_store::search::SearchMatches<'static>>();
+    let _ = |runtime: &Runtime, search| runtime.search(search).map(|_| ());
+    let _ = |snapshot: &store::Snapshot, search| snapshot.search(search).map(|_| ());
+}
+
 #[test]
 fn layout_items_keep_their_public_paths() {
     types!(layout: Comparison, Conflict, Difference, ExistingDirectory, ExportOptions);

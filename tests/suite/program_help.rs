@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "import",
     "export",
     "compare",
@@ -18,6 +18,7 @@ const VERBS: [&str; 15] = [
     "workers",
     "events",
     "transcript",
+    "search",
     "stats",
     "verify",
     "backup",
@@ -137,6 +138,7 @@ fn printed_text_matches_snapshots() {
                 &["workers", store],
                 &["events", store, "--limit", "4"],
                 &["transcript", store, "worker-00000001"],
+                &["search", store, "t", "--worker", "worker-00000001"],
             ],
         ),
         (
@@ -156,6 +158,16 @@ fn printed_text_matches_snapshots() {
             &[
                 &["runtimes", store, "--json"],
                 &["events", store, "--limit", "2", "--json"],
+                &[
+                    "search",
+                    store,
+                    "WORKER",
+                    "--ignore-case",
+                    "--limit",
+                    "2",
+                    "--json",
+                ],
+                &["search", store, "Thanks", "--json"],
             ],
         ),
         (
@@ -166,6 +178,8 @@ fn printed_text_matches_snapshots() {
                 &["transcript", store, "nobody"],
                 &["events", store, "--runtime", "nobody"],
                 &["events", store, "--from", "first"],
+                &["search", store, "a(b", "--regex"],
+                &["search", store, "absent"],
                 &["man", "nothing"],
             ],
         ),
@@ -210,6 +224,7 @@ fn colours_follow_terminal_and_environment() {
     for arguments in [
         &["runtimes", "agents.redb"] as &[&str],
         &["transcript", "agents.redb", "worker-00000001"],
+        &["search", "agents.redb", "Thanks"],
         &["runtimes", "nothing.redb"],
     ] {
         assert!(!colours(&[], arguments), "in a pipe: {arguments:?}");

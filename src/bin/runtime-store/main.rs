@@ -1,6 +1,6 @@
 //! `runtime-store`: inspects and maintains stores, and moves them to and from directories of JSON.
 //!
-//! Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 the store is locked, 4 damage or differences
+//! Exit codes: 0 success, 1 failure or no match of `search`, 2 wrong arguments, 3 the store is locked, 4 damage or differences
 //! found.
 
 #![forbid(unsafe_code)]
@@ -44,6 +44,7 @@ enum Verb {
     Workers(read::workers::Workers),
     Events(read::events::Events),
     Transcript(read::transcript::Transcript),
+    Search(read::search::Search),
     Stats(read::stats::Stats),
     Verify(maintain::verify::Verify),
     Backup(maintain::backup::Backup),
@@ -64,6 +65,7 @@ impl Verb {
             Self::Workers(verb) => verb.run(output),
             Self::Events(verb) => verb.run(output),
             Self::Transcript(verb) => verb.run(output),
+            Self::Search(verb) => verb.run(output),
             Self::Stats(verb) => verb.run(output),
             Self::Verify(verb) => verb.run(output),
             Self::Backup(verb) => verb.run(output),

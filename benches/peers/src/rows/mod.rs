@@ -8,6 +8,7 @@ mod open;
 mod reads;
 mod reopen;
 mod scale;
+mod search;
 mod submit;
 mod summary;
 
@@ -35,6 +36,7 @@ pub(crate) enum Row {
     Submit,
     Read,
     Scale,
+    Search,
     Open,
     Reopen,
     Move,
@@ -75,6 +77,7 @@ impl Bench {
             Row::Submit => submit::run(self, table),
             Row::Read => reads::run(self, table),
             Row::Scale => scale::run(self, table),
+            Row::Search => search::run(self, table),
             Row::Open => open::run(self, table),
             Row::Reopen => reopen::run(self, table),
             Row::Move => moving::run(self, table),

@@ -2,7 +2,7 @@
 
 /// The end of `runtime-store --help`.
 pub(crate) const PROGRAM: &str = "\
-Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 the store is locked by another process, \
+Exit codes: 0 success, 1 failure or no match of `search`, 2 wrong arguments, 3 the store is locked by another process, \
 4 damage or differences found.
 
 A store can be read while another process writes to it. `runtime-store <COMMAND> --help` has examples.";
@@ -56,6 +56,20 @@ Examples:
   runtime-store transcript agents.redb worker-00000001
   runtime-store transcript agents.redb worker-00000001 --start 100 --limit 10
   runtime-store transcript agents.redb worker-00000001 --follow";
+
+pub(crate) const SEARCH: &str = "\
+Events come first, by id, then the transcripts in the order of their workers' ids; --newest-first \
+reverses this order. --role leaves out events and --kind leaves out entries, unless both are given. \
+Lines of more than 400 bytes are cut around their first match; --json prints whole texts, with the byte \
+range of each match.
+
+Exit code 1 without a message means that nothing matches.
+
+Examples:
+  runtime-store search agents.redb deadlock
+  runtime-store search agents.redb 'error [0-9]+' --regex --role assistant
+  runtime-store search agents.redb '' --kind worker_stopped --newest-first
+  runtime-store search agents.redb deadlock --json | jq .entry.content";
 
 pub(crate) const STATS: &str = "\
 Examples:

@@ -6,6 +6,7 @@ use std::io;
 
 pub(crate) const HEADING: Style = Style::new().bold();
 pub(crate) const FAILURE: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const MATCH: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const USER: Style = AnsiColor::Cyan.on_default().bold();
 pub(crate) const ASSISTANT: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const SYSTEM: Style = AnsiColor::Yellow.on_default().bold();

@@ -42,7 +42,9 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
-        self.refuse_unknown_worker(&store, &runtime_id)?;
+        if let Some(worker) = &self.worker {
+            refuse_unknown_worker(&store, &runtime_id, worker)?;
+        }
         let times = self.times.read()?;
         let mut printer = Printer {
             events: self,
@@ -58,33 +60,46 @@ impl Events {
         show(store, &self.store, output, self.follow, &mut printer)
     }
 
-    /// Fails if no worker has the id, unless an event names it: a directory can have lost a worker that its
-    /// events are about.
-    fn refuse_unknown_worker(&self, store: &Store, runtime_id: &RuntimeId) -> Result<(), Failure> {
-        let Some(worker) = &self.worker else {
-            return Ok(());
-        };
-        let worker = WorkerRef::new(runtime_id.clone(), worker.clone());
-        let snapshot = store.snapshot()?;
-        if snapshot.worker(&worker)?.is_some() {
-            return Ok(());
-        }
-        for event in snapshot.events(runtime_id, 0)? {
-            if event?.value.worker_ref.as_ref() == Some(&worker) {
-                return Ok(());
-            }
-        }
-        Err(Failure::Store(RuntimeError::WorkerNotFound {
-            runtime_id: worker.runtime_id,
-            worker_id: worker.worker_id,
-        }))
-    }
-
     fn wants(&self, event: &RuntimeEvent) -> bool {
         let about = event.worker_ref.as_ref().map(|worker| &worker.worker_id);
         self.worker
             .as_ref()
             .is_none_or(|worker| about == Some(worker))
+    }
+}
+
+/// Fails if no worker has the id, unless an event names it: a directory can have lost a worker that its
+/// events are about.
+pub(crate) fn refuse_unknown_worker(
+    store: &Store,
+    runtime_id: &RuntimeId,
+    worker: &WorkerId,
+) -> Result<(), Failure> {
+    let worker = WorkerRef::new(runtime_id.clone(), worker.clone());
+    let snapshot = store.snapshot()?;
+    if snapshot.worker(&worker)?.is_some() {
+        return Ok(());
+    }
+    for event in snapshot.events(runtime_id, 0)? {
+        if event?.value.worker_ref.as_ref() == Some(&worker) {
+            return Ok(());
+        }
+    }
+    Err(Failure::Store(RuntimeError::WorkerNotFound {
+        runtime_id: worker.runtime_id,
+        worker_id: worker.worker_id,
+    }))
+}
+
+/// The kind of an event, for people.
+pub(crate) fn kind_name(kind: RuntimeEventKind) -> &'static str {
+    match kind {
+        RuntimeEventKind::RuntimeStarted => "started",
+        RuntimeEventKind::RuntimeStopped => "stopped",
+        RuntimeEventKind::WorkerCreated => "created",
+        RuntimeEventKind::WorkerInputAccepted => "input accepted",
+        RuntimeEventKind::WorkerStopped => "worker stopped",
+        RuntimeEventKind::WorkerCancelled => "cancelled",
     }
 }
 
@@ -208,21 +223,10 @@ impl EventTable {
     ) -> Result<(), Failure> {
         let worker = event.worker_ref.as_ref();
         let worker = worker.map_or("-", |worker| worker.worker_id.as_str());
-        let (id, kind, message) = (event.id.to_string(), kind(event.kind), &event.message);
+        let (id, kind, message) = (event.id.to_string(), kind_name(event.kind), &event.message);
         match self {
             Self::Dated(table) => table.row(output, [&id, time, kind, worker, message]),
             Self::Undated(table) => table.row(output, [&id, kind, worker, message]),
         }
-    }
-}
-
-fn kind(kind: RuntimeEventKind) -> &'static str {
-    match kind {
-        RuntimeEventKind::RuntimeStarted => "started",
-        RuntimeEventKind::RuntimeStopped => "stopped",
-        RuntimeEventKind::WorkerCreated => "created",
-        RuntimeEventKind::WorkerInputAccepted => "input accepted",
-        RuntimeEventKind::WorkerStopped => "worker stopped",
-        RuntimeEventKind::WorkerCancelled => "cancelled",
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod events;
 mod follow;
 pub(crate) mod runtimes;
+pub(crate) mod search;
 pub(crate) mod stats;
 mod times;
 pub(crate) mod transcript;

@@ -32,7 +32,7 @@ pub(crate) fn open_backend(
         }
     })?;
     let backend = RuntimeBackendKind::RedbStore;
-    let engine = RedbEngine::new(
+    let mut engine = RedbEngine::new(
         place.clone(),
         backend,
         options.sharing,

@@ -2,5 +2,7 @@
 
 pub(crate) mod definitions;
 pub(crate) mod row_writer;
+#[cfg(feature = "search")]
+pub(crate) mod scan;
 pub(crate) mod view;
 pub(crate) mod walk;

@@ -133,7 +133,7 @@ impl<T: Tables> View<'_, T> {
     }
 
     /// The error for a key outside the range that was read, or out of order.
-    fn out_of_place(&self, table: &str) -> RuntimeError {
+    pub(super) fn out_of_place(&self, table: &str) -> RuntimeError {
         self.at.corrupt(format!(
             "table {table}: a key is out of order or outside the range that was read"
         ))
@@ -146,7 +146,7 @@ impl<T: Tables> View<'_, T> {
     }
 
     /// Verifies and decodes a value.
-    fn decode<K, R>(
+    pub(super) fn decode<K, R>(
         &self,
         table: &TableOf<K, R>,
         key: &K::SelfType<'_>,

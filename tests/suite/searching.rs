@@ -1,0 +1,649 @@
+//! Searching: equal to a naive scan, lazy, in order, and never blind to damage.
+
+use crate::support::{
+    assert_refused, bulk, entry, event, named, runtime_id, runtime_snapshot, say, scratch, seed,
+    worker_ref, worker_snapshot,
+};
+use redb::{Database, ReadableDatabase, TableDefinition};
+use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::identity::WorkerRef;
+use redb_runtime_store::interaction::TranscriptRole;
+use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
+use redb_runtime_store::search::{Search, SearchMatch, SearchRow};
+use redb_runtime_store::store::Snapshot;
+use redb_runtime_store::{Runtime, RuntimeError, Store};
+use std::ops::Range;
+use std::path::Path;
+
+/// A generator that gives the same numbers for the same seed (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 |= 1;
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % end
+    }
+
+    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())].clone()
+    }
+
+    /// Some of them.
+    fn some<T: Clone>(&mut self, of: &[T]) -> Vec<T> {
+        let chosen = of.iter().filter(|_| self.below(2) == 0);
+        chosen.cloned().collect()
+    }
+
+    /// A text of few different characters, so that matches are common.
+    fn text(&mut self, most: usize) -> String {
+        let letters = [
+            'a', 'b', 'A', 'é', 'É', 'ß', 'ẞ', 'k', '\u{212a}', '\n', '7',
+        ];
+        (0..self.below(most + 1))
+            .map(|_| self.pick(&letters))
+            .collect()
+    }
+}
+
+/// Unicode simple case folding of the letters above.
+fn folded(letter: char) -> char {
+    match letter {
+        'A' => 'a',
+        'É' => 'é',
+        'ẞ' => 'ß',
+        '\u{212a}' => 'k',
+        letter => letter,
+    }
+}
+
+/// The boundaries of characters, with the end.
+fn boundaries(text: &str) -> impl Iterator<Item = usize> {
+    (0..=text.len()).filter(|at| text.is_char_boundary(*at))
+}
+
+/// The matches of a literal, leftmost first.
+fn literal(text: &str, wanted: &str, same: fn(char) -> char) -> Vec<Range<usize>> {
+    let wanted: Vec<char> = wanted.chars().map(same).collect();
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for start in boundaries(text) {
+        let here: Vec<char> = text[start..].chars().take(wanted.len()).collect();
+        let is_free = found.last().is_none_or(|last| last.end <= start);
+        if is_free && here.iter().copied().map(same).eq(wanted.iter().copied()) {
+            found.push(start..start + here.iter().map(|c| c.len_utf8()).sum::<usize>());
+        }
+    }
+    found
+}
+
+/// The longest runs of letters that `is_in` accepts.
+fn runs(text: &str, is_in: fn(char) -> bool) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for (start, letter) in text.char_indices().filter(|(_, letter)| is_in(*letter)) {
+        let end = start + letter.len_utf8();
+        match found.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => found.push(start..end),
+        }
+    }
+    found
+}
+
+type Matches = Box<dyn Fn(&str) -> Vec<Range<usize>>>;
+
+/// A random pattern, and the matches that a search for it must find in a text.
+fn pattern(random: &mut Random) -> (Search, Matches) {
+    let text = random.text(3);
+    match random.below(8) {
+        0..=2 => {
+            let search = Search::literal(&text);
+            (search, Box::new(move |of| literal(of, &text, |c| c)))
+        }
+        3 | 4 => {
+            let search = Search::literal(&text).ignore_case(true);
+            (search, Box::new(move |of| literal(of, &text, folded)))
+        }
+        5 => {
+            let search = Search::regex("[ab]+");
+            (search, Box::new(|of| runs(of, |c| c == 'a' || c == 'b')))
+        }
+        6 => {
+            let search = Search::regex(r"(?m)^\p{L}");
+            let first = |of: &str| -> Vec<Range<usize>> {
+                let starts = boundaries(of).filter(|at| *at == 0 || of[..*at].ends_with('\n'));
+                let letters = starts.filter_map(|at| Some((at, of[at..].chars().next()?)));
+                letters
+                    .filter(|(_, letter)| letter.is_alphabetic())
+                    .map(|(at, letter)| at..at + letter.len_utf8())
+                    .collect()
+            };
+            (search, Box::new(first))
+        }
+        _ => {
+            let search = Search::regex("é+").ignore_case(true);
+            (search, Box::new(|of| runs(of, |c| c == 'é' || c == 'É')))
+        }
+    }
+}
+
+const ROLES: [TranscriptRole; 3] = [
+    TranscriptRole::User,
+    TranscriptRole::Assistant,
+    TranscriptRole::System,
+];
+
+const KINDS: [RuntimeEventKind; 6] = [
+    RuntimeEventKind::RuntimeStarted,
+    RuntimeEventKind::RuntimeStopped,
+    RuntimeEventKind::WorkerCreated,
+    RuntimeEventKind::WorkerInputAccepted,
+    RuntimeEventKind::WorkerStopped,
+    RuntimeEventKind::WorkerCancelled,
+];
+
+const RUNTIMES: [&str; 3] = ["a", "b", "b2"];
+
+/// The workers of a runtime. One id begins with another one, and one is no generated id.
+const WORKERS: [&str; 4] = ["w", "w1", "é", "w12"];
+
+/// The message of an event that was logged without one.
+fn standard(kind: RuntimeEventKind, worker: Option<&WorkerRef>) -> String {
+    let worker = worker.map_or("", |worker| worker.worker_id.as_str());
+    match kind {
+        RuntimeEventKind::RuntimeStarted => "runtime started".to_owned(),
+        RuntimeEventKind::WorkerCreated => format!("worker {worker} created"),
+        RuntimeEventKind::WorkerInputAccepted => "worker input accepted".to_owned(),
+        RuntimeEventKind::WorkerCancelled => "worker cancelled".to_owned(),
+        _ => "worker stopped".to_owned(),
+    }
+}
+
+/// A store with random rows: logs with gaps, entries of all roles, events of workers that do not exist.
+fn random_store(random: &mut Random) -> Store {
+    let store = Store::in_memory().unwrap();
+    bulk(&store, |load| {
+        for runtime in RUNTIMES {
+            let mut names = WORKERS.to_vec();
+            names.sort_unstable();
+            for name in names {
+                let worker = worker_ref(runtime, name);
+                let entries = random.pick(&[0, 1, 2, 40]);
+                for sequence in 1..=entries {
+                    let mut entry = entry(&worker, sequence, &random.text(6));
+                    entry.role = random.pick(&ROLES);
+                    load.append_transcript_entry(entry.into())?;
+                }
+                load.put_worker(worker_snapshot(&worker, entries + 1).into())?;
+            }
+            let mut id = 0;
+            for _ in 0..random.pick(&[0, 1, 60]) {
+                id += 1 + random.below(2) as u64;
+                let mut event = event(id, &random.text(6));
+                event.kind = random.pick(&KINDS);
+                event.worker_ref = match random.below(6) {
+                    0 => None,
+                    1 => Some(worker_ref(runtime, "lost")),
+                    _ => Some(worker_ref(runtime, random.pick(&WORKERS))),
+                };
+                if random.below(2) == 0 {
+                    event.message = standard(event.kind, event.worker_ref.as_ref());
+                }
+                load.append_event(&runtime_id(runtime), event.into())?;
+            }
+            load.put_runtime(runtime_snapshot(runtime, id + 1).into())?;
+        }
+        Ok(())
+    });
+    store
+}
+
+/// Random limits of a search.
+#[derive(Debug, Default)]
+struct Limits {
+    runtimes: Vec<&'static str>,
+    workers: Vec<WorkerRef>,
+    roles: Vec<TranscriptRole>,
+    kinds: Vec<RuntimeEventKind>,
+    /// Entries or events only.
+    entries: Option<bool>,
+}
+
+impl Limits {
+    fn new(random: &mut Random) -> Self {
+        let mut limits = Self::default();
+        if random.below(3) == 0 {
+            limits.runtimes = random.some(&RUNTIMES);
+        }
+        if random.below(3) == 0 {
+            let mut all = vec![worker_ref("a", "unknown")];
+            for runtime in RUNTIMES {
+                all.extend(WORKERS.map(|worker| worker_ref(runtime, worker)));
+            }
+            limits.workers = random.some(&all);
+        }
+        if random.below(3) == 0 {
+            limits.roles = random.some(&ROLES);
+        }
+        if random.below(3) == 0 {
+            limits.kinds = random.some(&KINDS);
+        }
+        limits.entries = match random.below(4) {
+            0 if limits.kinds.is_empty() => Some(true),
+            1 if limits.roles.is_empty() => Some(false),
+            _ => None,
+        };
+        limits
+    }
+
+    fn of(&self, mut search: Search) -> Search {
+        for runtime in &self.runtimes {
+            search = search.runtime(runtime_id(runtime));
+        }
+        for worker in &self.workers {
+            search = search.worker(worker.clone());
+        }
+        for role in &self.roles {
+            search = search.role(*role);
+        }
+        for kind in &self.kinds {
+            search = search.kind(*kind);
+        }
+        match self.entries {
+            None => search,
+            Some(true) => search.entries_only(),
+            Some(false) => search.events_only(),
+        }
+    }
+
+    fn wants(&self, row: &SearchRow) -> bool {
+        let (runtime, worker) = match row {
+            SearchRow::Event { cursor, event, .. } => {
+                (&cursor.runtime_id, event.worker_ref.as_ref())
+            }
+            SearchRow::Entry { entry, .. } => {
+                (&entry.worker_ref.runtime_id, Some(&entry.worker_ref))
+            }
+            other => panic!("{other:?}"),
+        };
+        let fits = match row {
+            SearchRow::Entry { entry, .. } => {
+                self.entries != Some(false)
+                    && (self.kinds.is_empty() || !self.roles.is_empty())
+                    && (self.roles.is_empty() || self.roles.contains(&entry.role))
+            }
+            SearchRow::Event { event, .. } => {
+                self.entries != Some(true)
+                    && (self.roles.is_empty() || !self.kinds.is_empty())
+                    && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+            }
+            other => panic!("{other:?}"),
+        };
+        let names = |of: &WorkerRef| self.workers.contains(of);
+        fits && (self.runtimes.is_empty() || self.runtimes.contains(&runtime.as_str()))
+            && (self.workers.is_empty() || worker.is_some_and(names))
+    }
+}
+
+/// The place and the text of a row.
+type Shown = (String, Option<String>, u64, String);
+
+fn shown(row: &SearchRow) -> Shown {
+    let text = row.text().to_owned();
+    match row {
+        SearchRow::Event { cursor, event, .. } => {
+            assert_eq!(cursor.next_event_id, event.id);
+            (cursor.runtime_id.to_string(), None, event.id, text)
+        }
+        SearchRow::Entry {
+            position, entry, ..
+        } => {
+            let worker = &entry.worker_ref;
+            let (runtime, worker) = (worker.runtime_id.to_string(), worker.worker_id.to_string());
+            (runtime, Some(worker), *position, text)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn all(snapshot: &Snapshot, search: &Search) -> Vec<SearchMatch> {
+    let matches = snapshot.search(search).unwrap();
+    matches.map(Result::unwrap).collect()
+}
+
+/// Every row, as other reads and a search for everything return it, in the order of a search.
+fn naive(snapshot: &Snapshot) -> Vec<(Shown, SearchRow)> {
+    let mut rows = Vec::new();
+    let mut found = all(snapshot, &Search::literal("")).into_iter();
+    let mut push = |expected: Shown| {
+        let row = found.next().expect("a row is missing").row;
+        assert_eq!(shown(&row), expected);
+        rows.push((expected, row));
+    };
+    for id in snapshot.runtime_ids().unwrap() {
+        for event in snapshot.events(&id, 0).unwrap() {
+            let event = event.unwrap().value;
+            push((id.to_string(), None, event.id, event.message));
+        }
+        for worker in snapshot.workers(&id).unwrap() {
+            let worker = worker.unwrap().value.worker_ref;
+            for (position, entry) in (0..).zip(snapshot.transcript(&worker, 0).unwrap()) {
+                let content = entry.unwrap().value.content;
+                let name = worker.worker_id.to_string();
+                push((id.to_string(), Some(name), position, content));
+            }
+        }
+    }
+    assert_eq!(found.next().map(|row| row.row), None);
+    rows
+}
+
+#[test]
+fn search_finds_what_a_naive_scan_finds() {
+    let mut random = Random(seed());
+    let mut found = 0;
+    for _ in 0..12 {
+        let store = random_store(&mut random);
+        let snapshot = store.snapshot().unwrap();
+        let rows = naive(&snapshot);
+        for _ in 0..40 {
+            let (search, matches) = pattern(&mut random);
+            let limits = Limits::new(&mut random);
+            let search = limits.of(search);
+            let mut expected: Vec<(Shown, Vec<Range<usize>>)> = rows
+                .iter()
+                .filter(|(_, row)| limits.wants(row))
+                .map(|(row, _)| (row.clone(), matches(&row.3)))
+                .filter(|(_, ranges)| !ranges.is_empty())
+                .collect();
+            let with_ranges = |search: &Search| -> Vec<(Shown, Vec<Range<usize>>)> {
+                let rows = all(&snapshot, search).into_iter();
+                rows.map(|row| (shown(&row.row), row.ranges().collect()))
+                    .collect()
+            };
+            assert_eq!(with_ranges(&search), expected, "{search:?}");
+            expected.reverse();
+            let search = search.newest_first(true);
+            assert_eq!(with_ranges(&search), expected, "{search:?}");
+            found += expected.len();
+        }
+    }
+    assert!(found > 1000, "{found} matches");
+}
+
+#[test]
+fn search_continues_behind_every_row() {
+    let mut random = Random(seed());
+    let store = random_store(&mut random);
+    let snapshot = store.snapshot().unwrap();
+    for _ in 0..12 {
+        let limits = Limits::new(&mut random);
+        let newest_first = random.below(2) == 0;
+        let search = limits.of(Search::literal("a")).newest_first(newest_first);
+        let whole: Vec<SearchRow> = all(&snapshot, &search).into_iter().map(|m| m.row).collect();
+        // Also behind rows that the limits leave out.
+        let places = all(&snapshot, &Search::literal("").newest_first(newest_first));
+        let mut next = 0;
+        for place in places.iter().map(|place| &place.row) {
+            next += usize::from(whole.get(next) == Some(place));
+            let rest = all(&snapshot, &search.clone().after(place)).into_iter();
+            let rest: Vec<SearchRow> = rest.map(|found| found.row).collect();
+            assert_eq!(rest, whole[next..], "{search:?} after {place:?}");
+        }
+        assert_eq!(next, whole.len());
+    }
+}
+
+/// A store in a file, closed: a worker with eight entries, and an event for each.
+fn eight_entries(path: &Path) -> WorkerRef {
+    let runtime = Store::open(path).unwrap().runtime(named("r")).unwrap();
+    let worker = runtime
+        .create_worker(CreateWorkerRequest::default())
+        .unwrap()
+        .worker_ref;
+    for text in 0..8 {
+        say(&runtime, &worker, &format!("text {text}")).unwrap();
+    }
+    runtime.store().close().unwrap();
+    worker
+}
+
+/// Changes the stored value of `key`, or removes it.
+fn damage<K: redb::Key + 'static>(
+    path: &Path,
+    table: &str,
+    key: K::SelfType<'_>,
+    change: Option<fn(&mut Vec<u8>)>,
+) {
+    let definition: TableDefinition<'_, K, &[u8]> = TableDefinition::new(table);
+    let database = Database::open(path).unwrap();
+    let read = database.begin_read().unwrap();
+    let open = read.open_table(definition).unwrap();
+    let mut value = open.get(&key).unwrap().unwrap().value().to_vec();
+    drop((open, read));
+    let transaction = database.begin_write().unwrap();
+    let mut open = transaction.open_table(definition).unwrap();
+    match change {
+        None => drop(open.remove(&key).unwrap()),
+        Some(change) => {
+            change(&mut value);
+            open.insert(&key, value.as_slice()).unwrap();
+        }
+    }
+    drop(open);
+    transaction.commit().unwrap();
+}
+
+type EntryKey = (&'static str, &'static str, u64);
+
+#[test]
+fn search_reads_no_row_before_it_is_asked() {
+    let (_directory, path) = scratch();
+    eight_entries(&path);
+    damage::<EntryKey>(&path, "transcripts", ("r", "worker-00000001", 5), None);
+    let store = Store::open(&path).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let search = Search::literal("text").entries_only();
+    // Each match is there before the damaged row is read, and nothing after it.
+    let mut matches = snapshot.search(&search).unwrap();
+    for text in 0..5 {
+        assert_eq!(
+            matches.next().unwrap().unwrap().text(),
+            format!("text {text}")
+        );
+    }
+    assert_refused!(
+        matches.next().unwrap(),
+        RuntimeError::StoreCorrupt { operation: "search", message, .. } if message.contains("transcripts")
+    );
+    assert!(matches.next().is_none());
+    let mut matches = snapshot.search(&search.newest_first(true)).unwrap();
+    for text in [7, 6] {
+        assert_eq!(
+            matches.next().unwrap().unwrap().text(),
+            format!("text {text}")
+        );
+    }
+    assert_refused!(matches.next().unwrap(), RuntimeError::StoreCorrupt { .. });
+    assert!(matches.next().is_none());
+}
+
+#[test]
+fn damaged_row_is_error_also_without_match() {
+    let (_directory, path) = scratch();
+    eight_entries(&path);
+    // One letter of the text: nothing but the checksum of the value shows it.
+    let change: fn(&mut Vec<u8>) = |value| {
+        let at = value.windows(4).position(|part| part == b"text").unwrap();
+        value[at] = b'T';
+    };
+    damage::<EntryKey>(
+        &path,
+        "transcripts",
+        ("r", "worker-00000001", 3),
+        Some(change),
+    );
+    let change: fn(&mut Vec<u8>) = |value| *value.last_mut().unwrap() ^= 1;
+    damage::<(&str, u64)>(&path, "events", ("r", 4), Some(change));
+    let store = Store::open(&path).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    for search in [
+        Search::literal("absent"),
+        Search::regex("abs+ent"),
+        Search::literal("Text"),
+    ] {
+        for newest_first in [false, true] {
+            let search = search.clone().newest_first(newest_first);
+            let entries: Result<Vec<_>, _> = snapshot
+                .search(&search.clone().entries_only())
+                .unwrap()
+                .collect();
+            assert_refused!(
+                entries,
+                RuntimeError::StoreCorrupt { message, .. }
+                    if message.contains(r#"("r", "worker-00000001", 3)"#)
+            );
+            let events: Result<Vec<_>, _> =
+                snapshot.search(&search.events_only()).unwrap().collect();
+            assert_refused!(
+                events,
+                RuntimeError::StoreCorrupt { message, .. } if message.contains(r#"("r", 4)"#)
+            );
+        }
+    }
+}
+
+#[test]
+fn missing_worker_is_damage_not_fewer_matches() {
+    let (_directory, path) = scratch();
+    let worker = eight_entries(&path);
+    damage::<(&str, &str)>(&path, "workers", ("r", "worker-00000001"), None);
+    let store = Store::open(&path).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    for newest_first in [false, true] {
+        let search = Search::literal("text")
+            .entries_only()
+            .newest_first(newest_first);
+        let found: Result<Vec<_>, _> = snapshot.search(&search).unwrap().collect();
+        assert_refused!(found, RuntimeError::StoreCorrupt { .. });
+        // A search that names it finds no such worker, as every other read.
+        let named = search.worker(worker.clone());
+        assert!(all(&snapshot, &named).is_empty());
+    }
+}
+
+#[test]
+fn search_is_stable_during_writes() {
+    let (_directory, path) = scratch();
+    let worker = eight_entries(&path);
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    for newest_first in [false, true] {
+        let search = Search::regex("text|accepted").newest_first(newest_first);
+        let before: Vec<SearchRow> = runtime
+            .search(&search)
+            .unwrap()
+            .map(|found| found.unwrap().row)
+            .collect();
+        let mut matches = runtime.search(&search).unwrap();
+        let mut seen = vec![matches.next().unwrap().unwrap().row];
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (runtime, worker) = (&runtime, &worker);
+                scope.spawn(move || {
+                    for text in 0..20 {
+                        say(runtime, worker, &format!("text of thread {thread}, {text}")).unwrap();
+                        runtime
+                            .create_worker(CreateWorkerRequest::default())
+                            .unwrap();
+                    }
+                });
+            }
+            seen.extend(matches.by_ref().take(5).map(|found| found.unwrap().row));
+        });
+        seen.extend(matches.map(|found| found.unwrap().row));
+        assert_eq!(seen, before);
+        let now = runtime.search(&search).unwrap().count();
+        assert_eq!(now, before.len() + 80);
+    }
+}
+
+#[test]
+fn invalid_search_is_refused_with_its_reason() {
+    let runtime = Runtime::with_options(named("r"));
+    let reason = |search: Search| match runtime.search(&search) {
+        Err(RuntimeError::InvalidRequest(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        reason(Search::regex("a(b")),
+        "the regular expression is invalid: unclosed group"
+    );
+    assert_eq!(
+        reason(Search::regex(r"(\w{1000}){1000}")),
+        "the regular expression is invalid: its compiled form exceeds the limit of 10485760 bytes"
+    );
+    let long = "x".repeat(1 << 20);
+    assert_eq!(
+        reason(Search::literal(&long).ignore_case(true)),
+        "a text of 1048576 bytes is too long for a search that ignores case"
+    );
+    // As it is, a literal of any length is searched for.
+    assert_eq!(runtime.search(&Search::literal(long)).unwrap().count(), 0);
+    let entries = Search::literal("a").entries_only();
+    assert!(reason(entries.kind(RuntimeEventKind::RuntimeStarted)).contains("entries"));
+    let events = Search::literal("a").events_only();
+    assert!(reason(events.role(TranscriptRole::User)).contains("events"));
+    assert!(reason(Search::literal("a").runtime(runtime_id("other"))).contains("runtime other"));
+    let long = worker_ref("r", &"w".repeat(65 << 10));
+    assert!(reason(Search::literal("a").worker(long)).contains("65536"));
+}
+
+#[test]
+fn foreign_and_removed_runtimes_are_refused() {
+    let runtime = Runtime::with_options(named("r"));
+    let foreign = Search::literal("a").worker(worker_ref("other", "w"));
+    assert_refused!(runtime.search(&foreign), RuntimeError::WrongRuntime { .. });
+    let unknown = Search::literal("started").worker(worker_ref("r", "unknown"));
+    assert_eq!(runtime.search(&unknown).unwrap().count(), 0);
+    let started = Search::literal("started").runtime(runtime_id("r"));
+    assert_eq!(runtime.search(&started).unwrap().count(), 1);
+    bulk(runtime.store(), |load| {
+        load.remove_runtime(&runtime_id("r")).map(|_| ())
+    });
+    assert_refused!(
+        runtime.search(&started),
+        RuntimeError::RuntimeNotFound { .. }
+    );
+    let snapshot = runtime.store().snapshot().unwrap();
+    assert_eq!(snapshot.search(&started).unwrap().count(), 0);
+}
+
+#[test]
+fn cursor_and_position_read_the_matched_row() {
+    let runtime = Runtime::with_options(named("r"));
+    let worker = runtime
+        .create_worker(CreateWorkerRequest::default())
+        .unwrap()
+        .worker_ref;
+    for text in ["one", "two", "three"] {
+        say(&runtime, &worker, text).unwrap();
+    }
+    for found in runtime.search(&Search::regex("t.o|created")).unwrap() {
+        match found.unwrap().row {
+            SearchRow::Event { cursor, event, .. } => {
+                let batch: Vec<RuntimeEvent> = runtime.read_events(&cursor, 1).unwrap().events;
+                assert_eq!(batch, [event]);
+            }
+            SearchRow::Entry {
+                position, entry, ..
+            } => {
+                let snapshot = runtime.store().snapshot().unwrap();
+                let first = snapshot.transcript(&worker, position).unwrap().next();
+                assert_eq!(first.unwrap().unwrap().value, entry);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
