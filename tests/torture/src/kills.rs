@@ -192,13 +192,14 @@ fn thread_of_work(
     loop {
         let (after, sent) = send_next(runtime, workers, thread, next);
         sent.or_violation("sending")?;
+        reply_alone(runtime, workers, thread, next).or_violation("replying")?;
         next = after;
         say(&format!("{thread} {next}"))?;
     }
 }
 
-/// Sends the input `next` of a thread, or submits it, or sends three in a transaction, or sends it with a reply, in a
-/// transaction or alone. Returns the number of the input that comes after these, and what came of it.
+/// Sends the input `next` of a thread, or submits it, or sends three in a transaction, or sends it with a reply in a
+/// transaction. Returns the number of the input that comes after these, and what came of it.
 pub(crate) fn send_next(
     runtime: &Runtime,
     workers: &[WorkerRef],
@@ -227,19 +228,26 @@ pub(crate) fn send_next(
             });
             (next + 1, sent)
         }
-        4 => {
-            let sent = runtime.send_input(worker, input(next)).map(drop);
-            if sent.is_ok() {
-                // The input is stored, so its answer stands whatever comes of the reply.
-                drop(runtime.append_reply(worker, format!("{thread}:{next}")));
-            }
-            (next + 1, sent)
-        }
         _ => {
             let sent = runtime.send_input(worker, input(next)).map(drop);
             (next + 1, sent)
         }
     }
+}
+
+/// Replies to the input `sent` of a thread in an operation of its own, if it is one of those that get such a reply.
+pub(crate) fn reply_alone(
+    runtime: &Runtime,
+    workers: &[WorkerRef],
+    thread: usize,
+    sent: usize,
+) -> Result<(), RuntimeError> {
+    if sent % 7 != ANSWERED_ALONE {
+        return Ok(());
+    }
+    let worker = &workers[(thread + sent) % workers.len()];
+    let reply = runtime.append_reply(worker, format!("{thread}:{sent}"));
+    reply.map(drop)
 }
 
 fn next_inputs(store: &Store) -> Result<BTreeMap<usize, usize>, Violation> {
@@ -252,6 +260,9 @@ fn next_inputs(store: &Store) -> Result<BTreeMap<usize, usize>, Violation> {
 
 /// The inputs with this remainder by 7 are in one transaction with their replies.
 pub(crate) const ANSWERED: usize = 3;
+
+/// Those with this remainder get their reply after they are acknowledged.
+const ANSWERED_ALONE: usize = 4;
 
 /// Checks the replies of a worker: each repeats an input that precedes it, and the inputs that are in one transaction
 /// with their reply have one.

@@ -7,7 +7,7 @@
 
 use crate::answers::{Answer, Asked, LIMIT, MARGIN, Role, Spec, StopAt, now, store_path};
 use crate::child::say;
-use crate::kills::{RUNTIME, said_by, send_next};
+use crate::kills::{RUNTIME, reply_alone, said_by, send_next};
 use crate::plant::Plant;
 use crate::rng::Rng;
 use crate::workload::runtime;
@@ -415,13 +415,19 @@ fn send(
         }
         let micros = process.waited(began)?;
         events += (next - sent.certain) as u64;
-        (sent.certain, sent.possible) = (next, next);
+        let first = std::mem::replace(&mut sent.certain, next);
+        sent.possible = next;
         let answer = Answer::Acknowledged {
             thread,
             next,
             micros,
         };
         say(&answer.line())?;
+        let began = process.begin();
+        let reply = reply_alone(runtime, workers, thread, first);
+        if let Outcome::Ended = process.take(reply, Asked::Write, began)? {
+            break;
+        }
         if rng.chance(20) {
             check_events(process, runtime, &mut events)?;
         }
