@@ -28,6 +28,7 @@ use crate::workload::{name_of, open, sharing_of};
 use crate::world::{Context, Violation, World};
 use redb_runtime_store::Store;
 use redb_runtime_store::store::{PlantedBug, Sharing};
+use std::ops::Range;
 
 /// The images that one round tries.
 pub(crate) const PER_ROUND: usize = 200;
@@ -35,8 +36,11 @@ pub(crate) const PER_ROUND: usize = 200;
 /// The images of a generation, besides those of their recoveries.
 const IMAGES: usize = 8;
 
+/// Those of a generation where power is lost in the first commit after the recovery.
+const EARLY_IMAGES: usize = 2;
+
 /// The writes of the header that the first commits after a recovery make.
-const EARLY_HEADERS: usize = 4;
+const EARLY_HEADERS: usize = 2;
 
 /// The greatest number of operations of a generation.
 const MAX_OPS: usize = 10;
@@ -123,6 +127,8 @@ struct Generation {
     /// The changes of the recovery, and those that created the store, where no power is lost.
     opened: usize,
     created: usize,
+    /// The changes of the last open in the same boot.
+    reopened: Range<usize>,
 }
 
 impl Generation {
@@ -150,6 +156,7 @@ impl Generation {
             events: Vec::new(),
             opened,
             created: 0,
+            reopened: 0..0,
         })
     }
 
@@ -233,7 +240,9 @@ impl Generation {
         let possible = self.history.possible(usize::MAX).to_vec();
         // Dropped before the file is opened again, so that the locks of a real file would be free.
         self.store = Store::in_memory().or_violation("opening a store in memory")?;
+        let begun = self.disk.position();
         self.store = open_failing(&self.disk, fails, counts, rng)?;
+        self.reopened = begun..self.disk.position();
         self.world = found_world(&self.store, &possible)
             .map_err(|one| Violation(format!("opened again: {one}")))?;
         self.history
@@ -250,7 +259,12 @@ impl Generation {
     }
 
     /// A number of changes after which the power is lost: often right after a write of the header.
-    fn any_moment(&self, timeline: &Timeline, is_early: bool, rng: &mut Rng) -> usize {
+    fn any_moment(
+        &self,
+        timeline: &Timeline,
+        (is_early, at_headers): (bool, bool),
+        rng: &mut Rng,
+    ) -> usize {
         if is_early && let headers @ [_, ..] = timeline.after_headers(self.opened).as_slice() {
             return *rng.pick(&headers[..headers.len().min(EARLY_HEADERS)]);
         }
@@ -258,8 +272,11 @@ impl Generation {
             true => self.created,
             false => self.opened,
         };
-        let headers = timeline.after_headers(from);
-        match rng.chance(60) && !headers.is_empty() {
+        let mut headers = timeline.after_headers(from);
+        if at_headers && headers.iter().any(|at| self.reopened.contains(at)) {
+            headers.retain(|at| self.reopened.contains(at));
+        }
+        match (at_headers || rng.chance(60)) && !headers.is_empty() {
             true => *rng.pick(&headers),
             false => rng.between(from, timeline.len()),
         }
@@ -319,9 +336,9 @@ impl Chain {
         timeline: &Timeline,
         continues: bool,
     ) -> Result<Generation, Violation> {
-        let is_early = self.mood.is_early && !continues;
+        let moment = (self.mood.is_early && !continues, self.mood.at_headers);
         let (rng, fails) = (&mut self.rng, self.mood.fails / 3);
-        let changes = generation.any_moment(timeline, is_early, rng);
+        let changes = generation.any_moment(timeline, moment, rng);
         let context = |one| {
             let (of, events) = (timeline.len(), generation.events.join(", "));
             Violation(format!("after {changes} of {of} changes ({events}): {one}"))
@@ -332,7 +349,7 @@ impl Chain {
         let (rng, counts) = (&mut self.rng, &mut self.counts);
         let next = Generation::begin(image, &generation.disk, possible, fails, counts, rng);
         let next = next.map_err(context)?;
-        if next.opened > 0 && self.rng.chance(30) {
+        if next.opened > 0 && !self.mood.is_early && self.rng.chance(30) {
             self.lose_power_again(&next).map_err(context)?;
         }
         if !continues {
@@ -385,7 +402,7 @@ impl Chain {
             let timeline = Timeline::new(generation.start.clone(), log);
             let mut next = None;
             let images = match self.mood.is_early {
-                true => IMAGES / 2,
+                true => EARLY_IMAGES,
                 false => IMAGES,
             };
             for image in 1..=images {

@@ -15,6 +15,8 @@ pub(crate) struct Mood {
     pub(crate) fails: usize,
     /// Whether the power is lost in the first commits after the recovery, except where a generation begins.
     pub(crate) is_early: bool,
+    /// Whether the power is always lost right after a write of the header.
+    pub(crate) at_headers: bool,
     /// The losses of images, and of the one that begins the next generation. `None`: any, also those that
     /// treat the header as other pages.
     losses: Option<[Losses; 2]>,
@@ -64,6 +66,7 @@ impl Mood {
             grows: false,
             fails: *rng.pick(&[0, 30, 60]),
             is_early: false,
+            at_headers: false,
             losses: None,
         }
     }
@@ -74,7 +77,7 @@ impl Mood {
             PlantedBug::PagesNotRewritten | PlantedBug::RecoveryOneSync => {
                 (60, [PAGES_LOST, PAGES_LOST])
             }
-            PlantedBug::SlotNotRewritten => (60, [FLAGS_WITHOUT_SLOT, NOTHING_LOST]),
+            PlantedBug::SlotNotRewritten => (90, [FLAGS_WITHOUT_SLOT, NOTHING_LOST]),
             PlantedBug::DescentTooShort => (0, [ONE_PAGE_LOST, NOTHING_LOST]),
             PlantedBug::OlderPrimary => (0, [FLAGS_WITHOUT_SLOT, NOTHING_LOST]),
             PlantedBug::AbandonedSlotKept => (0, [ONLY_FLAGS, SLOT_WITHOUT_FLAGS]),
@@ -88,6 +91,10 @@ impl Mood {
             fails,
             // Later commits write over the pages of the one that was given up.
             is_early: bug == PlantedBug::AbandonedSlotKept,
+            at_headers: matches!(
+                bug,
+                PlantedBug::AbandonedSlotKept | PlantedBug::SlotNotRewritten
+            ),
             losses: Some(losses),
         }
     }
