@@ -286,7 +286,7 @@ fn verify_checks_rows_of_unreadable_owners() {
 fn backup_leaves_no_free_space() {
     let (_directory, path) = scratch();
     let copy = path.with_extension("copy");
-    long_logs(&path, 60_000);
+    long_logs(&path, 150_000);
     let store = Store::open(&path).unwrap();
     let report = store.backup(&copy).unwrap();
     assert_is_compact(&copy, report.bytes);
@@ -296,7 +296,7 @@ fn backup_leaves_no_free_space() {
 fn import_into_new_file_leaves_no_free_space() {
     let (directory, path) = scratch();
     let (root, imported) = (directory.path().join("root"), path.with_extension("new"));
-    long_logs(&path, 60_000);
+    long_logs(&path, 150_000);
     let store = Store::open(&path).unwrap();
     export(&store, &root, ExportOptions::new()).unwrap();
     import_to_path(&root, &imported, &Store::options(), ImportOptions::new()).unwrap();

@@ -3,6 +3,7 @@
 
 use crate::machine::memory_kib;
 use crate::ours::Ours;
+use crate::sqlite::{Copying, Reading};
 use crate::workload::{Dataset, Inputs, PAGE};
 use crate::{directory, ours, sqlite};
 use anyhow::{Context, Result, bail, ensure};
@@ -57,10 +58,15 @@ pub(crate) enum Job {
     Verify { store: PathBuf },
     /// Backs a database of SQLite up, and checks the copy.
     #[command(hide = true)]
-    SqliteBackup { database: PathBuf, copy: PathBuf },
+    SqliteBackup {
+        database: PathBuf,
+        copy: PathBuf,
+        copying: Copying,
+        reading: Reading,
+    },
     /// Checks a database of SQLite.
     #[command(hide = true)]
-    SqliteCheck { database: PathBuf },
+    SqliteCheck { database: PathBuf, reading: Reading },
     /// Reads all events of a store in pages.
     #[command(hide = true)]
     Follow { store: PathBuf },
@@ -87,8 +93,13 @@ pub(crate) fn work(job: &Job) -> Result<()> {
         Job::Write { path, bytes } => write(path, *bytes)?,
         Job::Backup { store, copy } => backup(store, copy)?,
         Job::Verify { store } => verify(store)?,
-        Job::SqliteBackup { database, copy } => sqlite_backup(database, copy)?,
-        Job::SqliteCheck { database } => sqlite_check(database)?,
+        Job::SqliteBackup {
+            database,
+            copy,
+            copying,
+            reading,
+        } => sqlite_backup(database, copy, *copying, *reading)?,
+        Job::SqliteCheck { database, reading } => sqlite_check(database, *reading)?,
         Job::Follow { store } => follow(store)?,
         Job::Hammer {
             store,
@@ -242,17 +253,22 @@ fn verify(path: &Path) -> Result<(f64, u64)> {
     Ok((seconds, report.rows))
 }
 
-fn sqlite_backup(path: &Path, copy: &Path) -> Result<(f64, u64)> {
+fn sqlite_backup(
+    path: &Path,
+    copy: &Path,
+    copying: Copying,
+    reading: Reading,
+) -> Result<(f64, u64)> {
     let from = sqlite::connect(path)?;
     let start = Instant::now();
-    sqlite::back_up(&from, copy)?;
-    sqlite::check(copy)?;
+    sqlite::back_up(&from, copy, copying)?;
+    sqlite::check(copy, reading)?;
     Ok((start.elapsed().as_secs_f64(), 0))
 }
 
-fn sqlite_check(path: &Path) -> Result<(f64, u64)> {
+fn sqlite_check(path: &Path, reading: Reading) -> Result<(f64, u64)> {
     let start = Instant::now();
-    sqlite::check(path)?;
+    sqlite::check(path, reading)?;
     Ok((start.elapsed().as_secs_f64(), 0))
 }
 
