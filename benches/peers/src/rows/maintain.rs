@@ -35,8 +35,7 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
     memory(&work, &peak_kib, table);
 
     peak_kib.set(0);
-    let mut contenders: Vec<Contender<'_>> =
-        vec![Box::new(|| done("verify", &[ours], &peak_kib))];
+    let mut contenders: Vec<Contender<'_>> = vec![Box::new(|| done("verify", &[ours], &peak_kib))];
     for reading in READINGS {
         let arguments = [sqlite, reading];
         contenders.push(Box::new(move || {
