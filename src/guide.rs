@@ -9,6 +9,9 @@ pub mod from_the_directory_store {}
 #[doc = include_str!("../docs/transactions.md")]
 pub mod transactions {}
 
+#[doc = include_str!("../docs/replies.md")]
+pub mod replies {}
+
 #[doc = include_str!("../docs/following.md")]
 pub mod following {}
 

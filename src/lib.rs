@@ -1,13 +1,13 @@
 //! A durable store for the runtimes of AI workers: one redb file instead of a directory of JSON.
 //!
-//! A [`Runtime`] owns workers. Every change appends an event to its log; input that a worker
-//! accepted also appends an entry to that worker's transcript. A [`Store`] is one
+//! A [`Runtime`] owns workers, and logs an event when one is created, accepts input or ends. Each worker
+//! has a transcript: its inputs and its replies. A [`Store`] is one
 //! [redb](https://docs.rs/redb) file that contains any number of runtimes. Every operation is one
 //! transaction.
 //!
 //! ```
 //! use redb_runtime_store::catalog::CreateWorkerRequest;
-//! use redb_runtime_store::interaction::{TranscriptQuery, WorkerInput};
+//! use redb_runtime_store::interaction::{RecordedEntry, TranscriptQuery, TranscriptRole, WorkerInput};
 //! use redb_runtime_store::{RedbRuntimeStoreOptions, Runtime};
 //!
 //! # fn main() -> Result<(), redb_runtime_store::RuntimeError> {
@@ -19,9 +19,15 @@
 //! // Each call is one transaction. It is on disk when the call returns.
 //! let worker = runtime.create_worker(CreateWorkerRequest::default())?;
 //! runtime.send_input(&worker.worker_ref, WorkerInput::user("Hello!"))?;
+//! runtime.append_reply(&worker.worker_ref, "Hello! What can I do for you?")?;
 //!
-//! let page = runtime.transcript_projection(&worker.worker_ref, TranscriptQuery::new(0, 10))?;
-//! assert_eq!(page.items[0].content, "Hello!");
+//! // Both sides of the conversation, with the time of each entry.
+//! let page = runtime.recorded_transcript(&worker.worker_ref, TranscriptQuery::new(0, 10))?;
+//! for RecordedEntry { entry, recorded_at } in &page.items {
+//!     println!("{recorded_at:?} {:?}: {}", entry.role, entry.content);
+//! }
+//! assert_eq!(page.items[0].entry.content, "Hello!");
+//! assert_eq!(page.items[1].entry.role, TranscriptRole::Assistant);
 //!
 //! let events = runtime.read_events(&runtime.event_cursor_from_start()?, 256)?;
 //! assert_eq!(events.events.len(), 3);
@@ -34,7 +40,8 @@
 //! - [Moving over](guide::moving_over) from directories of JSON, and back.
 //! - [Porting a host](guide::from_the_directory_store) from the directory store.
 //! - [Transactions](guide::transactions), and many operations in flight.
-//! - [Following](guide::following) the events, also from another process.
+//! - [Replies](guide::replies) of workers, and following both sides of a conversation.
+//! - [Following](guide::following) events and transcripts, also from another process.
 //! - Searching entries and event messages: the module `search` (feature `search`).
 //! - [Backups](guide::backup), verification, space and migrations.
 //! - [Errors](guide::errors), their meaning and their remedy.
