@@ -36,7 +36,7 @@ pub(crate) trait Record {
     type Stored<'v>: Serialize + Deserialize<'v>;
 
     /// The row as it is read. The rows of the two logs borrow their texts from the value.
-    type Read<'v>;
+    type Read<'v>: Record;
 
     /// The stored form of the row.
     fn stored(&self) -> Self::Stored<'_>;

@@ -29,6 +29,9 @@ pub enum VerifyKind {
     Count,
     /// A counter that would assign a number again.
     Counter,
+    /// Rows with a time after the latest time that their runtime stores: rows that follow could get
+    /// earlier times.
+    Time,
     /// A gap in the positions of a transcript.
     Position,
     /// Sequences of a transcript that are not ascending.

@@ -7,7 +7,7 @@ use crate::engine::redb::maintenance::verify::damage::{
 };
 use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
 use crate::engine::redb::maintenance::verify::seen::{
-    EventIds, LastKey, TranscriptSeen, UnknownWorkers,
+    EventIds, LastKey, LateRows, TranscriptSeen, UnknownWorkers,
 };
 use crate::engine::redb::schema::version;
 use crate::engine::redb::tables::definitions::{
@@ -39,6 +39,8 @@ pub(crate) struct Rules<'a> {
     known_workers: BTreeMap<String, bool>,
     /// The events that the current runtime has.
     event_ids: EventIds,
+    /// The rows of the current runtime whose times are too late.
+    late: LateRows,
     engine: &'a RedbEngine,
     /// The damaged pages, once a row could not be read.
     damage: Option<Damage>,
@@ -83,6 +85,7 @@ impl<'a> Rules<'a> {
             walked: BTreeMap::new(),
             known_workers: BTreeMap::new(),
             event_ids: EventIds::default(),
+            late: LateRows::default(),
             engine,
             damage,
             broken: BTreeSet::new(),
@@ -168,6 +171,8 @@ impl<'a> Rules<'a> {
                 rows += 1;
                 self.step(table.name, &key, is_after);
                 let record = self.decode(table, &key, value.value());
+                let time_ms = record.as_ref().and_then(|row| row.additions().time_ms);
+                self.late.take(table.name, &key, time_ms);
                 rule(self, key, record)?;
                 Ok(ControlFlow::Continue(()))
             });
@@ -288,6 +293,7 @@ impl<'a> Rules<'a> {
     /// Checks the rows of one runtime.
     pub(crate) fn runtime(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
         self.known_workers.clear();
+        self.late = LateRows::of(expected.row);
         if expected.id.trim().is_empty() {
             let message = "the runtime's id is blank".to_owned();
             self.add(VerifyKind::Value, RUNTIMES.name, expected.id, message);
@@ -295,7 +301,11 @@ impl<'a> Rules<'a> {
         // First, since the rows of transcripts name events.
         self.events(expected)?;
         self.workers(expected)?;
-        self.diagnostics(expected)
+        self.diagnostics(expected)?;
+        if let Some(message) = std::mem::take(&mut self.late).message() {
+            self.add(VerifyKind::Time, RUNTIMES.name, expected.id, message);
+        }
+        Ok(())
     }
 
     /// Adds a finding if a count in the row of the runtime is wrong.

@@ -1,7 +1,8 @@
 //! The state of a verification within one log, in constant memory.
 
 use crate::engine::redb::maintenance::verify::report::VerifyKind;
-use crate::ledger::rows::TranscriptRow;
+use crate::ledger::rows::{RuntimeRow, TranscriptRow};
+use crate::model::time;
 use redb::Key;
 
 /// The state of a walk through one transcript.
@@ -42,6 +43,52 @@ impl TranscriptSeen {
             return Some((VerifyKind::Sequence, message));
         }
         None
+    }
+}
+
+/// Rows that are dated after the latest time of their runtime.
+#[derive(Default)]
+pub(crate) struct LateRows {
+    /// The latest time of the runtime; `None` if it has none.
+    latest_ms: Option<u64>,
+    rows: u64,
+    first: Option<(&'static str, String, u64)>,
+}
+
+impl LateRows {
+    /// No rows yet of a runtime with this row; `None` if the row cannot be read.
+    pub(crate) fn of(runtime: Option<&RuntimeRow>) -> Self {
+        Self {
+            latest_ms: runtime.map_or(Some(u64::MAX), |row| row.latest_time_ms),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the time of the next row.
+    pub(crate) fn take(
+        &mut self,
+        table: &'static str,
+        key: &impl std::fmt::Debug,
+        time_ms: Option<u64>,
+    ) {
+        if let Some(time_ms) = time_ms.filter(|time_ms| Some(*time_ms) > self.latest_ms) {
+            self.rows += 1;
+            self.first
+                .get_or_insert_with(|| (table, format!("{key:?}"), time_ms));
+        }
+    }
+
+    /// The message of the finding, if there are such rows.
+    pub(crate) fn message(self) -> Option<String> {
+        let (table, key, time_ms) = self.first?;
+        let latest = self.latest_ms.map(time::rfc3339);
+        Some(format!(
+            "{} rows have a time after the latest time of the runtime ({}); the first is key {key} of table \
+             {table}, with the time {}",
+            self.rows,
+            latest.as_deref().unwrap_or("none"),
+            time::rfc3339(time_ms)
+        ))
     }
 }
 
