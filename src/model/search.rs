@@ -3,6 +3,8 @@
 use super::identity::{RuntimeId, WorkerId, WorkerRef};
 use super::interaction::{TranscriptEntry, TranscriptRole};
 use super::observation::{EventCursor, RuntimeEvent, RuntimeEventKind};
+use super::time;
+use std::time::SystemTime;
 
 /// A search over the contents of transcript entries and the messages of events: a pattern, and limits to some
 /// rows. [`Snapshot::search`](crate::store::Snapshot::search) and
@@ -46,9 +48,6 @@ pub(crate) struct SearchPlace {
 }
 
 /// The rows that a search reads. An empty list limits nothing.
-///
-/// A limit to a time is one more field here, and one more condition in [`wants_event`](Self::wants_event) and
-/// [`wants_entry`](Self::wants_entry).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SearchLimits {
     pub(crate) runtimes: Vec<RuntimeId>,
@@ -56,6 +55,9 @@ pub(crate) struct SearchLimits {
     roles: Vec<TranscriptRole>,
     kinds: Vec<RuntimeEventKind>,
     only: Option<Only>,
+    /// The first time, and the first one that is too late.
+    since: Option<SystemTime>,
+    until: Option<SystemTime>,
 }
 
 /// One of the two sorts of rows.
@@ -108,12 +110,14 @@ impl Search {
     #[must_use]
     pub fn after(mut self, row: &SearchRow) -> Self {
         self.after = Some(match row {
-            SearchRow::Event { cursor, event } => SearchPlace {
+            SearchRow::Event { cursor, event, .. } => SearchPlace {
                 runtime_id: cursor.runtime_id.clone(),
                 worker_id: None,
                 number: event.id,
             },
-            SearchRow::Entry { position, entry } => SearchPlace {
+            SearchRow::Entry {
+                position, entry, ..
+            } => SearchPlace {
                 runtime_id: entry.worker_ref.runtime_id.clone(),
                 worker_id: Some(entry.worker_ref.worker_id.clone()),
                 number: *position,
@@ -149,6 +153,23 @@ impl Search {
     #[must_use]
     pub fn kind(mut self, kind: RuntimeEventKind) -> Self {
         self.limits.kinds.push(kind);
+        self
+    }
+
+    /// Limits the search to rows that were recorded at this time or later; see
+    /// [`recorded_at`](crate::observation::RecordedEvent::recorded_at). A row without a time is in no range of times.
+    /// A second call replaces the first.
+    #[must_use]
+    pub fn since(mut self, time: SystemTime) -> Self {
+        self.limits.since = Some(time);
+        self
+    }
+
+    /// Limits the search to rows that were recorded before this time, as [`since`](Self::since) does. A range that
+    /// ends before it begins has no rows.
+    #[must_use]
+    pub fn until(mut self, time: SystemTime) -> Self {
+        self.limits.until = Some(time);
         self
     }
 
@@ -206,8 +227,19 @@ impl SearchLimits {
     }
 
     /// Whether the search reads this entry of a transcript that it reads.
-    pub(crate) fn wants_entry(&self, role: TranscriptRole) -> bool {
-        self.roles.is_empty() || self.roles.contains(&role)
+    pub(crate) fn wants_entry(&self, role: TranscriptRole, time_ms: Option<u64>) -> bool {
+        (self.roles.is_empty() || self.roles.contains(&role)) && self.wants_time(time_ms)
+    }
+
+    /// Whether a row with this time is in the range of times, if the search has one.
+    fn wants_time(&self, time_ms: Option<u64>) -> bool {
+        if self.since.is_none() && self.until.is_none() {
+            return true;
+        }
+        time::system_time(time_ms).is_some_and(|time| {
+            self.since.is_none_or(|since| since <= time)
+                && self.until.is_none_or(|until| time < until)
+        })
     }
 
     /// Whether the search reads this event of a log that it reads. The lists are sorted.
@@ -215,7 +247,7 @@ impl SearchLimits {
         &self,
         runtime_id: &RuntimeId,
         worker_id: Option<&str>,
-        kind: RuntimeEventKind,
+        (kind, time_ms): (RuntimeEventKind, Option<u64>),
     ) -> bool {
         let names = |worker_id: &str| {
             let by_id = |worker: &WorkerRef| {
@@ -226,6 +258,7 @@ impl SearchLimits {
         };
         (self.kinds.is_empty() || self.kinds.contains(&kind))
             && (self.workers.is_empty() || worker_id.is_some_and(names))
+            && self.wants_time(time_ms)
     }
 }
 
@@ -240,6 +273,8 @@ pub enum SearchRow {
         cursor: EventCursor,
         /// The event.
         event: RuntimeEvent,
+        /// As [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at).
+        recorded_at: Option<SystemTime>,
     },
     /// A transcript entry. The content is the searched text.
     #[non_exhaustive]
@@ -248,10 +283,20 @@ pub enum SearchRow {
         position: u64,
         /// The entry.
         entry: TranscriptEntry,
+        /// As [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at).
+        recorded_at: Option<SystemTime>,
     },
 }
 
 impl SearchRow {
+    /// The time at which the row was recorded, as
+    /// [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at).
+    pub fn recorded_at(&self) -> Option<SystemTime> {
+        match self {
+            Self::Event { recorded_at, .. } | Self::Entry { recorded_at, .. } => *recorded_at,
+        }
+    }
+
     /// The text that was searched.
     pub fn text(&self) -> &str {
         match self {

@@ -13,6 +13,7 @@ use crate::ledger::whole::refuse_miscounted;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::observation::{EventCursor, RuntimeEvent};
 use crate::model::search::{Search, SearchLimits, SearchPlace, SearchRow};
+use crate::model::time;
 use crate::store::snapshot::Snapshot;
 use redb::ReadTransaction;
 use std::borrow::Cow;
@@ -193,7 +194,8 @@ fn next_event(
         // The bytes alone do not decide: most events have a standard message, which is not stored.
         let row = value.decode::<EventRow<'_>>()?;
         let worker_id = row.worker_id.as_deref();
-        if !limits.wants_event(runtime_id, worker_id, row.kind) {
+        let time_ms = row.recorded_at_ms;
+        if !limits.wants_event(runtime_id, worker_id, (row.kind, time_ms)) {
             return Ok(None);
         }
         let message = match &row.message {
@@ -208,7 +210,12 @@ fn next_event(
             runtime_id: runtime_id.clone(),
             next_event_id: id,
         };
-        Ok(Some(SearchRow::Event { cursor, event }))
+        let recorded_at = time::system_time(time_ms);
+        Ok(Some(SearchRow::Event {
+            cursor,
+            event,
+            recorded_at,
+        }))
     })
 }
 
@@ -225,11 +232,17 @@ fn next_entry(
             return Ok(None);
         }
         let row = value.decode::<TranscriptRow<'_>>()?;
-        if !limits.wants_entry(row.role) || !pattern.is_in(&row.content) {
+        let time_ms = row.recorded_at_ms;
+        if !limits.wants_entry(row.role, time_ms) || !pattern.is_in(&row.content) {
             return Ok(None);
         }
         let entry = convert::transcript_entry(worker, row).value;
-        Ok(Some(SearchRow::Entry { position, entry }))
+        let recorded_at = time::system_time(time_ms);
+        Ok(Some(SearchRow::Entry {
+            position,
+            entry,
+            recorded_at,
+        }))
     })
 }
 

@@ -1,6 +1,7 @@
 //! `runtime-store search`.
 
 use crate::program::{Workplace, check_shown, command, run};
+use crate::program_times::five_days;
 use crate::support::{named, scratch};
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::interaction::WorkerInput;
@@ -98,7 +99,8 @@ fn matches_are_marked_on_terminals_only() {
         .send_input(&worker.worker_ref, WorkerInput::user(text))
         .unwrap();
     runtime.store().close().unwrap();
-    let plain = run(&[&"search", &path, &"needle"]).expect_code(0).stdout();
+    let plain = run(&[&"search", &path, &"needle", &"--no-time"]);
+    let plain = plain.expect_code(0).stdout();
     let heading = "worker-00000001, position 0, user\n";
     let cut = format!("  …{}needle{}…\n", "x".repeat(100), "y".repeat(294));
     let expected = format!("{heading}  needle, needle \\u{{202e}}    and more\n{cut}");
@@ -122,6 +124,108 @@ fn matches_are_marked_on_terminals_only() {
             .expect_code(0)
             .stdout(),
     );
+}
+
+#[test]
+fn search_times_select_rows_and_are_shown() {
+    let work = Workplace::new();
+    let store = five_days(&work);
+    let only = |options: &[&str]| {
+        let (role, json) = (["--role", "user"], ["--json"]);
+        let options = [options, &role, &json].concat();
+        let mut command = command(&[&"search", &store, &"day"]);
+        let output = command.args(options).env("TZ", "IST-5:30").output();
+        let output = String::from_utf8(output.unwrap().stdout).unwrap();
+        let days = output.lines().map(|line| {
+            let found: Value = serde_json::from_str(line).unwrap();
+            let content = found["entry"]["content"].as_str().unwrap();
+            content.strip_prefix("day ").unwrap().to_owned()
+        });
+        days.collect::<String>()
+    };
+    assert_eq!(only(&[]), "01234");
+    assert_eq!(only(&["--since", "2026-11-22T12:00:00Z"]), "234");
+    assert_eq!(only(&["--since", "2026-11-22T12:00:00.001Z"]), "34");
+    assert_eq!(only(&["--until", "2026-11-22T12:00:00Z"]), "01");
+    // The first limit is in the zone of the test: midnight there is 18:30 UTC of the day before.
+    let range = [
+        "--since",
+        "2026-11-22",
+        "--until",
+        "2026-11-23",
+        "--newest-first",
+    ];
+    assert_eq!(only(&range), "2");
+    assert_eq!(
+        only(&["--since", "2026-11-24", "--until", "2026-11-23"]),
+        ""
+    );
+    let shown = |options: &[&str]| {
+        let mut command = command(&[&"search", &store, &"day 3"]);
+        let output = command.args(options).env("TZ", "IST-5:30").output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let place = "worker-00000001, position 3, user";
+    assert_eq!(
+        shown(&[]),
+        format!("{place}, 2026-11-23 17:30:00\n  day 3\n")
+    );
+    assert_eq!(
+        shown(&["--utc"]),
+        format!("{place}, 2026-11-23 12:00:00\n  day 3\n")
+    );
+    assert_eq!(shown(&["--no-time"]), format!("{place}\n  day 3\n"));
+    let json = shown(&["--json"]);
+    let end = ",\"recorded_at\":\"2026-11-23T12:00:00.000Z\",\"matches\":[[0,5]]}\n";
+    assert!(json.ends_with(end), "{json}");
+    let undated = shown(&["--json", "--no-time"]);
+    assert!(!undated.contains("recorded_at"), "{undated}");
+    // Rows without a time are in no range.
+    let undated = work.imported();
+    run(&[&"search", &undated, &"", &"--until", &"2999-01-01"]).expect_code(1);
+    run(&[&"search", &undated, &"", &"--since", &"yesterday"]).expect_code(2);
+}
+
+#[test]
+fn context_shows_lines_around_each_match() {
+    let (_directory, path) = scratch();
+    let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
+    let worker = runtime.create_worker(CreateWorkerRequest::default());
+    let text = "0 x\n1\n2\n3\n4\n5\n6 x\n7\n8 x\n9\n10\n11";
+    runtime
+        .send_input(&worker.unwrap().worker_ref, WorkerInput::user(text))
+        .unwrap();
+    runtime.store().close().unwrap();
+    let lines = |options: &[&str]| {
+        let mut command = command(&[&"search", &path, &"x", &"--role", &"user"]);
+        let output = command.args(options).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<&str> = text.lines().skip(1).map(str::trim_start).collect();
+        lines.join(",")
+    };
+    assert_eq!(lines(&[]), "0 x,6 x,8 x");
+    assert_eq!(lines(&["-C", "0"]), "0 x,6 x,8 x");
+    assert_eq!(lines(&["-C", "1"]), "0 x,1,--,5,6 x,7,8 x,9");
+    assert_eq!(lines(&["--context", "2"]), "0 x,1,2,--,4,5,6 x,7,8 x,9,10");
+    // No line is left out between the matches.
+    assert_eq!(lines(&["-C3"]), "0 x,1,2,3,4,5,6 x,7,8 x,9,10,11");
+}
+
+#[test]
+fn count_prints_only_the_number_of_matches() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let counted = |options: &[&dyn AsRef<OsStr>], code: i32| {
+        let mut all: Vec<&dyn AsRef<OsStr>> = vec![&"search", &store, &"--count"];
+        all.extend(options);
+        run(&all).expect_code(code).stdout()
+    };
+    assert_eq!(counted(&[&""], 0), "12\n");
+    assert_eq!(counted(&[&"created"], 0), "2\n");
+    assert_eq!(counted(&[&"", &"--limit", &"5"], 0), "5\n");
+    assert_eq!(counted(&[&"created", &"--json"], 0), "{\"count\":2}\n");
+    assert_eq!(counted(&[&"absent"], 1), "0\n");
+    counted(&[&"a(b", &"--regex"], 2);
 }
 
 /// As for the other verbs that print logs: a reader of standard output that is stopped holds no snapshot.

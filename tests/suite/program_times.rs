@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// A store with an input every day from 2026-11-20 12:00 UTC on, five in all.
-fn five_days(work: &Workplace) -> PathBuf {
+pub(crate) fn five_days(work: &Workplace) -> PathBuf {
     let path = work.path("dated.redb");
     let now = Arc::new(AtomicU64::new(1_795_176_000));
     let clock = Arc::clone(&now);

@@ -14,6 +14,10 @@ use redb_runtime_store::store::Snapshot;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
 
 /// A generator that gives the same numbers for the same seed (xorshift).
 struct Random(u64);
@@ -618,6 +622,87 @@ fn foreign_and_removed_runtimes_are_refused() {
     );
     let snapshot = runtime.store().snapshot().unwrap();
     assert_eq!(snapshot.search(&started).unwrap().count(), 0);
+}
+
+/// A store whose rows have the times 1,000 to 8,000 ms, one second apart, and a runtime without times.
+fn dated_store() -> (TempDir, Store) {
+    let (directory, path) = scratch();
+    let seconds = Arc::new(AtomicU64::new(1));
+    let clock = Arc::clone(&seconds);
+    let clock = move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::Relaxed));
+    let store = Store::options().clock(clock).open(path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = runtime.create_worker(CreateWorkerRequest::default());
+    let worker = worker.unwrap().worker_ref;
+    for second in 2..=8 {
+        seconds.store(second, Ordering::Relaxed);
+        match second % 2 {
+            0 => say(&runtime, &worker, "x").map(drop).unwrap(),
+            _ => runtime.append_reply(&worker, "x").map(drop).unwrap(),
+        }
+    }
+    bulk(&store, |load| {
+        let (id, worker) = (runtime_id("undated"), worker_ref("undated", "w"));
+        load.append_event(&id, event(1, "x").into())?;
+        load.append_transcript_entry(entry(&worker, 1, "x").into())?;
+        load.put_worker(worker_snapshot(&worker, 2).into())?;
+        load.put_runtime(runtime_snapshot("undated", 2).into())
+    });
+    (directory, store)
+}
+
+#[test]
+fn search_range_of_times_selects_rows() {
+    let (_directory, store) = dated_store();
+    let snapshot = store.snapshot().unwrap();
+    let at = |ms: u64| UNIX_EPOCH + Duration::from_millis(ms);
+    let times = |search: &Search| -> Vec<Option<u64>> {
+        let rows = all(&snapshot, search).into_iter();
+        rows.map(|found| {
+            let time = found.row.recorded_at()?;
+            Some(time.duration_since(UNIX_EPOCH).unwrap().as_secs())
+        })
+        .collect()
+    };
+    let every = Search::literal("");
+    // Two events at the beginning, one for each input, and the entries; then the rows without a time.
+    let dated = [1, 1, 2, 4, 6, 8, 2, 3, 4, 5, 6, 7, 8].map(Some);
+    assert_eq!(times(&every), [&dated[..], &[None; 2]].concat());
+    for (since, until) in [
+        (0, u64::MAX),
+        (3_000, 6_000),
+        (3_001, 6_001),
+        (2_999, 5_999),
+        (8_000, 8_001),
+        (8_001, 9_000),
+        (5_000, 5_000),
+        (6_000, 3_000),
+    ] {
+        let is_in = |second: &u64| (since..until).contains(&(second * 1000));
+        let expected: Vec<_> = dated
+            .into_iter()
+            .filter(|time| time.as_ref().is_some_and(is_in))
+            .collect();
+        let mut search = every.clone().since(at(since));
+        if until != u64::MAX {
+            search = search.until(at(until));
+        }
+        assert_eq!(times(&search), expected, "{since}..{until}");
+        let mut reversed = times(&search.newest_first(true));
+        reversed.reverse();
+        assert_eq!(reversed, expected, "{since}..{until}");
+    }
+    // A fraction of a millisecond counts.
+    let just_after = at(8_000) + Duration::from_nanos(1);
+    assert_eq!(times(&every.clone().since(just_after)), []);
+    let until = every
+        .clone()
+        .entries_only()
+        .until(at(2_000) + Duration::from_nanos(1));
+    assert_eq!(times(&until), [Some(2)]);
+    // Any limit of time leaves out rows without one, also with a pattern.
+    let x = Search::literal("x").until(SystemTime::now());
+    assert_eq!(times(&x), [2, 3, 4, 5, 6, 7, 8].map(Some));
 }
 
 #[test]

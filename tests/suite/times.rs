@@ -505,9 +505,12 @@ fn replace_first<K: redb::Key + 'static>(from: &Path, to: &Path, table: &str) {
     });
 }
 
+/// Replaces a value of a table: from, to, table.
+type Replace = fn(&Path, &Path, &str);
+
 #[test]
 fn verify_finds_rows_dated_after_their_runtime() {
-    let replacements: [(&str, fn(&Path, &Path, &str)); 5] = [
+    let replacements: [(&str, Replace); 5] = [
         ("events", replace_first::<(&str, u64)>),
         ("transcripts", replace_first::<(&str, &str, u64)>),
         ("workers", replace_first::<(&str, &str)>),

@@ -61,7 +61,7 @@ pub(crate) const SEARCH: &str = "\
 Events come first, by id, then the transcripts in the order of their workers' ids; --newest-first \
 reverses this order. --role leaves out events and --kind leaves out entries, unless both are given. \
 Lines of more than 400 bytes are cut around their first match; --json prints whole texts, with the byte \
-range of each match.
+range of each match. --count with --json prints one object with the member count.
 
 Exit code 1 without a message means that nothing matches.
 
@@ -69,6 +69,7 @@ Examples:
   runtime-store search agents.redb deadlock
   runtime-store search agents.redb 'error [0-9]+' --regex --role assistant
   runtime-store search agents.redb '' --kind worker_stopped --newest-first
+  runtime-store search agents.redb timeout --since 2h -C 2
   runtime-store search agents.redb deadlock --json | jq .entry.content";
 
 pub(crate) const STATS: &str = "\

@@ -7,13 +7,17 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::visible;
 use crate::read::events::{kind_name, refuse_unknown_worker};
+use crate::read::times::{TimeArguments, Times, rfc3339};
 use clap::{Args, ValueEnum};
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::search::{SearchMatch, SearchRow};
+use redb_runtime_store::store::Snapshot;
 use redb_runtime_store::{RuntimeError, Store, search};
 use serde::{Serialize, Serializer};
+use std::collections::VecDeque;
+use std::iter::{self, Peekable};
 use std::ops::Range;
 
 /// The most matches that are printed of one snapshot.
@@ -57,6 +61,14 @@ pub(crate) struct Search {
     /// Print at most this many entries and events
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    #[command(flatten)]
+    times: TimeArguments,
+    /// Also print this many lines of the text before and after each line with a match
+    #[arg(long, short = 'C', value_name = "N", default_value_t = 0)]
+    context: usize,
+    /// Print only the number of entries and events that match
+    #[arg(long)]
+    count: bool,
 }
 
 /// A role, with the name that it has in JSON.
@@ -109,11 +121,19 @@ impl Search {
         for worker in &self.worker {
             refuse_unknown_worker(&store, &runtime_id, worker)?;
         }
-        let mut search = self.search(&runtime_id);
+        let times = self.times.read()?;
+        let mut search = self.search(&runtime_id, &times);
         let (limit, mut printed) = (self.limit.unwrap_or(usize::MAX), 0);
+        if self.count {
+            return print_count(&store.snapshot()?, &search, output, limit);
+        }
+        let shape = Shape {
+            times,
+            context: self.context,
+        };
         loop {
             let rows = MATCHES_AT_A_TIME.min(limit - printed);
-            let part = print_part(&store, &search, output, rows, &mut printed);
+            let part = print_part((&store, &search), output, &shape, rows, &mut printed);
             // Before an error: the matches that were found before it.
             output.finish()?;
             match part? {
@@ -127,7 +147,7 @@ impl Search {
         })
     }
 
-    fn search(&self, runtime_id: &RuntimeId) -> search::Search {
+    fn search(&self, runtime_id: &RuntimeId, times: &Times) -> search::Search {
         let mut search = match self.regex {
             true => search::Search::regex(&self.pattern),
             false => search::Search::literal(&self.pattern),
@@ -145,33 +165,84 @@ impl Search {
         for kind in &self.kind {
             search = search.kind((*kind).into());
         }
+        if let Some(since) = times.since {
+            search = search.since(since);
+        }
+        if let Some(until) = times.until {
+            search = search.until(until);
+        }
         search
     }
+}
+
+/// How matches are printed.
+struct Shape {
+    times: Times,
+    /// The number of lines before and after each line with a match.
+    context: usize,
+}
+
+/// The matches in a snapshot.
+fn matches<'s>(
+    snapshot: &'s Snapshot,
+    search: &search::Search,
+) -> Result<search::SearchMatches<'s>, Failure> {
+    snapshot.search(search).map_err(|error| match error {
+        // The pattern is an argument.
+        RuntimeError::InvalidRequest(why) => Failure::WrongUse(why),
+        error => Failure::Store(error),
+    })
+}
+
+/// Prints the number of matches, at most `limit`.
+fn print_count(
+    snapshot: &Snapshot,
+    search: &search::Search,
+    output: &mut Output,
+    limit: usize,
+) -> Result<Status, Failure> {
+    let mut count = 0_u64;
+    for found in matches(snapshot, search)?.take(limit) {
+        found?;
+        count += 1;
+    }
+    match output.json {
+        true => output.object(&Count { count })?,
+        false => output.line(count.to_string())?,
+    }
+    Ok(match count {
+        0 => Status::Failed,
+        _ => Status::Done,
+    })
+}
+
+/// The number of matches as a line of JSON.
+#[derive(Serialize)]
+struct Count {
+    count: u64,
 }
 
 /// Prints at most `rows` matches, and returns the last one if more can follow. The snapshot ends before any of
 /// them is written, as for events and transcripts: a slow reader of standard output must not hold it.
 fn print_part(
-    store: &Store,
-    search: &search::Search,
+    (store, search): (&Store, &search::Search),
     output: &mut Output,
+    shape: &Shape,
     rows: usize,
     printed: &mut usize,
 ) -> Result<Option<SearchRow>, Failure> {
     output.hold();
     let snapshot = store.snapshot()?;
-    let matches = snapshot.search(search).map_err(|error| match error {
-        // The pattern is an argument.
-        RuntimeError::InvalidRequest(why) => Failure::WrongUse(why),
-        error => Failure::Store(error),
-    })?;
     let mut last = None;
-    for found in matches.take(rows) {
+    for found in matches(&snapshot, search)?.take(rows) {
         let found = found?;
         *printed += 1;
         match output.json {
-            true => output.object(&Json::of(&found))?,
-            false => print(output, &found)?,
+            true => output.object(&Json::of(&found, &shape.times))?,
+            false => {
+                print_place(output, &found.row, &shape.times)?;
+                print_lines(output, &found, shape.context)?;
+            }
         }
         last = Some(found.row);
         if output.holds_enough() {
@@ -190,12 +261,14 @@ struct Json<'a> {
     position: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<&'a TranscriptEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded_at: Option<String>,
     #[serde(serialize_with = "ranges")]
     matches: &'a SearchMatch,
 }
 
 impl<'a> Json<'a> {
-    fn of(found: &'a SearchMatch) -> Self {
+    fn of(found: &'a SearchMatch, times: &Times) -> Self {
         let (event, position, entry) = match &found.row {
             SearchRow::Event { event, .. } => (Some(event), None, None),
             SearchRow::Entry {
@@ -203,10 +276,12 @@ impl<'a> Json<'a> {
             } => (None, Some(*position), Some(entry)),
             _ => (None, None, None),
         };
+        let recorded_at = found.row.recorded_at().filter(|_| times.are_shown);
         Self {
             event,
             position,
             entry,
+            recorded_at: recorded_at.and_then(rfc3339),
             matches: found,
         }
     }
@@ -216,9 +291,9 @@ fn ranges<S: Serializer>(found: &&SearchMatch, serializer: S) -> Result<S::Ok, S
     serializer.collect_seq(found.ranges().map(|range| [range.start, range.end]))
 }
 
-/// Prints the place of a match, and below it each line of its text that has a match.
-fn print(output: &mut Output, found: &SearchMatch) -> Result<(), Failure> {
-    let place = match &found.row {
+/// Prints the place of a match, and its time if it has one.
+fn print_place(output: &mut Output, row: &SearchRow, times: &Times) -> Result<(), Failure> {
+    let mut place = match row {
         SearchRow::Event { event, .. } => {
             let kind = kind_name(event.kind);
             let worker = event.worker_ref.as_ref().map(|worker| &worker.worker_id);
@@ -240,25 +315,66 @@ fn print(output: &mut Output, found: &SearchMatch) -> Result<(), Failure> {
         }
         _ => String::new(),
     };
+    if times.are_shown && row.recorded_at().is_some() {
+        place = format!("{place}, {}", times.date_and_time(row.recorded_at()));
+    }
     let heading = output.painted(colour::HEADING, &visible(place));
-    output.line_after(&heading, "")?;
+    output.line_after(&heading, "")
+}
+
+/// Prints each line of a text that has a match, and `context` lines before and after each of these.
+fn print_lines(output: &mut Output, found: &SearchMatch, context: usize) -> Result<(), Failure> {
     let text = found.text();
     let mut ranges = found.ranges().peekable();
+    // The last lines that were not printed.
+    let mut before = VecDeque::new();
+    // How many lines are printed yet, and whether lines were left out since the last printed one.
+    let (mut after, mut is_cut) = (None, false);
     let mut start = 0;
     for line in text.split('\n') {
-        let end = start + line.len();
-        match ranges.peek() {
-            None => break,
-            Some(first) if first.start <= end => {
-                let window = window(text, start..end, first.start.max(start));
-                let shown = marked(output, text, end, window, &mut ranges);
-                output.line_after(&shown, "")?;
+        let line = start..start + line.len();
+        start = line.end + "\n".len();
+        let first = ranges.peek().map(|first| first.start);
+        match first.filter(|first| *first <= line.end) {
+            Some(first) => {
+                if std::mem::take(&mut is_cut) && after.is_some() && context > 0 {
+                    output.line("  --")?;
+                }
+                for line in before.drain(..) {
+                    print_line(output, text, line, None, &mut iter::empty().peekable())?;
+                }
+                print_line(output, text, line, Some(first), &mut ranges)?;
+                after = Some(context);
             }
-            Some(_) => {}
+            None if after.is_some_and(|after| after > 0) => {
+                print_line(output, text, line, None, &mut iter::empty().peekable())?;
+                after = after.map(|after| after - 1);
+            }
+            None if first.is_none() => break,
+            None => {
+                before.push_back(line);
+                if before.len() > context {
+                    before.pop_front();
+                    is_cut = true;
+                }
+            }
         }
-        start = end + "\n".len();
     }
     Ok(())
+}
+
+/// Prints a line of a text, cut around the match that begins at `first`. Takes the ranges that end in the line.
+fn print_line(
+    output: &mut Output,
+    text: &str,
+    line: Range<usize>,
+    first: Option<usize>,
+    ranges: &mut Peekable<impl Iterator<Item = Range<usize>>>,
+) -> Result<(), Failure> {
+    let end = line.end;
+    let first = first.map_or(line.start, |first| first.max(line.start));
+    let shown = marked(output, text, end, window(text, line, first), ranges);
+    output.line_after(&shown, "")
 }
 
 /// The part of a line that is printed: all of it, or the part around the first match.
@@ -282,7 +398,7 @@ fn marked(
     text: &str,
     end: usize,
     window: Range<usize>,
-    ranges: &mut std::iter::Peekable<impl Iterator<Item = Range<usize>>>,
+    ranges: &mut Peekable<impl Iterator<Item = Range<usize>>>,
 ) -> String {
     let shown = |range: Range<usize>| visible(text[range].replace('\t', "    "));
     let is_line_start = window.start == 0 || text.as_bytes()[window.start - 1] == b'\n';

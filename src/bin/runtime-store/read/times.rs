@@ -40,8 +40,8 @@ pub(crate) struct Times {
     zone: TimeZone,
     is_utc: bool,
     pub(crate) are_shown: bool,
-    since: Option<SystemTime>,
-    until: Option<SystemTime>,
+    pub(crate) since: Option<SystemTime>,
+    pub(crate) until: Option<SystemTime>,
 }
 
 impl TimeArguments {
@@ -111,6 +111,12 @@ impl Times {
         let time = time.map(|time| time.to_zoned_datetime(self.zone.clone()));
         time.map_or_else(|| "-".to_owned(), |time| time.strftime(format).to_string())
     }
+}
+
+/// A time as the lines of a log have it: RFC 3339, UTC, milliseconds.
+pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
+    let time = Timestamp::try_from(time).ok()?;
+    Some(format!("{time:.3}"))
 }
 
 fn parse_when(text: &str) -> Result<When, String> {
