@@ -80,8 +80,7 @@
 //! - Text that was removed or replaced stays in free pages of the file until they are used again or cut off by
 //!   [`Store::compact`]. A [backup](guide::backup) does not contain it.
 //! - An id longer than 126 bytes cannot be exported: its directory's name would have more than 255.
-//! - By default one process writes. A commit takes two syncs, which limits the speed of a single
-//!   thread.
+//! - By default one process writes. A commit takes a sync, which limits the speed of a single thread.
 //! - The store relies on the system's byte-range locks and on its sync. Do not put a store on a network
 //!   file system that does not support both.
 //! - A deleted file is found by its number of links: not if it has another hard link, nor if NFS or FUSE

@@ -30,8 +30,9 @@ pub struct TranscriptFollower {
 }
 
 impl Runtime {
-    /// Follows the transcript of a worker, starting at position `start`, counted from 0: inputs and replies. Also works on
-    /// a read-only store that another process writes to.
+    /// Follows the transcript of a worker, starting at position `start`, counted from 0: inputs and replies. A start past
+    /// the end waits until the transcript has that position. Also works on a read-only store that another process writes
+    /// to.
     ///
     /// # Errors
     ///

@@ -336,11 +336,12 @@ impl Runtime {
     }
 
     /// Appends a reply of a running worker to its transcript, with the role `Assistant`. It logs no event: `event_id` is
-    /// the id of the runtime's last event. On disk when this returns; see [`Runtime`] for failures.
+    /// the id of the runtime's last event. On disk when this returns; see [`Runtime`] for failures, and
+    /// [replies](crate::guide::replies).
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` for blank content and for a worker that is not running; `WrongRuntime`,
+    /// `InvalidRequest` for blank content, for more than 512 MiB, and for a worker that is not running; `WrongRuntime`,
     /// `WorkerNotFound`; the errors of every write.
     pub fn append_reply(
         &self,

@@ -177,6 +177,15 @@ fn transcript_follower_gets_each_entry_once() {
     assert_eq!(all, expected);
     assert!(follower.next_page(Duration::ZERO).unwrap().is_none());
     assert_eq!(follower.position(), 600);
+    // A page replaces the entries that were read ahead, also of the other ways to take them.
+    for text in ["600", "601", "602"] {
+        say(&runtime, &worker, text).unwrap();
+    }
+    assert_eq!(heard(&mut follower, 1), ["600"]);
+    let page = follower.next_page(Duration::ZERO).unwrap().unwrap();
+    assert_eq!((page.start, page.items.len()), (601, 2));
+    say(&runtime, &worker, "603").unwrap();
+    assert_eq!(heard(&mut follower, 1), ["603"]);
 }
 
 #[test]
@@ -258,7 +267,11 @@ fn future_is_woken_by_a_commit_and_not_before() {
             .each_ref()
             .map(|count| count.0.load(Ordering::SeqCst))
     };
-    assert_eq!(woken(), [0, 0]);
+    // The thread that wakes followers runs meanwhile: it has nothing to wake, and waits for a commit.
+    for _ in 0..10_000 {
+        thread::yield_now();
+        assert_eq!(woken(), [0, 0]);
+    }
     runtime.append_reply(&worker, "x").unwrap();
     while woken() != [1, 1] {
         thread::yield_now();
