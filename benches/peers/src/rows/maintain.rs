@@ -10,7 +10,15 @@ use std::fs;
 use std::path::Path;
 
 /// How SQLite can read a database that it checks.
-const READINGS: [&str; 2] = ["mapped", "cached"];
+const READINGS: [&[&str]; 2] = [&["mapped"], &["cached"]];
+
+/// How it can copy a database, and read the copy.
+const COPIES: [&[&str]; 4] = [
+    &["pages", "mapped"],
+    &["pages", "cached"],
+    &["rows", "mapped"],
+    &["rows", "cached"],
+];
 
 pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
     let logs = bench.logs()?;
@@ -18,35 +26,57 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
     let copy = bench.dir.join("copy");
     let copy = text(&copy)?;
     let peak_kib = Cell::new(0);
-    let mut contenders: Vec<Contender<'_>> =
-        vec![Box::new(|| copied("backup", &[ours, copy], &peak_kib))];
-    for copying in ["pages", "rows"] {
-        for reading in READINGS {
-            let arguments = [sqlite, copy, copying, reading];
-            contenders.push(Box::new(move || {
-                copied("sqlite-backup", &arguments, &Cell::new(0))
-            }));
-        }
-    }
+    let theirs = |settings: &'static [&'static str]| {
+        let arguments = [&[sqlite, copy], settings].concat();
+        copied("sqlite-backup", &arguments, &Cell::new(0))
+    };
+    let best = fastest(&COPIES, theirs)?;
+    let contenders: Vec<Contender<'_>> = vec![
+        Box::new(|| copied("backup", &[ours, copy], &peak_kib)),
+        Box::new(|| theirs(best)),
+    ];
     let samples = interleave(bench.rounds(7, 3), contenders)?;
     let work = format!("backup of {0} + {0}, read back", thousands(LONG.inputs));
     let against = "SQLite's backup with integrity_check of the copy";
-    report(&work, against, 0.5, &samples, table);
+    report((&work, against), 0.5, &samples, best, table);
     memory(&work, &peak_kib, table);
 
     peak_kib.set(0);
-    let mut contenders: Vec<Contender<'_>> = vec![Box::new(|| done("verify", &[ours], &peak_kib))];
-    for reading in READINGS {
-        let arguments = [sqlite, reading];
-        contenders.push(Box::new(move || {
-            done("sqlite-check", &arguments, &Cell::new(0))
-        }));
-    }
+    let theirs = |settings: &'static [&'static str]| {
+        let arguments = [&[sqlite], settings].concat();
+        done("sqlite-check", &arguments, &Cell::new(0))
+    };
+    let best = fastest(&READINGS, theirs)?;
+    let contenders: Vec<Contender<'_>> = vec![
+        Box::new(|| done("verify", &[ours], &peak_kib)),
+        Box::new(|| theirs(best)),
+    ];
     let samples = interleave(bench.rounds(7, 3), contenders)?;
     let work = format!("verify {0} + {0}", thousands(LONG.inputs));
-    report(&work, "SQLite's integrity_check", 0.4, &samples, table);
+    report(
+        (&work, "SQLite's integrity_check"),
+        0.4,
+        &samples,
+        best,
+        table,
+    );
     memory(&work, &peak_kib, table);
     Ok(())
+}
+
+/// The settings with which SQLite took the least time, of one run each.
+fn fastest(
+    settings: &[&'static [&'static str]],
+    mut run: impl FnMut(&'static [&'static str]) -> Result<f64>,
+) -> Result<&'static [&'static str]> {
+    let mut best: Option<(f64, &'static [&'static str])> = None;
+    for one in settings {
+        let seconds = run(one)?;
+        if best.is_none_or(|(least, _)| seconds < least) {
+            best = Some((seconds, one));
+        }
+    }
+    Ok(best.context("SQLite has settings")?.1)
 }
 
 fn text(path: &Path) -> Result<&str> {
@@ -67,18 +97,17 @@ fn copied(job: &str, arguments: &[&str], peak_kib: &Cell<u64>) -> Result<f64> {
     Ok(seconds)
 }
 
+/// Reports `work` against SQLite with `settings`.
 fn report(
-    work: &str,
-    against: &'static str,
+    (work, against): (&str, &'static str),
     threshold: f64,
     samples: &[Samples],
+    settings: &[&str],
     table: &mut Table,
 ) {
-    let (ours, settings) = samples.split_first().expect("ours were measured");
-    let sqlite = settings
-        .iter()
-        .min_by(|one, other| one.median().total_cmp(&other.median()))
-        .expect("SQLite's settings were measured");
+    let [ours, sqlite] = samples else {
+        unreachable!("two were measured");
+    };
     table.push(Line {
         work: work.to_owned(),
         against,
@@ -87,7 +116,7 @@ fn report(
         value: ours.speed_over(sqlite),
         unit: Unit::Times,
         ours: duration(ours.median()),
-        theirs: duration(sqlite.median()),
+        theirs: format!("{} ({})", duration(sqlite.median()), settings.join(", ")),
     });
 }
 
