@@ -5,7 +5,11 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::envelope::{self};
-use crate::ledger::rows::{DiagnosticRow, EventRow, RuntimeRow, TranscriptRow, WorkerRow};
+use crate::ledger::removals::{Removals, is_below};
+use crate::ledger::rows::{
+    DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
+};
+use crate::ledger::tombstone::TombstoneRow;
 use std::collections::BTreeMap;
 
 /// Estimated memory of a changed row besides its texts, in bytes. It only bounds the size of a batch.
@@ -24,21 +28,49 @@ fn row_bytes(text_bytes: usize) -> Result<usize, RuntimeError> {
     Ok(ROW_BYTES + text_bytes)
 }
 
-/// Rows to add or to replace, by runtime. A change set removes no row.
+/// Rows to remove, to add and to replace, by runtime. The engine removes first, so a row that is removed and then
+/// written again exists.
 #[derive(Debug, Default)]
 pub(crate) struct ChangeSet {
     pub(crate) runtimes: BTreeMap<String, RuntimeChanges>,
     bytes: usize,
 }
 
-/// The changed rows of one runtime. Events, entries and diagnostics are only added.
+/// The changed rows of one runtime. Events, entries and diagnostics are added or removed, and never replaced.
 #[derive(Debug, Default)]
 pub(crate) struct RuntimeChanges {
+    /// The rows to remove from the layers below.
+    pub(crate) removed: Removals,
     pub(crate) row: Option<RuntimeRow>,
     pub(crate) workers: BTreeMap<String, WorkerRow>,
     pub(crate) events: BTreeMap<u64, EventRow<'static>>,
     pub(crate) transcripts: BTreeMap<String, BTreeMap<u64, TranscriptRow<'static>>>,
     pub(crate) diagnostics: BTreeMap<u64, DiagnosticRow>,
+    /// The import record, if it changes.
+    pub(crate) import: Option<ImportRow>,
+    pub(crate) tombstones: BTreeMap<String, TombstoneRow>,
+}
+
+impl RuntimeChanges {
+    /// Drops the rows that a later operation removes.
+    fn drop_removed(&mut self, later: &Removals) {
+        if later.runtime {
+            self.row = None;
+            self.import = None;
+        }
+        self.workers.retain(|id, _| !later.workers.contains(id));
+        self.events
+            .retain(|id, _| !is_below(*id, later.events_below));
+        for (worker, floor) in &later.entries_below {
+            if let Some(entries) = self.transcripts.get_mut(worker) {
+                entries.retain(|position, _| !is_below(*position, *floor));
+            }
+        }
+        self.diagnostics
+            .retain(|id, _| !later.diagnostics.contains(id));
+        self.tombstones
+            .retain(|id, _| !later.tombstones.contains(id));
+    }
 }
 
 impl ChangeSet {
@@ -47,7 +79,7 @@ impl ChangeSet {
         self.runtimes.is_empty()
     }
 
-    /// Estimated memory of the rows, in bytes.
+    /// Estimated size of the rows that are written and removed, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -57,6 +89,10 @@ impl ChangeSet {
         self.bytes += later.bytes;
         for (id, later) in later.runtimes {
             let runtime = self.runtimes.entry(id).or_default();
+            runtime.drop_removed(&later.removed);
+            runtime.removed.extend(later.removed);
+            runtime.import = later.import.or(runtime.import.take());
+            runtime.tombstones.extend(later.tombstones);
             if later.row.is_some() {
                 runtime.row = later.row;
             }
@@ -129,6 +165,36 @@ impl ChangeSet {
         self.bytes += row_bytes(row.text_bytes())?;
         self.runtime_mut(runtime).diagnostics.insert(id, row);
         Ok(())
+    }
+
+    /// Writes the import record of a runtime.
+    pub(crate) fn put_import(&mut self, runtime: &str, row: ImportRow) -> Result<(), RuntimeError> {
+        let findings: usize = row.findings.iter().map(String::len).sum();
+        self.bytes += row_bytes(row.source.len() + findings)?;
+        self.runtime_mut(runtime).import = Some(row);
+        Ok(())
+    }
+
+    /// Writes a tombstone.
+    pub(crate) fn put_tombstone(
+        &mut self,
+        runtime: &str,
+        worker: &str,
+        row: TombstoneRow,
+    ) -> Result<(), RuntimeError> {
+        self.bytes += row_bytes(row.text_bytes())?;
+        let staged = self.runtime_mut(runtime);
+        staged.tombstones.insert(worker.to_owned(), row);
+        Ok(())
+    }
+
+    /// Removes rows of `runtime`, which have about `bytes` bytes. The rows that this change set has written so far
+    /// and that `removed` names are dropped.
+    pub(crate) fn remove(&mut self, runtime: &str, removed: Removals, bytes: usize) {
+        self.bytes += bytes;
+        let staged = self.runtime_mut(runtime);
+        staged.drop_removed(&removed);
+        staged.removed.extend(removed);
     }
 
     fn runtime_mut(&mut self, runtime: &str) -> &mut RuntimeChanges {

@@ -5,6 +5,7 @@ use crate::ledger::record::MetaRecord;
 use crate::ledger::rows::{
     DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
 };
+use crate::ledger::tombstone::{FileChunkRow, TombstoneRow};
 use crate::model::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
     WorkerIntent, WorkerStatus, WorkspaceRef,
@@ -37,7 +38,15 @@ macro_rules! examples {
     };
 }
 
-examples!(MetaRecord, RuntimeRow, WorkerRow, DiagnosticRow, ImportRow);
+examples!(
+    MetaRecord,
+    RuntimeRow,
+    WorkerRow,
+    DiagnosticRow,
+    ImportRow,
+    TombstoneRow,
+    FileChunkRow
+);
 
 impl Example for EventRow<'static> {
     fn is_read_as(&self, read: &EventRow<'_>) -> bool {
@@ -453,6 +462,7 @@ fn random_bytes_never_panic() {
         let _ = decode::<TranscriptRow<'static>>("transcripts", &"k", &sealed("transcripts", "k"));
         let _ = decode::<DiagnosticRow>("diagnostics", &"k", &sealed("diagnostics", "k"));
         let _ = decode::<ImportRow>("imports", &"k", &sealed("imports", "k"));
+        let _ = decode::<TombstoneRow>("tombstones", &"k", &sealed("tombstones", "k"));
         // Without the right CRC nothing of it is believed.
         let unsealed = decode::<EventRow<'static>>("events", &"k", &body);
         prop_assert!(unsealed.is_err());

@@ -13,11 +13,13 @@ pub(crate) mod envelope;
 pub(crate) mod overlay;
 pub(crate) mod pages;
 pub(crate) mod record;
+pub(crate) mod removals;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod table_names;
 #[cfg(feature = "search")]
 pub(crate) mod text_pattern;
+pub(crate) mod tombstone;
 pub(crate) mod transaction;
 pub(crate) mod unique_id;
 pub(crate) mod whole;

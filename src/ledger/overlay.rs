@@ -2,33 +2,65 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::envelope::Record;
-use std::collections::{BTreeMap, btree_map};
+use crate::ledger::removals::ALL;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::iter::Peekable;
 use std::ops::Bound;
 
-/// Lays `layers`, the newest first, over a page of committed rows, and cuts the result to `limit`.
-/// This is correct because layers add and replace rows but never remove one: the first `limit` rows of the
-/// result are among the first `limit` rows of each part.
-pub(crate) fn overlay<'r, K: Ord + Clone + 'r, R: Clone + 'r>(
-    page: Vec<(K, R)>,
-    layers: impl Iterator<Item = &'r BTreeMap<K, R>>,
+/// The uncommitted rows of one change set: those that it writes, and the keys of those that it removes from the
+/// layers below.
+pub(crate) struct Layer<'r, K, R> {
+    pub(crate) rows: &'r BTreeMap<K, R>,
+    pub(crate) removed: &'r BTreeSet<K>,
+}
+
+/// Lays `layers`, the newest first, over committed rows, and returns the first `limit` rows. `committed` returns
+/// up to `limit` committed rows from a key on, and is called again while the layers remove rows of a full page.
+pub(crate) fn overlay<K: Ord + Clone, R: Clone>(
+    layers: &[Layer<'_, K, R>],
     from: Bound<K>,
     limit: usize,
-) -> Vec<(K, R)> {
-    let mut layers = layers.peekable();
-    if layers.peek().is_none() {
-        return page;
+    mut committed: impl FnMut(Bound<&K>) -> Result<Vec<(K, R)>, RuntimeError>,
+) -> Result<Vec<(K, R)>, RuntimeError> {
+    let is_removed = |layers: &[Layer<'_, K, R>], key: &K| {
+        layers.iter().any(|layer| layer.removed.contains(key))
+    };
+    if layers
+        .iter()
+        .all(|layer| layer.rows.is_empty() && layer.removed.is_empty())
+    {
+        return committed(from.as_ref());
     }
     let mut rows: BTreeMap<K, R> = BTreeMap::new();
-    for layer in layers {
-        for (key, row) in layer.range((from.clone(), Bound::Unbounded)).take(limit) {
+    for (depth, layer) in layers.iter().enumerate() {
+        let staged = layer.rows.range((from.clone(), Bound::Unbounded));
+        let visible = staged.filter(|(key, _)| !is_removed(&layers[..depth], key));
+        for (key, row) in visible.take(limit) {
             rows.entry(key.clone()).or_insert_with(|| row.clone());
         }
     }
-    for (key, row) in page {
-        rows.entry(key).or_insert(row);
+    let (mut from, mut found) = (from, 0);
+    loop {
+        let page = committed(from.as_ref())?;
+        let is_full = page.len() >= limit;
+        let last = page.last().map(|(key, _)| key.clone());
+        for (key, row) in page {
+            if !is_removed(layers, &key) {
+                found += 1;
+                rows.entry(key).or_insert(row);
+            }
+        }
+        match last {
+            Some(last) if is_full && found < limit => from = Bound::Excluded(last),
+            _ => return Ok(rows.into_iter().take(limit).collect()),
+        }
     }
-    rows.into_iter().take(limit).collect()
+}
+
+/// The number from which on the rows below a layer are visible, if they are from `from` on above it, and it removes those
+/// below `floor`. `None` if none is.
+pub(crate) fn below(from: Option<u64>, floor: u64) -> Option<u64> {
+    from.filter(|_| floor != ALL).map(|from| from.max(floor))
 }
 
 /// Merges uncommitted log rows into committed ones while those are passed on, as [`overlay`] does for pages.
@@ -48,23 +80,36 @@ impl<'r, R: Record + 'static> Merge<'r, R>
 where
     for<'v> R::Read<'v>: From<&'v R>,
 {
-    /// Merges the first `limit` rows from number `from` on. `layers` begin with the newest. `None` if no
-    /// layer has such a row.
+    /// Merges the first `limit` rows from number `from` on. `layers` begin with the newest, each with the number below
+    /// which it removes rows of the layers below. Returns also the number from which on committed rows are visible;
+    /// `None` if none is.
     pub(crate) fn new(
-        layers: impl Iterator<Item = &'r BTreeMap<u64, R>>,
+        layers: impl Iterator<Item = (Option<&'r BTreeMap<u64, R>>, u64)>,
         from: u64,
         limit: usize,
-    ) -> Option<Self> {
+    ) -> (Self, Option<u64>) {
         let mut staged = BTreeMap::new();
-        for layer in layers {
+        let mut visible = Some(from);
+        for (layer, floor) in layers {
+            let (Some(layer), Some(from)) = (layer, visible) else {
+                visible = below(visible, floor);
+                continue;
+            };
             for (number, row) in layer.range(from..).take(limit) {
                 staged.entry(*number).or_insert(row);
             }
+            visible = below(visible, floor);
         }
-        (!staged.is_empty()).then(|| Self {
+        let merge = Self {
             staged: staged.into_iter().peekable(),
             left: limit,
-        })
+        };
+        (merge, visible)
+    }
+
+    /// Whether no layer has a row to merge.
+    pub(crate) fn is_empty(&mut self) -> bool {
+        self.staged.peek().is_none()
     }
 
     fn show(

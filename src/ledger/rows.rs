@@ -2,6 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
+use crate::ledger::tombstone::TombstoneRow;
 use crate::model::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent, WorkerStatus};
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::interaction::TranscriptRole;
@@ -77,6 +78,17 @@ pub(crate) trait Rows {
     ) -> Result<Vec<(u64, DiagnosticRow)>, RuntimeError>;
 
     fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError>;
+
+    fn tombstone(&self, runtime: &str, worker: &str) -> Result<Option<TombstoneRow>, RuntimeError>;
+
+    /// Tombstones of `runtime`; of [`UNFINISHED`](crate::ledger::table_names::UNFINISHED) the runtimes with
+    /// unfinished deletions.
+    fn tombstones(
+        &self,
+        runtime: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, TombstoneRow)>, RuntimeError>;
 }
 
 /// A row of the `imports` table. It needs nothing that the public fact lacks.

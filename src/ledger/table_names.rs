@@ -7,10 +7,16 @@ pub(crate) const EVENTS: &str = "events";
 pub(crate) const TRANSCRIPTS: &str = "transcripts";
 pub(crate) const DIAGNOSTICS: &str = "diagnostics";
 pub(crate) const IMPORTS: &str = "imports";
+pub(crate) const TOMBSTONES: &str = "tombstones";
+pub(crate) const FILES: &str = "files";
 
 /// The key in `imports` of the record that belongs to no runtime of the store. No runtime can have this key,
 /// since an id is not blank.
 pub(crate) const NO_RUNTIME: &str = "";
+
+/// The first part of the keys in `tombstones` that name runtimes with unfinished deletions. No runtime can have this
+/// id, and the keys are the first of the table: one seek finds whether there are any.
+pub(crate) const UNFINISHED: &str = "";
 
 /// The table whose name has these bytes.
 pub(crate) fn with_name(name: &[u8]) -> Option<&'static str> {
@@ -22,6 +28,8 @@ pub(crate) fn with_name(name: &[u8]) -> Option<&'static str> {
         TRANSCRIPTS,
         DIAGNOSTICS,
         IMPORTS,
+        TOMBSTONES,
+        FILES,
     ];
     all.into_iter().find(|table| table.as_bytes() == name)
 }

@@ -7,12 +7,13 @@
 use crate::error::RuntimeError;
 use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
 use crate::ledger::context::OpContext;
-use crate::ledger::overlay::{Merge, overlay};
+use crate::ledger::overlay::{Layer, Merge, below, overlay};
 use crate::ledger::rows::{
     DiagnosticRow, EachEntry, EachEvent, EventRow, ImportRow, Rows, RuntimeRow, TranscriptRow,
     WorkerRow,
 };
-use std::collections::BTreeMap;
+use crate::ledger::tombstone::TombstoneRow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// The view and the changes of one operation.
@@ -87,7 +88,7 @@ impl<'a> Transaction<'a> {
         self.staged
     }
 
-    /// The operation's changes, to add rows to.
+    /// The operation's changes, to add rows to and to remove rows with.
     pub(crate) fn changes(&mut self) -> &mut ChangeSet {
         &mut self.staged
     }
@@ -108,14 +109,31 @@ fn after_bound(after: Option<&str>) -> Bound<String> {
     after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_owned()))
 }
 
+/// The key of a bound that [`after_bound`] made.
+fn after_key(after: Bound<&String>) -> Option<&str> {
+    match after {
+        Bound::Unbounded => None,
+        Bound::Included(key) | Bound::Excluded(key) => Some(key),
+    }
+}
+
+/// What a layer says of one row: the row, or that it is removed. `None` if it says nothing.
+fn said<R: Clone>(row: Option<&R>, is_removed: bool) -> Option<Option<R>> {
+    match row {
+        Some(row) => Some(Some(row.clone())),
+        None => is_removed.then_some(None),
+    }
+}
+
 impl Rows for Transaction<'_> {
     fn at(&self) -> OpContext<'_> {
         self.base.at()
     }
 
     fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError> {
-        match self.staged(runtime).find_map(|staged| staged.row.as_ref()) {
-            Some(row) => Ok(Some(row.clone())),
+        let mut layers = self.staged(runtime);
+        match layers.find_map(|staged| said(staged.row.as_ref(), staged.removed.runtime)) {
+            Some(row) => Ok(row),
             None => self.base.runtime(runtime),
         }
     }
@@ -125,24 +143,32 @@ impl Rows for Transaction<'_> {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, RuntimeRow)>, RuntimeError> {
-        let layers: Vec<BTreeMap<String, RuntimeRow>> = self
+        let changed: Vec<(BTreeMap<String, RuntimeRow>, BTreeSet<String>)> = self
             .layers()
             .map(|layer| {
-                let rows = layer.runtimes.iter();
-                rows.filter_map(|(id, staged)| Some((id.clone(), staged.row.clone()?)))
-                    .collect()
+                let all = || layer.runtimes.iter();
+                let rows = all().filter_map(|(id, staged)| Some((id.clone(), staged.row.clone()?)));
+                let removed = all().filter(|(_, staged)| staged.removed.runtime);
+                (rows.collect(), removed.map(|(id, _)| id.clone()).collect())
             })
             .collect();
-        let page = self.base.runtimes(after, limit)?;
-        Ok(overlay(page, layers.iter(), after_bound(after), limit))
+        let layers: Vec<_> = changed
+            .iter()
+            .map(|(rows, removed)| Layer { rows, removed })
+            .collect();
+        overlay(&layers, after_bound(after), limit, |after| {
+            self.base.runtimes(after_key(after), limit)
+        })
     }
 
     fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRow>, RuntimeError> {
-        let staged = self
-            .staged(runtime)
-            .find_map(|staged| staged.workers.get(worker));
+        let mut layers = self.staged(runtime);
+        let staged = layers.find_map(|staged| {
+            let is_removed = staged.removed.workers.contains(worker);
+            said(staged.workers.get(worker), is_removed)
+        });
         match staged {
-            Some(row) => Ok(Some(row.clone())),
+            Some(row) => Ok(row),
             None => self.base.worker(runtime, worker),
         }
     }
@@ -153,9 +179,14 @@ impl Rows for Transaction<'_> {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, WorkerRow)>, RuntimeError> {
-        let page = self.base.workers(runtime, after, limit)?;
-        let layers = self.staged(runtime).map(|staged| &staged.workers);
-        Ok(overlay(page, layers, after_bound(after), limit))
+        let layers = self.staged(runtime).map(|staged| Layer {
+            rows: &staged.workers,
+            removed: &staged.removed.workers,
+        });
+        let layers: Vec<_> = layers.collect();
+        overlay(&layers, after_bound(after), limit, |after| {
+            self.base.workers(runtime, after_key(after), limit)
+        })
     }
 
     fn events(
@@ -165,22 +196,35 @@ impl Rows for Transaction<'_> {
         limit: usize,
         each: &mut EachEvent<'_>,
     ) -> Result<(), RuntimeError> {
-        let layers = self.staged(runtime).map(|staged| &staged.events);
-        let Some(mut merge) = Merge::<EventRow<'static>>::new(layers, from, limit) else {
-            return self.base.events(runtime, from, limit, each);
+        let layers = self
+            .staged(runtime)
+            .map(|staged| (Some(&staged.events), staged.removed.events_below));
+        let (mut merge, from) = Merge::<EventRow<'static>>::new(layers, from, limit);
+        let Some(from) = from else {
+            return merge.rest(each);
         };
+        if merge.is_empty() {
+            return self.base.events(runtime, from, limit, each);
+        }
         let mut committed = |id, row: EventRow<'_>| merge.committed(id, row, each);
         self.base.events(runtime, from, limit, &mut committed)?;
         merge.rest(each)
     }
 
     fn last_event_id(&self, runtime: &str) -> Result<Option<u64>, RuntimeError> {
-        let staged = self
-            .staged(runtime)
-            .filter_map(|staged| staged.events.last_key_value())
-            .map(|(id, _)| *id)
-            .max();
-        Ok(staged.max(self.base.last_event_id(runtime)?))
+        let (mut last, mut visible) = (None, Some(0));
+        for staged in self.staged(runtime) {
+            if let Some(from) = visible {
+                let newest = staged.events.range(from..).next_back();
+                last = last.max(newest.map(|(id, _)| *id));
+            }
+            visible = below(visible, staged.removed.events_below);
+        }
+        let Some(from) = visible else {
+            return Ok(last);
+        };
+        let committed = self.base.last_event_id(runtime)?;
+        Ok(last.max(committed.filter(|id| *id >= from)))
     }
 
     fn transcript(
@@ -191,12 +235,17 @@ impl Rows for Transaction<'_> {
         limit: usize,
         each: &mut EachEntry<'_>,
     ) -> Result<(), RuntimeError> {
-        let layers = self
-            .staged(runtime)
-            .filter_map(|staged| staged.transcripts.get(worker));
-        let Some(mut merge) = Merge::<TranscriptRow<'static>>::new(layers, from, limit) else {
-            return self.base.transcript(runtime, worker, from, limit, each);
+        let layers = self.staged(runtime).map(|staged| {
+            let floor = staged.removed.entries_below(worker);
+            (staged.transcripts.get(worker), floor)
+        });
+        let (mut merge, from) = Merge::<TranscriptRow<'static>>::new(layers, from, limit);
+        let Some(from) = from else {
+            return merge.rest(each);
         };
+        if merge.is_empty() {
+            return self.base.transcript(runtime, worker, from, limit, each);
+        }
         let mut committed = |at, row: TranscriptRow<'_>| merge.committed(at, row, each);
         let base = self.base;
         base.transcript(runtime, worker, from, limit, &mut committed)?;
@@ -209,12 +258,57 @@ impl Rows for Transaction<'_> {
         from: u64,
         limit: usize,
     ) -> Result<Vec<(u64, DiagnosticRow)>, RuntimeError> {
-        let page = self.base.diagnostics(runtime, from, limit)?;
-        let layers = self.staged(runtime).map(|staged| &staged.diagnostics);
-        Ok(overlay(page, layers, Bound::Included(from), limit))
+        let layers = self.staged(runtime).map(|staged| Layer {
+            rows: &staged.diagnostics,
+            removed: &staged.removed.diagnostics,
+        });
+        let layers: Vec<_> = layers.collect();
+        overlay(&layers, Bound::Included(from), limit, |from| {
+            let from = match from {
+                Bound::Included(id) => Some(*id),
+                Bound::Excluded(id) => id.checked_add(1),
+                Bound::Unbounded => Some(0),
+            };
+            match from {
+                Some(from) => self.base.diagnostics(runtime, from, limit),
+                None => Ok(Vec::new()),
+            }
+        })
     }
 
     fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError> {
-        self.base.import(runtime)
+        let mut layers = self.staged(runtime);
+        match layers.find_map(|staged| said(staged.import.as_ref(), staged.removed.runtime)) {
+            Some(row) => Ok(row),
+            None => self.base.import(runtime),
+        }
+    }
+
+    fn tombstone(&self, runtime: &str, worker: &str) -> Result<Option<TombstoneRow>, RuntimeError> {
+        let mut layers = self.staged(runtime);
+        let staged = layers.find_map(|staged| {
+            let is_removed = staged.removed.tombstones.contains(worker);
+            said(staged.tombstones.get(worker), is_removed)
+        });
+        match staged {
+            Some(row) => Ok(row),
+            None => self.base.tombstone(runtime, worker),
+        }
+    }
+
+    fn tombstones(
+        &self,
+        runtime: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, TombstoneRow)>, RuntimeError> {
+        let layers = self.staged(runtime).map(|staged| Layer {
+            rows: &staged.tombstones,
+            removed: &staged.removed.tombstones,
+        });
+        let layers: Vec<_> = layers.collect();
+        overlay(&layers, after_bound(after), limit, |after| {
+            self.base.tombstones(runtime, after_key(after), limit)
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! The stored bytes of version 2, pinned, and the rules of its additions.
 
 use super::*;
+use crate::ledger::tombstone::Unfinished;
 
 const TIME_MS: u64 = 1_795_956_312_345;
 
@@ -85,6 +86,36 @@ fn version_2_log_examples(check: &impl Check) {
     record.recorded_at_ms = Some(TIME_MS);
     let hex = format!("02 00 0163 016d 00 00 01 {TIME} 7a09b22c");
     check.example("diagnostics", key, others, record, &hex);
+    tombstone_examples(check);
+}
+
+fn tombstone_examples(check: &impl Check) {
+    let (key, others) = (("r", "w"), &[("q", "w"), ("r", "v"), ("rw", "")]);
+    let deleted = |at_ms| TombstoneRow::Deleted { at_ms };
+    let hex = "02 00 00 15a98889";
+    check.example("tombstones", key, others, deleted(None), hex);
+    let hex = format!("02 00 01 {TIME} 1d419a52");
+    check.example("tombstones", key, others, deleted(Some(TIME_MS)), &hex);
+    let at_ms = Some(TIME_MS);
+    let hex = format!("02 01 01 {TIME} 8341309e");
+    check.example(
+        "tombstones",
+        key,
+        others,
+        TombstoneRow::Dropped { at_ms },
+        &hex,
+    );
+    let unfinished = TombstoneRow::Unfinished(Unfinished {
+        is_whole: true,
+        workers: vec![text("a"), text("bc")],
+    });
+    let hex = "02 02 01 02 0161 026263 00 6dfae8f3";
+    check.example("tombstones", ("", "r"), others, unfinished, hex);
+    let (place, elsewhere) = (("r", "p", 2), &[("r", "p", 3), ("r", "q", 2)]);
+    let chunk = FileChunkRow {
+        bytes: vec![0, 0xFF],
+    };
+    check.example("files", place, elsewhere, chunk, "01 02 00ff f5a9c722");
 }
 
 /// Skipping an addition would lose it with the next write of the row.

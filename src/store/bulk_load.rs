@@ -2,7 +2,7 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::row_writer::RowWriter;
 use crate::engine::redb::tables::view::{View, after_runtime};
@@ -11,7 +11,7 @@ use crate::ledger::checks::{self, WorkerTotals};
 use crate::ledger::convert::{self, owner_of};
 use crate::ledger::rows::{Rows, WorkerRow};
 use crate::ledger::run::{EventRun, Run, Sequences, TranscriptRun};
-use crate::ledger::table_names::NO_RUNTIME;
+use crate::ledger::table_names::{NO_RUNTIME, UNFINISHED};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
@@ -196,7 +196,10 @@ impl<'a> BulkLoad<'a> {
         self.remove(&WORKERS, (id, "")..(next, ""))?;
         self.remove(&EVENTS, (id, 0)..(next, 0))?;
         self.remove(&DIAGNOSTICS, (id, 0)..(next, 0))?;
-        self.remove(&TRANSCRIPTS, (id, "", 0)..(next, "", 0))
+        self.remove(&TRANSCRIPTS, (id, "", 0)..(next, "", 0))?;
+        self.remove(&TOMBSTONES, (id, "")..(next, ""))?;
+        let unfinished = (UNFINISHED, id);
+        self.remove(&TOMBSTONES, unfinished..=unfinished)
     }
 
     fn remove<'r, K: Key + 'static, R>(
@@ -205,14 +208,7 @@ impl<'a> BulkLoad<'a> {
         range: impl RangeBounds<K::SelfType<'r>> + 'r,
     ) -> Result<(), RuntimeError> {
         let at = self.at;
-        at.guard(|| {
-            let mut open = self
-                .transaction
-                .open_table(table.definition)
-                .map_err(|error| at.redb(error))?;
-            open.retain_in::<K::SelfType<'r>, _>(range, |_, _| false)
-                .map_err(|error| at.redb(error))
-        })
+        at.guard(|| self.writer().remove(table, std::iter::once(range)))
     }
 
     /// Adds a worker, or replaces the row of an existing one. Its transcript is not changed.

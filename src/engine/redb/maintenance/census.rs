@@ -6,7 +6,8 @@ use crate::engine::redb::file::lock_holder;
 use crate::engine::redb::maintenance::page_check;
 use crate::engine::redb::maintenance::progress::{Meter, OnProgress, RowProgress};
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, Tables,
+    WORKERS,
 };
 use crate::engine::redb::tables::view::View;
 use crate::engine::redb::tables::walk::key_bytes;
@@ -273,6 +274,8 @@ fn tables(view: &View<'_, ReadTransaction>) -> Result<Vec<TableCensus>, RuntimeE
         table(view, &TRANSCRIPTS)?,
         table(view, &DIAGNOSTICS)?,
         table(view, &IMPORTS)?,
+        table(view, &TOMBSTONES)?,
+        table(view, &FILES)?,
     ])
 }
 
@@ -280,10 +283,7 @@ fn table<K: Key + 'static, R>(
     view: &View<'_, ReadTransaction>,
     table: &TableOf<K, R>,
 ) -> Result<TableCensus, RuntimeError> {
-    let at: RedbContext<'_> = view.at;
-    at.guard(|| {
-        let open = view.tables.open(table.definition);
-        let open = open.map_err(|error| at.redb(error))?;
+    view.in_table(table, |open, at| {
         let stats = open.stats().map_err(|error| at.redb(error))?;
         Ok(TableCensus {
             table: table.name,

@@ -7,7 +7,7 @@ use crate::commit::within::Within;
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::maintenance::progress::Meter;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
@@ -91,6 +91,8 @@ impl<F: FnMut(&mut Batch) -> Result<(), Stopped>> Reader<'_, F> {
         self.table(&TRANSCRIPTS)?;
         self.table(&DIAGNOSTICS)?;
         self.table(&IMPORTS)?;
+        self.table(&TOMBSTONES)?;
+        self.table(&FILES)?;
         Ok(self.digest.digest128())
     }
 
@@ -239,7 +241,9 @@ impl Writer<'_> {
         self.table(&EVENTS)?;
         self.table(&TRANSCRIPTS)?;
         self.table(&DIAGNOSTICS)?;
-        self.table(&IMPORTS)
+        self.table(&IMPORTS)?;
+        self.table(&TOMBSTONES)?;
+        self.table(&FILES)
     }
 
     /// Inserts the rows of a table through one cursor. That takes about a third of the time of

@@ -9,6 +9,7 @@ use crate::ledger::rows::{
     DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
 };
 use crate::ledger::table_names;
+use crate::ledger::tombstone::{FileChunkRow, TombstoneRow};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, TableError, Value};
 use std::marker::PhantomData;
 
@@ -16,6 +17,8 @@ use std::marker::PhantomData;
 pub(crate) struct TableOf<K: Key + 'static, R> {
     pub(crate) definition: redb::TableDefinition<'static, K, &'static [u8]>,
     pub(crate) name: &'static str,
+    /// The schema version that created it.
+    pub(crate) since: u32,
     // `fn() -> R`, because a definition holds no record: it is `Send` and `Sync` for any `R`.
     record: PhantomData<fn() -> R>,
 }
@@ -25,7 +28,16 @@ impl<K: Key + 'static, R> TableOf<K, R> {
         Self {
             definition: redb::TableDefinition::new(name),
             name,
+            since: 1,
             record: PhantomData,
+        }
+    }
+
+    /// A table that schema `since` created: a store of an older one, which is read before it is migrated, has none.
+    const fn since(name: &'static str, since: u32) -> Self {
+        Self {
+            since,
+            ..Self::new(name)
         }
     }
 }
@@ -54,6 +66,16 @@ pub(crate) const DIAGNOSTICS: TableOf<(&str, u64), DiagnosticRow> =
 
 /// Runtime id → the import of the runtime: source, fingerprint, counts, findings.
 pub(crate) const IMPORTS: TableOf<&str, ImportRow> = TableOf::new(table_names::IMPORTS);
+
+/// (Runtime id, worker id) → a worker that was deleted, whose id is never used again. (Empty, runtime id) → the deletions
+/// of the runtime that still have rows to remove.
+pub(crate) const TOMBSTONES: TableOf<(&str, &str), TombstoneRow> =
+    TableOf::since(table_names::TOMBSTONES, 2);
+
+/// (Runtime id or empty, path, number of the chunk) → bytes of a file that the model has no place for. Reserved: this
+/// version writes none.
+pub(crate) const FILES: TableOf<(&str, &str, u64), FileChunkRow> =
+    TableOf::since(table_names::FILES, 2);
 
 /// A transaction of either kind, to read tables from.
 pub(crate) trait Tables {

@@ -2,17 +2,18 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::error::RuntimeError;
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::envelope::{self, KeyBytes, Record};
+use crate::ledger::removals::ALL;
 use redb::{CursorError, Key, WriteTransaction};
 use std::fmt::Debug;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 impl ChangeSet {
-    /// Writes every row to `transaction`: one table after the other, and the rows of a table in the
+    /// Removes the rows to remove, then writes every row to `transaction`: one table after the other, and the rows of a table in the
     /// order of their keys. Random order takes several times as long and more space in the file.
     pub(crate) fn write(
         &self,
@@ -25,6 +26,7 @@ impl ChangeSet {
                 .map(|(id, staged)| (id.as_str(), staged))
         };
         let writer = RowWriter { transaction, at };
+        self.remove_from(&writer)?;
         writer.write(
             &RUNTIMES,
             all().filter_map(|(id, staged)| Some((id, staged.row.as_ref()?))),
@@ -59,8 +61,74 @@ impl ChangeSet {
                 let rows = staged.diagnostics.iter();
                 rows.map(move |(diagnostic, row)| ((id, *diagnostic), row))
             }),
+        )?;
+        writer.write(
+            &IMPORTS,
+            all().filter_map(|(id, staged)| Some((id, staged.import.as_ref()?))),
+        )?;
+        writer.write(
+            &TOMBSTONES,
+            all().flat_map(|(id, staged)| {
+                let rows = staged.tombstones.iter();
+                rows.map(move |(worker, row)| ((id, worker.as_str()), row))
+            }),
         )
     }
+
+    /// Removes the rows to remove, one table after the other.
+    fn remove_from(&self, writer: &RowWriter<'_>) -> Result<(), RuntimeError> {
+        let all = || {
+            let runtimes = self.runtimes.iter();
+            runtimes.map(|(id, staged)| (id.as_str(), &staged.removed))
+        };
+        let runtimes = || all().filter(|(_, removed)| removed.runtime);
+        writer.remove(&RUNTIMES, runtimes().map(|(id, _)| only(id)))?;
+        writer.remove(&IMPORTS, runtimes().map(|(id, _)| only(id)))?;
+        let workers = all().flat_map(|(id, removed)| {
+            let workers = removed.workers.iter();
+            workers.map(move |worker| only((id, worker.as_str())))
+        });
+        writer.remove(&WORKERS, workers)?;
+        let events = all().filter(|(_, removed)| removed.events_below > 0);
+        writer.remove(
+            &EVENTS,
+            events.map(|(id, removed)| numbers_below(removed.events_below, |event| (id, event))),
+        )?;
+        let entries = all().flat_map(|(id, removed)| {
+            let floors = removed.entries_below.iter();
+            floors.map(move |(worker, floor)| {
+                numbers_below(*floor, |position| (id, worker.as_str(), position))
+            })
+        });
+        writer.remove(&TRANSCRIPTS, entries)?;
+        let diagnostics = all().flat_map(|(id, removed)| {
+            let diagnostics = removed.diagnostics.iter();
+            diagnostics.map(move |diagnostic| only((id, *diagnostic)))
+        });
+        writer.remove(&DIAGNOSTICS, diagnostics)?;
+        let tombstones = all().flat_map(|(id, removed)| {
+            let workers = removed.tombstones.iter();
+            workers.map(move |worker| only((id, worker.as_str())))
+        });
+        writer.remove(&TOMBSTONES, tombstones)
+    }
+}
+
+/// The first and the last key of a range.
+type KeyRange<K> = (Bound<K>, Bound<K>);
+
+/// The range of one key.
+fn only<K: Copy>(key: K) -> KeyRange<K> {
+    (Bound::Included(key), Bound::Included(key))
+}
+
+/// The range of the numbers below `floor`.
+fn numbers_below<K>(floor: u64, key: impl Fn(u64) -> K) -> KeyRange<K> {
+    let end = match floor {
+        ALL => Bound::Included(key(ALL)),
+        floor => Bound::Excluded(key(floor)),
+    };
+    (Bound::Included(key(0)), end)
 }
 
 /// The number of rows of one log from which a cursor is used instead of single inserts.
@@ -102,6 +170,27 @@ impl RowWriter<'_> {
             .open_table(table.definition)
             .map_err(|error| self.at.redb(error))?;
         self.insert_each(table, &mut open, rows, Existing::Replace)
+    }
+
+    /// Removes the rows of all `ranges`. Without ranges the table is not opened.
+    pub(crate) fn remove<'r, K: Key + 'static, R>(
+        &self,
+        table: &TableOf<K, R>,
+        ranges: impl Iterator<Item = impl RangeBounds<K::SelfType<'r>> + 'r>,
+    ) -> Result<(), RuntimeError> {
+        let mut ranges = ranges.peekable();
+        if ranges.peek().is_none() {
+            return Ok(());
+        }
+        let mut open = self
+            .transaction
+            .open_table(table.definition)
+            .map_err(|error| self.at.redb(error))?;
+        for range in ranges {
+            open.retain_in::<K::SelfType<'r>, _>(range, |_, _| false)
+                .map_err(|error| self.at.redb(error))?;
+        }
+        Ok(())
     }
 
     /// Appends the rows of each of `logs`, in the order of their keys. A row that already exists
@@ -199,3 +288,7 @@ impl RowWriter<'_> {
         ))
     }
 }
+
+#[cfg(test)]
+#[path = "row_writer_tests.rs"]
+mod tests;

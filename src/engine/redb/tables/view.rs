@@ -3,7 +3,7 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, Tables, WORKERS,
 };
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
@@ -11,6 +11,7 @@ use crate::ledger::envelope::{self, CrcPrefix, KeyBytes, Record};
 use crate::ledger::rows::{
     DiagnosticRow, EachEntry, EachEvent, ImportRow, PAGE_ROWS, Rows, RuntimeRow, WorkerRow,
 };
+use crate::ledger::tombstone::TombstoneRow;
 use redb::{Key, ReadableTable};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -38,6 +39,29 @@ impl<T: Tables> View<'_, T> {
         Ok(page.into_iter().next())
     }
 
+    /// The first `limit` rows of `runtime` in a table of workers, or those after the worker `after`.
+    fn of_workers<R>(
+        &self,
+        table: &TableOf<(&'static str, &'static str), R>,
+        runtime: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, R)>, RuntimeError>
+    where
+        R: for<'v> Record<Read<'v> = R>,
+    {
+        let from = match after {
+            Some(worker) => Bound::Excluded((runtime, worker)),
+            None => Bound::Included((runtime, "")),
+        };
+        let next = after_runtime(runtime);
+        let range = (from, Bound::Excluded((next.as_str(), "")));
+        self.page(table, range, limit, |(owner, worker): &(&str, &str)| {
+            let belongs = *owner == runtime && after.is_none_or(|after| *worker > after);
+            belongs.then(|| (*worker).to_owned())
+        })
+    }
+
     /// The record of `key`.
     pub(crate) fn get<K, R>(
         &self,
@@ -49,7 +73,7 @@ impl<T: Tables> View<'_, T> {
         R: for<'v> Record<Read<'v> = R>,
         for<'k> K::SelfType<'k>: KeyBytes,
     {
-        self.in_table(table, |open, at| {
+        self.in_any_table(table, |open, at| {
             let value = open.get(&key).map_err(|error| at.redb(error))?;
             value
                 .map(|value| self.decode(table, &key, value.value()))
@@ -226,16 +250,7 @@ impl<T: Tables> Rows for View<'_, T> {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, WorkerRow)>, RuntimeError> {
-        let from = match after {
-            Some(worker) => Bound::Excluded((runtime, worker)),
-            None => Bound::Included((runtime, "")),
-        };
-        let next = after_runtime(runtime);
-        let range = (from, Bound::Excluded((next.as_str(), "")));
-        self.page(&WORKERS, range, limit, |(owner, worker): &(&str, &str)| {
-            let belongs = *owner == runtime && after.is_none_or(|after| *worker > after);
-            belongs.then(|| (*worker).to_owned())
-        })
+        self.of_workers(&WORKERS, runtime, after, limit)
     }
 
     fn events(
@@ -299,5 +314,18 @@ impl<T: Tables> Rows for View<'_, T> {
 
     fn import(&self, runtime: &str) -> Result<Option<ImportRow>, RuntimeError> {
         self.get(&IMPORTS, runtime)
+    }
+
+    fn tombstone(&self, runtime: &str, worker: &str) -> Result<Option<TombstoneRow>, RuntimeError> {
+        self.get(&TOMBSTONES, (runtime, worker))
+    }
+
+    fn tombstones(
+        &self,
+        runtime: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, TombstoneRow)>, RuntimeError> {
+        self.of_workers(&TOMBSTONES, runtime, after, limit)
     }
 }

@@ -2,12 +2,16 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, Tables,
+    WORKERS,
 };
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
-use redb::{AccessGuard, Key, ReadableTable, ReadableTableMetadata, Value};
+use redb::{AccessGuard, Key, ReadableTable, ReadableTableMetadata, TableError, Value};
 use std::ops::{Bound, ControlFlow, RangeBounds};
+
+/// The schema that created the first tables.
+const FIRST_SCHEMA: u32 = 1;
 
 impl<T: Tables> View<'_, T> {
     /// Opens `table` and runs `read` on it. Errors name the table.
@@ -20,6 +24,32 @@ impl<T: Tables> View<'_, T> {
         at.guard(|| {
             let open = self.tables.open(table.definition);
             read(open.map_err(|error| at.redb(error))?, at)
+        })
+    }
+
+    /// As [`in_table`](Self::in_table). Returns the default value for a table that a migration adds, if the store
+    /// was not migrated.
+    pub(crate) fn in_any_table<K: Key + 'static, R, O: Default>(
+        &self,
+        table: &TableOf<K, R>,
+        read: impl FnOnce(T::Open<'_, K, &'static [u8]>, RedbContext<'_>) -> Result<O, RuntimeError>,
+    ) -> Result<O, RuntimeError> {
+        if table.since > FIRST_SCHEMA && !self.has_table(table)? {
+            return Ok(O::default());
+        }
+        self.in_table(table, read)
+    }
+
+    /// Whether the store has the table.
+    pub(crate) fn has_table<K: Key + 'static, R>(
+        &self,
+        table: &TableOf<K, R>,
+    ) -> Result<bool, RuntimeError> {
+        let at = self.at.in_table(table.name);
+        at.guard(|| match self.tables.open(table.definition) {
+            Ok(_) => Ok(true),
+            Err(TableError::TableDoesNotExist(_)) => Ok(false),
+            Err(error) => Err(at.redb(error)),
         })
     }
 
@@ -51,7 +81,7 @@ impl<T: Tables> View<'_, T> {
         K: Key + 'static,
         for<'k> K::SelfType<'k>: std::borrow::Borrow<K::SelfType<'k>>,
     {
-        self.in_table(table, |open, at| {
+        self.in_any_table(table, |open, at| {
             let rows = open
                 .range::<K::SelfType<'r>>(range)
                 .map_err(|error| at.redb(error))?;
@@ -79,7 +109,7 @@ impl<T: Tables> View<'_, T> {
     where
         K: Key + 'static,
     {
-        self.in_table(table, |open, at| {
+        self.in_any_table(table, |open, at| {
             let mut rows = open
                 .lower_bound(first.map_or(Bound::Unbounded, Bound::Included))
                 .map_err(|error| at.redb(error))?;
@@ -100,7 +130,7 @@ impl<T: Tables> View<'_, T> {
         &self,
         table: &TableOf<K, R>,
     ) -> Result<u64, RuntimeError> {
-        self.in_table(table, |open, at| open.len().map_err(|error| at.redb(error)))
+        self.in_any_table(table, |open, at| open.len().map_err(|error| at.redb(error)))
     }
 
     /// The sum of the row counts that the tables record.
@@ -113,6 +143,8 @@ impl<T: Tables> View<'_, T> {
             self.len(&TRANSCRIPTS)?,
             self.len(&DIAGNOSTICS)?,
             self.len(&IMPORTS)?,
+            self.len(&TOMBSTONES)?,
+            self.len(&FILES)?,
         ];
         // A damaged count can have any value.
         Ok(each.into_iter().fold(0, u64::saturating_add))

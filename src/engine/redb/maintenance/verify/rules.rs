@@ -11,7 +11,7 @@ use crate::engine::redb::maintenance::verify::seen::{
 };
 use crate::engine::redb::schema::version;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TRANSCRIPTS, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
@@ -119,7 +119,10 @@ impl<'a> Rules<'a> {
             rules.runtime(&expected)
         })?;
         self.imports()?;
+        self.walk(&TOMBSTONES, .., |_, _, _| Ok(()))?;
+        self.walk(&FILES, .., |_, _, _| Ok(()))?;
         self.orphans()?;
+        self.missing_tables()?;
         self.lengths()?;
         self.findings.report.rows = self.meter.done();
         Ok(())

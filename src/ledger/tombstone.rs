@@ -1,0 +1,116 @@
+//! The rows of `tombstones` and `files`, with their stored forms.
+//!
+//! A tombstone remains of each deleted worker, since its id is never used again. A deletion that takes several
+//! commits also has a row that lists it, from its first commit to its last.
+
+use crate::ledger::additions::{self, Additions};
+use crate::ledger::envelope::Record;
+use serde::{Deserialize, Serialize};
+
+/// A row of `tombstones`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TombstoneRow {
+    /// A worker that was deleted at this time, under (runtime id, worker id).
+    Deleted { at_ms: Option<u64> },
+    /// A worker that retention removed at this time, under the same key. It logged no event.
+    Dropped { at_ms: Option<u64> },
+    /// Deletions whose rows are not all removed, under ([`UNFINISHED`](crate::ledger::table_names::UNFINISHED),
+    /// runtime id).
+    Unfinished(Unfinished),
+}
+
+/// The deletions of one runtime whose rows are not all removed. Readers do not see these rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unfinished {
+    /// Whether the whole runtime is deleted. It has no row then.
+    pub(crate) is_whole: bool,
+    /// Workers whose transcripts still have entries. They have no rows.
+    pub(crate) workers: Vec<String>,
+}
+
+impl TombstoneRow {
+    /// The bytes of all texts in the row.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Deleted { .. } | Self::Dropped { .. } => 0,
+            Self::Unfinished(unfinished) => unfinished.workers.iter().map(String::len).sum(),
+        }
+    }
+}
+
+/// A value of the `tombstones` table.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum TombstoneRecord<'v> {
+    Deleted,
+    Dropped,
+    Unfinished {
+        is_whole: bool,
+        #[serde(borrow)]
+        workers: Vec<&'v str>,
+    },
+}
+
+impl Record for TombstoneRow {
+    const VERSION: u8 = 2;
+    const ADDITIONS: u32 = additions::TIME;
+
+    type Stored<'v> = TombstoneRecord<'v>;
+    type Read<'v> = Self;
+
+    fn stored(&self) -> TombstoneRecord<'_> {
+        match self {
+            Self::Deleted { .. } => TombstoneRecord::Deleted,
+            Self::Dropped { .. } => TombstoneRecord::Dropped,
+            Self::Unfinished(unfinished) => TombstoneRecord::Unfinished {
+                is_whole: unfinished.is_whole,
+                workers: unfinished.workers.iter().map(String::as_str).collect(),
+            },
+        }
+    }
+
+    fn additions(&self) -> Additions<'_> {
+        match self {
+            Self::Deleted { at_ms } | Self::Dropped { at_ms } => Additions::of_time(*at_ms),
+            Self::Unfinished(_) => Additions::default(),
+        }
+    }
+
+    fn read<'v>(stored: Self::Stored<'v>, additions: Additions<'v>) -> Self::Read<'v> {
+        let at_ms = additions.time_ms;
+        match stored {
+            TombstoneRecord::Deleted => Self::Deleted { at_ms },
+            TombstoneRecord::Dropped => Self::Dropped { at_ms },
+            TombstoneRecord::Unfinished { is_whole, workers } => Self::Unfinished(Unfinished {
+                is_whole,
+                workers: workers.into_iter().map(str::to_owned).collect(),
+            }),
+        }
+    }
+}
+
+/// A row of `files`: a part of a file that the model has no place for. This version writes none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileChunkRow {
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A value of the `files` table.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FileChunkRecord<'v> {
+    bytes: &'v [u8],
+}
+
+impl Record for FileChunkRow {
+    type Stored<'v> = FileChunkRecord<'v>;
+    type Read<'v> = Self;
+
+    fn stored(&self) -> FileChunkRecord<'_> {
+        FileChunkRecord { bytes: &self.bytes }
+    }
+
+    fn read<'v>(stored: Self::Stored<'v>, _: Additions<'v>) -> Self::Read<'v> {
+        Self {
+            bytes: stored.bytes.to_vec(),
+        }
+    }
+}
