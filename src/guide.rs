@@ -15,6 +15,9 @@ pub mod replies {}
 #[doc = include_str!("../docs/following.md")]
 pub mod following {}
 
+#[doc = include_str!("../docs/deletion.md")]
+pub mod deletion {}
+
 #[doc = include_str!("../docs/backup.md")]
 pub mod backup {}
 

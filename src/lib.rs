@@ -164,7 +164,7 @@ pub mod store {
         ImportRecord, PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot,
         Stored, UnknownMember,
     };
-    pub use crate::runtime::{RedbRuntimeStore, RuntimeStoreTransaction};
+    pub use crate::runtime::{DeleteRuntimeOptions, RedbRuntimeStore, RuntimeStoreTransaction};
     pub use bulk_load::BulkLoad;
     pub use handle::Store;
     pub use snapshot::Snapshot;

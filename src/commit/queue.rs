@@ -28,6 +28,7 @@ use crate::commit::{trace, within};
 use crate::error::RuntimeError;
 use crate::fs::process::Process;
 use crate::ledger::context::OpContext;
+use crate::ledger::deletion;
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -466,7 +467,14 @@ impl<E: Engine> CommitQueue<E> {
                 return Err(error);
             }
         };
-        let outcome = self.stage(&mut queue, &self.engine.turn_rows(&turn, at), operation);
+        let rows = self.engine.turn_rows(&turn, at);
+        let outcome = self.stage(&mut queue, &rows, operation);
+        if matches!(outcome, Ok(Ok(_))) {
+            // No open for writing may follow a writer that ended within a deletion. A failure is that of the deletion,
+            // not of the operation: the next open for writing reports it.
+            let _ = self.stage(&mut queue, &rows, deletion::share);
+        }
+        drop(rows);
         let batch = queue.open_batch;
         let (staged, size) = queue.take_open();
         if staged.is_empty() {

@@ -61,6 +61,9 @@ impl RuntimeChanges {
         self.workers.retain(|id, _| !later.workers.contains(id));
         self.events
             .retain(|id, _| !is_below(*id, later.events_below));
+        if later.all_entries {
+            self.transcripts.clear();
+        }
         for (worker, floor) in &later.entries_below {
             if let Some(entries) = self.transcripts.get_mut(worker) {
                 entries.retain(|position, _| !is_below(*position, *floor));

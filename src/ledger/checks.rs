@@ -31,6 +31,17 @@ pub(crate) fn refuse_long_ref(worker: &WorkerRef) -> Result<(), RuntimeError> {
     refuse_long_id(worker.worker_id.as_str())
 }
 
+/// Rejects a new worker whose id a deleted worker had.
+pub(crate) fn refuse_deleted(rows: &dyn Rows, worker: &WorkerRef) -> Result<(), RuntimeError> {
+    let (id, worker_id) = (worker.runtime_id.as_str(), worker.worker_id.as_str());
+    match rows.tombstone(id, worker_id)? {
+        None => Ok(()),
+        Some(_) => Err(invalid(format!(
+            "worker {worker_id} was deleted, and its id is not used again"
+        ))),
+    }
+}
+
 /// Rejects a number that does not follow the last one of its log, or that leaves no next one.
 pub(crate) fn refuse_not_after(what: &str, id: u64, last: Option<u64>) -> Result<(), RuntimeError> {
     match last {
@@ -68,6 +79,21 @@ pub(crate) fn grow(
     *count = count
         .checked_add(by)
         .ok_or_else(|| at.corrupt(format!("table {table}, key {key:?}: {name} overflows")))?;
+    Ok(())
+}
+
+/// Subtracts `by` from a stored count. The caller has found as many rows, so a smaller count is corrupt.
+pub(crate) fn shrink(
+    at: OpContext<'_>,
+    (table, key): (&str, &impl Debug),
+    (name, count): (&str, &mut u64),
+    by: u64,
+) -> Result<(), RuntimeError> {
+    *count = count.checked_sub(by).ok_or_else(|| {
+        at.corrupt(format!(
+            "table {table}, key {key:?}: {name} is {count}, but {by} rows of that kind are there"
+        ))
+    })?;
     Ok(())
 }
 

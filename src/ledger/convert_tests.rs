@@ -129,6 +129,7 @@ fn events_survive_the_store_whatever_their_message() {
         Just(WorkerInputAccepted),
         Just(WorkerStopped),
         Just(WorkerCancelled),
+        Just(WorkerDeleted),
     ];
     let message = option::of(any_text());
     let event = (

@@ -224,6 +224,7 @@ fn event_examples(check: &impl Check) {
         (WorkerInputAccepted, "03", "219b21e7"),
         (WorkerStopped, "04", "e131ec82"),
         (WorkerCancelled, "05", "97d0e31f"),
+        (WorkerDeleted, "06", "4cf58263"),
     ];
     for (kind, index, crc) in kinds {
         let record = EventRow {
@@ -421,7 +422,7 @@ fn a_variant_that_is_not_known_is_refused() {
     let body = [1, 2, 0];
     let value = sealed("meta", &"k", &body);
     decode::<MetaRecord>("meta", &"k", &value).unwrap_err();
-    let body = [1, 0, 6, 0, 0];
+    let body = [1, 0, 7, 0, 0];
     let value = sealed("events", &("r", 1), &body);
     decode::<EventRow<'static>>("events", &("r", 1), &value).unwrap_err();
 }

@@ -9,6 +9,7 @@ pub(crate) mod change_set;
 pub(crate) mod checks;
 pub(crate) mod context;
 pub(crate) mod convert;
+pub(crate) mod deletion;
 pub(crate) mod envelope;
 pub(crate) mod overlay;
 pub(crate) mod pages;

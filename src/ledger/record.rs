@@ -572,7 +572,8 @@ plain_enum_record!(
         WorkerCreated,
         WorkerInputAccepted,
         WorkerStopped,
-        WorkerCancelled
+        WorkerCancelled,
+        WorkerDeleted
     ]
 );
 plain_enum_record!(

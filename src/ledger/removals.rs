@@ -22,6 +22,8 @@ pub(crate) struct Removals {
     pub(crate) events_below: u64,
     /// The entries below this position, by worker; [`ALL`] for all.
     pub(crate) entries_below: BTreeMap<String, u64>,
+    /// All entries of the runtime, also those of workers that the change set does not know.
+    pub(crate) all_entries: bool,
     pub(crate) diagnostics: BTreeSet<u64>,
     pub(crate) tombstones: BTreeSet<String>,
 }
@@ -29,7 +31,10 @@ pub(crate) struct Removals {
 impl Removals {
     /// The position below which the entries of `worker` are removed; 0 for none.
     pub(crate) fn entries_below(&self, worker: &str) -> u64 {
-        self.entries_below.get(worker).copied().unwrap_or(0)
+        match self.all_entries {
+            true => ALL,
+            false => self.entries_below.get(worker).copied().unwrap_or(0),
+        }
     }
 
     /// Raises the floor of the transcript of `worker`.
@@ -46,6 +51,7 @@ impl Removals {
         for (worker, floor) in later.entries_below {
             self.raise_entries(worker, floor);
         }
+        self.all_entries |= later.all_entries;
         self.diagnostics.extend(later.diagnostics);
         self.tombstones.extend(later.tombstones);
     }

@@ -7,8 +7,8 @@ use crate::ledger::envelope::{self, Crc, CrcPrefix, KeyBytes, Record};
 use crate::ledger::rows::{EventRow, TranscriptRow};
 use crate::ledger::table_names;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
-use crate::model::identity::{RuntimeId, WorkerRef};
-use crate::model::observation::RuntimeEvent;
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::time::milliseconds;
 use std::borrow::Cow;
 
@@ -88,13 +88,25 @@ impl Run {
 pub struct EventRun {
     pub(crate) runtime_id: RuntimeId,
     pub(crate) run: Run,
+    /// The workers that the events report as deleted.
+    deleted: Vec<WorkerId>,
 }
 
 impl EventRun {
     /// An empty run of events of the runtime `runtime_id`.
     pub fn new(runtime_id: RuntimeId) -> Self {
         let run = Run::new(table_names::EVENTS, &runtime_id.as_str());
-        Self { runtime_id, run }
+        Self {
+            runtime_id,
+            run,
+            deleted: Vec::new(),
+        }
+    }
+
+    /// The workers that the events report as deleted.
+    pub(crate) fn deleted(&self) -> impl Iterator<Item = WorkerRef> {
+        let workers = self.deleted.iter().cloned();
+        workers.map(|worker| WorkerRef::new(self.runtime_id.clone(), worker))
     }
 
     /// Encodes an event. Its worker, if it has one, is of the same runtime.
@@ -114,7 +126,11 @@ impl EventRun {
             unknown: event.unknown.clone(),
             recorded_at_ms: event.recorded_at.map(milliseconds),
         };
-        self.run.push(event.id, &row)
+        self.run.push(event.id, &row)?;
+        if event.kind == RuntimeEventKind::WorkerDeleted {
+            self.deleted.extend(worker_id.and_then(WorkerId::from_text));
+        }
+        Ok(())
     }
 
     /// Whether the run has the size that is best to append: about 768 KiB or 16,384 rows.
@@ -133,6 +149,7 @@ impl EventRun {
         Self {
             runtime_id: self.runtime_id.clone(),
             run: self.run.take(),
+            deleted: std::mem::take(&mut self.deleted),
         }
     }
 }
@@ -148,6 +165,14 @@ pub(crate) struct Sequences {
 }
 
 impl Sequences {
+    /// Rejects sequences that do not increase, starting after `last`.
+    pub(crate) fn refuse_disorder(&self, last: Option<u64>) -> Result<(), RuntimeError> {
+        if let Some((sequence, before)) = self.disorder {
+            checks::refuse_not_after("transcript sequence", sequence, Some(before))?;
+        }
+        checks::refuse_not_after("transcript sequence", self.first, last)
+    }
+
     fn add(this: &mut Option<Self>, sequence: u64) {
         let Some(sequences) = this else {
             *this = Some(Self {

@@ -2,12 +2,26 @@
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// The longest id of a runtime or a worker that an operation accepts, in bytes: 64 KiB. Every row of a log
 /// has the id of its runtime in its key, so a long id costs its length for each row.
 pub const MAX_ID_BYTES: usize = 64 << 10;
+
+/// The beginning of the name of a directory of the layout that belongs to an id.
+pub(crate) const ID_PREFIX: &str = "id-";
+
+/// The name of the directory of an id in the layout: [`ID_PREFIX`] and its bytes in lower-case hex.
+pub(crate) fn directory_name(id: &str) -> String {
+    let mut name = String::with_capacity(ID_PREFIX.len() + 2 * id.len());
+    name.push_str(ID_PREFIX);
+    for byte in id.bytes() {
+        // Writing to a String cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
+}
 
 macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident) => {

@@ -1,6 +1,6 @@
 //! Runtimes: options, limits and summaries.
 
-use super::identity::RuntimeId;
+use super::identity::{RuntimeId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// The storage of a runtime.
@@ -57,6 +57,17 @@ pub struct RuntimeOptions {
     /// Limits of a single read.
     #[serde(default)]
     pub limits: RuntimeLimits,
+}
+
+/// The result of the deletion of a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerDeleteResult {
+    /// The runtime of the worker.
+    pub runtime_id: RuntimeId,
+    /// The id of the worker, which no later worker of the runtime gets.
+    pub worker_id: WorkerId,
+    /// Whether the worker is deleted: always `true`. A failure is an error.
+    pub deleted: bool,
 }
 
 /// A summary of a runtime.

@@ -55,6 +55,8 @@ pub enum RuntimeEventKind {
     WorkerStopped,
     /// A worker was cancelled.
     WorkerCancelled,
+    /// A worker was deleted. The events that it logged stay.
+    WorkerDeleted,
 }
 
 /// One event of a runtime's log.
@@ -98,6 +100,7 @@ impl RuntimeEvent {
             RuntimeEventKind::WorkerInputAccepted => "worker input accepted".into(),
             RuntimeEventKind::WorkerStopped => "worker stopped".into(),
             RuntimeEventKind::WorkerCancelled => "worker cancelled".into(),
+            RuntimeEventKind::WorkerDeleted => "worker deleted".into(),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::commit::pending::Pending;
 use crate::commit::within;
 use crate::error::RuntimeError;
 use crate::ledger::checks;
+use crate::ledger::deletion;
 use crate::ledger::rows::Rows;
 use crate::ledger::whole;
 use crate::model::catalog::{
@@ -100,23 +101,38 @@ impl Store {
         let existing = self.read("open runtime", |rows| resolve(rows, &options))?;
         let runtime_id = match existing {
             Some(runtime_id) => runtime_id,
-            None => self.write("create runtime", |transaction| {
-                // Another thread can have created it since the read.
-                if let Some(runtime_id) = resolve(transaction, &options)? {
-                    return Ok(runtime_id);
-                }
-                let runtime_id = match &options.runtime_id {
-                    Some(runtime_id) => runtime_id.clone(),
-                    None => unique_runtime_id(transaction)?,
-                };
-                operations::create_runtime(transaction, &runtime_id, &options)?;
-                Ok(runtime_id)
-            })?,
+            None => self.create_runtime(&options)?,
         };
         Ok(Runtime {
             store: self.clone(),
             runtime_id,
         })
+    }
+
+    /// Creates a runtime. If an earlier runtime with its id is not fully deleted, removes the rest first.
+    fn create_runtime(&self, options: &RuntimeOptions) -> Result<RuntimeId, RuntimeError> {
+        let operation = "create runtime";
+        loop {
+            let (runtime_id, is_created) = self.write(operation, |transaction| {
+                // Another thread can have created it since the read.
+                if let Some(runtime_id) = resolve(transaction, options)? {
+                    return Ok((runtime_id, true));
+                }
+                let runtime_id = match &options.runtime_id {
+                    Some(runtime_id) => runtime_id.clone(),
+                    None => unique_runtime_id(transaction)?,
+                };
+                if deletion::unfinished(transaction, runtime_id.as_str())?.is_whole {
+                    return Ok((runtime_id, false));
+                }
+                operations::create_runtime(transaction, &runtime_id, options)?;
+                Ok((runtime_id, true))
+            })?;
+            if is_created {
+                return Ok(runtime_id);
+            }
+            self.finish_deletions_of(operation, &runtime_id)?;
+        }
     }
 
     /// All runtimes of the store, sorted by the bytes of their ids.

@@ -1,5 +1,6 @@
 //! Runtimes: the rules of the model, applied to a store. Each operation is one transaction.
 
+pub(crate) mod deletion;
 pub(crate) mod follow;
 pub(crate) mod follow_transcript;
 pub(crate) mod handle;
@@ -13,6 +14,7 @@ pub(crate) mod settings;
 pub(crate) mod transaction;
 pub(crate) mod wait;
 
+pub use deletion::DeleteRuntimeOptions;
 pub use follow::EventFollower;
 pub use follow_transcript::TranscriptFollower;
 pub use handle::{RedbRuntimeStoreOptions, Runtime};

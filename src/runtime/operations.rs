@@ -290,8 +290,8 @@ fn refuse_invalid(request: &CreateWorkerRequest) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// Takes the next free worker id. An imported runtime can have a worker with a generated id already; that
-/// number is skipped.
+/// Takes the next free worker id. An imported runtime can have, or have had, a worker with a generated id already;
+/// that number is skipped.
 fn next_worker(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
@@ -300,17 +300,15 @@ fn next_worker(
     loop {
         let worker_id = WorkerId::generated(runtime.next_worker_sequence);
         runtime.next_worker_sequence = after(runtime.next_worker_sequence, "worker number")?;
-        if rows
-            .worker(runtime_id.as_str(), worker_id.as_str())?
-            .is_none()
-        {
+        let (id, worker) = (runtime_id.as_str(), worker_id.as_str());
+        if rows.worker(id, worker)?.is_none() && rows.tombstone(id, worker)?.is_none() {
             return Ok(WorkerRef::new(runtime_id.clone(), worker_id));
         }
     }
 }
 
 /// Logs one event (worker, kind, message; without one the kind's standard message). Returns its id.
-fn log(
+pub(crate) fn log(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
     runtime: &mut RuntimeRow,

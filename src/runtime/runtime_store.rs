@@ -268,6 +268,9 @@ impl RuntimeStoreTransaction<'_> {
             last,
         )?;
         let current = self.transaction.worker(id, worker)?;
+        if current.is_none() {
+            checks::refuse_deleted(&self.transaction, worker_ref)?;
+        }
         let len = current.as_ref().map_or(0, |current| current.transcript_len);
         let mut new = convert::worker_row(Stored::from(snapshot.clone()), len);
         let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;

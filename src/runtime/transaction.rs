@@ -10,10 +10,11 @@ use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{
     RecordedTranscript, TranscriptProjection, TranscriptQuery, WorkerInput, WorkerInteractionAck,
 };
-use crate::model::management::{RuntimeBackendKind, RuntimeSummary};
+use crate::model::management::{RuntimeBackendKind, RuntimeSummary, WorkerDeleteResult};
 use crate::model::observation::{
     EventCursor, RecordedEventBatch, RuntimeEventBatch, RuntimeEventKind,
 };
+use crate::runtime::deletion;
 use crate::runtime::pages;
 use crate::runtime::{operations, queries};
 
@@ -123,6 +124,21 @@ impl RuntimeTransaction<'_> {
     ) -> Result<WorkerLifecycleAck, RuntimeError> {
         let to = (WorkerStatus::Cancelled, RuntimeEventKind::WorkerCancelled);
         self.end_worker(worker_ref, to, reason)
+    }
+
+    /// Deletes a worker that is not running, with all its rows.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidRequest` also for a worker with more than 4 MiB of rows: it takes more than one commit. Otherwise as
+    /// [`Runtime::delete_worker`](crate::Runtime::delete_worker).
+    pub fn delete_worker(
+        &mut self,
+        worker_ref: &WorkerRef,
+    ) -> Result<WorkerDeleteResult, RuntimeError> {
+        let id = self.runtime_id;
+        self.transaction
+            .nested(|transaction| deletion::delete_worker_whole(transaction, id, worker_ref))
     }
 
     fn end_worker(

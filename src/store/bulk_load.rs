@@ -9,9 +9,11 @@ use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
 use crate::ledger::checks::{self, WorkerTotals};
 use crate::ledger::convert::{self, owner_of};
+use crate::ledger::deletion;
 use crate::ledger::rows::{Rows, WorkerRow};
-use crate::ledger::run::{EventRun, Run, Sequences, TranscriptRun};
+use crate::ledger::run::{EventRun, Run, TranscriptRun};
 use crate::ledger::table_names::{NO_RUNTIME, UNFINISHED};
+use crate::ledger::tombstone::TombstoneRow;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
@@ -48,6 +50,10 @@ pub struct BulkLoad<'a> {
     unfinished: BTreeSet<RuntimeId>,
     /// Workers with a transcript but without a row so far.
     without_row: BTreeSet<WorkerRef>,
+    /// Runtimes that have nothing left of an unfinished deletion.
+    prepared: BTreeSet<RuntimeId>,
+    /// The workers that the events of each runtime report as deleted, without those that exist.
+    deleted: BTreeSet<WorkerRef>,
     is_checked: bool,
 }
 
@@ -133,6 +139,8 @@ impl<'a> BulkLoad<'a> {
             latest_time_ms: BTreeMap::new(),
             unfinished: BTreeSet::new(),
             without_row: BTreeSet::new(),
+            prepared: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             is_checked: true,
         }
     }
@@ -142,6 +150,19 @@ impl<'a> BulkLoad<'a> {
     #[doc(hidden)]
     pub fn without_checks(&mut self) {
         self.is_checked = false;
+    }
+
+    /// Counts one worker too many, for simulations of a deletion that forgets the count.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    pub fn count_one_more(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
+        self.without_checks();
+        if let Some(mut row) = self.view().runtime(id.as_str())? {
+            row.stopped_workers += 1;
+            self.writer()
+                .write(&RUNTIMES, std::iter::once((id.as_str(), &row)))?;
+        }
+        Ok(())
     }
 
     fn view(&self) -> View<'_, WriteTransaction> {
@@ -189,6 +210,7 @@ impl<'a> BulkLoad<'a> {
         self.unfinished.remove(id);
         self.latest_time_ms.remove(id);
         self.without_row.retain(|worker| worker.runtime_id != *id);
+        self.deleted.retain(|worker| worker.runtime_id != *id);
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
         let next = next.as_str();
         self.remove(&RUNTIMES, id..next)?;
@@ -200,6 +222,18 @@ impl<'a> BulkLoad<'a> {
         self.remove(&TOMBSTONES, (id, "")..(next, ""))?;
         let unfinished = (UNFINISHED, id);
         self.remove(&TOMBSTONES, unfinished..=unfinished)
+    }
+
+    /// Removes what the unfinished deletion of an earlier runtime with this id has left.
+    fn prepare(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
+        if self.prepared.contains(id) {
+            return Ok(());
+        }
+        if deletion::unfinished(&self.view(), id.as_str())?.is_whole {
+            self.remove_runtime(id)?;
+        }
+        self.prepared.insert(id.clone());
+        Ok(())
     }
 
     fn remove<'r, K: Key + 'static, R>(
@@ -223,11 +257,14 @@ impl<'a> BulkLoad<'a> {
     ) -> Result<(), RuntimeError> {
         let worker_ref = worker.value.worker_ref.clone();
         checks::refuse_long_ref(&worker_ref)?;
+        self.prepare(&worker_ref.runtime_id)?;
         let (len, last) = self.transcript_end(&worker_ref)?;
         let mut row = convert::worker_row(worker, len);
         let (runtime_id, worker_id) = owner_of(&worker_ref);
-        if let Some(current) = self.view().worker(runtime_id, worker_id)? {
-            convert::keep_worker_additions(&mut row, &current);
+        match self.view().worker(runtime_id, worker_id)? {
+            Some(current) => convert::keep_worker_additions(&mut row, &current),
+            None if self.is_checked => checks::refuse_deleted(&self.view(), &worker_ref)?,
+            None => {}
         }
         self.refuse_sequence_behind(&row, last)?;
         self.write_worker(&worker_ref, &row)?;
@@ -304,6 +341,7 @@ impl<'a> BulkLoad<'a> {
                 self.transcript = other;
                 self.end_transcript()?;
                 let worker = entry.value.worker_ref.clone();
+                self.prepare(&worker.runtime_id)?;
                 let (len, last) = self.transcript_end(&worker)?;
                 self.last_sequence = last;
                 TranscriptRun::new(worker, len)
@@ -329,6 +367,7 @@ impl<'a> BulkLoad<'a> {
             Some(open) if open.worker_ref == run.worker_ref => self.write_transcript()?,
             _ => self.end_transcript()?,
         }
+        self.prepare(&run.worker_ref.runtime_id)?;
         let (len, last) = self.transcript_end(&run.worker_ref)?;
         if run.start != len {
             return Err(RuntimeError::InvalidRequest(format!(
@@ -348,7 +387,7 @@ impl<'a> BulkLoad<'a> {
         };
         if let Some(sequences) = run.sequences {
             if self.is_checked {
-                refuse_disorder(&sequences, self.last_sequence)?;
+                sequences.refuse_disorder(self.last_sequence)?;
             }
             self.last_sequence = Some(sequences.last);
         }
@@ -435,7 +474,9 @@ impl<'a> BulkLoad<'a> {
         let Some(events) = self.events.take() else {
             return Ok(());
         };
+        self.prepare(&events.runtime_id)?;
         self.note_time(&events.runtime_id, &events.run);
+        self.deleted.extend(events.deleted());
         let runtime = events.runtime_id.as_str();
         let into = (self.transaction, self.at);
         append(into, &EVENTS, &events.run, |id| (runtime, id))?;
@@ -464,6 +505,7 @@ impl<'a> BulkLoad<'a> {
         let diagnostics = &runtime.value.diagnostics;
         let mut workers = diagnostics.iter().filter_map(|d| d.worker_ref.as_ref());
         workers.try_for_each(checks::refuse_long_ref)?;
+        self.prepare(&runtime_id)?;
         self.flush()?;
         let id = &runtime_id;
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
@@ -514,10 +556,25 @@ impl<'a> BulkLoad<'a> {
         })
     }
 
+    /// Writes the tombstones of the workers that the loaded events report as deleted.
+    fn write_tombstones(&mut self) -> Result<(), RuntimeError> {
+        let mut rows = Vec::new();
+        for worker in std::mem::take(&mut self.deleted) {
+            let (runtime_id, worker_id) = owner_of(&worker);
+            if self.view().worker(runtime_id, worker_id)?.is_none() {
+                rows.push((worker, TombstoneRow::Deleted { at_ms: None }));
+            }
+        }
+        let at = self.at;
+        let rows = rows.iter().map(|(worker, row)| (owner_of(worker), row));
+        at.guard(|| self.writer().write(&TOMBSTONES, rows))
+    }
+
     /// Writes the unwritten rows, and validates the runtimes that changed after `put_runtime`. Does not
     /// commit.
     pub(crate) fn finish(mut self) -> Result<(), RuntimeError> {
         self.flush()?;
+        self.write_tombstones()?;
         if !self.is_checked {
             return Ok(());
         }
@@ -538,12 +595,4 @@ impl<'a> BulkLoad<'a> {
         }
         Ok(())
     }
-}
-
-/// Rejects sequences that do not increase, starting after `last`.
-fn refuse_disorder(sequences: &Sequences, last: Option<u64>) -> Result<(), RuntimeError> {
-    if let Some((sequence, before)) = sequences.disorder {
-        checks::refuse_not_after("transcript sequence", sequence, Some(before))?;
-    }
-    checks::refuse_not_after("transcript sequence", sequences.first, last)
 }

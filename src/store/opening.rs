@@ -6,6 +6,7 @@ use crate::engine::redb::open::simulated;
 use crate::engine::redb::open::{create, existing, plan};
 use crate::engine::redb::schema::migrate::MigrationPlan;
 use crate::error::RuntimeError;
+use crate::ledger::deletion;
 use crate::store::handle::Store;
 #[cfg(feature = "fault-injection")]
 use redb::StorageBackend;
@@ -19,7 +20,11 @@ impl StoreOptions {
     /// As [`Store::open`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store, RuntimeError> {
         let store = existing::open(path.as_ref(), self)?;
-        Ok(Store::new(store, self.read_only))
+        let store = Store::new(store, self.read_only);
+        match self.finish_deletions {
+            true => store.with_finished_deletions(),
+            false => Ok(store),
+        }
     }
 
     /// Returns the migrations that an open for writing would run on the store at `path`. Changes nothing.
@@ -41,11 +46,46 @@ impl StoreOptions {
         backend: impl StorageBackend + Clone,
     ) -> Result<Store, RuntimeError> {
         let store = simulated::open_backend(backend, self)?;
-        Ok(Store::new(store, false))
+        Store::new(store, false).with_finished_deletions()
     }
 }
 
 impl Store {
+    /// Removes what deletions have left that a crash interrupted. A store that is open for reading only hides it.
+    fn with_finished_deletions(self) -> Result<Self, RuntimeError> {
+        if self.is_read_only() {
+            return Ok(self);
+        }
+        let mut last: Option<String> = None;
+        loop {
+            let next = self.read("open", |rows| {
+                deletion::next_unfinished(rows, last.as_deref())
+            });
+            // An error of a read is returned to the host that reads.
+            let Ok(Some(runtime)) = next else {
+                return Ok(self);
+            };
+            let finished = loop {
+                let step = self.write("open", |transaction| {
+                    deletion::step(transaction, &runtime, deletion::STEP_BYTES)
+                });
+                match step {
+                    Ok(false) => {}
+                    Ok(true) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            match finished {
+                Ok(()) => {}
+                // Hidden rows that are corrupt must not make the others unreachable; a verification reports them. In a
+                // closure of the store that is open already, the host that deletes goes on by itself.
+                Err(RuntimeError::StoreCorrupt { .. } | RuntimeError::InvalidRequest(_)) => {}
+                Err(error) => return Err(error),
+            }
+            last = Some(runtime);
+        }
+    }
+
     /// Opens the store at `path` for reading and writing. Creates it with mode 0600 if the path does not
     /// exist.
     ///

@@ -8,7 +8,7 @@ use crate::fs::process::{Owned, Process};
 use crate::ledger::checks::{refuse_long_id, refuse_long_ref};
 use crate::ledger::convert::{self, WorkerRefs};
 use crate::ledger::pages::{transcript_entries, transcript_rows};
-use crate::ledger::rows::{EventRow, PAGE_ROWS, Rows, TranscriptRow};
+use crate::ledger::rows::{EventRow, PAGE_ROWS, Rows, TranscriptRow, WorkerRow};
 use crate::ledger::table_names;
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::ledger::whole::{all_runtimes, refuse_miscounted, runtime_snapshot};
@@ -144,6 +144,12 @@ impl Snapshot {
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn has_runtime(&self, id: &RuntimeId) -> Result<bool, RuntimeError> {
         refuse_long_id(id.as_str())?;
+        self.is_known(id)
+    }
+
+    /// Whether the store has the runtime. The rows of a runtime without one are those of an unfinished deletion: they are
+    /// hidden.
+    fn is_known(&self, id: &RuntimeId) -> Result<bool, RuntimeError> {
         Ok(self.view().runtime(id.as_str())?.is_some())
     }
 
@@ -176,8 +182,12 @@ impl Snapshot {
         refuse_long_id(id.as_str())?;
         let id = id.clone();
         let row = self.view().runtime(id.as_str())?;
+        let is_known = row.is_some();
         let (counted, mut seen) = (row.map_or(0, |row| row.workers()), 0);
         Ok(Paged::new(move |last: Option<&String>| {
+            if !is_known {
+                return Ok(Vec::new());
+            }
             let view = self.view();
             let page = view.workers(id.as_str(), last.map(String::as_str), PAGE_ROWS)?;
             seen += page.len();
@@ -204,11 +214,17 @@ impl Snapshot {
         &self,
         worker: &WorkerRef,
     ) -> Result<Option<Stored<PersistedWorkerSnapshot>>, RuntimeError> {
-        refuse_long_ref(worker)?;
-        let record = self
-            .view()
-            .worker(worker.runtime_id.as_str(), worker.worker_id.as_str())?;
+        let record = self.worker_row(worker)?;
         Ok(record.map(|record| convert::worker_snapshot(worker.clone(), record)))
+    }
+
+    fn worker_row(&self, worker: &WorkerRef) -> Result<Option<WorkerRow>, RuntimeError> {
+        refuse_long_ref(worker)?;
+        let (runtime_id, worker_id) = convert::owner_of(worker);
+        match self.is_known(&worker.runtime_id)? {
+            true => self.view().worker(runtime_id, worker_id),
+            false => Ok(None),
+        }
     }
 
     /// The number of entries of a worker's transcript; 0 for an unknown worker.
@@ -217,10 +233,7 @@ impl Snapshot {
     ///
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn transcript_len(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
-        refuse_long_ref(worker)?;
-        let record = self
-            .view()
-            .worker(worker.runtime_id.as_str(), worker.worker_id.as_str())?;
+        let record = self.worker_row(worker)?;
         Ok(record.map_or(0, |record| record.transcript_len))
     }
 
@@ -267,8 +280,11 @@ impl Snapshot {
         F: Fn(&mut WorkerRefs<'_>, u64, EventRow<'_>) -> Result<Stored<T>, String>,
     {
         refuse_long_id(id.as_str())?;
-        let id = id.clone();
+        let (id, is_known) = (id.clone(), self.is_known(id)?);
         Ok(Paged::new(move |last: Option<&u64>| {
+            if !is_known {
+                return Ok(Vec::new());
+            }
             let from = match last {
                 Some(&u64::MAX) => return Ok(Vec::new()),
                 Some(last) => last + 1,
@@ -354,6 +370,9 @@ impl Snapshot {
         mut each: impl FnMut(BorrowedEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         refuse_long_id(id.as_str())?;
+        if !self.is_known(id)? {
+            return Ok(());
+        }
         let view = self.view();
         until_error(|stop| {
             view.events(id.as_str(), 0, usize::MAX, &mut |event, row| {
@@ -393,7 +412,10 @@ impl Snapshot {
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn last_event_id(&self, id: &RuntimeId) -> Result<Option<u64>, RuntimeError> {
         refuse_long_id(id.as_str())?;
-        self.view().last_event_id(id.as_str())
+        match self.is_known(id)? {
+            true => self.view().last_event_id(id.as_str()),
+            false => Ok(None),
+        }
     }
 
     /// The import records, sorted by runtime id: one for each runtime that was imported or left out. The

@@ -12,6 +12,8 @@ mod concurrency;
 mod crash_steps;
 mod damage;
 mod damaged_pages;
+#[cfg(feature = "fault-injection")]
+mod deleting;
 mod disk_errors;
 mod durability;
 mod faults;

@@ -180,6 +180,7 @@ fn name_of_kind(kind: RuntimeEventKind) -> &'static str {
         RuntimeEventKind::WorkerInputAccepted => "worker_input_accepted",
         RuntimeEventKind::WorkerStopped => "worker_stopped",
         RuntimeEventKind::WorkerCancelled => "worker_cancelled",
+        RuntimeEventKind::WorkerDeleted => "worker_deleted",
     }
 }
 
@@ -199,6 +200,7 @@ fn kind(name: &str) -> Option<RuntimeEventKind> {
         RuntimeEventKind::WorkerCreated,
         RuntimeEventKind::WorkerStopped,
         RuntimeEventKind::WorkerCancelled,
+        RuntimeEventKind::WorkerDeleted,
     ];
     all.into_iter().find(|kind| name_of_kind(*kind) == name)
 }
@@ -381,6 +383,7 @@ mod tests {
             WorkerInputAccepted,
             WorkerStopped,
             WorkerCancelled,
+            WorkerDeleted,
         ] {
             for worker_ref in [None, Some(worker())] {
                 let written = RuntimeEvent {

@@ -1,9 +1,8 @@
 //! The names of the layout. The name of the directory of an id is `id-` and the UTF-8 bytes of the id in
 //! lower-case hex: an id can contain characters that a file name cannot.
 
-use crate::model::identity::{RuntimeId, WorkerId};
+use crate::model::identity::{ID_PREFIX, RuntimeId, WorkerId, directory_name};
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 
 /// The longest file name, in bytes, on all common file systems.
@@ -25,7 +24,7 @@ pub(crate) const EXPORT_OLD_PREFIX: &str = ".export.old-";
 /// The prefix of the name of the complete directory that replaces it.
 pub(crate) const EXPORT_NEW_PREFIX: &str = ".export.new-";
 
-const PREFIX: &str = "id-";
+const PREFIX: &str = ID_PREFIX;
 
 /// An id that names a directory.
 pub(crate) trait NamedId: Sized {
@@ -47,13 +46,7 @@ impl NamedId for WorkerId {
 
 /// The name of the directory of `id`. It can be longer than [`MAX_NAME_BYTES`].
 pub(crate) fn encode(id: &str) -> String {
-    let mut name = String::with_capacity(PREFIX.len() + 2 * id.len());
-    name.push_str(PREFIX);
-    for byte in id.bytes() {
-        // Writing to a String cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
+    directory_name(id)
 }
 
 /// The id of the directory `name`, or the reason why the name encodes none. Only the name that [`encode`]

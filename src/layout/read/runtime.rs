@@ -16,7 +16,7 @@ use crate::layout::read::sink::{Place, ReadStop};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{MAX_ID_BYTES, RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
-use crate::model::observation::RuntimeEvent;
+use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
 };
@@ -276,7 +276,9 @@ impl Reader<'_> {
                 return Err((FindingKind::Mismatch, message));
             }
             expect_short(&worker.worker_id)?;
-            if !workers.contains(&*worker.worker_id) {
+            if event.kind == RuntimeEventKind::WorkerDeleted {
+                unknown.forget(&worker.worker_id);
+            } else if !workers.contains(&*worker.worker_id) {
                 unknown.note(&worker.worker_id, place.line.zip(place.byte));
             }
             Ok(())

@@ -31,6 +31,8 @@ pub enum Call {
     Reply(WorkerRef, String),
     /// `stop_worker`, or `cancel_worker` where the status says so.
     End(WorkerRef, WorkerStatus, Option<String>),
+    /// `delete_worker`.
+    Delete(WorkerRef),
     /// `stop_runtime`.
     StopRuntime,
 }
@@ -45,6 +47,15 @@ pub struct Ack {
     /// The id of the call's event. A call that changes nothing returns the last event of its worker or
     /// runtime.
     pub event_id: u64,
+}
+
+impl Ack {
+    /// The acknowledgement of a deletion, which names no event.
+    pub const DELETED: Self = Self {
+        status: WorkerStatus::Stopped,
+        sequence: 0,
+        event_id: 0,
+    };
 }
 
 /// The rule that rejects a [`Call`].
@@ -106,6 +117,11 @@ impl Call {
                     sequence: 0,
                     event_id: ack.event_id,
                 })
+            }
+            Self::Delete(worker) => {
+                let result = runtime.delete_worker(&worker)?;
+                assert!(result.deleted && result.worker_id == worker.worker_id);
+                Ok(Ack::DELETED)
             }
             Self::StopRuntime => runtime.stop_runtime().map(|event_id| Ack {
                 status: WorkerStatus::Stopped,
@@ -189,6 +205,7 @@ impl RuntimeState {
             Call::Input(worker, input) => self.input(worker, input),
             Call::Reply(worker, content) => self.reply(worker, content),
             Call::End(worker, status, reason) => self.end(worker, *status, reason.as_deref()),
+            Call::Delete(worker) => self.delete(worker),
             Call::StopRuntime => Ok(self.stop()),
         }
     }
@@ -242,7 +259,7 @@ impl RuntimeState {
             let sequence = self.own.value.next_worker_sequence;
             self.own.value.next_worker_sequence += 1;
             let name = format!("worker-{sequence:08x}");
-            if !self.workers.contains_key(&name) {
+            if !self.workers.contains_key(&name) && !self.has_deleted(&name) {
                 break name;
             }
         };
@@ -276,6 +293,29 @@ impl RuntimeState {
             sequence: 0,
             event_id,
         })
+    }
+
+    /// Whether a worker with this id was deleted: the log says so for ever.
+    fn has_deleted(&self, name: &str) -> bool {
+        self.events.iter().any(|event| {
+            let worker = event.value.worker_ref.as_ref();
+            event.value.kind == RuntimeEventKind::WorkerDeleted
+                && worker.is_some_and(|worker| worker.worker_id.as_str() == name)
+        })
+    }
+
+    /// A deletion is accepted by a stopped runtime, too.
+    fn delete(&mut self, worker_ref: &WorkerRef) -> Result<Ack, Refusal> {
+        self.refuse_foreign(worker_ref)?;
+        if self.worker(worker_ref)?.status.is_active() {
+            return Err(Refusal::InvalidRequest);
+        }
+        self.workers.remove(worker_ref.worker_id.as_str());
+        let diagnostics = &mut self.own.value.diagnostics;
+        diagnostics.retain(|diagnostic| diagnostic.worker_ref.as_ref() != Some(worker_ref));
+        let kind = RuntimeEventKind::WorkerDeleted;
+        self.log(Some(worker_ref), kind, "worker deleted");
+        Ok(Ack::DELETED)
     }
 
     fn note(&mut self, worker: &WorkerRef, code: &str, message: &str) {
@@ -404,6 +444,12 @@ pub fn any_call(state: &RuntimeState, rng: &mut Rng) -> Call {
         return Call::Create(any_request(rng));
     }
     let worker_ref = rng.pick(&workers).own.value.worker_ref.clone();
+    if rng.chance(5) {
+        let mut ended = workers.iter().map(|worker| &worker.own.value);
+        let ended = ended.find(|own| !own.status.is_active());
+        // A running one is refused.
+        return Call::Delete(ended.map_or(worker_ref, |own| own.worker_ref.clone()));
+    }
     match rng.below(100) {
         0..=4 => Call::End(worker_ref, WorkerStatus::Stopped, None),
         5..=9 => {

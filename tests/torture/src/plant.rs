@@ -32,6 +32,8 @@ pub enum Plant {
     CounterWithoutEvent,
     /// An input also writes a row of a runtime that does not exist. No read shows it.
     OrphanRow,
+    /// The deletion of a worker leaves the count of its runtime as it was. No read of a worker shows it.
+    CountThatStays,
     /// After a crash the commit that the header names is taken as durable.
     PrimaryTrusted,
     /// The recovery does not write the pages of an unproven commit again.
@@ -89,6 +91,7 @@ impl Plant {
             Self::SplitTransaction => "split-transaction",
             Self::CounterWithoutEvent => "counter-without-event",
             Self::OrphanRow => "orphan-row",
+            Self::CountThatStays => "count-that-stays",
             Self::PrimaryTrusted => "primary-trusted",
             Self::PagesNotRewritten => "pages-not-rewritten",
             Self::DescentTooShort => "descent-too-short",
@@ -121,6 +124,8 @@ impl Plant {
                 &[&["a part of an operation is there", " events, should be "]]
             }
             Self::OrphanRow => &[&["verify finds", "rows of a runtime that does not exist"]],
+            // The list of workers, which is compared with the count, is read first.
+            Self::CountThatStays => &[&["reading the store", "rows, but the runtime says"]],
             Self::PrimaryTrusted
             | Self::PagesNotRewritten
             | Self::DescentTooShort
@@ -166,6 +171,10 @@ impl Plant {
                     load.append_event(&nobody, event(1, None).into())
                 }));
                 call.make(runtime).map(drop)
+            }
+            (Self::CountThatStays, Call::Delete(worker)) => {
+                call.make(runtime)?;
+                store.bulk_load(|load| load.count_one_more(&worker.runtime_id))
             }
             (Self::SplitTransaction | Self::CounterWithoutEvent, Call::Input(worker, input))
                 if !input.content.trim().is_empty()

@@ -9,7 +9,7 @@ use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::layout::{ImportOptions, LayoutError, import};
 use redb_runtime_store::management::RuntimeOptions;
-use redb_runtime_store::store::Sharing;
+use redb_runtime_store::store::{DeleteRuntimeOptions, Sharing};
 use redb_runtime_store::{Pending, Runtime, RuntimeTransaction, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub enum Op {
     Submit(String, Call),
     /// Several calls in one host transaction. A rejected call undoes all of them.
     Transaction(String, Vec<Call>),
+    /// Deletes a runtime, also if it is running.
+    DeleteRuntime(String),
     /// Imports a directory and replaces its runtime.
     Import,
     /// Closes the store, and opens it again.
@@ -101,8 +103,19 @@ impl Workload {
                 0..=2 => workload.push(Op::Import, &imported),
                 3..=4 => workload.push(Op::Reopen, &imported),
                 5 => {
-                    let id = format!("runtime {}", workload.ops.len());
-                    workload.push(Op::CreateRuntime(id), &imported);
+                    // A deleted runtime is created again now and then.
+                    let number = rng.below(8);
+                    let id = format!("runtime {number}");
+                    if !workload.last().0.contains_key(&id) {
+                        workload.push(Op::CreateRuntime(id), &imported);
+                    }
+                }
+                46..=47 => {
+                    let runtimes: Vec<_> = workload.last().0.keys().cloned().collect();
+                    let id = rng.pick(&runtimes).clone();
+                    if id != FIRST {
+                        workload.push(Op::DeleteRuntime(id), &imported);
+                    }
                 }
                 6..=25 => workload.push_transaction(&imported, rng),
                 26..=45 => workload.push_submissions(&imported, rng),
@@ -147,6 +160,7 @@ impl Workload {
                 }
                 all
             }
+            Op::DeleteRuntime(id) => world.0.remove(id).is_some(),
             Op::Import => {
                 world.0.extend(imported.0.clone());
                 true
@@ -305,6 +319,7 @@ pub(crate) fn in_transaction(
             transaction.cancel_worker(&worker, reason).map(drop)
         }
         Call::End(worker, _, reason) => transaction.stop_worker(&worker, reason).map(drop),
+        Call::Delete(worker) => transaction.delete_worker(&worker).map(drop),
         Call::StopRuntime => Err(RuntimeError::InvalidRequest(
             "a transaction cannot stop its runtime".to_owned(),
         )),
@@ -381,6 +396,10 @@ impl<M: Medium> Host<M> {
             Op::Submit(id, call) => self.submit(number, id, call.clone()),
             Op::Transaction(id, calls) => runtime(&self.store, id)?
                 .transaction(|tx| calls.iter().try_for_each(|call| in_transaction(tx, call))),
+            Op::DeleteRuntime(id) => {
+                let options = DeleteRuntimeOptions::new().even_if_running(true);
+                self.store.delete_runtime_with(&runtime_id(id), &options)
+            }
             Op::Import => imported_into(&self.store),
             Op::Reopen => {
                 self.store.close()?;

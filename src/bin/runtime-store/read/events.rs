@@ -100,6 +100,7 @@ pub(crate) fn kind_name(kind: RuntimeEventKind) -> &'static str {
         RuntimeEventKind::WorkerInputAccepted => "input accepted",
         RuntimeEventKind::WorkerStopped => "worker stopped",
         RuntimeEventKind::WorkerCancelled => "cancelled",
+        RuntimeEventKind::WorkerDeleted => "deleted",
     }
 }
 

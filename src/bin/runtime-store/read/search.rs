@@ -90,6 +90,7 @@ enum Kind {
     WorkerInputAccepted,
     WorkerStopped,
     WorkerCancelled,
+    WorkerDeleted,
 }
 
 impl From<Role> for TranscriptRole {
@@ -111,6 +112,7 @@ impl From<Kind> for RuntimeEventKind {
             Kind::WorkerInputAccepted => Self::WorkerInputAccepted,
             Kind::WorkerStopped => Self::WorkerStopped,
             Kind::WorkerCancelled => Self::WorkerCancelled,
+            Kind::WorkerDeleted => Self::WorkerDeleted,
         }
     }
 }

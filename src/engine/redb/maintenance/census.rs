@@ -6,8 +6,7 @@ use crate::engine::redb::file::lock_holder;
 use crate::engine::redb::maintenance::page_check;
 use crate::engine::redb::maintenance::progress::{Meter, OnProgress, RowProgress};
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, Tables,
-    WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::view::View;
 use crate::engine::redb::tables::walk::key_bytes;

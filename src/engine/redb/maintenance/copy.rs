@@ -11,8 +11,12 @@ use crate::engine::redb::tables::definitions::{
 };
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
+use crate::ledger::deletion;
 use crate::ledger::envelope::{self, KeyBytes, Record};
+use crate::ledger::table_names::UNFINISHED;
+use crate::ledger::tombstone::Unfinished;
 use redb::{CursorError, CursorMut, Key, ReadTransaction, Value, WriteTransaction};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::{panic, thread};
@@ -59,6 +63,35 @@ impl Batch {
 /// The thread that inserts rows has stopped: more rows are of no use.
 struct Stopped;
 
+/// The rows that unfinished deletions have left. A copy has none of them.
+struct Hidden(BTreeMap<String, Unfinished>);
+
+impl Hidden {
+    fn of(source: &View<'_, ReadTransaction>) -> Result<Self, RuntimeError> {
+        let mut all = BTreeMap::new();
+        let mut last: Option<String> = None;
+        while let Some(runtime) = deletion::next_unfinished(source, last.as_deref())? {
+            all.insert(runtime.clone(), deletion::unfinished(source, &runtime)?);
+            last = Some(runtime);
+        }
+        Ok(Self(all))
+    }
+
+    /// Whether the rows of a runtime are left out.
+    fn runtime(&self, runtime: &str) -> bool {
+        !self.0.is_empty() && self.0.get(runtime).is_some_and(|left| left.is_whole)
+    }
+
+    /// Whether the entries of a worker are left out.
+    fn worker(&self, runtime: &str, worker: &str) -> bool {
+        !self.0.is_empty()
+            && self
+                .0
+                .get(runtime)
+                .is_some_and(|left| left.is_whole || left.workers.iter().any(|left| left == worker))
+    }
+}
+
 /// Reads every row of a store, and passes it on in batches.
 struct Reader<'a, F> {
     source: &'a View<'a, ReadTransaction>,
@@ -84,19 +117,27 @@ impl From<RuntimeError> for Halt {
 impl<F: FnMut(&mut Batch) -> Result<(), Stopped>> Reader<'_, F> {
     /// Reads all tables. Returns the digest of their rows.
     fn all(mut self) -> Result<u128, Halt> {
-        self.table(&META)?;
-        self.table(&RUNTIMES)?;
-        self.table(&WORKERS)?;
-        self.table(&EVENTS)?;
-        self.table(&TRANSCRIPTS)?;
-        self.table(&DIAGNOSTICS)?;
-        self.table(&IMPORTS)?;
-        self.table(&TOMBSTONES)?;
-        self.table(&FILES)?;
+        let hidden = Hidden::of(self.source)?;
+        self.table(&META, |_| false)?;
+        self.table(&RUNTIMES, |_| false)?;
+        self.table(&WORKERS, |key| hidden.runtime(key.0))?;
+        self.table(&EVENTS, |key| hidden.runtime(key.0))?;
+        self.table(&TRANSCRIPTS, |key| hidden.worker(key.0, key.1))?;
+        self.table(&DIAGNOSTICS, |key| hidden.runtime(key.0))?;
+        self.table(&IMPORTS, |_| false)?;
+        self.table(&TOMBSTONES, |key| {
+            key.0 == UNFINISHED || hidden.runtime(key.0)
+        })?;
+        self.table(&FILES, |key| hidden.runtime(key.0))?;
         Ok(self.digest.digest128())
     }
 
-    fn table<K, R>(&mut self, table: &TableOf<K, R>) -> Result<(), Halt>
+    /// Reads a table without the rows that `is_hidden` names.
+    fn table<K, R>(
+        &mut self,
+        table: &TableOf<K, R>,
+        is_hidden: impl for<'k> Fn(&K::SelfType<'k>) -> bool,
+    ) -> Result<(), Halt>
     where
         K: Key + 'static,
         R: Record,
@@ -105,6 +146,9 @@ impl<F: FnMut(&mut Batch) -> Result<(), Stopped>> Reader<'_, F> {
         self.digest.update(table.name.as_bytes());
         let (source, is_decoding, mut is_stopped) = (self.source, self.is_decoding, false);
         let read = source.walk(table, .., |key, value| {
+            if is_hidden(&key) {
+                return Ok(());
+            }
             if is_decoding {
                 envelope::decode::<R>(table.name, &key, value).map_err(|message| {
                     let message = format!("table {}, key {key:?}: {message}", table.name);

@@ -57,6 +57,8 @@ pub struct StoreOptions {
     pub(crate) quick_repair_from: u64,
     pub(crate) planted: Planted,
     pub(crate) clock: Clock,
+    /// Whether an open for writing finishes deletions that a crash interrupted.
+    pub(crate) finish_deletions: bool,
     #[cfg(feature = "fault-injection")]
     on_access: Option<OnAccess>,
 }
@@ -81,6 +83,7 @@ impl Default for StoreOptions {
             quick_repair_from: QUICK_REPAIR_BYTES,
             planted: Planted::default(),
             clock: Clock::default(),
+            finish_deletions: true,
             #[cfg(feature = "fault-injection")]
             on_access: None,
         }
@@ -271,6 +274,15 @@ impl StoreOptions {
     #[must_use]
     pub fn earlier_release(mut self, version: u32) -> Self {
         self.schema = Schema::of_release(version);
+        self
+    }
+
+    /// Leaves unfinished deletions to the writes. For tests of these.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn leave_deletions(mut self) -> Self {
+        self.finish_deletions = false;
         self
     }
 

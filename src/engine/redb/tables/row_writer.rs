@@ -4,6 +4,7 @@ use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
     DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
+use crate::engine::redb::tables::view::after_runtime;
 use crate::error::RuntimeError;
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::envelope::{self, KeyBytes, Record};
@@ -101,6 +102,14 @@ impl ChangeSet {
             })
         });
         writer.remove(&TRANSCRIPTS, entries)?;
+        let whole: Vec<(&str, String)> = all()
+            .filter(|(_, removed)| removed.all_entries)
+            .map(|(id, _)| (id, after_runtime(id)))
+            .collect();
+        let whole = whole
+            .iter()
+            .map(|(id, next)| (*id, "", 0)..(next.as_str(), "", 0));
+        writer.remove(&TRANSCRIPTS, whole)?;
         let diagnostics = all().flat_map(|(id, removed)| {
             let diagnostics = removed.diagnostics.iter();
             diagnostics.map(move |diagnostic| only((id, *diagnostic)))

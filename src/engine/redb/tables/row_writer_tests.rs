@@ -51,6 +51,7 @@ enum Change {
     RemoveEvents(&'static str, u64),
     PutEntry(&'static str, &'static str, u64),
     RemoveEntries(&'static str, &'static str, u64),
+    RemoveAllEntries(&'static str),
     PutDiagnostic(&'static str, u64),
     RemoveDiagnostic(&'static str, u64),
     PutTombstone(&'static str, &'static str),
@@ -92,6 +93,12 @@ impl Change {
             5..=7 => Self::PutEvent(runtime, logs.next(runtime, "", 1)),
             8 => Self::RemoveEvents(runtime, logs.floor(runtime, "", random)),
             9..=11 => Self::PutEntry(runtime, worker, logs.next(runtime, worker, 0)),
+            12 if random.below(8) == 0 => {
+                for worker in WORKERS_OF_TEST {
+                    logs.0.remove(&(runtime, worker));
+                }
+                Self::RemoveAllEntries(runtime)
+            }
             12 => Self::RemoveEntries(runtime, worker, logs.floor(runtime, worker, random)),
             13 if random.below(2) == 0 => Self::PutDiagnostic(runtime, random.below(6)),
             13 => Self::RemoveDiagnostic(runtime, random.below(6)),
@@ -138,6 +145,10 @@ impl Change {
             }
             Self::RemoveEntries(runtime, worker, floor) => {
                 removed.raise_entries(worker.to_owned(), floor);
+                runtime
+            }
+            Self::RemoveAllEntries(runtime) => {
+                removed.all_entries = true;
                 runtime
             }
             Self::RemoveDiagnostic(runtime, id) => {

@@ -8,3 +8,4 @@ pub(crate) mod orphans;
 pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod seen;
+pub(crate) mod tombstones;

@@ -47,8 +47,10 @@ impl Rules<'_> {
                 Some(true) => {}
                 Some(false) => {
                     let rows = self.count(table, first(&id)..first(&next))?;
-                    let message = format!("{rows} rows of a runtime that does not exist");
-                    self.add(VerifyKind::Orphan, table.name, &id, message);
+                    if !self.is_hidden_runtime(&id) {
+                        let message = format!("{rows} rows of a runtime that does not exist");
+                        self.add(VerifyKind::Orphan, table.name, &id, message);
+                    }
                 }
                 // The walk of all runtimes missed this one, since its row cannot be read.
                 None if self.without_row.insert(id.clone()) => self.runtime(&Expected {
@@ -90,13 +92,11 @@ impl Rules<'_> {
             if has_worker == Some(false) {
                 let range = (key.0, key.1, 0)..=(key.0, key.1, u64::MAX);
                 let rows = self.count(&TRANSCRIPTS, range)?;
-                let message = format!("{rows} entries of a worker that does not exist");
-                self.add(
-                    VerifyKind::Orphan,
-                    TRANSCRIPTS.name,
-                    &format!("{key:?}"),
-                    message,
-                );
+                if !self.is_hidden_worker(key.0, key.1) {
+                    let message = format!("{rows} entries of a worker that does not exist");
+                    let key = format!("{key:?}");
+                    self.add(VerifyKind::Orphan, TRANSCRIPTS.name, &key, message);
+                }
             }
             // The smallest text that is greater than the id.
             from = (runtime, format!("{worker}\0"));

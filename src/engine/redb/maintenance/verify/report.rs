@@ -48,6 +48,10 @@ pub enum VerifyKind {
     UnknownWorker,
     /// Transcript entries that name an event that is not in the log.
     UnknownEvent,
+    /// A tombstone that contradicts the other rows: its worker exists.
+    Tombstone,
+    /// A deletion that was interrupted. Its rows are hidden; the next open for writing removes them.
+    UnfinishedDeletion,
     /// Assigned ids that are missing from the log.
     Gap,
     /// The rows were not checked, because the store cannot be opened.
@@ -61,7 +65,9 @@ impl VerifyKind {
     /// The severity of a finding of this kind.
     pub fn severity(self) -> Severity {
         match self {
-            Self::Gap | Self::UnknownEvent | Self::PagesNotChecked => Severity::Info,
+            Self::Gap | Self::UnknownEvent | Self::PagesNotChecked | Self::UnfinishedDeletion => {
+                Severity::Info
+            }
             Self::UnknownWorker | Self::LastEvent | Self::Status | Self::FreePages => {
                 Severity::Warning
             }

@@ -18,6 +18,7 @@ use crate::error::RuntimeError;
 use crate::ledger::envelope::{self, KeyBytes, Record};
 use crate::ledger::rows::{RuntimeRow, WorkerRow};
 use crate::ledger::table_names::NO_RUNTIME;
+use crate::ledger::tombstone::Unfinished;
 use crate::model::catalog::WorkerStatus;
 use crate::model::management::RuntimeStatus;
 use redb::{Key, ReadTransaction, Value};
@@ -52,6 +53,8 @@ pub(crate) struct Rules<'a> {
     reported: BTreeSet<String>,
     /// The runtimes with rows whose own row cannot be read.
     pub(crate) without_row: BTreeSet<String>,
+    /// The unfinished deletions, by runtime. Their rows are hidden, and break no rule.
+    pub(crate) unfinished: BTreeMap<String, Unfinished>,
 }
 
 /// Whether a walk read all rows of its range.
@@ -92,6 +95,7 @@ impl<'a> Rules<'a> {
             breaks: 0,
             reported: BTreeSet::new(),
             without_row: BTreeSet::new(),
+            unfinished: BTreeMap::new(),
         }
     }
 
@@ -108,6 +112,7 @@ impl<'a> Rules<'a> {
 
     pub(crate) fn check(mut self) -> Result<(), RuntimeError> {
         self.meta()?;
+        self.tombstones()?;
         self.walk(&RUNTIMES, .., |rules, id, row| {
             rules.findings.report.runtimes += 1;
             let next = after_runtime(id);
@@ -119,7 +124,6 @@ impl<'a> Rules<'a> {
             rules.runtime(&expected)
         })?;
         self.imports()?;
-        self.walk(&TOMBSTONES, .., |_, _, _| Ok(()))?;
         self.walk(&FILES, .., |_, _, _| Ok(()))?;
         self.orphans()?;
         self.missing_tables()?;
@@ -520,7 +524,9 @@ impl<'a> Rules<'a> {
             Some(known) => *known,
             None => {
                 // If the row cannot be read, the walk of its table reports that.
-                let known = self.has(&WORKERS, (runtime, worker))?.unwrap_or(true);
+                let key = (runtime, worker);
+                let known = self.has(&WORKERS, key)?.unwrap_or(true)
+                    || self.has(&TOMBSTONES, key)?.unwrap_or(true);
                 if self.known_workers.len() == KNOWN_WORKERS {
                     self.known_workers.clear();
                 }
