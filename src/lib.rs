@@ -43,6 +43,7 @@
 //! - [Replies](guide::replies) of workers, and following both sides of a conversation.
 //! - [Following](guide::following) events and transcripts, also from another process.
 //! - Searching entries and event messages: the module `search` (feature `search`).
+//! - [Deletion](guide::deletion), and what stays in the file.
 //! - [Backups](guide::backup), verification, space and migrations.
 //! - [Errors](guide::errors), their meaning and their remedy.
 //!

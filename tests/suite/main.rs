@@ -48,6 +48,8 @@ mod opening;
 #[cfg(feature = "program")]
 mod program;
 #[cfg(feature = "program")]
+mod program_changes;
+#[cfg(feature = "program")]
 mod program_faults;
 #[cfg(feature = "program")]
 mod program_help;

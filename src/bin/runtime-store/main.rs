@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod change;
 mod maintain;
 mod output;
 mod panics;
@@ -46,6 +47,12 @@ enum Verb {
     Transcript(read::transcript::Transcript),
     Search(read::search::Search),
     Stats(read::stats::Stats),
+    StopWorker(change::stop_worker::StopWorker),
+    StopRuntime(change::stop_runtime::StopRuntime),
+    Rename(change::rename::Rename),
+    SetLimits(change::set_limits::SetLimits),
+    DeleteWorker(change::delete_worker::DeleteWorker),
+    DeleteRuntime(change::delete_runtime::DeleteRuntime),
     Verify(maintain::verify::Verify),
     Backup(maintain::backup::Backup),
     Compact(maintain::compact::Compact),
@@ -67,6 +74,12 @@ impl Verb {
             Self::Transcript(verb) => verb.run(output),
             Self::Search(verb) => verb.run(output),
             Self::Stats(verb) => verb.run(output),
+            Self::StopWorker(verb) => verb.run(output),
+            Self::StopRuntime(verb) => verb.run(output),
+            Self::Rename(verb) => verb.run(output),
+            Self::SetLimits(verb) => verb.run(output),
+            Self::DeleteWorker(verb) => verb.run(output),
+            Self::DeleteRuntime(verb) => verb.run(output),
             Self::Verify(verb) => verb.run(output),
             Self::Backup(verb) => verb.run(output),
             Self::Compact(verb) => verb.run(output),

@@ -77,6 +77,38 @@ Examples:
   runtime-store stats agents.redb
   runtime-store stats agents.redb --workers 50 --json";
 
+pub(crate) const STOP_WORKER: &str = "\
+Examples:
+  runtime-store stop-worker agents.redb worker-00000001
+  runtime-store stop-worker agents.redb worker-00000001 --reason 'out of budget'";
+
+pub(crate) const STOP_RUNTIME: &str = "\
+Examples:
+  runtime-store stop-runtime agents.redb
+  runtime-store stop-runtime agents.redb --runtime demo";
+
+pub(crate) const RENAME: &str = "\
+Examples:
+  runtime-store rename agents.redb 'Support, archived'
+  runtime-store rename agents.redb '' --runtime demo";
+
+pub(crate) const SET_LIMITS: &str = "\
+Examples:
+  runtime-store set-limits agents.redb --transcript 1000 --events 1000
+  runtime-store set-limits agents.redb --events 500 --runtime demo";
+
+pub(crate) const DELETE_WORKER: &str = "\
+Examples:
+  runtime-store stop-worker agents.redb worker-00000001
+  runtime-store delete-worker agents.redb worker-00000001
+  runtime-store compact agents.redb";
+
+pub(crate) const DELETE_RUNTIME: &str = "\
+Examples:
+  runtime-store backup agents.redb before.redb
+  runtime-store delete-runtime agents.redb demo --even-if-running
+  runtime-store compact agents.redb";
+
 pub(crate) const VERIFY: &str = "\
 Examples:
   runtime-store verify agents.redb

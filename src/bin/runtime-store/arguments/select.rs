@@ -5,8 +5,8 @@ use crate::output::failure::Failure;
 use crate::output::print::Output;
 use clap::Args;
 use redb_runtime_store::identity::{RuntimeId, WorkerId};
-use redb_runtime_store::management::RuntimeSummary;
-use redb_runtime_store::{RuntimeError, Store};
+use redb_runtime_store::management::{RuntimeOptions, RuntimeSummary};
+use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::path::{Path, PathBuf};
 
 /// A runtime id from the command line.
@@ -60,6 +60,29 @@ impl RepairArgument {
     }
 }
 
+/// A runtime of a store that a verb changes.
+#[derive(Args)]
+pub(crate) struct WritableArgument {
+    /// The store's file
+    #[arg(value_name = "STORE")]
+    path: PathBuf,
+    #[command(flatten)]
+    runtime: RuntimeArgument,
+}
+
+impl WritableArgument {
+    /// Opens the store for writing, and the runtime: the named one, or the only one.
+    pub(crate) fn open(&self, output: &Output) -> Result<(Store, Runtime), Failure> {
+        let store = repair::for_writing(Store::options(), &self.path, output)?;
+        let options = RuntimeOptions {
+            runtime_id: Some(self.runtime.find(&store)?.runtime_id),
+            ..RuntimeOptions::default()
+        };
+        let runtime = store.runtime(options)?;
+        Ok((store, runtime))
+    }
+}
+
 /// One runtime of a store.
 #[derive(Args)]
 pub(crate) struct RuntimeArgument {
@@ -80,6 +103,7 @@ impl RuntimeArgument {
         Ok((store, id))
     }
 
+    /// The runtime in a store that is open.
     fn find(&self, store: &Store) -> Result<RuntimeSummary, Failure> {
         let mut all = store.runtimes()?;
         if let Some(id) = &self.runtime {
