@@ -1,11 +1,12 @@
 //! Deletion of workers and runtimes.
 
 use crate::layout_support::{content, exported, strict, tree};
+use crate::sharing::{as_child, child, many};
 use crate::support::{
     Host, all_entries, all_events, cursor, full_request, named, on_both, runtime_id, say, scratch,
-    worker_ref, worker_snapshot,
+    tell, worker_ref, worker_snapshot,
 };
-use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::layout::FindingKind;
@@ -159,7 +160,7 @@ fn deleted_id_is_never_given_again() {
             .unwrap()
             .commit(|tx| {
                 let mut snapshot = worker_snapshot(&ahead, 1);
-                snapshot.status = redb_runtime_store::catalog::WorkerStatus::Stopped;
+                snapshot.status = WorkerStatus::Stopped;
                 tx.write_worker_snapshot(&snapshot)
             })
             .unwrap();
@@ -508,6 +509,52 @@ fn next_writes_of_many_writers_finish_a_deletion() {
     assert_eq!(rows_of(&store, "transcripts"), 0);
     assert_eq!(all_events(&runtime).len(), 70 + writes);
     assert_sound(&store);
+}
+
+#[test]
+fn writers_finish_the_deletion_of_a_killed_process() {
+    let name = "deleting::writers_finish_the_deletion_of_a_killed_process";
+    if let Some((_, path)) = as_child() {
+        let runtime = many().open(path).unwrap().runtime(named("r")).unwrap();
+        loop {
+            let worker = large_worker(&runtime, "x");
+            tell("ready");
+            runtime.delete_worker(&worker).unwrap();
+        }
+    }
+    let (_directory, path) = scratch();
+    let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
+    let store = runtime.store();
+    let mine = new_worker(&runtime);
+    let mut said = 0;
+    for round in 0..4 {
+        let mut deletes = child(name, "deletes", &path);
+        while deletes.hear().unwrap() != "ready" {}
+        for _ in 0..round {
+            say(&runtime, &mine, "meanwhile").unwrap();
+            said += 1;
+        }
+        deletes.kill();
+        let mut writes = 0;
+        while is_unfinished(&store.verify().unwrap()) {
+            say(&runtime, &mine, "afterwards").unwrap();
+            (said, writes) = (said + 1, writes + 1);
+            assert!(writes < 20, "the writes do not finish the deletion");
+        }
+        assert_sound(store);
+        // Each worker is there with all its entries, or gone.
+        for worker in runtime.list_workers().unwrap() {
+            let is_mine = worker.worker_ref == mine;
+            let written = if is_mine { said } else { 66 };
+            let is_stopped = worker.status == WorkerStatus::Stopped;
+            assert!(is_mine || !is_stopped || worker.transcript_len == written);
+            assert_eq!(
+                all_entries(&runtime, &worker.worker_ref).len(),
+                worker.transcript_len
+            );
+        }
+        assert_eq!(all_entries(&runtime, &mine).len(), said);
+    }
 }
 
 #[test]

@@ -44,6 +44,11 @@ fn planted_hidden_row_is_found() {
 }
 
 #[test]
+fn planted_count_that_stays_is_found() {
+    assert_finds(Plant::CountThatStays);
+}
+
+#[test]
 fn same_seed_makes_same_disk_changes() {
     let seed = seed();
     for seed in seed..seed + 5 {

@@ -7,6 +7,7 @@
 use crate::campaign::count_tried;
 use crate::child::{Start, patient, say};
 use crate::crash_steps::later_release;
+use crate::deletion;
 use crate::power_loss::check_world;
 use crate::rng::Rng;
 use crate::workload::{IMPORTED, import_root, runtime};
@@ -45,11 +46,13 @@ pub enum Job {
     Compact,
     /// Migrates a store, as a later release will.
     Migrate,
+    /// Deletes a worker in several commits, and its runtime.
+    Delete,
 }
 
 impl Job {
     /// Every job; the most important ones several times.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Work,
         Self::Work,
         Self::Work,
@@ -61,6 +64,7 @@ impl Job {
         Self::Backup,
         Self::Compact,
         Self::Migrate,
+        Self::Delete,
     ];
 
     /// The job's name on a command line.
@@ -73,6 +77,7 @@ impl Job {
             Self::Backup => "backup",
             Self::Compact => "compact",
             Self::Migrate => "migrate",
+            Self::Delete => "delete",
         }
     }
 
@@ -141,6 +146,7 @@ pub(crate) fn child(job: Job, directory: &Path) -> Result<(), Violation> {
             store.compact().or_violation("compacting")?;
             say("done")
         }
+        Job::Delete => deletion::delete(&paths.store()),
         Job::Migrate => {
             later_release()
                 .open(paths.store())
@@ -418,6 +424,9 @@ fn kill_one(
     check_work(&world, &said, before)?;
     if job == Job::Export {
         check_exported(&store, &paths.export())?;
+    }
+    if job == Job::Delete {
+        deletion::check(&store, &world, &said)?;
     }
     if job == Job::Backup {
         check_backup(paths, &said)?;

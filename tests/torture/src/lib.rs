@@ -18,6 +18,7 @@ pub mod campaign;
 pub mod child;
 pub mod crash_steps;
 pub mod cuts;
+mod deletion;
 pub mod disk;
 pub mod disk_errors;
 mod generation_ops;
