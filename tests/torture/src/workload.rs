@@ -5,8 +5,10 @@ use crate::model::{Call, Refusal, any_call, new_runtime, runtime_id};
 use crate::plant::Plant;
 use crate::rng::Rng;
 use crate::world::{Context, Violation, World};
-use redb_runtime_store::catalog::WorkerStatus;
+use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
 use redb_runtime_store::error::RuntimeError;
+use redb_runtime_store::identity::{WorkerId, WorkerRef};
+use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::layout::{ImportOptions, LayoutError, import};
 use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::store::{DeleteRuntimeOptions, Sharing};
@@ -98,6 +100,7 @@ impl Workload {
         };
         let imported = imported()?;
         workload.push(Op::CreateRuntime(FIRST.to_owned()), &imported);
+        workload.push_deletion(&imported);
         while workload.ops.len() < count {
             match rng.below(100) {
                 0..=2 => workload.push(Op::Import, &imported),
@@ -131,6 +134,20 @@ impl Workload {
             }
         }
         Ok(workload)
+    }
+
+    /// The life of a worker up to its deletion: every workload has one.
+    fn push_deletion(&mut self, imported: &World) {
+        let worker = WorkerId::new("worker-00000001").expect("not blank");
+        let worker = WorkerRef::new(runtime_id(FIRST), worker);
+        for call in [
+            Call::Create(CreateWorkerRequest::default()),
+            Call::Input(worker.clone(), WorkerInput::user("forget this")),
+            Call::End(worker.clone(), WorkerStatus::Stopped, None),
+            Call::Delete(worker),
+        ] {
+            self.push(Op::Call(FIRST.to_owned(), call), imported);
+        }
     }
 
     /// The world after all operations.
