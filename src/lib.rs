@@ -68,6 +68,7 @@
 //! | one process, one file | a fork can neither use nor unlock its parent's store; no operation is acknowledged in a file that was deleted or replaced; a stopped process delays others up to a limit, which loses nothing | `forking::fork_changes_neither_store_nor_locks`, `moving::write_to_deleted_file_is_never_acknowledged`, `stopping::stopped_reader_holds_commits_up_to_the_limit`, `stopping::synced_commit_is_acknowledged_despite_stopped_reader` |
 //! | other processes | they read committed snapshots while one process writes; a second writer is rejected; with [`Sharing::ManyWriters`] all processes may write | `sharing::readers_see_only_whole_commits`, `locking::second_writer_learns_who_holds_the_lock`, `sharing::many_writers_survive_a_kill_of_one` |
 //! | reads | a page costs one seek and its items, at any length of the log | `reading::reads_seek_and_never_scan` |
+//! | deletion | a deletion is complete for every reader from its first commit on; a crash in the middle is completed by the next open; the id of a deleted worker is never used again | `deleting::unfinished_worker_is_hidden_and_the_open_finishes_it`, `deleting::unfinished_runtime_is_hidden_and_the_open_finishes_it`, `deleting::deleted_id_is_never_given_again`, `deleting::writers_finish_the_deletion_of_a_killed_process` |
 //! | moving | a runtime that was imported and not changed is exported byte for byte | `layout_round_trip::archived_directories_round_trip_byte_for_byte` |
 //!
 //! # Limits
@@ -79,7 +80,7 @@
 //! - An id has at most 64 KiB ([`identity::MAX_ID_BYTES`]); more is
 //!   [`InvalidRequest`](RuntimeError::InvalidRequest).
 //! - Text that was removed or replaced stays in free pages of the file until they are used again or cut off by
-//!   [`Store::compact`]. A [backup](guide::backup) does not contain it.
+//!   [`Store::compact`]. A [backup](guide::backup) does not contain it. See [deletion](guide::deletion).
 //! - An id longer than 126 bytes cannot be exported: its directory's name would have more than 255.
 //! - By default one process writes. A commit takes a sync, which limits the speed of a single thread.
 //! - The store relies on the system's byte-range locks and on its sync. Do not put a store on a network

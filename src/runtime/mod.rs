@@ -7,6 +7,7 @@ pub(crate) mod handle;
 pub(crate) mod operations;
 pub(crate) mod pages;
 pub(crate) mod queries;
+pub(crate) mod removal;
 pub(crate) mod runtime_store;
 #[cfg(feature = "search")]
 pub(crate) mod search;

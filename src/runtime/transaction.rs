@@ -14,8 +14,8 @@ use crate::model::management::{RuntimeBackendKind, RuntimeSummary, WorkerDeleteR
 use crate::model::observation::{
     EventCursor, RecordedEventBatch, RuntimeEventBatch, RuntimeEventKind,
 };
-use crate::runtime::deletion;
 use crate::runtime::pages;
+use crate::runtime::removal;
 use crate::runtime::{operations, queries};
 
 /// Several operations that share one commit: [`Runtime::transaction`](crate::Runtime::transaction) and
@@ -138,7 +138,7 @@ impl RuntimeTransaction<'_> {
     ) -> Result<WorkerDeleteResult, RuntimeError> {
         let id = self.runtime_id;
         self.transaction
-            .nested(|transaction| deletion::delete_worker_whole(transaction, id, worker_ref))
+            .nested(|transaction| removal::delete_worker_whole(transaction, id, worker_ref))
     }
 
     fn end_worker(

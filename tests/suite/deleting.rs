@@ -705,6 +705,29 @@ fn export_without_deleted_workers_imports_equal() {
 }
 
 #[test]
+fn verification_finds_a_worker_that_was_deleted() {
+    let store = Store::in_memory().unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let deleted = stopped_worker(&runtime, &["a"]);
+    runtime.delete_worker(&deleted).unwrap();
+    let loaded: Result<(), RuntimeError> = store.bulk_load(|load| {
+        load.without_checks();
+        load.put_worker(worker_snapshot(&deleted, 1).into())
+    });
+    loaded.unwrap();
+    let report = store.verify().unwrap();
+    let mut found = report.findings.iter();
+    let found = found.find(|finding| finding.kind == VerifyKind::Tombstone);
+    let found = found.expect("a finding");
+    assert_eq!(
+        (found.table, found.severity),
+        (Some("tombstones"), Severity::Error)
+    );
+    assert_eq!(found.key.as_deref(), Some("(\"r\", \"worker-00000001\")"));
+    assert_eq!(found.message, "the worker was deleted, but exists");
+}
+
+#[test]
 fn others_work_on_while_a_worker_is_deleted() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();

@@ -241,11 +241,12 @@ fn event_kinds_are_objects() {
             WorkerInputAccepted,
             WorkerStopped,
             WorkerCancelled,
+            WorkerDeleted,
         ],
         concat!(
             r#"[{"kind":"runtime_started"},{"kind":"runtime_stopped"},{"kind":"worker_created"},"#,
             r#"{"kind":"worker_input_accepted"},{"kind":"worker_stopped"},"#,
-            r#"{"kind":"worker_cancelled"}]"#
+            r#"{"kind":"worker_cancelled"},{"kind":"worker_deleted"}]"#
         ),
     );
 }
