@@ -504,8 +504,9 @@ fn next_writes_of_many_writers_finish_a_deletion() {
     while is_unfinished(&store.verify().unwrap()) {
         new_worker(&runtime);
         writes += 1;
+        assert!(writes < 20, "the writes do not finish the deletion");
     }
-    assert!((2..20).contains(&writes), "{writes} writes");
+    assert!(writes >= 2, "{writes} writes");
     assert_eq!(rows_of(&store, "transcripts"), 0);
     assert_eq!(all_events(&runtime).len(), 70 + writes);
     assert_sound(&store);
