@@ -137,6 +137,8 @@ impl Plant {
                 &["reading the store"],
                 &["verify"],
                 &["not as expected"],
+                // A commit meets a page that the last one lost.
+                &["working on after the fault", "failed"],
             ],
             Self::UncheckedPages => &[
                 &["instead of"],
