@@ -107,6 +107,18 @@ pub enum RuntimeError {
         /// The unknown runtime.
         runtime_id: RuntimeId,
     },
+    /// The cursor or the position is below the floor of its log: rows that it has not returned yet were pruned.
+    ///
+    /// `requested` and `first` are event ids for an event log, and positions for the follower of a transcript. To
+    /// continue with the rows that remain, start at `first`. Retention removes rows, see
+    /// [`Runtime::prune`](crate::Runtime::prune).
+    #[error("{requested} was requested, but everything before {first} was pruned")]
+    EventsPruned {
+        /// The event id or the position that was requested.
+        requested: u64,
+        /// The first event id or position that can be read.
+        first: u64,
+    },
     /// A read requested more items than the limit of the runtime.
     #[error("{requested} items were requested, the limit is {max}")]
     LimitTooLarge {

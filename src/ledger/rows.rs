@@ -131,6 +131,13 @@ impl RuntimeRow {
         time_ms
     }
 
+    /// The id of the last event that the log had, given that of its last row: if retention removed all rows, it is the
+    /// one below the floor.
+    pub(crate) fn last_event_id(&self, last_row: Option<u64>) -> Option<u64> {
+        let removed = (self.first_event_id > FIRST_EVENT_ID).then(|| self.first_event_id - 1);
+        last_row.max(removed)
+    }
+
     /// The number of all workers. A sum that overflows is corrupt, and equals no number of rows.
     pub(crate) fn workers(&self) -> u64 {
         self.running_workers

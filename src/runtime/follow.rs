@@ -62,7 +62,8 @@ impl EventFollower {
     /// # Errors
     ///
     /// `StoreClosed` as soon as the store is closed, also during the wait; `RuntimeNotFound` if the runtime
-    /// was removed; `InvalidRequest` if it would wait inside a closure, a callback or a waker (see
+    /// was removed; `EventsPruned` if events that the follower has not returned were pruned: it leaves none out
+    /// silently; `InvalidRequest` if it would wait inside a closure, a callback or a waker (see
     /// [closures and callbacks](crate::guide::transactions#closures-and-callbacks)); `StoreMoved` if
     /// another process may write and the store's path no longer leads to the open file: open the store
     /// again. `StoreIo`, `StoreCorrupt`. After an error the cursor is unchanged.

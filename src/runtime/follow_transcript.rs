@@ -5,7 +5,7 @@ use crate::ledger::convert;
 use crate::model::identity::WorkerRef;
 use crate::model::interaction::{RecordedEntry, RecordedTranscript, TranscriptQuery};
 use crate::runtime::handle::Runtime;
-use crate::runtime::{pages, queries, wait};
+use crate::runtime::{pages, wait};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -34,6 +34,10 @@ impl Runtime {
     /// the end waits until the transcript has that position. Also works on a read-only store that another process writes
     /// to.
     ///
+    /// A start of 0 is the first entry that the transcript has: retention can have removed the ones before it. A later start
+    /// is the place that a follower has reached before. If entries from there on were removed, the follower returns
+    /// `EventsPruned` instead of leaving them out.
+    ///
     /// # Errors
     ///
     /// `WrongRuntime`, `WorkerNotFound`; the errors of every read.
@@ -42,13 +46,17 @@ impl Runtime {
         worker_ref: &WorkerRef,
         start: usize,
     ) -> Result<TranscriptFollower, RuntimeError> {
-        self.read(OPERATION, |rows| {
-            queries::worker_detail(rows, &self.runtime_id, worker_ref)
+        let worker = self.read(OPERATION, |rows| {
+            pages::refuse_foreign(&self.runtime_id, worker_ref)?;
+            pages::worker_row(rows, worker_ref)
         })?;
         Ok(TranscriptFollower {
             runtime: self.clone(),
             worker_ref: worker_ref.clone(),
-            position: start,
+            position: match start {
+                0 => convert::size(worker.first_position),
+                start => start,
+            },
             ahead: VecDeque::new(),
             has_failed: false,
         })
@@ -69,6 +77,7 @@ impl TranscriptFollower {
     /// # Errors
     ///
     /// As [`EventFollower::next_batch`](crate::EventFollower::next_batch), and `WorkerNotFound` if the worker was removed.
+    /// `EventsPruned`, with positions, if entries that the follower has not returned were pruned.
     /// After an error the position is unchanged.
     pub fn next_page(
         &mut self,
@@ -130,7 +139,14 @@ impl TranscriptFollower {
             // A limit of 0 would never return an entry.
             let limit = limits.max_transcript_projection_items.max(1);
             let query = TranscriptQuery::new(position, limit);
-            pages::read_recorded_transcript(rows, worker_ref, query, limit)
+            let page = pages::read_recorded_transcript(rows, worker_ref, query, limit)?;
+            match page.start > position {
+                true => Err(RuntimeError::EventsPruned {
+                    requested: convert::stored_size(position),
+                    first: convert::stored_size(page.start),
+                }),
+                false => Ok(page),
+            }
         })?;
         Ok((!page.items.is_empty()).then_some(page))
     }

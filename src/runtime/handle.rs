@@ -446,6 +446,9 @@ impl Runtime {
     /// Reads a page of a worker's transcript. Past the end, the page has no items and no `next_start`. The
     /// cost is one seek and the items, at any length of the transcript.
     ///
+    /// Positions never shift. A query that starts at an entry that retention removed begins at the first entry that is
+    /// left: `start` of the page is the position of its first item. `total_items` is the position after the last entry.
+    ///
     /// # Errors
     ///
     /// `LimitTooLarge` if the query requests more items than the runtime's limit; `WrongRuntime`,
@@ -475,13 +478,17 @@ impl Runtime {
         })
     }
 
-    /// A cursor to the first event.
+    /// A cursor to the first event that the log has: event 1, or the first one that retention has left. See
+    /// [`prune`](Self::prune).
     ///
     /// # Errors
     ///
-    /// None. It returns a `Result` because the directory store does, so hosts that move over need no change.
+    /// `RuntimeNotFound`, and the errors of every read.
     pub fn event_cursor_from_start(&self) -> Result<EventCursor, RuntimeError> {
-        Ok(self.cursor(1))
+        self.read("read cursor", |rows| {
+            let row = pages::runtime_row(rows, &self.runtime_id)?;
+            Ok(self.cursor(row.first_event_id))
+        })
     }
 
     /// A cursor to the end of the log: the next event that the runtime logs.
@@ -508,8 +515,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `WrongRuntimeCursor`; `LimitTooLarge` if `limit` is greater than the runtime's limit; the errors of
-    /// every read.
+    /// `WrongRuntimeCursor`; `EventsPruned` for a cursor below the first event that retention has left;
+    /// `LimitTooLarge` if `limit` is greater than the runtime's limit; the errors of every read.
     pub fn read_events(
         &self,
         cursor: &EventCursor,

@@ -4,7 +4,9 @@ use crate::error::RuntimeError;
 use crate::ledger::checks;
 use crate::ledger::convert::{self, WorkerRefs, size, stored_size};
 use crate::ledger::pages::transcript_entries;
-use crate::ledger::rows::{EventRow, PAGE_ROWS, Rows, RuntimeRow, TranscriptRow, WorkerRow};
+use crate::ledger::rows::{
+    EventRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, RuntimeRow, TranscriptRow, WorkerRow,
+};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{RecordedTranscript, TranscriptProjection, TranscriptQuery};
 use crate::model::observation::{EventCursor, RecordedEventBatch, RuntimeEventBatch};
@@ -39,6 +41,16 @@ pub(crate) fn refuse_foreign_cursor(
         expected_runtime_id: runtime_id.clone(),
         actual_runtime_id: cursor.runtime_id.clone(),
     })
+}
+
+/// Rejects a cursor below the floor of the event log: some of the events that it asks for were removed.
+fn refuse_pruned(runtime: &RuntimeRow, cursor: &EventCursor) -> Result<(), RuntimeError> {
+    let (requested, first) = (cursor.next_event_id, runtime.first_event_id);
+    // Ids begin at 1, so a cursor of 0 asks for nothing that a log without a floor ever had.
+    if first > FIRST_EVENT_ID && requested < first {
+        return Err(RuntimeError::EventsPruned { requested, first });
+    }
+    Ok(())
 }
 
 fn refuse_limit(requested: usize, max: usize) -> Result<(), RuntimeError> {
@@ -112,6 +124,7 @@ fn event_page<T>(
     form: impl Fn(&mut WorkerRefs<'_>, u64, EventRow<'_>) -> Result<Stored<T>, String>,
 ) -> Result<EventPage<T>, RuntimeError> {
     refuse_limit(limit, max_limit)?;
+    refuse_pruned(&runtime_row(rows, runtime_id)?, cursor)?;
     let mut refs = WorkerRefs::new(runtime_id);
     let mut events = Vec::with_capacity(limit.min(PAGE_ROWS));
     let mut has_more = false;
@@ -156,7 +169,7 @@ pub(crate) fn read_transcript(
     })?;
     Ok(TranscriptProjection {
         worker_ref: worker_ref.clone(),
-        start: query.start,
+        start: page.start,
         limit: query.limit,
         total_items: page.total_items,
         items: page.items,
@@ -176,7 +189,7 @@ pub(crate) fn read_recorded_transcript(
     })?;
     Ok(RecordedTranscript {
         worker_ref: worker_ref.clone(),
-        start: query.start,
+        start: page.start,
         limit: query.limit,
         total_items: page.total_items,
         items: page.items,
@@ -186,6 +199,8 @@ pub(crate) fn read_recorded_transcript(
 
 /// A page of entries in any form.
 struct EntryPage<T> {
+    /// The position of the first item.
+    start: usize,
     total_items: usize,
     items: Vec<T>,
     next_start: Option<usize>,
@@ -200,11 +215,15 @@ fn entry_page<T>(
     form: impl Fn(&WorkerRef, TranscriptRow<'_>) -> T,
 ) -> Result<EntryPage<T>, RuntimeError> {
     refuse_limit(query.limit, max_limit)?;
-    let total = worker_row(rows, worker_ref)?.transcript_len;
-    let range = (stored_size(query.start), query.limit);
-    let items = transcript_entries(rows, worker_ref, range, total, form)?;
-    let next = query.start.saturating_add(items.len());
+    let worker = worker_row(rows, worker_ref)?;
+    let total = worker.transcript_len;
+    // Positions never shift, so a query of pruned entries begins with the first one that remains.
+    let start = stored_size(query.start).max(worker.first_position);
+    let items = transcript_entries(rows, worker_ref, (start, query.limit), total, form)?;
+    let start = size(start);
+    let next = start.saturating_add(items.len());
     Ok(EntryPage {
+        start,
         total_items: size(total),
         items,
         next_start: (stored_size(next) < total).then_some(next),

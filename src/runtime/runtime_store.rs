@@ -71,7 +71,8 @@ impl RedbRuntimeStore {
     ///
     /// # Errors
     ///
-    /// `WrongRuntimeCursor`; `LimitTooLarge` if `limit` is greater than `max_limit`; `StoreIo`,
+    /// `WrongRuntimeCursor`; `EventsPruned` for a cursor below the first event that retention has left;
+    /// `RuntimeNotFound` if the runtime was removed; `LimitTooLarge` if `limit` is greater than `max_limit`; `StoreIo`,
     /// `StoreCorrupt`, `StoreClosed`.
     pub fn read_events(
         &self,
@@ -234,7 +235,7 @@ impl RuntimeStoreTransaction<'_> {
                 .changes()
                 .put_diagnostic(id.as_str(), diagnostic.id, row)?;
         }
-        let last_event = self.transaction.last_event_id(id.as_str())?;
+        let last_event = self.last_event(&current)?;
         checks::refuse_counters_behind(&new, last_event, last)?;
         new.running_workers = current.running_workers;
         new.stopped_workers = current.stopped_workers;
@@ -305,8 +306,8 @@ impl RuntimeStoreTransaction<'_> {
     fn stage_event(&mut self, event: &RuntimeEvent) -> Result<(), RuntimeError> {
         self.refuse_foreign(event.worker_ref.as_ref())?;
         let id = self.runtime_id.as_str();
-        refuse_not_after("event id", event.id, self.transaction.last_event_id(id)?)?;
         let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
+        refuse_not_after("event id", event.id, self.last_event(&runtime)?)?;
         runtime.next_event_id = runtime.next_event_id.max(event.id + 1);
         let mut row = convert::event_row(self.runtime_id, event.clone().into());
         row.recorded_at_ms = Some(runtime.tick(self.transaction.now_ms()));
@@ -352,12 +353,23 @@ impl RuntimeStoreTransaction<'_> {
             .put_transcript(id, worker, position, row)
     }
 
+    /// The id of the last event, also if retention removed it.
+    fn last_event(&self, runtime: &RuntimeRow) -> Result<Option<u64>, RuntimeError> {
+        let last = self.transaction.last_event_id(self.runtime_id.as_str())?;
+        Ok(runtime.last_event_id(last))
+    }
+
     /// The sequence of the worker's last entry.
     fn last_sequence(&self, worker: &WorkerId) -> Result<Option<u64>, RuntimeError> {
         let (id, worker) = (self.runtime_id.as_str(), worker.as_str());
         let len = match self.transaction.worker(id, worker)? {
-            Some(record) if record.transcript_len > 0 => record.transcript_len,
-            _ => return Ok(None),
+            // Retention removed all entries: the counter alone says which sequences are assigned.
+            Some(record) if record.transcript_len == record.first_position => {
+                let last = record.next_transcript_sequence.saturating_sub(1);
+                return Ok((record.transcript_len > 0).then_some(last));
+            }
+            Some(record) => record.transcript_len,
+            None => return Ok(None),
         };
         let mut last = None;
         let transaction = &self.transaction;

@@ -8,7 +8,9 @@ use crate::fs::process::{Owned, Process};
 use crate::ledger::checks::{refuse_long_id, refuse_long_ref};
 use crate::ledger::convert::{self, WorkerRefs};
 use crate::ledger::pages::{transcript_entries, transcript_rows};
-use crate::ledger::rows::{EventRow, PAGE_ROWS, Rows, TranscriptRow, WorkerRow};
+use crate::ledger::rows::{
+    EventRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, TranscriptRow, WorkerRow,
+};
 use crate::ledger::table_names;
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::ledger::whole::{all_runtimes, refuse_miscounted, runtime_snapshot};
@@ -21,6 +23,7 @@ use crate::model::persisted::{
 };
 use crate::store::handle::Store;
 use redb::ReadTransaction;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A point-in-time view of the store: all reads see the same commit, also while others write.
@@ -227,14 +230,52 @@ impl Snapshot {
         }
     }
 
-    /// The number of entries of a worker's transcript; 0 for an unknown worker.
+    /// The id of the first event that the log of a runtime can have: events with smaller ids were pruned. 1 if none was,
+    /// and for an unknown runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn first_event_id(&self, id: &RuntimeId) -> Result<u64, RuntimeError> {
+        refuse_long_id(id.as_str())?;
+        let row = self.view().runtime(id.as_str())?;
+        Ok(row.map_or(FIRST_EVENT_ID, |row| row.first_event_id))
+    }
+
+    /// The position of the first entry that a worker's transcript has: entries before it were pruned. 0 if none was, and
+    /// for an unknown worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn first_position(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
+        Ok(self.positions(worker)?.start)
+    }
+
+    /// Whether a worker is protected from retention; `false` for an unknown worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`runtime_ids`](Self::runtime_ids).
+    pub fn is_pinned(&self, worker: &WorkerRef) -> Result<bool, RuntimeError> {
+        let row = self.worker_row(worker)?;
+        Ok(row.is_some_and(|row| row.is_pinned))
+    }
+
+    /// The position after the last entry of a worker's transcript, which is the number of entries that it ever had; 0 for
+    /// an unknown worker.
     ///
     /// # Errors
     ///
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn transcript_len(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
-        let record = self.worker_row(worker)?;
-        Ok(record.map_or(0, |record| record.transcript_len))
+        Ok(self.positions(worker)?.end)
+    }
+
+    /// The positions of the entries of a worker's transcript.
+    pub(crate) fn positions(&self, worker: &WorkerRef) -> Result<Range<u64>, RuntimeError> {
+        let row = self.worker_row(worker)?;
+        Ok(row.map_or(0..0, |row| row.first_position..row.transcript_len))
     }
 
     /// The events of a runtime with ids of at least `from`, by increasing id.
@@ -303,7 +344,8 @@ impl Snapshot {
         }))
     }
 
-    /// The entries of a worker's transcript from position `from`, counted from 0.
+    /// The entries of a worker's transcript from position `from`, counted from 0. Below the
+    /// [first position](Self::first_position) it begins there.
     ///
     /// # Errors
     ///
@@ -346,7 +388,8 @@ impl Snapshot {
         F: Fn(&WorkerRef, TranscriptRow<'_>) -> Stored<T>,
     {
         let worker = worker.clone();
-        let total = self.transcript_len(&worker)?;
+        let positions = self.positions(&worker)?;
+        let from = from.max(positions.start);
         Ok(Paged::new(move |last: Option<&u64>| {
             let from = match last {
                 Some(&u64::MAX) => return Ok(Vec::new()),
@@ -354,6 +397,7 @@ impl Snapshot {
                 None => from,
             };
             let range = (from, PAGE_ROWS);
+            let total = positions.end;
             let page = transcript_entries(&self.view(), &worker, range, total, &form)?;
             Ok((from..).zip(page).collect())
         }))
@@ -395,10 +439,10 @@ impl Snapshot {
         mut each: impl FnMut(BorrowedEntry<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let view = self.view();
-        let total = self.transcript_len(worker)?;
+        let positions = self.positions(worker)?;
         until_error(|stop| {
-            let all = (0, usize::MAX);
-            transcript_rows(&view, worker, all, total, &mut |row| {
+            let all = (positions.start, usize::MAX);
+            transcript_rows(&view, worker, all, positions.end, &mut |row| {
                 stop.unless(view.at, each(convert::borrowed_entry(worker, row)))
             })
             .map(|_| ())

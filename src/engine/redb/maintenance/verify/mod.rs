@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod damage;
 pub(crate) mod lengths;
+pub(crate) mod logs;
 pub(crate) mod options;
 pub(crate) mod orphans;
 pub(crate) mod report;

@@ -32,6 +32,8 @@ pub enum VerifyKind {
     /// Rows with a time after the latest time that their runtime stores: rows that follow could get
     /// earlier times.
     Time,
+    /// Rows below the floor that retention has set, or a floor after the end of its log.
+    Floor,
     /// A gap in the positions of a transcript.
     Position,
     /// Sequences of a transcript that are not ascending.

@@ -7,11 +7,11 @@ use crate::engine::redb::maintenance::verify::damage::{
 };
 use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
 use crate::engine::redb::maintenance::verify::seen::{
-    EventIds, LastKey, LateRows, TranscriptSeen, UnknownWorkers,
+    EventIds, LastKey, LateRows, UnknownWorkers,
 };
 use crate::engine::redb::schema::version;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
@@ -48,7 +48,7 @@ pub(crate) struct Rules<'a> {
     /// The tables with rows that could not be read. Their counts are not compared.
     pub(crate) broken: BTreeSet<&'static str>,
     /// The number of times that a walk met damage, so that its caller can detect a gap.
-    breaks: u64,
+    pub(crate) breaks: u64,
     /// The messages about damage so far: several walks can meet the same page.
     reported: BTreeSet<String>,
     /// The runtimes with rows whose own row cannot be read.
@@ -379,67 +379,21 @@ impl<'a> Rules<'a> {
         let (entries, walked) = self.transcript(expected, (worker, &key), record)?;
         if let Some(record) = record
             && walked == Walked::All
-            && record.transcript_len != entries
+            && record.transcript_len.saturating_sub(record.first_position) != entries
         {
-            let message = format!(
-                "the worker counts {} transcript entries, but has {entries}",
-                record.transcript_len
-            );
+            let counts = record.transcript_len.saturating_sub(record.first_position);
+            let message =
+                format!("the worker counts {counts} transcript entries, but has {entries}");
             self.add(VerifyKind::Count, WORKERS.name, &key, message);
         }
         Ok(())
     }
 
-    /// Checks the transcript of a worker. Returns the number of entries that were read.
-    pub(crate) fn transcript(
-        &mut self,
-        expected: &Expected<'_>,
-        (worker, key): (&str, &str),
-        record: Option<&WorkerRow>,
-    ) -> Result<(u64, Walked), RuntimeError> {
-        let mut breaks = self.breaks;
-        let mut seen = TranscriptSeen::default();
-        let range = (expected.id, worker, 0)..=(expected.id, worker, u64::MAX);
-        let walked = self.walk(&TRANSCRIPTS, range, |rules, (_, _, position), entry| {
-            // After damage the position continues with the next entry that can be read: the gap was
-            // reported.
-            if std::mem::replace(&mut breaks, rules.breaks) != rules.breaks {
-                seen.next_position = position;
-            }
-            rules.findings.report.transcript_entries += 1;
-            let event = entry.as_ref().map(|entry| entry.event_id);
-            let known = match event {
-                Some(event) => rules.has_event(expected.id, event)?.unwrap_or(true),
-                None => true,
-            };
-            let wrong = seen.take(position, entry.as_ref(), known);
-            if let Some((kind, message)) = wrong {
-                let key = format!("{:?}", (expected.id, worker, position));
-                rules.add(kind, TRANSCRIPTS.name, &key, message);
-            }
-            Ok(())
-        })?;
-        if let (Some(record), Some(last)) = (record, seen.last_sequence)
-            && record.next_transcript_sequence <= last
-        {
-            let message = format!(
-                "the next sequence is {}, but sequence {last} is in use",
-                record.next_transcript_sequence
-            );
-            self.add(VerifyKind::Counter, WORKERS.name, key, message);
-        }
-        if seen.without_event > 0 {
-            let message = format!(
-                "{} of {} entries name an event that is not in the log",
-                seen.without_event, seen.entries
-            );
-            self.add(VerifyKind::UnknownEvent, TRANSCRIPTS.name, key, message);
-        }
-        Ok((seen.entries, walked))
-    }
-
     fn events(&mut self, expected: &Expected<'_>) -> Result<(), RuntimeError> {
-        let (mut last, mut missing, mut unknown_workers) = (0, 0_u64, UnknownWorkers::default());
+        // Events below the floor were pruned; they are not missing.
+        let floor = expected.row.map_or(0, |row| row.first_event_id);
+        let (mut below, mut unknown_workers) = (0, UnknownWorkers::default());
+        let (mut last, mut missing) = (floor.saturating_sub(1), 0_u64);
         self.event_ids = EventIds::of(expected.id);
         let range = (expected.id, 0)..(expected.next, 0);
         let walked = self.walk(&EVENTS, range, |rules, (_, event), record| {
@@ -452,8 +406,9 @@ impl<'a> Rules<'a> {
                 let message = "the event id is 0, but event ids start at 1".to_owned();
                 rules.add(VerifyKind::Counter, EVENTS.name, &key, message);
             }
+            below += u64::from(event < floor && event > 0);
             missing += event.saturating_sub(last).saturating_sub(1);
-            last = event;
+            last = last.max(event);
             Ok(())
         })?;
         if let Some(message) = unknown_workers.message("events") {
@@ -462,7 +417,11 @@ impl<'a> Rules<'a> {
         let Some(row) = expected.row else {
             return Ok(());
         };
-        self.expect_counter(expected, "event", row.next_event_id, last);
+        let ends = (floor, row.next_event_id);
+        self.floor((RUNTIMES.name, expected.id), "event", ends, below);
+        if ends.0 <= ends.1 {
+            self.expect_counter(expected, "event", row.next_event_id, last);
+        }
         missing += row.next_event_id.saturating_sub(last).saturating_sub(1);
         if missing > 0 && walked == Walked::All {
             let message = format!("{missing} assigned event ids are missing from the log");
@@ -543,7 +502,7 @@ impl<'a> Rules<'a> {
 
     /// Whether an event exists; `None` as for [`has`](Self::has). The walk of the events has found most
     /// of those that transcripts name: a seek for each would take longer than all other checks.
-    fn has_event(&mut self, runtime: &str, event: u64) -> Result<Option<bool>, RuntimeError> {
+    pub(crate) fn has_event(&mut self, runtime: &str, event: u64) -> Result<Option<bool>, RuntimeError> {
         if self.event_ids.contain(runtime, event) {
             return Ok(Some(true));
         }

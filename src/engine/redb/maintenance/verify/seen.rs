@@ -12,9 +12,19 @@ pub(crate) struct TranscriptSeen {
     pub(crate) next_position: u64,
     pub(crate) last_sequence: Option<u64>,
     pub(crate) without_event: u64,
+    /// The entries below the floor, which no read returns. They are not counted as entries.
+    pub(crate) below_floor: u64,
 }
 
 impl TranscriptSeen {
+    /// A transcript whose entries begin at position `floor`.
+    pub(crate) fn from_floor(floor: u64) -> Self {
+        Self {
+            next_position: floor,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next entry. Returns the finding, if it breaks a rule.
     pub(crate) fn take(
         &mut self,
