@@ -18,6 +18,9 @@ pub mod following {}
 #[doc = include_str!("../docs/deletion.md")]
 pub mod deletion {}
 
+#[doc = include_str!("../docs/retention.md")]
+pub mod retention {}
+
 #[doc = include_str!("../docs/backup.md")]
 pub mod backup {}
 

@@ -122,6 +122,11 @@ mod ledger;
 mod model;
 mod runtime;
 
+/// Retention: how much a store keeps. See [the guide](crate::guide::retention).
+pub mod retention {
+    pub use crate::model::retention::{PruneOptions, PruneReport, Retention, RuntimePrune};
+}
+
 #[cfg(feature = "search")]
 #[doc = include_str!("../docs/searching.md")]
 pub mod search {
@@ -135,6 +140,7 @@ pub mod store {
     pub(crate) mod handle;
     pub(crate) mod maintenance;
     pub(crate) mod opening;
+    pub(crate) mod prune_plan;
     #[cfg(feature = "search")]
     pub(crate) mod search;
     pub(crate) mod snapshot;

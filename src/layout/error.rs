@@ -145,6 +145,22 @@ pub enum LayoutError {
         /// The first difference.
         difference: Box<Difference>,
     },
+    /// An update found a directory that lacks rows which the store has pruned: the result would have a gap. Nothing was
+    /// changed.
+    #[error(
+        "{path}: {what}s {first} to {last} are missing: the store has pruned them, and the directory ends before them",
+        path = Visible(path.display())
+    )]
+    PrunedGap {
+        /// The log.
+        path: PathBuf,
+        /// The name of the numbers: `event id` or `position`.
+        what: &'static str,
+        /// The first missing number.
+        first: u64,
+        /// The last missing number.
+        last: u64,
+    },
     /// A stored record cannot be written in this layout: a member that the store keeps has no place
     /// in it.
     #[error("{path}: {}", Visible(message), path = Visible(path.display()))]

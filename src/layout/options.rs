@@ -236,6 +236,7 @@ pub struct ExportOptions {
     pub(crate) runtimes: Vec<RuntimeId>,
     pub(crate) existing: ExistingDirectory,
     pub(crate) times: bool,
+    pub(crate) allow_gap: bool,
     pub(crate) max_line_bytes: usize,
     progress: Option<OnProgress>,
 }
@@ -246,6 +247,7 @@ impl Default for ExportOptions {
             runtimes: Vec::new(),
             existing: ExistingDirectory::default(),
             times: false,
+            allow_gap: false,
             max_line_bytes: DEFAULT_MAX_LINE_BYTES,
             progress: None,
         }
@@ -278,6 +280,16 @@ impl ExportOptions {
     #[must_use]
     pub fn times(mut self, times: bool) -> Self {
         self.times = times;
+        self
+    }
+
+    /// Whether an update may append to a log that ends before the first row that the store still has. The rows between
+    /// were pruned before the directory got them, so the log has a gap from then on, and an import counts the positions
+    /// of the entries behind it without them. Default: off, such a directory is refused as
+    /// [`PrunedGap`](super::LayoutError::PrunedGap).
+    #[must_use]
+    pub fn allow_gap(mut self, allow_gap: bool) -> Self {
+        self.allow_gap = allow_gap;
         self
     }
 

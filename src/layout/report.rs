@@ -158,6 +158,8 @@ pub struct Comparison {
     pub times_only_in_store: u64,
     /// Equal events and entries whose time only the directory has. No difference.
     pub times_only_in_directory: u64,
+    /// Events, entries and workers that only the directory has, because the store has pruned them: an archive. No difference.
+    pub pruned_only_in_directory: u64,
     /// Findings about the directory that are no differences.
     pub findings: Vec<Finding>,
 }

@@ -15,6 +15,7 @@ pub(crate) mod overlay;
 pub(crate) mod pages;
 pub(crate) mod record;
 pub(crate) mod removals;
+pub(crate) mod retention;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod table_names;

@@ -8,7 +8,7 @@ use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::interaction::TranscriptRole;
 use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEventKind;
-use crate::model::persisted::{ImportRecord, UnknownMember};
+use crate::model::persisted::{ImportRecord, UnknownMember, WorkerRetention};
 use std::borrow::Cow;
 
 /// How many rows a reader that walks a whole table takes at a time.
@@ -186,6 +186,13 @@ pub(crate) struct WorkerRow {
 }
 
 impl WorkerRow {
+    pub(crate) fn retention(&self) -> WorkerRetention {
+        WorkerRetention {
+            first_position: self.first_position,
+            is_pinned: self.is_pinned,
+        }
+    }
+
     /// Notes a change of the worker at `now_ms`: its time, and the next change number of the runtime.
     pub(crate) fn touch(&mut self, runtime: &mut RuntimeRow, now_ms: u64) {
         self.changed_at_ms = Some(runtime.tick(now_ms));

@@ -11,6 +11,7 @@ pub mod interaction;
 pub mod management;
 pub mod observation;
 pub(crate) mod persisted;
+pub(crate) mod retention;
 #[cfg(feature = "search")]
 pub(crate) mod search;
 pub(crate) mod severity;

@@ -72,6 +72,15 @@ pub struct PersistedWorkerSnapshot {
     pub last_event_id: u64,
 }
 
+/// What retention knows of a worker, apart from its snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WorkerRetention {
+    /// The floor of the transcript: the position of the first entry that it can have.
+    pub(crate) first_position: u64,
+    /// Whether retention leaves the worker out.
+    pub(crate) is_pinned: bool,
+}
+
 /// The state of a runtime and its workers without their logs. A host loads it when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersistedRuntimeState {

@@ -18,7 +18,7 @@ use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
-    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored,
+    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
 };
 use crate::store::handle::Store;
 use redb::{CursorError, Key, ReadableTable, WriteTransaction};
@@ -42,6 +42,8 @@ pub struct BulkLoad<'a> {
     events: Option<EventRun>,
     /// The unwritten entries of the transcript that the load appends to.
     transcript: Option<TranscriptRun>,
+    /// The worker whose transcript begins next at this position, or began there.
+    begun: Option<(WorkerRef, u64)>,
     /// The last written sequence of that transcript.
     last_sequence: Option<u64>,
     /// The latest time of the rows that were appended to each runtime since its `put_runtime`.
@@ -135,6 +137,7 @@ impl<'a> BulkLoad<'a> {
             at,
             events: None,
             transcript: None,
+            begun: None,
             last_sequence: None,
             latest_time_ms: BTreeMap::new(),
             unfinished: BTreeSet::new(),
@@ -255,6 +258,23 @@ impl<'a> BulkLoad<'a> {
         &mut self,
         worker: Stored<PersistedWorkerSnapshot>,
     ) -> Result<(), RuntimeError> {
+        self.put_worker_of(worker, None)
+    }
+
+    /// As [`put_worker`](Self::put_worker), with the floor of the transcript and the pin.
+    pub(crate) fn put_retained_worker(
+        &mut self,
+        worker: Stored<PersistedWorkerSnapshot>,
+        retention: WorkerRetention,
+    ) -> Result<(), RuntimeError> {
+        self.put_worker_of(worker, Some(retention))
+    }
+
+    fn put_worker_of(
+        &mut self,
+        worker: Stored<PersistedWorkerSnapshot>,
+        retention: Option<WorkerRetention>,
+    ) -> Result<(), RuntimeError> {
         let worker_ref = worker.value.worker_ref.clone();
         checks::refuse_long_ref(&worker_ref)?;
         self.prepare(&worker_ref.runtime_id)?;
@@ -265,6 +285,10 @@ impl<'a> BulkLoad<'a> {
             Some(current) => convert::keep_worker_additions(&mut row, &current),
             None if self.is_checked => checks::refuse_deleted(&self.view(), &worker_ref)?,
             None => {}
+        }
+        if let Some(retention) = retention {
+            row.first_position = retention.first_position;
+            row.is_pinned = retention.is_pinned;
         }
         self.refuse_sequence_behind(&row, last)?;
         self.write_worker(&worker_ref, &row)?;
@@ -297,7 +321,7 @@ impl<'a> BulkLoad<'a> {
             let unwritten = open.sequences.map(|sequences| sequences.last);
             return Ok((open.end(), unwritten.or(self.last_sequence)));
         }
-        let (runtime, worker) = owner_of(worker);
+        let (runtime, worker_id) = owner_of(worker);
         let at = self.at;
         let len = at.guard(|| {
             let open = self
@@ -305,22 +329,47 @@ impl<'a> BulkLoad<'a> {
                 .open_table(TRANSCRIPTS.definition)
                 .map_err(|error| at.redb(error))?;
             let mut range = open
-                .range((runtime, worker, 0)..=(runtime, worker, u64::MAX))
+                .range((runtime, worker_id, 0)..=(runtime, worker_id, u64::MAX))
                 .map_err(|error| at.redb(error))?;
             let last = range.next_back().transpose();
             let last = last.map_err(|error| at.redb(error))?;
             // Positions have no gaps, so the last key gives the length without a count of the rows.
-            Ok(last.map_or(0, |(key, _)| key.value().2.saturating_add(1)))
+            Ok(last.map(|(key, _)| key.value().2.saturating_add(1)))
         })?;
+        let Some(len) = len else {
+            return Ok((self.begin_of(worker)?, None));
+        };
         let mut last = None;
         if len > 0 {
             let view = self.view();
-            view.transcript(runtime, worker, len - 1, 1, &mut |_, entry| {
+            view.transcript(runtime, worker_id, len - 1, 1, &mut |_, entry| {
                 last = Some(entry.sequence);
                 Ok(())
             })?;
         }
         Ok((len, last))
+    }
+
+    /// The position of the first entry of a transcript that has none.
+    fn begin_of(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
+        if let Some((_, first)) = self.begun.as_ref().filter(|(begun, _)| begun == worker) {
+            return Ok(*first);
+        }
+        let (runtime_id, worker_id) = owner_of(worker);
+        // Retention can have removed all entries of a stored worker. Its positions do not shift.
+        let row = self.view().worker(runtime_id, worker_id)?;
+        Ok(row.map_or(0, |row| row.first_position))
+    }
+
+    /// Begins the transcript of a worker, which has no entries, at a position: those before it were pruned.
+    pub(crate) fn begin_transcript(
+        &mut self,
+        worker: WorkerRef,
+        first_position: u64,
+    ) -> Result<(), RuntimeError> {
+        self.end_transcript()?;
+        self.begun = Some((worker, first_position));
+        Ok(())
     }
 
     /// Appends an entry to the transcript of its worker. Sequences must increase. Append all entries of a
@@ -500,6 +549,23 @@ impl<'a> BulkLoad<'a> {
         &mut self,
         runtime: Stored<PersistedRuntimeSnapshot>,
     ) -> Result<(), RuntimeError> {
+        self.put_runtime_of(runtime, None)
+    }
+
+    /// As [`put_runtime`](Self::put_runtime), with the floor of the event log.
+    pub(crate) fn put_retained_runtime(
+        &mut self,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+        first_event_id: u64,
+    ) -> Result<(), RuntimeError> {
+        self.put_runtime_of(runtime, Some(first_event_id))
+    }
+
+    fn put_runtime_of(
+        &mut self,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+        first_event_id: Option<u64>,
+    ) -> Result<(), RuntimeError> {
         let runtime_id = runtime.value.runtime_id.clone();
         checks::refuse_long_id(runtime_id.as_str())?;
         let diagnostics = &runtime.value.diagnostics;
@@ -516,11 +582,13 @@ impl<'a> BulkLoad<'a> {
         if let Some(current) = self.view().runtime(id)? {
             convert::keep_runtime_additions(&mut row, &current);
         }
+        row.first_event_id = first_event_id.unwrap_or(row.first_event_id);
         if self.is_checked {
             let ids = diagnostics.iter().map(|(id, _)| *id);
             let last = checks::refuse_unordered_diagnostics(ids, None)?;
             totals.refuse_contradicting(id, &row)?;
-            checks::refuse_counters_behind(&row, self.view().last_event_id(id)?, last)?;
+            let last_event = row.last_event_id(self.view().last_event_id(id)?);
+            checks::refuse_counters_behind(&row, last_event, last)?;
         }
         self.remove(&DIAGNOSTICS, (id, 0)..(next.as_str(), 0))?;
         let at = self.at;
@@ -591,7 +659,8 @@ impl<'a> BulkLoad<'a> {
                 )));
             };
             WorkerTotals::read(&view, id.as_str())?.refuse_contradicting(id.as_str(), &row)?;
-            checks::refuse_counters_behind(&row, view.last_event_id(id.as_str())?, None)?;
+            let last_event = row.last_event_id(view.last_event_id(id.as_str())?);
+            checks::refuse_counters_behind(&row, last_event, None)?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{RecordedEntry, TranscriptEntry};
 use crate::model::observation::{RecordedEvent, RuntimeEvent};
 use crate::model::persisted::{
-    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored,
+    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
 };
 use crate::store::handle::Store;
 use redb::ReadTransaction;
@@ -258,8 +258,12 @@ impl Snapshot {
     ///
     /// As [`runtime_ids`](Self::runtime_ids).
     pub fn is_pinned(&self, worker: &WorkerRef) -> Result<bool, RuntimeError> {
+        Ok(self.retention(worker)?.is_pinned)
+    }
+
+    pub(crate) fn retention(&self, worker: &WorkerRef) -> Result<WorkerRetention, RuntimeError> {
         let row = self.worker_row(worker)?;
-        Ok(row.is_some_and(|row| row.is_pinned))
+        Ok(row.map_or_else(WorkerRetention::default, |row| row.retention()))
     }
 
     /// The position after the last entry of a worker's transcript, which is the number of entries that it ever had; 0 for

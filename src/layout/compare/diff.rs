@@ -6,7 +6,7 @@ use crate::layout::format::json::{self, Form};
 use crate::layout::format::problem::Problem;
 use crate::layout::read::log_record::LogRow;
 use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember, WorkerRetention,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -19,16 +19,18 @@ const SHOWN_CHARS: usize = 60;
 pub(crate) fn worker_json(
     path: &Path,
     worker: Stored<PersistedWorkerSnapshot>,
+    retention: WorkerRetention,
 ) -> Result<Vec<u8>, LayoutError> {
-    let document = WorkerDocument::from(worker.value);
+    let document = WorkerDocument::from(worker.value).retained(retention);
     as_json(path, &document, &worker.unknown, Form::Document)
 }
 
 pub(crate) fn runtime_json(
     path: &Path,
     runtime: Stored<PersistedRuntimeSnapshot>,
+    first_event_id: u64,
 ) -> Result<Vec<u8>, LayoutError> {
-    let document = RuntimeDocument::from(runtime.value);
+    let document = RuntimeDocument::from(runtime.value).from_event(first_event_id);
     as_json(path, &document, &runtime.unknown, Form::Document)
 }
 

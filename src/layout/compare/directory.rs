@@ -3,6 +3,7 @@
 //! The directory is read as by a salvage import. Each record is compared with the stored one as it is
 //! read, so memory does not grow with either side.
 
+use crate::layout::compare::archived::take_pruned;
 use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
 use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
 use crate::layout::dir::source::SourceDir;
@@ -15,11 +16,14 @@ use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::read::reading::{ReadOutcome, read_runtime};
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::{Comparison, Difference};
+use crate::ledger::convert::stored_size;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
-use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+};
 use crate::store::handle::Store;
 use crate::store::snapshot::Snapshot;
 use std::borrow::Borrow;
@@ -173,6 +177,10 @@ fn next_is<T: LogRecord>(
     out: &mut Comparison,
 ) -> Result<bool, LayoutError> {
     let number = row.number();
+    if log.is_pruned(number) {
+        out.pruned_only_in_directory += 1;
+        return Ok(false);
+    }
     missing_before(log, place.path, Some(number), out)?;
     let difference = match log.next_number()? {
         Some(next) if next > number => Some(lacks::<T>(number)),
@@ -253,6 +261,7 @@ impl Sink for Comparing<'_, '_> {
         &mut self,
         place: Place<'_>,
         worker: Stored<PersistedWorkerSnapshot>,
+        mut retention: WorkerRetention,
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
         self.workers.insert(worker_ref.worker_id.clone());
@@ -269,8 +278,13 @@ impl Sink for Comparing<'_, '_> {
         let path = place.path.with_file_name(TranscriptEntry::FILE);
         missing_before(&mut rest, &path, None, self.out)?;
         count_times(&rest, self.out);
-        let one = worker_json(place.path, worker)?;
-        let other = worker_json(place.path, stored)?;
+        let of_store = self.snapshot.retention(&worker_ref)?;
+        if rest.pruned > 0 {
+            // The entries below the floor of the store are no difference, so the lower floor that comes with them is none.
+            retention.first_position = of_store.first_position;
+        }
+        let one = worker_json(place.path, worker, retention)?;
+        let other = worker_json(place.path, stored, of_store)?;
         if one == other {
             self.out.workers += 1;
         } else {
@@ -289,6 +303,7 @@ impl Sink for Comparing<'_, '_> {
         &mut self,
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
+        mut first_event_id: u64,
     ) -> Result<(), LayoutError> {
         let path = place.path.with_file_name(RuntimeEvent::FILE);
         missing_before(&mut self.logs.events, &path, None, self.out)?;
@@ -310,8 +325,15 @@ impl Sink for Comparing<'_, '_> {
             );
             return Ok(());
         };
-        let one = runtime_json(place.path, runtime)?;
-        let other = runtime_json(place.path, stored)?;
+        let of_store = self.snapshot.first_event_id(self.id)?;
+        if self.logs.events.pruned > 0 {
+            // As for a worker.
+            first_event_id = of_store;
+        }
+        let (runtime, pruned) = take_pruned(self.snapshot, runtime, &stored.value)?;
+        self.out.pruned_only_in_directory += stored_size(pruned.len());
+        let one = runtime_json(place.path, runtime, first_event_id)?;
+        let other = runtime_json(place.path, stored, of_store)?;
         if one != other {
             differ(self.out, place.path, None, first_difference(&one, &other));
         }

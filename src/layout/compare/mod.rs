@@ -1,5 +1,6 @@
 //! Comparing a directory with a store.
 
+pub(super) mod archived;
 pub(super) mod diff;
 pub(super) mod directory;
 pub(super) mod store_log;

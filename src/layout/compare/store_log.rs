@@ -26,17 +26,54 @@ pub(crate) struct StoreLog<'s, T: LogRecord> {
     pub(crate) last_same: u64,
     /// The equal records whose time only the store has, and those whose time only the directory has.
     pub(crate) times_on_one_side: (u64, u64),
+    /// The first number that the log can have: rows with smaller numbers were pruned. 0 if none was.
+    floor: u64,
+    /// The records of the directory below the floor so far.
+    pub(crate) pruned: u64,
+    /// The number of the last of them; 0 if there is none.
+    last_pruned: u64,
 }
 
 impl<'s, T: LogRecord> StoreLog<'s, T> {
-    fn new(records: impl Iterator<Item = Result<Stored<T::Recorded>, RuntimeError>> + 's) -> Self {
+    fn new(
+        floor: u64,
+        records: impl Iterator<Item = Result<Stored<T::Recorded>, RuntimeError>> + 's,
+    ) -> Self {
         let rows: Rows<'s, T> = Box::new(records.map(|record| record.map(T::of_store)));
         Self {
             rows: rows.peekable(),
             same: 0,
             last_same: 0,
             times_on_one_side: (0, 0),
+            floor,
+            pruned: 0,
+            last_pruned: 0,
         }
+    }
+
+    /// Whether retention has removed the record with this number of the directory from the store. Counts it if so.
+    pub(crate) fn is_pruned(&mut self, number: u64) -> bool {
+        let is_pruned = number < self.floor;
+        if is_pruned {
+            self.pruned += 1;
+            self.last_pruned = number;
+        }
+        is_pruned
+    }
+
+    /// The records of the directory that agree with the log so far.
+    pub(crate) fn records(&self) -> u64 {
+        self.pruned + self.same
+    }
+
+    /// Whether the records of the directory reach the first one that the log still has, or follow each other up to it.
+    pub(crate) fn reaches_floor(&self) -> bool {
+        self.same > 0 || self.last_pruned.saturating_add(1) >= self.floor
+    }
+
+    /// The number of the last record of the directory that agrees; 0 if there is none.
+    pub(crate) fn last_record(&self) -> u64 {
+        self.last_same.max(self.last_pruned)
     }
 
     /// The number of the next record; `None` at the end.
@@ -94,7 +131,7 @@ impl<'s> StoreLogs<'s> {
     pub(crate) fn new(snapshot: &'s Snapshot, id: &RuntimeId) -> Result<Self, LayoutError> {
         Ok(Self {
             snapshot,
-            events: StoreLog::new(snapshot.recorded_events(id, 0)?),
+            events: StoreLog::new(snapshot.first_event_id(id)?, snapshot.recorded_events(id, 0)?),
             transcript: None,
         })
     }
@@ -109,7 +146,7 @@ impl<'s> StoreLogs<'s> {
             Some(open) => open,
             None => {
                 let worker = owned_ref(worker)?;
-                let log = StoreLog::new(self.snapshot.recorded_transcript(&worker, 0)?);
+                let log = transcript(self.snapshot, &worker)?;
                 (worker, log)
             }
         };
@@ -123,7 +160,27 @@ impl<'s> StoreLogs<'s> {
     ) -> Result<StoreLog<'s, TranscriptEntry>, LayoutError> {
         match self.transcript.take() {
             Some((of, log)) if of == *worker => Ok(log),
-            _ => Ok(StoreLog::new(self.snapshot.recorded_transcript(worker, 0)?)),
+            _ => transcript(self.snapshot, worker),
         }
     }
+}
+
+/// The transcript of `worker`, from its beginning. Its floor is a position in the store; here it is a sequence, which the
+/// records of a directory have.
+fn transcript<'s>(
+    snapshot: &'s Snapshot,
+    worker: &WorkerRef,
+) -> Result<StoreLog<'s, TranscriptEntry>, LayoutError> {
+    let mut log = StoreLog::new(0, snapshot.recorded_transcript(worker, 0)?);
+    if snapshot.first_position(worker)? > 0 {
+        log.floor = match log.next_number()? {
+            Some(first) => first,
+            // All entries were pruned. The next one gets this sequence.
+            None => match snapshot.worker(worker)? {
+                Some(row) => row.value.next_transcript_sequence,
+                None => 0,
+            },
+        };
+    }
+    Ok(log)
 }

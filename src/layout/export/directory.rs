@@ -73,6 +73,7 @@ fn export_to(
         },
         runtimes: &runtimes,
         max_line_bytes: options.max_line_bytes,
+        allow_gap: options.allow_gap,
     };
     let mut staged = Vec::new();
     let done = export.run(plan, &mut staged);
@@ -174,6 +175,7 @@ struct Export<'a> {
     writer: RuntimeWriter<'a>,
     runtimes: &'a TargetDir,
     max_line_bytes: usize,
+    allow_gap: bool,
 }
 
 impl Export<'_> {
@@ -188,8 +190,8 @@ impl Export<'_> {
         let updates = updates
             .into_iter()
             .map(|step| {
-                let (snapshot, limit) = (self.writer.snapshot, self.max_line_bytes);
-                let update = Update::check(snapshot, self.runtimes, &step.id, limit)?;
+                let (snapshot, limits) = (self.writer.snapshot, (self.max_line_bytes, self.allow_gap));
+                let update = Update::check(snapshot, self.runtimes, &step.id, limits)?;
                 Ok((step, update))
             })
             .collect::<Result<Vec<_>, LayoutError>>()?;

@@ -6,7 +6,9 @@ use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::json::{self, Form};
 use crate::layout::read::log_record::LogRow;
 use crate::layout::report::RuntimeExport;
-use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+};
 
 /// Counts of the records and bytes written.
 #[derive(Default)]
@@ -116,8 +118,9 @@ impl<'e> Log<'e> {
 pub(crate) fn write_runtime_document(
     mut file: TargetFile,
     runtime: Stored<PersistedRuntimeSnapshot>,
+    first_event_id: u64,
 ) -> Result<u64, LayoutError> {
-    let document = RuntimeDocument::from(runtime.value);
+    let document = RuntimeDocument::from(runtime.value).from_event(first_event_id);
     file.append(|out| json::write(&document, &runtime.unknown, Form::Document, out))?;
     Ok(file.finish()?)
 }
@@ -125,8 +128,9 @@ pub(crate) fn write_runtime_document(
 pub(crate) fn write_worker_document(
     mut file: TargetFile,
     worker: Stored<PersistedWorkerSnapshot>,
+    retention: WorkerRetention,
 ) -> Result<u64, LayoutError> {
-    let document = WorkerDocument::from(worker.value);
+    let document = WorkerDocument::from(worker.value).retained(retention);
     file.append(|out| json::write(&document, &worker.unknown, Form::Document, out))?;
     Ok(file.finish()?)
 }

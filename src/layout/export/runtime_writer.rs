@@ -37,7 +37,7 @@ impl RuntimeWriter<'_> {
     ) -> Result<(), LayoutError> {
         let runtime = self.runtime(id)?;
         let file = dir.create_file(RuntimeDocument::FILE)?;
-        report.bytes += write_runtime_document(file, runtime)?;
+        report.bytes += write_runtime_document(file, runtime, self.snapshot.first_event_id(id)?)?;
         let worker_dirs = dir.create_dir(WORKERS)?;
         let workers = self.snapshot.workers(id)?;
         let parts = std::iter::once(Ok(Part::Events))
@@ -94,8 +94,9 @@ impl RuntimeWriter<'_> {
         self.snapshot
             .each_entry(worker_ref, |entry| log.append(&entry))?;
         let (transcript_entries, bytes) = log.finish()?;
+        let retention = self.snapshot.retention(worker_ref)?;
         let file = dir.create_file(WorkerDocument::FILE)?;
-        let bytes = bytes + write_worker_document(file, worker)?;
+        let bytes = bytes + write_worker_document(file, worker, retention)?;
         dir.sync()?;
         Ok(Written {
             workers: 1,

@@ -7,8 +7,9 @@
 //! leaves such a state, and at most one incomplete line, which the next update completes.
 
 use crate::error::RuntimeError;
+use crate::layout::compare::archived::{take_pruned, with_pruned};
 use crate::layout::compare::diff::{first_difference, record_json, runtime_json, worker_json};
-use crate::layout::compare::store_log::{StoreLog, StoreLogs};
+use crate::layout::compare::store_log::StoreLogs;
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
 use crate::layout::export::log_writer::{write_runtime_document, write_worker_document};
@@ -23,6 +24,7 @@ use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reading::read_runtime;
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::{Difference, RuntimeExport};
+use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::catalog::WorkerStatus;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
@@ -30,7 +32,7 @@ use crate::model::interaction::TranscriptEntry;
 use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember, WorkerRetention,
 };
 use crate::store::snapshot::Snapshot;
 use std::collections::HashMap;
@@ -39,10 +41,8 @@ use std::path::Path;
 /// The end of a log of the directory.
 #[derive(Clone, Debug, Default)]
 struct Reached {
-    /// Complete records.
-    records: u64,
-    /// The number of the last one; 0 if there is none.
-    last: u64,
+    /// The event id or the position of the next record that the store has and the directory lacks.
+    next: u64,
     /// The incomplete line after it, which a killed update left.
     tail: Vec<u8>,
     /// Whether that line has a time.
@@ -50,10 +50,9 @@ struct Reached {
 }
 
 impl Reached {
-    fn of<T: LogRecord>(log: &StoreLog<'_, T>) -> Self {
+    fn until(next: u64) -> Self {
         Self {
-            records: log.same,
-            last: log.last_same,
+            next,
             tail: Vec::new(),
             tail_has_time: false,
         }
@@ -62,13 +61,16 @@ impl Reached {
 
 /// A runtime directory that is an earlier state of the store.
 pub(crate) struct Update {
-    is_runtime_current: bool,
+    /// The document of the runtime and its floor, where they are not current.
+    runtime: Option<(Stored<PersistedRuntimeSnapshot>, u64)>,
     events: Reached,
     workers: HashMap<WorkerId, WorkerUpdate>,
 }
 
 struct WorkerUpdate {
     is_current: bool,
+    /// The members of its document that say what the directory has.
+    retention: WorkerRetention,
     transcript: Reached,
 }
 
@@ -78,7 +80,7 @@ impl Update {
         snapshot: &Snapshot,
         runtimes: &TargetDir,
         id: &RuntimeId,
-        max_line_bytes: usize,
+        (max_line_bytes, allow_gap): (usize, bool),
     ) -> Result<Self, LayoutError> {
         let entry = Entry {
             name: names::encode(id.as_str()),
@@ -87,8 +89,9 @@ impl Update {
         let mut checking = Checking {
             snapshot,
             logs: StoreLogs::new(snapshot, id)?,
+            allow_gap,
             update: Self {
-                is_runtime_current: false,
+                runtime: None,
                 events: Reached::default(),
                 workers: HashMap::new(),
             },
@@ -96,8 +99,9 @@ impl Update {
         // Not strict: an incomplete last line is accepted if the store can complete it.
         let rules = ImportOptions::rules_for_exports(max_line_bytes);
         let reading = read_runtime(runtimes.as_source(), &entry, rules, &mut checking, &|_| {})?;
-        let mut update = checking.update;
         let dir = runtimes.path_of(&entry.name);
+        checking.refuse_pruned_workers(&dir, id)?;
+        let mut update = checking.update;
         for finding in reading.findings {
             if !finding.kind.is_accepted() {
                 update.take_tail(snapshot, &dir, id, finding)?;
@@ -121,7 +125,7 @@ impl Update {
         };
         if finding.path == dir.join(RuntimeEvent::FILE) {
             let reached = &mut self.events;
-            let mut rest = snapshot.recorded_events(id, reached.last + 1)?;
+            let mut rest = snapshot.recorded_events(id, reached.next)?;
             return take_tail_of::<RuntimeEvent>(reached, rest.next(), text, &finding);
         }
         for (worker_id, worker) in &mut self.workers {
@@ -129,7 +133,7 @@ impl Update {
             if finding.path == worker_dir.join(TranscriptEntry::FILE) {
                 let reached = &mut worker.transcript;
                 let worker_ref = WorkerRef::new(id.clone(), worker_id.clone());
-                let mut rest = snapshot.recorded_transcript(&worker_ref, reached.records)?;
+                let mut rest = snapshot.recorded_transcript(&worker_ref, reached.next)?;
                 return take_tail_of::<TranscriptEntry>(reached, rest.next(), text, &finding);
             }
         }
@@ -161,10 +165,10 @@ impl Update {
         id: &RuntimeId,
         report: &mut RuntimeExport,
     ) -> Result<(), LayoutError> {
-        if !self.is_runtime_current {
+        if let Some((runtime, floor)) = self.runtime {
             let temporary = temporary_name();
             let file = dir.create_file(&temporary)?;
-            report.bytes += write_runtime_document(file, writer.runtime(id)?)?;
+            report.bytes += write_runtime_document(file, runtime, floor)?;
             dir.rename_over(&temporary, dir, RuntimeDocument::FILE)?;
             dir.sync()?;
         }
@@ -188,7 +192,7 @@ impl Update {
         }
         workers.sync()?;
         let reached = self.events;
-        let rest = writer.snapshot.recorded_events(id, reached.last + 1)?;
+        let rest = writer.snapshot.recorded_events(id, reached.next)?;
         let bytes = &mut report.bytes;
         report.events += append_rest::<RuntimeEvent>(writer, dir, rest, &reached, bytes)?;
         Ok(())
@@ -209,7 +213,7 @@ impl WorkerUpdate {
             // In the directory of the runtime, so that a worker directory never has a temporary file.
             let temporary = temporary_name();
             let file = runtime_dir.create_file(&temporary)?;
-            report.bytes += write_worker_document(file, worker)?;
+            report.bytes += write_worker_document(file, worker, self.retention)?;
             runtime_dir.rename_over(&temporary, worker_dir, WorkerDocument::FILE)?;
             worker_dir.sync()?;
             report.workers += 1;
@@ -217,7 +221,7 @@ impl WorkerUpdate {
         let reached = self.transcript;
         let rest = writer
             .snapshot
-            .recorded_transcript(&worker_ref, reached.records)?;
+            .recorded_transcript(&worker_ref, reached.next)?;
         let bytes = &mut report.bytes;
         report.transcript_entries +=
             append_rest::<TranscriptEntry>(writer, worker_dir, rest, &reached, bytes)?;
@@ -306,12 +310,57 @@ fn go_along(place: Place<'_>, difference: Option<String>) -> Result<(), LayoutEr
 struct Checking<'s> {
     snapshot: &'s Snapshot,
     logs: StoreLogs<'s>,
+    allow_gap: bool,
     update: Update,
 }
+
+impl Checking<'_> {
+    /// Refuses a log of the directory that ends before the first row that the store still has: the rows from `first` to
+    /// `last` are in neither.
+    fn refuse_gap(
+        &self,
+        path: &Path,
+        what: &'static str,
+        (first, last): (u64, u64),
+    ) -> Result<(), LayoutError> {
+        match self.allow_gap || first > last {
+            true => Ok(()),
+            false => Err(LayoutError::PrunedGap {
+                path: path.to_owned(),
+                what,
+                first,
+                last,
+            }),
+        }
+    }
+
+    /// As [`refuse_gap`](Self::refuse_gap), for the workers that the directory does not have yet.
+    fn refuse_pruned_workers(&self, dir: &Path, id: &RuntimeId) -> Result<(), LayoutError> {
+        for worker in self.snapshot.workers(id)? {
+            let worker_ref = worker?.value.worker_ref;
+            if self.update.workers.contains_key(&worker_ref.worker_id) {
+                continue;
+            }
+            let first = self.snapshot.first_position(&worker_ref)?;
+            if first > 0 {
+                let name = names::encode(worker_ref.worker_id.as_str());
+                let path = dir.join(WORKERS).join(name).join(TranscriptEntry::FILE);
+                self.refuse_gap(&path, POSITION, (0, first - 1))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of the number of an entry within the transcript.
+const POSITION: &str = "position";
 
 impl Sink for Checking<'_> {
     fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
         let log = self.logs.transcript(&entry.worker_ref)?;
+        if log.is_pruned(entry.sequence) {
+            return Ok(());
+        }
         go_along(place, log.expect(place, &entry)?)
     }
 
@@ -319,6 +368,7 @@ impl Sink for Checking<'_> {
         &mut self,
         place: Place<'_>,
         worker: Stored<PersistedWorkerSnapshot>,
+        retention: WorkerRetention,
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
         let Some(stored) = self.snapshot.worker(&worker_ref)? else {
@@ -328,19 +378,39 @@ impl Sink for Checking<'_> {
                 "the store does not have this worker",
             ));
         };
-        let is_current = worker == stored;
-        if !is_current {
+        let log = self.logs.end_transcript(&worker_ref)?;
+        let of_store = self.snapshot.retention(&worker_ref)?;
+        let floor = of_store.first_position;
+        let reached = retention.first_position.saturating_add(log.records());
+        if !log.reaches_floor() && reached < floor {
+            let path = place.path.with_file_name(TranscriptEntry::FILE);
+            self.refuse_gap(&path, POSITION, (reached, floor - 1))?;
+        }
+        let kept = WorkerRetention {
+            // The directory stays what it is: it has the entries from its own floor on.
+            first_position: match log.records() {
+                0 => floor,
+                _ => retention.first_position,
+            },
+            ..of_store
+        };
+        let is_same = worker == stored;
+        if !is_same {
             check_worker(place.path, worker, stored)?;
         }
         let known = WorkerUpdate {
-            is_current,
-            transcript: Reached::of(&self.logs.end_transcript(&worker_ref)?),
+            is_current: is_same && retention == kept,
+            retention: kept,
+            transcript: Reached::until(floor.saturating_add(log.same)),
         };
         self.update.workers.insert(worker_ref.worker_id, known);
         Ok(())
     }
 
     fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
+        if self.logs.events.is_pruned(event.id) {
+            return Ok(());
+        }
         go_along(place, self.logs.events.expect(place, &event)?)
     }
 
@@ -348,6 +418,7 @@ impl Sink for Checking<'_> {
         &mut self,
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
+        first_event_id: u64,
     ) -> Result<(), LayoutError> {
         let Some(stored) = self.snapshot.runtime(&runtime.value.runtime_id)? else {
             return Err(not_a_prefix(
@@ -356,12 +427,29 @@ impl Sink for Checking<'_> {
                 "the store does not have this runtime",
             ));
         };
-        self.update.events = Reached::of(&self.logs.events);
-        self.update.is_runtime_current = runtime == stored;
-        match self.update.is_runtime_current {
-            true => Ok(()),
-            false => check_runtime(place.path, runtime, stored),
+        let log = &self.logs.events;
+        let floor = self.snapshot.first_event_id(&stored.value.runtime_id)?;
+        let reached = log.last_record().max(first_event_id - 1);
+        if !log.reaches_floor() && reached + 1 < floor {
+            let path = place.path.with_file_name(RuntimeEvent::FILE);
+            self.refuse_gap(&path, RuntimeEvent::NUMBER, (reached + 1, floor - 1))?;
         }
+        self.update.events = Reached::until(log.last_same.max(floor - 1) + 1);
+        // As for a worker.
+        let kept_floor = match log.records() {
+            0 => floor,
+            _ => first_event_id,
+        };
+        let whole = runtime.clone();
+        let (runtime, pruned) = take_pruned(self.snapshot, runtime, &stored.value)?;
+        if runtime != stored {
+            check_runtime(place.path, runtime, stored.clone())?;
+        }
+        let merged = with_pruned(stored, pruned)?;
+        if whole != merged || first_event_id != kept_floor {
+            self.update.runtime = Some((merged, kept_floor));
+        }
+        Ok(())
     }
 }
 
@@ -387,10 +475,11 @@ fn check_worker(
         &mut old.last_event_id,
         new.last_event_id,
     )?;
+    let none = WorkerRetention::default();
     expect_same(
         path,
-        &worker_json(path, worker)?,
-        &worker_json(path, stored)?,
+        &worker_json(path, worker, none)?,
+        &worker_json(path, stored, none)?,
     )
 }
 
@@ -431,8 +520,8 @@ fn check_runtime(
     }
     expect_same(
         path,
-        &runtime_json(path, runtime)?,
-        &runtime_json(path, stored)?,
+        &runtime_json(path, runtime, FIRST_EVENT_ID)?,
+        &runtime_json(path, stored, FIRST_EVENT_ID)?,
     )
 }
 

@@ -1,18 +1,25 @@
 //! The two documents of the layout. Their members are declared in the order in which they are written.
 
 use crate::layout::format::json::{Record, Tagged};
+use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::management::{RuntimeLimits, RuntimeStatus};
-use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
-use serde::{Deserialize, Serialize};
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, WorkerRetention,
+};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 /// The version of the layout.
 pub(crate) const SCHEMA_VERSION: u64 = 1;
 
 /// The backend in every `runtime.json`, also of an export: the directory store rejects any other.
 pub(crate) const BACKEND: &str = "fs_store";
+
+/// The greatest floor that is read. No log has so many rows, and the numbers after it must not run out.
+const MAX_FLOOR: u64 = u64::MAX >> 1;
 
 /// `runtime.json`.
 #[derive(Serialize, Deserialize)]
@@ -27,6 +34,17 @@ pub(crate) struct RuntimeDocument {
     pub(crate) next_event_id: u64,
     pub(crate) next_diagnostic_id: u64,
     pub(crate) diagnostics: Vec<RuntimeDiagnostic>,
+    /// The floor of the event log; `None` for 1.
+    #[serde(default, deserialize_with = "event_floor", skip_serializing_if = "Option::is_none")]
+    pub(crate) first_event_id: Option<u64>,
+}
+
+impl RuntimeDocument {
+    /// Adds the floor of the event log.
+    pub(crate) fn from_event(mut self, first_event_id: u64) -> Self {
+        self.first_event_id = Some(first_event_id).filter(|first| *first > FIRST_EVENT_ID);
+        self
+    }
 }
 
 impl From<PersistedRuntimeSnapshot> for RuntimeDocument {
@@ -42,6 +60,7 @@ impl From<PersistedRuntimeSnapshot> for RuntimeDocument {
             next_event_id: runtime.next_event_id,
             next_diagnostic_id: runtime.next_diagnostic_id,
             diagnostics: runtime.diagnostics,
+            first_event_id: None,
         }
     }
 }
@@ -84,6 +103,50 @@ pub(crate) struct WorkerDocument {
     pub(crate) request: CreateWorkerRequest,
     pub(crate) next_transcript_sequence: u64,
     pub(crate) last_event_id: u64,
+    /// The floor of the transcript; `None` for 0.
+    #[serde(default, deserialize_with = "floor", skip_serializing_if = "Option::is_none")]
+    pub(crate) first_position: Option<u64>,
+    #[serde(default, deserialize_with = "pinned", skip_serializing_if = "is_false")]
+    pub(crate) pinned: bool,
+}
+
+impl WorkerDocument {
+    pub(crate) fn retention(&self) -> WorkerRetention {
+        WorkerRetention {
+            first_position: self.first_position.unwrap_or(0),
+            is_pinned: self.pinned,
+        }
+    }
+
+    /// Adds the floor of the transcript, and whether the worker is pinned.
+    pub(crate) fn retained(mut self, retention: WorkerRetention) -> Self {
+        self.first_position = Some(retention.first_position).filter(|first| *first > 0);
+        self.pinned = retention.is_pinned;
+        self
+    }
+}
+
+/// Reads the floor of a log. A value that says nothing, or that is none, stays an unknown member, so that an export
+/// writes it as it came.
+fn floor<'de, D: Deserializer<'de>>(member: D) -> Result<Option<u64>, D::Error> {
+    let json = Box::<RawValue>::deserialize(member)?;
+    let floor: Option<u64> = json.get().parse().ok();
+    Ok(floor.filter(|floor| (1..=MAX_FLOOR).contains(floor)))
+}
+
+/// As [`floor`], for the event log: its floor is 1 where nothing was removed.
+fn event_floor<'de, D: Deserializer<'de>>(member: D) -> Result<Option<u64>, D::Error> {
+    Ok(floor(member)?.filter(|floor| *floor > FIRST_EVENT_ID))
+}
+
+/// As [`floor`], for `pinned`: only `true` says something.
+fn pinned<'de, D: Deserializer<'de>>(member: D) -> Result<bool, D::Error> {
+    let json = Box::<RawValue>::deserialize(member)?;
+    Ok(json.get() == "true")
+}
+
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 impl From<PersistedWorkerSnapshot> for WorkerDocument {
@@ -96,6 +159,8 @@ impl From<PersistedWorkerSnapshot> for WorkerDocument {
             request: worker.request,
             next_transcript_sequence: worker.next_transcript_sequence,
             last_event_id: worker.last_event_id,
+            first_position: None,
+            pinned: false,
         }
     }
 }

@@ -267,7 +267,9 @@ impl<'a> Import<'a> {
         if reading.outcome == ReadOutcome::LeftOut {
             self.rest.extend_from_slice(&reading.findings);
         }
-        if reading.outcome != ReadOutcome::Read || comparison.is_same() {
+        // A directory that still has what the store has pruned is another content: importing it would restore that.
+        let is_same = comparison.is_same() && comparison.pruned_only_in_directory == 0;
+        if reading.outcome != ReadOutcome::Read || is_same {
             self.done(entry, ImportOutcome::AlreadyImported, reading);
             return Ok(());
         }
@@ -375,9 +377,10 @@ impl<'a> Import<'a> {
         let reading = ahead(make, |record| {
             match record {
                 Record::Transcript(run) => load.append_transcript(run),
-                Record::Worker(worker) => load.put_worker(worker),
+                Record::Floor(worker, first) => load.begin_transcript(worker, first),
+                Record::Worker(worker, retention) => load.put_retained_worker(worker, retention),
                 Record::Events(run) => load.append_events(run),
-                Record::Runtime(runtime) => load.put_runtime(*runtime),
+                Record::Runtime(runtime, first) => load.put_retained_runtime(*runtime, first),
             }
             .map_err(LayoutError::from)
         })??;

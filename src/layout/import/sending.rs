@@ -6,16 +6,21 @@ use crate::layout::read::sink::{Place, Sink};
 use crate::ledger::convert::owned_ref;
 use crate::ledger::run::{EventRun, TranscriptRun};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
-use crate::model::identity::RuntimeId;
-use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+};
 use std::io::ErrorKind;
 
 /// A batch of rows or a snapshot on its way to the thread that writes.
 pub(crate) enum Record {
     Transcript(TranscriptRun),
-    Worker(Stored<PersistedWorkerSnapshot>),
+    /// The floor of the transcript that follows.
+    Floor(WorkerRef, u64),
+    Worker(Stored<PersistedWorkerSnapshot>, WorkerRetention),
     Events(EventRun),
-    Runtime(Box<Stored<PersistedRuntimeSnapshot>>),
+    /// A runtime and the floor of its event log.
+    Runtime(Box<Stored<PersistedRuntimeSnapshot>>, u64),
 }
 
 /// The approximate size of a snapshot, in bytes.
@@ -27,6 +32,8 @@ pub(crate) struct Sending<'o> {
     out: &'o mut Outbox<Record>,
     /// The rows of the current transcript that were not sent yet.
     transcript: Option<TranscriptRun>,
+    /// The floor of that transcript.
+    first_position: u64,
     events: EventRun,
 }
 
@@ -35,6 +42,7 @@ impl<'o> Sending<'o> {
         Self {
             out,
             transcript: None,
+            first_position: 0,
             events: EventRun::new(id.clone()),
         }
     }
@@ -43,7 +51,7 @@ impl<'o> Sending<'o> {
         let bytes = match &record {
             Record::Transcript(run) => run.bytes(),
             Record::Events(run) => run.bytes(),
-            Record::Worker(_) | Record::Runtime(_) => RECORD_BYTES,
+            Record::Floor(..) | Record::Worker(..) | Record::Runtime(..) => RECORD_BYTES,
         };
         // The error that stopped the consumer is returned instead of this one.
         let stopped = |_| LayoutError::io("write to", "the store")(ErrorKind::BrokenPipe.into());
@@ -52,10 +60,25 @@ impl<'o> Sending<'o> {
 }
 
 impl Sink for Sending<'_> {
+    fn begin_worker(
+        &mut self,
+        worker: &WorkerRef,
+        retention: WorkerRetention,
+    ) -> Result<(), LayoutError> {
+        self.first_position = retention.first_position;
+        match retention.first_position {
+            0 => Ok(()),
+            first => self.send(Record::Floor(worker.clone(), first)),
+        }
+    }
+
     fn entry(&mut self, _: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
         let run = match &mut self.transcript {
             Some(run) => run,
-            none => none.insert(TranscriptRun::new(owned_ref(&entry.worker_ref)?, 0)),
+            none => {
+                let worker = owned_ref(&entry.worker_ref)?;
+                none.insert(TranscriptRun::new(worker, self.first_position))
+            }
         };
         run.push(&entry)?;
         if run.is_full() {
@@ -69,11 +92,12 @@ impl Sink for Sending<'_> {
         &mut self,
         _: Place<'_>,
         worker: Stored<PersistedWorkerSnapshot>,
+        retention: WorkerRetention,
     ) -> Result<(), LayoutError> {
         if let Some(rest) = self.transcript.take() {
             self.send(Record::Transcript(rest))?;
         }
-        self.send(Record::Worker(worker))
+        self.send(Record::Worker(worker, retention))
     }
 
     fn event(&mut self, _: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
@@ -89,9 +113,10 @@ impl Sink for Sending<'_> {
         &mut self,
         _: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
+        first_event_id: u64,
     ) -> Result<(), LayoutError> {
         let rest = self.events.take();
         self.send(Record::Events(rest))?;
-        self.send(Record::Runtime(Box::new(runtime)))
+        self.send(Record::Runtime(Box::new(runtime), first_event_id))
     }
 }

@@ -18,7 +18,7 @@ pub(crate) type Check<'c, T> = dyn for<'r> FnMut(&<T as LogRecord>::Row<'r>, Pla
     + 'c;
 
 /// The contents of a log in numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LogSummary {
     /// The number of the last record; 0 if there is none.
     pub(crate) last: u64,
@@ -27,6 +27,24 @@ pub(crate) struct LogSummary {
     pub(crate) end: Option<(u64, u64)>,
     /// The missing numbers.
     pub(crate) gaps: Gaps,
+    /// The last number that is not missing although the log begins after it: it was pruned. `None` if that is every number
+    /// before the first record.
+    removed: Option<u64>,
+    /// The number of the first record.
+    pub(crate) first: Option<u64>,
+}
+
+impl Default for LogSummary {
+    fn default() -> Self {
+        Self {
+            last: 0,
+            records: 0,
+            end: None,
+            gaps: Gaps::default(),
+            removed: Some(0),
+            first: None,
+        }
+    }
 }
 
 impl LogSummary {
@@ -36,19 +54,37 @@ impl LogSummary {
         if next <= self.last {
             return Err(self.last + 1);
         }
-        self.gaps.note(self.last, next, self.end);
+        self.note_gap(next, self.end);
         Ok(())
+    }
+
+    /// A summary of a log that retention has removed the numbers up to `removed` from; see [`removed`](Self::removed).
+    pub(crate) fn of_pruned(removed: Option<u64>) -> Self {
+        Self {
+            removed,
+            ..Self::default()
+        }
+    }
+
+    /// Notes the numbers between the last record and `next` as missing.
+    fn note_gap(&mut self, next: u64, at: Option<(u64, u64)>) {
+        let last = match (self.first, self.removed) {
+            (Some(_), _) => self.last,
+            (None, Some(removed)) => self.last.max(removed),
+            (None, None) => return,
+        };
+        self.gaps.note(last, next, at);
     }
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a log into the sink. A missing log has no records.
+    /// Reads a log into the sink, and adds its records to `summary`. A missing log has no records.
     pub(crate) fn read_log<T: LogRecord>(
         &mut self,
         dir: &SourceDir,
+        mut summary: LogSummary,
         check: &mut Check<'_, T>,
     ) -> Result<LogSummary, ReadStop> {
-        let mut summary = LogSummary::default();
         let Some(file) = self.open_file(dir, T::FILE, FindingKind::MissingFile)? else {
             return Ok(summary);
         };
@@ -199,7 +235,8 @@ impl<'a> Reader<'a> {
             self.report(finding.placed(Some((line.number, offset))))?;
         }
         let at = Some((line.number, offset));
-        summary.gaps.note(summary.last, number, at);
+        summary.note_gap(number, at);
+        summary.first.get_or_insert(number);
         let ended = u64::from(line.is_ended);
         summary.end = Some((line.number + ended, line.offset + line.length + ended));
         summary.last = number;

@@ -13,6 +13,7 @@ use crate::layout::read::log::LogSummary;
 use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::{Place, ReadStop};
+use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{MAX_ID_BYTES, RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
@@ -55,6 +56,7 @@ impl Reader<'_> {
             self.orphaned_runtime(&dir)?;
             return Ok(false);
         };
+        let floor = stored.value.first_event_id.unwrap_or(FIRST_EVENT_ID);
         let mut runtime = Stored {
             value: PersistedRuntimeSnapshot::from(stored.value),
             unknown: stored.unknown,
@@ -66,8 +68,10 @@ impl Reader<'_> {
         };
         let workers = self.read_workers(&dir, id)?;
         let mut diagnostics = self.check_diagnostics(document, &mut runtime, &workers)?;
-        let mut events = self.read_events(&dir, id, &workers)?;
+        let mut events = self.read_events(&dir, id, &workers, floor)?;
+        let floor = self.check_floor(document, floor, events.first)?;
         let logs = (&mut events, &mut diagnostics);
+        self.last_named_event = self.last_named_event.max(floor - 1);
         self.check_counters(document, &mut runtime.value, logs, &workers)?;
         let gaps = events
             .gaps
@@ -77,7 +81,7 @@ impl Reader<'_> {
             self.report(gap)?;
         }
         self.expect_unchanged(&dir)?;
-        self.sink.runtime(Place::whole(&path), runtime)?;
+        self.sink.runtime(Place::whole(&path), runtime, floor)?;
         Ok(true)
     }
 
@@ -194,15 +198,16 @@ impl Reader<'_> {
         self.look_around(dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
         let document = self.read_document::<WorkerDocument>(dir, FindingKind::MissingFile)?;
         let path = dir.path_of(WorkerDocument::FILE);
-        let (mut worker, bytes) = match document {
+        let (mut worker, retention, bytes) = match document {
             Some(document) => match mismatch(&document.stored.value, worker_ref) {
-                None => (
-                    Stored {
+                None => {
+                    let retention = document.stored.value.retention();
+                    let worker = Stored {
                         value: PersistedWorkerSnapshot::from(document.stored.value),
                         unknown: document.stored.unknown,
-                    },
-                    document.bytes,
-                ),
+                    };
+                    (worker, retention, document.bytes)
+                }
                 Some((member, message)) => {
                     let finding = Finding::new(FindingKind::Mismatch, path, message);
                     self.report(whole(finding, &document.bytes, member))?;
@@ -215,7 +220,9 @@ impl Reader<'_> {
                 return Ok(false);
             }
         };
-        let (mut summary, named) = self.read_transcript(dir, worker_ref)?;
+        self.sink.begin_worker(worker_ref, retention)?;
+        let is_pruned = retention.first_position > 0;
+        let (mut summary, named) = self.read_transcript(dir, worker_ref, is_pruned)?;
         let document = Text {
             path: &path,
             bytes: &bytes,
@@ -234,7 +241,7 @@ impl Reader<'_> {
         self.counts.workers += 1;
         let named = named.max(worker.value.last_event_id);
         self.last_named_event = self.last_named_event.max(named);
-        self.sink.worker(Place::whole(&path), worker)?;
+        self.sink.worker(Place::whole(&path), worker, retention)?;
         Ok(true)
     }
 
@@ -243,9 +250,15 @@ impl Reader<'_> {
         &mut self,
         dir: &SourceDir,
         worker_ref: &WorkerRef,
+        is_pruned: bool,
     ) -> Result<(LogSummary, u64), ReadStop> {
         let mut named = 0;
-        let summary = self.read_log::<TranscriptEntry>(dir, &mut |entry, _| {
+        // The floor is a position: it does not say which sequences were removed.
+        let before = match is_pruned {
+            true => LogSummary::of_pruned(None),
+            false => LogSummary::default(),
+        };
+        let summary = self.read_log::<TranscriptEntry>(dir, before, &mut |entry, _| {
             let of = &entry.worker_ref;
             if *of != *worker_ref {
                 let message = wrong_worker(&of.runtime_id, &of.worker_id, worker_ref);
@@ -265,9 +278,11 @@ impl Reader<'_> {
         dir: &SourceDir,
         id: &RuntimeId,
         workers: &HashSet<String>,
+        floor: u64,
     ) -> Result<LogSummary, ReadStop> {
         let mut unknown = UnknownWorkers::default();
-        let summary = self.read_log::<RuntimeEvent>(dir, &mut |event, place| {
+        let pruned = LogSummary::of_pruned(Some(floor - 1));
+        let summary = self.read_log::<RuntimeEvent>(dir, pruned, &mut |event, place| {
             let Some(worker) = &event.worker_ref else {
                 return Ok(());
             };
@@ -288,6 +303,26 @@ impl Reader<'_> {
             self.report(finding)?;
         }
         Ok(summary)
+    }
+
+    /// Checks that no event is below the floor of the log, and lowers the floor otherwise.
+    fn check_floor(
+        &mut self,
+        document: Text<'_>,
+        floor: u64,
+        first: Option<u64>,
+    ) -> Result<u64, ReadStop> {
+        let Some(first) = first.filter(|first| *first < floor) else {
+            return Ok(floor);
+        };
+        let message = format!("first_event_id is {floor}, but event id {first} exists");
+        let kind = FindingKind::CounterBehind;
+        let finding = Finding::new(kind, document.path.to_owned(), message);
+        self.report(at_member(finding, document.bytes, "first_event_id"))?;
+        Ok(match self.rules.raises_counters {
+            true => first,
+            false => floor,
+        })
     }
 
     /// Checks that every counter is greater than the ids that it assigned, and raises it otherwise.

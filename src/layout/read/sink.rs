@@ -2,7 +2,10 @@
 
 use crate::layout::error::LayoutError;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
-use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
+use crate::model::identity::WorkerRef;
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+};
 use std::path::Path;
 
 /// The position of a record.
@@ -27,17 +30,27 @@ impl<'a> Place<'a> {
 
 /// Receives the records of a reading. A worker follows its transcript; the runtime comes last.
 pub(crate) trait Sink {
+    /// Comes before the entries of the worker.
+    fn begin_worker(
+        &mut self,
+        _worker: &WorkerRef,
+        _retention: WorkerRetention,
+    ) -> Result<(), LayoutError> {
+        Ok(())
+    }
     fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError>;
     fn worker(
         &mut self,
         place: Place<'_>,
         worker: Stored<PersistedWorkerSnapshot>,
+        retention: WorkerRetention,
     ) -> Result<(), LayoutError>;
     fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError>;
     fn runtime(
         &mut self,
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
+        first_event_id: u64,
     ) -> Result<(), LayoutError>;
 }
 
@@ -53,6 +66,7 @@ impl Sink for DiscardSink {
         &mut self,
         _: Place<'_>,
         _: Stored<PersistedWorkerSnapshot>,
+        _: WorkerRetention,
     ) -> Result<(), LayoutError> {
         Ok(())
     }
@@ -65,6 +79,7 @@ impl Sink for DiscardSink {
         &mut self,
         _: Place<'_>,
         _: Stored<PersistedRuntimeSnapshot>,
+        _: u64,
     ) -> Result<(), LayoutError> {
         Ok(())
     }

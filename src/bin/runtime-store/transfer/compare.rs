@@ -74,6 +74,13 @@ impl Compare {
                 output.summary(format!("{rows} a time only in the {side}"))?;
             }
         }
+        if comparison.pruned_only_in_directory > 0 {
+            let rows = comparison.pruned_only_in_directory;
+            let rows = count(rows, "row is", "rows are");
+            output.summary(format!(
+                "{rows} only in the directory: the store has pruned them"
+            ))?;
+        }
         output.summary(format!(
             "{}: {}, {}, {}, {} on both sides",
             if comparison.is_same() {

@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 ///
 /// --update appends to the logs. A reader of a log during an update, or after a killed one, can see
 /// an incomplete line after the last newline. The next --update completes that line; it never
-/// changes bytes that were written before.
+/// changes bytes that were written before. What the store has pruned stays in the directory: it is the
+/// archive of the store.
 #[derive(Args)]
 #[command(after_help = help::EXPORT)]
 pub(crate) struct Export {
@@ -45,6 +46,9 @@ pub(crate) struct Export {
     /// Add the time at which each event and entry was recorded, as a last member "recorded_at"
     #[arg(long)]
     times: bool,
+    /// With --update: also append to a log that ends before what the store has pruned; the log gets a gap
+    #[arg(long, requires = "update")]
+    allow_gap: bool,
     /// Longest accepted line of a log that --update reads, in bytes; K, M and G stand for 1024, 1024^2 and
     /// 1024^3
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
@@ -73,6 +77,7 @@ impl Export {
             .runtimes(self.runtime.iter().cloned())
             .existing(existing)
             .times(self.times)
+            .allow_gap(self.allow_gap)
             .max_line_bytes(self.max_line_bytes)
             .on_progress(move |progress| progress::show(&shown, progress));
         let exported = layout::export(&store, &self.root, &options);

@@ -234,6 +234,21 @@ pub(crate) fn take_census(
     })
 }
 
+/// An estimate, in bytes, of how much the file shrinks if it is compacted after rows of `removed` bytes were removed. `None`
+/// in memory.
+pub(crate) fn compacting_frees(
+    engine: &RedbEngine,
+    view: &View<'_, ReadTransaction>,
+    removed: u64,
+) -> Result<Option<u64>, RuntimeError> {
+    let Some(file_bytes) = engine.file_bytes(view.at)? else {
+        return Ok(None);
+    };
+    let used: u64 = tables(view)?.iter().map(TableCensus::bytes).sum();
+    let used = used.saturating_sub(removed);
+    Ok(Some(file_bytes.saturating_sub(used + own_bytes(used))))
+}
+
 impl RedbEngine {
     /// The processes with snapshots of older commits. The caller holds a snapshot of the newest
     /// commit, whose lock shows its id.

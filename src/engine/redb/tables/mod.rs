@@ -4,5 +4,6 @@ pub(crate) mod definitions;
 pub(crate) mod row_writer;
 #[cfg(feature = "search")]
 pub(crate) mod scan;
+pub(crate) mod sized;
 pub(crate) mod view;
 pub(crate) mod walk;
