@@ -1,7 +1,7 @@
 //! Reports of imports, exports and comparisons.
 
 use crate::layout::findings::finding::Finding;
-use crate::model::identity::RuntimeId;
+use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::visible::Visible;
 use serde::Serialize;
 use std::fmt;
@@ -106,6 +106,9 @@ pub struct RuntimeExport {
     pub transcript_entries: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// Workers that the store has deleted, whose directories an update has removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_workers: Vec<WorkerId>,
 }
 
 /// The report of an export.

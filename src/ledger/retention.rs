@@ -272,7 +272,10 @@ mod tests {
         let mut cutter = Cutter::new(limits, total, 25);
         assert!(rows.iter().all(|row| cutter.take(*row) || row.number == 7));
         let marks = cutter.finish();
-        let places: Vec<_> = marks.iter().map(|mark| (mark.to, mark.amount.bytes)).collect();
+        let places: Vec<_> = marks
+            .iter()
+            .map(|mark| (mark.to, mark.amount.bytes))
+            .collect();
         assert_eq!(places, [(3, 30), (6, 60), (7, 70)]);
     }
 
@@ -284,6 +287,9 @@ mod tests {
         // What stays is more than the limit.
         assert_eq!(shares(&[100, 300], 500, 200), Some(vec![0, 0]));
         assert_eq!(shares(&[], 500, 200), None);
-        assert_eq!(shares(&[u64::MAX; 3], 0, u64::MAX), Some(vec![u64::MAX / 3; 3]));
+        assert_eq!(
+            shares(&[u64::MAX; 3], 0, u64::MAX),
+            Some(vec![u64::MAX / 3; 3])
+        );
     }
 }

@@ -94,6 +94,18 @@ impl Retention {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PruneOptions {
     pub(crate) dry_run: bool,
+    /// The most bytes of rows that one commit removes; `None` for the usual number.
+    pub(crate) step_bytes: Option<u64>,
+    /// The bug that a simulation of faults plants: each step is two commits.
+    pub(crate) tear: Option<Tear>,
+}
+
+/// Which half of a step is committed first if a bug splits it.
+#[cfg_attr(not(feature = "fault-injection"), allow(dead_code))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tear {
+    RowsFirst,
+    FloorsFirst,
 }
 
 impl PruneOptions {
@@ -107,6 +119,27 @@ impl PruneOptions {
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
+        self
+    }
+
+    /// The most bytes of rows that one commit removes, so that tests can prune in one commit or in many.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn step_bytes(mut self, step_bytes: u64) -> Self {
+        self.step_bytes = Some(step_bytes);
+        self
+    }
+
+    /// Plants a bug: each step is two commits, and the first one moves the floors or removes the rows.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn torn(mut self, floors_first: bool) -> Self {
+        self.tear = Some(match floors_first {
+            true => Tear::FloorsFirst,
+            false => Tear::RowsFirst,
+        });
         self
     }
 }

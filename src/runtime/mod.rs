@@ -6,6 +6,8 @@ pub(crate) mod follow_transcript;
 pub(crate) mod handle;
 pub(crate) mod operations;
 pub(crate) mod pages;
+pub(crate) mod prune;
+pub(crate) mod prune_step;
 pub(crate) mod queries;
 pub(crate) mod removal;
 pub(crate) mod runtime_store;

@@ -2,18 +2,20 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::checks::{self, refuse_behind, refuse_not_after};
-use crate::ledger::convert;
+use crate::ledger::convert::{self, stored_size};
 use crate::ledger::rows::{Rows, RuntimeRow};
 use crate::ledger::table_names;
 use crate::ledger::transaction::Transaction;
 use crate::ledger::whole::{all_diagnostics, all_workers};
 use crate::model::catalog::CreateWorkerRequest;
+use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{TranscriptEntry, TranscriptProjection, TranscriptQuery};
 use crate::model::observation::{EventCursor, RuntimeEvent, RuntimeEventBatch};
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot, Stored, UnknownMember,
 };
+use crate::model::retention::PRUNED;
 use crate::runtime::pages::{self, refuse_foreign, runtime_row, worker_row};
 use crate::store::handle::Store;
 use std::path::Path;
@@ -211,17 +213,12 @@ impl RuntimeStoreTransaction<'_> {
         }
         let current = runtime_row(&self.transaction, id)?;
         let stored = all_diagnostics(&self.transaction, id, &current)?;
-        let continues = stored.len() <= snapshot.diagnostics.len()
-            && stored
-                .iter()
-                .zip(&snapshot.diagnostics)
-                .all(|(stored, given)| stored.value == *given);
-        if !continues {
+        let Some(added) = added_diagnostics(&stored, &snapshot.diagnostics) else {
             return Err(RuntimeError::InvalidRequest(
                 "the diagnostics of the snapshot do not continue the stored ones".to_owned(),
             ));
-        }
-        let added = &snapshot.diagnostics[stored.len()..];
+        };
+        let kept = stored_size(stored.len());
         let last = stored.last().map(|stored| stored.value.id);
         let ids = added.iter().map(|diagnostic| diagnostic.id);
         let last = checks::refuse_unordered_diagnostics(ids, last)?;
@@ -237,6 +234,7 @@ impl RuntimeStoreTransaction<'_> {
         }
         let last_event = self.last_event(&current)?;
         checks::refuse_counters_behind(&new, last_event, last)?;
+        new.diagnostics = kept.saturating_add(stored_size(added.len()));
         new.running_workers = current.running_workers;
         new.stopped_workers = current.stopped_workers;
         new.cancelled_workers = current.cancelled_workers;
@@ -379,6 +377,24 @@ impl RuntimeStoreTransaction<'_> {
         })?;
         Ok(last)
     }
+}
+
+/// The diagnostics that `given` adds to the stored ones, with which it begins; `None` if it does not. The records of prunes
+/// come and go without the host, so they may be missing on either side.
+fn added_diagnostics<'g>(
+    stored: &[Stored<RuntimeDiagnostic>],
+    given: &'g [RuntimeDiagnostic],
+) -> Option<&'g [RuntimeDiagnostic]> {
+    let is_record = |diagnostic: &&RuntimeDiagnostic| diagnostic.code == PRUNED;
+    let last = stored.last().map_or(0, |stored| stored.value.id);
+    let known = given.partition_point(|given| given.id <= last);
+    let (before, added) = given.split_at_checked(known)?;
+    let stored = stored.iter().map(|stored| &stored.value);
+    let own = |diagnostic: &&RuntimeDiagnostic| !is_record(diagnostic);
+    stored
+        .filter(own)
+        .eq(before.iter().filter(own))
+        .then_some(added)
 }
 
 /// Whether the object that contained `member` is still part of the worker's document.

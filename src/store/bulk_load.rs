@@ -168,6 +168,18 @@ impl<'a> BulkLoad<'a> {
         Ok(())
     }
 
+    /// Raises the floor of an event log and leaves its rows, for tests of verification.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    pub fn raise_floor(&mut self, id: &RuntimeId, first_event_id: u64) -> Result<(), RuntimeError> {
+        if let Some(mut row) = self.view().runtime(id.as_str())? {
+            row.first_event_id = first_event_id;
+            let rows = std::iter::once((id.as_str(), &row));
+            self.writer().write(&RUNTIMES, rows)?;
+        }
+        Ok(())
+    }
+
     fn view(&self) -> View<'_, WriteTransaction> {
         View {
             tables: self.transaction,

@@ -11,7 +11,7 @@ use crate::ledger::retention::{Amount, Cutter, LogLimits, Mark, RowFacts, shares
 use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
 use crate::ledger::whole::all_runtimes;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
-use crate::model::retention::{PRUNED, Retention};
+use crate::model::retention::{PRUNED, PruneOptions, Retention};
 use crate::store::handle::Store;
 use redb::ReadTransaction;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -73,10 +73,11 @@ pub(crate) struct Step {
 pub(crate) struct RuntimePlan {
     pub(crate) runtime_id: RuntimeId,
     pub(crate) steps: Vec<Step>,
-    /// Old records of prunes to remove with the first step, and their size.
-    pub(crate) old_records: (Vec<u64>, u64),
+    /// Old records of prunes to remove with the first step, each with its size in bytes.
+    pub(crate) old_records: Vec<(u64, u64)>,
     /// The floor of the event log after the plan.
     pub(crate) first_event_id: u64,
+    step_bytes: u64,
 }
 
 /// The plan of a prune.
@@ -92,6 +93,7 @@ impl Plan {
         store: &Store,
         only: Option<&RuntimeId>,
         policy: &Retention,
+        options: &PruneOptions,
     ) -> Result<Self, RuntimeError> {
         let snapshot = store.snapshot()?;
         let mut view = snapshot.view();
@@ -103,7 +105,9 @@ impl Plan {
                 row.map(|row| (id.clone(), row)).into_iter().collect()
             }
         };
-        let planning = Planning::new(&view, policy, store.engine().clock.now_ms());
+        let now_ms = store.engine().clock.now_ms();
+        let mut planning = Planning::new(&view, policy, now_ms);
+        planning.step_bytes = options.step_bytes.unwrap_or(STEP_BYTES);
         let shares = planning.shares(&runtimes)?;
         let mut plan = Self::default();
         for (id, row) in runtimes {
@@ -121,13 +125,14 @@ impl Plan {
 impl RuntimePlan {
     /// The size of all rows that the plan removes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.steps.iter().map(|step| step.bytes).sum::<u64>() + self.old_records.1
+        let old = self.old_records.iter().map(|(_, bytes)| bytes);
+        self.steps.iter().map(|step| step.bytes).sum::<u64>() + old.sum::<u64>()
     }
 
     fn add(&mut self, bytes: u64, part: impl FnOnce(&mut Step)) {
         let fits = |step: &&mut Step| {
             let parts = step.cuts.len() + step.dropped.len();
-            parts < STEP_PARTS && step.bytes + bytes <= STEP_BYTES
+            parts < STEP_PARTS && step.bytes + bytes <= self.step_bytes
         };
         match self.steps.last_mut().filter(fits) {
             Some(step) => {
@@ -173,6 +178,7 @@ struct Planning<'a> {
     policy: &'a Retention,
     until_ms: Option<u64>,
     ended_until_ms: Option<u64>,
+    step_bytes: u64,
 }
 
 impl<'a> Planning<'a> {
@@ -184,6 +190,7 @@ impl<'a> Planning<'a> {
             policy,
             until_ms: policy.newer_than.and_then(ago),
             ended_until_ms: policy.ended_before.and_then(ago),
+            step_bytes: STEP_BYTES,
         }
     }
 
@@ -277,7 +284,7 @@ impl<'a> Planning<'a> {
             true => self.total(id, log, from)?,
             false => Amount::default(),
         };
-        let mut cutter = Cutter::new(limits, total, STEP_BYTES);
+        let mut cutter = Cutter::new(limits, total, self.step_bytes);
         self.rows(id, log, from, |row| cutter.take(row))?;
         Ok(cutter.finish())
     }
@@ -320,8 +327,9 @@ impl<'a> Planning<'a> {
         let mut plan = RuntimePlan {
             runtime_id: id.clone(),
             steps: Vec::new(),
-            old_records: (Vec::new(), 0),
+            old_records: Vec::new(),
             first_event_id: row.first_event_id,
+            step_bytes: self.step_bytes,
         };
         let with_share = |log: &Log| LogLimits {
             keep_bytes: shares.get(&(id.clone(), log.clone())).copied(),
@@ -361,22 +369,22 @@ impl<'a> Planning<'a> {
         let names: HashSet<&str> = dropped.keys().map(WorkerId::as_str).collect();
         let mut records = Vec::new();
         let mut of_workers: HashMap<String, (Vec<u64>, u64)> = HashMap::new();
-        self.view.sized_diagnostics(id.as_str(), &mut |(number, row), bytes| {
-            if row.code == PRUNED {
-                records.push((number, bytes));
-            } else if let Some(worker) = row.worker_id
-                && names.contains(worker.as_str())
-            {
-                let (ids, size) = of_workers.entry(worker).or_default();
-                ids.push(number);
-                *size += bytes;
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
+        self.view
+            .sized_diagnostics(id.as_str(), &mut |(number, row), bytes| {
+                if row.code == PRUNED {
+                    records.push((number, bytes));
+                } else if let Some(worker) = row.worker_id
+                    && names.contains(worker.as_str())
+                {
+                    let (ids, size) = of_workers.entry(worker).or_default();
+                    ids.push(number);
+                    *size += bytes;
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
         // The prune adds one.
         records.truncate((records.len() + 1).saturating_sub(KEPT_RECORDS));
-        plan.old_records.1 = records.iter().map(|(_, bytes)| bytes).sum();
-        plan.old_records.0 = records.into_iter().map(|(number, _)| number).collect();
+        plan.old_records = records;
         for (worker_id, row) in dropped {
             let diagnostics = of_workers.remove(worker_id.as_str()).unwrap_or_default();
             self.drop_worker(id, (worker_id, row), diagnostics, plan)?;

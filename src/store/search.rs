@@ -476,7 +476,11 @@ impl CurrentRuntime {
         let all = row.first_position..row.transcript_len;
         let positions = match after {
             Some((worker, number)) if worker == id => match newest_first {
-                false => number.saturating_add(1).clamp(all.start, all.end.max(all.start))..all.end,
+                false => {
+                    number
+                        .saturating_add(1)
+                        .clamp(all.start, all.end.max(all.start))..all.end
+                }
                 true => all.start..number.clamp(all.start, all.end.max(all.start)),
             },
             _ => all,

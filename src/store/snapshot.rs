@@ -13,6 +13,7 @@ use crate::ledger::rows::{
 };
 use crate::ledger::table_names;
 use crate::ledger::table_names::NO_RUNTIME;
+use crate::ledger::tombstone::TombstoneRow;
 use crate::ledger::whole::{all_runtimes, refuse_miscounted, runtime_snapshot};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
@@ -264,6 +265,16 @@ impl Snapshot {
     pub(crate) fn retention(&self, worker: &WorkerRef) -> Result<WorkerRetention, RuntimeError> {
         let row = self.worker_row(worker)?;
         Ok(row.map_or_else(WorkerRetention::default, |row| row.retention()))
+    }
+
+    /// The tombstone of a worker that the store had; `None` for one that it has or never had.
+    pub(crate) fn tombstone(
+        &self,
+        worker: &WorkerRef,
+    ) -> Result<Option<TombstoneRow>, RuntimeError> {
+        refuse_long_ref(worker)?;
+        let (runtime, worker) = convert::owner_of(worker);
+        self.view().tombstone(runtime, worker)
     }
 
     /// The position after the last entry of a worker's transcript, which is the number of entries that it ever had; 0 for

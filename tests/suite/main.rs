@@ -1,5 +1,6 @@
 //! The suite: the crate and its program as hosts and users see them.
 
+mod archives;
 mod bit_rot;
 mod bulk_loading;
 mod checked_pages;
@@ -64,6 +65,7 @@ mod repairing;
 #[cfg(feature = "fault-injection")]
 mod replacing;
 mod replies;
+mod retention;
 mod rules;
 #[cfg(feature = "search")]
 mod searching;

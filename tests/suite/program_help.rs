@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 24] = [
     "import",
     "export",
     "compare",
@@ -26,6 +26,8 @@ const VERBS: [&str; 22] = [
     "set-limits",
     "delete-worker",
     "delete-runtime",
+    "prune",
+    "pin",
     "verify",
     "backup",
     "compact",

@@ -14,7 +14,7 @@ use redb_runtime_store::layout::FindingKind;
 use redb_runtime_store::{Runtime, Store};
 use std::sync::Arc;
 use torture::model::{Ack, Call, Refusal, new_runtime};
-use torture::world::{RuntimeState, WorkerState, World};
+use torture::world::{RuntimeState, WorkerState, World, without_bytes};
 
 const IDS: [&str; 2] = ["r", "r\u{0}"];
 
@@ -34,10 +34,13 @@ fn assert_same(state: &RuntimeState, runtime: &Runtime) {
         .map(|event| event.value.clone())
         .collect();
     assert_eq!(all_events(runtime), events);
-    assert_eq!(runtime.diagnostics().unwrap(), own.diagnostics);
+    let mut diagnostics = runtime.diagnostics().unwrap();
+    without_bytes(&mut diagnostics);
+    assert_eq!(diagnostics, own.diagnostics);
     let now = runtime.event_cursor_now().unwrap().next_event_id;
-    assert_eq!(now, own.next_event_id);
-    assert_eq!(now, events.len() as u64 + 1);
+    let start = runtime.event_cursor_from_start().unwrap().next_event_id;
+    assert_eq!((start, now), (state.first_event_id, own.next_event_id));
+    assert_eq!(now - start, events.len() as u64);
     let details: Vec<_> = state.workers.values().map(detail).collect();
     let summaries: Vec<_> = details.iter().map(summary).collect();
     assert_eq!(runtime.list_workers().unwrap(), summaries);
@@ -75,7 +78,7 @@ fn detail(worker: &WorkerState) -> WorkerDetail {
         requested_capabilities: own.request.requested_capabilities,
         workspace_refs: own.request.workspace_refs,
         mount_refs: own.request.mount_refs,
-        transcript_len: worker.transcript.len(),
+        transcript_len: worker.first_position as usize + worker.transcript.len(),
         last_event_id: own.last_event_id,
     }
 }
@@ -154,6 +157,8 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         4 => end(WorkerStatus::Stopped),
         4 => end(WorkerStatus::Cancelled),
         5 => worker().prop_map(Call::Delete),
+        4 => (0_u64..12, 0_u64..3).prop_map(|(events, entries)| Call::Prune(events, entries)),
+        3 => (worker(), any::<bool>()).prop_map(|(worker, pinned)| Call::Pin(worker, pinned)),
         1 => Just(Call::StopRuntime),
     ];
     prop_oneof![

@@ -49,6 +49,16 @@ fn planted_count_that_stays_is_found() {
 }
 
 #[test]
+fn planted_floor_without_rows_is_found() {
+    assert_finds(Plant::FloorWithoutRows);
+}
+
+#[test]
+fn planted_rows_without_floor_is_found() {
+    assert_finds(Plant::RowsWithoutFloor);
+}
+
+#[test]
 fn same_seed_makes_same_disk_changes() {
     let seed = seed();
     for seed in seed..seed + 5 {

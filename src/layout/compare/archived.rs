@@ -1,52 +1,104 @@
-//! What a directory still has although the store has pruned it: an archive.
+//! What a directory still has although the store has removed it: an archive.
 
 use crate::error::RuntimeError;
 use crate::layout::error::LayoutError;
 use crate::ledger::convert;
 use crate::ledger::rows::DiagnosticRow;
+use crate::ledger::tombstone::TombstoneRow;
+use crate::model::diagnostics::RuntimeDiagnostic;
+use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::persisted::{PersistedRuntimeSnapshot, Stored};
 use crate::model::retention::PRUNED;
 use crate::store::snapshot::Snapshot;
 use std::collections::BTreeMap;
 
+/// Why the store lacks a row that the directory has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// Retention removed it: the directory keeps it.
+    Pruned,
+    /// It was deleted: the directory must not keep it.
+    Deleted,
+}
+
+/// Why the store lacks a worker; `None` if it has the worker, or never had it.
+pub(crate) fn gone_worker(
+    snapshot: &Snapshot,
+    worker: &WorkerRef,
+) -> Result<Option<Gone>, LayoutError> {
+    Ok(match snapshot.tombstone(worker)? {
+        Some(TombstoneRow::Dropped { .. }) => Some(Gone::Pruned),
+        Some(TombstoneRow::Deleted { .. }) => Some(Gone::Deleted),
+        Some(TombstoneRow::Unfinished(_)) | None => None,
+    })
+}
+
 /// Diagnostics by id.
 pub(crate) type Diagnostics = BTreeMap<u64, DiagnosticRow>;
 
-/// Takes the diagnostics that `stored` has lost to retention out of `runtime`, which a directory has.
-pub(crate) fn take_pruned(
-    _snapshot: &Snapshot,
+/// The runtime of a directory without the diagnostics that the store has removed.
+pub(crate) struct Split {
+    pub(crate) runtime: Stored<PersistedRuntimeSnapshot>,
+    /// The diagnostics that retention removed.
+    pub(crate) pruned: Diagnostics,
+}
+
+/// Takes the diagnostics that the store has removed out of `runtime`, which a directory has. Those of deleted workers are
+/// dropped if `drops_deleted` is set, and stay otherwise.
+pub(crate) fn split(
+    snapshot: &Snapshot,
     runtime: Stored<PersistedRuntimeSnapshot>,
     stored: &PersistedRuntimeSnapshot,
-) -> Result<(Stored<PersistedRuntimeSnapshot>, Diagnostics), LayoutError> {
-    let diagnostics = runtime.value.diagnostics.iter();
-    let mut pruned = Vec::new();
-    for diagnostic in diagnostics {
-        let id = diagnostic.id;
-        let is_stored = stored.diagnostics.binary_search_by_key(&id, |stored| stored.id);
-        if is_stored.is_ok() || id >= stored.next_diagnostic_id {
-            continue;
-        }
-        if diagnostic.code == PRUNED {
-            pruned.push(id);
+    drops_deleted: bool,
+) -> Result<Split, LayoutError> {
+    let mut gone = BTreeMap::new();
+    for diagnostic in &runtime.value.diagnostics {
+        if let Some(why) = gone_diagnostic(snapshot, diagnostic, stored)? {
+            gone.insert(diagnostic.id, why);
         }
     }
-    if pruned.is_empty() {
-        return Ok((runtime, Diagnostics::new()));
+    if !drops_deleted {
+        gone.retain(|_, why| *why == Gone::Pruned);
+    }
+    let mut pruned = Diagnostics::new();
+    if gone.is_empty() {
+        return Ok(Split { runtime, pruned });
     }
     let id = runtime.value.runtime_id.clone();
     let (row, all) = convert::runtime_rows(runtime);
-    let is_pruned = |(id, _): &(u64, DiagnosticRow)| pruned.binary_search(id).is_ok();
-    let (pruned, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(is_pruned);
-    let rest = rest
-        .into_iter()
-        .map(|(number, row)| convert::diagnostic(&id, number, row))
-        .collect::<Result<Vec<_>, String>>()
-        .map_err(RuntimeError::InvalidRequest)?;
-    let runtime = convert::runtime_snapshot(id, row, rest);
-    Ok((runtime, pruned.into_iter().collect()))
+    let mut rest = Vec::new();
+    for (number, diagnostic) in all {
+        match gone.get(&number) {
+            None => rest.push((number, diagnostic)),
+            Some(Gone::Deleted) => {}
+            Some(Gone::Pruned) => {
+                pruned.insert(number, diagnostic);
+            }
+        }
+    }
+    let runtime = convert::runtime_snapshot(id.clone(), row, diagnostics(&id, rest)?);
+    Ok(Split { runtime, pruned })
 }
 
-/// Puts the diagnostics that [`take_pruned`] has taken out of a directory among those of the store.
+/// Why the store lacks a diagnostic; `None` if it has it, or never had it.
+fn gone_diagnostic(
+    snapshot: &Snapshot,
+    diagnostic: &RuntimeDiagnostic,
+    stored: &PersistedRuntimeSnapshot,
+) -> Result<Option<Gone>, LayoutError> {
+    let id = diagnostic.id;
+    let all = &stored.diagnostics;
+    let is_stored = all.binary_search_by_key(&id, |stored| stored.id).is_ok();
+    if is_stored || id >= stored.next_diagnostic_id {
+        return Ok(None);
+    }
+    match &diagnostic.worker_ref {
+        Some(worker) => gone_worker(snapshot, worker),
+        None => Ok((diagnostic.code == PRUNED).then_some(Gone::Pruned)),
+    }
+}
+
+/// Puts the diagnostics that [`split`] has taken out of a directory among those of the store.
 pub(crate) fn with_pruned(
     stored: Stored<PersistedRuntimeSnapshot>,
     pruned: Diagnostics,
@@ -58,10 +110,19 @@ pub(crate) fn with_pruned(
     let (row, own) = convert::runtime_rows(stored);
     let mut all = pruned;
     all.extend(own);
-    let all = all
-        .into_iter()
-        .map(|(number, row)| convert::diagnostic(&id, number, row))
-        .collect::<Result<Vec<_>, String>>()
-        .map_err(RuntimeError::InvalidRequest)?;
-    Ok(convert::runtime_snapshot(id, row, all))
+    Ok(convert::runtime_snapshot(
+        id.clone(),
+        row,
+        diagnostics(&id, all)?,
+    ))
+}
+
+fn diagnostics(
+    id: &RuntimeId,
+    rows: impl IntoIterator<Item = (u64, DiagnosticRow)>,
+) -> Result<Vec<Stored<RuntimeDiagnostic>>, LayoutError> {
+    rows.into_iter()
+        .map(|(number, row)| convert::diagnostic(id, number, row))
+        .collect::<Result<_, String>>()
+        .map_err(|message| RuntimeError::InvalidRequest(message).into())
 }

@@ -3,7 +3,7 @@
 //! The directory is read as by a salvage import. Each record is compared with the stored one as it is
 //! read, so memory does not grow with either side.
 
-use crate::layout::compare::archived::take_pruned;
+use crate::layout::compare::archived::{Gone, gone_worker, split};
 use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
 use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
 use crate::layout::dir::source::SourceDir;
@@ -18,7 +18,7 @@ use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::{Comparison, Difference};
 use crate::ledger::convert::stored_size;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
-use crate::model::identity::{RuntimeId, WorkerId};
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
@@ -228,6 +228,8 @@ pub(crate) struct Comparing<'s, 'o> {
     dir: PathBuf,
     logs: StoreLogs<'s>,
     workers: HashSet<WorkerId>,
+    /// Whether retention has removed the worker whose transcript is read as a whole.
+    is_worker_pruned: bool,
     out: &'o mut Comparison,
 }
 
@@ -244,13 +246,23 @@ impl<'s, 'o> Comparing<'s, 'o> {
             dir: runtimes.path_of(&entry.name),
             logs: StoreLogs::new(snapshot, &entry.id)?,
             workers: HashSet::new(),
+            is_worker_pruned: false,
             out,
         })
     }
 }
 
 impl Sink for Comparing<'_, '_> {
+    fn begin_worker(&mut self, worker: &WorkerRef, _: WorkerRetention) -> Result<(), LayoutError> {
+        self.is_worker_pruned = gone_worker(self.snapshot, worker)? == Some(Gone::Pruned);
+        Ok(())
+    }
+
     fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
+        if self.is_worker_pruned {
+            self.out.pruned_only_in_directory += 1;
+            return Ok(());
+        }
         let log = self.logs.transcript(&entry.worker_ref)?;
         let is_same = next_is(log, place, &entry, self.out)?;
         self.out.transcript_entries += u64::from(is_same);
@@ -265,6 +277,10 @@ impl Sink for Comparing<'_, '_> {
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
         self.workers.insert(worker_ref.worker_id.clone());
+        if self.is_worker_pruned {
+            self.out.pruned_only_in_directory += 1;
+            return Ok(());
+        }
         let Some(stored) = self.snapshot.worker(&worker_ref)? else {
             differ(
                 self.out,
@@ -330,9 +346,9 @@ impl Sink for Comparing<'_, '_> {
             // As for a worker.
             first_event_id = of_store;
         }
-        let (runtime, pruned) = take_pruned(self.snapshot, runtime, &stored.value)?;
-        self.out.pruned_only_in_directory += stored_size(pruned.len());
-        let one = runtime_json(place.path, runtime, first_event_id)?;
+        let split = split(self.snapshot, runtime, &stored.value, false)?;
+        self.out.pruned_only_in_directory += stored_size(split.pruned.len());
+        let one = runtime_json(place.path, split.runtime, first_event_id)?;
         let other = runtime_json(place.path, stored, of_store)?;
         if one != other {
             differ(self.out, place.path, None, first_difference(&one, &other));

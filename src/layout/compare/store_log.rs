@@ -131,7 +131,10 @@ impl<'s> StoreLogs<'s> {
     pub(crate) fn new(snapshot: &'s Snapshot, id: &RuntimeId) -> Result<Self, LayoutError> {
         Ok(Self {
             snapshot,
-            events: StoreLog::new(snapshot.first_event_id(id)?, snapshot.recorded_events(id, 0)?),
+            events: StoreLog::new(
+                snapshot.first_event_id(id)?,
+                snapshot.recorded_events(id, 0)?,
+            ),
             transcript: None,
         })
     }

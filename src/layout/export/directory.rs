@@ -190,7 +190,8 @@ impl Export<'_> {
         let updates = updates
             .into_iter()
             .map(|step| {
-                let (snapshot, limits) = (self.writer.snapshot, (self.max_line_bytes, self.allow_gap));
+                let (snapshot, limits) =
+                    (self.writer.snapshot, (self.max_line_bytes, self.allow_gap));
                 let update = Update::check(snapshot, self.runtimes, &step.id, limits)?;
                 Ok((step, update))
             })
@@ -236,6 +237,7 @@ impl Export<'_> {
             events: 0,
             transcript_entries: 0,
             bytes: 0,
+            removed_workers: Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@
 //! leaves such a state, and at most one incomplete line, which the next update completes.
 
 use crate::error::RuntimeError;
-use crate::layout::compare::archived::{take_pruned, with_pruned};
+use crate::layout::compare::archived::{Gone, gone_worker, split, with_pruned};
 use crate::layout::compare::diff::{first_difference, record_json, runtime_json, worker_json};
 use crate::layout::compare::store_log::StoreLogs;
 use crate::layout::dir::target::{TargetDir, temporary_name};
@@ -65,6 +65,8 @@ pub(crate) struct Update {
     runtime: Option<(Stored<PersistedRuntimeSnapshot>, u64)>,
     events: Reached,
     workers: HashMap<WorkerId, WorkerUpdate>,
+    /// Workers of the directory that were deleted.
+    deleted: Vec<WorkerId>,
 }
 
 struct WorkerUpdate {
@@ -94,7 +96,9 @@ impl Update {
                 runtime: None,
                 events: Reached::default(),
                 workers: HashMap::new(),
+                deleted: Vec::new(),
             },
+            gone: None,
         };
         // Not strict: an incomplete last line is accepted if the store can complete it.
         let rules = ImportOptions::rules_for_exports(max_line_bytes);
@@ -189,6 +193,13 @@ impl Update {
                     dir.rename_into(&temporary, &workers, &name)?;
                 }
             }
+        }
+        for worker in self.deleted {
+            // A kill leaves the worker or a temporary directory, which the next update removes, and never a part of it.
+            let temporary = temporary_name();
+            workers.rename_into(&names::encode(worker.as_str()), dir, &temporary)?;
+            dir.remove(&temporary)?;
+            report.removed_workers.push(worker);
         }
         workers.sync()?;
         let reached = self.events;
@@ -311,6 +322,8 @@ struct Checking<'s> {
     snapshot: &'s Snapshot,
     logs: StoreLogs<'s>,
     allow_gap: bool,
+    /// Why the store lacks the worker whose transcript is read.
+    gone: Option<Gone>,
     update: Update,
 }
 
@@ -356,7 +369,15 @@ impl Checking<'_> {
 const POSITION: &str = "position";
 
 impl Sink for Checking<'_> {
+    fn begin_worker(&mut self, worker: &WorkerRef, _: WorkerRetention) -> Result<(), LayoutError> {
+        self.gone = gone_worker(self.snapshot, worker)?;
+        Ok(())
+    }
+
     fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
+        if self.gone.is_some() {
+            return Ok(());
+        }
         let log = self.logs.transcript(&entry.worker_ref)?;
         if log.is_pruned(entry.sequence) {
             return Ok(());
@@ -371,6 +392,14 @@ impl Sink for Checking<'_> {
         retention: WorkerRetention,
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
+        match self.gone {
+            Some(Gone::Pruned) => return Ok(()),
+            Some(Gone::Deleted) => {
+                self.update.deleted.push(worker_ref.worker_id);
+                return Ok(());
+            }
+            None => {}
+        }
         let Some(stored) = self.snapshot.worker(&worker_ref)? else {
             return Err(not_a_prefix(
                 place.path,
@@ -441,11 +470,11 @@ impl Sink for Checking<'_> {
             _ => first_event_id,
         };
         let whole = runtime.clone();
-        let (runtime, pruned) = take_pruned(self.snapshot, runtime, &stored.value)?;
-        if runtime != stored {
-            check_runtime(place.path, runtime, stored.clone())?;
+        let split = split(self.snapshot, runtime, &stored.value, true)?;
+        if split.runtime != stored {
+            check_runtime(place.path, split.runtime, stored.clone())?;
         }
-        let merged = with_pruned(stored, pruned)?;
+        let merged = with_pruned(stored, split.pruned)?;
         if whole != merged || first_event_id != kept_floor {
             self.update.runtime = Some((merged, kept_floor));
         }

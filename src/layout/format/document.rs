@@ -6,9 +6,7 @@ use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::management::{RuntimeLimits, RuntimeStatus};
-use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, WorkerRetention,
-};
+use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, WorkerRetention};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -35,7 +33,11 @@ pub(crate) struct RuntimeDocument {
     pub(crate) next_diagnostic_id: u64,
     pub(crate) diagnostics: Vec<RuntimeDiagnostic>,
     /// The floor of the event log; `None` for 1.
-    #[serde(default, deserialize_with = "event_floor", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "event_floor",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) first_event_id: Option<u64>,
 }
 
@@ -104,7 +106,11 @@ pub(crate) struct WorkerDocument {
     pub(crate) next_transcript_sequence: u64,
     pub(crate) last_event_id: u64,
     /// The floor of the transcript; `None` for 0.
-    #[serde(default, deserialize_with = "floor", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "floor",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) first_position: Option<u64>,
     #[serde(default, deserialize_with = "pinned", skip_serializing_if = "is_false")]
     pub(crate) pinned: bool,

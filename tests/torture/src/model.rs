@@ -16,6 +16,7 @@ use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole, WorkerInput};
 use redb_runtime_store::management::{RuntimeLimits, RuntimeStatus};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
+use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +34,10 @@ pub enum Call {
     End(WorkerRef, WorkerStatus, Option<String>),
     /// `delete_worker`.
     Delete(WorkerRef),
+    /// `prune`: so many events, and entries of each worker, stay.
+    Prune(u64, u64),
+    /// `set_pinned`.
+    Pin(WorkerRef, bool),
     /// `stop_runtime`.
     StopRuntime,
 }
@@ -56,6 +61,15 @@ impl Ack {
         sequence: 0,
         event_id: 0,
     };
+
+    /// The answer to a call that has none.
+    fn of_maintenance() -> Self {
+        Self {
+            status: WorkerStatus::Stopped,
+            sequence: 0,
+            event_id: 0,
+        }
+    }
 }
 
 /// The rule that rejects a [`Call`].
@@ -85,6 +99,12 @@ impl Refusal {
 }
 
 impl Call {
+    /// A prune in one commit, so that the call is there or not.
+    pub(crate) fn prune(events: u64, entries: u64) -> (Retention, PruneOptions) {
+        let policy = Retention::new().keep_events(events).keep_entries(entries);
+        (policy, PruneOptions::new().step_bytes(u64::MAX))
+    }
+
     /// Makes the call on `runtime`, as an operation of its own.
     ///
     /// # Errors
@@ -123,6 +143,15 @@ impl Call {
                 assert!(result.deleted && result.worker_id == worker.worker_id);
                 Ok(Ack::DELETED)
             }
+            Self::Prune(events, entries) => {
+                let (policy, options) = Self::prune(events, entries);
+                runtime.prune(&policy, options)?;
+                Ok(Ack::of_maintenance())
+            }
+            Self::Pin(worker, pinned) => {
+                runtime.set_pinned(&worker, pinned)?;
+                Ok(Ack::of_maintenance())
+            }
             Self::StopRuntime => runtime.stop_runtime().map(|event_id| Ack {
                 status: WorkerStatus::Stopped,
                 sequence: 0,
@@ -157,6 +186,7 @@ pub fn new_runtime(id: &str) -> RuntimeState {
         own: own.into(),
         workers: BTreeMap::new(),
         events: Vec::new(),
+        first_event_id: 1,
         import: None,
     };
     state.log(None, RuntimeEventKind::RuntimeStarted, "runtime started");
@@ -206,6 +236,8 @@ impl RuntimeState {
             Call::Reply(worker, content) => self.reply(worker, content),
             Call::End(worker, status, reason) => self.end(worker, *status, reason.as_deref()),
             Call::Delete(worker) => self.delete(worker),
+            Call::Prune(events, entries) => Ok(self.prune(*events, *entries)),
+            Call::Pin(worker, pinned) => self.pin(worker, *pinned),
             Call::StopRuntime => Ok(self.stop()),
         }
     }
@@ -286,6 +318,8 @@ impl RuntimeState {
         let worker = WorkerState {
             own: own.into(),
             transcript: Vec::new(),
+            first_position: 0,
+            pinned: false,
         };
         self.workers.insert(name, worker);
         Ok(Ack {
@@ -295,7 +329,7 @@ impl RuntimeState {
         })
     }
 
-    /// Whether a worker with this id was deleted: the log says so for ever.
+    /// Whether a worker with this id was deleted: the log says so until it is pruned. By then the counter of ids is past it.
     fn has_deleted(&self, name: &str) -> bool {
         self.events.iter().any(|event| {
             let worker = event.value.worker_ref.as_ref();
@@ -316,6 +350,47 @@ impl RuntimeState {
         let kind = RuntimeEventKind::WorkerDeleted;
         self.log(Some(worker_ref), kind, "worker deleted");
         Ok(Ack::DELETED)
+    }
+
+    fn prune(&mut self, keep_events: u64, keep_entries: u64) -> Ack {
+        let surplus = |rows: usize, keep: u64| rows.saturating_sub(keep as usize);
+        let mut removed = Vec::new();
+        let events = surplus(self.events.len(), keep_events);
+        let events: Vec<_> = self.events.drain(..events).collect();
+        if let Some(last) = events.last() {
+            let (first, last) = (self.first_event_id, last.value.id);
+            removed.push(format!("{} events (ids {first} to {last})", events.len()));
+            self.first_event_id = last + 1;
+        }
+        let mut entries = 0;
+        for worker in self.workers.values_mut().filter(|worker| !worker.pinned) {
+            let surplus = surplus(worker.transcript.len(), keep_entries);
+            worker.transcript.drain(..surplus);
+            worker.first_position += surplus as u64;
+            entries += surplus;
+        }
+        if entries > 0 {
+            removed.push(format!("{entries} transcript entries"));
+        }
+        if !removed.is_empty() {
+            let own = &mut self.own.value;
+            own.diagnostics.push(RuntimeDiagnostic {
+                id: own.next_diagnostic_id,
+                severity: DiagnosticSeverity::Info,
+                code: "runtime.pruned".to_owned(),
+                message: format!("retention removed {}", removed.join(", ")),
+                worker_ref: None,
+            });
+            own.next_diagnostic_id += 1;
+        }
+        Ack::of_maintenance()
+    }
+
+    fn pin(&mut self, worker_ref: &WorkerRef, pinned: bool) -> Result<Ack, Refusal> {
+        self.refuse_foreign(worker_ref)?;
+        let worker = self.workers.get_mut(worker_ref.worker_id.as_str());
+        worker.ok_or(Refusal::WorkerNotFound)?.pinned = pinned;
+        Ok(Ack::of_maintenance())
     }
 
     fn note(&mut self, worker: &WorkerRef, code: &str, message: &str) {

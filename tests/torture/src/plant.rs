@@ -34,6 +34,10 @@ pub enum Plant {
     OrphanRow,
     /// The deletion of a worker leaves the count of its runtime as it was. No read of a worker shows it.
     CountThatStays,
+    /// A prune commits the floors of its logs before it removes their rows.
+    FloorWithoutRows,
+    /// A prune commits the removal of rows before the floors of their logs.
+    RowsWithoutFloor,
     /// After a crash the commit that the header names is taken as durable.
     PrimaryTrusted,
     /// The recovery does not write the pages of an unproven commit again.
@@ -92,6 +96,8 @@ impl Plant {
             Self::CounterWithoutEvent => "counter-without-event",
             Self::OrphanRow => "orphan-row",
             Self::CountThatStays => "count-that-stays",
+            Self::FloorWithoutRows => "floor-without-rows",
+            Self::RowsWithoutFloor => "rows-without-floor",
             Self::PrimaryTrusted => "primary-trusted",
             Self::PagesNotRewritten => "pages-not-rewritten",
             Self::DescentTooShort => "descent-too-short",
@@ -126,6 +132,12 @@ impl Plant {
             Self::OrphanRow => &[&["verify finds", "rows of a runtime that does not exist"]],
             // The list of workers, which is compared with the count, is read first.
             Self::CountThatStays => &[&["reading the store", "rows, but the runtime says"]],
+            Self::FloorWithoutRows => &[&["verify finds", "rows before it were not removed"]],
+            // Of a transcript every read finds it, of an event log only the comparison.
+            Self::RowsWithoutFloor => &[
+                &["reading the store", "some are missing"],
+                &["a part of an operation is there", " events, should be "],
+            ],
             Self::PrimaryTrusted
             | Self::PagesNotRewritten
             | Self::DescentTooShort
@@ -177,6 +189,11 @@ impl Plant {
             (Self::CountThatStays, Call::Delete(worker)) => {
                 call.make(runtime)?;
                 store.bulk_load(|load| load.count_one_more(&worker.runtime_id))
+            }
+            (Self::FloorWithoutRows | Self::RowsWithoutFloor, Call::Prune(events, entries)) => {
+                let (policy, options) = Call::prune(*events, *entries);
+                let options = options.torn(self == Self::FloorWithoutRows);
+                runtime.prune(&policy, options).map(drop)
             }
             (Self::SplitTransaction | Self::CounterWithoutEvent, Call::Input(worker, input))
                 if !input.content.trim().is_empty()

@@ -129,6 +129,12 @@ impl Workload {
                     if id != FIRST && rng.chance(3) {
                         call = Call::StopRuntime;
                     }
+                    // Not part of a transaction.
+                    match rng.below(100) {
+                        0..=7 => call = Call::Prune(rng.below(12) as u64, rng.below(4) as u64),
+                        8..=9 => call = workload.pin(&id, rng).unwrap_or(call),
+                        _ => {}
+                    }
                     workload.push(Op::Call(id, call), &imported);
                 }
             }
@@ -153,6 +159,14 @@ impl Workload {
     /// The world after all operations.
     pub fn last(&self) -> &World {
         &self.worlds[self.worlds.len() - 1]
+    }
+
+    /// Pins a worker of the runtime `id`, or ends that; `None` if it has no worker.
+    fn pin(&self, id: &str, rng: &mut Rng) -> Option<Call> {
+        let workers: Vec<_> = self.last().0.get(id)?.workers.values().collect();
+        let worker = (!workers.is_empty()).then(|| *rng.pick(&workers))?;
+        let worker_ref = worker.own.value.worker_ref.clone();
+        Some(Call::Pin(worker_ref, rng.chance(60)))
     }
 
     fn any_call(&self, rng: &mut Rng) -> (String, Call) {
@@ -337,8 +351,8 @@ pub(crate) fn in_transaction(
         }
         Call::End(worker, _, reason) => transaction.stop_worker(&worker, reason).map(drop),
         Call::Delete(worker) => transaction.delete_worker(&worker).map(drop),
-        Call::StopRuntime => Err(RuntimeError::InvalidRequest(
-            "a transaction cannot stop its runtime".to_owned(),
+        Call::StopRuntime | Call::Prune(..) | Call::Pin(..) => Err(RuntimeError::InvalidRequest(
+            "a transaction cannot stop, prune or pin".to_owned(),
         )),
     }
 }

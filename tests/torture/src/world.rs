@@ -2,6 +2,7 @@
 
 use redb_runtime_store::Store;
 use redb_runtime_store::catalog::WorkerStatus;
+use redb_runtime_store::diagnostics::RuntimeDiagnostic;
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::interaction::TranscriptEntry;
 use redb_runtime_store::management::RuntimeSummary;
@@ -22,6 +23,8 @@ pub struct RuntimeState {
     pub workers: BTreeMap<String, WorkerState>,
     /// Its log.
     pub events: Vec<Stored<RuntimeEvent>>,
+    /// The floor of its log.
+    pub first_event_id: u64,
     /// The import record, without its time, which differs in every run.
     pub import: Option<ImportRecord>,
 }
@@ -33,6 +36,10 @@ pub struct WorkerState {
     pub own: Stored<PersistedWorkerSnapshot>,
     /// Its transcript.
     pub transcript: Vec<Stored<TranscriptEntry>>,
+    /// The floor of its transcript.
+    pub first_position: u64,
+    /// Whether retention leaves it out.
+    pub pinned: bool,
 }
 
 /// Everything in a store: its runtimes by their ids.
@@ -114,10 +121,23 @@ impl World {
     }
 }
 
+/// Leaves the bytes out of the records of prunes: the model does not know how rows are stored.
+pub fn without_bytes(diagnostics: &mut [RuntimeDiagnostic]) {
+    for record in diagnostics
+        .iter_mut()
+        .filter(|one| one.code == "runtime.pruned")
+    {
+        if let Some((rows, _)) = record.message.rsplit_once(": ") {
+            record.message = rows.to_owned();
+        }
+    }
+}
+
 fn runtime_state(
     snapshot: &Snapshot,
-    own: Stored<PersistedRuntimeSnapshot>,
+    mut own: Stored<PersistedRuntimeSnapshot>,
 ) -> Result<RuntimeState, RuntimeError> {
+    without_bytes(&mut own.value.diagnostics);
     let id = own.value.runtime_id.clone();
     let mut workers = BTreeMap::new();
     for worker in snapshot.workers(&id)? {
@@ -127,17 +147,27 @@ fn runtime_state(
         let transcript = snapshot
             .transcript(worker_ref, 0)?
             .collect::<Result<_, _>>()?;
-        workers.insert(name, WorkerState { own, transcript });
+        let first_position = snapshot.first_position(worker_ref)?;
+        let pinned = snapshot.is_pinned(worker_ref)?;
+        let worker = WorkerState {
+            own,
+            transcript,
+            first_position,
+            pinned,
+        };
+        workers.insert(name, worker);
     }
     let events = snapshot.events(&id, 0)?.collect::<Result<_, _>>()?;
     let mut import = snapshot.import_record(&id)?;
     if let Some(import) = &mut import {
         import.imported_at_s = 0;
     }
+    let first_event_id = snapshot.first_event_id(&id)?;
     Ok(RuntimeState {
         own,
         workers,
         events,
+        first_event_id,
         import,
     })
 }
@@ -155,6 +185,10 @@ impl RuntimeState {
             let (found, wanted) = (&self.import, &expected.import);
             return Some(format!("imported as {found:?}\n  should be {wanted:?}"));
         }
+        if self.first_event_id != expected.first_event_id {
+            let (found, wanted) = (self.first_event_id, expected.first_event_id);
+            return Some(format!("the first event is {found}, should be {wanted}"));
+        }
         if self.events != expected.events {
             return Some(first_difference("event", &self.events, &expected.events));
         }
@@ -164,6 +198,13 @@ impl RuntimeState {
                 Some(found) if found.own != wanted.own => {
                     let (found, wanted) = (&found.own, &wanted.own);
                     return Some(format!("worker {id} is {found:?}\n  should be {wanted:?}"));
+                }
+                Some(found) if found.first_position != wanted.first_position => {
+                    let (found, wanted) = (found.first_position, wanted.first_position);
+                    return Some(format!("worker {id} begins at {found}, should at {wanted}"));
+                }
+                Some(found) if found.pinned != wanted.pinned => {
+                    return Some(format!("worker {id} is pinned: {}", found.pinned));
                 }
                 Some(found) if found.transcript != wanted.transcript => {
                     let what = format!("worker {id}: entry");

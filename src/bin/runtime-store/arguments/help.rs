@@ -109,6 +109,21 @@ Examples:
   runtime-store delete-runtime agents.redb demo --even-if-running
   runtime-store compact agents.redb";
 
+pub(crate) const PRUNE: &str = "\
+Examples:
+  runtime-store prune agents.redb --keep-events 100000 --newer-than 30d --dry-run
+  runtime-store prune agents.redb --ended-before 90d
+
+  Keep everything as files, and a small store:
+  runtime-store export agents.redb /archive/agents --update --times
+  runtime-store prune agents.redb --newer-than 30d
+  runtime-store compact agents.redb";
+
+pub(crate) const PIN: &str = "\
+Examples:
+  runtime-store pin agents.redb worker-00000001
+  runtime-store pin agents.redb worker-00000001 --off";
+
 pub(crate) const VERIFY: &str = "\
 Examples:
   runtime-store verify agents.redb

@@ -128,3 +128,18 @@ impl RuntimeArgument {
         }
     }
 }
+
+/// The runtime `id` of a store, which has it.
+pub(crate) fn runtime_of(store: &Store, id: &RuntimeId) -> Result<Runtime, RuntimeError> {
+    // Opening a runtime that the store does not have would create it.
+    if !store.snapshot()?.has_runtime(id)? {
+        return Err(RuntimeError::RuntimeNotFound {
+            path: store.path().to_owned(),
+            runtime_id: id.clone(),
+        });
+    }
+    store.runtime(RuntimeOptions {
+        runtime_id: Some(id.clone()),
+        ..RuntimeOptions::default()
+    })
+}

@@ -2,6 +2,8 @@
 
 pub(crate) mod delete_runtime;
 pub(crate) mod delete_worker;
+pub(crate) mod pin;
+pub(crate) mod prune;
 pub(crate) mod rename;
 pub(crate) mod set_limits;
 pub(crate) mod stop_runtime;

@@ -195,6 +195,9 @@ fn layout_advice(error: &LayoutError) -> Option<String> {
         LayoutError::Exists { .. } => "use --replace or --update",
         LayoutError::NotAPrefix { difference } if is_too_long(difference) => MORE_LINE_BYTES,
         LayoutError::NotAPrefix { .. } => "use --replace to replace it",
+        LayoutError::PrunedGap { .. } => {
+            "use --allow-gap to append to it nevertheless, or --replace to replace it"
+        }
         LayoutError::NotForDryRun {
             source: RuntimeError::StoreSchemaTooOld { .. },
         } => "`runtime-store migrate` migrates it",

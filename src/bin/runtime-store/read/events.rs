@@ -171,6 +171,17 @@ impl Log for Printer<'_> {
         let Some(last) = &self.last else {
             return Ok(());
         };
+        let first = snapshot.first_event_id(&self.runtime_id)?;
+        match first {
+            first if first > self.from => {
+                return Err(Failure::Store(RuntimeError::EventsPruned {
+                    requested: self.from,
+                    first,
+                }));
+            }
+            first if first > last.id => return Ok(()),
+            _ => {}
+        }
         let found = snapshot.events(&self.runtime_id, last.id)?.next();
         refuse_replaced(found, last, &self.path, format!("event {}", last.id))
     }

@@ -1,5 +1,6 @@
 //! Times of rows: how they are shown, and which rows a range of times selects.
 
+use crate::arguments::age::parse_age;
 use crate::output::failure::Failure;
 use clap::Args;
 use jiff::Timestamp;
@@ -133,22 +134,6 @@ fn parse_when(text: &str) -> Result<When, String> {
         "expected a time (2026-11-29T12:00:00Z), a date (2026-11-29) or an age (90s, 20m, 2h, 3d, 4w)"
             .to_owned()
     })
-}
-
-/// An age: a number and a unit.
-fn parse_age(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 24 * 3600,
-        "w" => 7 * 24 * 3600,
-        _ => return None,
-    };
-    let is_number = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
-    let number: u64 = number.parse().ok().filter(|_| is_number)?;
-    number.checked_mul(seconds).map(Duration::from_secs)
 }
 
 #[cfg(test)]

@@ -97,6 +97,8 @@ impl Log for Printer {
         output: &mut Output,
         rows: usize,
     ) -> Result<Next, Failure> {
+        // Entries before it were pruned. `check` has made sure that none of them follows a printed one.
+        self.position = self.position.max(snapshot.first_position(&self.worker)?);
         let entries = snapshot.recorded_transcript(&self.worker, self.position)?;
         let mut looked_at = 0;
         for entry in entries.take(rows) {
@@ -132,7 +134,18 @@ impl Log for Printer {
         let Some(last) = &self.last else {
             return Ok(());
         };
+        let first = snapshot.first_position(&self.worker)?;
         let position = self.position.saturating_sub(1);
+        match first {
+            first if first > self.position => {
+                return Err(Failure::Store(RuntimeError::EventsPruned {
+                    requested: self.position,
+                    first,
+                }));
+            }
+            first if first > position => return Ok(()),
+            _ => {}
+        }
         let found = snapshot.transcript(&self.worker, position)?.next();
         refuse_replaced(found, last, &self.path, format!("entry {}", last.sequence))
     }

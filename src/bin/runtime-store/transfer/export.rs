@@ -6,7 +6,7 @@ use crate::arguments::select::{StoreArgument, parse_runtime_id};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
-use crate::output::text::{rate, totals};
+use crate::output::text::{rate, totals, visible};
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
@@ -93,6 +93,16 @@ fn print(output: &mut Output, report: &ExportReport, elapsed: Duration) -> Resul
             report,
             seconds: elapsed.as_secs_f64(),
         });
+    }
+    for worker in report
+        .runtimes
+        .iter()
+        .flat_map(|runtime| &runtime.removed_workers)
+    {
+        output.line(format!(
+            "removed worker {}, which was deleted",
+            visible(worker)
+        ))?;
     }
     let sum = |of: fn(&RuntimeExport) -> u64| report.runtimes.iter().map(of).sum::<u64>();
     output.summary(totals(

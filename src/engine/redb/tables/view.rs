@@ -164,7 +164,12 @@ impl<T: Tables> View<'_, T> {
     }
 
     /// The error for a value that cannot be decoded.
-    pub(super) fn unreadable(&self, table: &str, key: &impl Debug, message: String) -> RuntimeError {
+    pub(super) fn unreadable(
+        &self,
+        table: &str,
+        key: &impl Debug,
+        message: String,
+    ) -> RuntimeError {
         self.at
             .corrupt(format!("table {table}, key {key:?}: {message}"))
     }

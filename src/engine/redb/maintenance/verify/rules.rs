@@ -502,7 +502,11 @@ impl<'a> Rules<'a> {
 
     /// Whether an event exists; `None` as for [`has`](Self::has). The walk of the events has found most
     /// of those that transcripts name: a seek for each would take longer than all other checks.
-    pub(crate) fn has_event(&mut self, runtime: &str, event: u64) -> Result<Option<bool>, RuntimeError> {
+    pub(crate) fn has_event(
+        &mut self,
+        runtime: &str,
+        event: u64,
+    ) -> Result<Option<bool>, RuntimeError> {
         if self.event_ids.contain(runtime, event) {
             return Ok(Some(true));
         }

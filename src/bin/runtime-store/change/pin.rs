@@ -1,0 +1,52 @@
+//! `pin`: protects a worker from retention.
+
+use crate::arguments::help;
+use crate::arguments::select::{WritableArgument, parse_worker_id};
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::output::text::visible;
+use clap::Args;
+use redb_runtime_store::identity::{WorkerId, WorkerRef};
+use serde::Serialize;
+
+/// Protect a worker from retention
+///
+/// A pinned worker keeps its row, its diagnostics and its whole transcript, whatever `prune` is told to remove.
+#[derive(Args)]
+#[command(after_help = help::PIN)]
+pub(crate) struct Pin {
+    #[command(flatten)]
+    store: WritableArgument,
+    /// The worker
+    #[arg(value_name = "WORKER", value_parser = parse_worker_id)]
+    worker: WorkerId,
+    /// End the protection
+    #[arg(long)]
+    off: bool,
+}
+
+#[derive(Serialize)]
+struct Printed {
+    worker_ref: WorkerRef,
+    pinned: bool,
+}
+
+impl Pin {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let (store, runtime) = self.store.open(output)?;
+        let worker_ref = WorkerRef::new(runtime.runtime_id()?, self.worker.clone());
+        let pinned = !self.off;
+        runtime.set_pinned(&worker_ref, pinned)?;
+        store.close()?;
+        if output.json {
+            output.object(&Printed { worker_ref, pinned })?;
+            return Ok(Status::Done);
+        }
+        let done = match pinned {
+            true => "pinned",
+            false => "not pinned any more",
+        };
+        output.summary(format!("{}: {done}", visible(&self.worker)))?;
+        Ok(Status::Done)
+    }
+}
