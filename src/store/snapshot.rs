@@ -8,9 +8,7 @@ use crate::fs::process::{Owned, Process};
 use crate::ledger::checks::{refuse_long_id, refuse_long_ref};
 use crate::ledger::convert::{self, WorkerRefs};
 use crate::ledger::pages::{transcript_entries, transcript_rows};
-use crate::ledger::rows::{
-    EventRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, TranscriptRow, WorkerRow,
-};
+use crate::ledger::rows::{EventRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, TranscriptRow, WorkerRow};
 use crate::ledger::table_names;
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::ledger::tombstone::TombstoneRow;

@@ -268,6 +268,27 @@ fn worker_that_retention_removed_stays_in_the_archive() {
 }
 
 #[test]
+fn worker_that_was_deleted_leaves_the_archive() {
+    let (_directory, runtime, [one, other], archive) = archived();
+    runtime.stop_worker(&one, None).unwrap();
+    update(runtime.store(), archive.path()).unwrap();
+    runtime.delete_worker(&one).unwrap();
+    prune(&runtime, Retention::new().keep_entries(1));
+    assert!(
+        compare(runtime.store(), archive.path())
+            .unwrap()
+            .total_differences
+            > 0
+    );
+    let report = update(runtime.store(), archive.path()).unwrap();
+    assert_eq!(report.runtimes[0].removed_workers, [one.worker_id]);
+    assert!(!worker_dir(archive.path(), 1).exists());
+    compared(runtime.store(), archive.path());
+    let back = restored(archive.path()).runtime(named("r")).unwrap();
+    assert_eq!(all_entries(&back, &other).len(), 6);
+}
+
+#[test]
 fn archive_onto_a_pruned_store_is_a_conflict_unless_replaced() {
     let (_directory, runtime, [one, _], archive) = archived();
     prune(&runtime, Retention::new().keep_entries(1));

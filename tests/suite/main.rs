@@ -66,6 +66,8 @@ mod repairing;
 mod replacing;
 mod replies;
 mod retention;
+#[cfg(feature = "fault-injection")]
+mod retention_shared;
 mod rules;
 #[cfg(feature = "search")]
 mod searching;

@@ -6,9 +6,8 @@
 
 use crate::campaign::count_tried;
 use crate::child::{Start, patient, say};
-use crate::crash_steps::later_release;
 use crate::deletion;
-use crate::power_loss::check_world;
+use crate::kill_copies;
 use crate::rng::Rng;
 use crate::workload::{IMPORTED, import_root, runtime};
 use crate::world::{Context, RuntimeState, Violation, WorkerState, World, check_rules};
@@ -48,11 +47,13 @@ pub enum Job {
     Migrate,
     /// Deletes a worker in several commits, and its runtime.
     Delete,
+    /// Prunes a store in many commits.
+    Prune,
 }
 
 impl Job {
     /// Every job; the most important ones several times.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Work,
         Self::Work,
         Self::Work,
@@ -65,6 +66,7 @@ impl Job {
         Self::Compact,
         Self::Migrate,
         Self::Delete,
+        Self::Prune,
     ];
 
     /// The job's name on a command line.
@@ -78,6 +80,7 @@ impl Job {
             Self::Compact => "compact",
             Self::Migrate => "migrate",
             Self::Delete => "delete",
+            Self::Prune => "prune",
         }
     }
 
@@ -147,12 +150,8 @@ pub(crate) fn child(job: Job, directory: &Path) -> Result<(), Violation> {
             say("done")
         }
         Job::Delete => deletion::delete(&paths.store()),
-        Job::Migrate => {
-            later_release()
-                .open(paths.store())
-                .or_violation("migrating")?;
-            say("done")
-        }
+        Job::Migrate => kill_copies::migrate(&paths.store()),
+        Job::Prune => kill_copies::prune(&paths.store()),
     }
 }
 
@@ -406,12 +405,16 @@ fn kill_one(
         let (said, landed) = kill_after(start(job.name(), fresh.path()), rng.below(4_000))?;
         return check_created(&paths, &said).map(|()| landed);
     }
-    if job == Job::Migrate {
+    if matches!(job, Job::Migrate | Job::Prune) {
         let fresh = tempfile::tempdir().or_violation("making a directory")?;
-        let copied = Paths(fresh.path().to_owned());
-        std::fs::copy(paths.store(), copied.store()).or_violation("copying")?;
+        let (sound, copied) = (paths.store(), Paths(fresh.path().to_owned()).store());
+        std::fs::copy(&sound, &copied).or_violation("copying")?;
         let (said, landed) = kill_after(start(job.name(), fresh.path()), rng.below(12_000))?;
-        return check_migrated(paths, &copied, &said).map(|()| landed);
+        let checked = match job {
+            Job::Migrate => kill_copies::check_migrated(&sound, &copied, &said),
+            _ => kill_copies::check_pruned(&sound, &copied, &said),
+        };
+        return checked.map(|()| landed);
     }
     let micros = match job {
         Job::Work => rng.below(60_000),
@@ -501,34 +504,6 @@ fn check_created(paths: &Paths, said: &[String]) -> Result<(), Violation> {
             .or_violation("opening")?;
     }
     let store = patient().open(&path).or_violation("opening anew")?;
-    crate::power_loss::check_works(&store)
-}
-
-/// The store is unchanged or migrated; a copy that exists is complete.
-fn check_migrated(sound: &Paths, paths: &Paths, said: &[String]) -> Result<(), Violation> {
-    let store = patient().open(sound.store()).or_violation("opening")?;
-    let expected = [World::of(&store).or_violation("reading")?];
-    drop(store);
-    match patient().open(paths.store()) {
-        Ok(_) if said.iter().any(|line| line == "done") => {
-            return Err(Violation(
-                "it was migrated, but an older release opens it".to_owned(),
-            ));
-        }
-        Ok(store) => check_world(&store, &expected)?,
-        Err(RuntimeError::StoreSchemaTooNew { .. }) => {
-            let copy = paths.0.join("store.redb.v2.bak");
-            check_world(
-                &patient().open(copy).or_violation("opening the copy")?,
-                &expected,
-            )?;
-        }
-        Err(error) => return Err(Violation(error.to_string())),
-    }
-    let store = later_release()
-        .open(paths.store())
-        .or_violation("migrating again")?;
-    check_world(&store, &expected)?;
     crate::power_loss::check_works(&store)
 }
 

@@ -25,6 +25,7 @@ mod generation_ops;
 pub mod generations;
 pub mod image;
 pub mod job_errors;
+mod kill_copies;
 pub mod kills;
 pub mod legacy;
 pub mod model;
