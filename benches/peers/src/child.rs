@@ -7,15 +7,16 @@ use crate::sqlite::{Copying, Reading};
 use crate::workload::{Dataset, Inputs, PAGE};
 use crate::{directory, ours, sqlite};
 use anyhow::{Context, Result, bail, ensure};
-use redb_runtime_store::Store;
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
 use redb_runtime_store::layout::{self, ExportOptions, ImportOptions};
+use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::RuntimeEvent;
 use redb_runtime_store::store::CommitSyncs;
+use redb_runtime_store::{RuntimeError, Store};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,9 @@ pub(crate) enum Job {
     /// Reads all events of a store in pages.
     #[command(hide = true)]
     Follow { store: PathBuf },
+    /// Follows the events of a store until it is killed.
+    #[command(hide = true)]
+    Watch { store: PathBuf },
     /// Writes to a store until it is killed.
     #[command(hide = true)]
     Hammer {
@@ -101,6 +105,7 @@ pub(crate) fn work(job: &Job) -> Result<()> {
         } => sqlite_backup(database, copy, *copying, *reading)?,
         Job::SqliteCheck { database, reading } => sqlite_check(database, *reading)?,
         Job::Follow { store } => follow(store)?,
+        Job::Watch { store } => return watch_until_killed(store),
         Job::Hammer {
             store,
             workers,
@@ -286,6 +291,35 @@ fn follow(path: &Path) -> Result<(f64, u64)> {
         }
     }
     Ok((start.elapsed().as_secs_f64(), events))
+}
+
+/// Starts a child that follows the events of a store from now on, and waits until it does.
+pub(crate) fn watch(path: &Path) -> Result<Child> {
+    let store = path.to_str().context("a path in UTF-8")?;
+    let mut child = command("watch", &[store])?.stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().context("a pipe")?;
+    let line = BufReader::new(output).lines().next();
+    ensure!(line.transpose()?.is_some(), "the child ended");
+    Ok(child)
+}
+
+fn watch_until_killed(path: &Path) -> Result<()> {
+    let store = Store::options().read_only(true).open(path)?;
+    let runtime = store.runtime(RuntimeOptions {
+        runtime_id: Some(crate::workload::runtime_id()),
+        ..RuntimeOptions::default()
+    })?;
+    let mut follower = runtime.follow_events(runtime.event_cursor_now()?)?;
+    println!("following");
+    loop {
+        match follower.next_batch(Duration::from_secs(60)) {
+            Ok(_) => {}
+            Err(RuntimeError::EventsPruned { .. }) => {
+                follower = runtime.follow_events(runtime.event_cursor_from_start()?)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Sends inputs, and prints the greatest event id that was acknowledged, again and again.

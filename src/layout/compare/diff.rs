@@ -30,7 +30,7 @@ pub(crate) fn runtime_json(
     runtime: Stored<PersistedRuntimeSnapshot>,
     first_event_id: u64,
 ) -> Result<Vec<u8>, LayoutError> {
-    let document = RuntimeDocument::from(runtime.value).from_event(first_event_id);
+    let document = RuntimeDocument::from(runtime.value).beginning_at(first_event_id);
     as_json(path, &document, &runtime.unknown, Form::Document)
 }
 

@@ -120,7 +120,7 @@ pub(crate) fn write_runtime_document(
     runtime: Stored<PersistedRuntimeSnapshot>,
     first_event_id: u64,
 ) -> Result<u64, LayoutError> {
-    let document = RuntimeDocument::from(runtime.value).from_event(first_event_id);
+    let document = RuntimeDocument::from(runtime.value).beginning_at(first_event_id);
     file.append(|out| json::write(&document, &runtime.unknown, Form::Document, out))?;
     Ok(file.finish()?)
 }

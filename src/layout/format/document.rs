@@ -43,7 +43,7 @@ pub(crate) struct RuntimeDocument {
 
 impl RuntimeDocument {
     /// Adds the floor of the event log.
-    pub(crate) fn from_event(mut self, first_event_id: u64) -> Self {
+    pub(crate) fn beginning_at(mut self, first_event_id: u64) -> Self {
         self.first_event_id = Some(first_event_id).filter(|first| *first > FIRST_EVENT_ID);
         self
     }

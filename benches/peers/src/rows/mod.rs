@@ -5,6 +5,7 @@ mod maintain;
 mod memory;
 mod moving;
 mod open;
+mod prune;
 mod reads;
 mod reopen;
 mod scale;
@@ -41,6 +42,7 @@ pub(crate) enum Row {
     Reopen,
     Move,
     Maintain,
+    Prune,
     Summary,
     Memory,
 }
@@ -82,6 +84,7 @@ impl Bench {
             Row::Reopen => reopen::run(self, table),
             Row::Move => moving::run(self, table),
             Row::Maintain => maintain::run(self, table),
+            Row::Prune => prune::run(self, table),
             Row::Summary => summary::run(self, table),
             Row::Memory => memory::run(self, table),
         }
