@@ -137,6 +137,7 @@ pub mod search {
 #[doc = include_str!("../docs/store.md")]
 pub mod store {
     pub(crate) mod bulk_load;
+    pub(crate) mod bulk_retained;
     pub(crate) mod handle;
     pub(crate) mod maintenance;
     pub(crate) mod opening;

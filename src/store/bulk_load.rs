@@ -12,7 +12,7 @@ use crate::ledger::convert::{self, owner_of};
 use crate::ledger::deletion;
 use crate::ledger::rows::{Rows, WorkerRow};
 use crate::ledger::run::{EventRun, Run, TranscriptRun};
-use crate::ledger::table_names::{NO_RUNTIME, UNFINISHED};
+use crate::ledger::table_names::UNFINISHED;
 use crate::ledger::tombstone::TombstoneRow;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
@@ -38,12 +38,12 @@ use std::ops::{Bound, RangeBounds};
 /// if each transcript is followed by its worker, and the workers and events of a runtime by the runtime.
 pub struct BulkLoad<'a> {
     transaction: &'a WriteTransaction,
-    at: RedbContext<'a>,
+    pub(super) at: RedbContext<'a>,
     events: Option<EventRun>,
     /// The unwritten entries of the transcript that the load appends to.
     transcript: Option<TranscriptRun>,
     /// The worker whose transcript begins next at this position, or began there.
-    begun: Option<(WorkerRef, u64)>,
+    pub(super) begun: Option<(WorkerRef, u64)>,
     /// The last written sequence of that transcript.
     last_sequence: Option<u64>,
     /// The latest time of the rows that were appended to each runtime since its `put_runtime`.
@@ -155,39 +155,14 @@ impl<'a> BulkLoad<'a> {
         self.is_checked = false;
     }
 
-    /// Counts one worker too many, for simulations of a deletion that forgets the count.
-    #[cfg(feature = "fault-injection")]
-    #[doc(hidden)]
-    pub fn count_one_more(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
-        self.without_checks();
-        if let Some(mut row) = self.view().runtime(id.as_str())? {
-            row.stopped_workers += 1;
-            self.writer()
-                .write(&RUNTIMES, std::iter::once((id.as_str(), &row)))?;
-        }
-        Ok(())
-    }
-
-    /// Raises the floor of an event log and leaves its rows, for tests of verification.
-    #[cfg(feature = "fault-injection")]
-    #[doc(hidden)]
-    pub fn raise_floor(&mut self, id: &RuntimeId, first_event_id: u64) -> Result<(), RuntimeError> {
-        if let Some(mut row) = self.view().runtime(id.as_str())? {
-            row.first_event_id = first_event_id;
-            let rows = std::iter::once((id.as_str(), &row));
-            self.writer().write(&RUNTIMES, rows)?;
-        }
-        Ok(())
-    }
-
-    fn view(&self) -> View<'_, WriteTransaction> {
+    pub(super) fn view(&self) -> View<'_, WriteTransaction> {
         View {
             tables: self.transaction,
             at: self.at,
         }
     }
 
-    fn writer(&self) -> RowWriter<'_> {
+    pub(super) fn writer(&self) -> RowWriter<'_> {
         RowWriter {
             transaction: self.transaction,
             at: self.at,
@@ -273,16 +248,7 @@ impl<'a> BulkLoad<'a> {
         self.put_worker_of(worker, None)
     }
 
-    /// As [`put_worker`](Self::put_worker), with the floor of the transcript and the pin.
-    pub(crate) fn put_retained_worker(
-        &mut self,
-        worker: Stored<PersistedWorkerSnapshot>,
-        retention: WorkerRetention,
-    ) -> Result<(), RuntimeError> {
-        self.put_worker_of(worker, Some(retention))
-    }
-
-    fn put_worker_of(
+    pub(super) fn put_worker_of(
         &mut self,
         worker: Stored<PersistedWorkerSnapshot>,
         retention: Option<WorkerRetention>,
@@ -360,28 +326,6 @@ impl<'a> BulkLoad<'a> {
             })?;
         }
         Ok((len, last))
-    }
-
-    /// The position of the first entry of a transcript that has none.
-    fn begin_of(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
-        if let Some((_, first)) = self.begun.as_ref().filter(|(begun, _)| begun == worker) {
-            return Ok(*first);
-        }
-        let (runtime_id, worker_id) = owner_of(worker);
-        // Retention can have removed all entries of a stored worker. Its positions do not shift.
-        let row = self.view().worker(runtime_id, worker_id)?;
-        Ok(row.map_or(0, |row| row.first_position))
-    }
-
-    /// Begins the transcript of a worker, which has no entries, at a position: those before it were pruned.
-    pub(crate) fn begin_transcript(
-        &mut self,
-        worker: WorkerRef,
-        first_position: u64,
-    ) -> Result<(), RuntimeError> {
-        self.end_transcript()?;
-        self.begun = Some((worker, first_position));
-        Ok(())
     }
 
     /// Appends an entry to the transcript of its worker. Sequences must increase. Append all entries of a
@@ -471,7 +415,7 @@ impl<'a> BulkLoad<'a> {
 
     /// Writes the unwritten entries and ends the transcript. If the worker was put before its transcript,
     /// updates the length in the worker's row.
-    fn end_transcript(&mut self) -> Result<(), RuntimeError> {
+    pub(super) fn end_transcript(&mut self) -> Result<(), RuntimeError> {
         self.write_transcript()?;
         let Some(ended) = self.transcript.take() else {
             return Ok(());
@@ -564,16 +508,7 @@ impl<'a> BulkLoad<'a> {
         self.put_runtime_of(runtime, None)
     }
 
-    /// As [`put_runtime`](Self::put_runtime), with the floor of the event log.
-    pub(crate) fn put_retained_runtime(
-        &mut self,
-        runtime: Stored<PersistedRuntimeSnapshot>,
-        first_event_id: u64,
-    ) -> Result<(), RuntimeError> {
-        self.put_runtime_of(runtime, Some(first_event_id))
-    }
-
-    fn put_runtime_of(
+    pub(super) fn put_runtime_of(
         &mut self,
         runtime: Stored<PersistedRuntimeSnapshot>,
         first_event_id: Option<u64>,
@@ -615,25 +550,6 @@ impl<'a> BulkLoad<'a> {
         })?;
         self.unfinished.remove(&runtime_id);
         Ok(())
-    }
-
-    /// Writes the import record of a runtime, or with `None` the record of the files that belong to no
-    /// runtime.
-    ///
-    /// # Errors
-    ///
-    /// As [`contains_runtime`](Self::contains_runtime).
-    pub(crate) fn put_import_record(
-        &mut self,
-        id: Option<&RuntimeId>,
-        record: ImportRecord,
-    ) -> Result<(), RuntimeError> {
-        let at = self.at;
-        at.guard(|| {
-            let key = id.map_or(NO_RUNTIME, RuntimeId::as_str);
-            let rows = std::iter::once((key, &record));
-            self.writer().write(&IMPORTS, rows)
-        })
     }
 
     /// Writes the tombstones of the workers that the loaded events report as deleted.

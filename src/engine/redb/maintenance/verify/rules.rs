@@ -6,9 +6,7 @@ use crate::engine::redb::maintenance::verify::damage::{
     Damage, find_damage, is_past, next_key, split_damage,
 };
 use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
-use crate::engine::redb::maintenance::verify::seen::{
-    EventIds, LastKey, LateRows, UnknownWorkers,
-};
+use crate::engine::redb::maintenance::verify::seen::{EventIds, LastKey, LateRows, UnknownWorkers};
 use crate::engine::redb::schema::version;
 use crate::engine::redb::tables::definitions::{
     DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TableOf, WORKERS,

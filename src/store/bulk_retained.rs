@@ -1,0 +1,101 @@
+//! What a bulk load writes besides the rows of the model: floors, pins and import records, and the inconsistent rows of
+//! tests.
+
+use crate::engine::redb::tables::definitions::IMPORTS;
+#[cfg(feature = "fault-injection")]
+use crate::engine::redb::tables::definitions::RUNTIMES;
+use crate::error::RuntimeError;
+use crate::ledger::convert::owner_of;
+use crate::ledger::rows::Rows;
+use crate::ledger::table_names::NO_RUNTIME;
+use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::model::persisted::{
+    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+};
+use crate::store::bulk_load::BulkLoad;
+
+impl BulkLoad<'_> {
+    /// As [`put_worker`](Self::put_worker), with the floor of the transcript and the pin.
+    pub(crate) fn put_retained_worker(
+        &mut self,
+        worker: Stored<PersistedWorkerSnapshot>,
+        retention: WorkerRetention,
+    ) -> Result<(), RuntimeError> {
+        self.put_worker_of(worker, Some(retention))
+    }
+
+    /// As [`put_runtime`](Self::put_runtime), with the floor of the event log.
+    pub(crate) fn put_retained_runtime(
+        &mut self,
+        runtime: Stored<PersistedRuntimeSnapshot>,
+        first_event_id: u64,
+    ) -> Result<(), RuntimeError> {
+        self.put_runtime_of(runtime, Some(first_event_id))
+    }
+
+    /// Begins the transcript of a worker, which has no entries, at a position: those before it were pruned.
+    pub(crate) fn begin_transcript(
+        &mut self,
+        worker: WorkerRef,
+        first_position: u64,
+    ) -> Result<(), RuntimeError> {
+        self.end_transcript()?;
+        self.begun = Some((worker, first_position));
+        Ok(())
+    }
+
+    /// The position of the first entry of a transcript that has none.
+    pub(super) fn begin_of(&self, worker: &WorkerRef) -> Result<u64, RuntimeError> {
+        if let Some((_, first)) = self.begun.as_ref().filter(|(begun, _)| begun == worker) {
+            return Ok(*first);
+        }
+        let (runtime_id, worker_id) = owner_of(worker);
+        // Retention can have removed all entries of a stored worker. Its positions do not shift.
+        let row = self.view().worker(runtime_id, worker_id)?;
+        Ok(row.map_or(0, |row| row.first_position))
+    }
+
+    /// Counts one worker too many, for simulations of a deletion that forgets the count.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    pub fn count_one_more(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
+        self.without_checks();
+        if let Some(mut row) = self.view().runtime(id.as_str())? {
+            row.stopped_workers += 1;
+            self.writer()
+                .write(&RUNTIMES, std::iter::once((id.as_str(), &row)))?;
+        }
+        Ok(())
+    }
+
+    /// Raises the floor of an event log and leaves its rows, for tests of verification.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    pub fn raise_floor(&mut self, id: &RuntimeId, first_event_id: u64) -> Result<(), RuntimeError> {
+        if let Some(mut row) = self.view().runtime(id.as_str())? {
+            row.first_event_id = first_event_id;
+            let rows = std::iter::once((id.as_str(), &row));
+            self.writer().write(&RUNTIMES, rows)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the import record of a runtime, or with `None` the record of the files that belong to no
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`contains_runtime`](Self::contains_runtime).
+    pub(crate) fn put_import_record(
+        &mut self,
+        id: Option<&RuntimeId>,
+        record: ImportRecord,
+    ) -> Result<(), RuntimeError> {
+        let at = self.at;
+        at.guard(|| {
+            let key = id.map_or(NO_RUNTIME, RuntimeId::as_str);
+            let rows = std::iter::once((key, &record));
+            self.writer().write(&IMPORTS, rows)
+        })
+    }
+}
