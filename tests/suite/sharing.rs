@@ -378,15 +378,14 @@ fn runtime_settings_are_durable_without_events() {
     runtime.set_display_name(None).unwrap();
     assert_eq!(runtime.summary().unwrap().display_name, None);
     runtime.stop_runtime().unwrap();
-    let name = Some("another".to_owned());
-    assert_refused!(
-        runtime.set_display_name(name),
-        RuntimeError::RuntimeStopped { .. }
-    );
-    assert_refused!(
-        runtime.set_limits(limits),
-        RuntimeError::RuntimeStopped { .. }
-    );
+    // Maintenance works on a stopped runtime.
+    runtime
+        .set_display_name(Some("another".to_owned()))
+        .unwrap();
+    runtime.set_limits(RuntimeLimits::default()).unwrap();
+    let summary = runtime.summary().unwrap();
+    assert_eq!(summary.display_name.as_deref(), Some("another"));
+    assert_eq!(summary.limits, RuntimeLimits::default());
     let read_only = Store::options().read_only(true).open(&path).unwrap();
     let runtime = read_only.runtime(named("r")).unwrap();
     assert_refused!(
