@@ -18,6 +18,7 @@ use crate::model::persisted::{
 use crate::model::retention::PRUNED;
 use crate::runtime::pages::{self, refuse_foreign, runtime_row, worker_row};
 use crate::store::handle::Store;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The persistence boundary of one runtime: reads and writes its state, without the rules of
@@ -154,6 +155,8 @@ impl RedbRuntimeStore {
 pub struct RuntimeStoreTransaction<'t> {
     transaction: Transaction<'t>,
     runtime_id: &'t RuntimeId,
+    /// The `next_transcript_sequence` that workers had before this commit wrote their snapshots.
+    sequences_before: BTreeMap<WorkerId, u64>,
 }
 
 impl RuntimeStoreTransaction<'_> {
@@ -166,6 +169,7 @@ impl RuntimeStoreTransaction<'_> {
         let mut own = RuntimeStoreTransaction {
             transaction: transaction.lend(),
             runtime_id,
+            sequences_before: BTreeMap::new(),
         };
         let result = stage(&mut own)?;
         transaction.give_back(own.transaction);
@@ -253,14 +257,23 @@ impl RuntimeStoreTransaction<'_> {
         &mut self,
         snapshot: &PersistedWorkerSnapshot,
     ) -> Result<(), RuntimeError> {
-        self.part(|part| part.stage_worker(snapshot))
+        let worker = &snapshot.worker_ref.worker_id;
+        let before = self
+            .transaction
+            .worker(self.runtime_id.as_str(), worker.as_str())?;
+        self.part(|part| part.stage_worker(snapshot))?;
+        if let Some(before) = before {
+            let next = before.next_transcript_sequence;
+            self.sequences_before.entry(worker.clone()).or_insert(next);
+        }
+        Ok(())
     }
 
     fn stage_worker(&mut self, snapshot: &PersistedWorkerSnapshot) -> Result<(), RuntimeError> {
         let worker_ref = &snapshot.worker_ref;
         self.refuse_foreign(Some(worker_ref))?;
         let (id, worker) = (self.runtime_id.as_str(), worker_ref.worker_id.as_str());
-        let last = self.last_sequence(&worker_ref.worker_id)?;
+        let last = self.last_sequence(&worker_ref.worker_id, None)?;
         refuse_behind(
             "next_transcript_sequence",
             snapshot.next_transcript_sequence,
@@ -321,15 +334,22 @@ impl RuntimeStoreTransaction<'_> {
     /// `WrongRuntime`, `WorkerNotFound`; `InvalidRequest` for a sequence that is not greater than
     /// the last one.
     pub fn append_transcript_entry(&mut self, entry: &TranscriptEntry) -> Result<(), RuntimeError> {
-        self.part(|part| part.stage_entry(entry))
+        // A host may raise the counter in the snapshot before it appends the entries.
+        let before = self.sequences_before.get(&entry.worker_ref.worker_id);
+        let before = before.copied();
+        self.part(|part| part.stage_entry(entry, before))
     }
 
-    fn stage_entry(&mut self, entry: &TranscriptEntry) -> Result<(), RuntimeError> {
+    fn stage_entry(
+        &mut self,
+        entry: &TranscriptEntry,
+        next_before: Option<u64>,
+    ) -> Result<(), RuntimeError> {
         self.refuse_foreign(Some(&entry.worker_ref))?;
         let worker_id = &entry.worker_ref.worker_id;
         let (id, worker) = (self.runtime_id.as_str(), worker_id.as_str());
         let mut owner = worker_row(&self.transaction, &entry.worker_ref)?;
-        let last = self.last_sequence(worker_id)?;
+        let last = self.last_sequence(worker_id, next_before)?;
         refuse_not_after("transcript sequence", entry.sequence, last)?;
         let position = owner.transcript_len;
         checks::grow(
@@ -357,13 +377,18 @@ impl RuntimeStoreTransaction<'_> {
         Ok(runtime.last_event_id(last))
     }
 
-    /// The sequence of the worker's last entry.
-    fn last_sequence(&self, worker: &WorkerId) -> Result<Option<u64>, RuntimeError> {
+    /// The sequence of the worker's last entry. `next_before` is its counter before this commit, if that wrote it.
+    fn last_sequence(
+        &self,
+        worker: &WorkerId,
+        next_before: Option<u64>,
+    ) -> Result<Option<u64>, RuntimeError> {
         let (id, worker) = (self.runtime_id.as_str(), worker.as_str());
         let len = match self.transaction.worker(id, worker)? {
             // Retention removed all entries: the counter alone says which sequences are assigned.
             Some(record) if record.transcript_len == record.first_position => {
-                let last = record.next_transcript_sequence.saturating_sub(1);
+                let next = next_before.unwrap_or(record.next_transcript_sequence);
+                let last = next.saturating_sub(1);
                 return Ok((record.transcript_len > 0).then_some(last));
             }
             Some(record) => record.transcript_len,

@@ -2,13 +2,14 @@
 
 use crate::support::{
     Host, all_entries, all_events, assert_refused, assert_whole, cursor, entry, event, named,
-    on_both, runtime_id, worker_ref, worker_snapshot,
+    on_both, runtime_id, say, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::interaction::TranscriptQuery;
 use redb_runtime_store::management::{RuntimeLimits, RuntimeStatus};
 use redb_runtime_store::observation::RuntimeEvent;
+use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
 use redb_runtime_store::{RedbRuntimeStore, RuntimeError, RuntimeStoreTransaction, Store};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -526,4 +527,26 @@ fn nested_write_in_bulk_load_is_refused() {
             .unwrap();
         assert_whole(&host.runtime);
     });
+}
+
+#[test]
+fn worker_snapshot_precedes_entries_after_a_prune() {
+    let store = Store::in_memory().unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = runtime.create_worker(CreateWorkerRequest::default());
+    let worker = worker.unwrap().worker_ref;
+    say(&runtime, &worker, "pruned").unwrap();
+    let none = Retention::new().keep_entries(0);
+    runtime.prune(&none, PruneOptions::new()).unwrap();
+    let below = store.runtime_store(&runtime_id("r")).unwrap();
+    let write = |tx: &mut RuntimeStoreTransaction<'_>, sequences: std::ops::Range<u64>| {
+        tx.write_worker_snapshot(&worker_snapshot(&worker, sequences.end))?;
+        let entries = sequences.map(|sequence| entry(&worker, sequence, "x"));
+        entries
+            .into_iter()
+            .try_for_each(|entry| tx.append_transcript_entry(&entry))
+    };
+    assert_invalid(&below, |tx| write(tx, 1..3));
+    below.commit(|tx| write(tx, 2..4)).unwrap();
+    assert_eq!(all_entries(&runtime, &worker).len(), 2);
 }

@@ -12,7 +12,7 @@ use crate::pages::{PAGE_BYTES, Pages};
 use crate::plant::Plant;
 use crate::rng::Rng;
 use crate::workload::{Workload, open, runtime};
-use crate::world::{Context, RuntimeState, Violation, World};
+use crate::world::{Context, RuntimeState, Violation, World, without_bytes};
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::interaction::{TranscriptQuery, WorkerInput};
 use redb_runtime_store::{Runtime, Store};
@@ -342,7 +342,11 @@ impl Reader<'_> {
             .summary()
             .map(|one| (one.status, one.diagnostic_count));
         self.expect("summary", status, &(own.status, own.diagnostics.len()))?;
-        self.expect("diagnostics", runtime.diagnostics(), &own.diagnostics)?;
+        let diagnostics = runtime.diagnostics().map(|mut all| {
+            without_bytes(&mut all);
+            all
+        });
+        self.expect("diagnostics", diagnostics, &own.diagnostics)?;
         let listed = runtime.list_workers().map(|all| {
             let worker = |one: redb_runtime_store::catalog::WorkerSummary| {
                 (
@@ -356,26 +360,23 @@ impl Reader<'_> {
         let right = state
             .workers
             .iter()
-            .map(|(id, worker)| (id.clone(), worker.own.value.status, worker.transcript.len()));
+            .map(|(id, worker)| (id.clone(), worker.own.value.status, worker.end()));
         self.expect("the list of workers", listed, &right.collect())?;
         self.read_events(runtime, state, rng)?;
         for worker in state.workers.values() {
             let own = &worker.own.value;
             let detail = runtime.worker_detail(&own.worker_ref);
             let detail = detail.map(|one| (one.status, one.last_event_id, one.transcript_len));
-            let right = (own.status, own.last_event_id, worker.transcript.len());
+            let right = (own.status, own.last_event_id, worker.end());
             self.expect("worker_detail", detail, &right)?;
             let start = rng.below(worker.transcript.len() + 1);
-            let query = TranscriptQuery::new(start, rng.between(0, 50));
+            let position = worker.first_position as usize + start;
+            let query = TranscriptQuery::new(position, rng.between(0, 50));
             let page = runtime.transcript_projection(&own.worker_ref, query);
             let page = page.map(|page| (page.total_items, page.items));
             let entries = worker.transcript[start..].iter().take(query.limit);
             let right = entries.map(|entry| entry.value.clone()).collect();
-            self.expect(
-                "a page of a transcript",
-                page,
-                &(worker.transcript.len(), right),
-            )?;
+            self.expect("a page of a transcript", page, &(worker.end(), right))?;
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub(crate) fn delete(path: &Path) -> Result<(), Violation> {
         .or_violation("sending")?;
     let stopped = doomed.stop_worker(&worker, None);
     stopped.or_violation("stopping the worker")?;
-    say("ready")?;
+    say("filled")?;
     let deleted = doomed.delete_worker(&worker);
     deleted.or_violation("deleting the worker")?;
     say("worker")?;
@@ -56,9 +56,8 @@ pub(crate) fn check(store: &Store, world: &World, said: &[String]) -> Result<(),
     }
     let has_said = |word: &str| said.iter().any(|line| line == word);
     let Some(state) = world.0.get(DOOMED) else {
-        return match has_said("worker") {
+        return match has_said("worker") || !has_said("filled") {
             true => Ok(()),
-            false if !has_said("ready") => Ok(()),
             false => Err(Violation("the runtime is gone too early".to_owned())),
         };
     };
@@ -70,7 +69,7 @@ pub(crate) fn check(store: &Store, world: &World, said: &[String]) -> Result<(),
         [] => {}
         [entries] if *entries == ENTRIES && !has_said("worker") => {}
         // The inputs are one transaction, which a kill before the deletion may have prevented.
-        [0] if !has_said("ready") => {}
+        [0] if !has_said("filled") => {}
         other => {
             return Err(Violation(format!(
                 "the worker was deleted in part: {other:?} entries"

@@ -42,6 +42,13 @@ pub struct WorkerState {
     pub pinned: bool,
 }
 
+impl WorkerState {
+    /// The position behind its last entry.
+    pub(crate) fn end(&self) -> usize {
+        self.first_position as usize + self.transcript.len()
+    }
+}
+
 /// Everything in a store: its runtimes by their ids.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World(pub BTreeMap<String, Arc<RuntimeState>>);
