@@ -4,6 +4,7 @@ pub(crate) mod deletion;
 pub(crate) mod follow;
 pub(crate) mod follow_transcript;
 pub(crate) mod handle;
+pub(crate) mod import_texts;
 pub(crate) mod operations;
 pub(crate) mod pages;
 pub(crate) mod prune;

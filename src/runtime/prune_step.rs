@@ -12,6 +12,7 @@ use crate::ledger::transaction::Transaction;
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::retention::{PRUNED, RuntimePrune};
+use crate::runtime::import_texts;
 use crate::runtime::pages;
 use crate::store::prune_plan::{Cut, Dropped, Step};
 
@@ -327,6 +328,7 @@ impl<'p> Changes<'p> {
             recorded_at_ms,
         };
         let id = self.id.as_str();
+        import_texts::forget_workers(transaction, id, &self.dropped)?;
         let changes = transaction.changes();
         for worker in self.dropped.drain(..) {
             let at_ms = recorded_at_ms;

@@ -9,9 +9,10 @@ use crate::ledger::rows::{Rows, RuntimeRow, WorkerRow};
 use crate::ledger::table_names;
 use crate::ledger::tombstone::TombstoneRow;
 use crate::ledger::transaction::Transaction;
-use crate::model::identity::{RuntimeId, WorkerRef, directory_name};
+use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::management::{RuntimeStatus, WorkerDeleteResult};
 use crate::model::observation::RuntimeEventKind;
+use crate::runtime::import_texts;
 use crate::runtime::operations;
 use crate::runtime::pages;
 
@@ -108,7 +109,7 @@ pub(crate) fn remove_worker(
     let removed = convert::stored_size(diagnostics.len());
     let count = ("diagnostics", &mut runtime.diagnostics);
     checks::shrink(at, (table_names::RUNTIMES, &id), count, removed)?;
-    forget_findings(transaction, worker_ref)?;
+    import_texts::forget_workers(transaction, id, &[worker])?;
     let mut removed = Removals::default();
     removed.workers.insert(worker.to_owned());
     let bytes = row.text_bytes() + ROW_BYTES * (1 + diagnostics.len());
@@ -119,40 +120,6 @@ pub(crate) fn remove_worker(
     changes.put_tombstone(id, worker, tombstone)?;
     let budget = STEP_BYTES.saturating_sub(bytes);
     deletion::begin_worker(transaction, id, worker, budget)
-}
-
-/// Removes the findings about the files of a worker from the import record of its runtime: they can quote lines
-/// that the import left out.
-fn forget_findings(
-    transaction: &mut Transaction<'_>,
-    worker_ref: &WorkerRef,
-) -> Result<(), RuntimeError> {
-    let (id, worker) = convert::owner_of(worker_ref);
-    let Some(mut import) = transaction.import(id)? else {
-        return Ok(());
-    };
-    let directory = format!("/workers/{}", directory_name(worker));
-    let before = import.findings.len();
-    import
-        .findings
-        .retain(|finding| !is_about(finding, &directory));
-    match import.findings.len() == before {
-        true => Ok(()),
-        false => transaction.changes().put_import(id, import),
-    }
-}
-
-/// Whether a finding names the directory of a worker or a file in it. The JSON of a finding has the path first; the
-/// name of the directory consists of hex digits, so that no other name begins with it and goes on with another character.
-fn is_about(finding: &str, directory: &str) -> bool {
-    let mut rest = finding;
-    while let Some(at) = rest.find(directory) {
-        rest = rest.get(at + directory.len()..).unwrap_or_default();
-        if !rest.starts_with(|next: char| next.is_ascii_hexdigit()) {
-            return true;
-        }
-    }
-    false
 }
 
 /// Deletes a runtime. Returns whether all of its rows are removed.
@@ -170,5 +137,6 @@ pub(crate) fn delete_runtime(
             "runtime {id} is running: stop it before it is deleted"
         )));
     }
+    import_texts::forget_runtime(transaction, id.as_str())?;
     deletion::begin_runtime(transaction, id.as_str(), STEP_BYTES)
 }

@@ -18,6 +18,8 @@ mod deleting;
 mod disk_errors;
 mod durability;
 mod faults;
+#[cfg(feature = "fault-injection")]
+mod forgetting;
 #[cfg(unix)]
 mod forking;
 mod generations;

@@ -1,0 +1,178 @@
+//! The texts of import records about removed workers and runtimes.
+
+use crate::layout_support::{edit, exported, salvage};
+use crate::support::{full_request, named, runtime_id, say, scratch};
+use redb_runtime_store::identity::WorkerRef;
+use redb_runtime_store::retention::{PruneOptions, Retention};
+use redb_runtime_store::{Runtime, Store};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+fn stopped_worker(runtime: &Runtime) -> WorkerRef {
+    let worker = runtime.create_worker(full_request()).unwrap().worker_ref;
+    say(runtime, &worker, "said").unwrap();
+    runtime.stop_worker(&worker, None).unwrap();
+    worker
+}
+
+/// A directory of the runtime `r` with two stopped workers.
+fn directory() -> (TempDir, [WorkerRef; 2]) {
+    let from = Store::in_memory().unwrap();
+    let runtime = from.runtime(named("r")).unwrap();
+    let workers = [(); 2].map(|()| stopped_worker(&runtime));
+    (exported(&from), workers)
+}
+
+fn log_of(root: &Path, number: u64) -> PathBuf {
+    crate::layout_support::worker_dir(root, number).join("transcript.jsonl")
+}
+
+fn append(log: &Path, line: &str) {
+    let mut lines = fs::read_to_string(log).unwrap();
+    lines.push_str(line);
+    fs::write(log, lines).unwrap();
+}
+
+/// Whether an import record of the store, of the runtime `r` or of no runtime, has `text`.
+fn is_recorded(store: &Store, text: &str) -> bool {
+    let snapshot = store.snapshot().unwrap();
+    let records = [
+        snapshot.import_record(&runtime_id("r")).unwrap(),
+        snapshot.import_record_without_runtime().unwrap(),
+    ];
+    let mut findings = records.into_iter().flatten().flat_map(|one| one.findings);
+    findings.any(|finding| finding.contains(text))
+}
+
+/// Whether a backup of the store has `mark`. It has no free page, unlike a compacted file.
+fn has_bytes(store: &Store, mark: &str) -> bool {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("copy.redb");
+    store.backup(&copy).unwrap();
+    is_in_file(&copy, mark)
+}
+
+fn is_in_file(path: &Path, mark: &str) -> bool {
+    let bytes = fs::read(path).unwrap();
+    let mut windows = bytes.windows(mark.len());
+    windows.any(|window| window == mark.as_bytes())
+}
+
+fn assert_sound(store: &Store) {
+    let report = store.verify().unwrap();
+    let counts = (report.errors, report.warnings);
+    assert_eq!(counts, (0, 0), "{:?}", report.findings);
+}
+
+#[test]
+fn retention_forgets_import_texts_of_dropped_workers() {
+    let (directory, _) = directory();
+    for (number, text) in [(1, "first-quote"), (2, "second-quote")] {
+        append(
+            &log_of(directory.path(), number),
+            &format!("no entry: {text}\n"),
+        );
+    }
+    let (_files, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    salvage(&store, directory.path());
+    let runtime = store.runtime(named("r")).unwrap();
+    // An imported end has no time. A stop that is written anew has.
+    let boundary = store.runtime_store(&runtime_id("r")).unwrap();
+    let state = boundary.load_runtime_state().unwrap();
+    for status in [
+        redb_runtime_store::catalog::WorkerStatus::Running,
+        redb_runtime_store::catalog::WorkerStatus::Stopped,
+    ] {
+        let mut worker = state.workers[0].clone();
+        worker.status = status;
+        boundary
+            .commit(|tx| tx.write_worker_snapshot(&worker))
+            .unwrap();
+    }
+    let policy = Retention::new().ended_before(Duration::ZERO);
+    let report = runtime.prune(&policy, PruneOptions::new()).unwrap();
+    assert_eq!(report.runtimes[0].workers, 1);
+    store.compact().unwrap();
+    assert!(!is_recorded(&store, "first-quote") && !is_in_file(&path, "first-quote"));
+    assert!(is_recorded(&store, "second-quote") && is_in_file(&path, "second-quote"));
+    assert_sound(&store);
+}
+
+/// A store with the runtime `r`, and a conflict with a directory that differs in `differing` of worker 1.
+fn with_conflict(differing: &str) -> (TempDir, Store, [WorkerRef; 2]) {
+    let (directory, workers) = directory();
+    let (files, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    salvage(&store, directory.path());
+    edit(
+        &log_of(directory.path(), 1),
+        "\"content\":\"said\"",
+        &format!("\"content\":\"{differing}\""),
+    );
+    salvage(&store, directory.path());
+    // The conflict quotes it.
+    assert!(is_recorded(&store, differing) && has_bytes(&store, differing));
+    (files, store, workers)
+}
+
+#[test]
+fn deletion_of_a_worker_forgets_conflicts_about_it() {
+    let (_files, store, [differs, other]) = with_conflict("secret-difference");
+    let runtime = store.runtime(named("r")).unwrap();
+    runtime.delete_worker(&other).unwrap();
+    assert!(is_recorded(&store, "secret-difference"));
+    runtime.delete_worker(&differs).unwrap();
+    assert!(!is_recorded(&store, "secret-difference"));
+    assert!(!has_bytes(&store, "secret-difference"));
+    assert_sound(&store);
+}
+
+#[test]
+fn deletion_of_a_runtime_forgets_conflicts_about_it() {
+    let (_files, store, _) = with_conflict("secret-difference");
+    let other = store.runtime(named("r2")).unwrap();
+    other.stop_runtime().unwrap();
+    store.delete_runtime(&runtime_id("r2")).unwrap();
+    assert!(is_recorded(&store, "secret-difference"));
+    let runtime = store.runtime(named("r")).unwrap();
+    runtime.stop_runtime().unwrap();
+    store.delete_runtime(&runtime_id("r")).unwrap();
+    assert!(!is_recorded(&store, "secret-difference"));
+    assert!(!has_bytes(&store, "secret-difference"));
+    assert_sound(&store);
+}
+
+#[test]
+fn deletion_forgets_left_out_diagnostics_of_the_worker() {
+    let (directory, workers) = directory();
+    let diagnostic = |worker: &WorkerRef, text: &str| {
+        format!(
+            "{{\"id\": 1, \"severity\": \"info\", \"code\": \"c\", \"message\": \"{text}\", \"worker_ref\": \
+             {{\"runtime_id\": \"r\", \"worker_id\": \"{}\"}}}}",
+            worker.worker_id
+        )
+    };
+    // The ids do not increase, so that salvage leaves all but the first one out.
+    let [first, second] = &workers;
+    let diagnostics = [
+        diagnostic(second, "imported"),
+        diagnostic(first, "first-quote"),
+        diagnostic(second, "second-quote"),
+    ];
+    let json = directory.path().join("runtimes/id-72/runtime.json");
+    let document = fs::read_to_string(&json).unwrap();
+    let (head, tail) = document.split_once("\"diagnostics\": [").unwrap();
+    let (_, tail) = tail.split_once(']').unwrap();
+    let all = diagnostics.join(", ");
+    fs::write(&json, format!("{head}\"diagnostics\": [{all}]{tail}")).unwrap();
+    let store = Store::in_memory().unwrap();
+    salvage(&store, directory.path());
+    assert!(is_recorded(&store, "first-quote") && is_recorded(&store, "second-quote"));
+    let runtime = store.runtime(named("r")).unwrap();
+    runtime.delete_worker(first).unwrap();
+    assert!(!is_recorded(&store, "first-quote") && is_recorded(&store, "second-quote"));
+    assert_sound(&store);
+}
