@@ -58,6 +58,8 @@ mod program_faults;
 mod program_help;
 #[cfg(feature = "program")]
 mod program_output;
+#[cfg(all(target_os = "linux", feature = "program"))]
+mod program_retention;
 #[cfg(feature = "program")]
 mod program_search;
 #[cfg(feature = "program")]

@@ -169,7 +169,7 @@ fn store_advice(error: &RuntimeError) -> Option<&'static str> {
             "`runtime-store backup` makes a copy without these bytes; put it in the store's place"
         }
         RuntimeError::EventsPruned { .. } => {
-            "run the command again: it begins with the first row that is left"
+            "without `--from` and `--start` the command begins with the first row that is left"
         }
         RuntimeError::RuntimeNotFound { .. } => "`runtime-store runtimes` lists the runtimes",
         RuntimeError::WorkerNotFound { .. } => "`runtime-store workers` lists the workers",

@@ -15,6 +15,9 @@ use redb_runtime_store::{RuntimeError, Store};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+/// The id of the first event of a runtime.
+const FIRST_EVENT_ID: u64 = 1;
+
 /// Print the event log of a runtime
 #[derive(Args)]
 #[command(after_help = help::EVENTS)]
@@ -23,9 +26,9 @@ pub(crate) struct Events {
     store: StoreArgument,
     #[command(flatten)]
     runtime: RuntimeArgument,
-    /// Start at this event id
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    from: u64,
+    /// Start at this event id; by default at the first event that is left
+    #[arg(long, value_name = "N")]
+    from: Option<u64>,
     /// Print at most this many events
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -110,8 +113,8 @@ struct Printer<'a> {
     runtime_id: RuntimeId,
     table: EventTable,
     times: Times,
-    /// The id of the next event to read.
-    from: u64,
+    /// The id of the next event to read; `None` before the first one, if the user gave none.
+    from: Option<u64>,
     /// The id of the last event to print, if the log ends there.
     until: Option<u64>,
     /// How many events may still be printed.
@@ -129,7 +132,13 @@ impl Log for Printer<'_> {
         output: &mut Output,
         rows: usize,
     ) -> Result<Next, Failure> {
-        let events = snapshot.recorded_events(&self.runtime_id, self.from)?;
+        // From here on an event that is pruned before it was printed is an error, see `check`.
+        let from = match self.from {
+            Some(from) => from,
+            None => snapshot.first_event_id(&self.runtime_id)?,
+        };
+        self.from = Some(from);
+        let events = snapshot.recorded_events(&self.runtime_id, from)?;
         let mut looked_at = 0;
         for event in events.take(rows) {
             if self.left == 0 || output.holds_enough() {
@@ -145,7 +154,7 @@ impl Log for Printer<'_> {
                 break;
             }
             looked_at += 1;
-            self.from = event.value.id.saturating_add(1);
+            self.from = Some(event.value.id.saturating_add(1));
             if self.events.wants(&event.value) && self.times.select(recorded_at) {
                 self.left -= 1;
                 self.one(output, &event, recorded_at)?;
@@ -168,20 +177,19 @@ impl Log for Printer<'_> {
                 runtime_id: self.runtime_id.clone(),
             }));
         }
-        let Some(last) = &self.last else {
+        let first = snapshot.first_event_id(&self.runtime_id)?;
+        // Ids begin at 1: in a log that was never pruned, 0 is below no event.
+        if let Some(requested) = self.from
+            && first > requested.max(FIRST_EVENT_ID)
+        {
+            return Err(Failure::Store(RuntimeError::EventsPruned {
+                requested,
+                first,
+            }));
+        }
+        let Some(last) = self.last.as_ref().filter(|last| last.id >= first) else {
             return Ok(());
         };
-        let first = snapshot.first_event_id(&self.runtime_id)?;
-        match first {
-            first if first > self.from => {
-                return Err(Failure::Store(RuntimeError::EventsPruned {
-                    requested: self.from,
-                    first,
-                }));
-            }
-            first if first > last.id => return Ok(()),
-            _ => {}
-        }
         let found = snapshot.events(&self.runtime_id, last.id)?.next();
         refuse_replaced(found, last, &self.path, format!("event {}", last.id))
     }

@@ -28,7 +28,7 @@ pub(crate) struct Transcript {
     worker: String,
     #[command(flatten)]
     runtime: RuntimeArgument,
-    /// Start at this position; the first entry has position 0
+    /// Start at this position; 0 is the first entry that is left
     #[arg(long, value_name = "N", default_value_t = 0)]
     start: u64,
     /// Print at most this many entries
@@ -51,6 +51,7 @@ impl Transcript {
         let mut printer = Printer {
             worker,
             position: self.start,
+            is_begun: false,
             until: None,
             left: self.limit.unwrap_or(usize::MAX),
             last: None,
@@ -75,8 +76,10 @@ fn refuse_unknown(snapshot: &Snapshot, worker: &WorkerRef) -> Result<(), Failure
 /// Prints a transcript; each call continues after the last printed entry.
 struct Printer {
     worker: WorkerRef,
-    /// The position of the next entry.
+    /// The position of the next entry; 0 before the first one is that of the first entry that is left.
     position: u64,
+    /// Whether a snapshot was printed.
+    is_begun: bool,
     /// The position at which the transcript ends, if it does.
     until: Option<u64>,
     /// How many entries may still be printed.
@@ -97,8 +100,11 @@ impl Log for Printer {
         output: &mut Output,
         rows: usize,
     ) -> Result<Next, Failure> {
-        // Entries before it were pruned. `check` has made sure that none of them follows a printed one.
-        self.position = self.position.max(snapshot.first_position(&self.worker)?);
+        // From here on an entry that is pruned before it was printed is an error, see `check`.
+        if !self.is_begun {
+            self.is_begun = true;
+            self.position = self.position.max(snapshot.first_position(&self.worker)?);
+        }
         let entries = snapshot.recorded_transcript(&self.worker, self.position)?;
         let mut looked_at = 0;
         for entry in entries.take(rows) {
@@ -131,21 +137,17 @@ impl Log for Printer {
 
     fn check(&self, snapshot: &Snapshot) -> Result<(), Failure> {
         refuse_unknown(snapshot, &self.worker)?;
-        let Some(last) = &self.last else {
+        let first = snapshot.first_position(&self.worker)?;
+        if first > self.position && (self.is_begun || self.position > 0) {
+            return Err(Failure::Store(RuntimeError::EventsPruned {
+                requested: self.position,
+                first,
+            }));
+        }
+        let position = self.position.saturating_sub(1);
+        let Some(last) = self.last.as_ref().filter(|_| position >= first) else {
             return Ok(());
         };
-        let first = snapshot.first_position(&self.worker)?;
-        let position = self.position.saturating_sub(1);
-        match first {
-            first if first > self.position => {
-                return Err(Failure::Store(RuntimeError::EventsPruned {
-                    requested: self.position,
-                    first,
-                }));
-            }
-            first if first > position => return Ok(()),
-            _ => {}
-        }
         let found = snapshot.transcript(&self.worker, position)?.next();
         refuse_replaced(found, last, &self.path, format!("entry {}", last.sequence))
     }
