@@ -193,7 +193,8 @@ impl RuntimeStoreTransaction<'_> {
     }
 
     /// Replaces the row of the runtime, and appends new diagnostics. The diagnostics of `runtime` must begin
-    /// with the stored ones, unchanged.
+    /// with the stored ones, unchanged. Diagnostics of `runtime` that the store has removed, those of deleted workers and records of
+    /// prunes, are ignored. If `next_diagnostic_id` is smaller than the stored one, that stays.
     ///
     /// # Errors
     ///
@@ -217,15 +218,16 @@ impl RuntimeStoreTransaction<'_> {
         }
         let current = runtime_row(&self.transaction, id)?;
         let stored = all_diagnostics(&self.transaction, id, &current)?;
-        let Some(added) = added_diagnostics(&stored, &snapshot.diagnostics) else {
+        let given = &snapshot.diagnostics;
+        checks::refuse_unordered_diagnostics(given.iter().map(|one| one.id), None)?;
+        let Some(added) = self.added_diagnostics(&current, &stored, given)? else {
             return Err(RuntimeError::InvalidRequest(
                 "the diagnostics of the snapshot do not continue the stored ones".to_owned(),
             ));
         };
         let kept = stored_size(stored.len());
-        let last = stored.last().map(|stored| stored.value.id);
-        let ids = added.iter().map(|diagnostic| diagnostic.id);
-        let last = checks::refuse_unordered_diagnostics(ids, last)?;
+        let stored = stored.last().map(|stored| stored.value.id);
+        let last = added.last().map(|added| added.id).or(stored);
         let (mut new, _) = convert::runtime_rows(snapshot.clone().into());
         convert::keep_runtime_additions(&mut new, &current);
         for diagnostic in added {
@@ -238,6 +240,8 @@ impl RuntimeStoreTransaction<'_> {
         }
         let last_event = self.last_event(&current)?;
         checks::refuse_counters_behind(&new, last_event, last)?;
+        // The host does not know the ids of records that prunes have written, and removed since.
+        new.next_diagnostic_id = new.next_diagnostic_id.max(current.next_diagnostic_id);
         new.diagnostics = kept.saturating_add(stored_size(added.len()));
         new.running_workers = current.running_workers;
         new.stopped_workers = current.stopped_workers;
@@ -371,6 +375,51 @@ impl RuntimeStoreTransaction<'_> {
             .put_transcript(id, worker, position, row)
     }
 
+    /// The diagnostics that `given` adds to the stored ones, with which it begins; `None` if it does not begin with them.
+    /// Prunes write and remove their records without the host, so these may be missing on either side. The store can have
+    /// removed diagnostics of workers that it has deleted; a host that still has them in its list does not write them again.
+    fn added_diagnostics<'g>(
+        &self,
+        current: &RuntimeRow,
+        stored: &[Stored<RuntimeDiagnostic>],
+        given: &'g [RuntimeDiagnostic],
+    ) -> Result<Option<&'g [RuntimeDiagnostic]>, RuntimeError> {
+        let is_record = |diagnostic: &RuntimeDiagnostic| diagnostic.code == PRUNED;
+        // The last diagnostics can be those of a deleted worker: then only the counter says which ids are assigned.
+        let has_deleted = !self
+            .transaction
+            .tombstones(self.runtime_id.as_str(), None, 1)?
+            .is_empty();
+        let first_new = match stored.last() {
+            _ if has_deleted => current.next_diagnostic_id,
+            Some(last) => last.value.id.saturating_add(1),
+            None => 0,
+        };
+        let stored = stored.iter().map(|stored| &stored.value);
+        let mut stored = stored.filter(|stored| !is_record(stored)).peekable();
+        let known = given.partition_point(|given| given.id < first_new);
+        let (before, added) = given.split_at(known);
+        for given in before.iter().filter(|given| !is_record(given)) {
+            let is_stored = stored.peek().is_some_and(|stored| stored.id == given.id);
+            let is_continued = match is_stored {
+                true => stored.next() == Some(given),
+                false => self.is_of_deleted_worker(given)?,
+            };
+            if !is_continued {
+                return Ok(None);
+            }
+        }
+        Ok(stored.next().is_none().then_some(added))
+    }
+
+    fn is_of_deleted_worker(&self, diagnostic: &RuntimeDiagnostic) -> Result<bool, RuntimeError> {
+        let Some(worker) = &diagnostic.worker_ref else {
+            return Ok(false);
+        };
+        let (id, worker) = convert::owner_of(worker);
+        Ok(self.transaction.tombstone(id, worker)?.is_some())
+    }
+
     /// The id of the last event, also if retention removed it.
     fn last_event(&self, runtime: &RuntimeRow) -> Result<Option<u64>, RuntimeError> {
         let last = self.transaction.last_event_id(self.runtime_id.as_str())?;
@@ -402,24 +451,6 @@ impl RuntimeStoreTransaction<'_> {
         })?;
         Ok(last)
     }
-}
-
-/// The diagnostics that `given` adds to the stored ones, with which it begins; `None` if it does not. The records of prunes
-/// come and go without the host, so they may be missing on either side.
-fn added_diagnostics<'g>(
-    stored: &[Stored<RuntimeDiagnostic>],
-    given: &'g [RuntimeDiagnostic],
-) -> Option<&'g [RuntimeDiagnostic]> {
-    let is_record = |diagnostic: &&RuntimeDiagnostic| diagnostic.code == PRUNED;
-    let last = stored.last().map_or(0, |stored| stored.value.id);
-    let known = given.partition_point(|given| given.id <= last);
-    let (before, added) = given.split_at_checked(known)?;
-    let stored = stored.iter().map(|stored| &stored.value);
-    let own = |diagnostic: &&RuntimeDiagnostic| !is_record(diagnostic);
-    stored
-        .filter(own)
-        .eq(before.iter().filter(own))
-        .then_some(added)
 }
 
 /// Whether the object that contained `member` is still part of the worker's document.

@@ -14,14 +14,14 @@ use redb_runtime_store::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapsho
 use redb_runtime_store::{RedbRuntimeStore, RuntimeError, RuntimeStoreTransaction, Store};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-fn below(host: &Host) -> RedbRuntimeStore {
+pub(crate) fn below(host: &Host) -> RedbRuntimeStore {
     host.runtime
         .store()
         .runtime_store(&runtime_id("r"))
         .unwrap()
 }
 
-fn diagnostic(id: u64, worker: Option<&str>) -> RuntimeDiagnostic {
+pub(crate) fn diagnostic(id: u64, worker: Option<&str>) -> RuntimeDiagnostic {
     RuntimeDiagnostic {
         id,
         severity: DiagnosticSeverity::Warning,
@@ -32,7 +32,7 @@ fn diagnostic(id: u64, worker: Option<&str>) -> RuntimeDiagnostic {
 }
 
 /// The runtime's own state, changed by `change`.
-fn changed(
+pub(crate) fn changed(
     store: &RedbRuntimeStore,
     change: impl FnOnce(&mut PersistedRuntimeSnapshot),
 ) -> PersistedRuntimeSnapshot {

@@ -24,6 +24,7 @@ mod forgetting;
 mod forking;
 mod generations;
 mod host_store;
+mod host_store_diagnostics;
 #[cfg(feature = "program")]
 mod importing;
 mod kills;
