@@ -69,6 +69,8 @@ impl Store {
     /// Compacts the file: moves its used pages together and returns the free space to the file system. The
     /// compacted file is on disk when this returns. A crash during the compaction loses no row.
     ///
+    /// Before, it removes the rows that an unfinished deletion of a process that ended has left.
+    ///
     /// Text that was removed or replaced stays in the file until then, in free pages. Compaction cuts most of
     /// them off, but redb does not promise that it erases every byte. A backup has none of them.
     ///
@@ -87,6 +89,7 @@ impl Store {
     /// `StoreCorrupt` every write returns `StoreFailed` until the store is opened again.
     pub fn compact(&self) -> Result<CompactReport, RuntimeError> {
         self.refuse_read_only("compact")?;
+        self.finish_deletions("compact")?;
         compact(&self.shared)
     }
 

@@ -19,11 +19,19 @@ impl StoreOptions {
     ///
     /// As [`Store::open`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store, RuntimeError> {
-        let store = existing::open(path.as_ref(), self)?;
-        let store = Store::new(store, self.read_only);
-        match self.finish_deletions {
-            true => store.with_finished_deletions(),
-            false => Ok(store),
+        let open = || existing::open(path.as_ref(), self);
+        let store = Store::new(open()?, self.read_only);
+        if !self.finish_deletions || self.read_only {
+            return Ok(store);
+        }
+        match store.finish_deletions("open") {
+            Ok(()) => Ok(store),
+            // For example on a full disk. The rest stays hidden, and the store can be read. A failed commit ends the
+            // writes of a store until it is opened again.
+            Err(_) => {
+                drop(store);
+                Ok(Store::new(open()?, self.read_only))
+            }
         }
     }
 
@@ -45,28 +53,26 @@ impl StoreOptions {
         &self,
         backend: impl StorageBackend + Clone,
     ) -> Result<Store, RuntimeError> {
-        let store = simulated::open_backend(backend, self)?;
-        Store::new(store, false).with_finished_deletions()
+        let store = Store::new(simulated::open_backend(backend, self)?, false);
+        store.finish_deletions("open")?;
+        Ok(store)
     }
 }
 
 impl Store {
-    /// Removes what deletions have left that a crash interrupted. A store that is open for reading only hides it.
-    fn with_finished_deletions(self) -> Result<Self, RuntimeError> {
-        if self.is_read_only() {
-            return Ok(self);
-        }
+    /// Removes the rows that interrupted deletions have left.
+    pub(crate) fn finish_deletions(&self, operation: &'static str) -> Result<(), RuntimeError> {
         let mut last: Option<String> = None;
         loop {
-            let next = self.read("open", |rows| {
+            let next = self.read(operation, |rows| {
                 deletion::next_unfinished(rows, last.as_deref())
             });
             // An error of a read is returned to the host that reads.
             let Ok(Some(runtime)) = next else {
-                return Ok(self);
+                return Ok(());
             };
             let finished = loop {
-                let step = self.write("open", |transaction| {
+                let step = self.write(operation, |transaction| {
                     deletion::step(transaction, &runtime, deletion::STEP_BYTES)
                 });
                 match step {

@@ -513,6 +513,51 @@ fn next_writes_of_many_writers_finish_a_deletion() {
 }
 
 #[test]
+fn compaction_finishes_a_deletion_before() {
+    let options = Store::options().sharing(Sharing::ManyWriters);
+    let (_directory, store) = begun_deletion(options, false);
+    let mark = "x".repeat(1_000);
+    assert!(has_bytes(store.path(), &mark));
+    store.compact().unwrap();
+    assert!(!is_unfinished(&store.verify().unwrap()));
+    assert_eq!(rows_of(&store, "transcripts"), 0);
+    assert!(!has_bytes(store.path(), &mark));
+}
+
+#[test]
+fn open_succeeds_where_a_deletion_cannot_be_finished() {
+    use redb_runtime_store::store::FileAccess;
+    let (_directory, store) = begun_deletion(Store::options(), false);
+    let path = store.path().to_owned();
+    store.close().unwrap();
+    // The first write after those of an open that leaves the deletion.
+    let writes = Arc::new(AtomicUsize::new(0));
+    let failing = |at: usize| {
+        let (writes, count) = (Arc::clone(&writes), AtomicUsize::new(0));
+        Store::options().on_access(move |access| {
+            let is_write = matches!(access, FileAccess::Write | FileAccess::SetLen);
+            if is_write && count.fetch_add(1, Ordering::SeqCst) == at {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            writes.store(count.load(Ordering::SeqCst), Ordering::SeqCst);
+            Ok(())
+        })
+    };
+    let options = failing(usize::MAX).leave_deletions();
+    let store = options.open(&path).unwrap();
+    let needed = writes.load(Ordering::SeqCst);
+    store.close().unwrap();
+    let store = failing(needed).open(&path).unwrap();
+    assert!(is_unfinished(&store.verify().unwrap()));
+    let runtime = store.runtime(named("r")).unwrap();
+    assert_no_worker(runtime.worker_detail(&worker_ref("r", "worker-00000001")));
+    new_worker(&runtime);
+    store.close().unwrap();
+    let store = Store::open(&path).unwrap();
+    assert!(!is_unfinished(&store.verify().unwrap()));
+}
+
+#[test]
 fn writers_finish_the_deletion_of_a_killed_process() {
     let name = "deleting::writers_finish_the_deletion_of_a_killed_process";
     if let Some((_, path)) = as_child() {
