@@ -7,10 +7,10 @@ use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::retention::{PruneOptions, PruneReport, Retention, RuntimePrune, Tear};
 use crate::runtime::handle::Runtime;
 use crate::runtime::pages;
-use crate::runtime::prune_step::{self, Done, Record};
+use crate::runtime::prune_step::{self, Done, Found, Planned, Record};
 use crate::store::handle::Store;
-use crate::store::prune_plan::{Plan, RuntimePlan, Step};
-use std::collections::BTreeMap;
+use crate::store::prune_plan::{Plan, RuntimePlan};
+use std::collections::{BTreeMap, BTreeSet};
 
 const OPERATION: &str = "prune";
 
@@ -108,22 +108,35 @@ fn prune(
         checks::refuse_long_id(only.as_str())?;
     }
     if options.dry_run {
-        return Ok(of_plan(Plan::new(store, only, policy, options)?));
+        return Ok(of_plan(Plan::new(store, only, (policy, options), &|_| {
+            None
+        })?));
     }
     store.refuse_read_only(OPERATION)?;
     let mut records: BTreeMap<RuntimeId, Record> = BTreeMap::new();
+    let mut replaced = BTreeSet::new();
     let mut compacting_frees_bytes = None;
     for attempt in 0..ATTEMPTS {
-        let plan = Plan::new(store, only, policy, options)?;
+        let own_record = |id: &RuntimeId| records.get(id).and_then(Record::diagnostic);
+        let plan = Plan::new(store, only, (policy, options), &own_record)?;
         if attempt == 0 {
             compacting_frees_bytes = plan.compacting_frees_bytes;
         }
         let mut is_stale = false;
         for runtime in plan.runtimes {
             let id = runtime.runtime_id.clone();
-            let record = records.entry(id.clone()).or_insert_with(|| Record::new(id));
+            if replaced.contains(&id) {
+                continue;
+            }
+            let record = records
+                .entry(id.clone())
+                .or_insert_with(|| Record::new(id.clone()));
             match carry_out(store, runtime, record, options.tear) {
-                Ok(stale) => is_stale |= stale,
+                Ok(Found::AsPlanned) => {}
+                Ok(Found::Stale) => is_stale = true,
+                Ok(Found::Replaced) => {
+                    replaced.insert(id);
+                }
                 Err(RuntimeError::RuntimeNotFound { .. }) if only.is_none() => {}
                 Err(error) => return Err(error),
             }
@@ -139,39 +152,48 @@ fn prune(
     })
 }
 
-/// Removes what the plan of one runtime says, a commit for each step. Returns whether a log was not as planned.
+/// Removes what the plan of one runtime says, a commit for each step. Returns whether the runtime was as planned.
 fn carry_out(
     store: &Store,
     plan: RuntimePlan,
     record: &mut Record,
     tear: Option<Tear>,
-) -> Result<bool, RuntimeError> {
-    let mut old_records = plan.old_records;
-    let mut is_stale = false;
+) -> Result<Found, RuntimeError> {
+    let (mut old_records, mut row) = (plan.old_records, plan.row);
+    let mut found = Found::AsPlanned;
     for step in plan.steps {
+        let planned = Planned {
+            step: &step,
+            old_records: &old_records,
+            row: &row,
+        };
         let done = match tear {
             None => store.write(OPERATION, |transaction| {
-                prune_step::changes(transaction, &step, &old_records, record)?.stage(transaction)
+                prune_step::changes(transaction, planned, record)?.stage(transaction)
             })?,
-            Some(tear) => torn(store, (&step, &old_records, record), tear)?,
+            Some(tear) => torn(store, (planned, record), tear)?,
         };
-        is_stale |= done.is_stale;
-        if let Some(after) = done.record {
-            *record = after;
+        match done.found {
+            Found::AsPlanned => {}
+            Found::Stale => found = Found::Stale,
+            Found::Replaced => return Ok(Found::Replaced),
+        }
+        if let Some((record_after, row_after)) = done.after {
+            (*record, row) = (record_after, row_after);
             old_records.clear();
         }
     }
-    Ok(is_stale)
+    Ok(found)
 }
 
 /// A step as two commits: the bug that simulations of faults plant.
 fn torn(
     store: &Store,
-    (step, old_records, record): (&Step, &[(u64, u64)], &Record),
+    (planned, record): (Planned<'_>, &Record),
     tear: Tear,
 ) -> Result<Done, RuntimeError> {
     let mut changes = store.write(OPERATION, |transaction| {
-        let mut changes = prune_step::changes(transaction, step, old_records, record)?;
+        let mut changes = prune_step::changes(transaction, planned, record)?;
         match tear {
             Tear::RowsFirst => changes.stage_rows(transaction),
             Tear::FloorsFirst => changes.stage_floors(transaction)?,

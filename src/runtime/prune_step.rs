@@ -4,8 +4,7 @@ use crate::error::RuntimeError;
 use crate::ledger::checks;
 use crate::ledger::convert::size;
 use crate::ledger::removals::{ALL, Removals};
-use crate::ledger::retention::RowFacts;
-use crate::ledger::rows::{DiagnosticRow, FIRST_EVENT_ID, Rows, RuntimeRow, WorkerRow};
+use crate::ledger::rows::{DiagnosticRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
 use crate::ledger::table_names;
 use crate::ledger::tombstone::TombstoneRow;
 use crate::ledger::transaction::Transaction;
@@ -14,7 +13,8 @@ use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::retention::{PRUNED, RuntimePrune};
 use crate::runtime::import_texts;
 use crate::runtime::pages;
-use crate::store::prune_plan::{Cut, Dropped, Step};
+use crate::store::prune_plan::{Cut, Dropped, FoundRow, Step, row_at};
+use std::collections::BTreeSet;
 
 /// What a prune has removed of one runtime so far, which its diagnostic says.
 #[derive(Clone, Debug)]
@@ -28,10 +28,18 @@ pub(crate) struct Record {
 
 /// The outcome of a step.
 pub(crate) struct Done {
-    /// The record after the step; `None` if nothing was removed.
-    pub(crate) record: Option<Record>,
-    /// Whether a log was not as planned and still has rows that the plan removes.
-    pub(crate) is_stale: bool,
+    /// The record and the row of the runtime after the step; `None` if nothing was removed.
+    pub(crate) after: Option<(Record, RuntimeRow)>,
+    pub(crate) found: Found,
+}
+
+/// A step, and the state of the runtime that it expects.
+#[derive(Clone, Copy)]
+pub(crate) struct Planned<'p> {
+    pub(crate) step: &'p Step,
+    /// Old records of prunes to remove, each with its size in bytes.
+    pub(crate) old_records: &'p [(u64, u64)],
+    pub(crate) row: &'p RuntimeRow,
 }
 
 impl Record {
@@ -49,6 +57,11 @@ impl Record {
             first_event: None,
             diagnostic: None,
         }
+    }
+
+    /// The id of the diagnostic of the prune, once there is one.
+    pub(crate) fn diagnostic(&self) -> Option<u64> {
+        self.diagnostic
     }
 
     /// Whether nothing was removed.
@@ -81,14 +94,30 @@ impl Record {
     }
 }
 
-/// Whether a log is as planned.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
+/// Whether a runtime is as planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
     AsPlanned,
-    /// The rows are gone already, or it is another log: nothing is left to do.
-    Gone,
-    /// Rows that the plan removes are still there, but not as planned.
+    /// Other writers have pruned it or added to it: rows that the plan removes are still there, and need a new plan.
     Stale,
+    /// Another writer has replaced it: its rows are not those that the policy was applied to.
+    Replaced,
+}
+
+/// Whether a runtime with the row `now` is another one than that with the row `planned`. These numbers of a runtime never
+/// shrink.
+fn is_replaced(now: &RuntimeRow, planned: &RuntimeRow) -> bool {
+    let numbers = |row: &RuntimeRow| {
+        [
+            row.first_event_id,
+            row.next_event_id,
+            row.next_diagnostic_id,
+            row.last_change,
+        ]
+    };
+    let (numbers_now, numbers_planned) = (numbers(now), numbers(planned));
+    let mut pairs = numbers_now.iter().zip(&numbers_planned);
+    pairs.any(|(now, planned)| now < planned) || now.latest_time_ms < planned.latest_time_ms
 }
 
 /// What a step changes, before it is staged.
@@ -100,56 +129,83 @@ pub(crate) struct Changes<'p> {
     workers: Vec<(&'p str, WorkerRow)>,
     /// Workers that go as a whole.
     dropped: Vec<&'p str>,
-    is_stale: bool,
+    found: Found,
     /// The size of the rows that the step removes.
     bytes: u64,
 }
 
-/// Decides what `step` removes, with `old_records`, and adds it to the `record` of the prune.
+/// Decides what a step removes, and adds it to the `record` of the prune.
 pub(crate) fn changes<'p>(
     transaction: &Transaction<'_>,
-    step: &'p Step,
-    old_records: &[(u64, u64)],
+    planned: Planned<'p>,
     record: &Record,
 ) -> Result<Changes<'p>, RuntimeError> {
     let id = record.removed.runtime_id.clone();
-    let before = record.removed.bytes;
-    let mut changes = Changes {
-        runtime: pages::runtime_row(transaction, &id)?,
-        id,
+    let runtime = pages::runtime_row(transaction, &id)?;
+    let found = match is_replaced(&runtime, planned.row) {
+        true => Found::Replaced,
+        false => Found::AsPlanned,
+    };
+    let unchanged = || Changes {
+        runtime: runtime.clone(),
+        id: id.clone(),
         record: record.clone(),
         removals: Removals::default(),
         workers: Vec::new(),
         dropped: Vec::new(),
-        is_stale: false,
+        found,
         bytes: 0,
     };
-    for cut in &step.cuts {
-        match &cut.log {
-            None => changes.cut_events(transaction, cut)?,
-            Some(worker) => changes.cut_entries(transaction, worker, cut)?,
-        }
+    let mut changes = unchanged();
+    if found == Found::AsPlanned {
+        changes.take(transaction, planned)?;
     }
-    for worker in &step.dropped {
-        changes.drop_worker(transaction, worker)?;
+    match changes.found {
+        // Nothing of the step, also if another log of it looked as planned.
+        Found::Replaced => Ok(Changes {
+            found: Found::Replaced,
+            ..unchanged()
+        }),
+        _ => Ok(changes),
     }
-    if changes.record.removed.bytes > before {
-        for (id, bytes) in old_records {
-            let is_removed = changes.remove_diagnostic(transaction, *id)?;
-            changes.record.removed.bytes += if is_removed { *bytes } else { 0 };
-        }
-    }
-    changes.bytes = changes.record.removed.bytes - before;
-    Ok(changes)
 }
 
 impl<'p> Changes<'p> {
+    /// Takes what the step removes.
+    fn take(
+        &mut self,
+        transaction: &Transaction<'_>,
+        planned: Planned<'p>,
+    ) -> Result<(), RuntimeError> {
+        let before = self.record.removed.bytes;
+        for cut in &planned.step.cuts {
+            match &cut.log {
+                None => self.cut_events(transaction, cut)?,
+                Some(worker) => self.cut_entries(transaction, worker, cut)?,
+            }
+        }
+        let newer = match planned.step.dropped.is_empty() {
+            true => BTreeSet::new(),
+            false => {
+                workers_with_diagnostics(transaction, &self.id, planned.row.next_diagnostic_id)?
+            }
+        };
+        for worker in &planned.step.dropped {
+            self.drop_worker(transaction, worker, &newer)?;
+        }
+        if self.record.removed.bytes > before {
+            for (id, bytes) in planned.old_records {
+                let is_record = |row: &DiagnosticRow| row.code == PRUNED;
+                let is_removed = self.remove_diagnostic(transaction, *id, &is_record)?;
+                self.record.removed.bytes += if is_removed { *bytes } else { 0 };
+            }
+        }
+        self.bytes = self.record.removed.bytes - before;
+        Ok(())
+    }
+
     fn cut_events(&mut self, rows: &dyn Rows, cut: &Cut) -> Result<(), RuntimeError> {
-        let mut last = None;
-        rows.events(self.id.as_str(), cut.last.number, 1, &mut |number, row| {
-            last = Some((number, row.recorded_at_ms));
-            Ok(())
-        })?;
+        let last = row_at(rows, &self.id, (&cut.log, cut.last.number))?;
         let (floor, end) = (self.runtime.first_event_id, self.runtime.next_event_id);
         if !self.is_as_planned(cut, (floor, end), last) {
             return Ok(());
@@ -174,17 +230,7 @@ impl<'p> Changes<'p> {
         let Some(mut row) = row.filter(|row| !row.is_pinned) else {
             return Ok(());
         };
-        let mut last = None;
-        transaction.transcript(
-            self.id.as_str(),
-            worker,
-            cut.last.number,
-            1,
-            &mut |position, row| {
-                last = Some((position, row.recorded_at_ms));
-                Ok(())
-            },
-        )?;
+        let last = row_at(transaction, &self.id, (&cut.log, cut.last.number))?;
         if !self.is_as_planned(cut, (row.first_position, row.transcript_len), last) {
             return Ok(());
         }
@@ -203,28 +249,41 @@ impl<'p> Changes<'p> {
         &mut self,
         cut: &Cut,
         (floor, end): (u64, u64),
-        last: Option<(u64, Option<u64>)>,
+        last: Option<FoundRow>,
     ) -> bool {
-        let RowFacts {
-            number, time_ms, ..
-        } = cut.last;
-        let found = match (floor, end) {
-            (floor, _) if floor >= cut.to => Found::Gone,
-            // An end that has shrunk, or a floor, is that of another log.
-            (floor, end) if end < cut.end || floor < cut.from => Found::Stale,
-            _ if last != Some((number, time_ms)) => Found::Stale,
-            (floor, _) if floor > cut.from => Found::Stale,
-            _ => Found::AsPlanned,
+        let planned = FoundRow {
+            number: cut.last.number,
+            time_ms: cut.last.time_ms,
+            fingerprint: cut.fingerprint,
         };
-        self.is_stale |= found == Found::Stale;
+        if floor >= cut.to {
+            // The rows are gone already: nothing is left to do.
+            return false;
+        }
+        let found = match last == Some(planned) && end >= cut.end {
+            false => Found::Replaced,
+            // Another prune has removed some of the rows, or an earlier cut of this log was stale.
+            true if floor != cut.from => Found::Stale,
+            true => Found::AsPlanned,
+        };
+        self.note(found);
         found == Found::AsPlanned
     }
 
-    /// Removes a worker with all its rows, unless it was pinned, removed or changed since the plan.
+    fn note(&mut self, found: Found) {
+        match (self.found, found) {
+            (_, Found::AsPlanned) | (Found::Replaced, _) => {}
+            _ => self.found = found,
+        }
+    }
+
+    /// Removes a worker with all its rows, unless it was pinned, removed or changed since the plan, or has diagnostics that
+    /// are `newer` than the plan.
     fn drop_worker(
         &mut self,
         rows: &Transaction<'_>,
         planned: &'p Dropped,
+        newer: &BTreeSet<String>,
     ) -> Result<(), RuntimeError> {
         let worker = planned.worker_id.as_str();
         let is_same = |row: &WorkerRow| {
@@ -246,8 +305,13 @@ impl<'p> Changes<'p> {
         let Some(row) = row else {
             return Ok(());
         };
-        if !is_same(&row) {
-            self.is_stale |= !row.is_pinned && !row.status.is_active();
+        if !is_same(&row) || newer.contains(worker) {
+            if !row.is_pinned && !row.status.is_active() {
+                self.note(Found::Stale);
+            }
+            if staged.is_some() {
+                self.workers.push((worker, row));
+            }
             return Ok(());
         }
         self.removals.workers.insert(worker.to_owned());
@@ -265,15 +329,22 @@ impl<'p> Changes<'p> {
         self.record.removed.transcript_entries += planned.entries;
         self.record.removed.bytes += planned.bytes;
         for id in &planned.diagnostics {
-            self.remove_diagnostic(rows, *id)?;
+            let is_about = |row: &DiagnosticRow| row.worker_id.as_deref() == Some(worker);
+            self.remove_diagnostic(rows, *id, &is_about)?;
         }
         Ok(())
     }
 
-    /// Removes a diagnostic. Returns whether it still existed.
-    fn remove_diagnostic(&mut self, rows: &dyn Rows, number: u64) -> Result<bool, RuntimeError> {
+    /// Removes a diagnostic. Returns whether it still existed, and is the planned one.
+    fn remove_diagnostic(
+        &mut self,
+        rows: &dyn Rows,
+        number: u64,
+        is_planned: &dyn Fn(&DiagnosticRow) -> bool,
+    ) -> Result<bool, RuntimeError> {
         let there = rows.diagnostics(self.id.as_str(), number, 1)?;
-        let exists = there.first().is_some_and(|(there, _)| *there == number);
+        let there = there.first().filter(|(there, _)| *there == number);
+        let exists = there.is_some_and(|(_, row)| is_planned(row));
         if !exists || !self.removals.diagnostics.insert(number) {
             return Ok(false);
         }
@@ -299,8 +370,8 @@ impl<'p> Changes<'p> {
     /// The outcome of the step, once it is staged.
     pub(crate) fn done(self) -> Done {
         Done {
-            record: (self.bytes > 0).then_some(self.record),
-            is_stale: self.is_stale,
+            after: (self.bytes > 0).then_some((self.record, self.runtime)),
+            found: self.found,
         }
     }
 
@@ -361,4 +432,19 @@ impl<'p> Changes<'p> {
         self.record.diagnostic = Some(id);
         Ok(id)
     }
+}
+
+/// The workers that diagnostics from the id `from` on name.
+fn workers_with_diagnostics(
+    rows: &dyn Rows,
+    id: &RuntimeId,
+    from: u64,
+) -> Result<BTreeSet<String>, RuntimeError> {
+    let (mut workers, mut next) = (BTreeSet::new(), Some(from));
+    while let Some(first) = next {
+        let page = rows.diagnostics(id.as_str(), first, PAGE_ROWS)?;
+        next = page.last().and_then(|(last, _)| last.checked_add(1));
+        workers.extend(page.into_iter().filter_map(|(_, row)| row.worker_id));
+    }
+    Ok(workers)
 }

@@ -56,7 +56,7 @@ pub struct BulkLoad<'a> {
     prepared: BTreeSet<RuntimeId>,
     /// The workers that the events of each runtime report as deleted, without those that exist.
     deleted: BTreeSet<WorkerRef>,
-    is_checked: bool,
+    pub(super) is_checked: bool,
 }
 
 /// The end of a transcript: the number of entries, and the sequence of the last entry.
@@ -438,8 +438,8 @@ impl<'a> BulkLoad<'a> {
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` for an id that is not greater than the last one; a later call can return it, because
-    /// events are written in runs. Otherwise as [`contains_runtime`](Self::contains_runtime).
+    /// `InvalidRequest` for an id that is not greater than the last one, or that retention has removed; a later call
+    /// can return it, because events are written in runs. Otherwise as [`contains_runtime`](Self::contains_runtime).
     pub fn append_event(
         &mut self,
         runtime_id: &RuntimeId,
@@ -480,6 +480,7 @@ impl<'a> BulkLoad<'a> {
             return Ok(());
         };
         self.prepare(&events.runtime_id)?;
+        self.refuse_below_floor(&events)?;
         self.note_time(&events.runtime_id, &events.run);
         self.deleted.extend(events.deleted());
         let runtime = events.runtime_id.as_str();

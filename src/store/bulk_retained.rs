@@ -7,6 +7,7 @@ use crate::engine::redb::tables::definitions::RUNTIMES;
 use crate::error::RuntimeError;
 use crate::ledger::convert::owner_of;
 use crate::ledger::rows::Rows;
+use crate::ledger::run::EventRun;
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::persisted::{
@@ -53,6 +54,21 @@ impl BulkLoad<'_> {
         // Retention can have removed all entries of a stored worker. Its positions do not shift.
         let row = self.view().worker(runtime_id, worker_id)?;
         Ok(row.map_or(0, |row| row.first_position))
+    }
+
+    /// Rejects events below the floor of a stored log: retention has removed those with their ids.
+    pub(super) fn refuse_below_floor(&self, events: &EventRun) -> Result<(), RuntimeError> {
+        let Some((first, _)) = events.run.rows().next().filter(|_| self.is_checked) else {
+            return Ok(());
+        };
+        let id = events.runtime_id.as_str();
+        match self.view().runtime(id)? {
+            Some(row) if first < row.first_event_id => Err(RuntimeError::InvalidRequest(format!(
+                "event id {first} of runtime {id}: everything before {} was pruned",
+                row.first_event_id
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Counts one worker too many, for simulations of a deletion that forgets the count.

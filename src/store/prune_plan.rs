@@ -15,6 +15,8 @@ use crate::model::retention::{PRUNED, PruneOptions, Retention};
 use crate::store::handle::Store;
 use redb::ReadTransaction;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -40,8 +42,9 @@ pub(crate) struct Cut {
     /// The floor that the log gets.
     pub(crate) to: u64,
     pub(crate) amount: Amount,
-    /// The last row to remove, by which the log is recognised.
+    /// The last row to remove, and its fingerprint, by which the log is recognised.
     pub(crate) last: RowFacts,
+    pub(crate) fingerprint: u64,
     /// The end of the log at the time of the plan. It never shrinks.
     pub(crate) end: u64,
 }
@@ -72,6 +75,8 @@ pub(crate) struct Step {
 #[derive(Clone, Debug)]
 pub(crate) struct RuntimePlan {
     pub(crate) runtime_id: RuntimeId,
+    /// The row of the runtime. No number in it ever shrinks, unless the runtime is replaced.
+    pub(crate) row: RuntimeRow,
     pub(crate) steps: Vec<Step>,
     /// Old records of prunes to remove with the first step, each with its size in bytes.
     pub(crate) old_records: Vec<(u64, u64)>,
@@ -88,12 +93,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Plans to prune the runtime `only`, or all runtimes.
+    /// Plans to prune the runtime `only`, or all runtimes. `own_record` is the id of the record that the prune has written
+    /// for a runtime already.
     pub(crate) fn new(
         store: &Store,
         only: Option<&RuntimeId>,
-        policy: &Retention,
-        options: &PruneOptions,
+        (policy, options): (&Retention, &PruneOptions),
+        own_record: &dyn Fn(&RuntimeId) -> Option<u64>,
     ) -> Result<Self, RuntimeError> {
         let snapshot = store.snapshot()?;
         let mut view = snapshot.view();
@@ -106,7 +112,7 @@ impl Plan {
             }
         };
         let now_ms = store.engine().clock.now_ms();
-        let mut planning = Planning::new(&view, policy, now_ms);
+        let mut planning = Planning::new(&view, policy, now_ms, own_record);
         planning.step_bytes = options.step_bytes.unwrap_or(STEP_BYTES);
         let shares = planning.shares(&runtimes)?;
         let mut plan = Self::default();
@@ -161,6 +167,7 @@ impl RuntimePlan {
                 to: mark.to,
                 amount,
                 last: mark.last,
+                fingerprint: 0,
                 end,
             };
             (from, before) = (mark.to, mark.amount);
@@ -179,10 +186,16 @@ struct Planning<'a> {
     until_ms: Option<u64>,
     ended_until_ms: Option<u64>,
     step_bytes: u64,
+    own_record: &'a dyn Fn(&RuntimeId) -> Option<u64>,
 }
 
 impl<'a> Planning<'a> {
-    fn new(view: &'a View<'a, ReadTransaction>, policy: &'a Retention, now_ms: u64) -> Self {
+    fn new(
+        view: &'a View<'a, ReadTransaction>,
+        policy: &'a Retention,
+        now_ms: u64,
+        own_record: &'a dyn Fn(&RuntimeId) -> Option<u64>,
+    ) -> Self {
         // An age that reaches back before 1970 takes nothing.
         let ago = |age: Duration| now_ms.checked_sub(u64::try_from(age.as_millis()).ok()?);
         Self {
@@ -191,6 +204,7 @@ impl<'a> Planning<'a> {
             until_ms: policy.newer_than.and_then(ago),
             ended_until_ms: policy.ended_before.and_then(ago),
             step_bytes: STEP_BYTES,
+            own_record,
         }
     }
 
@@ -326,6 +340,7 @@ impl<'a> Planning<'a> {
     ) -> Result<RuntimePlan, RuntimeError> {
         let mut plan = RuntimePlan {
             runtime_id: id.clone(),
+            row: row.clone(),
             steps: Vec::new(),
             old_records: Vec::new(),
             first_event_id: row.first_event_id,
@@ -353,6 +368,10 @@ impl<'a> Planning<'a> {
             Ok(())
         })?;
         self.drop_workers(id, dropped, &mut plan)?;
+        for cut in plan.steps.iter_mut().flat_map(|step| &mut step.cuts) {
+            let row = row_at(self.view, id, (&cut.log, cut.last.number))?;
+            cut.fingerprint = row.map_or(0, |row| row.fingerprint);
+        }
         Ok(plan)
     }
 
@@ -367,12 +386,14 @@ impl<'a> Planning<'a> {
             return Ok(());
         }
         let names: HashSet<&str> = dropped.keys().map(WorkerId::as_str).collect();
+        let own_record = (self.own_record)(id);
         let mut records = Vec::new();
         let mut of_workers: HashMap<String, (Vec<u64>, u64)> = HashMap::new();
         self.view
             .sized_diagnostics(id.as_str(), &mut |(number, row), bytes| {
                 if row.code == PRUNED {
-                    records.push((number, bytes));
+                    let is_own = own_record == Some(number);
+                    records.extend((!is_own).then_some((number, bytes)));
                 } else if let Some(worker) = row.worker_id
                     && names.contains(worker.as_str())
                 {
@@ -382,7 +403,7 @@ impl<'a> Planning<'a> {
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
-        // The prune adds one.
+        // The prune adds one, or has added it.
         records.truncate((records.len() + 1).saturating_sub(KEPT_RECORDS));
         plan.old_records = records;
         for (worker_id, row) in dropped {
@@ -427,4 +448,44 @@ impl<'a> Planning<'a> {
         plan.add(bytes, |step| step.dropped.push(dropped));
         Ok(())
     }
+}
+
+/// A row by which a log is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FoundRow {
+    pub(crate) number: u64,
+    pub(crate) time_ms: Option<u64>,
+    pub(crate) fingerprint: u64,
+}
+
+/// The first row of a log from `number` on.
+pub(crate) fn row_at(
+    rows: &dyn Rows,
+    id: &RuntimeId,
+    (log, number): (&Log, u64),
+) -> Result<Option<FoundRow>, RuntimeError> {
+    let mut found = None;
+    let mut take = |number, time_ms, row: &dyn Debug| {
+        let mut hasher = DefaultHasher::new();
+        format!("{row:?}").hash(&mut hasher);
+        found = Some(FoundRow {
+            number,
+            time_ms,
+            fingerprint: hasher.finish(),
+        });
+    };
+    match log {
+        None => rows.events(id.as_str(), number, 1, &mut |number, row| {
+            take(number, row.recorded_at_ms, &row);
+            Ok(())
+        })?,
+        Some(worker) => {
+            let worker = worker.as_str();
+            rows.transcript(id.as_str(), worker, number, 1, &mut |position, row| {
+                take(position, row.recorded_at_ms, &row);
+                Ok(())
+            })?;
+        }
+    }
+    Ok(found)
 }

@@ -72,6 +72,8 @@ mod replacing;
 mod replies;
 mod retention;
 #[cfg(feature = "fault-injection")]
+mod retention_effects;
+mod retention_races;
 mod retention_shared;
 mod rules;
 #[cfg(feature = "search")]
