@@ -263,7 +263,7 @@ fn bytes_go_in_proportion_until_they_fit() {
         assert!((20..23).contains(&events), "{events}");
         // What is pinned counts and stays.
         runtime.set_pinned(&large, true).unwrap();
-        prune(runtime, Retention::new().keep_bytes(100));
+        prune(runtime, Retention::new().keep_bytes(15_000));
         assert_eq!(texts(runtime, &large).len(), 15);
         assert_eq!(texts(runtime, &small).len(), 0);
         assert_eq!(ids(runtime).len(), 0);
