@@ -51,7 +51,13 @@ impl Run {
     pub fn of(seed: u64, plant: Option<Plant>) -> Result<Self, Violation> {
         let mut rng = Rng::new(seed);
         let ops = rng.between(10, MAX_OPS);
-        let workload = Workload::any(ops, &mut rng)?;
+        let mut workload = Workload::any(ops, &mut rng)?;
+        if matches!(
+            plant,
+            Some(Plant::FloorWithoutRows | Plant::RowsWithoutFloor)
+        ) {
+            workload.push_prunes()?;
+        }
         let sharing = sharing_of(seed);
         let disk = Disk::shared(sharing);
         if plant == Some(Plant::LyingSync) {

@@ -156,6 +156,29 @@ impl Workload {
         }
     }
 
+    /// Adds prunes that each remove a few rows, for the bugs that tear them.
+    pub(crate) fn push_prunes(&mut self) -> Result<(), Violation> {
+        let imported = imported()?;
+        let call = |call| Op::Call(FIRST.to_owned(), call);
+        self.push(
+            call(Call::Create(CreateWorkerRequest::default())),
+            &imported,
+        );
+        let workers = &self.last().0[FIRST].workers;
+        let Some(worker) = workers.values().last() else {
+            return Ok(());
+        };
+        let worker = worker.own.value.worker_ref.clone();
+        for _ in 0..20 {
+            for _ in 0..2 {
+                let input = WorkerInput::user("to be pruned");
+                self.push(call(Call::Input(worker.clone(), input)), &imported);
+            }
+            self.push(call(Call::Prune(1, 1)), &imported);
+        }
+        Ok(())
+    }
+
     /// The world after all operations.
     pub fn last(&self) -> &World {
         &self.worlds[self.worlds.len() - 1]
