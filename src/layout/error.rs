@@ -138,12 +138,12 @@ pub enum LayoutError {
     },
     /// An update found a directory that is not an earlier state of the store. The directory is
     /// unchanged.
-    #[error(
-        "{difference}\nthe directory is not an earlier state of the store; replace it or choose another root"
-    )]
+    #[error("{difference}\nthe directory is not an earlier state of the store; {}", instead(*has_pruned))]
     NotAPrefix {
         /// The first difference.
         difference: Box<Difference>,
+        /// Whether the store has pruned rows of this runtime: the directory can be their only copy.
+        has_pruned: bool,
     },
     /// An update found a directory that lacks rows which the store has pruned: the result would have a gap. Nothing was
     /// changed.
@@ -198,6 +198,16 @@ impl LayoutError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         move |source| DirError::io(operation, path)(source).into()
+    }
+}
+
+/// The advice about a directory that cannot be updated.
+fn instead(has_pruned: bool) -> &'static str {
+    match has_pruned {
+        true => {
+            "choose another root and keep this directory: it can have the only copy of rows that the store has pruned"
+        }
+        false => "replace it or choose another root",
     }
 }
 

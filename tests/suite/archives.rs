@@ -7,6 +7,7 @@ use redb_runtime_store::layout::{
     Comparison, ExistingDirectory, ExportOptions, ExportReport, ImportOptions, ImportOutcome,
     LayoutError, compare, export, import,
 };
+use redb_runtime_store::management::RuntimeLimits;
 use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::{Runtime, Store};
 use std::path::Path;
@@ -332,4 +333,50 @@ fn floors_and_pins_that_differ_are_differences() {
         comparison.differences[0].what.contains("first_event_id"),
         "{comparison:?}"
     );
+}
+
+/// A prune adds to its record with each of its commits.
+#[test]
+fn archive_updated_during_a_prune_is_continued() {
+    let (_directory, runtime, _, archive) = archived();
+    prune(&runtime, Retention::new().keep_events(2).keep_entries(1));
+    update(runtime.store(), archive.path()).unwrap();
+    let document = archive.path().join("runtimes/id-72/runtime.json");
+    let after = std::fs::read(&document).unwrap();
+    edit(&document, "ids 1 to 13", "ids 1 to 4");
+    update(runtime.store(), archive.path()).unwrap();
+    assert_eq!(std::fs::read(&document).unwrap(), after);
+    compared(runtime.store(), archive.path());
+}
+
+#[test]
+fn new_name_and_limits_catch_up_in_the_archive() {
+    let (_directory, runtime, _, archive) = archived();
+    runtime
+        .set_display_name(Some("renamed".to_owned()))
+        .unwrap();
+    runtime
+        .set_limits(RuntimeLimits {
+            max_transcript_projection_items: 7,
+            max_event_batch_items: 8,
+        })
+        .unwrap();
+    update(runtime.store(), archive.path()).unwrap();
+    compared(runtime.store(), archive.path());
+    runtime.set_display_name(None).unwrap();
+    update(runtime.store(), archive.path()).unwrap();
+    compared(runtime.store(), archive.path());
+}
+
+#[test]
+fn refused_update_says_whether_the_archive_is_a_copy() {
+    let (_directory, runtime, _, archive) = archived();
+    let transcript = worker_dir(archive.path(), 1).join("transcript.jsonl");
+    edit(&transcript, "entry 5", "other 5");
+    let refused = update(runtime.store(), archive.path()).unwrap_err();
+    assert!(refused.to_string().contains("replace it"), "{refused}");
+    prune(&runtime, Retention::new().keep_events(2));
+    let refused = update(runtime.store(), archive.path()).unwrap_err();
+    assert!(refused.to_string().contains("only copy"), "{refused}");
+    assert!(!refused.to_string().contains("replace it"), "{refused}");
 }

@@ -497,7 +497,7 @@ fn compare_and_update_limit_line_length() {
     );
     let update = ExportOptions::new().existing(ExistingDirectory::Update);
     match export(&store, dir.path(), update.clone().max_line_bytes(100)) {
-        Err(LayoutError::NotAPrefix { difference }) => assert!(too_long(&difference.what)),
+        Err(LayoutError::NotAPrefix { difference, .. }) => assert!(too_long(&difference.what)),
         other => panic!("not refused: {other:?}"),
     }
     export(&store, dir.path(), &update).unwrap();

@@ -1,6 +1,7 @@
 //! Exporting runtimes of a store to directories.
 
 pub(super) mod directory;
+mod earlier_state;
 pub(super) mod line;
 pub(super) mod log_writer;
 pub(super) mod parallel;

@@ -8,10 +8,11 @@
 
 use crate::error::RuntimeError;
 use crate::layout::compare::archived::{Gone, gone_worker, split, with_pruned};
-use crate::layout::compare::diff::{first_difference, record_json, runtime_json, worker_json};
+use crate::layout::compare::diff::record_json;
 use crate::layout::compare::store_log::StoreLogs;
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
+use crate::layout::export::earlier_state::{check_runtime, check_worker, go_along, not_a_prefix};
 use crate::layout::export::log_writer::{write_runtime_document, write_worker_document};
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::findings::finding::{Finding, FindingKind};
@@ -23,17 +24,16 @@ use crate::layout::read::listing::Entry;
 use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reading::read_runtime;
 use crate::layout::read::sink::{Place, Sink};
-use crate::layout::report::{Difference, RuntimeExport};
+use crate::layout::report::RuntimeExport;
 use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
-use crate::model::catalog::WorkerStatus;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
-use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember, WorkerRetention,
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
 };
+use crate::model::retention::PRUNED;
 use crate::store::snapshot::Snapshot;
 use std::collections::HashMap;
 use std::path::Path;
@@ -79,6 +79,21 @@ struct WorkerUpdate {
 impl Update {
     /// Reads the directory of a runtime and compares it with the store.
     pub(crate) fn check(
+        snapshot: &Snapshot,
+        runtimes: &TargetDir,
+        id: &RuntimeId,
+        limits: (usize, bool),
+    ) -> Result<Self, LayoutError> {
+        match Self::checked(snapshot, runtimes, id, limits) {
+            Err(LayoutError::NotAPrefix { difference, .. }) => Err(LayoutError::NotAPrefix {
+                difference,
+                has_pruned: has_pruned(snapshot, id)?,
+            }),
+            checked => checked,
+        }
+    }
+
+    fn checked(
         snapshot: &Snapshot,
         runtimes: &TargetDir,
         id: &RuntimeId,
@@ -294,27 +309,28 @@ fn take_tail_of<T: LogRecord>(
     Err(damaged(finding))
 }
 
+/// Whether the store has pruned rows of a runtime. The directory can have the only copy of these.
+fn has_pruned(snapshot: &Snapshot, id: &RuntimeId) -> Result<bool, LayoutError> {
+    if snapshot.first_event_id(id)? > FIRST_EVENT_ID {
+        return Ok(true);
+    }
+    for worker in snapshot.workers(id)? {
+        if snapshot.first_position(&worker?.value.worker_ref)? > 0 {
+            return Ok(true);
+        }
+    }
+    // A prune that removed nothing but whole workers raised no floor.
+    let runtime = snapshot.runtime(id)?;
+    let is_record = |runtime: Stored<PersistedRuntimeSnapshot>| {
+        let diagnostics = &runtime.value.diagnostics;
+        diagnostics.iter().any(|one| one.code == PRUNED)
+    };
+    Ok(runtime.is_some_and(is_record))
+}
+
 fn damaged(finding: &Finding) -> LayoutError {
     let what = format!("{}: {}", finding.kind, finding.message);
     not_a_prefix(&finding.path, finding.line, what)
-}
-
-fn not_a_prefix(path: &Path, line: Option<u64>, what: impl Into<String>) -> LayoutError {
-    LayoutError::NotAPrefix {
-        difference: Box::new(Difference {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-        }),
-    }
-}
-
-/// Refuses a record that differs from that of the store.
-fn go_along(place: Place<'_>, difference: Option<String>) -> Result<(), LayoutError> {
-    match difference {
-        None => Ok(()),
-        Some(what) => Err(not_a_prefix(place.path, place.line, what)),
-    }
 }
 
 /// The comparison of a directory with the store, record by record.
@@ -479,99 +495,5 @@ impl Sink for Checking<'_> {
             self.update.runtime = Some((merged, kept_floor));
         }
         Ok(())
-    }
-}
-
-/// Refuses a worker document that is not an earlier state of the stored worker.
-fn check_worker(
-    path: &Path,
-    mut worker: Stored<PersistedWorkerSnapshot>,
-    stored: Stored<PersistedWorkerSnapshot>,
-) -> Result<(), LayoutError> {
-    let (old, new) = (&mut worker.value, &stored.value);
-    if old.status == WorkerStatus::Running {
-        old.status = new.status;
-    }
-    catch_up(
-        path,
-        "next_transcript_sequence",
-        &mut old.next_transcript_sequence,
-        new.next_transcript_sequence,
-    )?;
-    catch_up(
-        path,
-        "last_event_id",
-        &mut old.last_event_id,
-        new.last_event_id,
-    )?;
-    let none = WorkerRetention::default();
-    expect_same(
-        path,
-        &worker_json(path, worker, none)?,
-        &worker_json(path, stored, none)?,
-    )
-}
-
-/// Refuses a runtime document that is not an earlier state of the stored runtime.
-fn check_runtime(
-    path: &Path,
-    mut runtime: Stored<PersistedRuntimeSnapshot>,
-    stored: Stored<PersistedRuntimeSnapshot>,
-) -> Result<(), LayoutError> {
-    let (old, new) = (&mut runtime.value, &stored.value);
-    if old.status == RuntimeStatus::Running {
-        old.status = new.status;
-    }
-    catch_up(
-        path,
-        "next_worker_sequence",
-        &mut old.next_worker_sequence,
-        new.next_worker_sequence,
-    )?;
-    catch_up(
-        path,
-        "next_event_id",
-        &mut old.next_event_id,
-        new.next_event_id,
-    )?;
-    catch_up(
-        path,
-        "next_diagnostic_id",
-        &mut old.next_diagnostic_id,
-        new.next_diagnostic_id,
-    )?;
-    let known = old.diagnostics.len();
-    if let Some(added) = new.diagnostics.get(known..) {
-        old.diagnostics.extend_from_slice(added);
-        let is_added = |member: &&UnknownMember| diagnostic_index(member) >= Some(known);
-        let added = stored.unknown.iter().filter(is_added).cloned();
-        runtime.unknown.extend(added.collect::<Vec<_>>());
-    }
-    expect_same(
-        path,
-        &runtime_json(path, runtime, FIRST_EVENT_ID)?,
-        &runtime_json(path, stored, FIRST_EVENT_ID)?,
-    )
-}
-
-/// The diagnostic that an unknown member belongs to; `None` where it belongs to none.
-fn diagnostic_index(member: &UnknownMember) -> Option<usize> {
-    let rest = member.pointer.strip_prefix("/diagnostics/")?;
-    rest.split('/').next()?.parse().ok()
-}
-
-fn catch_up(path: &Path, name: &str, old: &mut u64, new: u64) -> Result<(), LayoutError> {
-    if *old > new {
-        let what = format!("{name} is {old} in the directory and {new} in the store");
-        return Err(not_a_prefix(path, None, what));
-    }
-    *old = new;
-    Ok(())
-}
-
-fn expect_same(path: &Path, old: &[u8], new: &[u8]) -> Result<(), LayoutError> {
-    match old == new {
-        true => Ok(()),
-        false => Err(not_a_prefix(path, None, first_difference(old, new))),
     }
 }

@@ -196,11 +196,13 @@ fn layout_advice(error: &LayoutError) -> Option<String> {
         }
         LayoutError::Conflict { .. } => REPLACE,
         LayoutError::Exists { .. } => "use --replace or --update",
-        LayoutError::NotAPrefix { difference } if is_too_long(difference) => MORE_LINE_BYTES,
+        LayoutError::NotAPrefix { difference, .. } if is_too_long(difference) => MORE_LINE_BYTES,
+        LayoutError::NotAPrefix {
+            has_pruned: true, ..
+        } => return None,
         LayoutError::NotAPrefix { .. } => "use --replace to replace it",
-        LayoutError::PrunedGap { .. } => {
-            "use --allow-gap to append to it nevertheless, or --replace to replace it"
-        }
+        // Not --replace: the directory can have the only copy of what was pruned before the gap.
+        LayoutError::PrunedGap { .. } => "use --allow-gap to update it nevertheless",
         LayoutError::NotForDryRun {
             source: RuntimeError::StoreSchemaTooOld { .. },
         } => "`runtime-store migrate` migrates it",
