@@ -161,6 +161,17 @@ pub enum LayoutError {
         /// The last missing number.
         last: u64,
     },
+    /// An update found a directory that never had a worker which the store has pruned. Nothing was changed.
+    #[error(
+        "{path}: worker {} is missing: the store has pruned it, and the directory never had it",
+        Visible(worker_id), path = Visible(path.display())
+    )]
+    PrunedWorker {
+        /// The directory that the worker would have.
+        path: PathBuf,
+        /// The worker.
+        worker_id: WorkerId,
+    },
     /// A stored record cannot be written in this layout: a member that the store keeps has no place
     /// in it.
     #[error("{path}: {}", Visible(message), path = Visible(path.display()))]

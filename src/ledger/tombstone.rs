@@ -13,10 +13,21 @@ pub(crate) enum TombstoneRow {
     /// A worker that was deleted at this time, under (runtime id, worker id).
     Deleted { at_ms: Option<u64> },
     /// A worker that retention removed at this time, under the same key. It logged no event.
-    Dropped { at_ms: Option<u64> },
+    Dropped { at_ms: Option<u64>, end: WorkerEnd },
     /// Deletions whose rows are not all removed, under ([`UNFINISHED`](crate::ledger::table_names::UNFINISHED),
     /// runtime id).
     Unfinished(Unfinished),
+}
+
+/// The state of a worker when retention removed it. It shows whether an archive has all of the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerEnd {
+    /// The position after its last entry.
+    pub(crate) transcript_len: u64,
+    /// The sequence that its next entry would have got.
+    pub(crate) next_sequence: u64,
+    /// The id of the last event that changed it.
+    pub(crate) last_event_id: u64,
 }
 
 /// The deletions of one runtime whose rows are not all removed. Readers do not see these rows.
@@ -42,7 +53,11 @@ impl TombstoneRow {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum TombstoneRecord<'v> {
     Deleted,
-    Dropped,
+    Dropped {
+        transcript_len: u64,
+        next_sequence: u64,
+        last_event_id: u64,
+    },
     Unfinished {
         is_whole: bool,
         #[serde(borrow)]
@@ -60,7 +75,11 @@ impl Record for TombstoneRow {
     fn stored(&self) -> TombstoneRecord<'_> {
         match self {
             Self::Deleted { .. } => TombstoneRecord::Deleted,
-            Self::Dropped { .. } => TombstoneRecord::Dropped,
+            Self::Dropped { end, .. } => TombstoneRecord::Dropped {
+                transcript_len: end.transcript_len,
+                next_sequence: end.next_sequence,
+                last_event_id: end.last_event_id,
+            },
             Self::Unfinished(unfinished) => TombstoneRecord::Unfinished {
                 is_whole: unfinished.is_whole,
                 workers: unfinished.workers.iter().map(String::as_str).collect(),
@@ -70,7 +89,7 @@ impl Record for TombstoneRow {
 
     fn additions(&self) -> Additions<'_> {
         match self {
-            Self::Deleted { at_ms } | Self::Dropped { at_ms } => Additions::of_time(*at_ms),
+            Self::Deleted { at_ms } | Self::Dropped { at_ms, .. } => Additions::of_time(*at_ms),
             Self::Unfinished(_) => Additions::default(),
         }
     }
@@ -79,7 +98,18 @@ impl Record for TombstoneRow {
         let at_ms = additions.time_ms;
         match stored {
             TombstoneRecord::Deleted => Self::Deleted { at_ms },
-            TombstoneRecord::Dropped => Self::Dropped { at_ms },
+            TombstoneRecord::Dropped {
+                transcript_len,
+                next_sequence,
+                last_event_id,
+            } => Self::Dropped {
+                at_ms,
+                end: WorkerEnd {
+                    transcript_len,
+                    next_sequence,
+                    last_event_id,
+                },
+            },
             TombstoneRecord::Unfinished { is_whole, workers } => Self::Unfinished(Unfinished {
                 is_whole,
                 workers: workers.into_iter().map(str::to_owned).collect(),

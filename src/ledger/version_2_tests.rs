@@ -1,7 +1,7 @@
 //! The stored bytes of version 2, pinned, and the rules of its additions.
 
 use super::*;
-use crate::ledger::tombstone::Unfinished;
+use crate::ledger::tombstone::{Unfinished, WorkerEnd};
 
 const TIME_MS: u64 = 1_795_956_312_345;
 
@@ -97,12 +97,17 @@ fn tombstone_examples(check: &impl Check) {
     let hex = format!("02 00 01 {TIME} 1d419a52");
     check.example("tombstones", key, others, deleted(Some(TIME_MS)), &hex);
     let at_ms = Some(TIME_MS);
-    let hex = format!("02 01 01 {TIME} 8341309e");
+    let end = WorkerEnd {
+        transcript_len: 3,
+        next_sequence: 4,
+        last_event_id: 300,
+    };
+    let hex = format!("02 01 03 04 ac02 01 {TIME} 18eb3eb7");
     check.example(
         "tombstones",
         key,
         others,
-        TombstoneRow::Dropped { at_ms },
+        TombstoneRow::Dropped { at_ms, end },
         &hex,
     );
     let unfinished = TombstoneRow::Unfinished(Unfinished {

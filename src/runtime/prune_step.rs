@@ -6,7 +6,7 @@ use crate::ledger::convert::size;
 use crate::ledger::removals::{ALL, Removals};
 use crate::ledger::rows::{DiagnosticRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
 use crate::ledger::table_names;
-use crate::ledger::tombstone::TombstoneRow;
+use crate::ledger::tombstone::{TombstoneRow, WorkerEnd};
 use crate::ledger::transaction::Transaction;
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::identity::{RuntimeId, WorkerId};
@@ -128,7 +128,7 @@ pub(crate) struct Changes<'p> {
     removals: Removals,
     workers: Vec<(&'p str, WorkerRow)>,
     /// Workers that go as a whole.
-    dropped: Vec<&'p str>,
+    dropped: Vec<(&'p str, WorkerEnd)>,
     found: Found,
     /// The size of the rows that the step removes.
     bytes: u64,
@@ -324,7 +324,12 @@ impl<'p> Changes<'p> {
                 "table {table}, key {id:?}: {name} is 0, but a worker has that status"
             ))
         })?;
-        self.dropped.push(worker);
+        let end = WorkerEnd {
+            transcript_len: row.transcript_len,
+            next_sequence: row.next_transcript_sequence,
+            last_event_id: row.last_event_id,
+        };
+        self.dropped.push((worker, end));
         self.record.removed.workers += 1;
         self.record.removed.transcript_entries += planned.entries;
         self.record.removed.bytes += planned.bytes;
@@ -399,11 +404,12 @@ impl<'p> Changes<'p> {
             recorded_at_ms,
         };
         let id = self.id.as_str();
-        import_texts::forget_workers(transaction, id, &self.dropped)?;
+        let dropped: Vec<_> = self.dropped.iter().map(|(worker, _)| *worker).collect();
+        import_texts::forget_workers(transaction, id, &dropped)?;
         let changes = transaction.changes();
-        for worker in self.dropped.drain(..) {
+        for (worker, end) in self.dropped.drain(..) {
             let at_ms = recorded_at_ms;
-            changes.put_tombstone(id, worker, TombstoneRow::Dropped { at_ms })?;
+            changes.put_tombstone(id, worker, TombstoneRow::Dropped { at_ms, end })?;
         }
         for (worker, row) in self.workers.drain(..) {
             changes.put_worker(id, worker, row)?;

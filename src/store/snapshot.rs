@@ -275,6 +275,25 @@ impl Snapshot {
         self.view().tombstone(runtime, worker)
     }
 
+    /// The workers of a runtime that the store had, with their tombstones, by id.
+    pub(crate) fn tombstones(
+        &self,
+        id: &RuntimeId,
+    ) -> Result<Vec<(String, TombstoneRow)>, RuntimeError> {
+        const PAGE_ROWS: usize = 1024;
+        refuse_long_id(id.as_str())?;
+        let view = self.view();
+        let mut all: Vec<(String, TombstoneRow)> = Vec::new();
+        loop {
+            let last = all.last().map(|(worker, _)| worker.as_str());
+            let page = view.tombstones(id.as_str(), last, PAGE_ROWS)?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
     /// The position after the last entry of a worker's transcript, which is the number of entries that it ever had; 0 for
     /// an unknown worker.
     ///

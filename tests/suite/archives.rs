@@ -380,3 +380,55 @@ fn refused_update_says_whether_the_archive_is_a_copy() {
     assert!(refused.to_string().contains("only copy"), "{refused}");
     assert!(!refused.to_string().contains("replace it"), "{refused}");
 }
+
+#[test]
+fn dropped_worker_that_the_archive_has_in_part_is_refused() {
+    let (_directory, runtime, [one, _], archive) = archived();
+    say(&runtime, &one, "never archived").unwrap();
+    runtime.stop_worker(&one, None).unwrap();
+    prune(&runtime, Retention::new().ended_before(Duration::ZERO));
+    let before = tree(archive.path());
+    let refused = update(runtime.store(), archive.path()).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            LayoutError::PrunedGap {
+                what: "position",
+                first: 6,
+                last: 6,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    assert_eq!(tree(archive.path()), before, "nothing was written");
+    let comparison = compare(runtime.store(), archive.path()).unwrap();
+    let what = "positions 6 to 6 are missing: the store has pruned them";
+    let differences = &comparison.differences;
+    assert!(
+        differences.iter().any(|one| one.what.contains(what)),
+        "{differences:?}"
+    );
+    update_with_gap(runtime.store(), archive.path());
+}
+
+#[test]
+fn worker_dropped_before_the_archive_got_it_is_refused() {
+    let (_directory, runtime, _, archive) = archived();
+    let new = worker(&runtime);
+    talk(&runtime, &new, 2);
+    runtime.stop_worker(&new, None).unwrap();
+    prune(&runtime, Retention::new().ended_before(Duration::ZERO));
+    let refused = update(runtime.store(), archive.path()).unwrap_err();
+    assert!(
+        matches!(&refused, LayoutError::PrunedWorker { worker_id, .. } if *worker_id == new.worker_id),
+        "{refused}"
+    );
+    update_with_gap(runtime.store(), archive.path());
+    // The next update knows that this one was allowed.
+    update(runtime.store(), archive.path()).unwrap();
+    // A first export has what the store has.
+    let fresh = tempfile::tempdir().unwrap();
+    update(runtime.store(), fresh.path()).unwrap();
+    update(runtime.store(), fresh.path()).unwrap();
+}

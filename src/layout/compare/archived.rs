@@ -4,7 +4,7 @@ use crate::error::RuntimeError;
 use crate::layout::error::LayoutError;
 use crate::ledger::convert;
 use crate::ledger::rows::DiagnosticRow;
-use crate::ledger::tombstone::TombstoneRow;
+use crate::ledger::tombstone::{TombstoneRow, WorkerEnd};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::persisted::{PersistedRuntimeSnapshot, Stored};
@@ -30,6 +30,45 @@ pub(crate) fn gone_worker(
         Some(TombstoneRow::Dropped { .. }) => Some(Gone::Pruned),
         Some(TombstoneRow::Deleted { .. }) => Some(Gone::Deleted),
         Some(TombstoneRow::Unfinished(_)) | None => None,
+    })
+}
+
+/// The rows that a directory has of a worker that retention removed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Archived {
+    records: u64,
+    /// The sequence of the last entry; 0 if there is none.
+    last: u64,
+}
+
+impl Archived {
+    /// Counts an entry of the directory.
+    pub(crate) fn note(&mut self, sequence: u64) {
+        self.records += 1;
+        self.last = sequence;
+    }
+
+    /// The first and the last position that the directory lacks, if its transcript begins at `first_position`; `None` if it
+    /// has the end of the transcript.
+    pub(crate) fn missing(&self, first_position: u64, end: WorkerEnd) -> Option<(u64, u64)> {
+        let reached = first_position.saturating_add(self.records);
+        // After a gap the directory has fewer entries, but their last one has the last sequence.
+        let has_end = self.records > 0 && self.last.saturating_add(1) >= end.next_sequence;
+        match has_end || reached >= end.transcript_len {
+            true => None,
+            false => Some((reached, end.transcript_len - 1)),
+        }
+    }
+}
+
+/// The end of a worker that retention removed; `None` for any other.
+pub(crate) fn end_of(
+    snapshot: &Snapshot,
+    worker: &WorkerRef,
+) -> Result<Option<WorkerEnd>, LayoutError> {
+    Ok(match snapshot.tombstone(worker)? {
+        Some(TombstoneRow::Dropped { end, .. }) => Some(end),
+        _ => None,
     })
 }
 

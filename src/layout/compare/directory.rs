@@ -3,7 +3,7 @@
 //! The directory is read as by a salvage import. Each record is compared with the stored one as it is
 //! read, so memory does not grow with either side.
 
-use crate::layout::compare::archived::{Gone, gone_worker, split};
+use crate::layout::compare::archived::{Archived, Gone, end_of, gone_worker, split};
 use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
 use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
 use crate::layout::dir::source::SourceDir;
@@ -230,6 +230,8 @@ pub(crate) struct Comparing<'s, 'o> {
     workers: HashSet<WorkerId>,
     /// Whether retention has removed the worker whose transcript is read as a whole.
     is_worker_pruned: bool,
+    /// What the directory has of that worker.
+    archived: Archived,
     out: &'o mut Comparison,
 }
 
@@ -247,6 +249,7 @@ impl<'s, 'o> Comparing<'s, 'o> {
             logs: StoreLogs::new(snapshot, &entry.id)?,
             workers: HashSet::new(),
             is_worker_pruned: false,
+            archived: Archived::default(),
             out,
         })
     }
@@ -255,11 +258,13 @@ impl<'s, 'o> Comparing<'s, 'o> {
 impl Sink for Comparing<'_, '_> {
     fn begin_worker(&mut self, worker: &WorkerRef, _: WorkerRetention) -> Result<(), LayoutError> {
         self.is_worker_pruned = gone_worker(self.snapshot, worker)? == Some(Gone::Pruned);
+        self.archived = Archived::default();
         Ok(())
     }
 
     fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
         if self.is_worker_pruned {
+            self.archived.note(entry.sequence);
             self.out.pruned_only_in_directory += 1;
             return Ok(());
         }
@@ -279,6 +284,16 @@ impl Sink for Comparing<'_, '_> {
         self.workers.insert(worker_ref.worker_id.clone());
         if self.is_worker_pruned {
             self.out.pruned_only_in_directory += 1;
+            if let Some(end) = end_of(self.snapshot, &worker_ref)? {
+                let missing = self.archived.missing(retention.first_position, end);
+                if let Some((first, last)) = missing {
+                    let path = place.path.with_file_name(TranscriptEntry::FILE);
+                    let what = format!(
+                        "positions {first} to {last} are missing: the store has pruned them with the worker"
+                    );
+                    differ(self.out, &path, None, what);
+                }
+            }
             return Ok(());
         }
         let Some(stored) = self.snapshot.worker(&worker_ref)? else {

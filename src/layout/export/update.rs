@@ -7,7 +7,7 @@
 //! leaves such a state, and at most one incomplete line, which the next update completes.
 
 use crate::error::RuntimeError;
-use crate::layout::compare::archived::{Gone, gone_worker, split, with_pruned};
+use crate::layout::compare::archived::{Archived, Gone, end_of, gone_worker, split, with_pruned};
 use crate::layout::compare::diff::record_json;
 use crate::layout::compare::store_log::StoreLogs;
 use crate::layout::dir::target::{TargetDir, temporary_name};
@@ -26,6 +26,7 @@ use crate::layout::read::reading::read_runtime;
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::RuntimeExport;
 use crate::ledger::rows::FIRST_EVENT_ID;
+use crate::ledger::tombstone::TombstoneRow;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
@@ -35,7 +36,7 @@ use crate::model::persisted::{
 };
 use crate::model::retention::PRUNED;
 use crate::store::snapshot::Snapshot;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// The end of a log of the directory.
@@ -114,12 +115,16 @@ impl Update {
                 deleted: Vec::new(),
             },
             gone: None,
+            archived: Archived::default(),
+            next_event_id: 0,
+            seen: HashSet::new(),
         };
         // Not strict: an incomplete last line is accepted if the store can complete it.
         let rules = ImportOptions::rules_for_exports(max_line_bytes);
         let reading = read_runtime(runtimes.as_source(), &entry, rules, &mut checking, &|_| {})?;
         let dir = runtimes.path_of(&entry.name);
         checking.refuse_pruned_workers(&dir, id)?;
+        checking.refuse_dropped_workers(&dir, id)?;
         let mut update = checking.update;
         for finding in reading.findings {
             if !finding.kind.is_accepted() {
@@ -340,6 +345,12 @@ struct Checking<'s> {
     allow_gap: bool,
     /// Why the store lacks the worker whose transcript is read.
     gone: Option<Gone>,
+    /// What the directory has of that worker.
+    archived: Archived,
+    /// The counter of the directory.
+    next_event_id: u64,
+    /// The workers of the directory that retention removed from the store.
+    seen: HashSet<WorkerId>,
     update: Update,
 }
 
@@ -381,17 +392,57 @@ impl Checking<'_> {
     }
 }
 
+impl Checking<'_> {
+    /// Refuses a worker of the directory that lacks entries which went with the worker.
+    fn archived(
+        &mut self,
+        place: Place<'_>,
+        worker: WorkerRef,
+        retention: WorkerRetention,
+    ) -> Result<(), LayoutError> {
+        if let Some(end) = end_of(self.snapshot, &worker)? {
+            if let Some(missing) = self.archived.missing(retention.first_position, end) {
+                let path = place.path.with_file_name(TranscriptEntry::FILE);
+                self.refuse_gap(&path, POSITION, missing)?;
+            }
+        }
+        self.seen.insert(worker.worker_id);
+        Ok(())
+    }
+
+    /// Refuses a directory without a worker that was created and removed since the last update. A worker whose last event
+    /// the directory's counter includes had ended before that update, which reported it if it was gone by then.
+    fn refuse_dropped_workers(&self, dir: &Path, id: &RuntimeId) -> Result<(), LayoutError> {
+        for (worker, tombstone) in self.snapshot.tombstones(id)? {
+            let TombstoneRow::Dropped { end, .. } = tombstone else {
+                continue;
+            };
+            let Some(worker_id) = WorkerId::new(worker) else {
+                continue;
+            };
+            let is_new = end.last_event_id >= self.next_event_id;
+            if is_new && !self.allow_gap && !self.seen.contains(&worker_id) {
+                let path = dir.join(WORKERS).join(names::encode(worker_id.as_str()));
+                return Err(LayoutError::PrunedWorker { path, worker_id });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The name of the number of an entry within the transcript.
 const POSITION: &str = "position";
 
 impl Sink for Checking<'_> {
     fn begin_worker(&mut self, worker: &WorkerRef, _: WorkerRetention) -> Result<(), LayoutError> {
         self.gone = gone_worker(self.snapshot, worker)?;
+        self.archived = Archived::default();
         Ok(())
     }
 
     fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
         if self.gone.is_some() {
+            self.archived.note(entry.sequence);
             return Ok(());
         }
         let log = self.logs.transcript(&entry.worker_ref)?;
@@ -409,7 +460,7 @@ impl Sink for Checking<'_> {
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
         match self.gone {
-            Some(Gone::Pruned) => return Ok(()),
+            Some(Gone::Pruned) => return self.archived(place, worker_ref, retention),
             Some(Gone::Deleted) => {
                 self.update.deleted.push(worker_ref.worker_id);
                 return Ok(());
@@ -472,6 +523,7 @@ impl Sink for Checking<'_> {
                 "the store does not have this runtime",
             ));
         };
+        self.next_event_id = runtime.value.next_event_id;
         let log = &self.logs.events;
         let floor = self.snapshot.first_event_id(&stored.value.runtime_id)?;
         let reached = log.last_record().max(first_event_id - 1);

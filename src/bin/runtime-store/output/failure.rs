@@ -202,7 +202,9 @@ fn layout_advice(error: &LayoutError) -> Option<String> {
         } => return None,
         LayoutError::NotAPrefix { .. } => "use --replace to replace it",
         // Not --replace: the directory can have the only copy of what was pruned before the gap.
-        LayoutError::PrunedGap { .. } => "use --allow-gap to update it nevertheless",
+        LayoutError::PrunedGap { .. } | LayoutError::PrunedWorker { .. } => {
+            "use --allow-gap to update it nevertheless"
+        }
         LayoutError::NotForDryRun {
             source: RuntimeError::StoreSchemaTooOld { .. },
         } => "`runtime-store migrate` migrates it",
