@@ -109,6 +109,9 @@ pub struct RuntimeExport {
     /// Workers that the store has deleted, whose directories an update has removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed_workers: Vec<WorkerId>,
+    /// Logs whose incomplete last lines an update has removed, because the store has pruned their records.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cut_off: Vec<PathBuf>,
 }
 
 /// The report of an export.

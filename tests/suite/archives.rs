@@ -432,3 +432,72 @@ fn worker_dropped_before_the_archive_got_it_is_refused() {
     update(runtime.store(), fresh.path()).unwrap();
     update(runtime.store(), fresh.path()).unwrap();
 }
+
+#[test]
+fn torn_line_of_a_dropped_worker_is_a_gap() {
+    let (_directory, runtime, [one, other], archive) = archived();
+    let transcripts = [1, 2].map(|n| worker_dir(archive.path(), n).join("transcript.jsonl"));
+    for transcript in &transcripts {
+        let text = std::fs::read(transcript).unwrap();
+        std::fs::write(transcript, &text[..text.len() - 20]).unwrap();
+    }
+    for worker in [&one, &other] {
+        runtime.stop_worker(worker, None).unwrap();
+    }
+    runtime.delete_worker(&other).unwrap();
+    prune(&runtime, Retention::new().ended_before(Duration::ZERO));
+    let refused = update(runtime.store(), archive.path()).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            LayoutError::PrunedGap {
+                first: 5,
+                last: 5,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    let report = update_with_gap(runtime.store(), archive.path());
+    let of_runtime = &report.runtimes[0];
+    assert_eq!(of_runtime.removed_workers, [other.worker_id]);
+    assert_eq!(of_runtime.cut_off, [transcripts[0].clone()]);
+    let text = std::fs::read_to_string(&transcripts[0]).unwrap();
+    assert!(text.ends_with('\n'));
+    assert_eq!(text.lines().count(), 5);
+    let again = update_with_gap(runtime.store(), archive.path());
+    assert_eq!(again.runtimes[0].bytes, 0);
+}
+
+#[test]
+fn members_that_say_nothing_give_way_to_floors_and_pins() {
+    let (_directory, runtime, [one, _], archive) = archived();
+    drop(runtime);
+    let documents = [
+        worker_dir(archive.path(), 1).join("worker.json"),
+        archive.path().join("runtimes/id-72/runtime.json"),
+    ];
+    for (document, members) in documents.iter().zip([
+        "  \"first_position\": 0,\n  \"pinned\": false\n}\n",
+        "  \"first_event_id\": 1\n}\n",
+    ]) {
+        let text = std::fs::read_to_string(document).unwrap();
+        let open = text.strip_suffix("\n}\n").unwrap();
+        std::fs::write(document, format!("{open},\n{members}")).unwrap();
+    }
+    let store = Store::in_memory().unwrap();
+    import(&store, archive.path(), ImportOptions::new()).unwrap();
+    let before = tree(archive.path());
+    update(&store, archive.path()).unwrap();
+    assert_eq!(tree(archive.path()), before);
+    let runtime = store.runtime(named("r")).unwrap();
+    prune(&runtime, Retention::new().keep_events(3).keep_entries(2));
+    runtime.set_pinned(&one, true).unwrap();
+    let fresh = tempfile::tempdir().unwrap();
+    for root in [archive.path(), fresh.path()] {
+        update(&store, root).unwrap();
+        let report = update(&store, root).unwrap();
+        assert_eq!(report.runtimes[0].bytes, 0);
+        compared(&store, root);
+    }
+}

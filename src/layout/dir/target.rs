@@ -452,6 +452,16 @@ impl TargetFile {
         read.map_err(DirError::io("read", &self.path))
     }
 
+    /// Removes the last `length` bytes of the file, and syncs it.
+    pub(crate) fn cut(self, length: u64) -> Result<(), DirError> {
+        let cut = self
+            .file
+            .metadata()
+            .and_then(|metadata| self.file.set_len(metadata.len().saturating_sub(length)));
+        cut.map_err(DirError::io("shorten", &self.path))?;
+        steps::sync(&self.file, &self.path).map_err(DirError::io("sync", &self.path))
+    }
+
     /// Writes the buffer and syncs the file. Returns the number of bytes written.
     pub(crate) fn finish(mut self) -> Result<u64, DirError> {
         self.flush()?;

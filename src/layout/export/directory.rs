@@ -238,6 +238,7 @@ impl Export<'_> {
             transcript_entries: 0,
             bytes: 0,
             removed_workers: Vec::new(),
+            cut_off: Vec::new(),
         }
     }
 

@@ -33,6 +33,16 @@ pub(crate) fn go_along(place: Place<'_>, difference: Option<String>) -> Result<(
     }
 }
 
+/// Removes the unknown members with the names of floors and pins. They have values that say nothing, and give way to the
+/// members of the store once it has a floor or a pin.
+pub(crate) fn without_retention<T>(mut stored: Stored<T>) -> Stored<T> {
+    const NAMES: [&str; 3] = ["first_event_id", "first_position", "pinned"];
+    stored
+        .unknown
+        .retain(|member| !member.pointer.is_empty() || !NAMES.contains(&member.name.as_str()));
+    stored
+}
+
 /// Refuses a worker document that is not an earlier state of the stored worker.
 pub(crate) fn check_worker(
     path: &Path,

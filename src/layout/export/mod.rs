@@ -3,6 +3,7 @@
 pub(super) mod directory;
 mod earlier_state;
 pub(super) mod line;
+mod log_tail;
 pub(super) mod log_writer;
 pub(super) mod parallel;
 mod replacement;

@@ -6,13 +6,14 @@
 //! concurrent reader finds counters that are ahead of their logs, which is no damage. A killed update
 //! leaves such a state, and at most one incomplete line, which the next update completes.
 
-use crate::error::RuntimeError;
 use crate::layout::compare::archived::{Archived, Gone, end_of, gone_worker, split, with_pruned};
-use crate::layout::compare::diff::record_json;
 use crate::layout::compare::store_log::StoreLogs;
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
-use crate::layout::export::earlier_state::{check_runtime, check_worker, go_along, not_a_prefix};
+use crate::layout::export::earlier_state::{
+    check_runtime, check_worker, go_along, not_a_prefix, without_retention,
+};
+use crate::layout::export::log_tail::{Reached, append_rest, damaged, take_tail_of};
 use crate::layout::export::log_writer::{write_runtime_document, write_worker_document};
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::findings::finding::{Finding, FindingKind};
@@ -25,6 +26,7 @@ use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reading::read_runtime;
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::RuntimeExport;
+use crate::ledger::convert::stored_size;
 use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::ledger::tombstone::TombstoneRow;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
@@ -37,28 +39,7 @@ use crate::model::persisted::{
 use crate::model::retention::PRUNED;
 use crate::store::snapshot::Snapshot;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
-
-/// The end of a log of the directory.
-#[derive(Clone, Debug, Default)]
-struct Reached {
-    /// The event id or the position of the next record that the store has and the directory lacks.
-    next: u64,
-    /// The incomplete line after it, which a killed update left.
-    tail: Vec<u8>,
-    /// Whether that line has a time.
-    tail_has_time: bool,
-}
-
-impl Reached {
-    fn until(next: u64) -> Self {
-        Self {
-            next,
-            tail: Vec::new(),
-            tail_has_time: false,
-        }
-    }
-}
+use std::path::{Path, PathBuf};
 
 /// A runtime directory that is an earlier state of the store.
 pub(crate) struct Update {
@@ -68,6 +49,10 @@ pub(crate) struct Update {
     workers: HashMap<WorkerId, WorkerUpdate>,
     /// Workers of the directory that were deleted.
     deleted: Vec<WorkerId>,
+    /// Logs that end before what the store has pruned, with the workers of transcripts.
+    gaps: HashMap<PathBuf, Option<WorkerId>>,
+    /// Those whose incomplete last lines are cut off, with the lengths of these lines.
+    cuts: Vec<(PathBuf, Option<WorkerId>, u64)>,
 }
 
 struct WorkerUpdate {
@@ -113,6 +98,8 @@ impl Update {
                 events: Reached::default(),
                 workers: HashMap::new(),
                 deleted: Vec::new(),
+                gaps: HashMap::new(),
+                cuts: Vec::new(),
             },
             gone: None,
             archived: Archived::default(),
@@ -134,8 +121,8 @@ impl Update {
         Ok(update)
     }
 
-    /// Accepts an incomplete last line that is the beginning of the next record. All other damage is
-    /// refused.
+    /// Accepts an incomplete last line that is the beginning of the next record, or of one that the store has pruned if
+    /// the log may have a gap, and everything in the directories of deleted workers. All other damage is refused.
     fn take_tail(
         &mut self,
         snapshot: &Snapshot,
@@ -143,10 +130,23 @@ impl Update {
         id: &RuntimeId,
         finding: Finding,
     ) -> Result<(), LayoutError> {
+        let of_worker = |worker: &WorkerId| {
+            let dir = dir.join(WORKERS).join(names::encode(worker.as_str()));
+            finding.path.starts_with(dir)
+        };
+        if self.deleted.iter().any(of_worker) {
+            return Ok(());
+        }
         let text = match &finding.text {
             Some(text) if finding.kind == FindingKind::CutOff => text.as_bytes(),
             _ => return Err(damaged(&finding)),
         };
+        if let Some(worker) = self.gaps.get(&finding.path) {
+            let length = stored_size(text.len());
+            self.cuts
+                .push((finding.path.clone(), worker.clone(), length));
+            return Ok(());
+        }
         if finding.path == dir.join(RuntimeEvent::FILE) {
             let reached = &mut self.events;
             let mut rest = snapshot.recorded_events(id, reached.next)?;
@@ -197,6 +197,16 @@ impl Update {
             dir.sync()?;
         }
         let workers = dir.open_dir(WORKERS)?;
+        for (path, worker, length) in self.cuts {
+            match &worker {
+                None => dir.append_to(RuntimeEvent::FILE)?.cut(length)?,
+                Some(worker) => workers
+                    .open_dir(&names::encode(worker.as_str()))?
+                    .append_to(TranscriptEntry::FILE)?
+                    .cut(length)?,
+            }
+            report.cut_off.push(path);
+        }
         for worker in writer.snapshot.workers(id)? {
             let worker = worker?;
             let worker_id = &worker.value.worker_ref.worker_id;
@@ -260,60 +270,6 @@ impl WorkerUpdate {
     }
 }
 
-/// Appends the new records to a log. Returns their number.
-fn append_rest<T: LogRecord>(
-    writer: &RuntimeWriter<'_>,
-    dir: &TargetDir,
-    rest: impl Iterator<Item = Result<Stored<T::Recorded>, RuntimeError>>,
-    reached: &Reached,
-    bytes: &mut u64,
-) -> Result<u64, LayoutError> {
-    let file = dir.append_to(T::FILE)?;
-    let lacks_end = reached.tail.is_empty() && !file.ends_with_newline()?;
-    let mut log = writer.log(file);
-    if lacks_end {
-        // The last record is complete; only its newline is missing.
-        log.end_line()?;
-    }
-    let mut skip = reached.tail.len();
-    for record in rest {
-        let skip = std::mem::take(&mut skip);
-        let times = match skip {
-            0 => writer.times,
-            _ => reached.tail_has_time,
-        };
-        log.append_after(&T::of_store(record?), times, skip)?;
-    }
-    if log.is_empty() {
-        return Ok(0);
-    }
-    let (records, written) = log.finish()?;
-    *bytes += written;
-    Ok(records)
-}
-
-fn take_tail_of<T: LogRecord>(
-    reached: &mut Reached,
-    next: Option<Result<Stored<T::Recorded>, RuntimeError>>,
-    text: &[u8],
-    finding: &Finding,
-) -> Result<(), LayoutError> {
-    let Some(next) = next.transpose()? else {
-        return Err(damaged(finding));
-    };
-    let row = T::of_store(next);
-    // The update that was killed may have written times or not. Where its line does not show that yet, either way
-    // completes it.
-    for times in [false, true] {
-        if record_json(&finding.path, &row, times)?.starts_with(text) {
-            reached.tail = text.to_vec();
-            reached.tail_has_time = times;
-            return Ok(());
-        }
-    }
-    Err(damaged(finding))
-}
-
 /// Whether the store has pruned rows of a runtime. The directory can have the only copy of these.
 fn has_pruned(snapshot: &Snapshot, id: &RuntimeId) -> Result<bool, LayoutError> {
     if snapshot.first_event_id(id)? > FIRST_EVENT_ID {
@@ -331,11 +287,6 @@ fn has_pruned(snapshot: &Snapshot, id: &RuntimeId) -> Result<bool, LayoutError> 
         diagnostics.iter().any(|one| one.code == PRUNED)
     };
     Ok(runtime.is_some_and(is_record))
-}
-
-fn damaged(finding: &Finding) -> LayoutError {
-    let what = format!("{}: {}", finding.kind, finding.message);
-    not_a_prefix(&finding.path, finding.line, what)
 }
 
 /// The comparison of a directory with the store, record by record.
@@ -358,24 +309,32 @@ impl Checking<'_> {
     /// Refuses a log of the directory that ends before the first row that the store still has: the rows from `first` to
     /// `last` are in neither.
     fn refuse_gap(
-        &self,
-        path: &Path,
-        what: &'static str,
+        &mut self,
+        path: PathBuf,
+        worker: Option<&WorkerId>,
         (first, last): (u64, u64),
     ) -> Result<(), LayoutError> {
-        match self.allow_gap || first > last {
-            true => Ok(()),
-            false => Err(LayoutError::PrunedGap {
-                path: path.to_owned(),
-                what,
-                first,
-                last,
-            }),
+        let what = match worker {
+            Some(_) => POSITION,
+            None => RuntimeEvent::NUMBER,
+        };
+        if first > last {
+            return Ok(());
         }
+        if self.allow_gap {
+            self.update.gaps.insert(path, worker.cloned());
+            return Ok(());
+        }
+        Err(LayoutError::PrunedGap {
+            path,
+            what,
+            first,
+            last,
+        })
     }
 
     /// As [`refuse_gap`](Self::refuse_gap), for the workers that the directory does not have yet.
-    fn refuse_pruned_workers(&self, dir: &Path, id: &RuntimeId) -> Result<(), LayoutError> {
+    fn refuse_pruned_workers(&mut self, dir: &Path, id: &RuntimeId) -> Result<(), LayoutError> {
         for worker in self.snapshot.workers(id)? {
             let worker_ref = worker?.value.worker_ref;
             if self.update.workers.contains_key(&worker_ref.worker_id) {
@@ -385,7 +344,7 @@ impl Checking<'_> {
             if first > 0 {
                 let name = names::encode(worker_ref.worker_id.as_str());
                 let path = dir.join(WORKERS).join(name).join(TranscriptEntry::FILE);
-                self.refuse_gap(&path, POSITION, (0, first - 1))?;
+                self.refuse_gap(path, Some(&worker_ref.worker_id), (0, first - 1))?;
             }
         }
         Ok(())
@@ -403,7 +362,7 @@ impl Checking<'_> {
         if let Some(end) = end_of(self.snapshot, &worker)? {
             if let Some(missing) = self.archived.missing(retention.first_position, end) {
                 let path = place.path.with_file_name(TranscriptEntry::FILE);
-                self.refuse_gap(&path, POSITION, missing)?;
+                self.refuse_gap(path, Some(&worker.worker_id), missing)?;
             }
         }
         self.seen.insert(worker.worker_id);
@@ -480,7 +439,7 @@ impl Sink for Checking<'_> {
         let reached = retention.first_position.saturating_add(log.records());
         if !log.reaches_floor() && reached < floor {
             let path = place.path.with_file_name(TranscriptEntry::FILE);
-            self.refuse_gap(&path, POSITION, (reached, floor - 1))?;
+            self.refuse_gap(path, Some(&worker_ref.worker_id), (reached, floor - 1))?;
         }
         let kept = WorkerRetention {
             // The directory stays what it is: it has the entries from its own floor on.
@@ -490,6 +449,7 @@ impl Sink for Checking<'_> {
             },
             ..of_store
         };
+        let (worker, stored) = (without_retention(worker), without_retention(stored));
         let is_same = worker == stored;
         if !is_same {
             check_worker(place.path, worker, stored)?;
@@ -529,21 +489,24 @@ impl Sink for Checking<'_> {
         let reached = log.last_record().max(first_event_id - 1);
         if !log.reaches_floor() && reached + 1 < floor {
             let path = place.path.with_file_name(RuntimeEvent::FILE);
-            self.refuse_gap(&path, RuntimeEvent::NUMBER, (reached + 1, floor - 1))?;
+            self.refuse_gap(path, None, (reached + 1, floor - 1))?;
         }
+        let log = &self.logs.events;
         self.update.events = Reached::until(log.last_same.max(floor - 1) + 1);
         // As for a worker.
         let kept_floor = match log.records() {
             0 => floor,
             _ => first_event_id,
         };
+        let runtime = without_retention(runtime);
         let whole = runtime.clone();
         let split = split(self.snapshot, runtime, &stored.value, true)?;
-        if split.runtime != stored {
-            check_runtime(place.path, split.runtime, stored.clone())?;
+        let bare = without_retention(stored.clone());
+        if split.runtime != bare {
+            check_runtime(place.path, split.runtime, bare)?;
         }
         let merged = with_pruned(stored, split.pruned)?;
-        if whole != merged || first_event_id != kept_floor {
+        if whole != without_retention(merged.clone()) || first_event_id != kept_floor {
             self.update.runtime = Some((merged, kept_floor));
         }
         Ok(())

@@ -46,7 +46,8 @@ pub(crate) struct Export {
     /// Add the time at which each event and entry was recorded, as a last member "recorded_at"
     #[arg(long)]
     times: bool,
-    /// With --update: also append to a log that ends before what the store has pruned; the log gets a gap
+    /// With --update: also append to a log that ends before what the store has pruned: the log gets a gap, and loses an
+    /// incomplete last line whose record was pruned
     #[arg(long, requires = "update")]
     allow_gap: bool,
     /// Longest accepted line of a log that --update reads, in bytes; K, M and G stand for 1024, 1024^2 and
@@ -102,6 +103,12 @@ fn print(output: &mut Output, report: &ExportReport, elapsed: Duration) -> Resul
         output.line(format!(
             "removed worker {}, which was deleted",
             visible(worker)
+        ))?;
+    }
+    for path in report.runtimes.iter().flat_map(|runtime| &runtime.cut_off) {
+        output.line(format!(
+            "{}: removed the incomplete last line, whose record the store has pruned",
+            visible(path.display())
         ))?;
     }
     let sum = |of: fn(&RuntimeExport) -> u64| report.runtimes.iter().map(of).sum::<u64>();
