@@ -12,6 +12,12 @@
 //! pretty-printed JSON; a log has one JSON object a line. The store keeps members that this version
 //! does not know, and an export writes them after the known ones.
 //!
+//! Members of a store that retention or deletions have changed stand after those of the model, where they say
+//! something. `runtime.json`: `first_event_id`, the floor of the event log; `pruned_workers`, the workers
+//! without a directory that retention removed, with `worker_id`, `transcript_len`, `next_transcript_sequence` and
+//! `last_event_id`; `deleted_workers`, the ids of deleted workers that no event of the log reports.
+//! `worker.json`: `first_position`, the floor of the transcript, and `pinned`.
+//!
 //! An import never writes to the directory. Neither an import nor an export follows a symbolic link
 //! below the root. Both stream the logs: memory does not grow with the length of a log.
 //!

@@ -55,7 +55,9 @@ pub struct BulkLoad<'a> {
     /// Runtimes that have nothing left of an unfinished deletion.
     prepared: BTreeSet<RuntimeId>,
     /// The workers that the events of each runtime report as deleted, without those that exist.
-    deleted: BTreeSet<WorkerRef>,
+    pub(super) deleted: BTreeSet<WorkerRef>,
+    /// Tombstones that a load brings along.
+    pub(super) removed: BTreeMap<WorkerRef, TombstoneRow>,
     pub(super) is_checked: bool,
 }
 
@@ -144,6 +146,7 @@ impl<'a> BulkLoad<'a> {
             without_row: BTreeSet::new(),
             prepared: BTreeSet::new(),
             deleted: BTreeSet::new(),
+            removed: BTreeMap::new(),
             is_checked: true,
         }
     }
@@ -201,6 +204,7 @@ impl<'a> BulkLoad<'a> {
         self.latest_time_ms.remove(id);
         self.without_row.retain(|worker| worker.runtime_id != *id);
         self.deleted.retain(|worker| worker.runtime_id != *id);
+        self.removed.retain(|worker, _| worker.runtime_id != *id);
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
         let next = next.as_str();
         self.remove(&RUNTIMES, id..next)?;
@@ -551,20 +555,6 @@ impl<'a> BulkLoad<'a> {
         })?;
         self.unfinished.remove(&runtime_id);
         Ok(())
-    }
-
-    /// Writes the tombstones of the workers that the loaded events report as deleted.
-    fn write_tombstones(&mut self) -> Result<(), RuntimeError> {
-        let mut rows = Vec::new();
-        for worker in std::mem::take(&mut self.deleted) {
-            let (runtime_id, worker_id) = owner_of(&worker);
-            if self.view().worker(runtime_id, worker_id)?.is_none() {
-                rows.push((worker, TombstoneRow::Deleted { at_ms: None }));
-            }
-        }
-        let at = self.at;
-        let rows = rows.iter().map(|(worker, row)| (owner_of(worker), row));
-        at.guard(|| self.writer().write(&TOMBSTONES, rows))
     }
 
     /// Writes the unwritten rows, and validates the runtimes that changed after `put_runtime`. Does not

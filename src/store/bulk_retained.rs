@@ -1,15 +1,16 @@
 //! What a bulk load writes besides the rows of the model: floors, pins and import records, and the inconsistent rows of
 //! tests.
 
-use crate::engine::redb::tables::definitions::IMPORTS;
 #[cfg(feature = "fault-injection")]
 use crate::engine::redb::tables::definitions::RUNTIMES;
+use crate::engine::redb::tables::definitions::{IMPORTS, TOMBSTONES};
 use crate::error::RuntimeError;
 use crate::ledger::convert::owner_of;
 use crate::ledger::rows::Rows;
 use crate::ledger::run::EventRun;
 use crate::ledger::table_names::NO_RUNTIME;
-use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::ledger::tombstone::TombstoneRow;
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::persisted::{
     ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
 };
@@ -32,6 +33,34 @@ impl BulkLoad<'_> {
         first_event_id: u64,
     ) -> Result<(), RuntimeError> {
         self.put_runtime_of(runtime, Some(first_event_id))
+    }
+
+    /// Adds tombstones of workers, except of those that the runtime has when the load ends.
+    pub(crate) fn put_removed_workers(
+        &mut self,
+        id: &RuntimeId,
+        workers: impl Iterator<Item = (WorkerId, TombstoneRow)>,
+    ) {
+        let workers = workers.map(|(worker, row)| (WorkerRef::new(id.clone(), worker), row));
+        self.removed.extend(workers);
+    }
+
+    /// Writes the tombstones of the load, and those of the workers that its events report as deleted.
+    pub(super) fn write_tombstones(&mut self) -> Result<(), RuntimeError> {
+        let mut rows = Vec::new();
+        let mut all = std::mem::take(&mut self.removed);
+        for worker in std::mem::take(&mut self.deleted) {
+            all.insert(worker, TombstoneRow::Deleted { at_ms: None });
+        }
+        for (worker, row) in all {
+            let (runtime_id, worker_id) = owner_of(&worker);
+            if self.view().worker(runtime_id, worker_id)?.is_none() {
+                rows.push((worker, row));
+            }
+        }
+        let at = self.at;
+        let rows = rows.iter().map(|(worker, row)| (owner_of(worker), row));
+        at.guard(|| self.writer().write(&TOMBSTONES, rows))
     }
 
     /// Begins the transcript of a worker, which has no entries, at a position: those before it were pruned.

@@ -1,7 +1,7 @@
 //! Archives: a directory that an update keeps whole while the store is pruned.
 
 use crate::layout_support::{content, edit, tree, worker_dir};
-use crate::support::{all_entries, all_events, full_request, named, say, scratch};
+use crate::support::{all_entries, all_events, full_request, named, say, scratch, worker_snapshot};
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::layout::{
     Comparison, ExistingDirectory, ExportOptions, ExportReport, ImportOptions, ImportOutcome,
@@ -499,5 +499,41 @@ fn members_that_say_nothing_give_way_to_floors_and_pins() {
         let report = update(&store, root).unwrap();
         assert_eq!(report.runtimes[0].bytes, 0);
         compared(&store, root);
+    }
+}
+
+/// An export and an import of a pruned store take the removed ids along.
+#[test]
+fn ids_of_removed_workers_survive_export_and_import() {
+    let (_directory, runtime, [one, other], archive) = archived();
+    for worker in [&one, &other] {
+        runtime.stop_worker(worker, None).unwrap();
+    }
+    update(runtime.store(), archive.path()).unwrap();
+    runtime.delete_worker(&other).unwrap();
+    prune(&runtime, Retention::new().ended_before(Duration::ZERO));
+    let fresh = tempfile::tempdir().unwrap();
+    update(runtime.store(), fresh.path()).unwrap();
+    let store = restored(fresh.path());
+    let back = tempfile::tempdir().unwrap();
+    update(&store, back.path()).unwrap();
+    assert_eq!(tree(fresh.path()), tree(back.path()));
+    update(&store, archive.path()).unwrap();
+    compared(&store, archive.path());
+    // The same without the event of the deletion.
+    prune(&runtime, Retention::new().keep_events(0));
+    let fresh = tempfile::tempdir().unwrap();
+    update(runtime.store(), fresh.path()).unwrap();
+    let store = restored(fresh.path());
+    let back = tempfile::tempdir().unwrap();
+    update(&store, back.path()).unwrap();
+    assert_eq!(tree(fresh.path()), tree(back.path()));
+    let document = std::fs::read_to_string(back.path().join("runtimes/id-72/runtime.json"));
+    let document = document.unwrap();
+    for worker in [&one, &other] {
+        assert!(document.contains(worker.worker_id.as_str()), "{document}");
+        let row = worker_snapshot(worker, 1);
+        let reused = store.bulk_load(|load| load.put_worker(row.into()));
+        assert!(reused.is_err(), "the id of {worker} is used again");
     }
 }

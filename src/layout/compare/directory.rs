@@ -9,6 +9,7 @@ use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
 use crate::layout::dir::source::SourceDir;
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::Finding;
+use crate::layout::format::document::RemovedWorkers;
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::options::{CompareOptions, ImportOptions, Rules};
 use crate::layout::read::listing::{Entry, Listing};
@@ -335,6 +336,7 @@ impl Sink for Comparing<'_, '_> {
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
         mut first_event_id: u64,
+        _: RemovedWorkers,
     ) -> Result<(), LayoutError> {
         let path = place.path.with_file_name(RuntimeEvent::FILE);
         missing_before(&mut self.logs.events, &path, None, self.out)?;

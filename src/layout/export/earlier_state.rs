@@ -36,7 +36,13 @@ pub(crate) fn go_along(place: Place<'_>, difference: Option<String>) -> Result<(
 /// Removes the unknown members with the names of floors and pins. They have values that say nothing, and give way to the
 /// members of the store once it has a floor or a pin.
 pub(crate) fn without_retention<T>(mut stored: Stored<T>) -> Stored<T> {
-    const NAMES: [&str; 3] = ["first_event_id", "first_position", "pinned"];
+    const NAMES: [&str; 5] = [
+        "first_event_id",
+        "pruned_workers",
+        "deleted_workers",
+        "first_position",
+        "pinned",
+    ];
     stored
         .unknown
         .retain(|member| !member.pointer.is_empty() || !NAMES.contains(&member.name.as_str()));

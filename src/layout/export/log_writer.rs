@@ -2,7 +2,7 @@
 
 use crate::layout::dir::target::TargetFile;
 use crate::layout::error::LayoutError;
-use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
 use crate::layout::format::json::{self, Form};
 use crate::layout::read::log_record::LogRow;
 use crate::layout::report::RuntimeExport;
@@ -119,8 +119,11 @@ pub(crate) fn write_runtime_document(
     mut file: TargetFile,
     runtime: Stored<PersistedRuntimeSnapshot>,
     first_event_id: u64,
+    removed: RemovedWorkers,
 ) -> Result<u64, LayoutError> {
-    let document = RuntimeDocument::from(runtime.value).beginning_at(first_event_id);
+    let document = RuntimeDocument::from(runtime.value)
+        .beginning_at(first_event_id)
+        .without_workers(removed);
     file.append(|out| json::write(&document, &runtime.unknown, Form::Document, out))?;
     Ok(file.finish()?)
 }

@@ -7,6 +7,7 @@ use crate::layout::export::log_writer::{
     Log, Written, write_runtime_document, write_worker_document,
 };
 use crate::layout::export::parallel;
+use crate::layout::export::removed::removed_workers;
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::read::documents::Document;
@@ -37,7 +38,9 @@ impl RuntimeWriter<'_> {
     ) -> Result<(), LayoutError> {
         let runtime = self.runtime(id)?;
         let file = dir.create_file(RuntimeDocument::FILE)?;
-        report.bytes += write_runtime_document(file, runtime, self.snapshot.first_event_id(id)?)?;
+        let removed = removed_workers(self.snapshot, id)?;
+        let floor = self.snapshot.first_event_id(id)?;
+        report.bytes += write_runtime_document(file, runtime, floor, removed)?;
         let worker_dirs = dir.create_dir(WORKERS)?;
         let workers = self.snapshot.workers(id)?;
         let parts = std::iter::once(Ok(Part::Events))

@@ -15,9 +15,12 @@ use crate::layout::export::earlier_state::{
 };
 use crate::layout::export::log_tail::{Reached, append_rest, damaged, take_tail_of};
 use crate::layout::export::log_writer::{write_runtime_document, write_worker_document};
+use crate::layout::export::removed::removed_workers;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::document::{
+    PrunedWorker, RemovedWorkers, RuntimeDocument, WorkerDocument,
+};
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::options::ImportOptions;
 use crate::layout::read::documents::Document;
@@ -32,7 +35,7 @@ use crate::ledger::tombstone::TombstoneRow;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
-use crate::model::observation::RuntimeEvent;
+use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
 };
@@ -44,7 +47,7 @@ use std::path::{Path, PathBuf};
 /// A runtime directory that is an earlier state of the store.
 pub(crate) struct Update {
     /// The document of the runtime and its floor, where they are not current.
-    runtime: Option<(Stored<PersistedRuntimeSnapshot>, u64)>,
+    runtime: Option<(Stored<PersistedRuntimeSnapshot>, u64, RemovedWorkers)>,
     events: Reached,
     workers: HashMap<WorkerId, WorkerUpdate>,
     /// Workers of the directory that were deleted.
@@ -105,6 +108,7 @@ impl Update {
             archived: Archived::default(),
             next_event_id: 0,
             seen: HashSet::new(),
+            deleted: HashSet::new(),
         };
         // Not strict: an incomplete last line is accepted if the store can complete it.
         let rules = ImportOptions::rules_for_exports(max_line_bytes);
@@ -189,10 +193,10 @@ impl Update {
         id: &RuntimeId,
         report: &mut RuntimeExport,
     ) -> Result<(), LayoutError> {
-        if let Some((runtime, floor)) = self.runtime {
+        if let Some((runtime, floor, removed)) = self.runtime {
             let temporary = temporary_name();
             let file = dir.create_file(&temporary)?;
-            report.bytes += write_runtime_document(file, runtime, floor)?;
+            report.bytes += write_runtime_document(file, runtime, floor, removed)?;
             dir.rename_over(&temporary, dir, RuntimeDocument::FILE)?;
             dir.sync()?;
         }
@@ -302,6 +306,8 @@ struct Checking<'s> {
     next_event_id: u64,
     /// The workers of the directory that retention removed from the store.
     seen: HashSet<WorkerId>,
+    /// The workers that events of the directory report as deleted which the store has pruned.
+    deleted: HashSet<String>,
     update: Update,
 }
 
@@ -367,6 +373,17 @@ impl Checking<'_> {
         }
         self.seen.insert(worker.worker_id);
         Ok(())
+    }
+
+    /// The removed workers that `runtime.json` lists: those that the directory says nothing else about.
+    fn listed(&self, id: &RuntimeId) -> Result<RemovedWorkers, LayoutError> {
+        let mut listed = removed_workers(self.snapshot, id)?;
+        let is_here = |worker: &PrunedWorker| self.seen.contains(&worker.worker_id);
+        listed.pruned.retain(|worker| !is_here(worker));
+        listed
+            .deleted
+            .retain(|worker| !self.deleted.contains(worker.as_str()));
+        Ok(listed)
     }
 
     /// Refuses a directory without a worker that was created and removed since the last update. A worker whose last event
@@ -465,6 +482,11 @@ impl Sink for Checking<'_> {
 
     fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
         if self.logs.events.is_pruned(event.id) {
+            if event.kind == RuntimeEventKind::WorkerDeleted {
+                let worker = event.worker_ref.as_ref();
+                self.deleted
+                    .extend(worker.map(|of| of.worker_id.to_string()));
+            }
             return Ok(());
         }
         go_along(place, self.logs.events.expect(place, &event)?)
@@ -475,6 +497,7 @@ impl Sink for Checking<'_> {
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
         first_event_id: u64,
+        removed: RemovedWorkers,
     ) -> Result<(), LayoutError> {
         let Some(stored) = self.snapshot.runtime(&runtime.value.runtime_id)? else {
             return Err(not_a_prefix(
@@ -501,13 +524,18 @@ impl Sink for Checking<'_> {
         let runtime = without_retention(runtime);
         let whole = runtime.clone();
         let split = split(self.snapshot, runtime, &stored.value, true)?;
+        let runtime_id = stored.value.runtime_id.clone();
         let bare = without_retention(stored.clone());
         if split.runtime != bare {
             check_runtime(place.path, split.runtime, bare)?;
         }
+        let listed = self.listed(&runtime_id)?;
         let merged = with_pruned(stored, split.pruned)?;
-        if whole != without_retention(merged.clone()) || first_event_id != kept_floor {
-            self.update.runtime = Some((merged, kept_floor));
+        if whole != without_retention(merged.clone())
+            || first_event_id != kept_floor
+            || removed != listed
+        {
+            self.update.runtime = Some((merged, kept_floor, listed));
         }
         Ok(())
     }

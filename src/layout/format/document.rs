@@ -39,9 +39,63 @@ pub(crate) struct RuntimeDocument {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) first_event_id: Option<u64>,
+    /// The workers without a directory that retention removed; `None` for none. Their ids are not used again.
+    #[serde(
+        default,
+        deserialize_with = "list",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) pruned_workers: Option<Vec<PrunedWorker>>,
+    /// The deleted workers that no event of the log reports; `None` for none.
+    #[serde(
+        default,
+        deserialize_with = "list",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) deleted_workers: Option<Vec<WorkerId>>,
+}
+
+/// A worker that retention removed, and its state by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PrunedWorker {
+    pub(crate) worker_id: WorkerId,
+    /// The position after its last entry.
+    pub(crate) transcript_len: u64,
+    pub(crate) next_transcript_sequence: u64,
+    pub(crate) last_event_id: u64,
+}
+
+/// The workers whose ids a directory says are not used again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RemovedWorkers {
+    pub(crate) pruned: Vec<PrunedWorker>,
+    pub(crate) deleted: Vec<WorkerId>,
+}
+
+impl RemovedWorkers {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = String> {
+        let pruned = self.pruned.iter().map(|worker| &worker.worker_id);
+        pruned.chain(&self.deleted).map(WorkerId::to_string)
+    }
 }
 
 impl RuntimeDocument {
+    /// The workers that the document reports as removed.
+    pub(crate) fn removed_workers(&self) -> RemovedWorkers {
+        RemovedWorkers {
+            pruned: self.pruned_workers.clone().unwrap_or_default(),
+            deleted: self.deleted_workers.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Adds the removed workers.
+    pub(crate) fn without_workers(mut self, removed: RemovedWorkers) -> Self {
+        self.pruned_workers = Some(removed.pruned).filter(|workers| !workers.is_empty());
+        self.deleted_workers = Some(removed.deleted).filter(|workers| !workers.is_empty());
+        self
+    }
+
     /// Adds the floor of the event log.
     pub(crate) fn beginning_at(mut self, first_event_id: u64) -> Self {
         self.first_event_id = Some(first_event_id).filter(|first| *first > FIRST_EVENT_ID);
@@ -63,6 +117,8 @@ impl From<PersistedRuntimeSnapshot> for RuntimeDocument {
             next_diagnostic_id: runtime.next_diagnostic_id,
             diagnostics: runtime.diagnostics,
             first_event_id: None,
+            pruned_workers: None,
+            deleted_workers: None,
         }
     }
 }
@@ -138,6 +194,17 @@ fn floor<'de, D: Deserializer<'de>>(member: D) -> Result<Option<u64>, D::Error> 
     let json = Box::<RawValue>::deserialize(member)?;
     let floor: Option<u64> = json.get().parse().ok();
     Ok(floor.filter(|floor| (1..=MAX_FLOOR).contains(floor)))
+}
+
+/// As [`floor`], for a list: one that is empty says nothing.
+fn list<'de, D, T>(member: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let json = Box::<RawValue>::deserialize(member)?;
+    let list: Option<Vec<T>> = serde_json::from_str(json.get()).ok();
+    Ok(list.filter(|list| !list.is_empty()))
 }
 
 /// As [`floor`], for the event log: its floor is 1 where nothing was removed.

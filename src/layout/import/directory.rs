@@ -4,6 +4,7 @@ use crate::error::RuntimeError;
 use crate::layout::compare::directory::{Comparing, damage_as_differences};
 use crate::layout::error::{Conflict, LayoutError};
 use crate::layout::findings::finding::{Finding, FindingKind};
+use crate::layout::format::document::RemovedWorkers;
 use crate::layout::import::import_record;
 use crate::layout::import::pipeline::{Outbox, ahead};
 use crate::layout::import::sending::{Record, Sending};
@@ -13,6 +14,8 @@ use crate::layout::read::orphans::orphaned;
 use crate::layout::read::reading::{ReadOutcome, Reading, read_runtime};
 use crate::layout::read::sink::{DiscardSink, Sink};
 use crate::layout::report::{Comparison, ImportOutcome, ImportReport, RuntimeImport};
+use crate::ledger::tombstone::{TombstoneRow, WorkerEnd};
+use crate::model::identity::WorkerId;
 use crate::model::persisted::ImportRecord;
 use crate::store::bulk_load::BulkLoad;
 use crate::store::handle::Store;
@@ -380,7 +383,10 @@ impl<'a> Import<'a> {
                 Record::Floor(worker, first) => load.begin_transcript(worker, first),
                 Record::Worker(worker, retention) => load.put_retained_worker(worker, retention),
                 Record::Events(run) => load.append_events(run),
-                Record::Runtime(runtime, first) => load.put_retained_runtime(*runtime, first),
+                Record::Runtime(runtime, first, removed) => {
+                    load.put_removed_workers(&runtime.value.runtime_id, tombstones(removed));
+                    load.put_retained_runtime(*runtime, first)
+                }
             }
             .map_err(LayoutError::from)
         })??;
@@ -416,4 +422,19 @@ impl From<LayoutError> for NotLoaded {
     fn from(error: LayoutError) -> Self {
         Self::Failed(error)
     }
+}
+
+/// The tombstones of the workers that a directory reports as removed.
+fn tombstones(removed: RemovedWorkers) -> impl Iterator<Item = (WorkerId, TombstoneRow)> {
+    let at_ms = None;
+    let deleted = removed.deleted.into_iter();
+    let pruned = removed.pruned.into_iter().map(move |worker| {
+        let end = WorkerEnd {
+            transcript_len: worker.transcript_len,
+            next_sequence: worker.next_transcript_sequence,
+            last_event_id: worker.last_event_id,
+        };
+        (worker.worker_id, TombstoneRow::Dropped { at_ms, end })
+    });
+    pruned.chain(deleted.map(move |worker| (worker, TombstoneRow::Deleted { at_ms })))
 }

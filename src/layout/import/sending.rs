@@ -1,6 +1,7 @@
 //! Sends what is read to the thread that writes the store.
 
 use crate::layout::error::LayoutError;
+use crate::layout::format::document::RemovedWorkers;
 use crate::layout::import::pipeline::Outbox;
 use crate::layout::read::sink::{Place, Sink};
 use crate::ledger::convert::owned_ref;
@@ -19,8 +20,8 @@ pub(crate) enum Record {
     Floor(WorkerRef, u64),
     Worker(Stored<PersistedWorkerSnapshot>, WorkerRetention),
     Events(EventRun),
-    /// A runtime and the floor of its event log.
-    Runtime(Box<Stored<PersistedRuntimeSnapshot>>, u64),
+    /// A runtime, the floor of its event log and its removed workers.
+    Runtime(Box<Stored<PersistedRuntimeSnapshot>>, u64, RemovedWorkers),
 }
 
 /// The approximate size of a snapshot, in bytes.
@@ -114,9 +115,10 @@ impl Sink for Sending<'_> {
         _: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
         first_event_id: u64,
+        removed: RemovedWorkers,
     ) -> Result<(), LayoutError> {
         let rest = self.events.take();
         self.send(Record::Events(rest))?;
-        self.send(Record::Runtime(Box::new(runtime), first_event_id))
+        self.send(Record::Runtime(Box::new(runtime), first_event_id, removed))
     }
 }

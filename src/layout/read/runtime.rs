@@ -57,6 +57,7 @@ impl Reader<'_> {
             return Ok(false);
         };
         let floor = stored.value.first_event_id.unwrap_or(FIRST_EVENT_ID);
+        let removed = stored.value.removed_workers();
         let mut runtime = Stored {
             value: PersistedRuntimeSnapshot::from(stored.value),
             unknown: stored.unknown,
@@ -66,7 +67,9 @@ impl Reader<'_> {
             path: &path,
             bytes: &bytes,
         };
-        let workers = self.read_workers(&dir, id)?;
+        let mut workers = self.read_workers(&dir, id)?;
+        // Rows may name them, and the counter of workers has passed them.
+        workers.extend(removed.ids());
         let mut diagnostics = self.check_diagnostics(document, &mut runtime, &workers)?;
         let mut events = self.read_events(&dir, id, &workers, floor)?;
         let floor = self.check_floor(document, floor, events.first)?;
@@ -81,7 +84,8 @@ impl Reader<'_> {
             self.report(gap)?;
         }
         self.expect_unchanged(&dir)?;
-        self.sink.runtime(Place::whole(&path), runtime, floor)?;
+        self.sink
+            .runtime(Place::whole(&path), runtime, floor, removed)?;
         Ok(true)
     }
 

@@ -1,6 +1,7 @@
 //! The sink that receives the records of a reading, and the reasons to stop early.
 
 use crate::layout::error::LayoutError;
+use crate::layout::format::document::RemovedWorkers;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::WorkerRef;
 use crate::model::persisted::{
@@ -51,6 +52,7 @@ pub(crate) trait Sink {
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
         first_event_id: u64,
+        removed: RemovedWorkers,
     ) -> Result<(), LayoutError>;
 }
 
@@ -80,6 +82,7 @@ impl Sink for DiscardSink {
         _: Place<'_>,
         _: Stored<PersistedRuntimeSnapshot>,
         _: u64,
+        _: RemovedWorkers,
     ) -> Result<(), LayoutError> {
         Ok(())
     }
