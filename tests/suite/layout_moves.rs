@@ -243,11 +243,11 @@ fn update_refuses_directory_that_is_no_prefix() {
                 "event_id\": 10000",
             );
         }),
-        ("display_name is", |root| {
+        ("next_worker_sequence is", |root| {
             edit(
                 &runtime_dir(root).join("runtime.json"),
-                "A small",
-                "Another",
+                "next_worker_sequence\": 3",
+                "next_worker_sequence\": 1000",
             );
         }),
         ("status is \"cancelled\"", |root| {
