@@ -109,7 +109,7 @@ pub(crate) fn check_runtime(
     )?;
     // An operator can change these at any time.
     old.display_name.clone_from(&new.display_name);
-    old.limits = new.limits.clone();
+    old.limits = new.limits;
     take_prunes(&mut old.diagnostics, &new.diagnostics);
     let known = old.diagnostics.len();
     if let Some(added) = new.diagnostics.get(known..) {
@@ -129,10 +129,10 @@ pub(crate) fn check_runtime(
 fn take_prunes(old: &mut [RuntimeDiagnostic], new: &[RuntimeDiagnostic]) {
     for diagnostic in old.iter_mut().filter(|old| old.code == PRUNED) {
         let stored = new.binary_search_by_key(&diagnostic.id, |stored| stored.id);
-        if let Some(stored) = stored.ok().and_then(|index| new.get(index)) {
-            if stored.code == PRUNED {
-                diagnostic.clone_from(stored);
-            }
+        if let Some(stored) = stored.ok().and_then(|index| new.get(index))
+            && stored.code == PRUNED
+        {
+            diagnostic.clone_from(stored);
         }
     }
 }

@@ -33,10 +33,10 @@ pub(crate) fn removed_workers(
     }
     if !deleted.is_empty() {
         snapshot.each_event(id, |event| {
-            if event.kind == RuntimeEventKind::WorkerDeleted {
-                if let Some(worker) = &event.worker_ref {
-                    deleted.remove(&*worker.worker_id);
-                }
+            if event.kind == RuntimeEventKind::WorkerDeleted
+                && let Some(worker) = &event.worker_ref
+            {
+                deleted.remove(&*worker.worker_id);
             }
             Ok::<_, LayoutError>(())
         })?;

@@ -365,11 +365,11 @@ impl Checking<'_> {
         worker: WorkerRef,
         retention: WorkerRetention,
     ) -> Result<(), LayoutError> {
-        if let Some(end) = end_of(self.snapshot, &worker)? {
-            if let Some(missing) = self.archived.missing(retention.first_position, end) {
-                let path = place.path.with_file_name(TranscriptEntry::FILE);
-                self.refuse_gap(path, Some(&worker.worker_id), missing)?;
-            }
+        if let Some(end) = end_of(self.snapshot, &worker)?
+            && let Some(missing) = self.archived.missing(retention.first_position, end)
+        {
+            let path = place.path.with_file_name(TranscriptEntry::FILE);
+            self.refuse_gap(path, Some(&worker.worker_id), missing)?;
         }
         self.seen.insert(worker.worker_id);
         Ok(())
