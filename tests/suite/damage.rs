@@ -299,8 +299,9 @@ fn swapped_pages_end_walks_without_foreign_events() {
     let mut random = Random(seed());
     let pages = whole.len() / 4096;
     let mut met = Vec::new();
-    for _ in 0..150 {
-        let (a, b) = (1 + random.below(pages - 1), 1 + random.below(pages - 1));
+    // Each page once: only two of them are read when the store is opened.
+    for a in 1..pages {
+        let b = 1 + random.below(pages - 1);
         let mut bytes = whole.clone();
         bytes[a * 4096..][..4096].copy_from_slice(&whole[b * 4096..][..4096]);
         bytes[b * 4096..][..4096].copy_from_slice(&whole[a * 4096..][..4096]);
