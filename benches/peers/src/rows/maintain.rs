@@ -35,7 +35,7 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
         Box::new(|| copied("backup", &[ours, copy], &peak_kib)),
         Box::new(|| theirs(best)),
     ];
-    let samples = interleave(bench.rounds(7, 3), contenders)?;
+    let samples = interleave(bench.rounds(7, 2), contenders)?;
     let work = format!("backup of {0} + {0}, read back", thousands(LONG.inputs));
     let against = "SQLite's backup with integrity_check of the copy";
     report((&work, against), 0.5, &samples, best, table);
@@ -51,7 +51,7 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
         Box::new(|| done("verify", &[ours], &peak_kib)),
         Box::new(|| theirs(best)),
     ];
-    let samples = interleave(bench.rounds(7, 3), contenders)?;
+    let samples = interleave(bench.rounds(7, 2), contenders)?;
     let work = format!("verify {0} + {0}", thousands(LONG.inputs));
     report(
         (&work, "SQLite's integrity_check"),

@@ -70,7 +70,7 @@ fn import(bench: &Bench, places: &Places, table: &mut Table) -> Result<()> {
         Box::new(|| timed("parse", &[root, &workers], records, &other)),
         Box::new(|| write(places, bytes)),
     ];
-    let samples = interleave(bench.rounds(5, 4), contenders)?;
+    let samples = interleave(bench.rounds(5, 3), contenders)?;
     let work = format!("import {0} + {0}", thousands(places.dataset.inputs));
     report(&work, "parsing the JSON", (0.8, 1.0), &samples, table);
     memory(&work, peak_kib.get(), 100.0, table);
@@ -93,7 +93,7 @@ fn export(bench: &Bench, places: &Places, table: &mut Table) -> Result<()> {
         Box::new(|| timed("serialise", &[&counts[0], &counts[1]], logs, &other)),
         Box::new(|| write(places, bytes)),
     ];
-    let samples = interleave(bench.rounds(5, 4), contenders)?;
+    let samples = interleave(bench.rounds(5, 3), contenders)?;
     let exported = directory::bytes(Path::new(exported))?;
     ensure!(
         exported == bytes,

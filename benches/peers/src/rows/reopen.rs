@@ -25,7 +25,7 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
     let path = dir.path().join("large.redb");
     ours::build(&path, &LARGE, &bench.inputs)?;
     let mut seconds = Vec::new();
-    for _ in 0..bench.rounds(7, 3) {
+    for _ in 0..bench.rounds(7, 2) {
         let acknowledged = hammer_and_kill(&path, LARGE.workers, SPAN)?;
         ensure!(acknowledged > LARGE.events(), "nothing was written");
         let start = Instant::now();

@@ -42,7 +42,7 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
             Box::new(|| timed(|| count(&runtime, &pattern.ours))),
             Box::new(|| timed(|| grep(&lines, &pattern.theirs))),
         ];
-        let samples = interleave(bench.rounds(9, 3), contenders)?;
+        let samples = interleave(bench.rounds(9, 2), contenders)?;
         let (ours, theirs) = (&samples[0], &samples[1]);
         table.push(Line {
             work: format!("{} {} entries", pattern.work, thousands(LONG.inputs)),
