@@ -9,12 +9,13 @@
 //! process, or whether two take them at the same time.
 
 use crate::error::RuntimeError;
-use crate::ledger::convert;
 use crate::ledger::removals::{ALL, Removals};
 use crate::ledger::rows::{PAGE_ROWS, Rows};
 use crate::ledger::table_names::UNFINISHED;
 use crate::ledger::tombstone::{TombstoneRow, Unfinished};
 use crate::ledger::transaction::Transaction;
+use crate::ledger::whole::each_diagnostic;
+use std::ops::ControlFlow;
 
 /// The bytes of rows that one commit of a deletion removes: other operations wait for no longer commit.
 pub(crate) const STEP_BYTES: usize = 4 << 20;
@@ -233,18 +234,13 @@ impl<'a> Part<'a> {
     }
 
     fn diagnostics(&mut self, rows: &dyn Rows) -> Result<bool, RuntimeError> {
-        let mut from = Some(0);
-        while let Some(first) = from {
-            let page = rows.diagnostics(self.runtime, first, PAGE_ROWS)?;
-            from = page.last().and_then(|(last, _)| last.checked_add(1));
-            for (id, row) in page {
-                if !self.takes(row.text_bytes()) {
-                    return Ok(false);
-                }
-                self.removed.diagnostics.insert(id);
+        each_diagnostic(rows, self.runtime, 0, |id, row| {
+            if !self.takes(row.text_bytes()) {
+                return Ok(ControlFlow::Break(()));
             }
-        }
-        Ok(true)
+            self.removed.diagnostics.insert(id);
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     fn tombstones(&mut self, rows: &dyn Rows) -> Result<bool, RuntimeError> {
@@ -283,23 +279,15 @@ impl DiagnosticsOf {
         runtime: &str,
         worker: &str,
     ) -> Result<(), RuntimeError> {
-        loop {
-            let page = rows.diagnostics(runtime, self.next, PAGE_ROWS)?;
-            let Some((last, _)) = page.last() else {
-                return Ok(());
-            };
-            let next = last.saturating_add(1);
-            self.counted += convert::stored_size(page.len());
-            let of_worker = page
-                .iter()
-                .filter(|(_, row)| row.worker_id.as_deref() == Some(worker));
-            self.found.extend(of_worker.map(|(id, _)| *id));
-            // The greatest id has no next one.
-            if next == self.next {
-                return Ok(());
+        each_diagnostic(rows, runtime, self.next, |id, row| {
+            self.counted += 1;
+            if row.worker_id.as_deref() == Some(worker) {
+                self.found.push(id);
             }
-            self.next = next;
-        }
+            self.next = id.saturating_add(1);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
     }
 
     /// The diagnostics of the worker as `rows` has them: those that were found and later ones, if the runtime

@@ -5,11 +5,12 @@ use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
 use crate::ledger::convert;
 use crate::ledger::convert::stored_size;
-use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
+use crate::ledger::rows::{DiagnosticRow, PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
 use crate::ledger::table_names;
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::persisted::{PersistedRuntimeSnapshot, Stored};
+use std::ops::ControlFlow;
 
 /// The id and the row of every runtime.
 pub(crate) fn all_runtimes(rows: &dyn Rows) -> Result<Vec<(RuntimeId, RuntimeRow)>, RuntimeError> {
@@ -60,6 +61,27 @@ pub(crate) fn refuse_miscounted(
     )))
 }
 
+/// Passes every worker of a runtime to `each`, in the order of their ids.
+pub(crate) fn each_worker(
+    rows: &dyn Rows,
+    id: &RuntimeId,
+    mut each: impl FnMut(WorkerRef, WorkerRow) -> Result<(), RuntimeError>,
+) -> Result<(), RuntimeError> {
+    let mut last: Option<String> = None;
+    loop {
+        let page = rows.workers(id.as_str(), last.as_deref(), PAGE_ROWS)?;
+        let Some((worker, _)) = page.last() else {
+            return Ok(());
+        };
+        last = Some(worker.clone());
+        for (worker, row) in page {
+            let worker =
+                convert::worker_ref(id, &worker).map_err(|message| rows.at().corrupt(message))?;
+            each(worker, row)?;
+        }
+    }
+}
+
 /// All workers of a runtime, in the order of their ids.
 pub(crate) fn all_workers(
     rows: &dyn Rows,
@@ -67,25 +89,34 @@ pub(crate) fn all_workers(
     runtime: &RuntimeRow,
 ) -> Result<Vec<(WorkerRef, WorkerRow)>, RuntimeError> {
     let mut all = Vec::new();
-    let mut last: Option<String> = None;
-    loop {
-        let page = rows.workers(id.as_str(), last.as_deref(), PAGE_ROWS)?;
-        let Some((worker, _)) = page.last() else {
-            refuse_miscounted(
-                rows.at(),
-                table_names::WORKERS,
-                all.len(),
-                runtime.workers(),
-            )?;
-            return Ok(all);
-        };
-        last = Some(worker.clone());
-        for (worker, record) in page {
-            let worker_ref =
-                convert::worker_ref(id, &worker).map_err(|message| rows.at().corrupt(message))?;
-            all.push((worker_ref, record));
+    each_worker(rows, id, |worker, row| {
+        all.push((worker, row));
+        Ok(())
+    })?;
+    let counted = runtime.workers();
+    refuse_miscounted(rows.at(), table_names::WORKERS, all.len(), counted)?;
+    Ok(all)
+}
+
+/// Passes the diagnostics of a runtime from the id `from` on to `each`, in the order of their ids, until it breaks.
+/// Returns whether it did not.
+pub(crate) fn each_diagnostic(
+    rows: &dyn Rows,
+    runtime: &str,
+    from: u64,
+    mut each: impl FnMut(u64, DiagnosticRow) -> Result<ControlFlow<()>, RuntimeError>,
+) -> Result<bool, RuntimeError> {
+    let mut next = Some(from);
+    while let Some(first) = next {
+        let page = rows.diagnostics(runtime, first, PAGE_ROWS)?;
+        next = page.last().and_then(|(last, _)| last.checked_add(1));
+        for (id, row) in page {
+            if each(id, row)?.is_break() {
+                return Ok(false);
+            }
         }
     }
+    Ok(true)
 }
 
 /// All diagnostics of a runtime, in the order of their ids.
@@ -95,26 +126,13 @@ pub(crate) fn all_diagnostics(
     runtime: &RuntimeRow,
 ) -> Result<Vec<Stored<RuntimeDiagnostic>>, RuntimeError> {
     let mut all = Vec::new();
-    let mut from = 0;
-    loop {
-        let page = rows.diagnostics(id.as_str(), from, PAGE_ROWS)?;
-        let last = page.last().map(|(last, _)| *last);
-        for (diagnostic, row) in page {
-            let stored = convert::diagnostic(id, diagnostic, row)
-                .map_err(|message| rows.at().corrupt(message))?;
-            all.push(stored);
-        }
-        match last.and_then(|last| last.checked_add(1)) {
-            Some(next) => from = next,
-            None => {
-                refuse_miscounted(
-                    rows.at(),
-                    table_names::DIAGNOSTICS,
-                    all.len(),
-                    runtime.diagnostics,
-                )?;
-                return Ok(all);
-            }
-        }
-    }
+    each_diagnostic(rows, id.as_str(), 0, |diagnostic, row| {
+        let stored = convert::diagnostic(id, diagnostic, row)
+            .map_err(|message| rows.at().corrupt(message))?;
+        all.push(stored);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let counted = runtime.diagnostics;
+    refuse_miscounted(rows.at(), table_names::DIAGNOSTICS, all.len(), counted)?;
+    Ok(all)
 }

@@ -4,10 +4,11 @@ use crate::error::RuntimeError;
 use crate::ledger::checks;
 use crate::ledger::convert::size;
 use crate::ledger::removals::{ALL, Removals};
-use crate::ledger::rows::{DiagnosticRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
+use crate::ledger::rows::{DiagnosticRow, FIRST_EVENT_ID, Rows, RuntimeRow, WorkerRow};
 use crate::ledger::table_names;
 use crate::ledger::tombstone::{TombstoneRow, WorkerEnd};
 use crate::ledger::transaction::Transaction;
+use crate::ledger::whole::each_diagnostic;
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::retention::{PRUNED, RuntimePrune};
@@ -15,6 +16,7 @@ use crate::runtime::import_texts;
 use crate::runtime::pages;
 use crate::store::prune_plan::{Cut, Dropped, FoundRow, Step, row_at};
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 /// What a prune has removed of one runtime so far, which its diagnostic says.
 #[derive(Clone, Debug)]
@@ -317,13 +319,8 @@ impl<'p> Changes<'p> {
         self.removals.workers.insert(worker.to_owned());
         self.removals.raise_entries(worker.to_owned(), ALL);
         let at = rows.at();
-        let (name, count) = self.runtime.workers_in(row.status);
-        *count = count.checked_sub(1).ok_or_else(|| {
-            let (table, id) = (table_names::RUNTIMES, self.id.as_str());
-            at.corrupt(format!(
-                "table {table}, key {id:?}: {name} is 0, but a worker has that status"
-            ))
-        })?;
+        let key = (table_names::RUNTIMES, &self.id.as_str());
+        checks::shrink(at, key, self.runtime.workers_in(row.status), 1)?;
         let end = WorkerEnd {
             transcript_len: row.transcript_len,
             next_sequence: row.next_transcript_sequence,
@@ -353,12 +350,9 @@ impl<'p> Changes<'p> {
         if !exists || !self.removals.diagnostics.insert(number) {
             return Ok(false);
         }
-        self.runtime.diagnostics = self.runtime.diagnostics.checked_sub(1).ok_or_else(|| {
-            let (table, id) = (table_names::RUNTIMES, self.id.as_str());
-            rows.at().corrupt(format!(
-                "table {table}, key {id:?}: diagnostics is 0, but there is one"
-            ))
-        })?;
+        let key = (table_names::RUNTIMES, &self.id.as_str());
+        let counted = ("diagnostics", &mut self.runtime.diagnostics);
+        checks::shrink(rows.at(), key, counted, 1)?;
         self.record.removed.diagnostics += 1;
         Ok(true)
     }
@@ -446,11 +440,10 @@ fn workers_with_diagnostics(
     id: &RuntimeId,
     from: u64,
 ) -> Result<BTreeSet<String>, RuntimeError> {
-    let (mut workers, mut next) = (BTreeSet::new(), Some(from));
-    while let Some(first) = next {
-        let page = rows.diagnostics(id.as_str(), first, PAGE_ROWS)?;
-        next = page.last().and_then(|(last, _)| last.checked_add(1));
-        workers.extend(page.into_iter().filter_map(|(_, row)| row.worker_id));
-    }
+    let mut workers = BTreeSet::new();
+    each_diagnostic(rows, id.as_str(), from, |_, row| {
+        workers.extend(row.worker_id);
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(workers)
 }

@@ -6,10 +6,10 @@
 use crate::engine::redb::maintenance::census::compacting_frees;
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
-use crate::ledger::convert::{owner_of, worker_ref};
+use crate::ledger::convert::owner_of;
 use crate::ledger::retention::{Amount, Cutter, LogLimits, Mark, RowFacts, shares};
-use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow, WorkerRow};
-use crate::ledger::whole::all_runtimes;
+use crate::ledger::rows::{Rows, RuntimeRow, WorkerRow};
+use crate::ledger::whole::{all_runtimes, each_worker};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::retention::{PRUNED, PruneOptions, Retention};
 use crate::store::handle::Store;
@@ -229,27 +229,6 @@ impl<'a> Planning<'a> {
             && worker.ended_at_ms.is_some_and(|ended| ended <= until_ms)
     }
 
-    /// Calls `each` with every worker of a runtime.
-    fn each_worker(
-        &self,
-        id: &RuntimeId,
-        mut each: impl FnMut(WorkerRef, WorkerRow) -> Result<(), RuntimeError>,
-    ) -> Result<(), RuntimeError> {
-        let mut last: Option<String> = None;
-        loop {
-            let page = self.view.workers(id.as_str(), last.as_deref(), PAGE_ROWS)?;
-            let Some((worker, _)) = page.last() else {
-                return Ok(());
-            };
-            last = Some(worker.clone());
-            for (worker, row) in page {
-                let worker =
-                    worker_ref(id, &worker).map_err(|message| self.view.at.corrupt(message))?;
-                each(worker, row)?;
-            }
-        }
-    }
-
     /// Passes the rows of a log from `from` on to `each`, until it returns `false`.
     fn rows(
         &self,
@@ -323,7 +302,7 @@ impl<'a> Planning<'a> {
                 Ok(())
             };
             note(None, row.first_event_id, false)?;
-            self.each_worker(id, |worker, row| match self.is_dropped(&row) {
+            each_worker(self.view, id, |worker, row| match self.is_dropped(&row) {
                 true => Ok(()),
                 false => note(Some(worker.worker_id), row.first_position, row.is_pinned),
             })?;
@@ -355,7 +334,7 @@ impl<'a> Planning<'a> {
         plan.first_event_id = marks.last().map_or(from, |mark| mark.to);
         plan.cut(&None, (from, row.next_event_id), marks);
         let mut dropped = BTreeMap::new();
-        self.each_worker(id, |worker, row| {
+        each_worker(self.view, id, |worker, row| {
             if self.is_dropped(&row) {
                 dropped.insert(worker.worker_id, row);
                 return Ok(());
