@@ -177,10 +177,10 @@ impl RuntimeStoreTransaction<'_> {
     }
 
     /// Runs one method. If it fails, its changes are discarded.
-    fn part(
+    fn part<T>(
         &mut self,
-        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<(), RuntimeError>,
-    ) -> Result<(), RuntimeError> {
+        stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
         let runtime_id = self.runtime_id;
         self.transaction
             .nested(|transaction| RuntimeStoreTransaction::run(transaction, runtime_id, stage))
@@ -261,19 +261,18 @@ impl RuntimeStoreTransaction<'_> {
         &mut self,
         snapshot: &PersistedWorkerSnapshot,
     ) -> Result<(), RuntimeError> {
-        let worker = &snapshot.worker_ref.worker_id;
-        let before = self
-            .transaction
-            .worker(self.runtime_id.as_str(), worker.as_str())?;
-        self.part(|part| part.stage_worker(snapshot))?;
-        if let Some(before) = before {
-            let next = before.next_transcript_sequence;
-            self.sequences_before.entry(worker.clone()).or_insert(next);
+        if let Some(next_before) = self.part(|part| part.stage_worker(snapshot))? {
+            let worker = snapshot.worker_ref.worker_id.clone();
+            self.sequences_before.entry(worker).or_insert(next_before);
         }
         Ok(())
     }
 
-    fn stage_worker(&mut self, snapshot: &PersistedWorkerSnapshot) -> Result<(), RuntimeError> {
+    /// Returns the `next_transcript_sequence` that the worker had, if it is not new.
+    fn stage_worker(
+        &mut self,
+        snapshot: &PersistedWorkerSnapshot,
+    ) -> Result<Option<u64>, RuntimeError> {
         let worker_ref = &snapshot.worker_ref;
         self.refuse_foreign(Some(worker_ref))?;
         let (id, worker) = (self.runtime_id.as_str(), worker_ref.worker_id.as_str());
@@ -291,6 +290,9 @@ impl RuntimeStoreTransaction<'_> {
         let mut new = convert::worker_row(Stored::from(snapshot.clone()), len);
         let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
         let from = current.as_ref().map(|current| current.status);
+        let next_before = current
+            .as_ref()
+            .map(|current| current.next_transcript_sequence);
         let at = self.transaction.at();
         checks::recount_worker(at, id, &mut runtime, from, snapshot.status)?;
         if let Some(current) = current {
@@ -306,7 +308,8 @@ impl RuntimeStoreTransaction<'_> {
             (false, _) => new.changed_at_ms,
         };
         self.transaction.changes().put_runtime(id, runtime)?;
-        self.transaction.changes().put_worker(id, worker, new)
+        self.transaction.changes().put_worker(id, worker, new)?;
+        Ok(next_before)
     }
 
     /// Appends an event to the log, and raises the runtime's `next_event_id` past its id.
