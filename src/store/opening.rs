@@ -83,8 +83,8 @@ impl Store {
             };
             match finished {
                 Ok(()) => {}
-                // Hidden rows that are corrupt must not make the others unreachable; a verification reports them. In a
-                // closure of the store that is open already, the host that deletes goes on by itself.
+                // Hidden rows that are corrupt must not make the others unreachable; a verification reports them. A
+                // closure of a store that is open already cannot write, and the host that deletes continues.
                 Err(RuntimeError::StoreCorrupt { .. } | RuntimeError::InvalidRequest(_)) => {}
                 Err(error) => return Err(error),
             }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 /// Protect a worker from retention
 ///
-/// A pinned worker keeps its row, its diagnostics and its whole transcript, whatever `prune` is told to remove.
+/// A pinned worker keeps its row, its diagnostics and its whole transcript, which no limit of `prune` removes.
 #[derive(Args)]
 #[command(after_help = help::PIN)]
 pub(crate) struct Pin {
