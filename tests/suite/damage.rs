@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use torture::rng::Rng;
 
 /// The whole content of a store.
 #[derive(Debug, PartialEq)]
@@ -296,7 +297,7 @@ fn swapped_pages_end_walks_without_foreign_events() {
     }
     store.close().unwrap();
     let whole = std::fs::read(&path).unwrap();
-    let mut random = Random(seed());
+    let mut random = Rng::new(seed());
     let pages = whole.len() / 4096;
     let mut met = Vec::new();
     // Each page once: only two of them are read when the store is opened.
@@ -337,7 +338,7 @@ const LAST_COMMIT: (usize, usize) = (FLAGS, 0);
 
 #[test]
 fn flipped_bit_gives_right_data_or_error() {
-    let mut random = Random(seed());
+    let mut random = Rng::new(seed());
     let mut met = Vec::new();
     for unclean in [false, true] {
         let sample = Sample::new(unclean);
@@ -422,17 +423,4 @@ fn missing_row_is_damage_not_shorter_answer() {
     let (runtime, snapshot, _store) = open();
     assert_refused!(runtime.diagnostics(), RuntimeError::StoreCorrupt { .. });
     assert_refused!(snapshot.runtime(&id), RuntimeError::StoreCorrupt { .. });
-}
-
-/// A generator that gives the same numbers for the same seed (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 |= 1;
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % end
-    }
 }

@@ -15,6 +15,8 @@ mod damage;
 mod damaged_pages;
 #[cfg(feature = "fault-injection")]
 mod deleting;
+#[cfg(feature = "fault-injection")]
+mod deleting_in_steps;
 mod disk_errors;
 mod durability;
 mod faults;
@@ -78,6 +80,8 @@ mod retention_shared;
 mod rules;
 #[cfg(feature = "search")]
 mod searching;
+#[cfg(feature = "search")]
+mod searching_damage;
 mod sequences;
 mod sharing;
 mod simulated_power_loss;

@@ -1,6 +1,6 @@
 //! The program as its users see it.
 
-use crate::support::{all_entries, all_events, named, say, scratch};
+use crate::support::{all_entries, all_events, named, new_worker, say, scratch, send_many};
 use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::interaction::WorkerInput;
@@ -535,21 +535,9 @@ fn blocked_output_holds_no_snapshot() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
-    let worker = runtime
-        .create_worker(CreateWorkerRequest::default())
-        .unwrap()
-        .worker_ref;
+    let worker = new_worker(&runtime);
     // More than a pipe takes, and more than one part.
-    let text = "x".repeat(100);
-    let pending: Vec<_> = (0..6000)
-        .map(|_| {
-            let (worker, input) = (worker.clone(), WorkerInput::user(text.clone()));
-            runtime.submit(move |tx| tx.send_input(&worker, input))
-        })
-        .collect();
-    for sent in pending {
-        sent.wait().unwrap();
-    }
+    send_many(&runtime, &worker, 6000);
     let id = worker.worker_id.to_string();
     let verbs: [&[&dyn AsRef<std::ffi::OsStr>]; 2] = [
         &[&"events", &path, &"--json"],

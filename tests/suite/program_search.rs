@@ -2,7 +2,7 @@
 
 use crate::program::{Workplace, check_shown, command, run};
 use crate::program_times::five_days;
-use crate::support::{named, scratch};
+use crate::support::{named, new_worker, scratch, send_many};
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::{RuntimeError, Store};
@@ -234,21 +234,9 @@ fn blocked_search_holds_no_snapshot() {
     let (_directory, path) = scratch();
     let store = Store::open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
-    let worker = runtime
-        .create_worker(CreateWorkerRequest::default())
-        .unwrap()
-        .worker_ref;
+    let worker = new_worker(&runtime);
     // More than a pipe takes, and more than one part.
-    let text = "x".repeat(100);
-    let pending: Vec<_> = (0..9000)
-        .map(|_| {
-            let (worker, input) = (worker.clone(), WorkerInput::user(text.clone()));
-            runtime.submit(move |tx| tx.send_input(&worker, input))
-        })
-        .collect();
-    for sent in pending {
-        sent.wait().unwrap();
-    }
+    send_many(&runtime, &worker, 9000);
     let mut child = command(&[&"search", &path, &"xx", &"--json"])
         .stdout(Stdio::piped())
         .spawn()

@@ -1,7 +1,9 @@
 //! Replies, and followers of transcripts and events.
 
-use crate::support::{Host, all_entries, all_events, named, on_both, say, scratch, worker_ref};
-use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
+use crate::support::{
+    Host, all_entries, all_events, named, new_worker, on_both, say, scratch, worker_ref,
+};
+use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::{TranscriptRole, WorkerInput};
 use redb_runtime_store::store::Sharing;
@@ -15,11 +17,6 @@ use std::thread;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
-
-fn new_worker(runtime: &Runtime) -> WorkerRef {
-    let worker = runtime.create_worker(CreateWorkerRequest::default());
-    worker.unwrap().worker_ref
-}
 
 #[test]
 fn reply_is_an_entry_without_an_event() {

@@ -4,7 +4,6 @@ use crate::support::{
     assert_refused, bulk, entry, event, named, runtime_id, runtime_snapshot, say, scratch, seed,
     worker_ref, worker_snapshot,
 };
-use redb::{Database, ReadableDatabase, TableDefinition};
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::TranscriptRole;
@@ -18,38 +17,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
+use torture::rng::Rng;
 
-/// A generator that gives the same numbers for the same seed (xorshift).
-struct Random(u64);
+/// Some of `items`.
+fn some<T: Clone>(random: &mut Rng, items: &[T]) -> Vec<T> {
+    let chosen = items.iter().filter(|_| random.chance(50));
+    chosen.cloned().collect()
+}
 
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 |= 1;
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % end
-    }
-
-    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())].clone()
-    }
-
-    /// Some of them.
-    fn some<T: Clone>(&mut self, of: &[T]) -> Vec<T> {
-        let chosen = of.iter().filter(|_| self.below(2) == 0);
-        chosen.cloned().collect()
-    }
-
-    /// A text of few different characters, so that matches are common.
-    fn text(&mut self, most: usize) -> String {
-        let letters = [
-            'a', 'b', 'A', 'é', 'É', 'ß', 'ẞ', 'k', '\u{212a}', '\n', '7',
-        ];
-        (0..self.below(most + 1))
-            .map(|_| self.pick(&letters))
-            .collect()
-    }
+/// A text of at most `most` of few different characters, so that matches are common.
+fn text(random: &mut Rng, most: usize) -> String {
+    let letters = [
+        'a', 'b', 'A', 'é', 'É', 'ß', 'ẞ', 'k', '\u{212a}', '\n', '7',
+    ];
+    (0..random.below(most + 1))
+        .map(|_| *random.pick(&letters))
+        .collect()
 }
 
 /// Unicode simple case folding of the letters above.
@@ -98,8 +81,8 @@ fn runs(text: &str, is_in: fn(char) -> bool) -> Vec<Range<usize>> {
 type Matches = Box<dyn Fn(&str) -> Vec<Range<usize>>>;
 
 /// A random pattern, and the matches that a search for it must find in a text.
-fn pattern(random: &mut Random) -> (Search, Matches) {
-    let text = random.text(3);
+fn pattern(random: &mut Rng) -> (Search, Matches) {
+    let text = text(random, 3);
     match random.below(8) {
         0..=2 => {
             let search = Search::literal(&text);
@@ -165,7 +148,7 @@ fn standard(kind: RuntimeEventKind, worker: Option<&WorkerRef>) -> String {
 }
 
 /// A store with random rows: logs with gaps, entries of all roles, events of workers that do not exist.
-fn random_store(random: &mut Random) -> Store {
+fn random_store(random: &mut Rng) -> Store {
     let store = Store::in_memory().unwrap();
     bulk(&store, |load| {
         for runtime in RUNTIMES {
@@ -173,23 +156,23 @@ fn random_store(random: &mut Random) -> Store {
             names.sort_unstable();
             for name in names {
                 let worker = worker_ref(runtime, name);
-                let entries = random.pick(&[0, 1, 2, 40]);
+                let entries = *random.pick(&[0, 1, 2, 40]);
                 for sequence in 1..=entries {
-                    let mut entry = entry(&worker, sequence, &random.text(6));
-                    entry.role = random.pick(&ROLES);
+                    let mut entry = entry(&worker, sequence, &text(random, 6));
+                    entry.role = *random.pick(&ROLES);
                     load.append_transcript_entry(entry.into())?;
                 }
                 load.put_worker(worker_snapshot(&worker, entries + 1).into())?;
             }
             let mut id = 0;
-            for _ in 0..random.pick(&[0, 1, 60]) {
+            for _ in 0..*random.pick(&[0, 1, 60]) {
                 id += 1 + random.below(2) as u64;
-                let mut event = event(id, &random.text(6));
-                event.kind = random.pick(&KINDS);
+                let mut event = event(id, &text(random, 6));
+                event.kind = *random.pick(&KINDS);
                 event.worker_ref = match random.below(6) {
                     0 => None,
                     1 => Some(worker_ref(runtime, "lost")),
-                    _ => Some(worker_ref(runtime, random.pick(&WORKERS))),
+                    _ => Some(worker_ref(runtime, *random.pick(&WORKERS))),
                 };
                 if random.below(2) == 0 {
                     event.message = standard(event.kind, event.worker_ref.as_ref());
@@ -215,23 +198,23 @@ struct Limits {
 }
 
 impl Limits {
-    fn new(random: &mut Random) -> Self {
+    fn new(random: &mut Rng) -> Self {
         let mut limits = Self::default();
         if random.below(3) == 0 {
-            limits.runtimes = random.some(&RUNTIMES);
+            limits.runtimes = some(random, &RUNTIMES);
         }
         if random.below(3) == 0 {
             let mut all = vec![worker_ref("a", "unknown")];
             for runtime in RUNTIMES {
                 all.extend(WORKERS.map(|worker| worker_ref(runtime, worker)));
             }
-            limits.workers = random.some(&all);
+            limits.workers = some(random, &all);
         }
         if random.below(3) == 0 {
-            limits.roles = random.some(&ROLES);
+            limits.roles = some(random, &ROLES);
         }
         if random.below(3) == 0 {
-            limits.kinds = random.some(&KINDS);
+            limits.kinds = some(random, &KINDS);
         }
         limits.entries = match random.below(4) {
             0 if limits.kinds.is_empty() => Some(true),
@@ -311,7 +294,7 @@ fn shown(row: &SearchRow) -> Shown {
     }
 }
 
-fn all(snapshot: &Snapshot, search: &Search) -> Vec<SearchMatch> {
+pub(crate) fn all(snapshot: &Snapshot, search: &Search) -> Vec<SearchMatch> {
     let matches = snapshot.search(search).unwrap();
     matches.map(Result::unwrap).collect()
 }
@@ -345,7 +328,7 @@ fn naive(snapshot: &Snapshot) -> Vec<(Shown, SearchRow)> {
 
 #[test]
 fn search_finds_what_a_naive_scan_finds() {
-    let mut random = Random(seed());
+    let mut random = Rng::new(seed());
     let mut found = 0;
     for _ in 0..12 {
         let store = random_store(&mut random);
@@ -378,7 +361,7 @@ fn search_finds_what_a_naive_scan_finds() {
 
 #[test]
 fn search_continues_behind_every_row() {
-    let mut random = Random(seed());
+    let mut random = Rng::new(seed());
     let store = random_store(&mut random);
     let snapshot = store.snapshot().unwrap();
     for _ in 0..12 {
@@ -400,7 +383,7 @@ fn search_continues_behind_every_row() {
 }
 
 /// A store in a file, closed: a worker with eight entries, and an event for each.
-fn eight_entries(path: &Path) -> WorkerRef {
+pub(crate) fn eight_entries(path: &Path) -> WorkerRef {
     let runtime = Store::open(path).unwrap().runtime(named("r")).unwrap();
     let worker = runtime
         .create_worker(CreateWorkerRequest::default())
@@ -411,130 +394,6 @@ fn eight_entries(path: &Path) -> WorkerRef {
     }
     runtime.store().close().unwrap();
     worker
-}
-
-/// Changes the stored value of `key`, or removes it.
-fn damage<K: redb::Key + 'static>(
-    path: &Path,
-    table: &str,
-    key: K::SelfType<'_>,
-    change: Option<fn(&mut Vec<u8>)>,
-) {
-    let definition: TableDefinition<'_, K, &[u8]> = TableDefinition::new(table);
-    let database = Database::open(path).unwrap();
-    let read = database.begin_read().unwrap();
-    let open = read.open_table(definition).unwrap();
-    let mut value = open.get(&key).unwrap().unwrap().value().to_vec();
-    drop((open, read));
-    let transaction = database.begin_write().unwrap();
-    let mut open = transaction.open_table(definition).unwrap();
-    match change {
-        None => drop(open.remove(&key).unwrap()),
-        Some(change) => {
-            change(&mut value);
-            open.insert(&key, value.as_slice()).unwrap();
-        }
-    }
-    drop(open);
-    transaction.commit().unwrap();
-}
-
-type EntryKey = (&'static str, &'static str, u64);
-
-#[test]
-fn search_reads_no_row_before_it_is_asked() {
-    let (_directory, path) = scratch();
-    eight_entries(&path);
-    damage::<EntryKey>(&path, "transcripts", ("r", "worker-00000001", 5), None);
-    let store = Store::open(&path).unwrap();
-    let snapshot = store.snapshot().unwrap();
-    let search = Search::literal("text").entries_only();
-    // Each match is there before the damaged row is read, and nothing after it.
-    let mut matches = snapshot.search(&search).unwrap();
-    for text in 0..5 {
-        assert_eq!(
-            matches.next().unwrap().unwrap().text(),
-            format!("text {text}")
-        );
-    }
-    assert_refused!(
-        matches.next().unwrap(),
-        RuntimeError::StoreCorrupt { operation: "search", message, .. } if message.contains("transcripts")
-    );
-    assert!(matches.next().is_none());
-    let mut matches = snapshot.search(&search.newest_first(true)).unwrap();
-    for text in [7, 6] {
-        assert_eq!(
-            matches.next().unwrap().unwrap().text(),
-            format!("text {text}")
-        );
-    }
-    assert_refused!(matches.next().unwrap(), RuntimeError::StoreCorrupt { .. });
-    assert!(matches.next().is_none());
-}
-
-#[test]
-fn damaged_row_is_error_also_without_match() {
-    let (_directory, path) = scratch();
-    eight_entries(&path);
-    // One letter of the text: nothing but the checksum of the value shows it.
-    let change: fn(&mut Vec<u8>) = |value| {
-        let at = value.windows(4).position(|part| part == b"text").unwrap();
-        value[at] = b'T';
-    };
-    damage::<EntryKey>(
-        &path,
-        "transcripts",
-        ("r", "worker-00000001", 3),
-        Some(change),
-    );
-    let change: fn(&mut Vec<u8>) = |value| *value.last_mut().unwrap() ^= 1;
-    damage::<(&str, u64)>(&path, "events", ("r", 4), Some(change));
-    let store = Store::open(&path).unwrap();
-    let snapshot = store.snapshot().unwrap();
-    for search in [
-        Search::literal("absent"),
-        Search::regex("abs+ent"),
-        Search::literal("Text"),
-    ] {
-        for newest_first in [false, true] {
-            let search = search.clone().newest_first(newest_first);
-            let entries: Result<Vec<_>, _> = snapshot
-                .search(&search.clone().entries_only())
-                .unwrap()
-                .collect();
-            assert_refused!(
-                entries,
-                RuntimeError::StoreCorrupt { message, .. }
-                    if message.contains(r#"("r", "worker-00000001", 3)"#)
-            );
-            let events: Result<Vec<_>, _> =
-                snapshot.search(&search.events_only()).unwrap().collect();
-            assert_refused!(
-                events,
-                RuntimeError::StoreCorrupt { message, .. } if message.contains(r#"("r", 4)"#)
-            );
-        }
-    }
-}
-
-#[test]
-fn missing_worker_is_damage_not_fewer_matches() {
-    let (_directory, path) = scratch();
-    let worker = eight_entries(&path);
-    damage::<(&str, &str)>(&path, "workers", ("r", "worker-00000001"), None);
-    let store = Store::open(&path).unwrap();
-    let snapshot = store.snapshot().unwrap();
-    for newest_first in [false, true] {
-        let search = Search::literal("text")
-            .entries_only()
-            .newest_first(newest_first);
-        let found: Result<Vec<_>, _> = snapshot.search(&search).unwrap().collect();
-        assert_refused!(found, RuntimeError::StoreCorrupt { .. });
-        // A search that names it finds no such worker, as every other read.
-        let named = search.worker(worker.clone());
-        assert!(all(&snapshot, &named).is_empty());
-    }
 }
 
 #[test]

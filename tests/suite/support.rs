@@ -383,3 +383,23 @@ macro_rules! assert_refused {
     };
 }
 pub(crate) use assert_refused;
+
+/// A new worker of `runtime`.
+pub(crate) fn new_worker(runtime: &Runtime) -> WorkerRef {
+    let worker = runtime.create_worker(CreateWorkerRequest::default());
+    worker.unwrap().worker_ref
+}
+
+/// Sends `count` inputs of 100 bytes to `worker`, many in a commit.
+pub(crate) fn send_many(runtime: &Runtime, worker: &WorkerRef, count: usize) {
+    let text = "x".repeat(100);
+    let pending: Vec<_> = (0..count)
+        .map(|_| {
+            let (worker, input) = (worker.clone(), WorkerInput::user(text.clone()));
+            runtime.submit(move |tx| tx.send_input(&worker, input))
+        })
+        .collect();
+    for sent in pending {
+        sent.wait().unwrap();
+    }
+}
