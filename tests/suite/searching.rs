@@ -172,7 +172,7 @@ fn random_store(random: &mut Rng) -> Store {
                 event.worker_ref = match random.below(6) {
                     0 => None,
                     1 => Some(worker_ref(runtime, "lost")),
-                    _ => Some(worker_ref(runtime, *random.pick(&WORKERS))),
+                    _ => Some(worker_ref(runtime, WORKERS[random.below(WORKERS.len())])),
                 };
                 if random.below(2) == 0 {
                     event.message = standard(event.kind, event.worker_ref.as_ref());
