@@ -89,7 +89,7 @@ fn measure(bench: &Bench, threads: usize) -> Result<Vec<Samples>> {
         .iter()
         .map(|peer| Box::new(|| peer.round(threads, bench.slice())) as Contender<'_>)
         .collect();
-    let samples = interleave(bench.rounds(15, 4), contenders)?;
+    let samples = interleave(bench.rounds(15, 3), contenders)?;
     for (peer, (name, _)) in measured.iter().zip(peers) {
         peer.check(name)?;
     }

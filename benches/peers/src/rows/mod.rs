@@ -96,7 +96,7 @@ impl Bench {
 
     /// How long each peer writes in a round.
     fn slice(&self) -> Duration {
-        Duration::from_millis(if self.short { 150 } else { 600 })
+        Duration::from_millis(if self.short { 120 } else { 600 })
     }
 
     fn logs(&self) -> Result<&Logs> {

@@ -33,7 +33,7 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
             Ok(seconds)
         }),
     ];
-    let samples = interleave(bench.rounds(15, 5), contenders)?;
+    let samples = interleave(bench.rounds(15, 3), contenders)?;
     let [ours, ours_short, directory] = &samples[..] else {
         unreachable!("three were measured");
     };

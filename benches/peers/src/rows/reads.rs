@@ -83,7 +83,7 @@ fn compare<T: PartialEq>(
         Box::new(|| read(REPEATS, &sqlite)),
         Box::new(|| read(1, &directory)),
     ];
-    interleave(bench.rounds(15, 5), contenders)
+    interleave(bench.rounds(15, 3), contenders)
 }
 
 fn report(work: &str, samples: &[Samples], over_directory: Bound, table: &mut Table) {
