@@ -9,7 +9,8 @@ use redb::{Error, TableDefinition, WriteTransaction};
 /// (Runtime id, worker id) of deleted workers: their ids are never used again.
 const TOMBSTONES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("tombstones");
 
-/// (Runtime id or empty, path, number of the chunk) of files that the model has no place for.
+/// (Runtime id or empty, path, number of the chunk) of files that the model has no place for, and of documents that an
+/// export would write otherwise.
 const FILES: TableDefinition<(&str, &str, u64), &[u8]> = TableDefinition::new("files");
 
 /// Creates the new tables, empty: a read transaction cannot open a table that is not there.

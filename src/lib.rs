@@ -169,6 +169,7 @@ pub mod store {
     pub use crate::engine::redb::schema::migrate::MigrationPlan;
     pub use crate::ledger::run::{EventRun, TranscriptRun};
     pub use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
+    pub use crate::model::layout_form::LineForm;
     pub use crate::model::persisted::{
         ImportRecord, PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot,
         Stored, UnknownMember,

@@ -38,6 +38,7 @@ mod report;
 #[cfg(test)]
 mod unreadable_tests;
 
+pub use crate::model::layout_form::{LayoutForm, WorkerOrigin};
 pub use compare::directory::{compare, compare_runtimes, compare_with};
 pub use error::{Conflict, LayoutError};
 pub use export::directory::export;

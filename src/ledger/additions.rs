@@ -12,16 +12,18 @@
 //! | 3 | floor | `u64` | first event id | first position | | | |
 //! | 4 | pinned | nothing: the bit says it | | yes | | | |
 //! | 5 | ended at | `u64`, ms since 1970 UTC | | yes | | | |
-//! | 6 | spelling | `u64`: a bit set | reserved | reserved | reserved | reserved | reserved |
-//! | 7 | own text | text | reserved | reserved | reserved | reserved | |
+//! | 6 | spelling | `u64` | number of the form | | bit set | bit set | |
+//! | 7 | own text | text | | | yes | yes | |
 //!
 //! The bits are numbered once for all records, so that one place reads and writes them. A bit that a record
 //! does not have is damage: skipping it would lose data with the next write of the row. A new addition takes
-//! the next free bit and a new schema version. Reserved are bits of the schema that is not released yet: 6 for
-//! absent members and ids that were numbers, 7 for the text of a record that an export would write
-//! otherwise. The tests of `envelope` pin the bytes.
+//! the next free bit and a new schema version. The spelling and the own text are those of
+//! [`LineForm`](crate::model::layout_form::LineForm), the form of a runtime is that of the newest
+//! [`LayoutForm`](crate::model::layout_form::LayoutForm) in it. The tests of `envelope` pin the bytes.
 
+use crate::model::layout_form::{LayoutForm, LineForm, Spelling};
 use crate::model::time::MAX_TIME_MS;
+use std::borrow::Cow;
 
 /// The bits of the additions.
 pub(crate) const TIME: u32 = 1 << 0;
@@ -30,6 +32,8 @@ pub(crate) const ATTRIBUTES: u32 = 1 << 2;
 pub(crate) const FLOOR: u32 = 1 << 3;
 pub(crate) const PINNED: u32 = 1 << 4;
 pub(crate) const ENDED_AT: u32 = 1 << 5;
+pub(crate) const SPELLING: u32 = 1 << 6;
+pub(crate) const OWN_TEXT: u32 = 1 << 7;
 
 /// The additions of one row; `None`, 0 and `false` are not stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub(crate) struct Additions<'v> {
     pub(crate) floor: u64,
     pub(crate) is_pinned: bool,
     pub(crate) ended_at_ms: Option<u64>,
+    pub(crate) spelling: u64,
+    pub(crate) own_text: Option<&'v str>,
 }
 
 impl<'v> Additions<'v> {
@@ -51,6 +57,28 @@ impl<'v> Additions<'v> {
         }
     }
 
+    /// A line of a log that has a time and a form.
+    pub(crate) fn of_line(time_ms: Option<u64>, form: &'v LineForm<'_>) -> Self {
+        Self {
+            spelling: form.spelling.bits(),
+            own_text: form.own_text.as_deref(),
+            ..Self::of_time(time_ms)
+        }
+    }
+
+    /// The form of the line.
+    pub(crate) fn line_form(&self) -> LineForm<'v> {
+        LineForm {
+            spelling: Spelling::from_bits(self.spelling).unwrap_or_default(),
+            own_text: self.own_text.map(Cow::Borrowed),
+        }
+    }
+
+    /// The form of the runtime.
+    pub(crate) fn layout_form(&self) -> LayoutForm {
+        LayoutForm::from_number(self.spelling).unwrap_or_default()
+    }
+
     fn present(&self) -> u32 {
         let bits = [
             (self.time_ms.is_some(), TIME),
@@ -59,6 +87,8 @@ impl<'v> Additions<'v> {
             (self.floor != 0, FLOOR),
             (self.is_pinned, PINNED),
             (self.ended_at_ms.is_some(), ENDED_AT),
+            (self.spelling != 0, SPELLING),
+            (self.own_text.is_some(), OWN_TEXT),
         ];
         let present = bits.into_iter().filter(|(is_present, _)| *is_present);
         present.fold(0, |present, (_, bit)| present | bit)
@@ -82,6 +112,12 @@ impl<'v> Additions<'v> {
         }
         if let Some(ended_at_ms) = self.ended_at_ms {
             value = postcard::to_extend(&ended_at_ms, value)?;
+        }
+        if self.spelling != 0 {
+            value = postcard::to_extend(&self.spelling, value)?;
+        }
+        if let Some(own_text) = self.own_text {
+            value = postcard::to_extend(own_text, value)?;
         }
         Ok(value)
     }
@@ -114,6 +150,12 @@ impl<'v> Additions<'v> {
         if present & ENDED_AT != 0 {
             additions.ended_at_ms = Some(take_time(&mut rest)?);
         }
+        if present & SPELLING != 0 {
+            additions.spelling = take_spelling(&mut rest, known)?;
+        }
+        if present & OWN_TEXT != 0 {
+            additions.own_text = Some(take(&mut rest)?);
+        }
         Ok((additions, rest))
     }
 }
@@ -123,6 +165,19 @@ fn take<'v, T: serde::Deserialize<'v>>(rest: &mut &'v [u8]) -> Result<T, String>
         postcard::take_from_bytes(rest).map_err(|error| format!("an addition: {error}"))?;
     *rest = after;
     Ok(value)
+}
+
+/// The spelling of a line, which can also have an own text, or the form of a runtime, which cannot.
+fn take_spelling(rest: &mut &[u8], known: u32) -> Result<u64, String> {
+    let spelling = take(rest)?;
+    let is_known = match known & OWN_TEXT {
+        0 => LayoutForm::from_number(spelling).is_some(),
+        _ => Spelling::from_bits(spelling).is_some(),
+    };
+    match is_known {
+        true => Ok(spelling),
+        false => Err(format!("the spelling {spelling} is not known")),
+    }
 }
 
 fn take_time(rest: &mut &[u8]) -> Result<u64, String> {

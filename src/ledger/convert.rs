@@ -8,6 +8,7 @@ use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{RecordedEntry, TranscriptEntry};
+use crate::model::layout_form::{LayoutForm, LineForm};
 use crate::model::management::RuntimeLimits;
 use crate::model::observation::{RecordedEvent, RuntimeEvent};
 use crate::model::persisted::{
@@ -129,6 +130,7 @@ pub(crate) fn runtime_rows(
         latest_time_ms: None,
         last_change: 0,
         first_event_id: FIRST_EVENT_ID,
+        form: LayoutForm::A,
     };
     let diagnostics = value
         .diagnostics
@@ -192,6 +194,7 @@ pub(crate) fn keep_runtime_additions(row: &mut RuntimeRow, current: &RuntimeRow)
     row.latest_time_ms = row.latest_time_ms.max(current.latest_time_ms);
     row.last_change = current.last_change;
     row.first_event_id = current.first_event_id;
+    row.form = current.form;
 }
 
 /// Refs of the workers that a page of rows names. It remembers the last few, since few workers write
@@ -277,6 +280,7 @@ pub(crate) fn event_row(runtime_id: &RuntimeId, event: Stored<RuntimeEvent>) -> 
         kind: value.kind,
         unknown,
         recorded_at_ms: None,
+        form: LineForm::default(),
     }
 }
 
@@ -323,6 +327,7 @@ pub(crate) fn transcript_row(entry: Stored<TranscriptEntry>) -> TranscriptRow<'s
         unknown: entry.unknown,
         recorded_at_ms: None,
         attributes: None,
+        form: LineForm::default(),
     }
 }
 
@@ -386,6 +391,7 @@ pub(crate) fn borrowed_event<'a>(
         message,
         unknown: row.unknown,
         recorded_at: system_time(row.recorded_at_ms),
+        form: row.form,
     })
 }
 
@@ -406,6 +412,7 @@ pub(crate) fn borrowed_entry<'a>(
         event_id: row.event_id,
         unknown: row.unknown,
         recorded_at: system_time(row.recorded_at_ms),
+        form: row.form,
     }
 }
 

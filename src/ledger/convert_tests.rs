@@ -10,6 +10,7 @@ use crate::model::catalog::{
 };
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::interaction::TranscriptRole;
+use crate::model::layout_form::LineForm;
 use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEventKind;
 use crate::model::persisted::ImportRecord;
@@ -328,6 +329,7 @@ fn additions_survive_the_store() {
             content: Cow::Borrowed("x"),
             unknown: Vec::new(),
             recorded_at_ms: changed_at_ms,
+            form: LineForm::default(),
             attributes: attributes.map(Cow::Owned),
         };
         let value = encoded("t", &"k", &entry);

@@ -1,17 +1,19 @@
 //! The stored bytes, pinned: what is written today has to be read by every later version.
 
 use super::*;
+use crate::ledger::kept_file::FileChunkRow;
 use crate::ledger::record::MetaRecord;
 use crate::ledger::rows::{
     DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
 };
-use crate::ledger::tombstone::{FileChunkRow, TombstoneRow};
+use crate::ledger::tombstone::TombstoneRow;
 use crate::model::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
     WorkerIntent, WorkerStatus, WorkspaceRef,
 };
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::interaction::TranscriptRole;
+use crate::model::layout_form::{LayoutForm, LineForm};
 use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEventKind;
 use crate::model::persisted::UnknownMember;
@@ -103,6 +105,7 @@ fn runtime_example(status: RuntimeStatus) -> RuntimeRow {
         latest_time_ms: None,
         last_change: 0,
         first_event_id: 1,
+        form: LayoutForm::A,
     }
 }
 
@@ -233,6 +236,7 @@ fn event_examples(check: &impl Check) {
             message: Some("hm".into()),
             unknown: unknown(),
             recorded_at_ms: None,
+            form: LineForm::default(),
         };
         let hex = format!("01 01 0177 {index} 01 02686d 01 022f61 0162 027b7d {crc}");
         let others = &[("r", 257), ("q", 1), ("r", 0)];
@@ -254,6 +258,7 @@ fn log_examples(check: &impl Check) {
             content: "hi".into(),
             unknown: Vec::new(),
             recorded_at_ms: None,
+            form: LineForm::default(),
             attributes: None,
         };
         let hex = format!("01 ac02 {index} 07 026869 00 {crc}");

@@ -11,6 +11,7 @@ pub(crate) mod context;
 pub(crate) mod convert;
 pub(crate) mod deletion;
 pub(crate) mod envelope;
+pub(crate) mod kept_file;
 pub(crate) mod overlay;
 pub(crate) mod pages;
 pub(crate) mod record;

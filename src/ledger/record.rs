@@ -64,7 +64,8 @@ pub(crate) struct RuntimeRecord<'v> {
 
 impl Record for RuntimeRow {
     const VERSION: u8 = 2;
-    const ADDITIONS: u32 = additions::TIME | additions::CHANGE | additions::FLOOR;
+    const ADDITIONS: u32 =
+        additions::TIME | additions::CHANGE | additions::FLOOR | additions::SPELLING;
 
     type Stored<'v> = RuntimeRecord<'v>;
     type Read<'v> = Self;
@@ -95,6 +96,7 @@ impl Record for RuntimeRow {
                 FIRST_EVENT_ID => 0,
                 floor => floor,
             },
+            spelling: self.form.number().into(),
             ..Additions::default()
         }
     }
@@ -116,6 +118,7 @@ impl Record for RuntimeRow {
             latest_time_ms: additions.time_ms,
             last_change: additions.change,
             first_event_id: additions.floor.max(FIRST_EVENT_ID),
+            form: additions.layout_form(),
         }
     }
 }
@@ -163,6 +166,7 @@ impl Record for WorkerRow {
             floor: self.first_position,
             is_pinned: self.is_pinned,
             ended_at_ms: self.ended_at_ms,
+            ..Additions::default()
         }
     }
 
@@ -197,7 +201,7 @@ pub(crate) struct EventRecord<'v> {
 
 impl Record for EventRow<'_> {
     const VERSION: u8 = 2;
-    const ADDITIONS: u32 = additions::TIME;
+    const ADDITIONS: u32 = additions::TIME | additions::SPELLING | additions::OWN_TEXT;
 
     type Stored<'v> = EventRecord<'v>;
     type Read<'v> = EventRow<'v>;
@@ -212,7 +216,7 @@ impl Record for EventRow<'_> {
     }
 
     fn additions(&self) -> Additions<'_> {
-        Additions::of_time(self.recorded_at_ms)
+        Additions::of_line(self.recorded_at_ms, &self.form)
     }
 
     fn read<'v>(stored: Self::Stored<'v>, additions: Additions<'v>) -> Self::Read<'v> {
@@ -222,6 +226,7 @@ impl Record for EventRow<'_> {
             message: stored.message.map(Cow::Borrowed),
             unknown: unknown_members(&stored.unknown),
             recorded_at_ms: additions.time_ms,
+            form: additions.line_form(),
         }
     }
 }
@@ -239,7 +244,8 @@ pub(crate) struct TranscriptRecord<'v> {
 
 impl Record for TranscriptRow<'_> {
     const VERSION: u8 = 2;
-    const ADDITIONS: u32 = additions::TIME | additions::ATTRIBUTES;
+    const ADDITIONS: u32 =
+        additions::TIME | additions::ATTRIBUTES | additions::SPELLING | additions::OWN_TEXT;
 
     type Stored<'v> = TranscriptRecord<'v>;
     type Read<'v> = TranscriptRow<'v>;
@@ -257,7 +263,7 @@ impl Record for TranscriptRow<'_> {
     fn additions(&self) -> Additions<'_> {
         Additions {
             attributes: self.attributes.as_deref(),
-            ..Additions::of_time(self.recorded_at_ms)
+            ..Additions::of_line(self.recorded_at_ms, &self.form)
         }
     }
 
@@ -270,6 +276,7 @@ impl Record for TranscriptRow<'_> {
             unknown: unknown_members(&stored.unknown),
             recorded_at_ms: additions.time_ms,
             attributes: additions.attributes.map(Cow::Borrowed),
+            form: additions.line_form(),
         }
     }
 }

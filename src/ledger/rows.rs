@@ -6,6 +6,7 @@ use crate::ledger::tombstone::TombstoneRow;
 use crate::model::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent, WorkerStatus};
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::interaction::TranscriptRole;
+use crate::model::layout_form::{LayoutForm, LineForm};
 use crate::model::management::RuntimeStatus;
 use crate::model::observation::RuntimeEventKind;
 use crate::model::persisted::{ImportRecord, UnknownMember, WorkerRetention};
@@ -117,6 +118,9 @@ pub(crate) struct RuntimeRow {
     pub(crate) last_change: u64,
     /// The floor of the event log: events below were removed. 1 if none was.
     pub(crate) first_event_id: u64,
+    /// The newest form of the layout that the directory had which the runtime was imported from. New workers and rows
+    /// are exported in it.
+    pub(crate) form: LayoutForm,
 }
 
 /// The id of the first event of a log that nothing was removed from.
@@ -238,6 +242,7 @@ pub(crate) struct EventRow<'v> {
     pub(crate) unknown: Vec<UnknownMember>,
     /// The time of the commit; `None` for rows of version 1 and imported lines without one.
     pub(crate) recorded_at_ms: Option<u64>,
+    pub(crate) form: LineForm<'v>,
 }
 
 impl EventRow<'_> {
@@ -245,7 +250,7 @@ impl EventRow<'_> {
     pub(crate) fn text_bytes(&self) -> usize {
         let worker = self.worker_id.as_ref().map_or(0, |text| text.len());
         let message = self.message.as_ref().map_or(0, |text| text.len());
-        worker + message + unknown_bytes(&self.unknown)
+        worker + message + unknown_bytes(&self.unknown) + self.form.text_bytes()
     }
 }
 
@@ -257,6 +262,7 @@ impl<'v> From<&'v EventRow<'static>> for EventRow<'v> {
             message: row.message.as_deref().map(Cow::Borrowed),
             unknown: row.unknown.clone(),
             recorded_at_ms: row.recorded_at_ms,
+            form: row.form.borrowed(),
         }
     }
 }
@@ -273,13 +279,14 @@ pub(crate) struct TranscriptRow<'v> {
     pub(crate) recorded_at_ms: Option<u64>,
     /// A JSON object of the host; `None` for none.
     pub(crate) attributes: Option<Cow<'v, str>>,
+    pub(crate) form: LineForm<'v>,
 }
 
 impl TranscriptRow<'_> {
     /// The bytes of all texts in the row.
     pub(crate) fn text_bytes(&self) -> usize {
         let attributes = self.attributes.as_ref().map_or(0, |text| text.len());
-        self.content.len() + unknown_bytes(&self.unknown) + attributes
+        self.content.len() + unknown_bytes(&self.unknown) + attributes + self.form.text_bytes()
     }
 }
 
@@ -293,6 +300,7 @@ impl<'v> From<&'v TranscriptRow<'static>> for TranscriptRow<'v> {
             unknown: row.unknown.clone(),
             recorded_at_ms: row.recorded_at_ms,
             attributes: row.attributes.as_deref().map(Cow::Borrowed),
+            form: row.form.borrowed(),
         }
     }
 }

@@ -125,6 +125,7 @@ impl EventRun {
             message: (event.message != standard).then_some(Cow::Borrowed(&*event.message)),
             unknown: event.unknown.clone(),
             recorded_at_ms: event.recorded_at.map(milliseconds),
+            form: event.form.borrowed(),
         };
         self.run.push(event.id, &row)?;
         if event.kind == RuntimeEventKind::WorkerDeleted {
@@ -236,6 +237,7 @@ impl TranscriptRun {
             unknown: entry.unknown.clone(),
             recorded_at_ms: entry.recorded_at.map(milliseconds),
             attributes: None,
+            form: entry.form.borrowed(),
         };
         self.run.push(self.end(), &row)?;
         Sequences::add(&mut self.sequences, entry.sequence);

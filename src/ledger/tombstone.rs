@@ -117,30 +117,3 @@ impl Record for TombstoneRow {
         }
     }
 }
-
-/// A row of `files`: a part of a file that the model has no place for. This version writes none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FileChunkRow {
-    pub(crate) bytes: Vec<u8>,
-}
-
-/// A value of the `files` table.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct FileChunkRecord<'v> {
-    bytes: &'v [u8],
-}
-
-impl Record for FileChunkRow {
-    type Stored<'v> = FileChunkRecord<'v>;
-    type Read<'v> = Self;
-
-    fn stored(&self) -> FileChunkRecord<'_> {
-        FileChunkRecord { bytes: &self.bytes }
-    }
-
-    fn read<'v>(stored: Self::Stored<'v>, _: Additions<'v>) -> Self::Read<'v> {
-        Self {
-            bytes: stored.bytes.to_vec(),
-        }
-    }
-}

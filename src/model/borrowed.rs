@@ -2,6 +2,7 @@
 
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{TranscriptEntry, TranscriptRole};
+use crate::model::layout_form::LineForm;
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{Stored, UnknownMember};
 use serde::Serialize;
@@ -60,6 +61,9 @@ pub struct BorrowedEvent<'a> {
     /// As [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at). Not part of the JSON.
     #[serde(skip)]
     pub recorded_at: Option<SystemTime>,
+    /// How the line was written that it was imported from. Not part of the JSON.
+    #[serde(skip)]
+    pub form: LineForm<'a>,
 }
 
 impl From<Stored<RuntimeEvent>> for BorrowedEvent<'_> {
@@ -72,6 +76,7 @@ impl From<Stored<RuntimeEvent>> for BorrowedEvent<'_> {
             message: Cow::Owned(value.message),
             unknown,
             recorded_at: None,
+            form: LineForm::default(),
         }
     }
 }
@@ -96,6 +101,9 @@ pub struct BorrowedEntry<'a> {
     /// As [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at). Not part of the JSON.
     #[serde(skip)]
     pub recorded_at: Option<SystemTime>,
+    /// How the line was written that it was imported from. Not part of the JSON.
+    #[serde(skip)]
+    pub form: LineForm<'a>,
 }
 
 impl From<Stored<TranscriptEntry>> for BorrowedEntry<'_> {
@@ -109,6 +117,7 @@ impl From<Stored<TranscriptEntry>> for BorrowedEntry<'_> {
             event_id: value.event_id,
             unknown,
             recorded_at: None,
+            form: LineForm::default(),
         }
     }
 }

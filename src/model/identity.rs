@@ -14,13 +14,17 @@ pub(crate) const ID_PREFIX: &str = "id-";
 
 /// The name of the directory of an id in the layout: [`ID_PREFIX`] and its bytes in lower-case hex.
 pub(crate) fn directory_name(id: &str) -> String {
-    let mut name = String::with_capacity(ID_PREFIX.len() + 2 * id.len());
-    name.push_str(ID_PREFIX);
-    for byte in id.bytes() {
+    format!("{ID_PREFIX}{}", hex(id.as_bytes()))
+}
+
+/// Bytes in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         // Writing to a String cannot fail.
-        let _ = write!(name, "{byte:02x}");
+        let _ = write!(hex, "{byte:02x}");
     }
-    name
+    hex
 }
 
 macro_rules! string_id {

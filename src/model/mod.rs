@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod diagnostics;
 pub mod identity;
 pub mod interaction;
+pub(crate) mod layout_form;
 pub mod management;
 pub mod observation;
 pub(crate) mod persisted;

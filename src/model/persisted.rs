@@ -3,6 +3,7 @@
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::model::layout_form::LayoutForm;
 use crate::model::management::{RuntimeLimits, RuntimeStatus};
 
 /// A member of imported JSON that this version does not know. The store records it unchanged, and an
@@ -79,6 +80,15 @@ pub(crate) struct WorkerRetention {
     pub(crate) first_position: u64,
     /// Whether retention leaves the worker out.
     pub(crate) is_pinned: bool,
+}
+
+/// What the row of a runtime has, apart from its snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RuntimeFacts {
+    /// The floor of the event log.
+    pub(crate) first_event_id: u64,
+    /// The newest form of its directory.
+    pub(crate) form: LayoutForm,
 }
 
 /// The state of a runtime and its workers without their logs. A host loads it when it starts.

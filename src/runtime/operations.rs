@@ -15,6 +15,7 @@ use crate::model::catalog::{
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{TranscriptRole, WorkerInput, WorkerInteractionAck};
+use crate::model::layout_form::LineForm;
 use crate::model::management::{RuntimeOptions, RuntimeStatus};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
@@ -148,6 +149,7 @@ fn append_entry(
         unknown: Vec::new(),
         recorded_at_ms: worker.changed_at_ms,
         attributes: None,
+        form: LineForm::spelled(runtime.form.spelling()),
     };
     worker.next_transcript_sequence = after(sequence, "transcript sequence")?;
     let (id, worker_id) = convert::owner_of(worker_ref);
@@ -327,6 +329,7 @@ pub(crate) fn log(
         message: message.map(Cow::Owned),
         unknown: Vec::new(),
         recorded_at_ms: Some(runtime.tick(transaction.now_ms())),
+        form: LineForm::spelled(runtime.form.spelling()),
     };
     transaction
         .changes()

@@ -2,7 +2,7 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::row_writer::RowWriter;
 use crate::engine::redb::tables::view::{View, after_runtime};
@@ -18,7 +18,8 @@ use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
-    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored,
+    WorkerRetention,
 };
 use crate::store::handle::Store;
 use redb::{CursorError, Key, ReadableTable, WriteTransaction};
@@ -214,6 +215,7 @@ impl<'a> BulkLoad<'a> {
         self.remove(&DIAGNOSTICS, (id, 0)..(next, 0))?;
         self.remove(&TRANSCRIPTS, (id, "", 0)..(next, "", 0))?;
         self.remove(&TOMBSTONES, (id, "")..(next, ""))?;
+        self.remove(&FILES, (id, "", 0)..(next, "", 0))?;
         let unfinished = (UNFINISHED, id);
         self.remove(&TOMBSTONES, unfinished..=unfinished)
     }
@@ -516,7 +518,7 @@ impl<'a> BulkLoad<'a> {
     pub(super) fn put_runtime_of(
         &mut self,
         runtime: Stored<PersistedRuntimeSnapshot>,
-        first_event_id: Option<u64>,
+        facts: Option<RuntimeFacts>,
     ) -> Result<(), RuntimeError> {
         let runtime_id = runtime.value.runtime_id.clone();
         checks::refuse_long_id(runtime_id.as_str())?;
@@ -534,7 +536,10 @@ impl<'a> BulkLoad<'a> {
         if let Some(current) = self.view().runtime(id)? {
             convert::keep_runtime_additions(&mut row, &current);
         }
-        row.first_event_id = first_event_id.unwrap_or(row.first_event_id);
+        if let Some(facts) = facts {
+            row.first_event_id = facts.first_event_id;
+            row.form = facts.form;
+        }
         if self.is_checked {
             let ids = diagnostics.iter().map(|(id, _)| *id);
             let last = checks::refuse_unordered_diagnostics(ids, None)?;

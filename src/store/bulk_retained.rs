@@ -3,16 +3,18 @@
 
 #[cfg(feature = "fault-injection")]
 use crate::engine::redb::tables::definitions::RUNTIMES;
-use crate::engine::redb::tables::definitions::{IMPORTS, TOMBSTONES};
+use crate::engine::redb::tables::definitions::{FILES, IMPORTS, TOMBSTONES};
 use crate::error::RuntimeError;
 use crate::ledger::convert::owner_of;
+use crate::ledger::kept_file::FileChunkRow;
 use crate::ledger::rows::Rows;
 use crate::ledger::run::EventRun;
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::ledger::tombstone::TombstoneRow;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::persisted::{
-    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+    ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored,
+    WorkerRetention,
 };
 use crate::store::bulk_load::BulkLoad;
 
@@ -26,13 +28,13 @@ impl BulkLoad<'_> {
         self.put_worker_of(worker, Some(retention))
     }
 
-    /// As [`put_runtime`](Self::put_runtime), with the floor of the event log.
+    /// As [`put_runtime`](Self::put_runtime), with the floor of the event log and the form of the directory.
     pub(crate) fn put_retained_runtime(
         &mut self,
         runtime: Stored<PersistedRuntimeSnapshot>,
-        first_event_id: u64,
+        facts: RuntimeFacts,
     ) -> Result<(), RuntimeError> {
-        self.put_runtime_of(runtime, Some(first_event_id))
+        self.put_runtime_of(runtime, Some(facts))
     }
 
     /// Adds tombstones of workers, except of those that the runtime has when the load ends.
@@ -123,6 +125,19 @@ impl BulkLoad<'_> {
             self.writer().write(&RUNTIMES, rows)?;
         }
         Ok(())
+    }
+
+    /// Writes a chunk of a file of a runtime, or with `None` of no runtime. `path` is a path of
+    /// [`kept_file`](crate::ledger::kept_file).
+    pub(crate) fn put_file_chunk(
+        &mut self,
+        id: Option<&RuntimeId>,
+        (path, chunk): (&str, u64),
+        row: &FileChunkRow,
+    ) -> Result<(), RuntimeError> {
+        let key = (id.map_or(NO_RUNTIME, RuntimeId::as_str), path, chunk);
+        let at = self.at;
+        at.guard(|| self.writer().write(&FILES, std::iter::once((key, row))))
     }
 
     /// Writes the import record of a runtime, or with `None` the record of the files that belong to no

@@ -7,6 +7,7 @@ use crate::error::{Place, RuntimeError};
 use crate::fs::process::{Owned, Process};
 use crate::ledger::checks::{refuse_long_id, refuse_long_ref};
 use crate::ledger::convert::{self, WorkerRefs};
+use crate::ledger::kept_file::FileChunkRow;
 use crate::ledger::pages::{transcript_entries, transcript_rows};
 use crate::ledger::rows::{EventRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, TranscriptRow, WorkerRow};
 use crate::ledger::table_names;
@@ -16,6 +17,7 @@ use crate::ledger::whole::{all_runtimes, refuse_miscounted, runtime_snapshot};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{RecordedEntry, TranscriptEntry};
+use crate::model::layout_form::{DocumentOrigin, LayoutForm};
 use crate::model::observation::{RecordedEvent, RuntimeEvent};
 use crate::model::persisted::{
     ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
@@ -263,6 +265,40 @@ impl Snapshot {
     pub(crate) fn retention(&self, worker: &WorkerRef) -> Result<WorkerRetention, RuntimeError> {
         let row = self.worker_row(worker)?;
         Ok(row.map_or_else(WorkerRetention::default, |row| row.retention()))
+    }
+
+    /// The newest form of the directory that a runtime was imported from; form a for other runtimes.
+    pub(crate) fn layout_form(&self, id: &RuntimeId) -> Result<LayoutForm, RuntimeError> {
+        refuse_long_id(id.as_str())?;
+        let row = self.view().runtime(id.as_str())?;
+        Ok(row.map_or(LayoutForm::A, |row| row.form))
+    }
+
+    /// Calls `each` with every chunk of the files of a runtime, or with `None` of no runtime, whose stored path begins
+    /// with `prefix`, which ends in `/`. Paths and chunks increase.
+    pub(crate) fn each_file_chunk<E: From<RuntimeError>>(
+        &self,
+        id: Option<&RuntimeId>,
+        prefix: &str,
+        mut each: impl FnMut(&str, u64, FileChunkRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let view = self.view();
+        let owner = id.map_or(NO_RUNTIME, RuntimeId::as_str);
+        until_error(|stop| {
+            view.each_file_chunk(owner, prefix, &mut |path, chunk, row| {
+                stop.unless(view.at, each(path, chunk, row))
+            })
+        })
+    }
+
+    /// The own text of a document, with its form and the members that it lacks; `None` for a document that an export
+    /// writes from the model alone.
+    pub(crate) fn document_text(
+        &self,
+        id: &RuntimeId,
+        path: &str,
+    ) -> Result<Option<(DocumentOrigin, Vec<u8>)>, RuntimeError> {
+        self.view().document_text(id.as_str(), path)
     }
 
     /// The tombstone of a worker that the store had; `None` for one that it has or never had.

@@ -23,7 +23,7 @@ use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, WorkerRetention,
 };
 use crate::store::handle::Store;
 use crate::store::snapshot::Snapshot;
@@ -335,9 +335,10 @@ impl Sink for Comparing<'_, '_> {
         &mut self,
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
-        mut first_event_id: u64,
+        facts: RuntimeFacts,
         _: RemovedWorkers,
     ) -> Result<(), LayoutError> {
+        let mut first_event_id = facts.first_event_id;
         let path = place.path.with_file_name(RuntimeEvent::FILE);
         missing_before(&mut self.logs.events, &path, None, self.out)?;
         count_times(&self.logs.events, self.out);

@@ -37,7 +37,7 @@ use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, WorkerRetention,
 };
 use crate::model::retention::PRUNED;
 use crate::store::snapshot::Snapshot;
@@ -496,9 +496,10 @@ impl Sink for Checking<'_> {
         &mut self,
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
-        first_event_id: u64,
+        facts: RuntimeFacts,
         removed: RemovedWorkers,
     ) -> Result<(), LayoutError> {
+        let first_event_id = facts.first_event_id;
         let Some(stored) = self.snapshot.runtime(&runtime.value.runtime_id)? else {
             return Err(not_a_prefix(
                 place.path,

@@ -1,5 +1,6 @@
 //! Findings about a directory: their kinds, their severity and their JSON.
 
+use crate::model::identity::hex;
 use crate::model::severity::Severity;
 use crate::model::visible::Visible;
 use serde::ser::SerializeStruct;
@@ -297,8 +298,4 @@ pub(crate) fn boundary_before(text: &str, bytes: usize) -> usize {
         end -= 1;
     }
     end
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,6 +11,7 @@
 
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::interaction::TranscriptRole;
+use crate::model::layout_form::LineForm;
 use crate::model::observation::RuntimeEventKind;
 use crate::model::time::{milliseconds, parse_rfc3339, rfc3339, system_time};
 use std::borrow::Cow;
@@ -38,6 +39,7 @@ pub(crate) fn event(line: &str) -> Option<BorrowedEvent<'_>> {
         message,
         unknown: Vec::new(),
         recorded_at,
+        form: LineForm::default(),
     })
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn entry(line: &str) -> Option<BorrowedEntry<'_>> {
         event_id,
         unknown: Vec::new(),
         recorded_at,
+        form: LineForm::default(),
     })
 }
 

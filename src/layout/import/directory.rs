@@ -383,9 +383,12 @@ impl<'a> Import<'a> {
                 Record::Floor(worker, first) => load.begin_transcript(worker, first),
                 Record::Worker(worker, retention) => load.put_retained_worker(worker, retention),
                 Record::Events(run) => load.append_events(run),
-                Record::Runtime(runtime, first, removed) => {
+                Record::File(path, chunk, row) => {
+                    load.put_file_chunk(Some(&entry.id), (&path, chunk), &row)
+                }
+                Record::Runtime(runtime, facts, removed) => {
                     load.put_removed_workers(&runtime.value.runtime_id, tombstones(removed));
-                    load.put_retained_runtime(*runtime, first)
+                    load.put_retained_runtime(*runtime, facts)
                 }
             }
             .map_err(LayoutError::from)

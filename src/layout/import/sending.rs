@@ -5,11 +5,12 @@ use crate::layout::format::document::RemovedWorkers;
 use crate::layout::import::pipeline::Outbox;
 use crate::layout::read::sink::{Place, Sink};
 use crate::ledger::convert::owned_ref;
+use crate::ledger::kept_file::FileChunkRow;
 use crate::ledger::run::{EventRun, TranscriptRun};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, WorkerRetention,
 };
 use std::io::ErrorKind;
 
@@ -20,8 +21,14 @@ pub(crate) enum Record {
     Floor(WorkerRef, u64),
     Worker(Stored<PersistedWorkerSnapshot>, WorkerRetention),
     Events(EventRun),
-    /// A runtime, the floor of its event log and its removed workers.
-    Runtime(Box<Stored<PersistedRuntimeSnapshot>>, u64, RemovedWorkers),
+    /// A chunk of a file of the runtime: its path, its number.
+    File(String, u64, FileChunkRow),
+    /// A runtime, its facts and its removed workers.
+    Runtime(
+        Box<Stored<PersistedRuntimeSnapshot>>,
+        RuntimeFacts,
+        RemovedWorkers,
+    ),
 }
 
 /// The approximate size of a snapshot, in bytes.
@@ -52,7 +59,10 @@ impl<'o> Sending<'o> {
         let bytes = match &record {
             Record::Transcript(run) => run.bytes(),
             Record::Events(run) => run.bytes(),
-            Record::Floor(..) | Record::Worker(..) | Record::Runtime(..) => RECORD_BYTES,
+            Record::File(_, _, FileChunkRow::Bytes(bytes)) => RECORD_BYTES + bytes.len(),
+            Record::File(..) | Record::Floor(..) | Record::Worker(..) | Record::Runtime(..) => {
+                RECORD_BYTES
+            }
         };
         // The error that stopped the consumer is returned instead of this one.
         let stopped = |_| LayoutError::io("write to", "the store")(ErrorKind::BrokenPipe.into());
@@ -110,15 +120,19 @@ impl Sink for Sending<'_> {
         Ok(())
     }
 
+    fn file(&mut self, path: &str, chunk: u64, row: FileChunkRow) -> Result<(), LayoutError> {
+        self.send(Record::File(path.to_owned(), chunk, row))
+    }
+
     fn runtime(
         &mut self,
         _: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
-        first_event_id: u64,
+        facts: RuntimeFacts,
         removed: RemovedWorkers,
     ) -> Result<(), LayoutError> {
         let rest = self.events.take();
         self.send(Record::Events(rest))?;
-        self.send(Record::Runtime(Box::new(runtime), first_event_id, removed))
+        self.send(Record::Runtime(Box::new(runtime), facts, removed))
     }
 }

@@ -17,9 +17,10 @@ use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{MAX_ID_BYTES, RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
+use crate::model::layout_form::LayoutForm;
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, UnknownMember,
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, UnknownMember,
 };
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
@@ -84,8 +85,12 @@ impl Reader<'_> {
             self.report(gap)?;
         }
         self.expect_unchanged(&dir)?;
+        let facts = RuntimeFacts {
+            first_event_id: floor,
+            form: LayoutForm::A,
+        };
         self.sink
-            .runtime(Place::whole(&path), runtime, floor, removed)?;
+            .runtime(Place::whole(&path), runtime, facts, removed)?;
         Ok(true)
     }
 

@@ -2,10 +2,11 @@
 
 use crate::layout::error::LayoutError;
 use crate::layout::format::document::RemovedWorkers;
+use crate::ledger::kept_file::FileChunkRow;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::WorkerRef;
 use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, WorkerRetention,
 };
 use std::path::Path;
 
@@ -47,11 +48,16 @@ pub(crate) trait Sink {
         retention: WorkerRetention,
     ) -> Result<(), LayoutError>;
     fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError>;
+    /// A chunk of a kept file or of the own text of a document, at a path of
+    /// [`kept_file`](crate::ledger::kept_file). Chunks of one file follow each other.
+    fn file(&mut self, _path: &str, _chunk: u64, _row: FileChunkRow) -> Result<(), LayoutError> {
+        Ok(())
+    }
     fn runtime(
         &mut self,
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
-        first_event_id: u64,
+        facts: RuntimeFacts,
         removed: RemovedWorkers,
     ) -> Result<(), LayoutError>;
 }
@@ -81,7 +87,7 @@ impl Sink for DiscardSink {
         &mut self,
         _: Place<'_>,
         _: Stored<PersistedRuntimeSnapshot>,
-        _: u64,
+        _: RuntimeFacts,
         _: RemovedWorkers,
     ) -> Result<(), LayoutError> {
         Ok(())

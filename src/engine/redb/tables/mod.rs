@@ -1,6 +1,7 @@
 //! The table definitions, and reading, writing and walking their rows.
 
 pub(crate) mod definitions;
+pub(crate) mod files;
 pub(crate) mod row_writer;
 #[cfg(feature = "search")]
 pub(crate) mod scan;

@@ -13,6 +13,7 @@ use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptRole;
+use crate::model::layout_form::LineForm;
 use crate::model::management::{RuntimeLimits, RuntimeStatus};
 use crate::model::observation::RuntimeEventKind;
 use crate::model::persisted::{ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
@@ -212,6 +213,7 @@ fn event_row(id: u64) -> EventRow<'static> {
         message: Some(format!("event {id}").into()),
         unknown: Vec::new(),
         recorded_at_ms: None,
+        form: LineForm::default(),
     }
 }
 
@@ -223,6 +225,7 @@ fn entry_row(position: u64) -> TranscriptRow<'static> {
         content: "said".into(),
         unknown: Vec::new(),
         recorded_at_ms: None,
+        form: LineForm::default(),
         attributes: None,
     }
 }
