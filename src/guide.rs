@@ -3,6 +3,9 @@
 #[doc = include_str!("../docs/moving-over.md")]
 pub mod moving_over {}
 
+#[doc = include_str!("../docs/directory-forms.md")]
+pub mod directory_forms {}
+
 #[doc = include_str!("../docs/from-the-directory-store.md")]
 pub mod from_the_directory_store {}
 
