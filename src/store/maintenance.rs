@@ -71,15 +71,17 @@ impl Store {
     ///
     /// Before, it removes the rows that an unfinished deletion of a process that ended has left.
     ///
-    /// Text that was removed or replaced stays in the file until then, in free pages. Compaction cuts most of
-    /// them off, but redb does not promise that it erases every byte. A backup has none of them.
+    /// Text that was removed or replaced stays in the file until then, in free pages and at the ends of others. Compaction
+    /// overwrites these bytes with zeros, unless a damaged page leaves open which pages are free: then
+    /// [`is_erased`](CompactReport::is_erased) is `false`. A backup has none of them.
     ///
     /// The next commits grow the file again, because redb grows a file by doubling it. If the process is
-    /// killed during the compaction of a large store, the next open repairs the store by walking the file.
+    /// killed during the compaction of a large store, the next open repairs the store by walking the file. Overwriting changes
+    /// no byte that a row is in, so a crash during it damages nothing.
     ///
     /// Compaction needs the file exclusively: writes wait, and reads that begin during it wait too, also
     /// in other processes, there up to
-    /// [`commit_lock_timeout`](crate::store::StoreOptions::commit_lock_timeout). It takes about as long as writing all rows of the store, and constant memory. A
+    /// [`commit_lock_timeout`](crate::store::StoreOptions::commit_lock_timeout). It takes about as long as writing all rows of the store, and 0.25 MB of memory for each GB of the file. A
     /// store in memory shrinks, and the report has zeros.
     ///
     /// # Errors

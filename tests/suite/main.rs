@@ -19,6 +19,8 @@ mod deleting;
 mod deleting_in_steps;
 mod disk_errors;
 mod durability;
+#[cfg(feature = "fault-injection")]
+mod erasing;
 mod faults;
 #[cfg(feature = "fault-injection")]
 mod forgetting;

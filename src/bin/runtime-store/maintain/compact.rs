@@ -18,8 +18,8 @@ use std::time::Instant;
 /// Needs exclusive access: fails with exit code 3 while a host has the store open or another process
 /// holds a snapshot of it.
 ///
-/// Text that was removed or replaced can stay in free pages of the file until then. Compacting cuts most
-/// of them off, which is no promise that every byte is erased; a backup has none of them.
+/// Text that was removed or replaced can stay in the file until then. Compacting overwrites it with zeros,
+/// unless the file is damaged; a backup has none of it.
 #[derive(Args)]
 #[command(after_help = help::COMPACT)]
 pub(crate) struct Compact {
@@ -59,6 +59,12 @@ impl Compact {
                 seconds: begin.elapsed().as_secs_f64(),
             })?;
             return Ok(Status::Done);
+        }
+        if !report.is_erased {
+            output.remark(
+                "text that was removed can still be in the file, because a page is damaged: run `runtime-store verify`, \
+                 or copy the store with `runtime-store backup`",
+            );
         }
         output.summary(format!(
             "compacted: freed {} of {}, {} remain, in {:.2} s",

@@ -37,9 +37,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 /// saved state; but then an open after a kill took 2.6 s for 1 GB. The open is the promise.
 pub(crate) const QUICK_REPAIR_BYTES: u64 = 64 << 20;
 
-/// Closes a database and opens it again without releasing the locks on its file.
-pub(crate) type Reopen =
-    Box<dyn Fn(Database, RedbContext<'_>) -> Result<Database, RuntimeError> + Send + Sync>;
+/// Erases the unused bytes of the file of a database, and closes and opens the database without releasing the locks on
+/// its file: the page cache of redb has these bytes, too. Returns `false` if a damaged page leaves open which pages are
+/// free.
+pub(crate) type Erase =
+    Box<dyn Fn(Database, RedbContext<'_>) -> Result<(Database, bool), RuntimeError> + Send + Sync>;
 
 /// A database that is open for writing.
 pub(crate) struct Writer {
@@ -47,8 +49,8 @@ pub(crate) struct Writer {
     size: FileSize,
     /// The file size from which on commits save the allocator state.
     quick_repair_from: u64,
-    /// `None` for stores in memory, and where redb saves its allocator state in every commit.
-    reopen: Option<Reopen>,
+    /// `None` for stores in memory.
+    erase: Option<Erase>,
     /// The file, to ask how many links it has. Declared after `database`, which gives up the locks.
     file: Option<File>,
     /// `None` if all commits take two syncs.
@@ -59,12 +61,12 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// A writer over `database`, whose file has the size `size`.
-    pub(crate) fn new(database: Database, size: FileSize, reopen: Option<Reopen>) -> Self {
+    pub(crate) fn new(database: Database, size: FileSize, erase: Option<Erase>) -> Self {
         Self {
             database,
             size,
             quick_repair_from: QUICK_REPAIR_BYTES,
-            reopen,
+            erase,
             file: None,
             one_sync: None,
             recovery: None,
@@ -105,17 +107,16 @@ impl Writer {
         self.size.bytes() >= self.quick_repair_from
     }
 
-    /// Persists the allocator state of redb by closing and reopening the database, which does not
-    /// grow the file. A commit that saves the state needs new pages, and redb grows a file by
-    /// doubling it.
-    pub(crate) fn save_free_pages(self, at: RedbContext<'_>) -> Result<Self, RuntimeError> {
-        match &self.reopen {
-            Some(reopen) if self.is_large() => Ok(Self {
-                database: reopen(self.database, at)?,
-                ..self
-            }),
-            _ => Ok(self),
-        }
+    /// Overwrites the bytes of the file that no row of the last commit is in. Returns whether it could.
+    ///
+    /// Also persists the allocator state of redb, which closing the database does without growing the file. A commit
+    /// that saves the state needs new pages, and redb grows a file by doubling it.
+    pub(crate) fn erase_unused(self, at: RedbContext<'_>) -> Result<(Self, bool), RuntimeError> {
+        let Some(erase) = &self.erase else {
+            return Ok((self, true));
+        };
+        let (database, is_whole) = erase(self.database, at)?;
+        Ok((Self { database, ..self }, is_whole))
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod checked_pages;
 pub(crate) mod commit_diff;
+pub(crate) mod erase;
 pub(crate) mod file_id;
 pub(crate) mod lock_holder;
 pub(crate) mod one_sync;

@@ -158,6 +158,15 @@ impl Geometry {
     pub(crate) fn place(self, page: u64) -> (u64, u64) {
         (self.offset(page), PAGE_BYTES << (page >> 59))
     }
+
+    /// The offset of the region after `before` others, and the length of its header, in bytes.
+    pub(crate) fn region_header(self, before: u64) -> (u64, u64) {
+        let pages = self.region_header_pages + self.region_data_pages;
+        (
+            (1 + before * pages) * PAGE_BYTES,
+            self.region_header_pages * PAGE_BYTES,
+        )
+    }
 }
 
 impl Geometry {
@@ -423,12 +432,16 @@ impl Tree {
 
     /// The checksum of a page of this tree; `None` if it is no valid page.
     pub(crate) fn sum(self, page: &[u8]) -> Option<Sum> {
-        let end = match *page.first()? {
-            LEAF => Leaf::new(page, self.widths())?.end()?,
-            BRANCH => branch_end(page, self.widths())?,
-            _ => return None,
-        };
-        page.get(..end).map(xxh3_128).map(half)
+        page.get(..self.end(page)?).map(xxh3_128).map(half)
+    }
+
+    /// The end of the content of a page of this tree. redb reads no byte after it.
+    pub(crate) fn end(self, page: &[u8]) -> Option<usize> {
+        match *page.first()? {
+            LEAF => Leaf::new(page, self.widths())?.end(),
+            BRANCH => branch_end(page, self.widths()),
+            _ => None,
+        }
     }
 
     /// Whether a page of this tree can refer to others.
@@ -529,16 +542,15 @@ impl Tree {
     }
 }
 
-/// Parses a row in one of the lists of freed pages of redb: returns the id of the commit that freed
-/// the pages, and their size in bytes. The key starts with the id; the value is the number of
-/// pages, then their page numbers.
-pub(crate) fn replaced_pages(key: &[u8], value: &[u8]) -> Option<(u64, u64)> {
+/// Parses a row in one of the lists of freed pages of redb: returns the id of the commit that freed the pages, and
+/// calls `each` with the number of each page. The key starts with the id; the value is the number of pages, then
+/// their page numbers.
+pub(crate) fn replaced_pages(key: &[u8], value: &[u8], mut each: impl FnMut(u64)) -> Option<u64> {
     let count = u16_at(value, 0)?;
-    let mut bytes = 0;
     for page in 0..count {
-        bytes += PAGE_BYTES << (u64_at(value, 2 + NUMBER_BYTES * page)? >> 59);
+        each(u64_at(value, 2 + NUMBER_BYTES * page)?);
     }
-    Some((u64_at(key, 0)?, bytes))
+    u64_at(key, 0)
 }
 
 /// The root of a table, from its entry in the table list. `None` for a table without rows, or of

@@ -119,16 +119,29 @@ const REPLACED: [&[u8]; 2] = [b"data_pages_unreachable", b"system_pages_unreacha
 /// The size in bytes of the freed pages that cannot be reused yet, by the commit that freed them.
 /// `None` if they cannot be read, for example because another process commits at the same time.
 pub(crate) fn replaced_bytes(file: &impl StorageBackend) -> io::Result<Option<BTreeMap<u64, u64>>> {
+    let mut replaced = BTreeMap::new();
+    let walked = each_replaced(file, |commit, (_, bytes)| {
+        *replaced.entry(commit).or_default() += bytes;
+    })?;
+    Ok(walked.then_some(replaced))
+}
+
+/// Calls `each` for the freed pages that cannot be reused yet, with the commit that freed them, their offset and
+/// their length. Returns `false` if they cannot be read.
+pub(crate) fn each_replaced(
+    file: &impl StorageBackend,
+    mut each: impl FnMut(u64, (u64, u64)),
+) -> io::Result<bool> {
     let Some((walk, mut open)) = Walk::of(file)? else {
-        return Ok(None);
+        return Ok(false);
     };
-    let (mut replaced, mut page) = (BTreeMap::new(), Vec::new());
+    let mut page = Vec::new();
     while let Some(next) = open.pop() {
         let (offset, bytes) = walk.geometry.place(next.number);
         let is_whole =
             walk.read(offset, bytes, &mut page)? && next.tree.sum(&page) == Some(next.sum);
         if !is_whole {
-            return Ok(None);
+            return Ok(false);
         }
         let below = next.tree.children(&page, |child| match child {
             Child::Page { page, .. } => open.push(page),
@@ -136,18 +149,21 @@ pub(crate) fn replaced_bytes(file: &impl StorageBackend) -> io::Result<Option<BT
             Child::Table { .. } => {}
         });
         if below.is_none() {
-            return Ok(None);
+            return Ok(false);
         }
         if next.tree != Tree::Tables {
+            let mut pages = Vec::new();
             // A branch page has no rows: that is no error here.
             let _ = next.tree.rows(&page, |key, value| {
-                if let Some((commit, bytes)) = replaced_pages(key, value) {
-                    *replaced.entry(commit).or_default() += bytes;
+                pages.clear();
+                if let Some(commit) = replaced_pages(key, value, |number| pages.push(number)) {
+                    let places = pages.iter().map(|number| walk.geometry.place(*number));
+                    places.for_each(|place| each(commit, place));
                 }
             });
         }
     }
-    Ok(Some(replaced))
+    Ok(true)
 }
 
 /// How many bytes follow the end of the file by its header, if they are no whole pages: redb refuses to write
@@ -164,16 +180,16 @@ pub(crate) fn bytes_after_end(file: &impl StorageBackend) -> io::Result<Option<u
 }
 
 /// A walk over the pages of the last commit in a file.
-struct Walk<'a, B> {
-    file: &'a B,
-    len: u64,
-    geometry: Geometry,
+pub(crate) struct Walk<'a, B> {
+    pub(crate) file: &'a B,
+    pub(crate) len: u64,
+    pub(crate) geometry: Geometry,
     found: DamagedPages,
 }
 
 impl<'a, B: StorageBackend> Walk<'a, B> {
     /// A walk over the last commit, and the roots to start from; `None` if the header is damaged.
-    fn of(file: &'a B) -> io::Result<Option<(Self, Vec<Reference>)>> {
+    pub(crate) fn of(file: &'a B) -> io::Result<Option<(Self, Vec<Reference>)>> {
         let len = file.len()?;
         let mut bytes = vec![0; HEADER_BYTES];
         if len < HEADER_BYTES as u64 {
@@ -264,7 +280,7 @@ impl<'a, B: StorageBackend> Walk<'a, B> {
     }
 
     /// Reads a page. Returns `false` if it lies past the end of the file.
-    fn read(&self, offset: u64, bytes: u64, page: &mut Vec<u8>) -> io::Result<bool> {
+    pub(crate) fn read(&self, offset: u64, bytes: u64, page: &mut Vec<u8>) -> io::Result<bool> {
         let fits = offset.checked_add(bytes).is_some_and(|end| end <= self.len);
         let Some(bytes) = usize::try_from(bytes).ok().filter(|_| fits) else {
             return Ok(false);

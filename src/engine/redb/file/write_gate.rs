@@ -11,6 +11,7 @@
 //! releases the locks that exclude other writers.
 
 use crate::engine::redb::file::commit_diff::AddedPage;
+use crate::engine::redb::file::erase::erase_unused;
 use crate::engine::redb::file::planted::{Planted, PlantedBug};
 use crate::engine::redb::file::unclean::{self, Recovery};
 use crate::fs::steps::{Change, attempt};
@@ -153,10 +154,12 @@ pub(crate) fn hold<B: StorageBackend>(
     backend(file, true, planted)
 }
 
-/// A backend over `file` that holds nothing, and the size of the file.
-pub(crate) fn pass<B: StorageBackend>(file: B) -> io::Result<(HoldingBackend<B>, FileSize)> {
+/// A backend over `file` that holds nothing, the size of the file, and the file.
+pub(crate) fn pass<B: StorageBackend>(
+    file: B,
+) -> io::Result<(HoldingBackend<B>, FileSize, KeptFile<B>)> {
     let (backend, gate) = backend(file, false, Planted::default())?;
-    Ok((backend, gate.size()))
+    Ok((backend, gate.size(), gate.file()))
 }
 
 fn backend<B: StorageBackend>(
@@ -252,6 +255,11 @@ impl<B: StorageBackend> Gate<B> {
 pub(crate) struct KeptFile<B>(Arc<State<B>>);
 
 impl<B: StorageBackend> KeptFile<B> {
+    /// Overwrites the bytes that no row is in; see [`erase_unused`].
+    pub(crate) fn erase_unused(&self) -> io::Result<bool> {
+        erase_unused(&self.0.file)
+    }
+
     /// Runs `reopen`, which closes the database in the file and opens another over the given
     /// backend. No other process can lock the file meanwhile. If `reopen` fails, the file is
     /// closed.

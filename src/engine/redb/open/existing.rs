@@ -8,7 +8,7 @@ use crate::commit::{trace, within};
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::file_backend;
 use crate::engine::redb::database::open_store::OPEN_STORES;
-use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine, Reopen, Writer};
+use crate::engine::redb::database::redb_engine::{Erase, Handle, OpenStore, RedbEngine, Writer};
 use crate::engine::redb::database::registry::{Found, Registration};
 use crate::engine::redb::database::sharing::Sharing;
 use crate::engine::redb::file::checked_pages::{CheckedPages, Role};
@@ -441,13 +441,12 @@ pub(crate) fn open_beside_writers(
     at: RedbContext<'_>,
     options: &StoreOptions,
 ) -> Result<Handle, RuntimeError> {
-    let (backend, size) = pass(backend).map_err(|error| at.io(error))?;
+    let (backend, size, file) = pass(backend).map_err(|error| at.io(error))?;
     let database = builder(options)
         .create_with_backend(backend)
         .map_err(|error| at.redb(error))?;
-    // With several writers redb saves its allocator state in every commit, so the store never has
-    // to be reopened to save it.
-    let writer = Writer::new(database, size, None);
+    let erase = erase_beside_writers(file, options);
+    let writer = Writer::new(database, size, Some(erase));
     Ok(Handle::Writer(
         writer.quick_repair_from(options.quick_repair_from),
     ))
@@ -530,7 +529,7 @@ pub(crate) fn open_over(
     // A commit that redb chose may be in the page cache alone, and the next one must not rely on it.
     let is_proven = recovery != Some(Recovery::LeftToRedb);
     let one_sync = (is_proven && options.commit_syncs == CommitSyncs::One).then_some(one_sync);
-    let writer = Writer::new(database, size, Some(reopen(file, at, options)));
+    let writer = Writer::new(database, size, Some(erase_alone(file, at, options)));
     let writer = writer
         .recovered(recovery)
         .with_one_sync(one_sync)
@@ -541,29 +540,59 @@ pub(crate) fn open_over(
     Ok(Handle::Writer(writer))
 }
 
-/// The function that closes the database in `file` and opens it again.
-fn reopen<B: StorageBackend>(
+/// The function that erases the unused bytes of `file`, of which this process is the only writer.
+fn erase_alone<B: StorageBackend>(
     file: KeptFile<B>,
     at: RedbContext<'_>,
     options: &StoreOptions,
-) -> Reopen {
-    let mut options = options.clone();
-    // A database that was just closed needs no repair. It was verified when it was first opened, if
-    // at all.
-    options.verify_on_open = false;
-    options.on_repair = None;
+) -> Erase {
+    let options = for_reopening(options);
     let bad_pages = at.bad_pages();
     Box::new(move |database, at| {
         let at = at.noting(&bad_pages);
         file.keep(|backend| {
             at.guard(|| {
                 database.close().map_err(|error| at.redb(error))?;
-                builder(&options)
+                let is_whole = file.erase_unused().map_err(|error| at.io(error))?;
+                let database = builder(&options)
                     .create_with_backend(checked(backend, Role::OnlyWriter, at, &options))
-                    .map_err(|error| at.redb(error))
+                    .map_err(|error| at.redb(error))?;
+                Ok((database, is_whole))
             })
         })
     })
+}
+
+/// The function that erases the unused bytes of `file`, which other processes write to.
+fn erase_beside_writers<B: StorageBackend>(file: KeptFile<B>, options: &StoreOptions) -> Erase {
+    let options = for_reopening(options);
+    Box::new(move |database, at| {
+        at.guard(|| {
+            // Its lock excludes the commits of other processes.
+            let turn = database.begin_write().map_err(|error| at.redb(error))?;
+            let is_whole = file.erase_unused().map_err(|error| at.io(error))?;
+            turn.abort().map_err(|error| at.redb(error))?;
+            let database = file.keep(|backend| {
+                database.close().map_err(|error| at.redb(error))?;
+                builder(&options)
+                    .create_with_backend(backend)
+                    .map_err(|error| at.redb(error))
+            })?;
+            // The lock of the last writer was kept, too. The end of this turn releases it.
+            let turn = database.begin_write().map_err(|error| at.redb(error))?;
+            turn.abort().map_err(|error| at.redb(error))?;
+            Ok((database, is_whole))
+        })
+    })
+}
+
+/// The options to open a database again that was just closed: it needs no repair, and it was verified when it was
+/// first opened, if at all.
+fn for_reopening(options: &StoreOptions) -> StoreOptions {
+    let mut options = options.clone();
+    options.verify_on_open = false;
+    options.on_repair = None;
+    options
 }
 
 /// The schema version of the store, if this crate can read or migrate it.

@@ -1,0 +1,131 @@
+//! Compaction: the bytes of removed rows are gone from the file.
+
+use crate::deleting::assert_sound;
+use crate::layout_support::content;
+use crate::support::{full_request, named, runtime_id, say, scratch, seed};
+use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerIntent, WorkerStatus};
+use redb_runtime_store::identity::WorkerRef;
+use redb_runtime_store::retention::{PruneOptions, Retention};
+use redb_runtime_store::store::{DeleteRuntimeOptions, Sharing};
+use redb_runtime_store::{Runtime, Store};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use torture::rng::Rng;
+
+const MARK: &[u8] = b"mark-";
+const MARK_BYTES: usize = MARK.len() + 6;
+
+/// All marks in bytes.
+fn marks_in(bytes: &[u8]) -> BTreeSet<String> {
+    let windows = bytes.windows(MARK_BYTES);
+    let marks = windows.filter(|window| window.starts_with(MARK));
+    marks
+        .map(|mark| String::from_utf8(mark.to_vec()).unwrap())
+        .collect()
+}
+
+/// Texts that each begin with a mark of their own.
+struct Marks(u32);
+
+impl Marks {
+    fn text(&mut self, random: &mut Rng) -> String {
+        self.0 += 1;
+        let bytes = *random.pick(&[0, 1, 20, 300, 3_000, 20_000]);
+        format!("mark-{:06}{}", self.0, "x".repeat(bytes))
+    }
+}
+
+/// Changes one of three runtimes at random.
+fn change(store: &Store, random: &mut Rng, marks: &mut Marks) {
+    let id = *random.pick(&["a", "b", "c"]);
+    let runtime = store.runtime(named(id)).unwrap();
+    let workers = runtime.list_workers().unwrap();
+    let worker = (!workers.is_empty()).then(|| random.pick(&workers).clone());
+    match (random.below(20), worker) {
+        (0..4, _) | (_, None) => {
+            let objective = marks.text(random);
+            let intent = WorkerIntent::Task { objective };
+            let request = CreateWorkerRequest {
+                intent,
+                ..full_request()
+            };
+            runtime.create_worker(request).unwrap();
+        }
+        (4..14, Some(worker)) if worker.status == WorkerStatus::Running => {
+            let said = (0..=random.below(4)).map(|_| marks.text(random));
+            said.for_each(|text| assert!(say(&runtime, &worker.worker_ref, &text).is_ok()));
+        }
+        (14..17, Some(worker)) if worker.status == WorkerStatus::Running => {
+            let reason = Some(marks.text(random));
+            runtime.stop_worker(&worker.worker_ref, reason).unwrap();
+        }
+        (17, _) => {
+            let policy = Retention::new().keep_entries(3).keep_events(10);
+            runtime.prune(&policy, PruneOptions::new()).unwrap();
+        }
+        (18, _) => {
+            let options = DeleteRuntimeOptions::new().even_if_running(true);
+            store
+                .delete_runtime_with(&runtime_id(id), &options)
+                .unwrap();
+        }
+        (_, Some(worker)) => remove(&runtime, &worker.worker_ref, worker.status),
+    }
+}
+
+fn remove(runtime: &Runtime, worker: &WorkerRef, status: WorkerStatus) {
+    if status == WorkerStatus::Running {
+        runtime.stop_worker(worker, None).unwrap();
+    }
+    runtime.delete_worker(worker).unwrap();
+}
+
+/// Asserts that the file has the marks of the store's rows and no others.
+fn assert_only_live(store: &Store, path: &Path) {
+    let live = marks_in(content(store).join("\n").as_bytes());
+    let bytes = fs::read(path).unwrap();
+    let in_file = marks_in(&bytes);
+    let dead: Vec<_> = in_file.difference(&live).collect();
+    assert!(dead.is_empty(), "{dead:?} are in {} bytes", bytes.len());
+    assert_eq!(live, in_file);
+}
+
+/// Writes to pages of the cache without another length of their rows: redb copies such pages as they are.
+fn rewrite_pages(store: &Store) {
+    for id in store.runtimes().unwrap() {
+        let runtime = store.runtime(named(id.runtime_id.as_str())).unwrap();
+        runtime.stop_runtime().unwrap();
+    }
+}
+
+#[test]
+fn compaction_erases_removed_bytes_in_every_mode() {
+    let mut random = Rng::new(seed());
+    for sharing in [Sharing::OneWriter, Sharing::Exclusive, Sharing::ManyWriters] {
+        println!("{sharing:?}");
+        let (_directory, path) = scratch();
+        let store = Store::options().sharing(sharing).open(&path).unwrap();
+        let (mut marks, mut had_dead) = (Marks(0), 0);
+        for _ in 0..4 {
+            for _ in 0..40 {
+                change(&store, &mut random, &mut marks);
+            }
+            let live = marks_in(content(&store).join("\n").as_bytes());
+            let before = marks_in(&fs::read(&path).unwrap());
+            had_dead += before.difference(&live).count();
+            assert!(store.compact().unwrap().is_erased);
+            assert_only_live(&store, &path);
+            assert_sound(&store);
+        }
+        assert!(
+            had_dead > 10,
+            "{had_dead} removed texts before the compactions"
+        );
+        rewrite_pages(&store);
+        store.close().unwrap();
+        let store = Store::open(&path).unwrap();
+        assert_only_live(&store, &path);
+        assert_sound(&store);
+    }
+}
