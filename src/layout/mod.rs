@@ -14,7 +14,7 @@
 //!
 //! Members of a store that retention or deletions have changed stand after those of the model, where they say
 //! something. `runtime.json`: `first_event_id`, the floor of the event log; `pruned_workers`, the workers
-//! without a directory that retention removed, with `worker_id`, `transcript_len`, `next_transcript_sequence` and
+//! that retention removed, without a directory or with one that lacks their last entries, with `worker_id`, `transcript_len`, `next_transcript_sequence` and
 //! `last_event_id`; `deleted_workers`, the ids of deleted workers that no event of the log reports.
 //! `worker.json`: `first_position`, the floor of the transcript, and `pinned`.
 //!

@@ -285,8 +285,9 @@ impl ExportOptions {
 
     /// Whether an update may append to a log that ends before the first row that the store still has. The rows between
     /// were pruned before the directory got them, so the log has a gap from then on, and an import counts the positions
-    /// of the entries behind it without them. Default: off, such a directory is refused as
-    /// [`PrunedGap`](super::LayoutError::PrunedGap).
+    /// of the entries behind it without them. The same holds for a worker that retention removed: the update lists it in
+    /// `pruned_workers`, so that later updates accept it. Default: off, such a directory is refused as
+    /// [`PrunedGap`](super::LayoutError::PrunedGap) or [`PrunedWorker`](super::LayoutError::PrunedWorker).
     #[must_use]
     pub fn allow_gap(mut self, allow_gap: bool) -> Self {
         self.allow_gap = allow_gap;

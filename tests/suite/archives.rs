@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-fn update(store: &Store, root: &Path) -> Result<ExportReport, LayoutError> {
+pub(crate) fn update(store: &Store, root: &Path) -> Result<ExportReport, LayoutError> {
     export(
         store,
         root,
@@ -22,27 +22,27 @@ fn update(store: &Store, root: &Path) -> Result<ExportReport, LayoutError> {
     )
 }
 
-fn update_with_gap(store: &Store, root: &Path) -> ExportReport {
+pub(crate) fn update_with_gap(store: &Store, root: &Path) -> ExportReport {
     let options = ExportOptions::new().existing(ExistingDirectory::Update);
     export(store, root, options.allow_gap(true)).unwrap()
 }
 
-fn prune(runtime: &Runtime, policy: Retention) {
+pub(crate) fn prune(runtime: &Runtime, policy: Retention) {
     let report = runtime.prune(&policy, PruneOptions::new()).unwrap();
     assert!(!report.is_empty());
 }
 
-fn talk(runtime: &Runtime, worker: &WorkerRef, entries: usize) {
+pub(crate) fn talk(runtime: &Runtime, worker: &WorkerRef, entries: usize) {
     for number in 0..entries {
         say(runtime, worker, &format!("entry {number}")).unwrap();
     }
 }
 
-fn worker(runtime: &Runtime) -> WorkerRef {
+pub(crate) fn worker(runtime: &Runtime) -> WorkerRef {
     runtime.create_worker(full_request()).unwrap().worker_ref
 }
 
-fn restored(root: &Path) -> Store {
+pub(crate) fn restored(root: &Path) -> Store {
     let store = Store::in_memory().unwrap();
     let report = import(&store, root, ImportOptions::new()).unwrap();
     assert_eq!(report.findings, []);
@@ -56,14 +56,14 @@ fn restored(root: &Path) -> Store {
     store
 }
 
-fn compared(store: &Store, root: &Path) -> Comparison {
+pub(crate) fn compared(store: &Store, root: &Path) -> Comparison {
     let comparison = compare(store, root).unwrap();
     assert_eq!(comparison.differences, []);
     comparison
 }
 
 /// A store with the runtime `r` and two workers, and an archive of it.
-fn archived() -> (TempDir, Runtime, [WorkerRef; 2], TempDir) {
+pub(crate) fn archived() -> (TempDir, Runtime, [WorkerRef; 2], TempDir) {
     let (directory, path) = scratch();
     let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
     let workers = [(); 2].map(|()| worker(&runtime));

@@ -1,6 +1,8 @@
 //! The suite: the crate and its program as hosts and users see them.
 
 mod archives;
+#[cfg(feature = "fault-injection")]
+mod archives_removed;
 mod bit_rot;
 mod bulk_loading;
 mod checked_pages;

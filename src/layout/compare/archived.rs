@@ -12,11 +12,11 @@ use crate::model::retention::PRUNED;
 use crate::store::snapshot::Snapshot;
 use std::collections::BTreeMap;
 
-/// Why the store lacks a row that the directory has.
+/// Why the store lacks a worker that the directory has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gone {
-    /// Retention removed it: the directory keeps it.
-    Pruned,
+    /// Retention removed it, at this end: the directory keeps it.
+    Pruned(WorkerEnd),
     /// It was deleted: the directory must not keep it.
     Deleted,
 }
@@ -27,7 +27,7 @@ pub(crate) fn gone_worker(
     worker: &WorkerRef,
 ) -> Result<Option<Gone>, LayoutError> {
     Ok(match snapshot.tombstone(worker)? {
-        Some(TombstoneRow::Dropped { .. }) => Some(Gone::Pruned),
+        Some(TombstoneRow::Dropped { end, .. }) => Some(Gone::Pruned(end)),
         Some(TombstoneRow::Deleted { .. }) => Some(Gone::Deleted),
         Some(TombstoneRow::Unfinished(_)) | None => None,
     })
@@ -61,17 +61,6 @@ impl Archived {
     }
 }
 
-/// The end of a worker that retention removed; `None` for any other.
-pub(crate) fn end_of(
-    snapshot: &Snapshot,
-    worker: &WorkerRef,
-) -> Result<Option<WorkerEnd>, LayoutError> {
-    Ok(match snapshot.tombstone(worker)? {
-        Some(TombstoneRow::Dropped { end, .. }) => Some(end),
-        _ => None,
-    })
-}
-
 /// Diagnostics by id.
 pub(crate) type Diagnostics = BTreeMap<u64, DiagnosticRow>;
 
@@ -92,12 +81,12 @@ pub(crate) fn split(
 ) -> Result<Split, LayoutError> {
     let mut gone = BTreeMap::new();
     for diagnostic in &runtime.value.diagnostics {
-        if let Some(why) = gone_diagnostic(snapshot, diagnostic, stored)? {
-            gone.insert(diagnostic.id, why);
+        if let Some(is_pruned) = is_pruned(snapshot, diagnostic, stored)? {
+            gone.insert(diagnostic.id, is_pruned);
         }
     }
     if !drops_deleted {
-        gone.retain(|_, why| *why == Gone::Pruned);
+        gone.retain(|_, is_pruned| *is_pruned);
     }
     let mut pruned = Diagnostics::new();
     if gone.is_empty() {
@@ -109,8 +98,8 @@ pub(crate) fn split(
     for (number, diagnostic) in all {
         match gone.get(&number) {
             None => rest.push((number, diagnostic)),
-            Some(Gone::Deleted) => {}
-            Some(Gone::Pruned) => {
+            Some(false) => {}
+            Some(true) => {
                 pruned.insert(number, diagnostic);
             }
         }
@@ -119,22 +108,23 @@ pub(crate) fn split(
     Ok(Split { runtime, pruned })
 }
 
-/// Why the store lacks a diagnostic; `None` if it has it, or never had it.
-fn gone_diagnostic(
+/// Whether retention has removed a diagnostic from the store, or a deletion; `None` if the store has it, or never had it.
+fn is_pruned(
     snapshot: &Snapshot,
     diagnostic: &RuntimeDiagnostic,
     stored: &PersistedRuntimeSnapshot,
-) -> Result<Option<Gone>, LayoutError> {
+) -> Result<Option<bool>, LayoutError> {
     let id = diagnostic.id;
     let all = &stored.diagnostics;
     let is_stored = all.binary_search_by_key(&id, |stored| stored.id).is_ok();
     if is_stored || id >= stored.next_diagnostic_id {
         return Ok(None);
     }
-    match &diagnostic.worker_ref {
-        Some(worker) => gone_worker(snapshot, worker),
-        None => Ok((diagnostic.code == PRUNED).then_some(Gone::Pruned)),
-    }
+    let Some(worker) = &diagnostic.worker_ref else {
+        return Ok((diagnostic.code == PRUNED).then_some(true));
+    };
+    let gone = gone_worker(snapshot, worker)?;
+    Ok(gone.map(|gone| gone != Gone::Deleted))
 }
 
 /// Puts the diagnostics that [`split`] has taken out of a directory among those of the store.

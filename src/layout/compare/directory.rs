@@ -3,12 +3,13 @@
 //! The directory is read as by a salvage import. Each record is compared with the stored one as it is
 //! read, so memory does not grow with either side.
 
-use crate::layout::compare::archived::{Archived, Gone, end_of, gone_worker, split};
+use crate::layout::compare::archived::{Archived, Gone, gone_worker, split};
 use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
+use crate::layout::compare::removed::Present;
 use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
 use crate::layout::dir::source::SourceDir;
 use crate::layout::error::LayoutError;
-use crate::layout::findings::finding::Finding;
+use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::RemovedWorkers;
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::options::{CompareOptions, ImportOptions, Rules};
@@ -18,6 +19,7 @@ use crate::layout::read::reading::{ReadOutcome, read_runtime};
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::{Comparison, Difference};
 use crate::ledger::convert::stored_size;
+use crate::ledger::tombstone::WorkerEnd;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
@@ -228,11 +230,13 @@ pub(crate) struct Comparing<'s, 'o> {
     id: &'s RuntimeId,
     dir: PathBuf,
     logs: StoreLogs<'s>,
-    workers: HashSet<WorkerId>,
-    /// Whether retention has removed the worker whose transcript is read as a whole.
-    is_worker_pruned: bool,
+    present: Present,
+    /// The end of the worker whose transcript is read, if retention has removed it as a whole.
+    pruned_worker: Option<WorkerEnd>,
     /// What the directory has of that worker.
     archived: Archived,
+    /// Workers that lack entries which retention removed with them, with their documents and the missing positions.
+    incomplete: Vec<(WorkerId, PathBuf, (u64, u64))>,
     out: &'o mut Comparison,
 }
 
@@ -248,23 +252,55 @@ impl<'s, 'o> Comparing<'s, 'o> {
             id: &entry.id,
             dir: runtimes.path_of(&entry.name),
             logs: StoreLogs::new(snapshot, &entry.id)?,
-            workers: HashSet::new(),
-            is_worker_pruned: false,
+            present: Present::default(),
+            pruned_worker: None,
             archived: Archived::default(),
+            incomplete: Vec::new(),
             out,
         })
     }
 }
 
+impl Comparing<'_, '_> {
+    /// Compares the removed workers that the directory lists with those of the store.
+    fn removed(&mut self, place: Place<'_>, listed: &RemovedWorkers) -> Result<(), LayoutError> {
+        for (worker, path, (first, last)) in std::mem::take(&mut self.incomplete) {
+            let what = format!(
+                "positions {first} to {last} are missing: the store has pruned them with the worker"
+            );
+            match listed
+                .pruned
+                .iter()
+                .any(|listed| listed.worker_id == worker)
+            {
+                // An update was allowed to leave them out.
+                true => {
+                    let finding = Finding::new(FindingKind::Gap, path, what);
+                    self.out.findings.push(finding);
+                }
+                false => differ(self.out, &path, None, what),
+            }
+        }
+        let differences = self.present.differences(self.snapshot, self.id, listed)?;
+        for what in differences {
+            differ(self.out, place.path, None, what);
+        }
+        Ok(())
+    }
+}
+
 impl Sink for Comparing<'_, '_> {
     fn begin_worker(&mut self, worker: &WorkerRef, _: WorkerRetention) -> Result<(), LayoutError> {
-        self.is_worker_pruned = gone_worker(self.snapshot, worker)? == Some(Gone::Pruned);
+        self.pruned_worker = match gone_worker(self.snapshot, worker)? {
+            Some(Gone::Pruned(end)) => Some(end),
+            _ => None,
+        };
         self.archived = Archived::default();
         Ok(())
     }
 
     fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError> {
-        if self.is_worker_pruned {
+        if self.pruned_worker.is_some() {
             self.archived.note(entry.sequence);
             self.out.pruned_only_in_directory += 1;
             return Ok(());
@@ -282,18 +318,12 @@ impl Sink for Comparing<'_, '_> {
         mut retention: WorkerRetention,
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
-        self.workers.insert(worker_ref.worker_id.clone());
-        if self.is_worker_pruned {
+        self.present.workers.insert(worker_ref.worker_id.clone());
+        if let Some(end) = self.pruned_worker {
             self.out.pruned_only_in_directory += 1;
-            if let Some(end) = end_of(self.snapshot, &worker_ref)? {
-                let missing = self.archived.missing(retention.first_position, end);
-                if let Some((first, last)) = missing {
-                    let path = place.path.with_file_name(TranscriptEntry::FILE);
-                    let what = format!(
-                        "positions {first} to {last} are missing: the store has pruned them with the worker"
-                    );
-                    differ(self.out, &path, None, what);
-                }
+            if let Some(missing) = self.archived.missing(retention.first_position, end) {
+                let path = place.path.with_file_name(TranscriptEntry::FILE);
+                self.incomplete.push((worker_ref.worker_id, path, missing));
             }
             return Ok(());
         }
@@ -326,6 +356,9 @@ impl Sink for Comparing<'_, '_> {
     }
 
     fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
+        if self.logs.events.is_pruned(event.id) {
+            self.present.pruned_event(&event);
+        }
         let is_same = next_is(&mut self.logs.events, place, &event, self.out)?;
         self.out.events += u64::from(is_same);
         Ok(())
@@ -336,7 +369,7 @@ impl Sink for Comparing<'_, '_> {
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
         facts: RuntimeFacts,
-        _: RemovedWorkers,
+        removed: RemovedWorkers,
     ) -> Result<(), LayoutError> {
         let mut first_event_id = facts.first_event_id;
         let path = place.path.with_file_name(RuntimeEvent::FILE);
@@ -344,7 +377,7 @@ impl Sink for Comparing<'_, '_> {
         count_times(&self.logs.events, self.out);
         for worker in self.snapshot.workers(self.id)? {
             let id = worker?.value.worker_ref.worker_id;
-            if !self.workers.contains(&id) {
+            if !self.present.workers.contains(&id) {
                 let path = self.dir.join(WORKERS).join(names::encode(id.as_str()));
                 let what = format!("the directory does not have worker \"{id}\" of the store");
                 differ(self.out, &path, None, what);
@@ -359,6 +392,7 @@ impl Sink for Comparing<'_, '_> {
             );
             return Ok(());
         };
+        self.removed(place, &removed)?;
         let of_store = self.snapshot.first_event_id(self.id)?;
         if self.logs.events.pruned > 0 {
             // As for a worker.

@@ -3,4 +3,5 @@
 pub(super) mod archived;
 pub(super) mod diff;
 pub(super) mod directory;
+pub(super) mod removed;
 pub(super) mod store_log;

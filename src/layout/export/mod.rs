@@ -6,7 +6,6 @@ pub(super) mod line;
 mod log_tail;
 pub(super) mod log_writer;
 pub(super) mod parallel;
-mod removed;
 mod replacement;
 pub(super) mod runtime_writer;
 pub(super) mod update;

@@ -1,13 +1,13 @@
 //! Writes one runtime into a directory.
 
 use crate::error::RuntimeError;
+use crate::layout::compare::removed::removed_workers;
 use crate::layout::dir::target::{TargetDir, TargetFile};
 use crate::layout::error::LayoutError;
 use crate::layout::export::log_writer::{
     Log, Written, write_runtime_document, write_worker_document,
 };
 use crate::layout::export::parallel;
-use crate::layout::export::removed::removed_workers;
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::read::documents::Document;

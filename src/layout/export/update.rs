@@ -5,8 +5,23 @@
 //! records to the logs. Counters come first and events last, as in every writer of this layout, so a
 //! concurrent reader finds counters that are ahead of their logs, which is no damage. A killed update
 //! leaves such a state, and at most one incomplete line, which the next update completes.
+//!
+//! The steps of the update of a runtime, and what the next update finds if a kill comes after one. The store can have
+//! removed rows since.
+//!
+//! | step | left by a kill | if the store removed rows since |
+//! |---|---|---|
+//! | 1. `runtime.json` is replaced | counters ahead of the logs; new workers without directories | the logs show what the directory lacks: refused, unless allowed |
+//! | 2. incomplete lines of removed records are cut off | some logs still have theirs | the gap is the same; the worker is in `pruned_workers` by then, or the gap is refused again |
+//! | 3. each worker: its document is replaced, then lines are appended; a new one is renamed into its place | a document ahead of its log, an incomplete line | as for 1; an incomplete line of a removed record is part of the gap |
+//! | 4. directories of deleted workers are renamed, then removed | a temporary directory, which the next update removes | the same |
+//! | 5. events are appended | fewer events than the counter says, an incomplete line | as for 1 |
+//!
+//! So counters decide nothing: a worker that retention removed is in the directory with its last entry, or in the list
+//! `pruned_workers`, which only an update that was allowed to leave a gap writes for it.
 
-use crate::layout::compare::archived::{Archived, Gone, end_of, gone_worker, split, with_pruned};
+use crate::layout::compare::archived::{Archived, Gone, gone_worker, split, with_pruned};
+use crate::layout::compare::removed::{Present, removed_workers};
 use crate::layout::compare::store_log::StoreLogs;
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
@@ -15,12 +30,9 @@ use crate::layout::export::earlier_state::{
 };
 use crate::layout::export::log_tail::{Reached, append_rest, damaged, take_tail_of};
 use crate::layout::export::log_writer::{write_runtime_document, write_worker_document};
-use crate::layout::export::removed::removed_workers;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::document::{
-    PrunedWorker, RemovedWorkers, RuntimeDocument, WorkerDocument,
-};
+use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::options::ImportOptions;
 use crate::layout::read::documents::Document;
@@ -31,11 +43,11 @@ use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::RuntimeExport;
 use crate::ledger::convert::stored_size;
 use crate::ledger::rows::FIRST_EVENT_ID;
-use crate::ledger::tombstone::TombstoneRow;
+use crate::ledger::tombstone::{TombstoneRow, WorkerEnd};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
-use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
+use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, WorkerRetention,
 };
@@ -106,9 +118,9 @@ impl Update {
             },
             gone: None,
             archived: Archived::default(),
-            next_event_id: 0,
-            seen: HashSet::new(),
-            deleted: HashSet::new(),
+            incomplete: Vec::new(),
+            listed: HashSet::new(),
+            present: Present::default(),
         };
         // Not strict: an incomplete last line is accepted if the store can complete it.
         let rules = ImportOptions::rules_for_exports(max_line_bytes);
@@ -302,12 +314,12 @@ struct Checking<'s> {
     gone: Option<Gone>,
     /// What the directory has of that worker.
     archived: Archived,
-    /// The counter of the directory.
-    next_event_id: u64,
-    /// The workers of the directory that retention removed from the store.
-    seen: HashSet<WorkerId>,
-    /// The workers that events of the directory report as deleted which the store has pruned.
-    deleted: HashSet<String>,
+    /// Workers that lack entries which retention removed with them, with their logs and the missing positions.
+    incomplete: Vec<(WorkerId, PathBuf, (u64, u64))>,
+    /// The workers that the directory lists as removed by retention: it can lack these, or entries of theirs.
+    listed: HashSet<WorkerId>,
+    /// The workers of the directory that the store has removed.
+    present: Present,
     update: Update,
 }
 
@@ -358,46 +370,47 @@ impl Checking<'_> {
 }
 
 impl Checking<'_> {
-    /// Refuses a worker of the directory that lacks entries which went with the worker.
-    fn archived(
-        &mut self,
-        place: Place<'_>,
-        worker: WorkerRef,
-        retention: WorkerRetention,
-    ) -> Result<(), LayoutError> {
-        if let Some(end) = end_of(self.snapshot, &worker)?
-            && let Some(missing) = self.archived.missing(retention.first_position, end)
-        {
-            let path = place.path.with_file_name(TranscriptEntry::FILE);
-            self.refuse_gap(path, Some(&worker.worker_id), missing)?;
+    /// Takes note of a worker of the directory that retention removed at `end` from the store.
+    fn archived(&mut self, path: &Path, worker: WorkerId, (first_position, end): (u64, WorkerEnd)) {
+        if let Some(missing) = self.archived.missing(first_position, end) {
+            let path = path.with_file_name(TranscriptEntry::FILE);
+            self.incomplete.push((worker.clone(), path, missing));
         }
-        self.seen.insert(worker.worker_id);
-        Ok(())
+        self.present.workers.insert(worker);
     }
 
-    /// The removed workers that `runtime.json` lists: those that the directory says nothing else about.
-    fn listed(&self, id: &RuntimeId) -> Result<RemovedWorkers, LayoutError> {
-        let mut listed = removed_workers(self.snapshot, id)?;
-        let is_here = |worker: &PrunedWorker| self.seen.contains(&worker.worker_id);
-        listed.pruned.retain(|worker| !is_here(worker));
-        listed
+    /// The removed workers that `runtime.json` lists: those that the directory says nothing else about, and those whose
+    /// last entries it lacks.
+    fn removed(&self, id: &RuntimeId) -> Result<RemovedWorkers, LayoutError> {
+        let mut removed = removed_workers(self.snapshot, id)?;
+        let lacks_end = |worker: &WorkerId| self.incomplete.iter().any(|(one, ..)| one == worker);
+        removed.pruned.retain(|worker| {
+            let worker = &worker.worker_id;
+            !self.present.workers.contains(worker) || lacks_end(worker)
+        });
+        removed
             .deleted
-            .retain(|worker| !self.deleted.contains(worker.as_str()));
-        Ok(listed)
+            .retain(|worker| !self.present.reports_deleted(worker));
+        Ok(removed)
     }
 
-    /// Refuses a directory without a worker that was created and removed since the last update. A worker whose last event
-    /// the directory's counter includes had ended before that update, which reported it if it was gone by then.
-    fn refuse_dropped_workers(&self, dir: &Path, id: &RuntimeId) -> Result<(), LayoutError> {
+    /// Refuses a directory without a worker that retention removed, or without entries of it, unless `runtime.json` lists
+    /// the worker. An earlier update listed it, and was allowed to: the counters of the directory do not show that,
+    /// because they are written first, and a kill can come before the worker.
+    fn refuse_dropped_workers(&mut self, dir: &Path, id: &RuntimeId) -> Result<(), LayoutError> {
+        for (worker, path, missing) in std::mem::take(&mut self.incomplete) {
+            match self.listed.contains(&worker) {
+                true => drop(self.update.gaps.insert(path, Some(worker))),
+                false => self.refuse_gap(path, Some(&worker), missing)?,
+            }
+        }
         for (worker, tombstone) in self.snapshot.tombstones(id)? {
-            let TombstoneRow::Dropped { end, .. } = tombstone else {
+            let dropped = matches!(tombstone, TombstoneRow::Dropped { .. });
+            let Some(worker_id) = WorkerId::new(worker).filter(|_| dropped && !self.allow_gap)
+            else {
                 continue;
             };
-            let Some(worker_id) = WorkerId::new(worker) else {
-                continue;
-            };
-            let is_new = end.last_event_id >= self.next_event_id;
-            if is_new && !self.allow_gap && !self.seen.contains(&worker_id) {
+            if !self.listed.contains(&worker_id) && !self.present.workers.contains(&worker_id) {
                 let path = dir.join(WORKERS).join(names::encode(worker_id.as_str()));
                 return Err(LayoutError::PrunedWorker { path, worker_id });
             }
@@ -436,7 +449,11 @@ impl Sink for Checking<'_> {
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
         match self.gone {
-            Some(Gone::Pruned) => return self.archived(place, worker_ref, retention),
+            Some(Gone::Pruned(end)) => {
+                let ended = (retention.first_position, end);
+                self.archived(place.path, worker_ref.worker_id, ended);
+                return Ok(());
+            }
             Some(Gone::Deleted) => {
                 self.update.deleted.push(worker_ref.worker_id);
                 return Ok(());
@@ -482,11 +499,7 @@ impl Sink for Checking<'_> {
 
     fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
         if self.logs.events.is_pruned(event.id) {
-            if event.kind == RuntimeEventKind::WorkerDeleted {
-                let worker = event.worker_ref.as_ref();
-                self.deleted
-                    .extend(worker.map(|of| of.worker_id.to_string()));
-            }
+            self.present.pruned_event(&event);
             return Ok(());
         }
         go_along(place, self.logs.events.expect(place, &event)?)
@@ -497,7 +510,7 @@ impl Sink for Checking<'_> {
         place: Place<'_>,
         runtime: Stored<PersistedRuntimeSnapshot>,
         facts: RuntimeFacts,
-        removed: RemovedWorkers,
+        listed: RemovedWorkers,
     ) -> Result<(), LayoutError> {
         let first_event_id = facts.first_event_id;
         let Some(stored) = self.snapshot.runtime(&runtime.value.runtime_id)? else {
@@ -507,7 +520,6 @@ impl Sink for Checking<'_> {
                 "the store does not have this runtime",
             ));
         };
-        self.next_event_id = runtime.value.next_event_id;
         let log = &self.logs.events;
         let floor = self.snapshot.first_event_id(&stored.value.runtime_id)?;
         let reached = log.last_record().max(first_event_id - 1);
@@ -530,13 +542,15 @@ impl Sink for Checking<'_> {
         if split.runtime != bare {
             check_runtime(place.path, split.runtime, bare)?;
         }
-        let listed = self.listed(&runtime_id)?;
+        let removed = self.removed(&runtime_id)?;
+        let of_directory = listed.pruned.iter().map(|worker| worker.worker_id.clone());
+        self.listed.extend(of_directory);
         let merged = with_pruned(stored, split.pruned)?;
         if whole != without_retention(merged.clone())
             || first_event_id != kept_floor
-            || removed != listed
+            || listed != removed
         {
-            self.update.runtime = Some((merged, kept_floor, listed));
+            self.update.runtime = Some((merged, kept_floor, removed));
         }
         Ok(())
     }
