@@ -120,6 +120,10 @@ pub struct RuntimeExport {
 pub struct ExportReport {
     /// Every exported runtime, sorted by its id.
     pub runtimes: Vec<RuntimeExport>,
+    /// After an update of all runtimes: the directories of runtimes that the store does not have, such as deleted ones. The
+    /// update has left them as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_in_store: Vec<PathBuf>,
 }
 
 /// One difference between a directory and a store.

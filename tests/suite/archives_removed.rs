@@ -3,10 +3,13 @@
 use crate::archives::{archived, compared, prune, restored, talk, update, update_with_gap, worker};
 use crate::layout_support::{copy, edit, exported, strict, tree, worker_dir};
 use crate::sharing::{as_child, child};
-use crate::support::{named, tell};
+use crate::support::{named, runtime_id, tell};
 use redb_runtime_store::Store;
-use redb_runtime_store::layout::{Comparison, FindingKind, LayoutError, compare};
+use redb_runtime_store::layout::{
+    Comparison, ExistingDirectory, ExportOptions, FindingKind, LayoutError, compare, export,
+};
 use redb_runtime_store::retention::Retention;
+use redb_runtime_store::store::DeleteRuntimeOptions;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -183,6 +186,34 @@ fn killed_update_hides_no_dropped_worker() {
         "{refused} and {hidden} of {}",
         states.len()
     );
+}
+
+/// Its text stays readable there, so an operator has to know.
+#[test]
+fn update_reports_directories_of_deleted_runtimes() {
+    let (_directory, runtime, _, archive) = archived();
+    let store = runtime.store();
+    for name in ["x", "y"] {
+        store.runtime(named(name)).unwrap();
+    }
+    assert_eq!(
+        update(store, archive.path()).unwrap().not_in_store,
+        [""; 0].map(PathBuf::from)
+    );
+    let options = DeleteRuntimeOptions::new().even_if_running(true);
+    store
+        .delete_runtime_with(&runtime_id("x"), &options)
+        .unwrap();
+    let runtimes = archive.path().join("runtimes");
+    fs::create_dir(runtimes.join("no-runtime")).unwrap();
+    let before = tree(archive.path());
+    let report = update(store, archive.path()).unwrap();
+    assert_eq!(report.not_in_store, [runtimes.join("id-78")]);
+    assert_eq!(tree(archive.path()), before);
+    // An update of some runtimes says nothing about the others.
+    let options = ExportOptions::new().existing(ExistingDirectory::Update);
+    let report = export(store, archive.path(), options.runtimes([runtime_id("y")])).unwrap();
+    assert!(report.not_in_store.is_empty());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::store::handle::Store;
 use crate::store::snapshot::Snapshot;
 use std::borrow::Borrow;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Exports runtimes of `store` to directories under `root`. The export is one snapshot of the store;
 /// writers continue meanwhile.
@@ -61,6 +61,12 @@ fn export_to(
     if is_alone {
         replacement::complete_all(&runtimes)?;
     }
+    let is_whole_archive =
+        options.existing == ExistingDirectory::Update && options.runtimes.is_empty();
+    let not_in_store = match is_whole_archive {
+        true => others(&runtimes, &ids)?,
+        false => Vec::new(),
+    };
     let plan = plan(&runtimes, ids, options.existing)?;
     if is_alone {
         runtimes.remove_leftovers()?;
@@ -83,7 +89,27 @@ fn export_to(
             let _ = runtimes.remove(&name);
         }
     }
-    done
+    done.map(|report| ExportReport {
+        not_in_store,
+        ..report
+    })
+}
+
+/// The directories of runtimes other than `ids`, in the order of their names.
+fn others(runtimes: &TargetDir, ids: &[RuntimeId]) -> Result<Vec<PathBuf>, LayoutError> {
+    let mut others = Vec::new();
+    for name in runtimes.names()? {
+        let path = runtimes.path_of(&name);
+        let id = names::decode::<RuntimeId>(name.as_encoded_bytes());
+        let is_other = id.is_ok_and(|id| !ids.contains(&id));
+        let kind = runtimes.as_source().kind_of(&name);
+        let kind = kind.map_err(LayoutError::io("inspect", &path))?;
+        if is_other && kind == Some(EntryKind::Directory) {
+            others.push(path);
+        }
+    }
+    others.sort();
+    Ok(others)
 }
 
 fn wanted(
@@ -225,7 +251,10 @@ impl Export<'_> {
             return Err(LayoutError::DurabilityUncertain { path, source });
         }
         reports.sort_by(|a: &RuntimeExport, b| a.runtime_id.cmp(&b.runtime_id));
-        Ok(ExportReport { runtimes: reports })
+        Ok(ExportReport {
+            runtimes: reports,
+            not_in_store: Vec::new(),
+        })
     }
 
     fn report(&self, step: &Step) -> RuntimeExport {

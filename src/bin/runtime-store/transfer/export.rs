@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// --update appends to the logs. A reader of a log during an update, or after a killed one, can see
 /// an incomplete line after the last newline. The next --update completes that line; it never
 /// changes bytes that were written before. What the store has pruned stays in the directory: it is the
-/// archive of the store.
+/// archive of the store. The directory of a deleted worker is removed; that of a deleted runtime stays and is reported.
 #[derive(Args)]
 #[command(after_help = help::EXPORT)]
 pub(crate) struct Export {
@@ -108,6 +108,12 @@ fn print(output: &mut Output, report: &ExportReport, elapsed: Duration) -> Resul
     for path in report.runtimes.iter().flat_map(|runtime| &runtime.cut_off) {
         output.line(format!(
             "{}: removed the incomplete last line, whose record the store has pruned",
+            visible(path.display())
+        ))?;
+    }
+    for path in &report.not_in_store {
+        output.line(format!(
+            "{}: the store does not have this runtime, and its directory stays",
             visible(path.display())
         ))?;
     }
