@@ -379,3 +379,23 @@ fn diagnose(
     }
     Ok(())
 }
+
+/// Protects a worker from retention, or ends the protection. Logs no event, and works on a stopped runtime, too.
+pub(crate) fn set_pinned(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+    worker_ref: &WorkerRef,
+    is_pinned: bool,
+) -> Result<(), RuntimeError> {
+    pages::refuse_foreign(runtime_id, worker_ref)?;
+    let mut runtime = pages::runtime_row(transaction, runtime_id)?;
+    let mut worker = pages::worker_row(transaction, worker_ref)?;
+    if worker.is_pinned == is_pinned {
+        return Ok(());
+    }
+    worker.is_pinned = is_pinned;
+    worker.touch(&mut runtime, transaction.now_ms());
+    let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
+    transaction.changes().put_runtime(id, runtime)?;
+    transaction.changes().put_worker(id, worker_id, worker)
+}

@@ -6,6 +6,7 @@ use crate::ledger::convert::stored_size;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::retention::{PruneOptions, PruneReport, Retention, RuntimePrune, Tear};
 use crate::runtime::handle::Runtime;
+use crate::runtime::operations;
 use crate::runtime::pages;
 use crate::runtime::prune_step::{self, Done, Found, Planned, Record};
 use crate::store::handle::Store;
@@ -55,17 +56,7 @@ impl Runtime {
     /// `WrongRuntime`, `WorkerNotFound`; the errors of every write without `RuntimeStopped`.
     pub fn set_pinned(&self, worker_ref: &WorkerRef, is_pinned: bool) -> Result<(), RuntimeError> {
         self.store.write("pin worker", |transaction| {
-            pages::refuse_foreign(&self.runtime_id, worker_ref)?;
-            let mut runtime = pages::runtime_row(transaction, &self.runtime_id)?;
-            let mut worker = pages::worker_row(transaction, worker_ref)?;
-            if worker.is_pinned == is_pinned {
-                return Ok(());
-            }
-            worker.is_pinned = is_pinned;
-            worker.touch(&mut runtime, transaction.now_ms());
-            let (id, worker_id) = (self.runtime_id.as_str(), worker_ref.worker_id.as_str());
-            transaction.changes().put_runtime(id, runtime)?;
-            transaction.changes().put_worker(id, worker_id, worker)
+            operations::set_pinned(transaction, &self.runtime_id, worker_ref, is_pinned)
         })
     }
 

@@ -141,6 +141,21 @@ impl RuntimeTransaction<'_> {
             .nested(|transaction| removal::delete_worker_whole(transaction, id, worker_ref))
     }
 
+    /// Protects a worker from retention, or ends the protection. Works on a stopped runtime, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::set_pinned`](crate::Runtime::set_pinned).
+    pub fn set_pinned(
+        &mut self,
+        worker_ref: &WorkerRef,
+        is_pinned: bool,
+    ) -> Result<(), RuntimeError> {
+        let id = self.runtime_id;
+        self.transaction
+            .nested(|transaction| operations::set_pinned(transaction, id, worker_ref, is_pinned))
+    }
+
     fn end_worker(
         &mut self,
         worker_ref: &WorkerRef,

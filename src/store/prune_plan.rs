@@ -7,6 +7,7 @@ use crate::engine::redb::maintenance::census::compacting_frees;
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
 use crate::ledger::convert::owner_of;
+use crate::ledger::envelope::{Record, append_body};
 use crate::ledger::retention::{Amount, Cutter, LogLimits, Mark, RowFacts, shares};
 use crate::ledger::rows::{Rows, RuntimeRow, WorkerRow};
 use crate::ledger::whole::{all_runtimes, each_worker};
@@ -15,7 +16,6 @@ use crate::model::retention::{PRUNED, PruneOptions, Retention};
 use crate::store::handle::Store;
 use redb::ReadTransaction;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -444,27 +444,34 @@ pub(crate) fn row_at(
     (log, number): (&Log, u64),
 ) -> Result<Option<FoundRow>, RuntimeError> {
     let mut found = None;
-    let mut take = |number, time_ms, row: &dyn Debug| {
-        let mut hasher = DefaultHasher::new();
-        format!("{row:?}").hash(&mut hasher);
-        found = Some(FoundRow {
-            number,
-            time_ms,
-            fingerprint: hasher.finish(),
-        });
-    };
     match log {
         None => rows.events(id.as_str(), number, 1, &mut |number, row| {
-            take(number, row.recorded_at_ms, &row);
+            found = Some(FoundRow {
+                number,
+                time_ms: row.recorded_at_ms,
+                fingerprint: fingerprint(&row)?,
+            });
             Ok(())
         })?,
         Some(worker) => {
             let worker = worker.as_str();
             rows.transcript(id.as_str(), worker, number, 1, &mut |position, row| {
-                take(position, row.recorded_at_ms, &row);
+                found = Some(FoundRow {
+                    number: position,
+                    time_ms: row.recorded_at_ms,
+                    fingerprint: fingerprint(&row)?,
+                });
                 Ok(())
             })?;
         }
     }
     Ok(found)
+}
+
+/// A hash of the stored body of a row.
+fn fingerprint(row: &impl Record) -> Result<u64, RuntimeError> {
+    let body = append_body(row, Vec::new()).map_err(RuntimeError::InvalidRequest)?;
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    Ok(hasher.finish())
 }

@@ -8,7 +8,7 @@ use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::TranscriptQuery;
 use redb_runtime_store::retention::{PruneOptions, PruneReport, Retention};
-use redb_runtime_store::{Runtime, RuntimeError, Store};
+use redb_runtime_store::{Runtime, RuntimeError, RuntimeTransaction, Store};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -338,6 +338,15 @@ fn pinned_worker_keeps_its_transcript() {
         runtime.stop_runtime().unwrap();
         runtime.set_pinned(&pinned, false).unwrap();
         assert_eq!(rows(&prune(runtime, all)), (0, 3, 0, 0));
+        let undone = runtime.transaction(|tx| {
+            tx.set_pinned(&pinned, true)?;
+            tx.set_pinned(&worker_ref("r", "w"), true)
+        });
+        assert!(matches!(undone, Err(RuntimeError::WorkerNotFound { .. })));
+        assert!(!runtime.is_pinned(&pinned).unwrap());
+        let pin = |tx: &mut RuntimeTransaction<'_>| tx.set_pinned(&pinned, true);
+        runtime.transaction(pin).unwrap();
+        assert!(runtime.is_pinned(&pinned).unwrap());
         let foreign = runtime.set_pinned(&worker_ref("x", "w"), true);
         assert!(matches!(foreign, Err(RuntimeError::WrongRuntime { .. })));
         let unknown = runtime.set_pinned(&worker_ref("r", "w"), true);
