@@ -42,6 +42,29 @@ pub enum LayoutError {
         /// The entry of that name which is no directory, in words; or an empty text.
         found: String,
     },
+    /// The root has a `runtimes` directory and a `runtime.json`: two layouts, and no way to say which one is meant.
+    #[error("{path}: both `runtimes` and `runtime.json` are here; move the one away that is not meant", path = Visible(path.display()))]
+    TwoLayouts {
+        /// The root.
+        path: PathBuf,
+    },
+    /// The path is that of `runtimes` or of a runtime directory, not of the root above.
+    #[error("{path}: not the root of a directory; give {root}", path = Visible(path.display()), root = Visible(root.display()))]
+    BelowRoot {
+        /// The path that was given.
+        path: PathBuf,
+        /// The root.
+        root: PathBuf,
+    },
+    /// A runtime of a form without `runtimes` can only be exported alone, since it lies in the root. Nothing was written.
+    #[error(
+        "runtime {} lies in the root of its directory, so it cannot be exported with others: export it alone, or in form a",
+        Visible(runtime_id)
+    )]
+    OnlyAlone {
+        /// The runtime.
+        runtime_id: RuntimeId,
+    },
     /// The directory does not have a requested runtime.
     #[error("{path}: no runtime {} in this directory", Visible(runtime_id), path = Visible(path.display()))]
     RuntimeNotInDirectory {
@@ -51,7 +74,7 @@ pub enum LayoutError {
         runtime_id: RuntimeId,
     },
     /// A strict import found damage. The store is unchanged.
-    #[error("{root}: nothing was imported:{damage}{list}\n{advice}", root = Visible(root.display()),
+    #[error("{root}: nothing was imported:{damage}{list}{advice}", root = Visible(root.display()),
         damage = Damage(root, findings), list = Listed(conflicts), advice = advice(findings, conflicts))]
     Refused {
         /// The root.
@@ -309,8 +332,12 @@ impl fmt::Display for Damage<'_> {
 
 /// The advice about damage and conflicts.
 fn advice(findings: &[Finding], conflicts: &[Conflict]) -> String {
-    let mut advice =
-        "a salvage import imports everything that is intact and reports the rest".to_owned();
+    let mut advice = String::new();
+    // A salvage cannot read what a newer release wrote.
+    if findings.is_empty() || findings.iter().any(|f| f.kind != FindingKind::Unsupported) {
+        advice
+            .push_str("\na salvage import imports everything that is intact and reports the rest");
+    }
     if findings.iter().any(|f| f.kind == FindingKind::LineTooLong) {
         advice.push_str("\na higher limit of the line length imports longer lines");
     }

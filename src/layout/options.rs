@@ -236,6 +236,7 @@ pub struct ExportOptions {
     pub(crate) runtimes: Vec<RuntimeId>,
     pub(crate) existing: ExistingDirectory,
     pub(crate) times: bool,
+    pub(crate) form_a: bool,
     pub(crate) allow_gap: bool,
     pub(crate) max_line_bytes: usize,
     progress: Option<OnProgress>,
@@ -247,6 +248,7 @@ impl Default for ExportOptions {
             runtimes: Vec::new(),
             existing: ExistingDirectory::default(),
             times: false,
+            form_a: false,
             allow_gap: false,
             max_line_bytes: DEFAULT_MAX_LINE_BYTES,
             progress: None,
@@ -280,6 +282,15 @@ impl ExportOptions {
     #[must_use]
     pub fn times(mut self, times: bool) -> Self {
         self.times = times;
+        self
+    }
+
+    /// Whether runtimes that were imported in a later form of the layout are written in form a, the one of runtimes that
+    /// were not imported: see [the forms](crate::guide::directory_forms). Default: off, every runtime is written in its
+    /// own form. Form a has no place for some of what later forms have; the report lists that.
+    #[must_use]
+    pub fn form_a(mut self, form_a: bool) -> Self {
+        self.form_a = form_a;
         self
     }
 

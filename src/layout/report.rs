@@ -2,6 +2,7 @@
 
 use crate::layout::findings::finding::Finding;
 use crate::model::identity::{RuntimeId, WorkerId};
+use crate::model::layout_form::LayoutForm;
 use crate::model::visible::Visible;
 use serde::Serialize;
 use std::fmt;
@@ -48,6 +49,18 @@ pub struct RuntimeImport {
     pub transcript_entries: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// The newest form of its documents and logs.
+    #[serde(skip_serializing_if = "is_form_a")]
+    pub form: LayoutForm,
+}
+
+/// JSON for programs that know form a only stays as it is.
+fn is_form_a(form: &LayoutForm) -> bool {
+    *form == LayoutForm::A
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The report of an import.
@@ -106,12 +119,41 @@ pub struct RuntimeExport {
     pub transcript_entries: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// The form of the layout in which it was written.
+    #[serde(skip_serializing_if = "is_form_a")]
+    pub form: LayoutForm,
+    /// Logs that the directory did not have which the runtime was imported from: operations have added their rows.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub new_logs: u64,
+    /// Events and entries with a kind or a role that the readers of the form do not know. They are written as they are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_in_form: u64,
     /// Workers that the store has deleted, whose directories an update has removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed_workers: Vec<WorkerId>,
     /// Logs whose incomplete last lines an update has removed, because the store has pruned their records.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cut_off: Vec<PathBuf>,
+}
+
+impl RuntimeExport {
+    /// The report of an export that wrote nothing yet.
+    pub(crate) fn new(runtime_id: RuntimeId, path: PathBuf, outcome: ExportOutcome) -> Self {
+        Self {
+            runtime_id,
+            path,
+            outcome,
+            workers: 0,
+            events: 0,
+            transcript_entries: 0,
+            bytes: 0,
+            form: LayoutForm::A,
+            new_logs: 0,
+            not_in_form: 0,
+            removed_workers: Vec::new(),
+            cut_off: Vec::new(),
+        }
+    }
 }
 
 /// The report of an export.
@@ -170,6 +212,9 @@ pub struct Comparison {
     pub times_only_in_directory: u64,
     /// Events, entries and workers that only the directory has, because the store has pruned them: an archive. No difference.
     pub pruned_only_in_directory: u64,
+    /// Equal events, entries and documents whose bytes are not those that an export would write. No difference.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub only_bytes: u64,
     /// Findings about the directory that are no differences.
     pub findings: Vec<Finding>,
 }

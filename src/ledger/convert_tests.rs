@@ -131,6 +131,7 @@ fn events_survive_the_store_whatever_their_message() {
         Just(WorkerStopped),
         Just(WorkerCancelled),
         Just(WorkerDeleted),
+        Just(WorkerExecutionRestored),
     ];
     let message = option::of(any_text());
     let event = (

@@ -228,6 +228,7 @@ fn event_examples(check: &impl Check) {
         (WorkerStopped, "04", "e131ec82"),
         (WorkerCancelled, "05", "97d0e31f"),
         (WorkerDeleted, "06", "4cf58263"),
+        (WorkerExecutionRestored, "07", "3a148dfe"),
     ];
     for (kind, index, crc) in kinds {
         let record = EventRow {
@@ -427,7 +428,7 @@ fn a_variant_that_is_not_known_is_refused() {
     let body = [1, 2, 0];
     let value = sealed("meta", &"k", &body);
     decode::<MetaRecord>("meta", &"k", &value).unwrap_err();
-    let body = [1, 0, 7, 0, 0];
+    let body = [1, 0, 8, 0, 0];
     let value = sealed("events", &("r", 1), &body);
     decode::<EventRow<'static>>("events", &("r", 1), &value).unwrap_err();
 }

@@ -580,7 +580,8 @@ plain_enum_record!(
         WorkerInputAccepted,
         WorkerStopped,
         WorkerCancelled,
-        WorkerDeleted
+        WorkerDeleted,
+        WorkerExecutionRestored
     ]
 );
 plain_enum_record!(

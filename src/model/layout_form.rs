@@ -149,6 +149,14 @@ impl LineForm<'_> {
         self.own_text.as_ref().map_or(0, |text| text.len())
     }
 
+    /// The same form with a text of its own.
+    pub(crate) fn into_owned(self) -> LineForm<'static> {
+        LineForm {
+            spelling: self.spelling,
+            own_text: self.own_text.map(|text| Cow::Owned(text.into_owned())),
+        }
+    }
+
     /// The same form with a borrowed text.
     pub(crate) fn borrowed(&self) -> LineForm<'_> {
         LineForm {
@@ -165,6 +173,23 @@ pub(crate) struct AbsentMember {
     pub(crate) pointer: String,
     /// The JSON of the value.
     pub(crate) json: String,
+}
+
+impl AbsentMember {
+    const LOG: &'static str = "log";
+
+    /// Stands for the log of the document's directory, which does not exist.
+    pub(crate) fn log() -> Self {
+        Self {
+            pointer: Self::LOG.to_owned(),
+            json: String::new(),
+        }
+    }
+
+    /// Whether it stands for a log. It is no member then.
+    pub(crate) fn is_log(&self) -> bool {
+        self.pointer == Self::LOG
+    }
 }
 
 /// The form of the document that a worker or a runtime was imported from.

@@ -57,6 +57,8 @@ pub enum RuntimeEventKind {
     WorkerCancelled,
     /// A worker was deleted. The events that it logged stay.
     WorkerDeleted,
+    /// The execution of a worker was restored. Later releases of the directory store log it; this crate does not.
+    WorkerExecutionRestored,
 }
 
 /// One event of a runtime's log.
@@ -101,6 +103,7 @@ impl RuntimeEvent {
             RuntimeEventKind::WorkerStopped => "worker stopped".into(),
             RuntimeEventKind::WorkerCancelled => "worker cancelled".into(),
             RuntimeEventKind::WorkerDeleted => "worker deleted".into(),
+            RuntimeEventKind::WorkerExecutionRestored => "worker execution restored".into(),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::ledger::whole::{all_runtimes, refuse_miscounted, runtime_snapshot};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{RecordedEntry, TranscriptEntry};
-use crate::model::layout_form::{DocumentOrigin, LayoutForm};
+use crate::model::layout_form::{DocumentOrigin, LayoutForm, LineForm};
 use crate::model::observation::{RecordedEvent, RuntimeEvent};
 use crate::model::persisted::{
     ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
@@ -378,6 +378,25 @@ impl Snapshot {
         self.event_pages(id, from, convert::recorded_event)
     }
 
+    /// As [`recorded_events`](Self::recorded_events), with the form of the line of each event.
+    pub(crate) fn written_events(
+        &self,
+        id: &RuntimeId,
+        from: u64,
+    ) -> Result<
+        impl Iterator<Item = Result<Stored<(RecordedEvent, LineForm<'static>)>, RuntimeError>> + use<'_>,
+        RuntimeError,
+    > {
+        self.event_pages(id, from, |refs, event, row| {
+            let form = row.form.clone().into_owned();
+            let Stored { value, unknown } = convert::recorded_event(refs, event, row)?;
+            Ok(Stored {
+                value: (value, form),
+                unknown,
+            })
+        })
+    }
+
     /// The events from `from` on, each in the form that `form` gives it.
     fn event_pages<T, F>(
         &self,
@@ -443,6 +462,25 @@ impl Snapshot {
         RuntimeError,
     > {
         self.entry_pages(worker, from, convert::recorded_entry)
+    }
+
+    /// As [`recorded_transcript`](Self::recorded_transcript), with the form of the line of each entry.
+    pub(crate) fn written_transcript(
+        &self,
+        worker: &WorkerRef,
+        from: u64,
+    ) -> Result<
+        impl Iterator<Item = Result<Stored<(RecordedEntry, LineForm<'static>)>, RuntimeError>> + use<'_>,
+        RuntimeError,
+    > {
+        self.entry_pages(worker, from, |worker, row| {
+            let form = row.form.clone().into_owned();
+            let Stored { value, unknown } = convert::recorded_entry(worker, row);
+            Stored {
+                value: (value, form),
+                unknown,
+            }
+        })
     }
 
     /// The entries from position `from` on, each in the form that `form` gives it.

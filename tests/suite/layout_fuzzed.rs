@@ -37,7 +37,13 @@ fn bytes_of(seed: u64) -> Vec<u8> {
 }
 
 fn accepted_after_export(kind: FindingKind) -> bool {
-    matches!(kind, FindingKind::Gap | FindingKind::UnknownWorker)
+    matches!(
+        kind,
+        FindingKind::Gap
+            | FindingKind::UnknownWorker
+            | FindingKind::LineEnding
+            | FindingKind::NoHistory
+    )
 }
 
 /// Asserts the guarantees for any directory. Returns whether a strict import accepts it.

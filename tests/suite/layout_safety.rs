@@ -258,8 +258,8 @@ fn crlf_lines_are_imported_and_reported() {
     assert!(finding.message.contains("7 lines"), "{finding}");
     assert_eq!(report.runtimes[0].events, 8);
     let exported = exported(&store);
-    let lf = fs::read_to_string(runtime_dir(exported.path()).join("events.jsonl")).unwrap();
-    assert_eq!(lf, text);
+    let again = fs::read(runtime_dir(exported.path()).join("events.jsonl")).unwrap();
+    assert_eq!(again, fs::read(&events).unwrap());
 }
 
 /// The replaced text of a document, its replacement, the line in the finding, and a part of its

@@ -69,9 +69,9 @@ const STATES: &[State] = &[
     },
     State {
         name: "another schema version",
-        damage: |root| edit(&runtime_json(root), "version\": 1", "version\": 2"),
+        damage: |root| edit(&runtime_json(root), "version\": 1", "version\": 4"),
         strict: Some("unsupported: runtime.json 2 22 885\n"),
-        says: "schema_version is 2, only 1 is read",
+        says: "schema_version is 4; this version reads 1 to 3",
         salvage: "unsupported: runtime.json 2 22 885\n\
             orphaned: events.jsonl 1097\n\
             orphaned: worker.json\n\
@@ -84,7 +84,7 @@ const STATES: &[State] = &[
         name: "another schema version of another form",
         damage: |root| fs::write(worker_json(root), "{\"schema_version\": 7, \"id\": 3}").unwrap(),
         strict: Some("unsupported: worker.json 1 19 30\n"),
-        says: "schema_version is 7, only 1 is read",
+        says: "schema_version is 7; this version reads 1 to 3",
         salvage: "unsupported: worker.json 1 19 30\n\
             orphaned: transcript.jsonl 459\n\
             unknown worker: runtime.json 15 328\n\

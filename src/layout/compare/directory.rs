@@ -5,12 +5,14 @@
 
 use crate::layout::compare::archived::{Archived, Gone, gone_worker, split};
 use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
+use crate::layout::compare::documents::{StoredDocument, Style, written};
 use crate::layout::compare::removed::Present;
+use crate::layout::compare::root_name::name_for_compare;
 use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
 use crate::layout::dir::source::SourceDir;
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::document::RemovedWorkers;
+use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::options::{CompareOptions, ImportOptions, Rules};
 use crate::layout::read::listing::{Entry, Listing};
@@ -19,10 +21,12 @@ use crate::layout::read::reading::{ReadOutcome, read_runtime};
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::{Comparison, Difference};
 use crate::ledger::convert::stored_size;
+use crate::ledger::kept_file::{FileChunkRow, is_document};
 use crate::ledger::tombstone::WorkerEnd;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
+use crate::model::layout_form::LayoutForm;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, WorkerRetention,
@@ -89,6 +93,7 @@ fn compare_to(
         take_findings(&mut out, findings);
     }
     let rules = ImportOptions::rules_for_exports(options.max_line_bytes);
+    name_for_compare(&mut listing, &snapshot, runtimes, rules)?;
     let in_store: HashSet<RuntimeId> = snapshot.runtime_ids()?.into_iter().collect();
     let in_directory: HashSet<&RuntimeId> = listing.entries.iter().map(|entry| &entry.id).collect();
     let is_nowhere = |id: &&RuntimeId| !in_store.contains(*id) && !in_directory.contains(*id);
@@ -198,8 +203,10 @@ fn next_is<T: LogRecord>(
     }
 }
 
-/// Counts the times that only one side has of the records of `log`, which was read to its end.
+/// Counts the times that only one side has of the records of `log`, which was read to its end, and the records that differ
+/// in their bytes only.
 fn count_times<T: LogRecord>(log: &StoreLog<'_, T>, out: &mut Comparison) {
+    out.only_bytes += log.only_bytes;
     let (of_store, of_directory) = log.times_on_one_side;
     out.times_only_in_store += of_store;
     out.times_only_in_directory += of_directory;
@@ -237,6 +244,10 @@ pub(crate) struct Comparing<'s, 'o> {
     archived: Archived,
     /// Workers that lack entries which retention removed with them, with their documents and the missing positions.
     incomplete: Vec<(WorkerId, PathBuf, (u64, u64))>,
+    style: Style,
+    is_in_root: bool,
+    /// The own text of the document that the directory has next.
+    own_text: Option<Vec<u8>>,
     out: &'o mut Comparison,
 }
 
@@ -256,8 +267,33 @@ impl<'s, 'o> Comparing<'s, 'o> {
             pruned_worker: None,
             archived: Archived::default(),
             incomplete: Vec::new(),
+            style: Style::of(snapshot, &entry.id)?,
+            is_in_root: names::is_in_root(&entry.name),
+            own_text: None,
             out,
         })
+    }
+
+    /// Counts a document whose bytes differ from those that an export would write. `canonical` is the text of a
+    /// document of the directory that has none of its own.
+    fn compare_bytes<T: StoredDocument>(
+        &mut self,
+        of: &T::Of,
+        canonical: &[u8],
+        stored: &Stored<T>,
+    ) -> Result<(), LayoutError> {
+        let own_text = self.own_text.take();
+        let text = self
+            .snapshot
+            .document_text(T::owner(of), &T::stored_path(of))?;
+        if own_text.is_none() && text.is_none() && self.style.form == LayoutForm::A {
+            return Ok(());
+        }
+        let own_text = own_text.filter(|text| !text.is_empty());
+        let here = own_text.as_deref().unwrap_or(canonical);
+        let there = written(self.snapshot, &self.style, of, stored)?;
+        self.out.only_bytes += u64::from(here != there.bytes);
+        Ok(())
     }
 }
 
@@ -318,6 +354,7 @@ impl Sink for Comparing<'_, '_> {
         mut retention: WorkerRetention,
     ) -> Result<(), LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
+        let own_text = self.own_text.take();
         self.present.workers.insert(worker_ref.worker_id.clone());
         if let Some(end) = self.pruned_worker {
             self.out.pruned_only_in_directory += 1;
@@ -346,11 +383,30 @@ impl Sink for Comparing<'_, '_> {
             retention.first_position = of_store.first_position;
         }
         let one = worker_json(place.path, worker, retention)?;
-        let other = worker_json(place.path, stored, of_store)?;
+        let other = worker_json(place.path, stored.clone(), of_store)?;
         if one == other {
             self.out.workers += 1;
+            let document = Stored {
+                value: WorkerDocument::from(stored.value).retained(of_store),
+                unknown: stored.unknown,
+            };
+            self.own_text = own_text;
+            self.compare_bytes(&worker_ref, &one, &document)?;
         } else {
             differ(self.out, place.path, None, first_difference(&one, &other));
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &str, _: u64, row: FileChunkRow) -> Result<(), LayoutError> {
+        match row {
+            FileChunkRow::Origin(_) => self.own_text = Some(Vec::new()),
+            FileChunkRow::Bytes(bytes) if is_document(path) => {
+                self.own_text
+                    .get_or_insert_default()
+                    .extend_from_slice(&bytes);
+            }
+            FileChunkRow::Bytes(_) | FileChunkRow::Directory => {}
         }
         Ok(())
     }
@@ -378,7 +434,8 @@ impl Sink for Comparing<'_, '_> {
         for worker in self.snapshot.workers(self.id)? {
             let id = worker?.value.worker_ref.worker_id;
             if !self.present.workers.contains(&id) {
-                let path = self.dir.join(WORKERS).join(names::encode(id.as_str()));
+                let name = names::of_worker(id.as_str(), self.is_in_root);
+                let path = self.dir.join(WORKERS).join(name);
                 let what = format!("the directory does not have worker \"{id}\" of the store");
                 differ(self.out, &path, None, what);
             }
@@ -401,10 +458,18 @@ impl Sink for Comparing<'_, '_> {
         let split = split(self.snapshot, runtime, &stored.value, false)?;
         self.out.pruned_only_in_directory += stored_size(split.pruned.len());
         let one = runtime_json(place.path, split.runtime, first_event_id)?;
-        let other = runtime_json(place.path, stored, of_store)?;
+        let other = runtime_json(place.path, stored.clone(), of_store)?;
         if one != other {
             differ(self.out, place.path, None, first_difference(&one, &other));
+            return Ok(());
         }
-        Ok(())
+        let document = RuntimeDocument::from(stored.value)
+            .beginning_at(of_store)
+            .without_workers(removed);
+        let document = Stored {
+            value: document,
+            unknown: stored.unknown,
+        };
+        self.compare_bytes(self.id, &one, &document)
     }
 }

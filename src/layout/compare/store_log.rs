@@ -26,6 +26,8 @@ pub(crate) struct StoreLog<'s, T: LogRecord> {
     pub(crate) last_same: u64,
     /// The equal records whose time only the store has, and those whose time only the directory has.
     pub(crate) times_on_one_side: (u64, u64),
+    /// The equal records whose lines differ in their bytes.
+    pub(crate) only_bytes: u64,
     /// The first number that the log can have: rows with smaller numbers were pruned. 0 if none was.
     floor: u64,
     /// The records of the directory below the floor so far.
@@ -45,6 +47,7 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
             same: 0,
             last_same: 0,
             times_on_one_side: (0, 0),
+            only_bytes: 0,
             floor,
             pruned: 0,
             last_pruned: 0,
@@ -102,6 +105,7 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         if T::is_same(&next, row) {
             self.same += 1;
             self.last_same = row.number();
+            self.only_bytes += u64::from(has_other_bytes(&next, row));
             let (of_store, of_directory) = (next.recorded_at(), row.recorded_at());
             self.times_on_one_side.0 += u64::from(of_directory.is_none() && of_store.is_some());
             self.times_on_one_side.1 += u64::from(of_store.is_none() && of_directory.is_some());
@@ -113,6 +117,21 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         );
         Ok(Some(first_difference(&one, &other)))
     }
+}
+
+/// Whether the lines of equal records differ in their bytes, apart from the newline after the last line of a log.
+fn has_other_bytes(store: &impl LogRow, directory: &impl LogRow) -> bool {
+    let is_same_form = store.spelling() == directory.spelling();
+    if is_same_form && store.own_text() == directory.own_text() {
+        return false;
+    }
+    let times = directory.recorded_at().is_some();
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    let written = directory
+        .write_own(times, &mut here)
+        .and_then(|()| store.write_own(times, &mut there));
+    let end = |line: &[u8]| line.strip_suffix(b"\n").map_or(line.len(), <[u8]>::len);
+    written.is_err() || here[..end(&here)] != there[..end(&there)]
 }
 
 pub(crate) fn lacks<T: LogRecord>(number: u64) -> String {
@@ -133,7 +152,7 @@ impl<'s> StoreLogs<'s> {
             snapshot,
             events: StoreLog::new(
                 snapshot.first_event_id(id)?,
-                snapshot.recorded_events(id, 0)?,
+                snapshot.written_events(id, 0)?,
             ),
             transcript: None,
         })
@@ -174,7 +193,7 @@ fn transcript<'s>(
     snapshot: &'s Snapshot,
     worker: &WorkerRef,
 ) -> Result<StoreLog<'s, TranscriptEntry>, LayoutError> {
-    let mut log = StoreLog::new(0, snapshot.recorded_transcript(worker, 0)?);
+    let mut log = StoreLog::new(0, snapshot.written_transcript(worker, 0)?);
     if snapshot.first_position(worker)? > 0 {
         log.floor = match log.next_number()? {
             Some(first) => first,

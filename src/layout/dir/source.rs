@@ -81,7 +81,10 @@ impl SourceDir {
     }
 
     pub(crate) fn path_of(&self, name: impl AsRef<OsStr>) -> PathBuf {
-        self.path.join(name.as_ref())
+        match name.as_ref() {
+            name if name == "." => self.path.clone(),
+            name => self.path.join(name),
+        }
     }
 
     /// The kind of the entry `name`; `None` where there is none.

@@ -4,11 +4,15 @@ use crate::error::RuntimeError;
 use crate::layout::dir::source::EntryKind;
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
+use crate::layout::export::in_root::export_in_root;
 use crate::layout::export::replacement;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::export::update::Update;
-use crate::layout::format::names::{self, MAX_NAME_BYTES, RUNTIMES};
+use crate::layout::format::document::RuntimeDocument;
+use crate::layout::format::names::{self, MAX_NAME_BYTES, RUNTIMES, WORKERS};
 use crate::layout::options::{ExistingDirectory, ExportOptions};
+use crate::layout::read::documents::Document;
+use crate::layout::read::listing::Entry;
 use crate::layout::report::{ExportOutcome, ExportReport, RuntimeExport};
 use crate::model::identity::{RuntimeId, WorkerId};
 use crate::store::handle::Store;
@@ -52,11 +56,31 @@ fn export_to(
 ) -> Result<ExportReport, LayoutError> {
     let snapshot = store.snapshot()?;
     let ids = wanted(store, &snapshot, options)?;
-    for id in &ids {
-        check_names(&snapshot, id)?;
-    }
     let on_bytes = options.progress_of_writing();
-    let runtimes = TargetDir::open_or_create(root)?.ensure_dir(RUNTIMES)?;
+    let writer = RuntimeWriter {
+        snapshot: &snapshot,
+        times: options.times,
+        is_form_a: options.form_a,
+        on_bytes: &*on_bytes,
+    };
+    for id in &ids {
+        check_names(&writer, id)?;
+    }
+    if let Some(id) = alone_in_root(&writer, &ids)? {
+        let limits = (options.max_line_bytes, options.allow_gap);
+        let report = export_in_root(&writer, root, &id, options.existing, limits)?;
+        return Ok(ExportReport {
+            runtimes: vec![report],
+            not_in_store: Vec::new(),
+        });
+    }
+    let root = TargetDir::open_or_create(root)?;
+    if root.has(RuntimeDocument::FILE)? {
+        let message = "this is a runtime in the root; `runtimes` cannot be next to it".to_owned();
+        let path = root.path_of(RuntimeDocument::FILE);
+        return Err(LayoutError::InTheWay { path, message });
+    }
+    let runtimes = root.ensure_dir(RUNTIMES)?;
     let is_alone = runtimes.lock()?;
     if is_alone {
         replacement::complete_all(&runtimes)?;
@@ -72,11 +96,7 @@ fn export_to(
         runtimes.remove_leftovers()?;
     }
     let export = Export {
-        writer: RuntimeWriter {
-            snapshot: &snapshot,
-            times: options.times,
-            on_bytes: &*on_bytes,
-        },
+        writer,
         runtimes: &runtimes,
         max_line_bytes: options.max_line_bytes,
         allow_gap: options.allow_gap,
@@ -132,9 +152,35 @@ fn wanted(
     Ok(all.into_iter().filter(is_wanted).collect())
 }
 
-fn check_names(snapshot: &Snapshot, id: &RuntimeId) -> Result<(), LayoutError> {
+/// The runtime that is exported into the root. It must be the only one.
+fn alone_in_root(
+    writer: &RuntimeWriter<'_>,
+    ids: &[RuntimeId],
+) -> Result<Option<RuntimeId>, LayoutError> {
+    for id in ids {
+        if writer.style(id)?.form.is_in_root() {
+            return match ids.len() {
+                1 => Ok(Some(id.clone())),
+                _ => Err(LayoutError::OnlyAlone {
+                    runtime_id: id.clone(),
+                }),
+            };
+        }
+    }
+    Ok(None)
+}
+
+fn check_names(writer: &RuntimeWriter<'_>, id: &RuntimeId) -> Result<(), LayoutError> {
+    let (snapshot, style) = (writer.snapshot, writer.style(id)?);
     let check = |text: &str, worker_id: Option<&WorkerId>| {
-        let bytes = names::encode(text).len();
+        let name = style.worker_dir(text);
+        if worker_id.is_some() && !is_one_name(&name) {
+            return Err(LayoutError::Unwritable {
+                path: PathBuf::from(WORKERS),
+                message: format!("the id {text:?} is no name of a directory"),
+            });
+        }
+        let bytes = name.len();
         match bytes > MAX_NAME_BYTES {
             false => Ok(()),
             true => Err(LayoutError::NameTooLong {
@@ -145,12 +191,19 @@ fn check_names(snapshot: &Snapshot, id: &RuntimeId) -> Result<(), LayoutError> {
             }),
         }
     };
-    check(id.as_str(), None)?;
+    if !style.form.is_in_root() {
+        check(id.as_str(), None)?;
+    }
     for worker in snapshot.workers(id)? {
         let worker_id = worker?.value.worker_ref.worker_id;
         check(worker_id.as_str(), Some(&worker_id))?;
     }
     Ok(())
+}
+
+/// Whether a text is the name of one entry of a directory. Ids are names in a form without `runtimes`.
+fn is_one_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
 }
 
 /// The work on one runtime.
@@ -218,7 +271,11 @@ impl Export<'_> {
             .map(|step| {
                 let (snapshot, limits) =
                     (self.writer.snapshot, (self.max_line_bytes, self.allow_gap));
-                let update = Update::check(snapshot, self.runtimes, &step.id, limits)?;
+                let entry = Entry {
+                    name: step.name.clone(),
+                    id: step.id.clone(),
+                };
+                let update = Update::check(snapshot, self.runtimes, &entry, limits)?;
                 Ok((step, update))
             })
             .collect::<Result<Vec<_>, LayoutError>>()?;
@@ -258,17 +315,8 @@ impl Export<'_> {
     }
 
     fn report(&self, step: &Step) -> RuntimeExport {
-        RuntimeExport {
-            runtime_id: step.id.clone(),
-            path: self.runtimes.path_of(&step.name),
-            outcome: step.outcome,
-            workers: 0,
-            events: 0,
-            transcript_entries: 0,
-            bytes: 0,
-            removed_workers: Vec::new(),
-            cut_off: Vec::new(),
-        }
+        let path = self.runtimes.path_of(&step.name);
+        RuntimeExport::new(step.id.clone(), path, step.outcome)
     }
 
     /// Moves a new directory to its place. Returns the error of a sync that failed after the move.

@@ -1,13 +1,14 @@
 //! The end of a log of a directory: what an update appends to it.
 
 use crate::error::RuntimeError;
-use crate::layout::compare::diff::record_json;
+use crate::layout::compare::documents::Style;
 use crate::layout::dir::target::TargetDir;
 use crate::layout::error::LayoutError;
 use crate::layout::export::earlier_state::not_a_prefix;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::findings::finding::Finding;
-use crate::layout::read::log_record::LogRecord;
+use crate::layout::read::log_record::{LogRecord, LogRow};
+use crate::layout::report::RuntimeExport;
 use crate::model::persisted::Stored;
 
 /// The end of a log of the directory.
@@ -31,17 +32,33 @@ impl Reached {
     }
 }
 
-/// Appends the new records to a log. Returns their number.
+/// Appends the new records to a log. Returns their number. `last` reads the last record that the directory has.
 pub(crate) fn append_rest<T: LogRecord>(
-    writer: &RuntimeWriter<'_>,
+    (writer, style): (&RuntimeWriter<'_>, &Style),
     dir: &TargetDir,
     rest: impl Iterator<Item = Result<Stored<T::Recorded>, RuntimeError>>,
-    reached: &Reached,
-    bytes: &mut u64,
+    (reached, last): (&Reached, LastOf<'_, T>),
+    report: &mut RuntimeExport,
 ) -> Result<u64, LayoutError> {
-    let file = dir.append_to(T::FILE)?;
-    let lacks_end = reached.tail.is_empty() && !file.ends_with_newline()?;
-    let mut log = writer.log(file);
+    let mut rest = rest.peekable();
+    let is_new = !dir.has(T::FILE)?;
+    if is_new && rest.peek().is_none() {
+        // The form has no such log.
+        return Ok(0);
+    }
+    report.new_logs += u64::from(is_new);
+    let file = match is_new {
+        true => dir.create_file(T::FILE)?,
+        false => dir.append_to(T::FILE)?,
+    };
+    let mut lacks_end = !is_new && reached.tail.is_empty() && !file.ends_with_newline()?;
+    if lacks_end && rest.peek().is_none() {
+        let last = last()?.map(T::of_store);
+        let own_text = last.as_ref().and_then(LogRow::own_text);
+        // The last record was imported without one.
+        lacks_end = own_text.is_none_or(|text| text.ends_with('\n'));
+    }
+    let mut log = writer.log(style, file);
     if lacks_end {
         // The last record is complete; only its newline is missing.
         log.end_line()?;
@@ -58,10 +75,15 @@ pub(crate) fn append_rest<T: LogRecord>(
     if log.is_empty() {
         return Ok(0);
     }
-    let (records, written) = log.finish()?;
-    *bytes += written;
-    Ok(records)
+    let appended = log.finish()?;
+    report.bytes += appended.bytes;
+    report.not_in_form += appended.not_in_form;
+    Ok(appended.records)
 }
+
+/// Reads the record before the first one that the directory lacks.
+pub(crate) type LastOf<'l, T> =
+    &'l dyn Fn() -> Result<Option<Stored<<T as LogRecord>::Recorded>>, LayoutError>;
 
 pub(crate) fn take_tail_of<T: LogRecord>(
     reached: &mut Reached,
@@ -76,7 +98,8 @@ pub(crate) fn take_tail_of<T: LogRecord>(
     // The update that was killed may have written times or not. Where its line does not show that yet, either way
     // completes it.
     for times in [false, true] {
-        if record_json(&finding.path, &row, times)?.starts_with(text) {
+        let mut line = Vec::new();
+        if row.write_own_line(times, &mut line).is_ok() && line.starts_with(text) {
             reached.tail = text.to_vec();
             reached.tail_has_time = times;
             return Ok(());

@@ -1,14 +1,10 @@
 //! Writes the files of an export: logs record by record, documents as a whole.
 
+use crate::layout::compare::documents::Style;
 use crate::layout::dir::target::TargetFile;
 use crate::layout::error::LayoutError;
-use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
-use crate::layout::format::json::{self, Form};
 use crate::layout::read::log_record::LogRow;
 use crate::layout::report::RuntimeExport;
-use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
-};
 
 /// Counts of the records and bytes written.
 #[derive(Default)]
@@ -17,6 +13,10 @@ pub(crate) struct Written {
     pub(crate) events: u64,
     pub(crate) transcript_entries: u64,
     pub(crate) bytes: u64,
+    /// Logs that the imported directory did not have.
+    pub(crate) new_logs: u64,
+    /// Records with a kind or a role that readers of the form do not know.
+    pub(crate) not_in_form: u64,
 }
 
 impl Written {
@@ -25,6 +25,8 @@ impl Written {
         self.events += other.events;
         self.transcript_entries += other.transcript_entries;
         self.bytes += other.bytes;
+        self.new_logs += other.new_logs;
+        self.not_in_form += other.not_in_form;
     }
 
     pub(crate) fn add_to(&self, report: &mut RuntimeExport) {
@@ -32,7 +34,17 @@ impl Written {
         report.events += self.events;
         report.transcript_entries += self.transcript_entries;
         report.bytes += self.bytes;
+        report.new_logs += self.new_logs;
+        report.not_in_form += self.not_in_form;
     }
+}
+
+/// What was appended to a log.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Appended {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) not_in_form: u64,
 }
 
 /// Bytes written between two reports of progress.
@@ -43,6 +55,11 @@ pub(crate) struct Log<'e> {
     file: TargetFile,
     /// Whether the lines have times.
     times: bool,
+    style: Style,
+    /// The records with a kind or a role that readers of the form do not know.
+    not_in_form: u64,
+    /// Whether a newline ends the last line. The last line of an imported log can lack one.
+    is_line_ended: bool,
     records: u64,
     bytes: u64,
     /// Bytes that were reported as progress.
@@ -51,10 +68,17 @@ pub(crate) struct Log<'e> {
 }
 
 impl<'e> Log<'e> {
-    pub(crate) fn new(file: TargetFile, times: bool, on_bytes: &'e (dyn Fn(u64) + Sync)) -> Self {
+    pub(crate) fn new(
+        file: TargetFile,
+        (style, times): (Style, bool),
+        on_bytes: &'e (dyn Fn(u64) + Sync),
+    ) -> Self {
         Self {
             file,
             times,
+            style,
+            not_in_form: 0,
+            is_line_ended: true,
             records: 0,
             bytes: 0,
             reported: 0,
@@ -74,12 +98,21 @@ impl<'e> Log<'e> {
         skip: usize,
     ) -> Result<(), LayoutError> {
         self.bytes += self.file.append(|out| {
+            if !self.is_line_ended {
+                out.push(b'\n');
+            }
             let begin = out.len();
-            row.write_line(times, out)?;
+            match (self.style.spelling(), skip) {
+                (Some(spelling), _) => row.write_spelled(spelling, times, out)?,
+                (None, 0) => row.write_own(times, out)?,
+                (None, _) => row.write_own_line(times, out)?,
+            }
+            self.is_line_ended = out.ends_with(b"\n");
             out.drain(begin..out.len().min(begin + skip));
             Ok(())
         })?;
         self.records += 1;
+        self.not_in_form += u64::from(row.known_from() > self.style.form);
         if self.bytes - self.reported >= REPORT_BYTES {
             self.report();
         }
@@ -107,33 +140,33 @@ impl<'e> Log<'e> {
         self.bytes == 0
     }
 
-    /// Writes and syncs everything. Returns how many records and bytes were appended.
-    pub(crate) fn finish(mut self) -> Result<(u64, u64), LayoutError> {
+    /// Appends bytes that are no record.
+    pub(crate) fn append_text(&mut self, text: &[u8]) -> Result<(), LayoutError> {
+        self.bytes += self.file.append(|out| {
+            out.extend_from_slice(text);
+            Ok(())
+        })?;
+        self.is_line_ended = text.ends_with(b"\n");
+        Ok(())
+    }
+
+    /// Writes and syncs everything. Returns what was appended.
+    pub(crate) fn finish(mut self) -> Result<Appended, LayoutError> {
         self.report();
         self.file.finish()?;
-        Ok((self.records, self.bytes))
+        Ok(Appended {
+            records: self.records,
+            bytes: self.bytes,
+            not_in_form: self.not_in_form,
+        })
     }
 }
 
-pub(crate) fn write_runtime_document(
-    mut file: TargetFile,
-    runtime: Stored<PersistedRuntimeSnapshot>,
-    first_event_id: u64,
-    removed: RemovedWorkers,
-) -> Result<u64, LayoutError> {
-    let document = RuntimeDocument::from(runtime.value)
-        .beginning_at(first_event_id)
-        .without_workers(removed);
-    file.append(|out| json::write(&document, &runtime.unknown, Form::Document, out))?;
-    Ok(file.finish()?)
-}
-
-pub(crate) fn write_worker_document(
-    mut file: TargetFile,
-    worker: Stored<PersistedWorkerSnapshot>,
-    retention: WorkerRetention,
-) -> Result<u64, LayoutError> {
-    let document = WorkerDocument::from(worker.value).retained(retention);
-    file.append(|out| json::write(&document, &worker.unknown, Form::Document, out))?;
+/// Writes a document and syncs it. Returns its length in bytes.
+pub(crate) fn write_document(mut file: TargetFile, bytes: &[u8]) -> Result<u64, LayoutError> {
+    file.append(|out| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    })?;
     Ok(file.finish()?)
 }

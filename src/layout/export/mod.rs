@@ -2,6 +2,7 @@
 
 pub(super) mod directory;
 mod earlier_state;
+mod in_root;
 pub(super) mod line;
 mod log_tail;
 pub(super) mod log_writer;

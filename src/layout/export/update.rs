@@ -21,6 +21,7 @@
 //! `pruned_workers`, which only an update that was allowed to leave a gap writes for it.
 
 use crate::layout::compare::archived::{Archived, Gone, gone_worker, split, with_pruned};
+use crate::layout::compare::documents::Style;
 use crate::layout::compare::removed::{Present, removed_workers};
 use crate::layout::compare::store_log::StoreLogs;
 use crate::layout::dir::target::{TargetDir, temporary_name};
@@ -28,8 +29,8 @@ use crate::layout::error::LayoutError;
 use crate::layout::export::earlier_state::{
     check_runtime, check_worker, go_along, not_a_prefix, without_retention,
 };
-use crate::layout::export::log_tail::{Reached, append_rest, damaged, take_tail_of};
-use crate::layout::export::log_writer::{write_runtime_document, write_worker_document};
+use crate::layout::export::log_tail::{LastOf, Reached, append_rest, damaged, take_tail_of};
+use crate::layout::export::log_writer::write_document;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
@@ -58,6 +59,8 @@ use std::path::{Path, PathBuf};
 
 /// A runtime directory that is an earlier state of the store.
 pub(crate) struct Update {
+    /// Whether the runtime lies in the root.
+    is_in_root: bool,
     /// The document of the runtime and its floor, where they are not current.
     runtime: Option<(Stored<PersistedRuntimeSnapshot>, u64, RemovedWorkers)>,
     events: Reached,
@@ -82,13 +85,13 @@ impl Update {
     pub(crate) fn check(
         snapshot: &Snapshot,
         runtimes: &TargetDir,
-        id: &RuntimeId,
+        entry: &Entry,
         limits: (usize, bool),
     ) -> Result<Self, LayoutError> {
-        match Self::checked(snapshot, runtimes, id, limits) {
+        match Self::checked(snapshot, runtimes, entry, limits) {
             Err(LayoutError::NotAPrefix { difference, .. }) => Err(LayoutError::NotAPrefix {
                 difference,
-                has_pruned: has_pruned(snapshot, id)?,
+                has_pruned: has_pruned(snapshot, &entry.id)?,
             }),
             checked => checked,
         }
@@ -97,18 +100,16 @@ impl Update {
     fn checked(
         snapshot: &Snapshot,
         runtimes: &TargetDir,
-        id: &RuntimeId,
+        entry: &Entry,
         (max_line_bytes, allow_gap): (usize, bool),
     ) -> Result<Self, LayoutError> {
-        let entry = Entry {
-            name: names::encode(id.as_str()),
-            id: id.clone(),
-        };
+        let id = &entry.id;
         let mut checking = Checking {
             snapshot,
             logs: StoreLogs::new(snapshot, id)?,
             allow_gap,
             update: Self {
+                is_in_root: names::is_in_root(&entry.name),
                 runtime: None,
                 events: Reached::default(),
                 workers: HashMap::new(),
@@ -124,7 +125,7 @@ impl Update {
         };
         // Not strict: an incomplete last line is accepted if the store can complete it.
         let rules = ImportOptions::rules_for_exports(max_line_bytes);
-        let reading = read_runtime(runtimes.as_source(), &entry, rules, &mut checking, &|_| {})?;
+        let reading = read_runtime(runtimes.as_source(), entry, rules, &mut checking, &|_| {})?;
         let dir = runtimes.path_of(&entry.name);
         checking.refuse_pruned_workers(&dir, id)?;
         checking.refuse_dropped_workers(&dir, id)?;
@@ -146,8 +147,10 @@ impl Update {
         id: &RuntimeId,
         finding: Finding,
     ) -> Result<(), LayoutError> {
+        let is_in_root = self.is_in_root;
+        let name_of = |worker: &WorkerId| names::of_worker(worker.as_str(), is_in_root);
         let of_worker = |worker: &WorkerId| {
-            let dir = dir.join(WORKERS).join(names::encode(worker.as_str()));
+            let dir = dir.join(WORKERS).join(name_of(worker));
             finding.path.starts_with(dir)
         };
         if self.deleted.iter().any(of_worker) {
@@ -165,15 +168,15 @@ impl Update {
         }
         if finding.path == dir.join(RuntimeEvent::FILE) {
             let reached = &mut self.events;
-            let mut rest = snapshot.recorded_events(id, reached.next)?;
+            let mut rest = snapshot.written_events(id, reached.next)?;
             return take_tail_of::<RuntimeEvent>(reached, rest.next(), text, &finding);
         }
         for (worker_id, worker) in &mut self.workers {
-            let worker_dir = dir.join(WORKERS).join(names::encode(worker_id.as_str()));
+            let worker_dir = dir.join(WORKERS).join(name_of(worker_id));
             if finding.path == worker_dir.join(TranscriptEntry::FILE) {
                 let reached = &mut worker.transcript;
                 let worker_ref = WorkerRef::new(id.clone(), worker_id.clone());
-                let mut rest = snapshot.recorded_transcript(&worker_ref, reached.next)?;
+                let mut rest = snapshot.written_transcript(&worker_ref, reached.next)?;
                 return take_tail_of::<TranscriptEntry>(reached, rest.next(), text, &finding);
             }
         }
@@ -205,10 +208,12 @@ impl Update {
         id: &RuntimeId,
         report: &mut RuntimeExport,
     ) -> Result<(), LayoutError> {
+        let style = &writer.style(id)?;
         if let Some((runtime, floor, removed)) = self.runtime {
             let temporary = temporary_name();
             let file = dir.create_file(&temporary)?;
-            report.bytes += write_runtime_document(file, runtime, floor, removed)?;
+            let document = writer.runtime_document(style, runtime, (floor, removed))?;
+            report.bytes += write_document(file, &document.bytes)?;
             dir.rename_over(&temporary, dir, RuntimeDocument::FILE)?;
             dir.sync()?;
         }
@@ -217,7 +222,7 @@ impl Update {
             match &worker {
                 None => dir.append_to(RuntimeEvent::FILE)?.cut(length)?,
                 Some(worker) => workers
-                    .open_dir(&names::encode(worker.as_str()))?
+                    .open_dir(&style.worker_dir(worker.as_str()))?
                     .append_to(TranscriptEntry::FILE)?
                     .cut(length)?,
             }
@@ -226,15 +231,16 @@ impl Update {
         for worker in writer.snapshot.workers(id)? {
             let worker = worker?;
             let worker_id = &worker.value.worker_ref.worker_id;
-            let name = names::encode(worker_id.as_str());
+            let name = style.worker_dir(worker_id.as_str());
             match self.workers.remove(worker_id) {
                 Some(known) => {
                     let worker_dir = workers.open_dir(&name)?;
-                    known.apply(writer, (dir, &worker_dir), worker, report)?;
+                    known.apply((writer, style), (dir, &worker_dir), worker, report)?;
                 }
                 None => {
                     let temporary = temporary_name();
-                    let written = writer.write_worker(&dir.create_dir(&temporary)?, worker)?;
+                    let written =
+                        writer.write_worker(style, &dir.create_dir(&temporary)?, worker)?;
                     written.add_to(report);
                     dir.rename_into(&temporary, &workers, &name)?;
                 }
@@ -243,15 +249,20 @@ impl Update {
         for worker in self.deleted {
             // A kill leaves the worker or a temporary directory, which the next update removes, and never a part of it.
             let temporary = temporary_name();
-            workers.rename_into(&names::encode(worker.as_str()), dir, &temporary)?;
+            workers.rename_into(&style.worker_dir(worker.as_str()), dir, &temporary)?;
             dir.remove(&temporary)?;
             report.removed_workers.push(worker);
         }
         workers.sync()?;
         let reached = self.events;
-        let rest = writer.snapshot.recorded_events(id, reached.next)?;
-        let bytes = &mut report.bytes;
-        report.events += append_rest::<RuntimeEvent>(writer, dir, rest, &reached, bytes)?;
+        let rest = writer.snapshot.written_events(id, reached.next)?;
+        let last = || {
+            let before = reached.next.saturating_sub(1);
+            let mut last = writer.snapshot.written_events(id, before)?;
+            Ok(last.next().transpose()?)
+        };
+        let reached = (&reached, &last as LastOf<'_, RuntimeEvent>);
+        report.events += append_rest::<RuntimeEvent>((writer, style), dir, rest, reached, report)?;
         Ok(())
     }
 }
@@ -260,7 +271,7 @@ impl WorkerUpdate {
     /// Writes the changes of one worker. `runtime_dir` is the directory of its runtime.
     fn apply(
         self,
-        writer: &RuntimeWriter<'_>,
+        (writer, style): (&RuntimeWriter<'_>, &Style),
         (runtime_dir, worker_dir): (&TargetDir, &TargetDir),
         worker: Stored<PersistedWorkerSnapshot>,
         report: &mut RuntimeExport,
@@ -270,7 +281,8 @@ impl WorkerUpdate {
             // In the directory of the runtime, so that a worker directory never has a temporary file.
             let temporary = temporary_name();
             let file = runtime_dir.create_file(&temporary)?;
-            report.bytes += write_worker_document(file, worker, self.retention)?;
+            let document = writer.worker_document(style, worker, self.retention)?;
+            report.bytes += write_document(file, &document.bytes)?;
             runtime_dir.rename_over(&temporary, worker_dir, WorkerDocument::FILE)?;
             worker_dir.sync()?;
             report.workers += 1;
@@ -278,10 +290,15 @@ impl WorkerUpdate {
         let reached = self.transcript;
         let rest = writer
             .snapshot
-            .recorded_transcript(&worker_ref, reached.next)?;
-        let bytes = &mut report.bytes;
+            .written_transcript(&worker_ref, reached.next)?;
+        let last = || {
+            let before = reached.next.saturating_sub(1);
+            let mut last = writer.snapshot.written_transcript(&worker_ref, before)?;
+            Ok(last.next().transpose()?)
+        };
+        let reached = (&reached, &last as LastOf<'_, TranscriptEntry>);
         report.transcript_entries +=
-            append_rest::<TranscriptEntry>(writer, worker_dir, rest, &reached, bytes)?;
+            append_rest::<TranscriptEntry>((writer, style), worker_dir, rest, reached, report)?;
         Ok(())
     }
 }
@@ -360,7 +377,8 @@ impl Checking<'_> {
             }
             let first = self.snapshot.first_position(&worker_ref)?;
             if first > 0 {
-                let name = names::encode(worker_ref.worker_id.as_str());
+                let is_in_root = self.update.is_in_root;
+                let name = names::of_worker(worker_ref.worker_id.as_str(), is_in_root);
                 let path = dir.join(WORKERS).join(name).join(TranscriptEntry::FILE);
                 self.refuse_gap(path, Some(&worker_ref.worker_id), (0, first - 1))?;
             }
@@ -411,7 +429,9 @@ impl Checking<'_> {
                 continue;
             };
             if !self.listed.contains(&worker_id) && !self.present.workers.contains(&worker_id) {
-                let path = dir.join(WORKERS).join(names::encode(worker_id.as_str()));
+                let is_in_root = self.update.is_in_root;
+                let name = names::of_worker(worker_id.as_str(), is_in_root);
+                let path = dir.join(WORKERS).join(name);
                 return Err(LayoutError::PrunedWorker { path, worker_id });
             }
         }

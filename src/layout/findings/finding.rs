@@ -22,7 +22,7 @@ pub enum FindingKind {
     TemporaryFile,
     /// A file that is not part of the layout. It is not read.
     OtherFile,
-    /// Lines that end in CRLF. They are exported with LF.
+    /// Lines that end in CRLF. They are exported as they are.
     LineEnding,
     /// A counter would assign an id a second time: an id in its log, or one that a worker or an entry
     /// names. Salvage raises the counter past that id.
@@ -72,6 +72,9 @@ pub enum FindingKind {
     /// A `recorded_at` that is no time as an export writes it, `2026-11-29T12:00:00.000Z`. The record is imported
     /// without a time, and the member as it is.
     UnreadableTime,
+    /// A runtime of a form without an event log and without transcripts: see
+    /// [the forms](crate::guide::directory_forms). Its workers are imported.
+    NoHistory,
     /// An event or a diagnostic names a worker whose id is longer than
     /// [`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES). Salvage leaves it out.
     IdTooLong,
@@ -81,7 +84,7 @@ impl FindingKind {
     /// The severity of this kind.
     pub fn severity(self) -> Severity {
         match self {
-            Self::Gap | Self::TemporaryFile | Self::LineEnding => Severity::Info,
+            Self::Gap | Self::TemporaryFile | Self::LineEnding | Self::NoHistory => Severity::Info,
             Self::UnknownWorker
             | Self::OtherFile
             | Self::CounterBehind
@@ -101,6 +104,7 @@ impl FindingKind {
                 | Self::TemporaryFile
                 | Self::OtherFile
                 | Self::LineEnding
+                | Self::NoHistory
                 | Self::UnreadableTime
         )
     }
@@ -135,6 +139,7 @@ impl FindingKind {
             Self::Unreadable => "unreadable",
             Self::IdTooLong => "id too long",
             Self::UnreadableTime => "unreadable time",
+            Self::NoHistory => "no history",
         }
     }
 }

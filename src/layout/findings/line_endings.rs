@@ -4,7 +4,7 @@ use crate::layout::findings::finding::{Finding, FindingKind};
 use std::path::PathBuf;
 
 /// The lines of a file that end in CRLF.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct CrLf {
     /// The number and the offset of the first such line.
     first: Option<(u64, u64)>,
@@ -36,10 +36,8 @@ impl CrLf {
     pub(crate) fn finding(self, path: PathBuf) -> Option<Finding> {
         let first = self.first?;
         let message = match self.lines {
-            1 => "the line ends in CRLF; it is exported with LF".to_owned(),
-            lines => {
-                format!("{lines} lines from this one on end in CRLF; they are exported with LF")
-            }
+            1 => "the line ends in CRLF".to_owned(),
+            lines => format!("{lines} lines from this one on end in CRLF"),
         };
         Some(Finding::new(FindingKind::LineEnding, path, message).placed(Some(first)))
     }

@@ -11,20 +11,23 @@
 
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::interaction::TranscriptRole;
-use crate::model::layout_form::LineForm;
+use crate::model::layout_form::{LineForm, Spelling};
 use crate::model::observation::RuntimeEventKind;
 use crate::model::time::{milliseconds, parse_rfc3339, rfc3339, system_time};
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-/// Reads an event that has known members only.
-pub(crate) fn event(line: &str) -> Option<BorrowedEvent<'_>> {
+/// Reads an event of the runtime `runtime` that has known members only.
+pub(crate) fn event<'a>(line: &'a str, runtime: &'a str) -> Option<BorrowedEvent<'a>> {
     let mut rest = Rest(line);
     rest.literal("{\"id\":")?;
     let id = rest.number()?;
-    let worker_ref = match rest.literal(",\"worker_ref\":") {
-        Some(()) => Some(rest.worker_ref()?),
-        None => None,
+    let (worker_ref, spelling) = match rest.literal(",\"worker_ref\":") {
+        Some(()) => {
+            let (worker_ref, spelling) = rest.worker_ref(runtime)?;
+            (Some(worker_ref), spelling)
+        }
+        None => (None, Spelling::default()),
     };
     rest.literal(",\"kind\":{\"kind\":")?;
     let kind = kind(&rest.string()?)?;
@@ -39,17 +42,17 @@ pub(crate) fn event(line: &str) -> Option<BorrowedEvent<'_>> {
         message,
         unknown: Vec::new(),
         recorded_at,
-        form: LineForm::default(),
+        form: LineForm::spelled(spelling),
     })
 }
 
-/// Reads a transcript entry that has known members only.
-pub(crate) fn entry(line: &str) -> Option<BorrowedEntry<'_>> {
+/// Reads a transcript entry of the runtime `runtime` that has known members only.
+pub(crate) fn entry<'a>(line: &'a str, runtime: &'a str) -> Option<BorrowedEntry<'a>> {
     let mut rest = Rest(line);
     rest.literal("{\"sequence\":")?;
     let sequence = rest.number()?;
     rest.literal(",\"worker_ref\":")?;
-    let worker_ref = rest.worker_ref()?;
+    let (worker_ref, spelling) = rest.worker_ref(runtime)?;
     rest.literal(",\"role\":")?;
     let role = role(&rest.string()?)?;
     rest.literal(",\"content\":")?;
@@ -66,16 +69,16 @@ pub(crate) fn entry(line: &str) -> Option<BorrowedEntry<'_>> {
         event_id,
         unknown: Vec::new(),
         recorded_at,
-        form: LineForm::default(),
+        form: LineForm::spelled(spelling),
     })
 }
 
 /// Appends an event without its unknown members.
-pub(crate) fn write_event(event: &BorrowedEvent<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write_event(event: &BorrowedEvent<'_>, spelling: Spelling, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"id\":");
     write_number(event.id, out);
     if let Some(worker_ref) = &event.worker_ref {
-        write_worker_ref(worker_ref, out);
+        write_worker_ref(worker_ref, spelling, out);
     }
     out.extend_from_slice(b",\"kind\":{\"kind\":");
     write_string(name_of_kind(event.kind), out);
@@ -85,10 +88,10 @@ pub(crate) fn write_event(event: &BorrowedEvent<'_>, out: &mut Vec<u8>) {
 }
 
 /// Appends a transcript entry without its unknown members.
-pub(crate) fn write_entry(entry: &BorrowedEntry<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write_entry(entry: &BorrowedEntry<'_>, spelling: Spelling, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"sequence\":");
     write_number(entry.sequence, out);
-    write_worker_ref(&entry.worker_ref, out);
+    write_worker_ref(&entry.worker_ref, spelling, out);
     out.extend_from_slice(b",\"role\":");
     write_string(name_of_role(entry.role), out);
     out.extend_from_slice(b",\"content\":");
@@ -106,12 +109,25 @@ pub(crate) fn add_time(time: SystemTime, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"}");
 }
 
-fn write_worker_ref(worker_ref: &BorrowedRef<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"worker_ref\":{\"runtime_id\":");
-    write_string(&worker_ref.runtime_id, out);
-    out.extend_from_slice(b",\"worker_id\":");
-    write_string(&worker_ref.worker_id, out);
+fn write_worker_ref(worker_ref: &BorrowedRef<'_>, spelling: Spelling, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"worker_ref\":{");
+    if !spelling.is_without_runtime {
+        out.extend_from_slice(b"\"runtime_id\":");
+        write_string(&worker_ref.runtime_id, out);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"worker_id\":");
+    match spelling.has_number_ids && is_number_id(&worker_ref.worker_id) {
+        true => out.extend_from_slice(worker_ref.worker_id.as_bytes()),
+        false => write_string(&worker_ref.worker_id, out),
+    }
     out.push(b'}');
+}
+
+/// Whether a text is a number that is the id of a worker: an integer of 64 bits without a sign, as serde writes it.
+pub(crate) fn is_number_id(text: &str) -> bool {
+    let is_canonical = text == "0" || !text.starts_with('0');
+    is_canonical && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
 }
 
 fn write_number(mut number: u64, out: &mut Vec<u8>) {
@@ -184,6 +200,7 @@ fn name_of_kind(kind: RuntimeEventKind) -> &'static str {
         RuntimeEventKind::WorkerStopped => "worker_stopped",
         RuntimeEventKind::WorkerCancelled => "worker_cancelled",
         RuntimeEventKind::WorkerDeleted => "worker_deleted",
+        RuntimeEventKind::WorkerExecutionRestored => "worker_execution_restored",
     }
 }
 
@@ -204,6 +221,7 @@ fn kind(name: &str) -> Option<RuntimeEventKind> {
         RuntimeEventKind::WorkerStopped,
         RuntimeEventKind::WorkerCancelled,
         RuntimeEventKind::WorkerDeleted,
+        RuntimeEventKind::WorkerExecutionRestored,
     ];
     all.into_iter().find(|kind| name_of_kind(*kind) == name)
 }
@@ -257,16 +275,37 @@ impl<'a> Rest<'a> {
         digits.parse().ok()
     }
 
-    fn worker_ref(&mut self) -> Option<BorrowedRef<'a>> {
-        self.literal("{\"runtime_id\":")?;
-        let runtime_id = self.id()?;
-        self.literal(",\"worker_id\":")?;
-        let worker_id = self.id()?;
+    /// A reference to a worker. Without the id of its runtime it is one of `runtime`.
+    fn worker_ref(&mut self, runtime: &'a str) -> Option<(BorrowedRef<'a>, Spelling)> {
+        self.literal("{")?;
+        let mut spelling = Spelling::default();
+        let runtime_id = match self.literal("\"runtime_id\":") {
+            Some(()) => {
+                let id = self.id()?;
+                self.literal(",")?;
+                id
+            }
+            None => {
+                spelling.is_without_runtime = true;
+                Cow::Borrowed(runtime)
+            }
+        };
+        self.literal("\"worker_id\":")?;
+        let worker_id = match self.0.starts_with('"') {
+            true => self.id()?,
+            false => {
+                spelling.has_number_ids = true;
+                let before = self.0;
+                self.number()?;
+                Cow::Borrowed(&before[..before.len() - self.0.len()])
+            }
+        };
         self.literal("}")?;
-        Some(BorrowedRef {
+        let of = BorrowedRef {
             runtime_id,
             worker_id,
-        })
+        };
+        Some((of, spelling))
     }
 
     /// An id: a string that is not blank.
@@ -337,19 +376,19 @@ mod tests {
     /// Asserts that the fast reader and writer give the record and the bytes that serde gives.
     fn expect_quick_event(written: &RuntimeEvent) {
         let line = json(written);
-        let read = event(&line).expect("canonical form");
+        let read = event(&line, "r").expect("canonical form");
         assert_eq!(read, Stored::from(written.clone()).into(), "{line}");
         let mut again = Vec::new();
-        write_event(&read, &mut again);
+        write_event(&read, read.form.spelling, &mut again);
         assert_eq!(String::from_utf8(again).unwrap(), line);
     }
 
     fn expect_quick_entry(written: &TranscriptEntry) {
         let line = json(written);
-        let read = entry(&line).expect("canonical form");
+        let read = entry(&line, "r").expect("canonical form");
         assert_eq!(read, Stored::from(written.clone()).into(), "{line}");
         let mut again = Vec::new();
-        write_entry(&read, &mut again);
+        write_entry(&read, read.form.spelling, &mut again);
         assert_eq!(String::from_utf8(again).unwrap(), line);
     }
 
@@ -387,6 +426,7 @@ mod tests {
             WorkerStopped,
             WorkerCancelled,
             WorkerDeleted,
+            WorkerExecutionRestored,
         ] {
             for worker_ref in [None, Some(worker())] {
                 let written = RuntimeEvent {
@@ -443,7 +483,7 @@ mod tests {
             r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"\"}"#,
             "{\"id\":1,\"kind\":{\"kind\":\"runtime_started\"},\"message\":\"\n\"}",
         ] {
-            assert_eq!(event(text), None, "{text}");
+            assert_eq!(event(text, "r"), None, "{text}");
         }
     }
 
@@ -483,13 +523,57 @@ mod tests {
             let line = line.replace(&json(&content), &format!("\"{escaped}\""));
             let by_serde: TranscriptEntry = serde_json::from_str(&line).unwrap();
             assert_eq!(by_serde, written);
-            let fast = entry(&line);
+            let fast = entry(&line, "r");
             assert!(
                 fast.is_none_or(|row| row == Stored::from(written).into()),
                 "{line}"
             );
         }
         let line = r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"\/\b\f"}"#;
-        assert_eq!(event(line).unwrap().message, "/\u{8}\u{c}");
+        assert_eq!(event(line, "r").unwrap().message, "/\u{8}\u{c}");
+    }
+
+    #[test]
+    fn lines_of_later_forms_are_read_and_written_in_their_spelling() {
+        for (of, spelling) in [
+            (r#"{"runtime_id":"r","worker_id":7}"#, (true, false)),
+            (r#"{"worker_id":7}"#, (true, true)),
+            (r#"{"worker_id":"7"}"#, (false, true)),
+        ] {
+            let line = format!(
+                r#"{{"id":2,"worker_ref":{of},"kind":{{"kind":"worker_created"}},"message":"m"}}"#
+            );
+            let read = event(&line, "r").expect("a known spelling");
+            let form = read.form.spelling;
+            assert_eq!((form.has_number_ids, form.is_without_runtime), spelling);
+            let worker = read.worker_ref.as_ref().unwrap();
+            assert_eq!((&*worker.runtime_id, &*worker.worker_id), ("r", "7"));
+            let mut again = Vec::new();
+            write_event(&read, read.form.spelling, &mut again);
+            assert_eq!(String::from_utf8(again).unwrap(), line);
+            let line = format!(
+                r#"{{"sequence":1,"worker_ref":{of},"role":"user","content":"","event_id":2}}"#
+            );
+            let read = entry(&line, "r").expect("a known spelling");
+            let mut again = Vec::new();
+            write_entry(&read, read.form.spelling, &mut again);
+            assert_eq!(String::from_utf8(again).unwrap(), line);
+        }
+        for id in ["07", "-7", "7.0", "18446744073709551616", "null", ""] {
+            let line = format!(
+                r#"{{"id":2,"worker_ref":{{"worker_id":{id}}},"kind":{{"kind":"worker_created"}},"message":"m"}}"#
+            );
+            assert_eq!(event(&line, "r"), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn id_that_is_no_number_is_written_as_a_string() {
+        let line = r#"{"sequence":1,"worker_ref":{"worker_id":"worker-1"},"role":"user","content":"","event_id":2}"#;
+        let mut read = entry(line, "r").unwrap();
+        read.form.spelling.has_number_ids = true;
+        let mut again = Vec::new();
+        write_entry(&read, read.form.spelling, &mut again);
+        assert_eq!(String::from_utf8(again).unwrap(), line);
     }
 }

@@ -12,10 +12,10 @@
 
 use crate::layout::format::locate::{in_member_of, offset_of};
 use crate::layout::format::node::{Members, Node, push_step};
-use crate::layout::format::problem::{LONG_BYTES, NoRecord, Problem};
+use crate::layout::format::problem::{LONG_BYTES, Problem};
 use crate::model::persisted::{Stored, UnknownMember};
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 /// The bytes that some editors write before a text in UTF-8.
@@ -140,55 +140,7 @@ fn known_part<T: Record>(text: &str) -> Result<String, Problem> {
     Ok(serde_json::to_string(&record)?)
 }
 
-/// Reads the record at the start of `bytes`. Returns it with its length in bytes.
-pub(crate) fn read_prefix<T>(
-    bytes: &[u8],
-    scratch: &mut Vec<u8>,
-) -> Result<(Stored<T>, usize), NoRecord>
-where
-    T: Record,
-{
-    let length = match length_of_json(bytes) {
-        Ok(Some(length)) => length,
-        Ok(None) => {
-            let problem = Problem::new("only whitespace, no record");
-            return Err(NoRecord::of(problem, 0, 0));
-        }
-        Err(problem) => return Err(no_record::<T>(bytes, problem)),
-    };
-    match read(&bytes[..length], Form::Line, scratch) {
-        Ok(record) => Ok((record, length)),
-        Err(problem) => Err(NoRecord::of(problem, length, length)),
-    }
-}
-
-/// The problem with `bytes`, which begin like a record and are not valid JSON. The types can detect an error
-/// at an earlier byte than the JSON grammar.
-fn no_record<T: Record>(bytes: &[u8], problem: Problem) -> NoRecord {
-    let work = NoRecord::of(problem.clone(), bytes.len(), 0).read;
-    if work >= LONG_BYTES {
-        return NoRecord::of(problem, bytes.len(), work);
-    }
-    let mut records = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
-    match records.next() {
-        Some(Err(error)) if error.is_data() => {
-            NoRecord::of(Problem::of(error, bytes), bytes.len(), 2 * work)
-        }
-        _ => NoRecord::of(problem, bytes.len(), 2 * work),
-    }
-}
-
-/// The length in bytes of the JSON value at the start of `bytes`; `None` if they are only whitespace.
-fn length_of_json(bytes: &[u8]) -> Result<Option<usize>, Problem> {
-    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
-    match values.next() {
-        Some(Ok(_)) => Ok(Some(values.byte_offset())),
-        Some(Err(error)) => Err(Problem::of(error, bytes)),
-        None => Ok(None),
-    }
-}
-
-fn text(bytes: &[u8]) -> Result<&str, Problem> {
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.starts_with(BYTE_ORDER_MARK) {
         return Err(Problem::at("it begins with a byte-order mark", bytes, 0));
     }

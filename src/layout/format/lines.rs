@@ -19,11 +19,46 @@ pub(crate) struct Line<'a> {
     pub(crate) length: u64,
     /// Whether a newline ends it. Only the last line can lack one.
     pub(crate) is_ended: bool,
+    /// The byte after the newline; `None` where it was not read yet, and at the end of the file.
+    pub(crate) following: Option<u8>,
 }
 
 impl Line<'_> {
     pub(crate) fn is_too_long(&self) -> bool {
         self.length > self.bytes.len() as u64
+    }
+}
+
+impl Line<'_> {
+    /// The line with a copy of its bytes.
+    pub(crate) fn to_owned(&self) -> OwnedLine {
+        OwnedLine {
+            number: self.number,
+            offset: self.offset,
+            bytes: self.bytes.to_vec(),
+            is_ended: self.is_ended,
+        }
+    }
+}
+
+/// A line that is not too long, and that outlives the next one.
+pub(crate) struct OwnedLine {
+    number: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+    is_ended: bool,
+}
+
+impl OwnedLine {
+    pub(crate) fn line(&self) -> Line<'_> {
+        Line {
+            number: self.number,
+            offset: self.offset,
+            bytes: &self.bytes,
+            length: self.bytes.len() as u64,
+            is_ended: self.is_ended,
+            following: None,
+        }
     }
 }
 
@@ -83,12 +118,14 @@ impl<R: BufRead> LineReader<R> {
         let (number, offset) = (self.next_number, self.next_offset);
         self.next_number += 1;
         self.next_offset += self.used as u64;
+        let ready = self.reader.fill_buf()?;
         Ok(Line {
             number,
             offset,
-            bytes: &self.reader.fill_buf()?[..length],
+            bytes: &ready[..length],
             length: length as u64,
             is_ended: true,
+            following: ready.get(length + 1).copied(),
         })
     }
 
@@ -126,6 +163,7 @@ impl<R: BufRead> LineReader<R> {
             bytes: &self.buffer,
             length: length - u64::from(is_ended),
             is_ended,
+            following: None,
         }))
     }
 

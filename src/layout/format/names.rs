@@ -70,6 +70,31 @@ pub(crate) fn decode<T: NamedId>(name: &[u8]) -> Result<T, String> {
     T::from_text(text).ok_or_else(|| "the name encodes a blank id".into())
 }
 
+/// The name of the entry of a runtime that lies in the root of its directory.
+pub(crate) const IN_ROOT: &str = ".";
+
+/// Whether the runtime directory `name` is the root.
+pub(crate) fn is_in_root(name: &str) -> bool {
+    name == IN_ROOT
+}
+
+/// The name of the directory of a worker. In a runtime in the root it is the id.
+pub(crate) fn of_worker(id: &str, is_in_root: bool) -> String {
+    match is_in_root {
+        true => id.to_owned(),
+        false => encode(id),
+    }
+}
+
+/// The inverse of [`of_worker`], or the reason why the name is that of no worker.
+pub(crate) fn worker_of(name: &[u8], is_in_root: bool) -> Result<WorkerId, String> {
+    if !is_in_root {
+        return decode(name);
+    }
+    let text = std::str::from_utf8(name).map_err(|_| "the name is not UTF-8")?;
+    WorkerId::new(text).ok_or_else(|| "the name is a blank id".into())
+}
+
 /// The value of a lower-case hex digit.
 fn digit_value(digit: u8) -> Option<u8> {
     match digit {

@@ -2,6 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::layout::compare::directory::{Comparing, damage_as_differences};
+use crate::layout::compare::root_name::name_for_import;
 use crate::layout::error::{Conflict, LayoutError};
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::RemovedWorkers;
@@ -97,6 +98,8 @@ impl<'a> Import<'a> {
             self.report.findings.append(&mut orphaned);
         }
         let snapshot = store.map(Store::snapshot).transpose()?;
+        let lenient = self.options.lenient_rules();
+        name_for_import(&mut self.listing, snapshot.as_ref(), lenient)?;
         let mut to_load = Vec::new();
         for entry in std::mem::take(&mut self.listing.entries) {
             let is_there = match &snapshot {
@@ -249,6 +252,7 @@ impl<'a> Import<'a> {
             events: reading.counts.events,
             transcript_entries: reading.counts.transcript_entries,
             bytes: reading.counts.bytes,
+            form: reading.form,
         });
     }
 

@@ -7,10 +7,14 @@ use crate::layout::format::document::{
     BACKEND, RuntimeDocument, SCHEMA_VERSION, Stamp, WorkerDocument,
 };
 use crate::layout::format::json::{self, Form, Record};
+use crate::layout::format::later::{FormA, LATEST_SCHEMA_VERSION, form_of_unknown};
 use crate::layout::format::locate;
 use crate::layout::format::problem::Problem;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::ReadStop;
+use crate::ledger::kept_file::FileChunkRow;
+use crate::model::identity::{RuntimeId, WorkerRef};
+use crate::model::layout_form::{AbsentMember, DocumentOrigin, LayoutForm};
 use crate::model::persisted::Stored;
 use std::io::Read;
 use std::path::PathBuf;
@@ -19,10 +23,11 @@ use std::path::PathBuf;
 const MOST_GROWTH: u64 = 16;
 
 impl Reader<'_> {
-    /// Reads a document; `None` where it cannot be used and the reading continues.
+    /// Reads the document of `of`; `None` where it cannot be used and the reading continues.
     pub(crate) fn read_document<T: Document>(
         &mut self,
         dir: &SourceDir,
+        of: &T::Of,
         missing: FindingKind,
     ) -> Result<Option<ReadDocument<T>>, ReadStop> {
         let Some(mut file) = self.open_file(dir, T::FILE, missing)? else {
@@ -43,8 +48,8 @@ impl Reader<'_> {
             return Ok(None);
         }
         self.close_file(dir, file)?;
-        match json::read::<T>(&bytes, Form::Document, &mut self.scratch) {
-            Ok(stored) if stored.value.stamp().is_supported::<T>() => {
+        match parse::<T>(&bytes, of, &[], &mut self.scratch) {
+            Ok((stored, origin)) if stored.value.stamp().is_supported::<T>() => {
                 if let Some(length) = self.exported_too_long(&stored, length) {
                     let message = format!(
                         "exported the document would have {length} bytes, the limit is {limit}"
@@ -56,9 +61,16 @@ impl Reader<'_> {
                 if let Some(finding) = CrLf::of_document(&bytes).finding(path) {
                     self.report(finding)?;
                 }
-                Ok(Some(ReadDocument { stored, bytes }))
+                self.form = self.form.max(origin.form);
+                let has_own_text = self.is_written_otherwise(&stored, &bytes);
+                Ok(Some(ReadDocument {
+                    stored,
+                    bytes,
+                    origin,
+                    has_own_text,
+                }))
             }
-            Ok(stored) => {
+            Ok((stored, _)) => {
                 self.report(unsupported(path, &stored.value.stamp(), &bytes))?;
                 Ok(None)
             }
@@ -73,6 +85,28 @@ impl Reader<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether an export would write other bytes for the document than its file has.
+    fn is_written_otherwise<T: Document>(&mut self, stored: &Stored<T>, bytes: &[u8]) -> bool {
+        self.scratch.clear();
+        let (value, unknown) = (&stored.value, &stored.unknown);
+        let written = json::write(value, unknown, Form::Document, &mut self.scratch);
+        written.is_err() || self.scratch != bytes
+    }
+
+    /// Passes the form of a document and what it lacks to the sink, with its own text if it has one.
+    pub(crate) fn keep_origin(
+        &mut self,
+        path: &str,
+        origin: DocumentOrigin,
+        own_text: Option<Vec<u8>>,
+    ) -> Result<(), ReadStop> {
+        if own_text.is_none() && origin.absent.is_empty() {
+            return Ok(());
+        }
+        self.sink.file(path, 0, FileChunkRow::Origin(origin))?;
+        self.keep_text(path, 1, own_text.unwrap_or_default())
     }
 
     /// The length that the document would have after an export, if that is over the limit. Everything
@@ -101,10 +135,43 @@ pub(crate) trait Document: Record {
     /// Whether it has a member `backend`.
     const HAS_BACKEND: bool;
 
+    /// What the document is about: its directory says it.
+    type Of;
+
     fn stamp(&self) -> Stamp;
+    /// The text of form a of one of a later form: see [`FormA`].
+    fn in_form_a(text: &str, of: &Self::Of, given: &[AbsentMember]) -> Option<FormA>;
+}
+
+/// Reads the document of `of`, of any form. Absent members get the values that `given` has for them.
+pub(crate) fn parse<T: Document>(
+    bytes: &[u8],
+    of: &T::Of,
+    given: &[AbsentMember],
+    scratch: &mut Vec<u8>,
+) -> Result<(Stored<T>, DocumentOrigin), Problem> {
+    let strictly = json::read::<T>(bytes, Form::Document, scratch);
+    let is_later = |stored: &Stored<T>| stored.value.stamp().schema_version != SCHEMA_VERSION;
+    let made = match &strictly {
+        Ok(stored) if !is_later(stored) => None,
+        _ => json::text(bytes)
+            .ok()
+            .and_then(|text| T::in_form_a(text, of, given)),
+    };
+    let (stored, form, absent) = match made {
+        None => (strictly?, LayoutForm::A, Vec::new()),
+        Some(made) => match json::read::<T>(made.text.as_bytes(), Form::Document, scratch) {
+            Ok(stored) => (stored, made.form, made.absent),
+            Err(problem) => return Err(made.problem_in(json::text(bytes)?, problem)),
+        },
+    };
+    let form = form.max(form_of_unknown(&stored.unknown));
+    Ok((stored, DocumentOrigin { form, absent }))
 }
 
 impl Document for RuntimeDocument {
+    type Of = RuntimeId;
+
     const FILE: &'static str = "runtime.json";
     const HAS_BACKEND: bool = true;
 
@@ -114,9 +181,15 @@ impl Document for RuntimeDocument {
             backend: Some(self.backend.clone()),
         }
     }
+
+    fn in_form_a(text: &str, of: &RuntimeId, given: &[AbsentMember]) -> Option<FormA> {
+        FormA::of_runtime(text, of, given)
+    }
 }
 
 impl Document for WorkerDocument {
+    type Of = WorkerRef;
+
     const FILE: &'static str = "worker.json";
     const HAS_BACKEND: bool = false;
 
@@ -125,6 +198,10 @@ impl Document for WorkerDocument {
             schema_version: self.schema_version,
             backend: None,
         }
+    }
+
+    fn in_form_a(text: &str, of: &WorkerRef, given: &[AbsentMember]) -> Option<FormA> {
+        FormA::of_worker(text, of, given)
     }
 }
 
@@ -139,6 +216,9 @@ impl Stamp {
 pub(crate) struct ReadDocument<T> {
     pub(crate) stored: Stored<T>,
     pub(crate) bytes: Vec<u8>,
+    pub(crate) origin: DocumentOrigin,
+    /// Whether an export would write other bytes for it.
+    pub(crate) has_own_text: bool,
 }
 
 fn unsupported(path: PathBuf, stamp: &Stamp, bytes: &[u8]) -> Finding {
@@ -149,7 +229,9 @@ fn unsupported(path: PathBuf, stamp: &Stamp, bytes: &[u8]) -> Finding {
         }
         _ => {
             let found = stamp.schema_version;
-            let message = format!("schema_version is {found}, only {SCHEMA_VERSION} is read");
+            let message = format!(
+                "schema_version is {found}; this version reads {SCHEMA_VERSION} to {LATEST_SCHEMA_VERSION}"
+            );
             ("schema_version", message)
         }
     };

@@ -4,10 +4,14 @@ use crate::layout::dir::error::is_about_content;
 use crate::layout::dir::source::{EntryKind, NotOpened, SourceDir};
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::names::{self, RUNTIMES, is_begun_replacement, is_temporary};
+use crate::layout::format::document::RuntimeDocument;
+use crate::layout::format::locate;
+use crate::layout::format::names::{self, IN_ROOT, RUNTIMES, is_begun_replacement, is_temporary};
+use crate::layout::read::documents::Document;
 use crate::layout::read::entries::{finding_about, invalid_name};
 use crate::model::identity::RuntimeId;
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +24,10 @@ pub(crate) struct Entry {
 
 /// The runtimes under a root.
 pub(crate) struct Listing {
+    /// The directory with the runtime directories: `runtimes`, or the root if the runtime lies there.
     pub(crate) runtimes: SourceDir,
+    /// Whether the runtime in the root has no id yet.
+    pub(crate) is_unnamed: bool,
     pub(crate) entries: Vec<Entry>,
     pub(crate) findings: Vec<Finding>,
     /// The directories whose names are no ids.
@@ -31,14 +38,24 @@ impl Listing {
     /// Lists the runtimes under `root`. If `wanted` is not empty, lists only those.
     pub(crate) fn open(root: &Path, wanted: &[RuntimeId]) -> Result<Self, LayoutError> {
         let dir = SourceDir::open(root).map_err(LayoutError::io("open", root))?;
-        let runtimes = dir.open_dir(RUNTIMES).map_err(|error| match error {
-            NotOpened::Missing => no_layout(root, ""),
+        let runtimes = dir.open_dir(RUNTIMES);
+        if has_runtime_in_root(&dir)? {
+            return match runtimes {
+                Err(NotOpened::Missing) => Self::of_root(dir, wanted),
+                _ => Err(LayoutError::TwoLayouts {
+                    path: root.to_owned(),
+                }),
+            };
+        }
+        let runtimes = runtimes.map_err(|error| match error {
+            NotOpened::Missing => root_above(root).unwrap_or_else(|| no_layout(root, "")),
             NotOpened::File => no_layout(root, "a file"),
             NotOpened::Other(what) => no_layout(root, what),
             NotOpened::Io(source) => LayoutError::io("open", dir.path_of(RUNTIMES))(source),
         })?;
         let mut listing = Self {
             runtimes,
+            is_unnamed: false,
             entries: Vec::new(),
             findings: Vec::new(),
             orphans: Vec::new(),
@@ -54,6 +71,43 @@ impl Listing {
             listing.keep_only(root, wanted)?;
         }
         Ok(listing)
+    }
+
+    /// The listing of a directory whose runtime lies in the root. It has the id of its document, the one that is wanted
+    /// or, until the caller names it, [`NEW_ID`].
+    fn of_root(dir: SourceDir, wanted: &[RuntimeId]) -> Result<Self, LayoutError> {
+        if let Some(above) = root_above(dir.path()) {
+            return Err(above);
+        }
+        let own = id_in_root(&dir);
+        let id = own.clone().or_else(|| wanted.first().cloned());
+        let is_other = |wanted: &&RuntimeId| id.as_ref() != Some(*wanted);
+        if let Some(missing) = wanted.iter().find(is_other) {
+            return Err(LayoutError::RuntimeNotInDirectory {
+                path: dir.path().to_owned(),
+                runtime_id: missing.clone(),
+            });
+        }
+        let is_unnamed = id.is_none();
+        let entries = id.or_else(|| RuntimeId::new(NEW_ID)).map(|id| Entry {
+            name: IN_ROOT.to_owned(),
+            id,
+        });
+        Ok(Self {
+            runtimes: dir,
+            is_unnamed,
+            entries: entries.into_iter().collect(),
+            findings: Vec::new(),
+            orphans: Vec::new(),
+        })
+    }
+
+    /// Gives the runtime in the root an id.
+    pub(crate) fn name(&mut self, id: Option<RuntimeId>) {
+        if let (Some(entry), Some(id)) = (self.entries.first_mut(), id) {
+            entry.id = id;
+            self.is_unnamed = false;
+        }
     }
 
     fn look_at(&mut self, name: &OsStr) -> Result<(), LayoutError> {
@@ -146,6 +200,46 @@ fn bytes_in(dir: &SourceDir, depth: u32) -> u64 {
         };
     }
     bytes
+}
+
+/// The id of a runtime in the root, unless the store has another runtime of that id.
+pub(crate) const NEW_ID: &str = "runtime";
+
+/// The greatest length of a `runtime.json` that is searched for an id, in bytes.
+const MAX_SEARCHED_BYTES: u64 = 64 << 20;
+
+fn has_runtime_in_root(dir: &SourceDir) -> Result<bool, LayoutError> {
+    let name = RuntimeDocument::FILE;
+    let kind = dir.kind_of(name);
+    let kind = kind.map_err(LayoutError::io("inspect", dir.path_of(name)))?;
+    Ok(kind == Some(EntryKind::File))
+}
+
+/// The id in the document of a runtime in the root. It has one if a directory of an older form was moved there.
+fn id_in_root(dir: &SourceDir) -> Option<RuntimeId> {
+    let file = dir.open_file(RuntimeDocument::FILE).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_SEARCHED_BYTES).read_to_end(&mut bytes).ok()?;
+    let id = locate::member(&bytes, "runtime_id")?;
+    serde_json::from_slice(id.bytes).ok()
+}
+
+/// The error for a path that is `runtimes` or a runtime directory there; `None` for any other.
+fn root_above(path: &Path) -> Option<LayoutError> {
+    let whole = path.canonicalize().ok()?;
+    let above = whole.parent()?;
+    let root = match whole.file_name()? {
+        name if name == RUNTIMES => above,
+        name if above.ends_with(RUNTIMES) => {
+            names::decode::<RuntimeId>(name.as_bytes()).ok()?;
+            above.parent()?
+        }
+        _ => return None,
+    };
+    Some(LayoutError::BelowRoot {
+        path: path.to_owned(),
+        root: root.to_owned(),
+    })
 }
 
 fn no_layout(root: &Path, found: &str) -> LayoutError {

@@ -4,13 +4,16 @@ use crate::layout::dir::source::SourceDir;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::findings::gaps::Gaps;
 use crate::layout::findings::line_endings::CrLf;
-use crate::layout::format::json::{self, Form};
-use crate::layout::format::lines::Line;
+use crate::layout::format::json;
+use crate::layout::format::line::{SpelledRecord, read_line};
+use crate::layout::format::lines::{Line, OwnedLine};
 use crate::layout::format::problem::Problem;
 use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::read::reader::Reader;
 use crate::layout::read::salvage::{self, Piece, Pieces};
 use crate::layout::read::sink::{Place, ReadStop};
+use crate::ledger::kept_file::stored_path;
+use crate::model::layout_form::{LayoutForm, Spelling};
 use std::path::{Path, PathBuf};
 
 /// Checks that a record belongs to its runtime and worker. The error is the kind and message of a finding.
@@ -32,6 +35,34 @@ pub(crate) struct LogSummary {
     removed: Option<u64>,
     /// The number of the first record.
     pub(crate) first: Option<u64>,
+    /// Whether the file exists.
+    pub(crate) is_there: bool,
+    /// The blank lines since the last record.
+    blank: Vec<u8>,
+    /// The blank lines after the record that is read, if it is the last one.
+    after: Vec<u8>,
+    crlf: CrLf,
+}
+
+/// The runtime or the worker of a log.
+pub(crate) struct Owner<'o> {
+    pub(crate) runtime: &'o str,
+    pub(crate) worker: Option<&'o str>,
+    /// Whether its form can lack the log.
+    pub(crate) can_be_missing: bool,
+}
+
+/// The log that a line is part of.
+#[derive(Clone, Copy)]
+pub(crate) struct LogOf<'l> {
+    pub(crate) path: &'l Path,
+    pub(crate) runtime: &'l str,
+}
+
+/// A line that may be the last one, with the blank lines before it.
+struct HeldLine {
+    blank: Vec<u8>,
+    line: OwnedLine,
 }
 
 impl Default for LogSummary {
@@ -43,6 +74,10 @@ impl Default for LogSummary {
             gaps: Gaps::default(),
             removed: Some(0),
             first: None,
+            is_there: false,
+            blank: Vec::new(),
+            after: Vec::new(),
+            crlf: CrLf::default(),
         }
     }
 }
@@ -78,20 +113,31 @@ impl LogSummary {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a log into the sink, and adds its records to `summary`. A missing log has no records.
+    /// Reads the log of a runtime or of a worker into the sink, and adds its records to `summary`. A missing log has no
+    /// records.
     pub(crate) fn read_log<T: LogRecord>(
         &mut self,
         dir: &SourceDir,
+        owner: &Owner<'_>,
         mut summary: LogSummary,
         check: &mut Check<'_, T>,
     ) -> Result<LogSummary, ReadStop> {
-        let Some(file) = self.open_file(dir, T::FILE, FindingKind::MissingFile)? else {
+        let file = match owner.can_be_missing {
+            true => self.open_file_if_any(dir, T::FILE)?,
+            false => self.open_file(dir, T::FILE, FindingKind::MissingFile)?,
+        };
+        let Some(file) = file else {
             return Ok(summary);
         };
         let path = dir.path_of(T::FILE);
+        let log = LogOf {
+            path: &path,
+            runtime: owner.runtime,
+        };
         let mut work_left = salvage::work_for(file.length());
         let mut lines = self.lines(file);
-        let mut crlf = CrLf::default();
+        let mut held: Option<HeldLine> = None;
+        summary.is_there = true;
         summary.end = Some((1, 0));
         loop {
             let line = match lines.next() {
@@ -102,28 +148,78 @@ impl<'a> Reader<'a> {
                     break;
                 }
             };
-            if line.is_too_long() {
-                self.report(self.too_long(&path, &line))?;
-            } else if !line.bytes.trim_ascii().is_empty() {
-                let before = summary.records;
-                let (number, offset) = (line.number, line.offset);
-                let is_crlf = line.is_ended && line.bytes.ends_with(b"\r");
-                let read = self.read_line(&path, &line, check, &mut summary, &mut work_left);
-                if let Err(ReadStop::Refused) = read {
-                    // A file that another process is writing is reported as changed, not as damaged.
-                    self.expect_unchanged_yet(dir, lines.get_ref().get_ref())?;
-                }
-                read?;
-                if is_crlf && summary.records > before {
-                    crlf.note(number, offset);
-                }
+            if !line.is_too_long() && line.bytes.trim_ascii().is_empty() {
+                self.note_blank(&path, &line, &mut summary.blank)?;
+                continue;
             }
+            // The line before was not the last one: the blank lines after it belong to this one.
+            let mut read = match held.take() {
+                Some(last) => {
+                    let blank = std::mem::replace(&mut summary.blank, last.blank);
+                    let line = last.line.line();
+                    let read = self.read_line(log, &line, check, &mut summary, &mut work_left);
+                    summary.blank = blank;
+                    read
+                }
+                None => Ok(()),
+            };
+            if read.is_ok() && line.is_too_long() {
+                summary.blank.clear();
+                self.report(self.too_long(&path, &line))?;
+            } else if read.is_ok() && line.following != Some(b'{') {
+                // It may be the last one. Then the blank lines after it belong to it.
+                held = Some(HeldLine {
+                    blank: std::mem::take(&mut summary.blank),
+                    line: line.to_owned(),
+                });
+            } else if read.is_ok() {
+                read = self.read_line(log, &line, check, &mut summary, &mut work_left);
+            }
+            if let Err(ReadStop::Refused) = read {
+                // A file that another process is writing is reported as changed, not as damaged.
+                self.expect_unchanged_yet(dir, lines.get_ref().get_ref())?;
+            }
+            read?;
+        }
+        if let Some(last) = held {
+            summary.after = std::mem::replace(&mut summary.blank, last.blank);
+            let line = last.line.line();
+            let read = self.read_line(log, &line, check, &mut summary, &mut work_left);
+            if let Err(ReadStop::Refused) = read {
+                self.expect_unchanged_yet(dir, lines.get_ref().get_ref())?;
+            }
+            read?;
+        } else if !summary.blank.is_empty() {
+            let name = stored_path(owner.worker, Path::new(T::FILE));
+            let blank = std::mem::take(&mut summary.blank);
+            self.keep_text(&name, 0, blank)?;
         }
         self.close_file(dir, lines.into_inner().into_inner())?;
-        if let Some(finding) = crlf.finding(path) {
+        if let Some(finding) = std::mem::take(&mut summary.crlf).finding(path) {
             self.report(finding)?;
         }
         Ok(summary)
+    }
+
+    /// Adds a blank line to those since the last record.
+    fn note_blank(
+        &mut self,
+        path: &Path,
+        line: &Line<'_>,
+        blank: &mut Vec<u8>,
+    ) -> Result<(), ReadStop> {
+        let limit = self.rules.max_line_bytes;
+        if blank.len() + line.bytes.len() >= limit {
+            blank.clear();
+            let message = format!("blank lines of more than {limit} bytes");
+            let finding = Finding::new(FindingKind::LineTooLong, path.to_owned(), message);
+            return self.report(finding.placed(Some((line.number, line.offset))));
+        }
+        blank.extend_from_slice(line.bytes);
+        if line.is_ended {
+            blank.push(b'\n');
+        }
+        Ok(())
     }
 
     fn too_long(&self, path: &Path, line: &Line<'_>) -> Finding {
@@ -139,33 +235,38 @@ impl<'a> Reader<'a> {
 
     fn read_line<T: LogRecord>(
         &mut self,
-        path: &Path,
+        log: LogOf<'_>,
         line: &Line<'_>,
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
         work_left: &mut usize,
     ) -> Result<(), ReadStop> {
         let text = std::str::from_utf8(line.bytes);
-        if let Some(row) = text.ok().and_then(T::known) {
-            return self.take::<T>(path, line, line.bytes, 0, row, check, summary);
+        if let Some(row) = text.ok().and_then(|text| T::known(text, log.runtime)) {
+            return self.take::<T>(log, line, line.bytes, 0, row, check, summary);
         }
-        match json::read::<T>(line.bytes, Form::Line, &mut self.scratch) {
-            Ok(record) => self.take::<T>(path, line, line.bytes, 0, record.into(), check, summary),
-            Err(problem) => self.read_pieces(path, line, problem, check, summary, work_left),
+        match read_line::<T>(line.bytes, log.runtime, &mut self.scratch) {
+            Ok(record) => {
+                let row = spelled_row::<T>(record);
+                self.take::<T>(log, line, line.bytes, 0, row, check, summary)
+            }
+            Err(problem) => self.read_pieces(log, line, problem, check, summary, work_left),
         }
     }
 
     /// Reads the complete records of a line that is not one record.
     fn read_pieces<T: LogRecord>(
         &mut self,
-        path: &Path,
+        log: LogOf<'_>,
         line: &Line<'_>,
         problem: Problem,
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
         work_left: &mut usize,
     ) -> Result<(), ReadStop> {
-        let (bytes, is_ended) = (line.bytes, line.is_ended);
+        let (path, is_ended) = (log.path, line.is_ended);
+        let bytes = (line.bytes, log.runtime);
+        summary.blank.clear();
         let pieces = Pieces::<T>::new(bytes, is_ended, problem.clone(), *work_left);
         let (records, rests, left) = pieces.count(&mut self.scratch);
         if rests == 0 {
@@ -179,7 +280,8 @@ impl<'a> Reader<'a> {
             match piece {
                 Piece::Record(from, to, record) => {
                     let bytes = &line.bytes[from..to];
-                    self.take::<T>(path, line, bytes, from, (*record).into(), check, summary)?;
+                    let row = spelled_row::<T>(*record);
+                    self.take::<T>(log, line, bytes, from, row, check, summary)?;
                 }
                 Piece::Rest(from, to, problem) => {
                     let kind = kind_of_rest(line, (from, to), records > 0, &problem);
@@ -197,7 +299,7 @@ impl<'a> Reader<'a> {
     #[allow(clippy::too_many_arguments)] // A record, its place, and where it goes.
     fn take<T: LogRecord>(
         &mut self,
-        path: &Path,
+        log: LogOf<'_>,
         line: &Line<'_>,
         bytes: &[u8],
         from: usize,
@@ -205,6 +307,7 @@ impl<'a> Reader<'a> {
         check: &mut Check<'_, T>,
         summary: &mut LogSummary,
     ) -> Result<(), ReadStop> {
+        let path = log.path;
         let offset = line.offset + from as u64;
         let place = Place {
             path,
@@ -227,6 +330,7 @@ impl<'a> Reader<'a> {
             check(&row, place).err()
         };
         if let Some((kind, message)) = refused {
+            summary.blank.clear();
             let finding = Finding::new(kind, PathBuf::from(path), message);
             return self.report(finding.at(line.number, offset, bytes));
         }
@@ -241,9 +345,61 @@ impl<'a> Reader<'a> {
         summary.end = Some((line.number + ended, line.offset + line.length + ended));
         summary.last = number;
         summary.records += 1;
+        if line.is_ended && line.bytes.ends_with(b"\r") {
+            summary.crlf.note(line.number, line.offset);
+        }
+        if bytes.len() == line.bytes.len() {
+            self.give_own_text::<T>(line, &mut row, summary);
+        }
+        self.form = self.form.max(form_of_line(row.spelling()));
         T::send(row, place, self.sink)?;
         Ok(())
     }
+
+    /// Gives a record the bytes of its line and of the blank lines around it, if an export would write others.
+    fn give_own_text<T: LogRecord>(
+        &mut self,
+        line: &Line<'_>,
+        row: &mut T::Row<'_>,
+        summary: &mut LogSummary,
+    ) {
+        let (before, after) = (&mut summary.blank, &mut summary.after);
+        let is_alone = before.is_empty() && after.is_empty() && line.is_ended;
+        // A record with unknown members, with escapes, with white space, or out of order.
+        let is_other = !row.is_exact() && {
+            self.scratch.clear();
+            let written = row.write_line(true, &mut self.scratch);
+            written.is_err() || self.scratch.trim_ascii_end() != line.bytes
+        };
+        if !is_alone || is_other {
+            let mut text = std::mem::take(before);
+            text.extend_from_slice(line.bytes);
+            if line.is_ended {
+                text.push(b'\n');
+            }
+            text.append(after);
+            // A line that was read is UTF-8, and blank lines are ASCII.
+            if let Ok(text) = String::from_utf8(text) {
+                row.set_own_text(text);
+            }
+        }
+        summary.blank.clear();
+    }
+}
+
+/// The oldest form whose lines have this spelling.
+fn form_of_line(spelling: Spelling) -> LayoutForm {
+    match (spelling.has_number_ids, spelling.is_without_runtime) {
+        (_, true) => LayoutForm::F,
+        (true, false) => LayoutForm::E,
+        (false, false) => LayoutForm::A,
+    }
+}
+
+fn spelled_row<T: LogRecord>((record, spelling): SpelledRecord<T>) -> T::Row<'static> {
+    let mut row = T::Row::from(record);
+    row.set_spelling(spelling);
+    row
 }
 
 fn not_increasing<T: LogRecord>(number: u64, summary: &LogSummary) -> String {

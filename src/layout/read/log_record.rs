@@ -3,14 +3,17 @@
 use crate::layout::error::LayoutError;
 use crate::layout::format::fast_json;
 use crate::layout::format::json::{self, Form, Record, Tagged};
+use crate::layout::format::line;
 use crate::layout::format::problem::Problem;
 use crate::layout::read::sink::{Place, Sink};
-use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
-use crate::model::interaction::{RecordedEntry, TranscriptEntry};
-use crate::model::observation::{RecordedEvent, RuntimeEvent};
+use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
+use crate::model::interaction::{RecordedEntry, TranscriptEntry, TranscriptRole};
+use crate::model::layout_form::{LayoutForm, LineForm, Spelling};
+use crate::model::observation::{RecordedEvent, RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{Stored, UnknownMember};
 use crate::model::time::{parse_rfc3339, rfc3339, system_time};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 /// A record of a log.
@@ -25,13 +28,14 @@ pub(crate) trait LogRecord: Record + 'static {
     /// The record with borrowed texts where possible.
     type Row<'a>: LogRow + From<Stored<Self>>;
 
-    /// The record of the store with its time.
+    /// The record of the store with its time and the form of its line.
     type Recorded;
 
     /// The row of a record of the store.
     fn of_store(recorded: Stored<Self::Recorded>) -> Self::Row<'static>;
-    /// The fast reader: `None` unless the record has known members only.
-    fn known(line: &str) -> Option<Self::Row<'_>>;
+    /// The fast reader: `None` unless the record has known members only. A reference without the id of a runtime is one
+    /// of `runtime`.
+    fn known<'a>(line: &'a str, runtime: &'a str) -> Option<Self::Row<'a>>;
     fn is_same(one: &Self::Row<'_>, other: &Self::Row<'_>) -> bool;
     fn send(row: Self::Row<'_>, place: Place<'_>, sink: &mut dyn Sink) -> Result<(), LayoutError>;
 }
@@ -40,19 +44,73 @@ pub(crate) trait LogRecord: Record + 'static {
 pub(crate) trait LogRow: Serialize + Sized {
     fn number(&self) -> u64;
     fn unknown(&self) -> &[UnknownMember];
-    /// Appends the record without its unknown members and without its time.
-    fn write_known(&self, out: &mut Vec<u8>);
+    /// Appends the record in a spelling, without its unknown members and without its time.
+    fn write_known(&self, spelling: Spelling, out: &mut Vec<u8>);
     /// The time of the record, and its unknown members.
     fn time_and_unknown(&mut self) -> (&mut Option<SystemTime>, &mut Vec<UnknownMember>);
     fn recorded_at(&self) -> Option<SystemTime>;
+    fn spelling(&self) -> Spelling;
+    fn set_spelling(&mut self, spelling: Spelling);
+    fn own_text(&self) -> Option<&str>;
+    fn set_own_text(&mut self, text: String);
+    /// The oldest form whose readers know the kind or the role of the record.
+    fn known_from(&self) -> LayoutForm;
+    /// Whether the fast reader read the line, and found no escape: then it has the bytes that are written for it.
+    fn is_exact(&self) -> bool;
 
-    /// Appends the record as a line, with the newline; with its time if `times` is set.
+    /// Appends the record as the file had it, if it has a text of its own, or else as
+    /// [`write_line`](Self::write_line) does. The text of a record with a time has that time, so without times the
+    /// record is written anew.
+    fn write_own(&self, times: bool, out: &mut Vec<u8>) -> Result<(), Problem> {
+        match self.own_text() {
+            Some(text) if times || self.recorded_at().is_none() => {
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            }
+            _ => self.write_line(times, out),
+        }
+    }
+
+    /// As [`write_own`](Self::write_own), without the blank lines before the record.
+    fn write_own_line(&self, times: bool, out: &mut Vec<u8>) -> Result<(), Problem> {
+        let start = out.len();
+        self.write_own(times, out)?;
+        let is_space = |byte: &&u8| byte.is_ascii_whitespace();
+        let blank = out[start..].iter().take_while(is_space).count();
+        let newline = memchr::memrchr(b'\n', &out[start..start + blank]);
+        out.drain(start..start + newline.map_or(0, |newline| newline + 1));
+        Ok(())
+    }
+
+    /// Appends the record as a line in its spelling, with the newline; with its time if `times` is set.
     fn write_line(&self, times: bool, out: &mut Vec<u8>) -> Result<(), Problem> {
+        self.write_spelled(self.spelling(), times, out)
+    }
+
+    /// As [`write_line`](Self::write_line), in another spelling.
+    fn write_spelled(
+        &self,
+        spelling: Spelling,
+        times: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Problem> {
         if self.unknown().is_empty() {
-            self.write_known(out);
+            self.write_known(spelling, out);
             out.push(b'\n');
-        } else {
+        } else if spelling == Spelling::default() {
             json::write(self, self.unknown(), Form::Line, out)?;
+        } else {
+            let mut line = Vec::new();
+            json::write(self, self.unknown(), Form::Line, &mut line)?;
+            let spelled = line::spell(json::text(&line)?.trim_ascii_end(), spelling);
+            match spelled {
+                Some(spelled) => {
+                    out.extend_from_slice(spelled.as_bytes());
+                    out.push(b'\n');
+                }
+                // An event without a worker has no ids to spell.
+                None => out.append(&mut line),
+            }
         }
         if let Some(time) = self.recorded_at().filter(|_| times) {
             // The newline; the record is an object, so its brace precedes it.
@@ -106,8 +164,8 @@ impl LogRow for BorrowedEvent<'_> {
         &self.unknown
     }
 
-    fn write_known(&self, out: &mut Vec<u8>) {
-        fast_json::write_event(self, out);
+    fn write_known(&self, spelling: Spelling, out: &mut Vec<u8>) {
+        fast_json::write_event(self, spelling, out);
     }
 
     fn time_and_unknown(&mut self) -> (&mut Option<SystemTime>, &mut Vec<UnknownMember>) {
@@ -116,6 +174,36 @@ impl LogRow for BorrowedEvent<'_> {
 
     fn recorded_at(&self) -> Option<SystemTime> {
         self.recorded_at
+    }
+
+    fn spelling(&self) -> Spelling {
+        self.form.spelling
+    }
+
+    fn set_spelling(&mut self, spelling: Spelling) {
+        self.form.spelling = spelling;
+    }
+
+    fn own_text(&self) -> Option<&str> {
+        self.form.own_text.as_deref()
+    }
+
+    fn set_own_text(&mut self, text: String) {
+        self.form.own_text = Some(Cow::Owned(text));
+    }
+
+    fn known_from(&self) -> LayoutForm {
+        match self.kind {
+            RuntimeEventKind::WorkerDeleted | RuntimeEventKind::WorkerExecutionRestored => {
+                LayoutForm::E
+            }
+            _ => LayoutForm::A,
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        matches!(self.message, Cow::Borrowed(_))
+            && !self.worker_ref.as_ref().is_some_and(BorrowedRef::has_owned)
     }
 }
 
@@ -128,8 +216,8 @@ impl LogRow for BorrowedEntry<'_> {
         &self.unknown
     }
 
-    fn write_known(&self, out: &mut Vec<u8>) {
-        fast_json::write_entry(self, out);
+    fn write_known(&self, spelling: Spelling, out: &mut Vec<u8>) {
+        fast_json::write_entry(self, spelling, out);
     }
 
     fn time_and_unknown(&mut self) -> (&mut Option<SystemTime>, &mut Vec<UnknownMember>) {
@@ -138,6 +226,33 @@ impl LogRow for BorrowedEntry<'_> {
 
     fn recorded_at(&self) -> Option<SystemTime> {
         self.recorded_at
+    }
+
+    fn spelling(&self) -> Spelling {
+        self.form.spelling
+    }
+
+    fn set_spelling(&mut self, spelling: Spelling) {
+        self.form.spelling = spelling;
+    }
+
+    fn own_text(&self) -> Option<&str> {
+        self.form.own_text.as_deref()
+    }
+
+    fn set_own_text(&mut self, text: String) {
+        self.form.own_text = Some(Cow::Owned(text));
+    }
+
+    fn known_from(&self) -> LayoutForm {
+        match self.role {
+            TranscriptRole::Assistant => LayoutForm::C,
+            TranscriptRole::User | TranscriptRole::System => LayoutForm::A,
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        matches!(self.content, Cow::Borrowed(_)) && !self.worker_ref.has_owned()
     }
 }
 
@@ -156,22 +271,26 @@ impl LogRecord for RuntimeEvent {
     const NUMBER: &'static str = "event id";
 
     type Row<'a> = BorrowedEvent<'a>;
-    type Recorded = RecordedEvent;
+    type Recorded = (RecordedEvent, LineForm<'static>);
 
-    fn of_store(recorded: Stored<RecordedEvent>) -> BorrowedEvent<'static> {
-        let Stored { value, unknown } = recorded;
+    fn of_store(recorded: Stored<Self::Recorded>) -> BorrowedEvent<'static> {
+        let Stored {
+            value: (value, form),
+            unknown,
+        } = recorded;
         let event = Stored {
             value: value.event,
             unknown,
         };
         BorrowedEvent {
             recorded_at: value.recorded_at,
+            form,
             ..event.into()
         }
     }
 
-    fn known(line: &str) -> Option<BorrowedEvent<'_>> {
-        fast_json::event(line)
+    fn known<'a>(line: &'a str, runtime: &'a str) -> Option<BorrowedEvent<'a>> {
+        fast_json::event(line, runtime)
     }
 
     fn is_same(one: &BorrowedEvent<'_>, other: &BorrowedEvent<'_>) -> bool {
@@ -205,22 +324,26 @@ impl LogRecord for TranscriptEntry {
     const NUMBER: &'static str = "sequence";
 
     type Row<'a> = BorrowedEntry<'a>;
-    type Recorded = RecordedEntry;
+    type Recorded = (RecordedEntry, LineForm<'static>);
 
-    fn of_store(recorded: Stored<RecordedEntry>) -> BorrowedEntry<'static> {
-        let Stored { value, unknown } = recorded;
+    fn of_store(recorded: Stored<Self::Recorded>) -> BorrowedEntry<'static> {
+        let Stored {
+            value: (value, form),
+            unknown,
+        } = recorded;
         let entry = Stored {
             value: value.entry,
             unknown,
         };
         BorrowedEntry {
             recorded_at: value.recorded_at,
+            form,
             ..entry.into()
         }
     }
 
-    fn known(line: &str) -> Option<BorrowedEntry<'_>> {
-        fast_json::entry(line)
+    fn known<'a>(line: &'a str, runtime: &'a str) -> Option<BorrowedEntry<'a>> {
+        fast_json::entry(line, runtime)
     }
 
     fn is_same(one: &BorrowedEntry<'_>, other: &BorrowedEntry<'_>) -> bool {

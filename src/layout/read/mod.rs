@@ -14,3 +14,5 @@ pub(super) mod reading;
 pub(super) mod runtime;
 pub(super) mod salvage;
 pub(super) mod sink;
+pub(super) mod states;
+pub(super) mod worker_states;

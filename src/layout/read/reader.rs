@@ -8,6 +8,9 @@ use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::lines::LineReader;
 use crate::layout::options::Rules;
 use crate::layout::read::sink::{Counts, ReadStop, Sink};
+use crate::layout::read::worker_states::WorkerStates;
+use crate::ledger::kept_file::{CHUNK_BYTES, FileChunkRow};
+use crate::model::layout_form::LayoutForm;
 use std::ffi::OsStr;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -23,6 +26,10 @@ pub(crate) struct Reader<'a> {
     pub(crate) counts: Counts,
     /// The greatest event id that a worker or an entry of the runtime names.
     pub(crate) last_named_event: u64,
+    /// The newest form of the layout so far.
+    pub(crate) form: LayoutForm,
+    /// The state of each worker by the event log, once a document lacks it.
+    pub(crate) states: Option<WorkerStates>,
     pub(crate) scratch: Vec<u8>,
     /// The callback for progress: the number of bytes of each read.
     pub(crate) on_bytes: &'a dyn Fn(u64),
@@ -46,6 +53,8 @@ impl<'a> Reader<'a> {
             sink,
             counts: Counts::default(),
             last_named_event: 0,
+            form: LayoutForm::A,
+            states: None,
             scratch: Vec::new(),
             on_bytes,
             findings: Findings::default(),
@@ -250,6 +259,20 @@ impl<'a> Reader<'a> {
         let read = io::copy(&mut file, &mut io::sink());
         if self.tried("read", path, read)?.is_some() {
             self.close_file(dir, file)?;
+        }
+        Ok(())
+    }
+
+    /// Passes a text to the sink, as chunks of the file with the stored path `path`.
+    pub(crate) fn keep_text(
+        &mut self,
+        path: &str,
+        first_chunk: u64,
+        text: Vec<u8>,
+    ) -> Result<(), ReadStop> {
+        for (number, chunk) in (first_chunk..).zip(text.chunks(CHUNK_BYTES)) {
+            self.sink
+                .file(path, number, FileChunkRow::Bytes(chunk.to_vec()))?;
         }
         Ok(())
     }

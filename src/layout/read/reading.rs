@@ -7,6 +7,7 @@ use crate::layout::options::Rules;
 use crate::layout::read::listing::Entry;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::{Counts, ReadStop, Sink};
+use crate::model::layout_form::LayoutForm;
 
 /// The result of reading a runtime directory.
 pub(crate) struct Reading {
@@ -14,6 +15,8 @@ pub(crate) struct Reading {
     pub(crate) counts: Counts,
     pub(crate) findings: Vec<Finding>,
     pub(crate) fingerprint: u128,
+    /// The newest form of the documents and logs.
+    pub(crate) form: LayoutForm,
 }
 
 /// How a reading ended.
@@ -43,12 +46,13 @@ pub(crate) fn read_runtime(
         Err(ReadStop::Refused) => ReadOutcome::Refused,
         Err(ReadStop::Failed(error)) => return Err(error),
     };
-    let counts = reader.counts;
+    let (counts, form) = (reader.counts, reader.form);
     let (findings, fingerprint) = reader.finish();
     Ok(Reading {
         outcome,
         counts,
         findings,
         fingerprint,
+        form,
     })
 }

@@ -9,19 +9,21 @@ use crate::layout::format::locate;
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::read::documents::{Document, ReadDocument, at_member, whole};
 use crate::layout::read::entries::invalid_name;
-use crate::layout::read::log::LogSummary;
+use crate::layout::read::log::{LogSummary, Owner};
 use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::{Place, ReadStop};
+use crate::ledger::kept_file::{RUNTIME_DOCUMENT, worker_document};
 use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{MAX_ID_BYTES, RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
-use crate::model::layout_form::LayoutForm;
+use crate::model::layout_form::{AbsentMember, LayoutForm};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, UnknownMember,
 };
+use serde::Serialize;
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -33,6 +35,14 @@ use std::path::Path;
 struct Text<'a> {
     path: &'a Path,
     bytes: &'a [u8],
+    /// The members that the document lacks. Their values are derived.
+    absent: &'a [AbsentMember],
+}
+
+impl Text<'_> {
+    fn lacks(&self, member: &str) -> bool {
+        lacks(self.absent, member)
+    }
 }
 
 impl Reader<'_> {
@@ -48,12 +58,18 @@ impl Reader<'_> {
         };
         self.look_around(&dir, &[RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS])?;
         let missing = FindingKind::NeverInitialised;
-        let document = self.read_document::<RuntimeDocument>(&dir, missing)?;
+        let document = self.read_document::<RuntimeDocument>(&dir, id, missing)?;
         let document = match document {
             Some(document) => self.runtime_that_is(document, &dir, id)?,
             None => None,
         };
-        let Some(ReadDocument { stored, bytes }) = document else {
+        let Some(ReadDocument {
+            stored,
+            bytes,
+            mut origin,
+            has_own_text,
+        }) = document
+        else {
             self.orphaned_runtime(&dir)?;
             return Ok(false);
         };
@@ -64,15 +80,21 @@ impl Reader<'_> {
             unknown: stored.unknown,
         };
         let path = dir.path_of(RuntimeDocument::FILE);
+        let absent = origin.absent.clone();
         let document = Text {
             path: &path,
             bytes: &bytes,
+            absent: &absent,
         };
-        let mut workers = self.read_workers(&dir, id)?;
+        let mut workers = self.read_workers(&dir, id, names::is_in_root(name))?;
         // Rows may name them, and the counter of workers has passed them.
         workers.extend(removed.ids());
         let mut diagnostics = self.check_diagnostics(document, &mut runtime, &workers)?;
-        let mut events = self.read_events(&dir, id, &workers, floor)?;
+        let mut events = self.read_events(&dir, id, &workers, (floor, document))?;
+        if !events.is_there && document.lacks("next_event_id") {
+            origin.absent.push(AbsentMember::log());
+            self.report(no_history(&dir))?;
+        }
         let floor = self.check_floor(document, floor, events.first)?;
         let logs = (&mut events, &mut diagnostics);
         self.last_named_event = self.last_named_event.max(floor - 1);
@@ -85,13 +107,26 @@ impl Reader<'_> {
             self.report(gap)?;
         }
         self.expect_unchanged(&dir)?;
+        let value = &runtime.value;
+        settle(&mut origin.absent, "/next_event_id", &value.next_event_id);
+        let sequence = &value.next_worker_sequence;
+        settle(&mut origin.absent, "/next_worker_sequence", sequence);
+        self.keep_origin(RUNTIME_DOCUMENT, origin, has_own_text.then_some(bytes))?;
         let facts = RuntimeFacts {
             first_event_id: floor,
-            form: LayoutForm::A,
+            form: self.form_of_place(names::is_in_root(name)),
         };
         self.sink
             .runtime(Place::whole(&path), runtime, facts, removed)?;
         Ok(true)
+    }
+
+    /// The form of the runtime: where it lies decides, whatever single documents look like.
+    fn form_of_place(&self, is_in_root: bool) -> LayoutForm {
+        match is_in_root {
+            true => self.form.max(LayoutForm::F),
+            false => self.form.min(LayoutForm::E),
+        }
     }
 
     fn runtime_that_is(
@@ -160,23 +195,24 @@ impl Reader<'_> {
     /// Reads all workers with their transcripts. Returns the ids of the intact ones.
     fn read_workers(
         &mut self,
-        dir: &SourceDir,
+        runtime_dir: &SourceDir,
         id: &RuntimeId,
+        is_in_root: bool,
     ) -> Result<HashSet<String>, ReadStop> {
         let mut workers = HashSet::new();
-        let Some(dir) = self.open_dir(dir, WORKERS)? else {
+        let Some(dir) = self.open_dir(runtime_dir, WORKERS)? else {
             return Ok(workers);
         };
         let names = self.tried("list", dir.path(), dir.names())?;
         for name in names.into_iter().flatten() {
-            let Some((name, worker_id)) = self.worker_of(&dir, &name)? else {
+            let Some((name, worker_id)) = self.worker_of(&dir, &name, is_in_root)? else {
                 continue;
             };
             let Some(worker_dir) = self.open_dir(&dir, &name)? else {
                 continue;
             };
             let worker_ref = WorkerRef::new(id.clone(), worker_id);
-            if self.read_worker(&worker_dir, &worker_ref)? {
+            if self.read_worker(runtime_dir, &worker_dir, &worker_ref)? {
                 workers.insert(worker_ref.worker_id.into());
             }
         }
@@ -188,12 +224,13 @@ impl Reader<'_> {
         &mut self,
         dir: &SourceDir,
         name: &OsStr,
+        is_in_root: bool,
     ) -> Result<Option<(String, WorkerId)>, ReadStop> {
         if !self.is_worker_dir(dir, name)? {
             return Ok(None);
         }
-        match names::decode::<WorkerId>(name.as_bytes()) {
-            Ok(id) => Ok(Some((names::encode(id.as_str()), id))),
+        match names::worker_of(name.as_bytes(), is_in_root) {
+            Ok(id) => Ok(Some((names::of_worker(id.as_str(), is_in_root), id))),
             Err(why) => {
                 self.report(invalid_name(dir, name, why))?;
                 self.orphaned_worker(dir, name)?;
@@ -203,11 +240,17 @@ impl Reader<'_> {
     }
 
     /// Reads one worker. `false` where it was left out.
-    fn read_worker(&mut self, dir: &SourceDir, worker_ref: &WorkerRef) -> Result<bool, ReadStop> {
+    fn read_worker(
+        &mut self,
+        runtime_dir: &SourceDir,
+        dir: &SourceDir,
+        worker_ref: &WorkerRef,
+    ) -> Result<bool, ReadStop> {
         self.look_around(dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
-        let document = self.read_document::<WorkerDocument>(dir, FindingKind::MissingFile)?;
+        let missing = FindingKind::MissingFile;
+        let document = self.read_document::<WorkerDocument>(dir, worker_ref, missing)?;
         let path = dir.path_of(WorkerDocument::FILE);
-        let (mut worker, retention, bytes) = match document {
+        let (mut worker, retention, bytes, mut origin, has_own_text) = match document {
             Some(document) => match mismatch(&document.stored.value, worker_ref) {
                 None => {
                     let retention = document.stored.value.retention();
@@ -215,7 +258,8 @@ impl Reader<'_> {
                         value: PersistedWorkerSnapshot::from(document.stored.value),
                         unknown: document.stored.unknown,
                     };
-                    (worker, retention, document.bytes)
+                    let (bytes, origin) = (document.bytes, document.origin);
+                    (worker, retention, bytes, origin, document.has_own_text)
                 }
                 Some((member, message)) => {
                     let finding = Finding::new(FindingKind::Mismatch, path, message);
@@ -230,12 +274,18 @@ impl Reader<'_> {
             }
         };
         self.sink.begin_worker(worker_ref, retention)?;
+        self.derive_state(runtime_dir, &origin, &mut worker.value)?;
         let is_pruned = retention.first_position > 0;
-        let (mut summary, named) = self.read_transcript(dir, worker_ref, is_pruned)?;
+        let absent = origin.absent.clone();
         let document = Text {
             path: &path,
             bytes: &bytes,
+            absent: &absent,
         };
+        let (mut summary, named) = self.read_transcript(dir, worker_ref, (is_pruned, document))?;
+        if !summary.is_there && document.lacks("next_transcript_sequence") {
+            origin.absent.push(AbsentMember::log());
+        }
         let next = &mut worker.value.next_transcript_sequence;
         let needed = summary.check_counter(*next).err();
         let member = ("next_transcript_sequence", next);
@@ -250,6 +300,15 @@ impl Reader<'_> {
         self.counts.workers += 1;
         let named = named.max(worker.value.last_event_id);
         self.last_named_event = self.last_named_event.max(named);
+        let (value, stored_path) = (
+            &worker.value,
+            worker_document(worker_ref.worker_id.as_str()),
+        );
+        settle(&mut origin.absent, "/status", &value.status);
+        settle(&mut origin.absent, "/last_event_id", &value.last_event_id);
+        let sequence = &value.next_transcript_sequence;
+        settle(&mut origin.absent, "/next_transcript_sequence", sequence);
+        self.keep_origin(&stored_path, origin, has_own_text.then_some(bytes))?;
         self.sink.worker(Place::whole(&path), worker, retention)?;
         Ok(true)
     }
@@ -259,7 +318,7 @@ impl Reader<'_> {
         &mut self,
         dir: &SourceDir,
         worker_ref: &WorkerRef,
-        is_pruned: bool,
+        (is_pruned, document): (bool, Text<'_>),
     ) -> Result<(LogSummary, u64), ReadStop> {
         let mut named = 0;
         // The floor is a position: it does not say which sequences were removed.
@@ -267,7 +326,12 @@ impl Reader<'_> {
             true => LogSummary::of_pruned(None),
             false => LogSummary::default(),
         };
-        let summary = self.read_log::<TranscriptEntry>(dir, before, &mut |entry, _| {
+        let owner = Owner {
+            runtime: worker_ref.runtime_id.as_str(),
+            worker: Some(worker_ref.worker_id.as_str()),
+            can_be_missing: document.lacks("next_transcript_sequence"),
+        };
+        let summary = self.read_log::<TranscriptEntry>(dir, &owner, before, &mut |entry, _| {
             let of = &entry.worker_ref;
             if *of != *worker_ref {
                 let message = wrong_worker(&of.runtime_id, &of.worker_id, worker_ref);
@@ -287,11 +351,16 @@ impl Reader<'_> {
         dir: &SourceDir,
         id: &RuntimeId,
         workers: &HashSet<String>,
-        floor: u64,
+        (floor, document): (u64, Text<'_>),
     ) -> Result<LogSummary, ReadStop> {
         let mut unknown = UnknownWorkers::default();
         let pruned = LogSummary::of_pruned(Some(floor - 1));
-        let summary = self.read_log::<RuntimeEvent>(dir, pruned, &mut |event, place| {
+        let owner = Owner {
+            runtime: id.as_str(),
+            worker: None,
+            can_be_missing: document.lacks("next_event_id"),
+        };
+        let summary = self.read_log::<RuntimeEvent>(dir, &owner, pruned, &mut |event, place| {
             let Some(worker) = &event.worker_ref else {
                 return Ok(());
             };
@@ -362,7 +431,12 @@ impl Reader<'_> {
             "diagnostic id",
             needed,
         )?;
-        let generated = workers.iter().filter_map(generated_sequence).max();
+        let is_derived = document.lacks("next_worker_sequence");
+        let sequence = |id: &String| match is_derived {
+            true => generated_sequence(id).or_else(|| id.parse().ok().filter(|id| *id < u64::MAX)),
+            false => generated_sequence(id),
+        };
+        let generated = workers.iter().filter_map(sequence).max();
         let next = &mut runtime.next_worker_sequence;
         // Sequences begin at 1, also where no worker is intact.
         let needed = Some(generated.map_or(1, |last| last + 1)).filter(|needed| *next < *needed);
@@ -380,6 +454,10 @@ impl Reader<'_> {
         let Some(needed) = needed else {
             return Ok(());
         };
+        if document.lacks(member) {
+            *counter = needed;
+            return Ok(());
+        }
         let message = match needed {
             1 => format!("{member} is {counter}, the first {what} is 1"),
             _ => format!("{member} is {counter}, but {what} {} exists", needed - 1),
@@ -394,6 +472,28 @@ impl Reader<'_> {
             *counter = needed;
         }
         Ok(())
+    }
+}
+
+/// The finding about a runtime of a form without logs.
+fn no_history(dir: &SourceDir) -> Finding {
+    let message = "releases from 1 August 2026 on wrote no events and no transcripts here; the workers are imported \
+                   without them, their status and counters as far as the directory has them";
+    Finding::new(FindingKind::NoHistory, dir.path().to_owned(), message)
+}
+
+/// Whether a document lacks a member of its outermost object.
+fn lacks(absent: &[AbsentMember], member: &str) -> bool {
+    let is_it = |absent: &AbsentMember| absent.pointer.strip_prefix('/') == Some(member);
+    absent.iter().any(is_it)
+}
+
+/// Sets the value of an absent member that the import derived.
+fn settle(absent: &mut [AbsentMember], pointer: &str, value: &impl Serialize) {
+    if let Some(member) = absent.iter_mut().find(|member| member.pointer == pointer)
+        && let Ok(json) = serde_json::to_string(value)
+    {
+        member.json = json;
     }
 }
 

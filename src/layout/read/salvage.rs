@@ -12,10 +12,9 @@
 //! - If a newline follows, it is an append: writers end only complete records with a newline.
 //! - Otherwise it belongs to the record that was cut off, and is not imported.
 
-use crate::layout::format::json;
+use crate::layout::format::line::{SpelledRecord, read_prefix};
 use crate::layout::format::problem::{NoRecord, Problem};
 use crate::layout::read::log_record::LogRecord;
-use crate::model::persisted::Stored;
 use memchr::memmem;
 
 /// The number of bytes that may be parsed while the bad lines of a file of `file_bytes` bytes are taken
@@ -29,7 +28,7 @@ pub(crate) fn work_for(file_bytes: u64) -> usize {
 /// A part of a bad line.
 pub(crate) enum Piece<T> {
     /// A complete record: start, end and value.
-    Record(usize, usize, Box<Stored<T>>),
+    Record(usize, usize, Box<SpelledRecord<T>>),
     /// Bytes that are no record: start, end and reason.
     Rest(usize, usize, Problem),
 }
@@ -38,6 +37,8 @@ pub(crate) enum Piece<T> {
 /// the memory of the line.
 pub(crate) struct Pieces<'l, T> {
     line: &'l [u8],
+    /// The runtime of the log.
+    runtime: &'l str,
     /// Whether a newline ends the line.
     is_ended: bool,
     /// The start of the bytes that no piece has covered yet.
@@ -55,10 +56,16 @@ pub(crate) struct Pieces<'l, T> {
 }
 
 impl<'l, T: LogRecord> Pieces<'l, T> {
-    /// The pieces of `line`. `problem` is the reason why the whole line is not one record.
-    pub(crate) fn new(line: &'l [u8], is_ended: bool, problem: Problem, work_left: usize) -> Self {
+    /// The pieces of `line`, of a log of `runtime`. `problem` is the reason why the whole line is not one record.
+    pub(crate) fn new(
+        (line, runtime): (&'l [u8], &'l str),
+        is_ended: bool,
+        problem: Problem,
+        work_left: usize,
+    ) -> Self {
         Self {
             line,
+            runtime,
             is_ended,
             rest_start: 0,
             problem: Some(problem),
@@ -87,7 +94,7 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
             return self.held.take();
         }
         while let Some(start) = self.next_start() {
-            match json::read_prefix::<T>(&self.line[start..], scratch) {
+            match read_prefix::<T>(&self.line[start..], self.runtime, scratch) {
                 Ok((record, length)) if self.is_whole(start + length) => {
                     return Some(self.found(start, start + length, record));
                 }
@@ -144,7 +151,7 @@ impl<'l, T: LogRecord> Pieces<'l, T> {
     }
 
     /// Returns a record, after the bytes between the last one and it.
-    fn found(&mut self, start: usize, end: usize, record: Stored<T>) -> Piece<T> {
+    fn found(&mut self, start: usize, end: usize, record: SpelledRecord<T>) -> Piece<T> {
         let record = Piece::Record(start, end, Box::new(record));
         let from = std::mem::replace(&mut self.rest_start, end);
         let problem = self.problem.take();
@@ -174,6 +181,7 @@ fn not_a_record() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::format::json;
     use crate::model::observation::RuntimeEvent;
 
     const ONE: &str = r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"a"}"#;
@@ -183,7 +191,12 @@ mod tests {
         let bytes = line.as_bytes();
         let problem = json::read::<RuntimeEvent>(bytes, json::Form::Line, &mut Vec::new())
             .expect_err("a bad line");
-        Pieces::new(bytes, is_ended, problem, work_for(bytes.len() as u64))
+        Pieces::new(
+            (bytes, "r"),
+            is_ended,
+            problem,
+            work_for(bytes.len() as u64),
+        )
     }
 
     /// `1` for the record of that id, `[…]` for bytes between.
@@ -192,7 +205,7 @@ mod tests {
         let mut shape = String::new();
         while let Some(piece) = pieces.next(&mut Vec::new()) {
             shape += &match piece {
-                Piece::Record(_, _, record) => record.value.id.to_string(),
+                Piece::Record(_, _, record) => record.0.value.id.to_string(),
                 Piece::Rest(from, to, _) => format!("[{}]", &line[from..to]),
             };
         }

@@ -2,7 +2,7 @@
 
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::RuntimeId;
-use redb_runtime_store::layout::{Difference, FindingKind, LayoutError};
+use redb_runtime_store::layout::{Difference, Finding, FindingKind, LayoutError};
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -185,15 +185,21 @@ fn layout_advice(error: &LayoutError) -> Option<String> {
             conflicts,
             ..
         } => {
-            let mut advice = vec!["use --salvage for a salvage import"];
+            let is_newer = |f: &Finding| f.kind == FindingKind::Unsupported;
+            // A salvage cannot read what a newer release wrote.
+            let mut advice = match !findings.is_empty() && findings.iter().all(is_newer) {
+                true => Vec::new(),
+                false => vec!["use --salvage for a salvage import"],
+            };
             if findings.iter().any(|f| f.kind == FindingKind::LineTooLong) {
                 advice.push(MORE_LINE_BYTES);
             }
             if !conflicts.is_empty() {
                 advice.push(REPLACE);
             }
-            return Some(advice.join("\n"));
+            return (!advice.is_empty()).then(|| advice.join("\n"));
         }
+        LayoutError::OnlyAlone { .. } => "use --runtime to export it alone, or --as a",
         LayoutError::Conflict { .. } => REPLACE,
         LayoutError::Exists { .. } => "use --replace or --update",
         LayoutError::NotAPrefix { difference, .. } if is_too_long(difference) => MORE_LINE_BYTES,

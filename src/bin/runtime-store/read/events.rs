@@ -104,6 +104,7 @@ pub(crate) fn kind_name(kind: RuntimeEventKind) -> &'static str {
         RuntimeEventKind::WorkerStopped => "worker stopped",
         RuntimeEventKind::WorkerCancelled => "cancelled",
         RuntimeEventKind::WorkerDeleted => "deleted",
+        RuntimeEventKind::WorkerExecutionRestored => "restored",
     }
 }
 

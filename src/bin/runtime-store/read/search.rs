@@ -91,6 +91,7 @@ enum Kind {
     WorkerStopped,
     WorkerCancelled,
     WorkerDeleted,
+    WorkerExecutionRestored,
 }
 
 impl From<Role> for TranscriptRole {
@@ -113,6 +114,7 @@ impl From<Kind> for RuntimeEventKind {
             Kind::WorkerStopped => Self::WorkerStopped,
             Kind::WorkerCancelled => Self::WorkerCancelled,
             Kind::WorkerDeleted => Self::WorkerDeleted,
+            Kind::WorkerExecutionRestored => Self::WorkerExecutionRestored,
         }
     }
 }

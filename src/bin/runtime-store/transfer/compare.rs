@@ -81,6 +81,11 @@ impl Compare {
                 "{rows} only in the directory: the store has pruned them"
             ))?;
         }
+        if comparison.only_bytes > 0 {
+            let records = comparison.only_bytes;
+            let records = count(records, "line or document has", "lines and documents have");
+            output.summary(format!("{records} the same values in other bytes"))?;
+        }
         output.summary(format!(
             "{}: {}, {}, {}, {} on both sides",
             if comparison.is_same() {

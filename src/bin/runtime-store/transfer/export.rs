@@ -7,7 +7,7 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
 use crate::output::text::{rate, totals, visible};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
     self, ExistingDirectory, ExportOptions, ExportReport, RuntimeExport,
@@ -46,6 +46,10 @@ pub(crate) struct Export {
     /// Add the time at which each event and entry was recorded, as a last member "recorded_at"
     #[arg(long)]
     times: bool,
+    /// Write every runtime in this form of the layout: `a`, the one of runtimes that were not imported. Default: the form
+    /// in which the runtime was imported
+    #[arg(long = "as", value_name = "FORM")]
+    as_form: Option<Form>,
     /// With --update: also append to a log that ends before what the store has pruned: the log gets a gap, and loses an
     /// incomplete last line whose record was pruned
     #[arg(long, requires = "update")]
@@ -54,6 +58,12 @@ pub(crate) struct Export {
     /// 1024^3
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
     max_line_bytes: usize,
+}
+
+/// A form that a runtime can be written in.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    A,
 }
 
 #[derive(Serialize)]
@@ -78,6 +88,7 @@ impl Export {
             .runtimes(self.runtime.iter().cloned())
             .existing(existing)
             .times(self.times)
+            .form_a(self.as_form == Some(Form::A))
             .allow_gap(self.allow_gap)
             .max_line_bytes(self.max_line_bytes)
             .on_progress(move |progress| progress::show(&shown, progress));
@@ -116,6 +127,26 @@ fn print(output: &mut Output, report: &ExportReport, elapsed: Duration) -> Resul
             "{}: the store does not have this runtime, and its directory stays",
             visible(path.display())
         ))?;
+    }
+    for runtime in &report.runtimes {
+        let id = visible(&runtime.runtime_id);
+        for (count, what) in [
+            (
+                runtime.new_logs,
+                "logs that the imported directory did not have",
+            ),
+            (
+                runtime.not_in_form,
+                "events and entries of a kind or a role that readers of its form do not know",
+            ),
+        ] {
+            if count > 0 {
+                output.line(format!(
+                    "runtime {id}, form {}: {count} {what}",
+                    runtime.form
+                ))?;
+            }
+        }
     }
     let sum = |of: fn(&RuntimeExport) -> u64| report.runtimes.iter().map(of).sum::<u64>();
     output.summary(totals(

@@ -12,6 +12,7 @@ use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
     self, Conflict, Finding, FindingKind, ImportOptions, ImportOutcome, ImportReport, LayoutError,
+    LayoutForm,
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -135,6 +136,14 @@ impl Import {
         let is_conflict = |finding: &Finding| finding.kind == FindingKind::Conflict;
         if report.findings.iter().any(is_conflict) {
             output.remark("use --replace to replace runtimes that the store already has");
+        }
+        // Runtimes of one directory have one form, or a directory grew over several releases.
+        let newest = report.runtimes.iter().map(|runtime| runtime.form).max();
+        if let Some(form) = newest.filter(|form| *form > LayoutForm::A) {
+            output.summary(format!(
+                "written by a release of {} or later (form {form})",
+                form.since()
+            ))?;
         }
         let known = report.count(ImportOutcome::AlreadyImported) as u64;
         let skipped = report.count(ImportOutcome::Skipped) as u64;
