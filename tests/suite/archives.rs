@@ -515,6 +515,7 @@ fn ids_of_removed_workers_survive_export_and_import() {
     let fresh = tempfile::tempdir().unwrap();
     update(runtime.store(), fresh.path()).unwrap();
     let store = restored(fresh.path());
+    assert_eq!(content(&store), content(runtime.store()));
     let back = tempfile::tempdir().unwrap();
     update(&store, back.path()).unwrap();
     assert_eq!(tree(fresh.path()), tree(back.path()));

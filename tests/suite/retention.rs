@@ -306,6 +306,36 @@ fn store_keeps_bytes_of_all_its_runtimes() {
 }
 
 #[test]
+fn dry_run_says_what_a_compaction_frees() {
+    let (directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let talks = worker(&runtime);
+    let text = "x".repeat(100);
+    for _ in 0..10 {
+        let said = runtime.transaction(|tx| {
+            (0..2_000).try_for_each(|_| tx.append_reply(&talks, text.clone()).map(drop))
+        });
+        said.unwrap();
+    }
+    store.compact().unwrap();
+    let bytes = || std::fs::metadata(&path).unwrap().len();
+    let (before, policy) = (bytes(), Retention::new().keep_entries(2_000));
+    let planned = runtime.prune(&policy, PruneOptions::new().dry_run(true));
+    let frees = planned.unwrap().compacting_frees_bytes.unwrap();
+    let report = runtime.prune(&policy, PruneOptions::new()).unwrap();
+    assert_eq!(report.compacting_frees_bytes, Some(frees));
+    store.compact().unwrap();
+    let freed = before - bytes();
+    assert!(freed > 1_500_000, "{freed}");
+    assert!(
+        frees.abs_diff(freed) < before / 5,
+        "said {frees}, freed {freed}"
+    );
+    drop(directory);
+}
+
+#[test]
 fn row_goes_if_any_limit_says_so() {
     let (_directory, clock, runtime) = dated();
     let talks = talker(&runtime, 5);

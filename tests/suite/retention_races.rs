@@ -7,6 +7,7 @@ use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::layout::{ImportOptions, import};
 use redb_runtime_store::retention::{PruneOptions, PruneReport, Retention};
+use redb_runtime_store::store::DeleteRuntimeOptions;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,6 +121,30 @@ fn runtime_replaced_during_a_prune_stays() {
     // The next prune is of the new runtime.
     let report = runtime.prune(&policy, PruneOptions::new()).unwrap();
     assert_eq!(rows(&report).1, 4);
+}
+
+/// A worker of the new runtime ends at the same time and has the same positions as the planned one.
+#[test]
+fn workers_of_a_runtime_replaced_during_a_prune_stay() {
+    let (_directory, clock, runtime) = runtime();
+    let ended = talker(&runtime, 2);
+    runtime.stop_worker(&ended, None).unwrap();
+    talker(&runtime, 3);
+    let (store, again) = (runtime.store().clone(), ended.clone());
+    let policy = Retention::new().ended_before(Duration::ZERO);
+    let report = prune_while(&runtime, &clock, &policy, move || {
+        let options = DeleteRuntimeOptions::new().even_if_running(true);
+        store
+            .delete_runtime_with(&runtime_id("r"), &options)
+            .unwrap();
+        let new = store.runtime(named("r")).unwrap();
+        assert_eq!(talker(&new, 2), again);
+        new.stop_worker(&again, None).unwrap();
+    });
+    assert!(report.is_empty(), "{report:?}");
+    assert_eq!(texts(&runtime, &ended), ["0", "1"]);
+    let report = runtime.prune(&policy, PruneOptions::new()).unwrap();
+    assert_eq!(rows(&report).2, 1);
 }
 
 fn diagnose(runtime: &Runtime, worker: &WorkerRef) {

@@ -118,3 +118,7 @@ impl<B: StorageBackend> Pass<'_, B> {
         self.walk.file.write(offset, &vec![0; bytes.len()])
     }
 }
+
+#[cfg(test)]
+#[path = "erase_tests.rs"]
+mod tests;
