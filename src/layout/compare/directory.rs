@@ -412,10 +412,11 @@ impl Sink for Comparing<'_, '_> {
     }
 
     fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {
-        if self.logs.events.is_pruned(event.id) {
+        let pruned_before = self.logs.events.pruned;
+        let is_same = next_is(&mut self.logs.events, place, &event, self.out)?;
+        if self.logs.events.pruned > pruned_before {
             self.present.pruned_event(&event);
         }
-        let is_same = next_is(&mut self.logs.events, place, &event, self.out)?;
         self.out.events += u64::from(is_same);
         Ok(())
     }
