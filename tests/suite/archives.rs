@@ -227,6 +227,13 @@ fn archive_that_ends_right_before_the_floor_is_continued() {
     let back = all.runtime(named("r")).unwrap();
     assert_eq!(all_events(&back).len(), 19);
     assert_eq!(all_entries(&back, &one).len(), 10);
+    // An archive without any row says by its floor where it ends.
+    prune(&runtime, Retention::new().keep_events(0).keep_entries(0));
+    let fresh = tempfile::tempdir().unwrap();
+    update(runtime.store(), fresh.path()).unwrap();
+    talk(&runtime, &one, 1);
+    update(runtime.store(), fresh.path()).unwrap();
+    compared(runtime.store(), fresh.path());
 }
 
 #[test]
@@ -294,6 +301,14 @@ fn archive_onto_a_pruned_store_is_a_conflict_unless_replaced() {
     let (_directory, runtime, [one, _], archive) = archived();
     prune(&runtime, Retention::new().keep_entries(1));
     let store = runtime.store();
+    let conflict = import(store, archive.path(), ImportOptions::new()).unwrap_err();
+    assert!(
+        matches!(conflict, LayoutError::Conflict { .. }),
+        "{conflict}"
+    );
+    // Also where the archive differs in nothing but the rows that only it has.
+    update(store, archive.path()).unwrap();
+    assert!(compared(store, archive.path()).pruned_only_in_directory > 0);
     let conflict = import(store, archive.path(), ImportOptions::new()).unwrap_err();
     assert!(
         matches!(conflict, LayoutError::Conflict { .. }),

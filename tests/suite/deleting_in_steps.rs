@@ -356,30 +356,57 @@ fn open_succeeds_where_a_deletion_cannot_be_finished() {
     assert!(!is_unfinished(&store.verify().unwrap()));
 }
 
+/// Deletes large workers. If `syncs` is not 0, waits for its end before the sync of that number of a deletion.
+fn delete_until_killed(path: &Path, syncs: usize) {
+    use redb_runtime_store::store::FileAccess;
+    let deleting = Arc::new(AtomicUsize::new(usize::MAX));
+    let left = Arc::clone(&deleting);
+    let options = many().on_access(move |access| {
+        let is_last = access == FileAccess::Sync && left.fetch_sub(1, Ordering::SeqCst) == 1;
+        if is_last {
+            tell("between");
+            loop {
+                std::thread::park();
+            }
+        }
+        Ok(())
+    });
+    let runtime = options.open(path).unwrap().runtime(named("r")).unwrap();
+    loop {
+        let worker = large_worker(&runtime, "x");
+        tell("ready");
+        deleting.store(
+            if syncs == 0 { usize::MAX } else { syncs },
+            Ordering::SeqCst,
+        );
+        runtime.delete_worker(&worker).unwrap();
+    }
+}
+
 #[test]
 fn writers_finish_the_deletion_of_a_killed_process() {
     let name = "deleting_in_steps::writers_finish_the_deletion_of_a_killed_process";
-    if let Some((_, path)) = as_child() {
-        let runtime = many().open(path).unwrap().runtime(named("r")).unwrap();
-        loop {
-            let worker = large_worker(&runtime, "x");
-            tell("ready");
-            runtime.delete_worker(&worker).unwrap();
-        }
+    if let Some((syncs, path)) = as_child() {
+        return delete_until_killed(&path, syncs.parse().unwrap());
     }
     let (_directory, path) = scratch();
     let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
     let store = runtime.store();
     let mine = new_worker(&runtime);
-    let mut said = 0;
-    for round in 0..4 {
-        let mut deletes = child(name, "deletes", &path);
+    let (mut said, mut unfinished) = (0, 0);
+    for (round, syncs) in [0, 0, 3, 4, 5].into_iter().enumerate() {
+        let mut deletes = child(name, &syncs.to_string(), &path);
         while deletes.hear().unwrap() != "ready" {}
-        for _ in 0..round {
-            say(&runtime, &mine, "meanwhile").unwrap();
-            said += 1;
+        if syncs == 0 {
+            for _ in 0..round {
+                say(&runtime, &mine, "meanwhile").unwrap();
+                said += 1;
+            }
+        } else {
+            assert_eq!(deletes.hear().unwrap(), "between");
         }
         deletes.kill();
+        unfinished += u64::from(is_unfinished(&store.verify().unwrap()));
         let mut writes = 0;
         while is_unfinished(&store.verify().unwrap()) {
             say(&runtime, &mine, "afterwards").unwrap();
@@ -400,6 +427,7 @@ fn writers_finish_the_deletion_of_a_killed_process() {
         }
         assert_eq!(all_entries(&runtime, &mine).len(), said);
     }
+    assert!(unfinished >= 2, "{unfinished} kills between two commits");
 }
 
 #[test]
