@@ -578,9 +578,10 @@ fn erase_beside_writers<B: StorageBackend>(file: KeptFile<B>, options: &StoreOpt
                     .create_with_backend(backend)
                     .map_err(|error| at.redb(error))
             })?;
-            // The lock of the last writer was kept, too. The end of this turn releases it.
+            // The lock of the last writer was kept, too. The end of this turn releases it. It is a commit, because the
+            // other processes drop their page caches when they find a newer one.
             let turn = database.begin_write().map_err(|error| at.redb(error))?;
-            turn.abort().map_err(|error| at.redb(error))?;
+            turn.commit().map_err(|error| at.redb(error))?;
             Ok((database, is_whole))
         })
     })
