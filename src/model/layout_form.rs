@@ -82,6 +82,26 @@ impl LayoutForm {
         (Self::E..=Self::G).contains(&self)
     }
 
+    /// The shape of the ids of new workers.
+    pub(crate) fn worker_ids(self) -> WorkerIds {
+        match self {
+            Self::A | Self::B | Self::C | Self::D => WorkerIds::Generated,
+            Self::E | Self::F | Self::G => WorkerIds::Numbers,
+            Self::H => WorkerIds::Uuids,
+        }
+    }
+
+    /// Whether an id that a host has chosen has the shape of those of the form.
+    pub(crate) fn accepts(self, worker_id: &str) -> bool {
+        match self.worker_ids() {
+            WorkerIds::Generated => true,
+            WorkerIds::Numbers => worker_id
+                .parse::<u64>()
+                .is_ok_and(|number| number.to_string() == worker_id),
+            WorkerIds::Uuids => is_uuid(worker_id),
+        }
+    }
+
     /// The spelling of a line that is added to a log of this form.
     pub(crate) fn spelling(self) -> Spelling {
         Spelling {
@@ -89,6 +109,25 @@ impl LayoutForm {
             is_without_runtime: self >= Self::F,
         }
     }
+}
+
+/// A shape of worker ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WorkerIds {
+    /// The ids that the model generates. A host can choose others.
+    Generated,
+    /// Numbers in decimal digits.
+    Numbers,
+    /// UUIDs in lower-case hex, with hyphens.
+    Uuids,
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        })
 }
 
 impl fmt::Display for LayoutForm {

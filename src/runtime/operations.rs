@@ -9,13 +9,14 @@ use crate::ledger::rows::{
 };
 use crate::ledger::table_names;
 use crate::ledger::transaction::Transaction;
+use crate::ledger::unique_id::uuid_v7;
 use crate::model::catalog::{
     CreateWorkerRequest, WorkerDetail, WorkerIntent, WorkerLifecycleAck, WorkerStatus,
 };
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{TranscriptRole, WorkerInput, WorkerInteractionAck};
-use crate::model::layout_form::LineForm;
+use crate::model::layout_form::{LineForm, WorkerIds};
 use crate::model::management::{RuntimeOptions, RuntimeStatus};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
@@ -54,7 +55,7 @@ pub(crate) fn create_worker(
 ) -> Result<WorkerDetail, RuntimeError> {
     let mut runtime = running(transaction, runtime_id)?;
     refuse_invalid(&request)?;
-    let worker_ref = next_worker(transaction, runtime_id, &mut runtime)?;
+    let worker_ref = next_worker(transaction, runtime_id, &mut runtime, transaction.now_ms())?;
     let created = RuntimeEventKind::WorkerCreated;
     let event = (Some(&worker_ref), created, None);
     let last_event_id = log(transaction, runtime_id, &mut runtime, event)?;
@@ -85,11 +86,12 @@ pub(crate) fn send_input(
     worker_ref: &WorkerRef,
     input: WorkerInput,
 ) -> Result<WorkerInteractionAck, RuntimeError> {
-    pages::refuse_foreign(runtime_id, worker_ref)?;
+    // In the order of the directory store, whose hosts distinguish these errors.
     let mut runtime = running(transaction, runtime_id)?;
     if input.content.trim().is_empty() {
         return Err(invalid("the content of an input must not be blank"));
     }
+    pages::refuse_foreign(runtime_id, worker_ref)?;
     let mut worker = active_worker(transaction, worker_ref)?;
     let accepted = RuntimeEventKind::WorkerInputAccepted;
     let event = (Some(worker_ref), accepted, None);
@@ -106,11 +108,11 @@ pub(crate) fn append_reply(
     worker_ref: &WorkerRef,
     content: String,
 ) -> Result<WorkerInteractionAck, RuntimeError> {
-    pages::refuse_foreign(runtime_id, worker_ref)?;
     let runtime = running(transaction, runtime_id)?;
     if content.trim().is_empty() {
         return Err(invalid("the content of a reply must not be blank"));
     }
+    pages::refuse_foreign(runtime_id, worker_ref)?;
     let worker = active_worker(transaction, worker_ref)?;
     // An imported runtime can have logged nothing; its next id is 1 then.
     let event_id = runtime.next_event_id.saturating_sub(1);
@@ -180,8 +182,8 @@ pub(crate) fn end_worker(
     (status, kind): (WorkerStatus, RuntimeEventKind),
     reason: Option<String>,
 ) -> Result<WorkerLifecycleAck, RuntimeError> {
-    pages::refuse_foreign(runtime_id, worker_ref)?;
     let mut runtime = running(transaction, runtime_id)?;
+    pages::refuse_foreign(runtime_id, worker_ref)?;
     let mut worker = pages::worker_row(transaction, worker_ref)?;
     let current = worker.status;
     if !current.is_active() {
@@ -292,16 +294,28 @@ fn refuse_invalid(request: &CreateWorkerRequest) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// Takes the next free worker id. An imported runtime can have, or have had, a worker with a generated id already;
+fn worker_id(text: String) -> Result<WorkerId, RuntimeError> {
+    WorkerId::new(text).ok_or_else(|| invalid("a new worker id is blank"))
+}
+
+/// Takes the next free worker id, in the shape of the form that the runtime was imported in. An imported runtime can have, or have had, a worker with a generated id already;
 /// that number is skipped.
 fn next_worker(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
     runtime: &mut RuntimeRow,
+    now_ms: u64,
 ) -> Result<WorkerRef, RuntimeError> {
     loop {
-        let worker_id = WorkerId::generated(runtime.next_worker_sequence);
-        runtime.next_worker_sequence = after(runtime.next_worker_sequence, "worker number")?;
+        let worker_id = match runtime.form.worker_ids() {
+            WorkerIds::Generated => WorkerId::generated(runtime.next_worker_sequence),
+            WorkerIds::Numbers => worker_id(runtime.next_worker_sequence.to_string())?,
+            WorkerIds::Uuids => worker_id(uuid_v7(rows.at(), now_ms)?)?,
+        };
+        // Directories with UUIDs have no counter, and get none by a new worker.
+        if runtime.form.worker_ids() != WorkerIds::Uuids {
+            runtime.next_worker_sequence = after(runtime.next_worker_sequence, "worker number")?;
+        }
         let (id, worker) = (runtime_id.as_str(), worker_id.as_str());
         if rows.worker(id, worker)?.is_none() && rows.tombstone(id, worker)?.is_none() {
             return Ok(WorkerRef::new(runtime_id.clone(), worker_id));

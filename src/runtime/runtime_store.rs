@@ -11,6 +11,7 @@ use crate::model::catalog::CreateWorkerRequest;
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{TranscriptEntry, TranscriptProjection, TranscriptQuery};
+use crate::model::layout_form::LineForm;
 use crate::model::observation::{EventCursor, RuntimeEvent, RuntimeEventBatch};
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot, Stored, UnknownMember,
@@ -256,7 +257,8 @@ impl RuntimeStoreTransaction<'_> {
     /// # Errors
     ///
     /// `WrongRuntime`; `InvalidRequest` for a `next_transcript_sequence` that is not greater than every
-    /// assigned sequence.
+    /// assigned sequence, and for a new worker in a runtime that was imported in a form whose ids have another shape:
+    /// numbers in the forms e, f and g, UUIDs in form h.
     pub fn write_worker_snapshot(
         &mut self,
         snapshot: &PersistedWorkerSnapshot,
@@ -286,9 +288,15 @@ impl RuntimeStoreTransaction<'_> {
         if current.is_none() {
             checks::refuse_deleted(&self.transaction, worker_ref)?;
         }
+        let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
+        if current.is_none() && !runtime.form.accepts(worker) {
+            let form = runtime.form;
+            return Err(RuntimeError::InvalidRequest(format!(
+                "{worker:?} is no worker id of form {form}, in which the runtime was imported"
+            )));
+        }
         let len = current.as_ref().map_or(0, |current| current.transcript_len);
         let mut new = convert::worker_row(Stored::from(snapshot.clone()), len);
-        let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
         let from = current.as_ref().map(|current| current.status);
         let next_before = current
             .as_ref()
@@ -329,6 +337,7 @@ impl RuntimeStoreTransaction<'_> {
         runtime.next_event_id = runtime.next_event_id.max(event.id + 1);
         let mut row = convert::event_row(self.runtime_id, event.clone().into());
         row.recorded_at_ms = Some(runtime.tick(self.transaction.now_ms()));
+        row.form = LineForm::spelled(runtime.form.spelling());
         self.transaction.changes().put_runtime(id, runtime)?;
         self.transaction.changes().put_event(id, event.id, row)
     }
@@ -371,6 +380,7 @@ impl RuntimeStoreTransaction<'_> {
         owner.touch(&mut runtime, self.transaction.now_ms());
         let mut row = convert::transcript_row(entry.clone().into());
         row.recorded_at_ms = owner.changed_at_ms;
+        row.form = LineForm::spelled(runtime.form.spelling());
         self.transaction.changes().put_runtime(id, runtime)?;
         self.transaction.changes().put_worker(id, worker, owner)?;
         self.transaction

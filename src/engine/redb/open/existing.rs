@@ -143,7 +143,11 @@ pub(crate) fn refuse_other_kinds(
     at: RedbContext<'_>,
 ) -> Result<(), RuntimeError> {
     if metadata.is_dir() {
-        return Err(at.not_a_store("it is a directory"));
+        // Hosts that move over open the path that they had.
+        return Err(at.not_a_store(
+            "it is a directory; import a directory of the directory store into a store at another path, with \
+             `layout::import_to_path` or `runtime-store import`",
+        ));
     }
     if !metadata.is_file() {
         return Err(at.not_a_store("it is not a regular file"));
