@@ -145,6 +145,7 @@ pub mod store {
     #[cfg(feature = "search")]
     pub(crate) mod search;
     pub(crate) mod snapshot;
+    pub(crate) mod snapshot_files;
 
     pub use crate::commit::pending::Pending;
     pub use crate::engine::redb::database::sharing::Sharing;
@@ -178,6 +179,7 @@ pub mod store {
     pub use bulk_load::BulkLoad;
     pub use handle::Store;
     pub use snapshot::Snapshot;
+    pub use snapshot_files::KeptFile;
 }
 
 pub use error::{Place, RuntimeError};

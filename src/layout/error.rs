@@ -93,6 +93,13 @@ pub enum LayoutError {
         /// The runtimes.
         conflicts: Vec<Conflict>,
     },
+    /// The store has files of no runtime already, with other bytes. The store is unchanged.
+    #[error("nothing was imported: the store has other files of these names:{list}\nreplace them or move them away",
+        list = Listed(&shown(paths)))]
+    FileConflict {
+        /// The files of the directory.
+        paths: Vec<PathBuf>,
+    },
     /// A dry run needs to read a store that must be repaired or migrated first. The store is
     /// unchanged.
     #[error("a dry run does not {needed}", needed = before_dry_run(source))]
@@ -298,6 +305,11 @@ impl fmt::Display for Conflict {
         }
         Ok(())
     }
+}
+
+fn shown(paths: &[PathBuf]) -> Vec<String> {
+    let shown = paths.iter().map(|path| Visible(path.display()).to_string());
+    shown.collect()
 }
 
 /// All items, each on its line: a user who repairs the directory needs every one.

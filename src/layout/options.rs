@@ -34,6 +34,7 @@ pub struct ImportOptions {
     pub(crate) salvage: bool,
     pub(crate) dry_run: bool,
     pub(crate) replace: bool,
+    pub(crate) without_files: bool,
     max_line_bytes: usize,
     max_document_bytes: u64,
     progress: Option<OnProgress>,
@@ -46,6 +47,7 @@ impl Default for ImportOptions {
             salvage: false,
             dry_run: false,
             replace: false,
+            without_files: false,
             max_line_bytes: DEFAULT_MAX_LINE_BYTES,
             max_document_bytes: DEFAULT_MAX_DOCUMENT_BYTES,
             progress: None,
@@ -88,6 +90,15 @@ impl ImportOptions {
     #[must_use]
     pub fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
+        self
+    }
+
+    /// Leaves out the files and directories that are not part of the layout, with a finding
+    /// [`FileLeftOut`](super::FindingKind::FileLeftOut) for each. Otherwise the store has them as they are, in chunks
+    /// of at most 1 MiB, and an export writes them again. Default: off.
+    #[must_use]
+    pub fn without_files(mut self, without_files: bool) -> Self {
+        self.without_files = without_files;
         self
     }
 
@@ -143,6 +154,7 @@ impl ImportOptions {
         Rules {
             is_strict: !self.salvage,
             raises_counters: true,
+            without_files: self.without_files,
             max_line_bytes: self.max_line_bytes,
             max_document_bytes: self.max_document_bytes,
         }
@@ -348,6 +360,8 @@ pub(crate) struct Rules {
     pub(crate) is_strict: bool,
     /// Whether a counter that is behind its log is raised on its way to the sink.
     pub(crate) raises_counters: bool,
+    /// Whether the files that are not part of the layout are left out.
+    pub(crate) without_files: bool,
     pub(crate) max_line_bytes: usize,
     pub(crate) max_document_bytes: u64,
 }

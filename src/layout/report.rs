@@ -8,6 +8,11 @@ use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 
+/// Whether a number of files is left out of the JSON of a report.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// Progress of an import or an export, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,6 +52,9 @@ pub struct RuntimeImport {
     pub events: u64,
     /// Intact transcript entries.
     pub transcript_entries: u64,
+    /// Files and empty directories that are not part of the layout, which the store has as they are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files: u64,
     /// Bytes read.
     pub bytes: u64,
     /// The newest form of its documents and logs.
@@ -57,10 +65,6 @@ pub struct RuntimeImport {
 /// JSON for programs that know form a only stays as it is.
 fn is_form_a(form: &LayoutForm) -> bool {
     *form == LayoutForm::A
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// The report of an import.
@@ -117,6 +121,9 @@ pub struct RuntimeExport {
     pub events: u64,
     /// Transcript entries written.
     pub transcript_entries: u64,
+    /// Files and empty directories written that are not part of the layout.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files: u64,
     /// Bytes written.
     pub bytes: u64,
     /// The form of the layout in which it was written.
@@ -146,6 +153,7 @@ impl RuntimeExport {
             workers: 0,
             events: 0,
             transcript_entries: 0,
+            files: 0,
             bytes: 0,
             form: LayoutForm::A,
             new_logs: 0,
@@ -166,6 +174,9 @@ pub struct ExportReport {
     /// update has left them as they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_in_store: Vec<PathBuf>,
+    /// Files written that belong to no runtime.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files: u64,
 }
 
 /// One difference between a directory and a store.
@@ -202,10 +213,17 @@ pub struct Comparison {
     pub events: u64,
     /// Transcript entries that are the same on both sides.
     pub transcript_entries: u64,
+    /// Files and empty directories that are not part of the layout, and that are the same on both sides.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files: u64,
     /// The first 100 differences.
     pub differences: Vec<Difference>,
     /// The number of all differences.
     pub total_differences: u64,
+    /// Files that only the directory has, because the import left them out: on request, or because earlier versions
+    /// left out every file that is not part of the layout. No difference.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files_left_out: u64,
     /// Equal events and entries whose time only the store has, as after an export without times. No difference.
     pub times_only_in_store: u64,
     /// Equal events and entries whose time only the directory has. No difference.

@@ -9,6 +9,8 @@
 //! process, or whether two take them at the same time.
 
 use crate::error::RuntimeError;
+use crate::ledger::convert::size;
+use crate::ledger::kept_file::{RUNTIME_DOCUMENT, after_files, worker_files};
 use crate::ledger::removals::{ALL, Removals};
 use crate::ledger::rows::{PAGE_ROWS, Rows};
 use crate::ledger::table_names::UNFINISHED;
@@ -62,6 +64,7 @@ pub(crate) fn step(
     let mut part = Part::new(runtime, budget);
     while let Some(worker) = left.workers.first()
         && part.entries(transaction, worker)?
+        && part.files_of(transaction, worker)?
     {
         left.workers.remove(0);
     }
@@ -102,7 +105,19 @@ fn put_unfinished(
         .put_tombstone(UNFINISHED, runtime, row)
 }
 
-/// Begins the deletion of the transcript of a worker whose row the caller removes, of up to `budget` bytes.
+/// Lists the deletion of a worker whose row the caller removes. Steps remove its other rows.
+pub(crate) fn list_worker(
+    transaction: &mut Transaction<'_>,
+    runtime: &str,
+    worker: &str,
+) -> Result<(), RuntimeError> {
+    let mut left = unfinished(transaction, runtime)?;
+    // Before the others, whose rows must not use up the budget.
+    left.workers.insert(0, worker.to_owned());
+    put_unfinished(transaction, runtime, left)
+}
+
+/// Begins the deletion of the transcript and the files of a worker whose row the caller removes, of up to `budget` bytes.
 /// Returns whether all of it is removed.
 pub(crate) fn begin_worker(
     transaction: &mut Transaction<'_>,
@@ -110,15 +125,42 @@ pub(crate) fn begin_worker(
     worker: &str,
     budget: usize,
 ) -> Result<bool, RuntimeError> {
-    let mut left = unfinished(transaction, runtime)?;
-    // Before the others, whose rows must not use up the budget.
-    left.workers.insert(0, worker.to_owned());
-    put_unfinished(transaction, runtime, left)?;
+    list_worker(transaction, runtime, worker)?;
     Ok(step(transaction, runtime, budget)?
         || !unfinished(transaction, runtime)?
             .workers
             .iter()
             .any(|left| left == worker))
+}
+
+/// The rows of the own text of `runtime.json`. It has the texts of the diagnostics that the runtime had when it was
+/// imported, so it goes with each of them. All of it goes in one commit: a part would be a damaged text.
+pub(crate) fn runtime_document(
+    rows: &dyn Rows,
+    runtime: &str,
+) -> Result<Vec<(String, u64)>, RuntimeError> {
+    let end = format!("{RUNTIME_DOCUMENT}\0");
+    let keys = rows.file_keys(runtime, (RUNTIME_DOCUMENT, 0), Some(&end), usize::MAX)?;
+    Ok(keys.into_iter().map(|key| (key.path, key.chunk)).collect())
+}
+
+/// The size of the files of a worker.
+pub(crate) fn bytes_of_files(
+    rows: &dyn Rows,
+    runtime: &str,
+    worker: &str,
+) -> Result<u64, RuntimeError> {
+    let first = worker_files(worker);
+    let end = after_files(&first);
+    let (mut from, mut bytes) = ((first, 0), 0);
+    loop {
+        let page = rows.file_keys(runtime, (&from.0, from.1), Some(&end), PAGE_ROWS)?;
+        let Some(last) = page.last() else {
+            return Ok(bytes);
+        };
+        from = (last.path.clone(), last.chunk.saturating_add(1));
+        bytes += page.iter().map(|key| key.bytes).sum::<u64>();
+    }
 }
 
 /// Begins the deletion of a whole runtime. Returns whether all of it is removed.
@@ -211,6 +253,9 @@ impl<'a> Part<'a> {
         if !(self.events(rows)? && self.workers(rows)? && self.diagnostics(rows)?) {
             return Ok(false);
         }
+        if !self.files(rows, "", None)? {
+            return Ok(false);
+        }
         // A damaged store can have entries without a worker, and a later worker of the same id must not get them.
         self.removed.all_entries = true;
         self.tombstones(rows)
@@ -229,6 +274,35 @@ impl<'a> Part<'a> {
             }
             if last.is_none() {
                 return Ok(true);
+            }
+        }
+    }
+
+    /// Adds the files of a worker. Returns whether all of them are in the part.
+    fn files_of(&mut self, rows: &dyn Rows, worker: &str) -> Result<bool, RuntimeError> {
+        let first = worker_files(worker);
+        self.files(rows, &first, Some(&after_files(&first)))
+    }
+
+    /// Adds the files from the path `first` on and below the path `end`. Returns whether all of them are in the part.
+    fn files(
+        &mut self,
+        rows: &dyn Rows,
+        first: &str,
+        end: Option<&str>,
+    ) -> Result<bool, RuntimeError> {
+        let mut from = (first.to_owned(), 0);
+        loop {
+            let page = rows.file_keys(self.runtime, (&from.0, from.1), end, PAGE_ROWS)?;
+            let Some(last) = page.last() else {
+                return Ok(true);
+            };
+            from = (last.path.clone(), last.chunk.saturating_add(1));
+            for key in page {
+                if !self.takes(size(key.bytes) + key.path.len()) {
+                    return Ok(false);
+                }
+                self.removed.files.insert((key.path, key.chunk));
             }
         }
     }

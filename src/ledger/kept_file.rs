@@ -11,7 +11,7 @@
 //! | `r/runtime.json`, `w/<hex>/worker.json` | the own text of a document |
 //!
 //! In a path, `%` and each byte that is not UTF-8 is `%XX`, in upper-case hex. A file has chunks of at most
-//! [`CHUNK_BYTES`]; one that is empty has one empty chunk. An own text begins with a chunk of its own that has the form
+//! [`MAX_CHUNK_BYTES`]; one that is empty has one empty chunk. An empty directory has one row. An own text begins with a chunk of its own that has the form
 //! and the absent members of the document.
 
 use crate::ledger::additions::Additions;
@@ -25,7 +25,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// The greatest length of a chunk, in bytes.
-pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+pub(crate) const MAX_CHUNK_BYTES: usize = 1 << 20;
+
+/// The length of the chunks that an import writes, in bytes. The page of a row has a power of two of bytes: with the
+/// key and the headers, a chunk of the greatest length would take twice its length.
+pub(crate) const CHUNK_BYTES: usize = MAX_CHUNK_BYTES - (8 << 10);
+
+/// The most bytes that the path of a file can have below its owner's directory: the longest path of a system call.
+pub(crate) const MAX_PATH_BYTES: usize = 4095;
 
 /// The path of the own text of `runtime.json`.
 pub(crate) const RUNTIME_DOCUMENT: &str = "r/runtime.json";
@@ -97,6 +104,24 @@ pub(crate) fn is_document(stored: &str) -> bool {
         Some((Some(_), path)) => path.as_os_str() == OsStr::new("worker.json"),
         None => false,
     }
+}
+
+/// Whether a path is that of a log that had bytes and no record.
+pub(crate) fn is_empty_log(stored: &str) -> bool {
+    match parsed_path(stored) {
+        Some((None, path)) => path.as_os_str() == OsStr::new("events.jsonl"),
+        Some((Some(_), path)) => path.as_os_str() == OsStr::new("transcript.jsonl"),
+        None => false,
+    }
+}
+
+/// The key of a row of `files`, without its runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileKey {
+    pub(crate) path: String,
+    pub(crate) chunk: u64,
+    /// The size of the stored value, in bytes.
+    pub(crate) bytes: u64,
 }
 
 /// A row of `files`.

@@ -26,6 +26,8 @@ pub(crate) struct Removals {
     pub(crate) all_entries: bool,
     pub(crate) diagnostics: BTreeSet<u64>,
     pub(crate) tombstones: BTreeSet<String>,
+    /// Chunks of files: their path and number.
+    pub(crate) files: BTreeSet<(String, u64)>,
 }
 
 impl Removals {
@@ -35,6 +37,12 @@ impl Removals {
             true => ALL,
             false => self.entries_below.get(worker).copied().unwrap_or(0),
         }
+    }
+
+    /// Whether a chunk of a file is removed.
+    pub(crate) fn file(&self, path: &str, chunk: u64) -> bool {
+        // Most operations remove none, and a look-up needs a copy of the path.
+        !self.files.is_empty() && self.files.contains(&(path.to_owned(), chunk))
     }
 
     /// Raises the floor of the transcript of `worker`.
@@ -54,5 +62,6 @@ impl Removals {
         self.all_entries |= later.all_entries;
         self.diagnostics.extend(later.diagnostics);
         self.tombstones.extend(later.tombstones);
+        self.files.extend(later.files);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
+use crate::ledger::kept_file::{FileChunkRow, FileKey};
 use crate::ledger::tombstone::TombstoneRow;
 use crate::model::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent, WorkerStatus};
 use crate::model::diagnostics::DiagnosticSeverity;
@@ -90,6 +91,23 @@ pub(crate) trait Rows {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, TombstoneRow)>, RuntimeError>;
+
+    /// A chunk of the file at `path`.
+    fn file_chunk(
+        &self,
+        runtime: &str,
+        path: &str,
+        chunk: u64,
+    ) -> Result<Option<FileChunkRow>, RuntimeError>;
+
+    /// The keys of the first `limit` chunks of files from the path and the chunk `from` on, and below the path `end`.
+    fn file_keys(
+        &self,
+        runtime: &str,
+        from: (&str, u64),
+        end: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<FileKey>, RuntimeError>;
 }
 
 /// A row of the `imports` table. It needs nothing that the public fact lacks.

@@ -35,7 +35,7 @@ pub(crate) struct WorkerEnd {
 pub(crate) struct Unfinished {
     /// Whether the whole runtime is deleted. It has no row then.
     pub(crate) is_whole: bool,
-    /// Workers whose transcripts still have entries. They have no rows.
+    /// Workers that still have entries or files. They have no rows.
     pub(crate) workers: Vec<String>,
 }
 

@@ -7,6 +7,7 @@
 use crate::error::RuntimeError;
 use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
 use crate::ledger::context::OpContext;
+use crate::ledger::kept_file::{FileChunkRow, FileKey};
 use crate::ledger::overlay::{Layer, Merge, below, overlay};
 use crate::ledger::rows::{
     DiagnosticRow, EachEntry, EachEvent, EventRow, ImportRow, Rows, RuntimeRow, TranscriptRow,
@@ -310,5 +311,48 @@ impl Rows for Transaction<'_> {
         overlay(&layers, after_bound(after), limit, |after| {
             self.base.tombstones(runtime, after_key(after), limit)
         })
+    }
+
+    // No operation writes files: only imports do, with the store to themselves.
+
+    fn file_chunk(
+        &self,
+        runtime: &str,
+        path: &str,
+        chunk: u64,
+    ) -> Result<Option<FileChunkRow>, RuntimeError> {
+        if self
+            .staged(runtime)
+            .any(|staged| staged.removed.file(path, chunk))
+        {
+            return Ok(None);
+        }
+        self.base.file_chunk(runtime, path, chunk)
+    }
+
+    fn file_keys(
+        &self,
+        runtime: &str,
+        from: (&str, u64),
+        end: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<FileKey>, RuntimeError> {
+        let (mut path, mut chunk) = (from.0.to_owned(), from.1);
+        loop {
+            let mut page = self.base.file_keys(runtime, (&path, chunk), end, limit)?;
+            let Some(last) = page.last() else {
+                return Ok(page);
+            };
+            let is_last = page.len() < limit;
+            (path, chunk) = (last.path.clone(), last.chunk.saturating_add(1));
+            page.retain(|key| {
+                !self
+                    .staged(runtime)
+                    .any(|staged| staged.removed.file(&key.path, key.chunk))
+            });
+            if is_last || !page.is_empty() {
+                return Ok(page);
+            }
+        }
     }
 }

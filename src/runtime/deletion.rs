@@ -30,7 +30,7 @@ impl DeleteRuntimeOptions {
 }
 
 impl Runtime {
-    /// Deletes a worker that is not running: its row, its transcript and its diagnostics. Logs `WorkerDeleted`. The events
+    /// Deletes a worker that is not running: its row, its transcript, its diagnostics and its kept files. Logs `WorkerDeleted`. The events
     /// of the worker stay, with their messages. Its id is never used again. Works on a stopped runtime, too.
     ///
     /// No reader sees any of it once the first commit is on disk. A worker with more than 4 MiB takes several commits,
@@ -56,7 +56,7 @@ impl Runtime {
             removal::delete_worker(transaction, id, worker_ref, known)
         })?;
         if !is_done {
-            self.store.finish_deletions_of(operation, id)?;
+            self.store.finish_deletions_of(operation, id, STEP_BYTES)?;
         }
         Ok(removal::deleted(worker_ref))
     }
@@ -72,7 +72,7 @@ impl Store {
         self.delete_runtime_with(id, &DeleteRuntimeOptions::default())
     }
 
-    /// Deletes a runtime with all its rows: workers, events, transcripts, diagnostics, and its import record. Every handle
+    /// Deletes a runtime with all its rows: workers, events, transcripts, diagnostics, kept files, and its import record. Every handle
     /// of the runtime returns `RuntimeNotFound` afterwards. The id can be used again.
     ///
     /// No reader sees any of it once the first commit is on disk. A runtime with more than 4 MiB takes several commits,
@@ -97,18 +97,19 @@ impl Store {
         })?;
         match is_done {
             true => Ok(()),
-            false => self.finish_deletions_of(operation, id),
+            false => self.finish_deletions_of(operation, id, STEP_BYTES),
         }
     }
 
-    /// Removes the rows that unfinished deletions of a runtime have left, a commit for each step.
+    /// Removes the rows that unfinished deletions of a runtime have left, a commit for each `step_bytes`.
     pub(crate) fn finish_deletions_of(
         &self,
         operation: &'static str,
         id: &RuntimeId,
+        step_bytes: usize,
     ) -> Result<(), RuntimeError> {
         while !self.write(operation, |transaction| {
-            deletion::step(transaction, id.as_str(), STEP_BYTES)
+            deletion::step(transaction, id.as_str(), step_bytes)
         })? {}
         Ok(())
     }

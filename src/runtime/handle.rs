@@ -131,7 +131,7 @@ impl Store {
             if is_created {
                 return Ok(runtime_id);
             }
-            self.finish_deletions_of(operation, &runtime_id)?;
+            self.finish_deletions_of(operation, &runtime_id, deletion::STEP_BYTES)?;
         }
     }
 

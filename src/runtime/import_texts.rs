@@ -66,6 +66,10 @@ fn names(finding: &str, directory: &str) -> bool {
 /// The forms in which the JSON of a finding names a worker.
 struct Marks {
     directory: String,
+    /// Its directory in the forms that name it by the id itself, with the end of the JSON string or of the name.
+    plain: String,
+    /// Its id, if it is a number: later forms write it so.
+    number: Option<String>,
     /// Its id as a string of a quoted JSON text.
     quoted: String,
     /// The same in the hex digits of a quoted text that is not UTF-8.
@@ -78,13 +82,38 @@ impl Marks {
         let quoted = json_string(&text);
         Self {
             directory: format!("/workers/{}", directory_name(worker)),
+            plain: format!("/workers/{}", &text[1..text.len() - 1]),
+            number: worker.parse::<u64>().is_ok().then(|| worker.to_owned()),
             quoted: quoted[1..quoted.len() - 1].to_owned(),
             in_hex: text.bytes().map(|byte| format!("{byte:02x}")).collect(),
         }
     }
 
     fn are_in(&self, finding: &str) -> bool {
-        names(finding, &self.directory) || self.is_member(finding) || self.is_in_hex(finding)
+        names(finding, &self.directory)
+            || self.is_plain(finding)
+            || self.is_member(finding)
+            || self.is_number(finding)
+            || self.is_in_hex(finding)
+    }
+
+    /// Whether the finding is about the directory that has the id as its name.
+    fn is_plain(&self, finding: &str) -> bool {
+        let mut after = finding.split(&self.plain).skip(1);
+        after.any(|after| after.starts_with(['/', '"']))
+    }
+
+    /// Whether a quoted text has the worker as a number.
+    fn is_number(&self, finding: &str) -> bool {
+        let Some(number) = &self.number else {
+            return false;
+        };
+        let mut after = finding.split("\\\"worker_id\\\"").skip(1);
+        after.any(|after| {
+            let value = after.trim_start().strip_prefix(':').map(str::trim_start);
+            let rest = value.and_then(|value| value.strip_prefix(number.as_str()));
+            rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+        })
     }
 
     /// Whether a quoted text has the worker as the value of a member `worker_id`: a diagnostic, an event, or an entry.
@@ -123,6 +152,16 @@ mod tests {
             (r#"{"text":"{\"message\":\"w\\\"1\"}"}"#, false),
             (r#"{"text_hex":"ff22775c223122"}"#, true),
             (r#"{"text_hex":"ff22775c22313122"}"#, false),
+        ] {
+            assert_eq!(marks.are_in(finding), is_about, "{finding}");
+        }
+        let marks = Marks::new("1");
+        for (finding, is_about) in [
+            (r#"{"path":"/d/workers/1/worker.json"}"#, true),
+            (r#"{"path":"/d/workers/1"}"#, true),
+            (r#"{"path":"/d/workers/11/x"}"#, false),
+            (r#"{"text":"{\"worker_id\": 1}"}"#, true),
+            (r#"{"text":"{\"worker_id\":12}"}"#, false),
         ] {
             assert_eq!(marks.are_in(finding), is_about, "{finding}");
         }

@@ -5,7 +5,10 @@ pub(crate) mod follow;
 pub(crate) mod follow_transcript;
 pub(crate) mod handle;
 pub(crate) mod import_texts;
+#[cfg(test)]
+mod later_forms_tests;
 pub(crate) mod operations;
+pub(crate) mod origin;
 pub(crate) mod pages;
 pub(crate) mod prune;
 pub(crate) mod prune_step;

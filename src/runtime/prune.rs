@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const OPERATION: &str = "prune";
 
+/// The bytes of files of dropped workers that one commit removes.
+const FILE_STEP_BYTES: usize = 512 << 10;
+
 /// How often a prune plans anew because other writers have pruned or replaced the same logs meanwhile.
 const ATTEMPTS: usize = 8;
 
@@ -172,6 +175,9 @@ fn carry_out(
         if let Some((record_after, row_after)) = done.after {
             (*record, row) = (record_after, row_after);
             old_records.clear();
+        }
+        if step.dropped.iter().any(|worker| worker.file_bytes > 0) {
+            store.finish_deletions_of(OPERATION, &plan.runtime_id, FILE_STEP_BYTES)?;
         }
     }
     Ok(found)

@@ -3,6 +3,7 @@
 use crate::error::RuntimeError;
 use crate::ledger::checks;
 use crate::ledger::convert::size;
+use crate::ledger::deletion;
 use crate::ledger::removals::{ALL, Removals};
 use crate::ledger::rows::{DiagnosticRow, FIRST_EVENT_ID, Rows, RuntimeRow, WorkerRow};
 use crate::ledger::table_names;
@@ -134,6 +135,8 @@ pub(crate) struct Changes<'p> {
     found: Found,
     /// The size of the rows that the step removes.
     bytes: u64,
+    /// The size of the files of dropped workers. Steps of a deletion remove them.
+    file_bytes: u64,
 }
 
 /// Decides what a step removes, and adds it to the `record` of the prune.
@@ -157,6 +160,7 @@ pub(crate) fn changes<'p>(
         dropped: Vec::new(),
         found,
         bytes: 0,
+        file_bytes: 0,
     };
     let mut changes = unchanged();
     if found == Found::AsPlanned {
@@ -201,6 +205,10 @@ impl<'p> Changes<'p> {
                 let is_removed = self.remove_diagnostic(transaction, *id, &is_record)?;
                 self.record.removed.bytes += if is_removed { *bytes } else { 0 };
             }
+        }
+        if !self.removals.diagnostics.is_empty() {
+            let document = deletion::runtime_document(transaction, self.id.as_str())?;
+            self.removals.files.extend(document);
         }
         self.bytes = self.record.removed.bytes - before;
         Ok(())
@@ -329,7 +337,8 @@ impl<'p> Changes<'p> {
         self.dropped.push((worker, end));
         self.record.removed.workers += 1;
         self.record.removed.transcript_entries += planned.entries;
-        self.record.removed.bytes += planned.bytes;
+        self.record.removed.bytes += planned.bytes + planned.file_bytes;
+        self.file_bytes += planned.file_bytes;
         for id in &planned.diagnostics {
             let is_about = |row: &DiagnosticRow| row.worker_id.as_deref() == Some(worker);
             self.remove_diagnostic(rows, *id, &is_about)?;
@@ -378,7 +387,8 @@ impl<'p> Changes<'p> {
     pub(crate) fn stage_rows(&mut self, transaction: &mut Transaction<'_>) {
         let removals = std::mem::take(&mut self.removals);
         let changes = transaction.changes();
-        changes.remove(self.id.as_str(), removals, size(self.bytes));
+        let bytes = self.bytes.saturating_sub(self.file_bytes);
+        changes.remove(self.id.as_str(), removals, size(bytes));
     }
 
     /// Stages the floors, the counts and the record of the prune.
@@ -400,6 +410,11 @@ impl<'p> Changes<'p> {
         let id = self.id.as_str();
         let dropped: Vec<_> = self.dropped.iter().map(|(worker, _)| *worker).collect();
         import_texts::forget_workers(transaction, id, &dropped)?;
+        if self.file_bytes > 0 {
+            for worker in &dropped {
+                deletion::list_worker(transaction, id, worker)?;
+            }
+        }
         let changes = transaction.changes();
         for (worker, end) in self.dropped.drain(..) {
             let at_ms = recorded_at_ms;

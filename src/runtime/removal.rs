@@ -113,6 +113,10 @@ pub(crate) fn remove_worker(
     let mut removed = Removals::default();
     removed.workers.insert(worker.to_owned());
     let bytes = row.text_bytes() + ROW_BYTES * (1 + diagnostics.len());
+    if !diagnostics.is_empty() {
+        let document = deletion::runtime_document(transaction, id)?;
+        removed.files.extend(document);
+    }
     removed.diagnostics.extend(diagnostics);
     let changes = transaction.changes();
     changes.put_runtime(id, runtime)?;

@@ -221,7 +221,7 @@ impl<'a> BulkLoad<'a> {
     }
 
     /// Removes what the unfinished deletion of an earlier runtime with this id has left.
-    fn prepare(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
+    pub(super) fn prepare(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
         if self.prepared.contains(id) {
             return Ok(());
         }
@@ -232,7 +232,7 @@ impl<'a> BulkLoad<'a> {
         Ok(())
     }
 
-    fn remove<'r, K: Key + 'static, R>(
+    pub(super) fn remove<'r, K: Key + 'static, R>(
         &self,
         table: &TableOf<K, R>,
         range: impl RangeBounds<K::SelfType<'r>> + 'r,

@@ -135,9 +135,28 @@ impl BulkLoad<'_> {
         (path, chunk): (&str, u64),
         row: &FileChunkRow,
     ) -> Result<(), RuntimeError> {
+        if let Some(id) = id {
+            // Otherwise a later row would remove this one with what is left of a deleted runtime.
+            self.prepare(id)?;
+        }
         let key = (id.map_or(NO_RUNTIME, RuntimeId::as_str), path, chunk);
         let at = self.at;
         at.guard(|| self.writer().write(&FILES, std::iter::once((key, row))))
+    }
+
+    /// Removes a file that belongs to no runtime, those that have its path as their directory, and those whose paths are
+    /// its directories: a file and a directory of one name exclude each other.
+    pub(crate) fn remove_file_of_no_runtime(&mut self, path: &str) -> Result<(), RuntimeError> {
+        let (below, end) = (format!("{path}/"), format!("{path}0"));
+        let mut above = path;
+        while above != "r" {
+            self.remove(
+                &FILES,
+                (NO_RUNTIME, above, 0)..=(NO_RUNTIME, above, u64::MAX),
+            )?;
+            above = above.rsplit_once('/').map_or("r", |(above, _)| above);
+        }
+        self.remove(&FILES, (NO_RUNTIME, &*below, 0)..(NO_RUNTIME, &*end, 0))
     }
 
     /// Writes the import record of a runtime, or with `None` the record of the files that belong to no

@@ -7,6 +7,7 @@ use crate::engine::redb::maintenance::census::compacting_frees;
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
 use crate::ledger::convert::owner_of;
+use crate::ledger::deletion::bytes_of_files;
 use crate::ledger::envelope::{Record, append_body};
 use crate::ledger::retention::{Amount, Cutter, LogLimits, Mark, RowFacts, shares};
 use crate::ledger::rows::{Rows, RuntimeRow, WorkerRow};
@@ -61,6 +62,8 @@ pub(crate) struct Dropped {
     pub(crate) diagnostics: Vec<u64>,
     /// The size of all these rows.
     pub(crate) bytes: u64,
+    /// The size of its files. They go after its other rows, as after a deletion.
+    pub(crate) file_bytes: u64,
 }
 
 /// What one commit removes.
@@ -132,7 +135,9 @@ impl RuntimePlan {
     /// The size of all rows that the plan removes.
     pub(crate) fn bytes(&self) -> u64 {
         let old = self.old_records.iter().map(|(_, bytes)| bytes);
-        self.steps.iter().map(|step| step.bytes).sum::<u64>() + old.sum::<u64>()
+        let dropped = self.steps.iter().flat_map(|step| &step.dropped);
+        let files: u64 = dropped.map(|worker| worker.file_bytes).sum();
+        self.steps.iter().map(|step| step.bytes).sum::<u64>() + old.sum::<u64>() + files
     }
 
     fn add(&mut self, bytes: u64, part: impl FnOnce(&mut Step)) {
@@ -415,7 +420,9 @@ impl<'a> Planning<'a> {
         let rest = last.map_or(Amount::default(), |mark| mark.amount.without(gone));
         let own = self.view.sized_worker(owner_of(&worker))?;
         bytes += rest.bytes + own.map_or(0, |(_, bytes)| bytes);
+        let file_bytes = bytes_of_files(self.view, id.as_str(), worker.worker_id.as_str())?;
         let dropped = Dropped {
+            file_bytes,
             worker_id: worker.worker_id,
             ended_at_ms: row.ended_at_ms,
             first_position,

@@ -7,7 +7,6 @@ use crate::error::{Place, RuntimeError};
 use crate::fs::process::{Owned, Process};
 use crate::ledger::checks::{refuse_long_id, refuse_long_ref};
 use crate::ledger::convert::{self, WorkerRefs};
-use crate::ledger::kept_file::FileChunkRow;
 use crate::ledger::pages::{transcript_entries, transcript_rows};
 use crate::ledger::rows::{EventRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, TranscriptRow, WorkerRow};
 use crate::ledger::table_names;
@@ -17,7 +16,7 @@ use crate::ledger::whole::{all_runtimes, refuse_miscounted, runtime_snapshot};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::{RecordedEntry, TranscriptEntry};
-use crate::model::layout_form::{DocumentOrigin, LayoutForm, LineForm};
+use crate::model::layout_form::{LayoutForm, LineForm};
 use crate::model::observation::{RecordedEvent, RuntimeEvent};
 use crate::model::persisted::{
     ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
@@ -272,33 +271,6 @@ impl Snapshot {
         refuse_long_id(id.as_str())?;
         let row = self.view().runtime(id.as_str())?;
         Ok(row.map_or(LayoutForm::A, |row| row.form))
-    }
-
-    /// Calls `each` with every chunk of the files of a runtime, or with `None` of no runtime, whose stored path begins
-    /// with `prefix`, which ends in `/`. Paths and chunks increase.
-    pub(crate) fn each_file_chunk<E: From<RuntimeError>>(
-        &self,
-        id: Option<&RuntimeId>,
-        prefix: &str,
-        mut each: impl FnMut(&str, u64, FileChunkRow) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let view = self.view();
-        let owner = id.map_or(NO_RUNTIME, RuntimeId::as_str);
-        until_error(|stop| {
-            view.each_file_chunk(owner, prefix, &mut |path, chunk, row| {
-                stop.unless(view.at, each(path, chunk, row))
-            })
-        })
-    }
-
-    /// The own text of a document, with its form and the members that it lacks; `None` for a document that an export
-    /// writes from the model alone.
-    pub(crate) fn document_text(
-        &self,
-        id: &RuntimeId,
-        path: &str,
-    ) -> Result<Option<(DocumentOrigin, Vec<u8>)>, RuntimeError> {
-        self.view().document_text(id.as_str(), path)
     }
 
     /// The tombstone of a worker that the store had; `None` for one that it has or never had.
@@ -613,11 +585,15 @@ impl Snapshot {
 }
 
 /// The error of a caller's closure, held while the walk ends. A walk can only return a [`RuntimeError`].
-struct Stop<E>(Option<E>);
+pub(super) struct Stop<E>(Option<E>);
 
 impl<E> Stop<E> {
     /// Ends the walk if `shown` is an error. [`until_error`] discards the error that ends the walk.
-    fn unless(&mut self, at: RedbContext<'_>, shown: Result<(), E>) -> Result<(), RuntimeError> {
+    pub(super) fn unless(
+        &mut self,
+        at: RedbContext<'_>,
+        shown: Result<(), E>,
+    ) -> Result<(), RuntimeError> {
         shown.map_err(|error| {
             self.0 = Some(error);
             at.closed()
@@ -626,7 +602,7 @@ impl<E> Stop<E> {
 }
 
 /// Runs `walk` and returns the error of the closure if it failed, else the result of the walk.
-fn until_error<E: From<RuntimeError>>(
+pub(super) fn until_error<E: From<RuntimeError>>(
     walk: impl FnOnce(&mut Stop<E>) -> Result<(), RuntimeError>,
 ) -> Result<(), E> {
     let mut stop = Stop(None);

@@ -2,8 +2,11 @@
 
 use crate::layout_support::{edit, exported, salvage};
 use crate::support::{full_request, named, runtime_id, say, scratch};
+use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::identity::WorkerRef;
+use redb_runtime_store::layout::{ImportOptions, import};
 use redb_runtime_store::retention::{PruneOptions, Retention};
+use redb_runtime_store::store::PersistedWorkerSnapshot;
 use redb_runtime_store::{Runtime, Store};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -179,4 +182,79 @@ fn deletion_forgets_left_out_diagnostics_of_the_worker() {
     runtime.delete_worker(first).unwrap();
     assert!(!is_recorded(&store, "first-quote") && is_recorded(&store, "second-quote"));
     assert_sound(&store);
+}
+
+/// A directory of the runtime `r` with a kept file in the directory of each worker and in that of the runtime.
+fn with_files() -> (TempDir, [WorkerRef; 2]) {
+    let (directory, workers) = directory();
+    for (number, text) in [(1, "first-file"), (2, "second-file")] {
+        let worker = crate::layout_support::worker_dir(directory.path(), number);
+        fs::create_dir(worker.join("session")).unwrap();
+        fs::write(worker.join("session/notes"), text).unwrap();
+        fs::write(worker.join(format!("{text}-name")), "").unwrap();
+    }
+    let runtime = directory.path().join("runtimes/id-72");
+    fs::write(runtime.join("notes"), "runtime-file").unwrap();
+    (directory, workers)
+}
+
+/// A store with that directory, after `change`, compacted.
+fn compacted_after(change: impl FnOnce(&Store, &Runtime, &WorkerRef)) -> (TempDir, PathBuf) {
+    let (directory, [worker, _]) = with_files();
+    let (files, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    salvage(&store, directory.path());
+    assert!(has_bytes(&store, "first-file") && has_bytes(&store, "first-file-name"));
+    let runtime = store.runtime(named("r")).unwrap();
+    change(&store, &runtime, &worker);
+    store.compact().unwrap();
+    assert_sound(&store);
+    store.close().unwrap();
+    (files, path)
+}
+
+#[test]
+fn deletion_of_a_worker_forgets_its_files() {
+    let (_files, path) = compacted_after(|_, runtime, worker| {
+        runtime.delete_worker(worker).unwrap();
+    });
+    assert!(!is_in_file(&path, "first-file"), "its content and its name");
+    assert!(is_in_file(&path, "second-file") && is_in_file(&path, "runtime-file"));
+}
+
+#[test]
+fn retention_forgets_files_of_dropped_workers() {
+    let (_files, path) = compacted_after(|store, runtime, worker| {
+        let boundary = store.runtime_store(&runtime_id("r")).unwrap();
+        let state = boundary.load_runtime_state().unwrap();
+        let is_first = |one: &&PersistedWorkerSnapshot| one.worker_ref == *worker;
+        let mut worker = state.workers.iter().find(is_first).unwrap().clone();
+        for status in [WorkerStatus::Running, WorkerStatus::Stopped] {
+            worker.status = status;
+            boundary
+                .commit(|tx| tx.write_worker_snapshot(&worker))
+                .unwrap();
+        }
+        let policy = Retention::new().ended_before(Duration::ZERO);
+        let report = runtime.prune(&policy, PruneOptions::new()).unwrap();
+        assert_eq!(report.runtimes[0].workers, 1);
+    });
+    assert!(!is_in_file(&path, "first-file"));
+    assert!(is_in_file(&path, "second-file") && is_in_file(&path, "runtime-file"));
+}
+
+#[test]
+fn deletion_and_replacement_of_a_runtime_forget_its_files() {
+    let (_files, path) = compacted_after(|store, runtime, _| {
+        runtime.stop_runtime().unwrap();
+        store.delete_runtime(&runtime_id("r")).unwrap();
+    });
+    let marks = ["first-file", "second-file", "runtime-file"];
+    assert!(marks.iter().all(|mark| !is_in_file(&path, mark)));
+    let (_files, path) = compacted_after(|store, _, _| {
+        let (without, _) = directory();
+        let replace = ImportOptions::new().replace(true);
+        import(store, without.path(), &replace).unwrap();
+    });
+    assert!(marks.iter().all(|mark| !is_in_file(&path, mark)));
 }

@@ -8,7 +8,7 @@ use redb_runtime_store::{Runtime, Store};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -234,7 +234,7 @@ fn salvage_with_losses_has_own_exit_code() {
     let damages: [Damage; 5] = [
         |dir| fs::remove_file(dir.join("events.jsonl")).unwrap(),
         |dir| fs::remove_dir_all(dir.join("workers")).unwrap(),
-        |dir| fs::write(dir.join("workers/stray"), "").unwrap(),
+        |dir| symlink("/dev/null", dir.join("workers/stray")).unwrap(),
         |dir| {
             edit(
                 &dir.join("runtime.json"),

@@ -94,9 +94,9 @@ fn runtime_without_document_lists_its_files() {
         symlink(root.join("elsewhere"), workers.join("zlink")).unwrap();
     });
     let expected = "never initialised: runtime.json\norphaned: events.jsonl 1097\n\
-        other file: notes\norphaned: worker.json\nnot a regular file: transcript.jsonl\n\
+        orphaned: notes\norphaned: worker.json\nnot a regular file: transcript.jsonl\n\
         not a regular file: worker.json\norphaned: transcript.jsonl 165\n\
-        stray file: stray\nnot a regular file: zlink\n";
+        orphaned: stray\nnot a regular file: zlink\n";
     assert_eq!(found, expected);
     let found = found_after(|root| {
         fs::remove_file(runtime_dir(root).join("runtime.json")).unwrap();
@@ -110,15 +110,12 @@ fn runtime_without_document_lists_its_files() {
 }
 
 #[test]
-fn misnamed_directory_lists_its_files() {
+fn misnamed_directory_is_stored_whole() {
     let found = found_after(|root| {
         let runtimes = root.join("runtimes");
         copy(&runtime_dir(root), &runtimes.join("id-64656D70"));
     });
-    let expected = "invalid name: id-64656D70\norphaned: runtime.json\n\
-        orphaned: events.jsonl 1097\norphaned: worker.json\norphaned: transcript.jsonl 459\n\
-        orphaned: worker.json\norphaned: transcript.jsonl 165\n";
-    assert_eq!(found, expected);
+    assert_eq!(found, "invalid name: id-64656D70\n");
 }
 
 #[test]
@@ -130,7 +127,11 @@ fn misnamed_directory_is_recorded_in_the_store() {
     let snapshot = store.snapshot().unwrap();
     let record = snapshot.import_record_without_runtime().unwrap().unwrap();
     assert_eq!(record.findings.len(), report.findings.len());
-    assert!(report.findings.len() > 5);
+    assert_eq!(kinds(&report.findings), "invalid name: oops\n");
+    assert_eq!(snapshot.kept_files_of_no_runtime().unwrap().len(), 6);
+    let out = exported(&store);
+    let oops = out.path().join("runtimes/oops");
+    assert!(!tree(&oops).is_empty() && tree(&oops) == tree(&runtimes.join("oops")));
 }
 
 #[test]

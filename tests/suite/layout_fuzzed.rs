@@ -36,16 +36,6 @@ fn bytes_of(seed: u64) -> Vec<u8> {
     (0..16).flat_map(|_| next().to_le_bytes()).collect()
 }
 
-fn accepted_after_export(kind: FindingKind) -> bool {
-    matches!(
-        kind,
-        FindingKind::Gap
-            | FindingKind::UnknownWorker
-            | FindingKind::LineEnding
-            | FindingKind::NoHistory
-    )
-}
-
 /// Asserts the guarantees for any directory. Returns whether a strict import accepts it.
 fn holds_for(root: &Path) -> bool {
     let salvaged = store();

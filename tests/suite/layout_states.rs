@@ -78,7 +78,7 @@ const STATES: &[State] = &[
         },
         strict: Some("never initialised: runtime.json\n"),
         says: "runtime.json does not exist",
-        salvage: "temporary file: .runtime.json.tmp-1-1\nnever initialised: runtime.json\n",
+        salvage: "never initialised: runtime.json\ntemporary file: .runtime.json.tmp-1-1\n",
         kept: [0, 0, 0],
     },
     State {
@@ -154,9 +154,9 @@ const STATES: &[State] = &[
     State {
         name: "a stray file in workers/",
         damage: |root| fs::write(runtime_dir(root).join("workers/.DS_Store"), "").unwrap(),
-        strict: Some("stray file: .DS_Store\n"),
-        says: "a file among the directories",
-        salvage: "stray file: .DS_Store\n",
+        strict: None,
+        says: "",
+        salvage: "other file: .DS_Store\n",
         kept: [2, 8, 4],
     },
     State {
@@ -174,17 +174,16 @@ const STATES: &[State] = &[
                 &runtime_dir(root).join("workers").join(name),
             );
         },
-        strict: Some("duplicate directory: id-776F726b65722d3030303030303031\n"),
-        says: "the same id as id-776f726b65722d3030303030303031",
-        salvage: "duplicate directory: id-776F726b65722d3030303030303031\n\
-            orphaned: worker.json\norphaned: transcript.jsonl 459\n",
+        strict: None,
+        says: "",
+        salvage: "duplicate directory: id-776F726b65722d3030303030303031\n",
         kept: [2, 8, 4],
     },
     State {
         name: "a directory whose name stands for no worker",
         damage: |root| fs::create_dir(runtime_dir(root).join("workers/id-zz")).unwrap(),
-        strict: Some("invalid name: id-zz\n"),
-        says: "not only hex digits",
+        strict: None,
+        says: "",
         salvage: "invalid name: id-zz\n",
         kept: [2, 8, 4],
     },

@@ -1,7 +1,7 @@
 //! Helpers of the tests of directories.
 
 use redb_runtime_store::layout::{
-    ExportOptions, ImportOptions, ImportReport, LayoutError, export, import,
+    ExportOptions, FindingKind, ImportOptions, ImportReport, LayoutError, export, import,
 };
 use redb_runtime_store::store::{Store, Stored};
 use std::collections::BTreeMap;
@@ -178,4 +178,19 @@ pub(crate) fn append(path: &Path, bytes: &[u8]) {
     let mut all = fs::read(path).unwrap();
     all.extend_from_slice(bytes);
     fs::write(path, all).unwrap();
+}
+
+/// Whether a strict import of an export can have a finding: the store keeps gaps, names of workers and files as they are.
+pub(super) fn accepted_after_export(kind: FindingKind) -> bool {
+    matches!(
+        kind,
+        FindingKind::Gap
+            | FindingKind::UnknownWorker
+            | FindingKind::OtherFile
+            | FindingKind::TemporaryFile
+            | FindingKind::InvalidName
+            | FindingKind::DuplicateDirectory
+            | FindingKind::LineEnding
+            | FindingKind::NoHistory
+    )
 }

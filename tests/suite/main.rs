@@ -33,6 +33,7 @@ mod host_store;
 mod host_store_diagnostics;
 #[cfg(feature = "program")]
 mod importing;
+mod kept_files;
 mod kills;
 mod layout_bytes;
 mod layout_findings;

@@ -6,6 +6,8 @@
 use crate::layout::compare::archived::{Archived, Gone, gone_worker, split};
 use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
 use crate::layout::compare::documents::{StoredDocument, Style, written};
+use crate::layout::compare::files::{FileComparison, FileState, LeftOut};
+use crate::layout::compare::other_files::compare_others;
 use crate::layout::compare::removed::Present;
 use crate::layout::compare::root_name::name_for_compare;
 use crate::layout::compare::store_log::{StoreLog, StoreLogs, lacks};
@@ -13,7 +15,7 @@ use crate::layout::dir::source::SourceDir;
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
-use crate::layout::format::names::{self, WORKERS};
+use crate::layout::format::names::{self, RUNTIMES, WORKERS};
 use crate::layout::options::{CompareOptions, ImportOptions, Rules};
 use crate::layout::read::listing::{Entry, Listing};
 use crate::layout::read::log_record::{LogRecord, LogRow};
@@ -21,7 +23,7 @@ use crate::layout::read::reading::{ReadOutcome, read_runtime};
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::{Comparison, Difference};
 use crate::ledger::convert::stored_size;
-use crate::ledger::kept_file::{FileChunkRow, is_document};
+use crate::ledger::kept_file::{FileChunkRow, is_document, parsed_path};
 use crate::ledger::tombstone::WorkerEnd;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
@@ -89,10 +91,11 @@ fn compare_to(
     let snapshot = store.snapshot()?;
     let mut out = Comparison::default();
     let findings = std::mem::take(&mut listing.findings);
+    let rules = ImportOptions::rules_for_exports(options.max_line_bytes);
     if runtimes.is_empty() {
         take_findings(&mut out, findings);
+        of_others(&snapshot, &listing, rules, &mut out)?;
     }
-    let rules = ImportOptions::rules_for_exports(options.max_line_bytes);
     name_for_compare(&mut listing, &snapshot, runtimes, rules)?;
     let in_store: HashSet<RuntimeId> = snapshot.runtime_ids()?.into_iter().collect();
     let in_directory: HashSet<&RuntimeId> = listing.entries.iter().map(|entry| &entry.id).collect();
@@ -126,6 +129,72 @@ fn compare_to(
         differ(&mut out, &path, None, what);
     }
     Ok(out)
+}
+
+/// Compares the files that belong to no runtime.
+fn of_others(
+    snapshot: &Snapshot,
+    listing: &Listing,
+    rules: Rules,
+    out: &mut Comparison,
+) -> Result<(), LayoutError> {
+    if listing
+        .entries
+        .iter()
+        .any(|entry| names::is_in_root(&entry.name))
+    {
+        // The root of a runtime has no place for files of no runtime.
+        return Ok(());
+    }
+    let dir = listing.runtimes.path();
+    let others = compare_others(snapshot, listing, rules, &|_| {})?;
+    let record = snapshot.import_record_without_runtime()?;
+    let left_out = LeftOut::of(record.as_ref());
+    for file in others.found {
+        take_file(&left_out, dir, dir, file, out);
+    }
+    for path in others.only_in_store {
+        differ(out, &shown(dir, &path), None, ONLY_IN_STORE);
+    }
+    take_findings(out, others.reading.findings);
+    Ok(())
+}
+
+const ONLY_IN_STORE: &str = "the directory does not have this file of the store";
+
+/// The path of a file with this stored path, in the directory of its worker, of its runtime or in `runtimes`.
+fn shown(dir: &Path, stored: &str) -> PathBuf {
+    let path = parsed_path(stored).map(|(_, path)| path);
+    dir.join(path.unwrap_or_default())
+}
+
+/// Reports a file of the directory `dir`. `runtime_dir` is the directory of its runtime.
+fn take_file(
+    left_out: &LeftOut,
+    dir: &Path,
+    runtime_dir: &Path,
+    (stored, state): (String, FileState),
+    out: &mut Comparison,
+) {
+    let path = shown(dir, &stored);
+    match state {
+        FileState::Same => out.files += 1,
+        FileState::OnlyInDirectory if left_out.has(root_of(runtime_dir), &path) => {
+            out.files_left_out += 1;
+        }
+        FileState::OnlyInDirectory => {
+            differ(out, &path, None, "the store does not have this file");
+        }
+        FileState::Different => {
+            differ(out, &path, None, "the file differs from that of the store");
+        }
+    }
+}
+
+/// The root of the directory of a runtime, or of `runtimes`.
+fn root_of(dir: &Path) -> &Path {
+    let runtimes = dir.ancestors().find(|above| above.ends_with(RUNTIMES));
+    runtimes.and_then(Path::parent).unwrap_or(dir)
 }
 
 /// Compares one runtime that is on both sides.
@@ -248,6 +317,12 @@ pub(crate) struct Comparing<'s, 'o> {
     is_in_root: bool,
     /// The own text of the document that the directory has next.
     own_text: Option<Vec<u8>>,
+    files: FileComparison<'s>,
+    left_out: LeftOut,
+    /// Whether files are compared: not those that the reading leaves out.
+    compares_files: bool,
+    /// The directory of the last worker; `None` for one that the store does not have.
+    worker_dir: Option<PathBuf>,
     out: &'o mut Comparison,
 }
 
@@ -270,6 +345,10 @@ impl<'s, 'o> Comparing<'s, 'o> {
             style: Style::of(snapshot, &entry.id)?,
             is_in_root: names::is_in_root(&entry.name),
             own_text: None,
+            files: FileComparison::new(snapshot, Some(&entry.id)),
+            left_out: LeftOut::of(snapshot.import_record(&entry.id)?.as_ref()),
+            compares_files: true,
+            worker_dir: None,
             out,
         })
     }
@@ -293,6 +372,51 @@ impl<'s, 'o> Comparing<'s, 'o> {
         let here = own_text.as_deref().unwrap_or(canonical);
         let there = written(self.snapshot, &self.style, of, stored)?;
         self.out.only_bytes += u64::from(here != there.bytes);
+        Ok(())
+    }
+
+    /// Does not compare the files that are not part of the layout.
+    pub(crate) fn without_files(mut self) -> Self {
+        self.compares_files = false;
+        self
+    }
+
+    /// Reports a file whose chunks are complete.
+    fn ended(&mut self, file: Option<(String, FileState)>) {
+        let Some(file) = file else {
+            return;
+        };
+        let dir = match file.0.starts_with("w/") {
+            false => &self.dir,
+            true => match &self.worker_dir {
+                Some(dir) => dir,
+                // Its worker was reported.
+                None => return,
+            },
+        };
+        take_file(&self.left_out, dir, &self.dir, file, self.out);
+    }
+
+    /// Reports the files that only the store has, once all files are read.
+    fn only_in_store(&mut self) -> Result<(), LayoutError> {
+        let ended = self.files.end_of_file()?;
+        self.ended(ended);
+        if !self.compares_files {
+            return Ok(());
+        }
+        for stored in self.files.only_in_store()? {
+            let owner = parsed_path(&stored).and_then(|(worker, _)| worker);
+            let dir = match owner.and_then(WorkerId::new) {
+                None => self.dir.clone(),
+                Some(worker) if self.present.workers.contains(&worker) => {
+                    let workers = self.dir.join(WORKERS);
+                    workers.join(names::of_worker(worker.as_str(), self.is_in_root))
+                }
+                // The missing worker was reported.
+                Some(_) => continue,
+            };
+            differ(self.out, &shown(&dir, &stored), None, ONLY_IN_STORE);
+        }
         Ok(())
     }
 }
@@ -331,6 +455,9 @@ impl Sink for Comparing<'_, '_> {
             Some(Gone::Pruned(end)) => Some(end),
             _ => None,
         };
+        let ended = self.files.end_of_file()?;
+        self.ended(ended);
+        self.worker_dir = None;
         self.archived = Archived::default();
         Ok(())
     }
@@ -373,6 +500,7 @@ impl Sink for Comparing<'_, '_> {
             );
             return Ok(());
         };
+        self.worker_dir = place.path.parent().map(Path::to_owned);
         let mut rest = self.logs.end_transcript(&worker_ref)?;
         let path = place.path.with_file_name(TranscriptEntry::FILE);
         missing_before(&mut rest, &path, None, self.out)?;
@@ -398,7 +526,9 @@ impl Sink for Comparing<'_, '_> {
         Ok(())
     }
 
-    fn file(&mut self, path: &str, _: u64, row: FileChunkRow) -> Result<(), LayoutError> {
+    fn file(&mut self, path: &str, chunk: u64, row: FileChunkRow) -> Result<(), LayoutError> {
+        let ended = self.files.take(path, chunk, &row)?;
+        self.ended(ended);
         match row {
             FileChunkRow::Origin(_) => self.own_text = Some(Vec::new()),
             FileChunkRow::Bytes(bytes) if is_document(path) => {
@@ -428,6 +558,7 @@ impl Sink for Comparing<'_, '_> {
         facts: RuntimeFacts,
         removed: RemovedWorkers,
     ) -> Result<(), LayoutError> {
+        self.only_in_store()?;
         let mut first_event_id = facts.first_event_id;
         let path = place.path.with_file_name(RuntimeEvent::FILE);
         missing_before(&mut self.logs.events, &path, None, self.out)?;

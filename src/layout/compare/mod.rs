@@ -4,6 +4,8 @@ pub(super) mod archived;
 pub(super) mod diff;
 pub(super) mod directory;
 pub(super) mod documents;
+pub(super) mod files;
+pub(super) mod other_files;
 pub(super) mod removed;
 pub(super) mod root_name;
 pub(super) mod store_log;

@@ -121,8 +121,26 @@ impl SourceDir {
         })
     }
 
+    /// The directory that the directory is in; `None` if it is no longer the one with the identity `expected`.
+    pub(crate) fn parent(&self, expected: DirIdentity) -> io::Result<Option<Self>> {
+        fault_point(|| self.path.clone())?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = Self {
+            fd: rustix::fs::openat(&self.fd, "..", flags, Mode::empty())?,
+            path: self.path.parent().unwrap_or(&self.path).to_owned(),
+        };
+        let identity = parent.identity()?;
+        Ok((identity == expected).then_some(parent))
+    }
+
+    pub(crate) fn identity(&self) -> io::Result<DirIdentity> {
+        let FileState { device, inode, .. } = FileState::of(&rustix::fs::fstat(&self.fd)?);
+        Ok(DirIdentity { device, inode })
+    }
+
     /// The regular file `name`, to be read.
-    pub(crate) fn open_file(&self, name: &str) -> Result<SourceFile, NotOpened> {
+    pub(crate) fn open_file(&self, name: impl AsRef<OsStr>) -> Result<SourceFile, NotOpened> {
+        let name = name.as_ref();
         fault_point(|| self.path_of(name)).map_err(NotOpened::Io)?;
         let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match entry_kind(&stat) {
@@ -170,6 +188,13 @@ impl SourceDir {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The identity of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DirIdentity {
+    device: u64,
+    inode: u64,
 }
 
 /// The identity of a file, and the metadata that a write to it changes.

@@ -72,7 +72,8 @@ impl TargetDir {
     }
 
     /// Opens the directory `name`.
-    pub(crate) fn open_dir(&self, name: &str) -> Result<Self, DirError> {
+    pub(crate) fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Self, DirError> {
+        let name = name.as_ref();
         self.0
             .open_dir(name)
             .map(Self)
@@ -87,14 +88,15 @@ impl TargetDir {
     }
 
     /// Creates the directory `name`, which must not exist.
-    pub(crate) fn create_dir(&self, name: &str) -> Result<Self, DirError> {
+    pub(crate) fn create_dir(&self, name: impl AsRef<OsStr>) -> Result<Self, DirError> {
+        let name = name.as_ref();
         self.make_dir(name)
             .map_err(DirError::io("create the directory", self.path_of(name)))?;
         step(|| Step::CreatedDir(self.path_of(name)));
         self.open_dir(name)
     }
 
-    fn no_directory(&self, name: &str, what: &str) -> DirError {
+    fn no_directory(&self, name: &OsStr, what: &str) -> DirError {
         DirError::InTheWay {
             path: self.path_of(name),
             message: format!("this is {what}, not a directory"),
@@ -102,7 +104,8 @@ impl TargetDir {
     }
 
     /// Opens the directory `name`; creates it if it is missing.
-    pub(crate) fn ensure_dir(&self, name: &str) -> Result<Self, DirError> {
+    pub(crate) fn ensure_dir(&self, name: impl AsRef<OsStr>) -> Result<Self, DirError> {
+        let name = name.as_ref();
         match self.make_dir(name) {
             Ok(()) => {
                 step(|| Step::CreatedDir(self.path_of(name)));
@@ -117,7 +120,7 @@ impl TargetDir {
         self.open_dir(name)
     }
 
-    fn make_dir(&self, name: &str) -> io::Result<()> {
+    fn make_dir(&self, name: &OsStr) -> io::Result<()> {
         attempt(Change::CreateDir)?;
         Ok(rustix::fs::mkdirat(
             self.0.fd(),
@@ -127,7 +130,8 @@ impl TargetDir {
     }
 
     /// Creates the file `name`, which must not exist.
-    pub(crate) fn create_file(&self, name: &str) -> Result<TargetFile, DirError> {
+    pub(crate) fn create_file(&self, name: impl AsRef<OsStr>) -> Result<TargetFile, DirError> {
+        let name = name.as_ref();
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
@@ -175,12 +179,18 @@ impl TargetDir {
     }
 
     /// Renames `from` to `to`, which must not exist.
-    pub(crate) fn rename_new(&self, from: &str, to: &str) -> Result<(), DirError> {
+    pub(crate) fn rename_new(&self, from: &str, to: impl AsRef<OsStr>) -> Result<(), DirError> {
         self.rename_into(from, self, to)
     }
 
     /// Renames `from` to `to` in another directory, which must not exist there.
-    pub(crate) fn rename_into(&self, from: &str, dir: &Self, to: &str) -> Result<(), DirError> {
+    pub(crate) fn rename_into(
+        &self,
+        from: &str,
+        dir: &Self,
+        to: impl AsRef<OsStr>,
+    ) -> Result<(), DirError> {
+        let to = to.as_ref();
         let (here, there) = (self.0.fd(), dir.0.fd());
         attempt(Change::Rename).map_err(DirError::io("move a file to", dir.path_of(to)))?;
         let renamed = match rustix::fs::renameat_with(here, from, there, to, RenameFlags::NOREPLACE)
@@ -206,7 +216,13 @@ impl TargetDir {
     }
 
     /// Renames the file `from` over `to` in another directory.
-    pub(crate) fn rename_over(&self, from: &str, dir: &Self, to: &str) -> Result<(), DirError> {
+    pub(crate) fn rename_over(
+        &self,
+        from: &str,
+        dir: &Self,
+        to: impl AsRef<OsStr>,
+    ) -> Result<(), DirError> {
+        let to = to.as_ref();
         attempt(Change::Rename)
             .and_then(|()| Ok(rustix::fs::renameat(self.0.fd(), from, dir.0.fd(), to)?))
             .map_err(DirError::io("move a file to", dir.path_of(to)))?;
@@ -308,7 +324,8 @@ impl TargetDir {
     }
 
     /// Whether an entry of that name exists.
-    pub(crate) fn has(&self, name: &str) -> Result<bool, DirError> {
+    pub(crate) fn has(&self, name: impl AsRef<OsStr>) -> Result<bool, DirError> {
+        let name = name.as_ref();
         let kind = self
             .0
             .kind_of(name)

@@ -5,9 +5,9 @@ use crate::layout::dir::source::EntryKind;
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
 use crate::layout::export::in_root::export_in_root;
-use crate::layout::export::replacement;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::export::update::Update;
+use crate::layout::export::{other_files, replacement};
 use crate::layout::format::document::RuntimeDocument;
 use crate::layout::format::names::{self, MAX_NAME_BYTES, RUNTIMES, WORKERS};
 use crate::layout::options::{ExistingDirectory, ExportOptions};
@@ -72,6 +72,7 @@ fn export_to(
         return Ok(ExportReport {
             runtimes: vec![report],
             not_in_store: Vec::new(),
+            files: 0,
         });
     }
     let root = TargetDir::open_or_create(root)?;
@@ -92,6 +93,11 @@ fn export_to(
         false => Vec::new(),
     };
     let plan = plan(&runtimes, ids, options.existing)?;
+    // They belong to no runtime that could be chosen.
+    let other_files = match options.runtimes.is_empty() {
+        true => other_files::plan(&snapshot, &runtimes, options.existing)?,
+        false => Vec::new(),
+    };
     if is_alone {
         runtimes.remove_leftovers()?;
     }
@@ -100,6 +106,7 @@ fn export_to(
         runtimes: &runtimes,
         max_line_bytes: options.max_line_bytes,
         allow_gap: options.allow_gap,
+        other_files,
     };
     let mut staged = Vec::new();
     let done = export.run(plan, &mut staged);
@@ -255,6 +262,8 @@ struct Export<'a> {
     runtimes: &'a TargetDir,
     max_line_bytes: usize,
     allow_gap: bool,
+    /// The stored paths of the files of no runtime to write.
+    other_files: Vec<String>,
 }
 
 impl Export<'_> {
@@ -303,6 +312,7 @@ impl Export<'_> {
             update.apply(&self.writer, &dir, &step.id, &mut report)?;
             reports.push(report);
         }
+        let files = other_files::write(&self.writer, self.runtimes, &self.other_files)?.files;
         if let Some(source) = unsynced {
             let path = self.runtimes.path().to_owned();
             return Err(LayoutError::DurabilityUncertain { path, source });
@@ -311,6 +321,7 @@ impl Export<'_> {
         Ok(ExportReport {
             runtimes: reports,
             not_in_store: Vec::new(),
+            files,
         })
     }
 

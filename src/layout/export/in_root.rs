@@ -6,6 +6,8 @@
 
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
+use crate::layout::export::file_update::missing_in_root;
+use crate::layout::export::kept_files::Placing;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::export::update::Update;
 use crate::layout::format::document::RuntimeDocument;
@@ -66,6 +68,7 @@ pub(crate) fn export_in_root(
     if is_alone {
         dir.remove_leftovers()?;
     }
+    missing_in_root(writer.snapshot, &dir, id)?;
     let temporary = temporary_name();
     let staged = dir.create_dir(&temporary)?;
     if let Err(error) = writer.write_runtime(&staged, id, &mut report) {
@@ -74,6 +77,10 @@ pub(crate) fn export_in_root(
         return Err(error);
     }
     move_members(&dir, &staged)?;
+    // Those in directories that the root has already.
+    for stored in missing_in_root(writer.snapshot, &dir, id)? {
+        writer.add_file((&dir, &dir), (Some(id), &stored), Placing::New)?;
+    }
     dir.sync()?;
     // The result stands. If this fails, the next export removes the directory.
     let _ = dir.remove(&temporary);

@@ -12,6 +12,8 @@ pub(crate) struct Written {
     pub(crate) workers: u64,
     pub(crate) events: u64,
     pub(crate) transcript_entries: u64,
+    /// Kept files.
+    pub(crate) files: u64,
     pub(crate) bytes: u64,
     /// Logs that the imported directory did not have.
     pub(crate) new_logs: u64,
@@ -24,6 +26,7 @@ impl Written {
         self.workers += other.workers;
         self.events += other.events;
         self.transcript_entries += other.transcript_entries;
+        self.files += other.files;
         self.bytes += other.bytes;
         self.new_logs += other.new_logs;
         self.not_in_form += other.not_in_form;
@@ -33,6 +36,7 @@ impl Written {
         report.workers += self.workers;
         report.events += self.events;
         report.transcript_entries += self.transcript_entries;
+        report.files += self.files;
         report.bytes += self.bytes;
         report.new_logs += self.new_logs;
         report.not_in_form += self.not_in_form;

@@ -2,10 +2,13 @@
 
 pub(super) mod directory;
 mod earlier_state;
+pub(super) mod file_update;
 mod in_root;
+pub(super) mod kept_files;
 pub(super) mod line;
 mod log_tail;
 pub(super) mod log_writer;
+pub(super) mod other_files;
 pub(super) mod parallel;
 mod replacement;
 pub(super) mod runtime_writer;

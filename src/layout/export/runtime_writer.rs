@@ -12,7 +12,7 @@ use crate::layout::format::names::WORKERS;
 use crate::layout::read::documents::Document;
 use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::report::RuntimeExport;
-use crate::ledger::kept_file::{FileChunkRow, stored_path};
+use crate::ledger::kept_file::{FileChunkRow, stored_path, worker_files};
 use crate::model::identity::RuntimeId;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::layout_form::{AbsentMember, DocumentOrigin, LayoutForm};
@@ -59,12 +59,14 @@ impl RuntimeWriter<'_> {
         );
         let worker_dirs = dir.create_dir(WORKERS)?;
         let workers = self.snapshot.workers(id)?;
-        let parts = std::iter::once(Ok(Part::Events))
+        let parts = [Ok(Part::Events), Ok(Part::Files)]
+            .into_iter()
             .chain(workers.map(|worker| worker.map(|worker| Part::Worker(Box::new(worker)))));
         let done = Mutex::new(Written::default());
         parallel::for_each(parts, |part| {
             let written = match part? {
                 Part::Events => self.write_events(style, dir, id, events)?,
+                Part::Files => self.write_files(dir, (id, "r/"))?,
                 Part::Worker(worker) => {
                     let worker_id = worker.value.worker_ref.worker_id.as_str();
                     let worker_dir = worker_dirs.create_dir(&style.worker_dir(worker_id))?;
@@ -174,15 +176,18 @@ impl RuntimeWriter<'_> {
         let (written, new_logs) = log.finish()?;
         let file = dir.create_file(WorkerDocument::FILE)?;
         let bytes = written.bytes + write_document(file, &document.bytes)?;
-        dir.sync()?;
-        Ok(Written {
+        let mut written = Written {
             workers: 1,
             transcript_entries: written.records,
             bytes,
             not_in_form: written.not_in_form,
             new_logs,
             ..Written::default()
-        })
+        };
+        let files = worker_files(worker_ref.worker_id.as_str());
+        written.add(&self.write_files(dir, (&worker_ref.runtime_id, &files))?);
+        dir.sync()?;
+        Ok(written)
     }
 
     /// A log to be written: with the blank lines of one that was imported without a record.
@@ -299,5 +304,7 @@ impl LazyLog<'_> {
 /// A part of a runtime that a thread writes while other threads write other parts.
 enum Part {
     Events,
+    /// The files of the runtime that are not part of the layout.
+    Files,
     Worker(Box<Stored<PersistedWorkerSnapshot>>),
 }

@@ -29,6 +29,7 @@ use crate::layout::error::LayoutError;
 use crate::layout::export::earlier_state::{
     check_runtime, check_worker, go_along, not_a_prefix, without_retention,
 };
+use crate::layout::export::file_update::{FileUpdate, add_missing};
 use crate::layout::export::log_tail::{LastOf, Reached, append_rest, damaged, take_tail_of};
 use crate::layout::export::log_writer::write_document;
 use crate::layout::export::runtime_writer::RuntimeWriter;
@@ -43,6 +44,7 @@ use crate::layout::read::reading::read_runtime;
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::RuntimeExport;
 use crate::ledger::convert::stored_size;
+use crate::ledger::kept_file::FileChunkRow;
 use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::ledger::tombstone::{TombstoneRow, WorkerEnd};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
@@ -67,6 +69,8 @@ pub(crate) struct Update {
     workers: HashMap<WorkerId, WorkerUpdate>,
     /// Workers of the directory that were deleted.
     deleted: Vec<WorkerId>,
+    /// The stored paths of kept files that the directory lacks.
+    files: Vec<String>,
     /// Logs that end before what the store has pruned, with the workers of transcripts.
     gaps: HashMap<PathBuf, Option<WorkerId>>,
     /// Those whose incomplete last lines are cut off, with the lengths of these lines.
@@ -114,10 +118,12 @@ impl Update {
                 events: Reached::default(),
                 workers: HashMap::new(),
                 deleted: Vec::new(),
+                files: Vec::new(),
                 gaps: HashMap::new(),
                 cuts: Vec::new(),
             },
             gone: None,
+            files: FileUpdate::new(snapshot, entry, runtimes),
             archived: Archived::default(),
             incomplete: Vec::new(),
             listed: HashSet::new(),
@@ -127,6 +133,11 @@ impl Update {
         let rules = ImportOptions::rules_for_exports(max_line_bytes);
         let reading = read_runtime(runtimes.as_source(), entry, rules, &mut checking, &|_| {})?;
         let dir = runtimes.path_of(&entry.name);
+        let workers = checking.update.workers.keys().collect();
+        let missing = checking
+            .files
+            .missing(&runtimes.open_dir(&entry.name)?, &workers)?;
+        checking.update.files = missing;
         checking.refuse_pruned_workers(&dir, id)?;
         checking.refuse_dropped_workers(&dir, id)?;
         let mut update = checking.update;
@@ -218,6 +229,7 @@ impl Update {
             dir.sync()?;
         }
         let workers = dir.open_dir(WORKERS)?;
+        add_missing(writer, dir, (id, &self.files), report)?;
         for (path, worker, length) in self.cuts {
             match &worker {
                 None => dir.append_to(RuntimeEvent::FILE)?.cut(length)?,
@@ -329,6 +341,7 @@ struct Checking<'s> {
     allow_gap: bool,
     /// Why the store lacks the worker whose transcript is read.
     gone: Option<Gone>,
+    files: FileUpdate<'s>,
     /// What the directory has of that worker.
     archived: Archived,
     /// Workers that lack entries which retention removed with them, with their logs and the missing positions.
@@ -444,6 +457,7 @@ const POSITION: &str = "position";
 
 impl Sink for Checking<'_> {
     fn begin_worker(&mut self, worker: &WorkerRef, _: WorkerRetention) -> Result<(), LayoutError> {
+        self.files.begin_worker()?;
         self.gone = gone_worker(self.snapshot, worker)?;
         self.archived = Archived::default();
         Ok(())
@@ -487,6 +501,7 @@ impl Sink for Checking<'_> {
                 "the store does not have this worker",
             ));
         };
+        self.files.enter(place.path);
         let log = self.logs.end_transcript(&worker_ref)?;
         let of_store = self.snapshot.retention(&worker_ref)?;
         let floor = of_store.first_position;
@@ -515,6 +530,10 @@ impl Sink for Checking<'_> {
         };
         self.update.workers.insert(worker_ref.worker_id, known);
         Ok(())
+    }
+
+    fn file(&mut self, path: &str, chunk: u64, row: FileChunkRow) -> Result<(), LayoutError> {
+        self.files.take(path, chunk, &row)
     }
 
     fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError> {

@@ -18,9 +18,11 @@ pub enum FindingKind {
     Gap,
     /// An event or a diagnostic names a worker that has no directory. It is imported.
     UnknownWorker,
-    /// A temporary file that an interrupted write left behind. It is not read.
+    /// A temporary file or directory that an interrupted write left behind. The import stores one of the directory store
+    /// as it stores an [`OtherFile`](Self::OtherFile); one of an export is not read, and the next export removes it.
     TemporaryFile,
-    /// A file that is not part of the layout. It is not read.
+    /// A file or a directory that is not part of the layout. The import stores it as it is, and an export writes it
+    /// again.
     OtherFile,
     /// Lines that end in CRLF. They are exported as they are.
     LineEnding,
@@ -51,11 +53,12 @@ pub enum FindingKind {
     /// Ids or sequences do not strictly increase. Salvage imports the first record and leaves out the
     /// following ones.
     NotIncreasing,
-    /// A directory whose name encodes no id. Salvage ignores it.
+    /// A directory whose name encodes no id. The import stores it as an [`OtherFile`](Self::OtherFile).
     InvalidName,
-    /// A second directory for one worker or runtime. Salvage ignores it.
+    /// A second directory for one worker or runtime, with its id in upper-case hex. The import stores it as an
+    /// [`OtherFile`](Self::OtherFile).
     DuplicateDirectory,
-    /// A file where only directories belong. Salvage ignores it.
+    /// A file where a directory of the layout belongs. Salvage ignores it.
     StrayFile,
     /// A symbolic link or a special file. Salvage ignores it; a link is never followed.
     NotRegular,
@@ -78,15 +81,27 @@ pub enum FindingKind {
     /// An event or a diagnostic names a worker whose id is longer than
     /// [`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES). Salvage leaves it out.
     IdTooLong,
+    /// A file or a directory that is not part of the layout, and that the import left out as
+    /// [requested](crate::layout::ImportOptions::without_files).
+    FileLeftOut,
+    /// The path of a file that is not part of the layout has more than 4095 bytes below the directory of its runtime or
+    /// worker. Salvage leaves it out.
+    PathTooLong,
 }
 
 impl FindingKind {
     /// The severity of this kind.
     pub fn severity(self) -> Severity {
         match self {
-            Self::Gap | Self::TemporaryFile | Self::LineEnding | Self::NoHistory => Severity::Info,
-            Self::UnknownWorker
+            Self::Gap
+            | Self::TemporaryFile
             | Self::OtherFile
+            | Self::LineEnding
+            | Self::NoHistory => Severity::Info,
+            Self::UnknownWorker
+            | Self::InvalidName
+            | Self::DuplicateDirectory
+            | Self::FileLeftOut
             | Self::CounterBehind
             | Self::MissingFile
             | Self::UnreadableTime
@@ -103,6 +118,9 @@ impl FindingKind {
                 | Self::UnknownWorker
                 | Self::TemporaryFile
                 | Self::OtherFile
+                | Self::InvalidName
+                | Self::DuplicateDirectory
+                | Self::FileLeftOut
                 | Self::LineEnding
                 | Self::NoHistory
                 | Self::UnreadableTime
@@ -140,6 +158,8 @@ impl FindingKind {
             Self::IdTooLong => "id too long",
             Self::UnreadableTime => "unreadable time",
             Self::NoHistory => "no history",
+            Self::FileLeftOut => "file left out",
+            Self::PathTooLong => "path too long",
         }
     }
 }

@@ -109,16 +109,17 @@ pub(crate) fn is_begun_replacement(name: &OsStr) -> bool {
     name.as_bytes().starts_with(EXPORT_NEW_PREFIX.as_bytes())
 }
 
+/// Whether a name is a temporary name of an export.
+pub(crate) fn is_of_export(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let marks = [EXPORT_PREFIX, EXPORT_OLD_PREFIX];
+    marks.iter().any(|mark| name.starts_with(mark.as_bytes()))
+}
+
 /// Whether a name is a temporary name of the directory store or of an export.
 pub(crate) fn is_temporary(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    let marks = [
-        &b".runtime.json.tmp-"[..],
-        b".worker.json.tmp-",
-        EXPORT_PREFIX.as_bytes(),
-        EXPORT_OLD_PREFIX.as_bytes(),
-    ];
-    marks.iter().any(|mark| name.starts_with(mark))
+    let marks = [&b".runtime.json.tmp-"[..], b".worker.json.tmp-"];
+    is_of_export(name) || marks.iter().any(|mark| name.as_bytes().starts_with(mark))
 }
 
 #[cfg(test)]

@@ -6,12 +6,11 @@ use crate::layout::compare::root_name::name_for_import;
 use crate::layout::error::{Conflict, LayoutError};
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::RemovedWorkers;
-use crate::layout::import::import_record;
 use crate::layout::import::pipeline::{Outbox, ahead};
 use crate::layout::import::sending::{Record, Sending};
+use crate::layout::import::{import_record, other_files};
 use crate::layout::options::{ImportOptions, Rules};
 use crate::layout::read::listing::{Entry, Listing};
-use crate::layout::read::orphans::orphaned;
 use crate::layout::read::reading::{ReadOutcome, Reading, read_runtime};
 use crate::layout::read::sink::{DiscardSink, Sink};
 use crate::layout::report::{Comparison, ImportOutcome, ImportReport, RuntimeImport};
@@ -22,7 +21,8 @@ use crate::store::bulk_load::BulkLoad;
 use crate::store::handle::Store;
 use crate::store::snapshot::Snapshot;
 use std::borrow::Borrow;
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 /// Imports the directory `root` into `store`.
 ///
@@ -64,6 +64,8 @@ struct Import<'a> {
     report: ImportReport,
     refused: Vec<Finding>,
     conflicts: Vec<Conflict>,
+    /// Files of no runtime that the store has with other bytes.
+    file_conflicts: Vec<PathBuf>,
     /// Findings for which no runtime gets an import record.
     rest: Vec<Finding>,
     progress: Box<dyn Fn(u64) + Sync + 'a>,
@@ -85,6 +87,7 @@ impl<'a> Import<'a> {
             report: ImportReport::default(),
             refused: Vec::new(),
             conflicts: Vec::new(),
+            file_conflicts: Vec::new(),
             rest: Vec::new(),
             progress,
         })
@@ -92,14 +95,10 @@ impl<'a> Import<'a> {
 
     fn run(mut self, store: Option<&Store>) -> Result<ImportReport, LayoutError> {
         self.take_findings_of_listing();
-        if self.options.salvage {
-            let mut orphaned = orphaned(&self.listing, self.options.rules())?;
-            self.rest.extend_from_slice(&orphaned);
-            self.report.findings.append(&mut orphaned);
-        }
         let snapshot = store.map(Store::snapshot).transpose()?;
         let lenient = self.options.lenient_rules();
         name_for_import(&mut self.listing, snapshot.as_ref(), lenient)?;
+        let others = self.plan_others(snapshot.as_ref())?;
         let mut to_load = Vec::new();
         for entry in std::mem::take(&mut self.listing.entries) {
             let is_there = match &snapshot {
@@ -120,16 +119,50 @@ impl<'a> Import<'a> {
                 for (entry, is_there) in &to_load {
                     self.load_salvaged(store, entry, *is_there)?;
                 }
+                if !others.is_empty() {
+                    store.bulk_load(|load| self.load_others(load, &others))?;
+                }
                 self.keep_rest_alone(store)?;
             }
             Some(_) if self.is_refused() => self.load_nothing(&to_load)?,
-            Some(store) => self.load_all(store, &to_load)?,
+            Some(store) => self.load_all(store, &to_load, &others)?,
         }
         self.verdict()?;
         self.report
             .runtimes
             .sort_by(|a, b| a.runtime_id.cmp(&b.runtime_id));
         Ok(self.report)
+    }
+
+    /// Reads the files that belong to no runtime. Returns the stored paths of those to write.
+    fn plan_others(&mut self, snapshot: Option<&Snapshot>) -> Result<HashSet<String>, LayoutError> {
+        let rules = (self.options.rules(), self.options.replace);
+        let mut plan = other_files::plan(snapshot, &self.listing, rules, &*self.progress)?;
+        if plan.reading.outcome == ReadOutcome::Refused {
+            self.refused.extend(plan.reading.findings.pop());
+            return Ok(HashSet::new());
+        }
+        self.rest.extend_from_slice(&plan.reading.findings);
+        self.report.findings.append(&mut plan.reading.findings);
+        match self.options.salvage {
+            true => {
+                let left_out = plan.conflicts.into_iter().map(other_files::conflict);
+                let left_out: Vec<_> = left_out.collect();
+                self.rest.extend_from_slice(&left_out);
+                self.report.findings.extend(left_out);
+            }
+            false => self.file_conflicts = plan.conflicts,
+        }
+        Ok(plan.to_write)
+    }
+
+    fn load_others(
+        &self,
+        load: &mut BulkLoad<'_>,
+        others: &HashSet<String>,
+    ) -> Result<(), LayoutError> {
+        let rules = (self.options.rules(), others);
+        other_files::load(load, &self.listing, rules, &*self.progress)
     }
 
     fn take_findings_of_listing(&mut self) {
@@ -187,7 +220,7 @@ impl<'a> Import<'a> {
     }
 
     fn is_refused(&self) -> bool {
-        !self.refused.is_empty() || !self.conflicts.is_empty()
+        !self.refused.is_empty() || !self.conflicts.is_empty() || !self.file_conflicts.is_empty()
     }
 
     /// Returns the error of a refused import.
@@ -203,6 +236,10 @@ impl<'a> Import<'a> {
         if !self.conflicts.is_empty() {
             let conflicts = std::mem::take(&mut self.conflicts);
             return Err(LayoutError::Conflict { root, conflicts });
+        }
+        if !self.file_conflicts.is_empty() {
+            let paths = std::mem::take(&mut self.file_conflicts);
+            return Err(LayoutError::FileConflict { paths });
         }
         Ok(())
     }
@@ -229,6 +266,9 @@ impl<'a> Import<'a> {
         let runtimes = &self.listing.runtimes;
         let mut comparison = Comparison::default();
         let mut comparing = Comparing::new(snapshot, runtimes, entry, &mut comparison)?;
+        if self.options.without_files {
+            comparing = comparing.without_files();
+        }
         let reading = self.read(entry, &mut comparing)?;
         damage_as_differences(&mut comparison, &reading.findings);
         Ok((reading, comparison))
@@ -251,6 +291,7 @@ impl<'a> Import<'a> {
             workers: reading.counts.workers,
             events: reading.counts.events,
             transcript_entries: reading.counts.transcript_entries,
+            files: reading.counts.files,
             bytes: reading.counts.bytes,
             form: reading.form,
         });
@@ -309,8 +350,13 @@ impl<'a> Import<'a> {
 
     /// Imports all runtimes in one transaction. After the first damaged one the others are only read,
     /// so that the error names the damage of all of them.
-    fn load_all(&mut self, store: &Store, to_load: &[(Entry, bool)]) -> Result<(), LayoutError> {
-        if to_load.is_empty() {
+    fn load_all(
+        &mut self,
+        store: &Store,
+        to_load: &[(Entry, bool)],
+        others: &HashSet<String>,
+    ) -> Result<(), LayoutError> {
+        if to_load.is_empty() && others.is_empty() {
             return Ok(());
         }
         let snapshot = store.snapshot()?;
@@ -325,6 +371,7 @@ impl<'a> Import<'a> {
                 self.done(entry, outcome, reading);
             }
             self.verdict()?;
+            self.load_others(load, others)?;
             Ok(self.keep_rest(load, &snapshot)?)
         })
     }

@@ -2,15 +2,21 @@
 
 use crate::layout::dir::source::{EntryKind, SourceDir};
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::names::is_temporary;
-use crate::layout::read::reader::Reader;
+use crate::layout::format::names::{is_of_export, is_temporary};
+use crate::layout::read::kept_files::OtherEntry;
+use crate::layout::read::reader::{Reader, changed};
 use crate::layout::read::sink::ReadStop;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
 impl Reader<'_> {
-    /// Adds a finding for every entry of `dir` that is not part of the layout.
-    pub(crate) fn look_around(&mut self, dir: &SourceDir, known: &[&str]) -> Result<(), ReadStop> {
+    /// The entries of `dir` that are not part of the layout and can be stored. Adds a finding for each that cannot.
+    pub(crate) fn look_around(
+        &mut self,
+        dir: &SourceDir,
+        known: &[&str],
+    ) -> Result<Vec<OtherEntry>, ReadStop> {
+        let mut others = Vec::new();
         let names = self.tried("list", dir.path(), dir.names())?;
         for name in names.into_iter().flatten() {
             if known.iter().any(|known| name == *known) {
@@ -20,68 +26,94 @@ impl Reader<'_> {
             let Some(kind) = self.tried("inspect", &path, dir.kind_of(&name))? else {
                 continue;
             };
-            self.report(finding_about(path, &name, kind, "file"))?;
+            match other_entry(path, &name, kind) {
+                Ok(other) => others.push(other),
+                Err(finding) => self.report(finding)?,
+            }
+        }
+        Ok(others)
+    }
+
+    /// Adds findings for the entries of a directory that is left out with everything in it.
+    pub(crate) fn leave_out(&mut self, others: Vec<OtherEntry>) -> Result<(), ReadStop> {
+        for mut other in others {
+            if other.finding.kind != FindingKind::TemporaryFile {
+                other.finding.kind = FindingKind::Orphaned;
+            }
+            let reason = "; it belongs to no runtime or worker that can be imported";
+            other.finding.message.push_str(reason);
+            self.report(other.finding)?;
         }
         Ok(())
     }
 
-    /// Whether an entry of `workers/` is a directory. Adds a finding if it is not.
+    /// Whether an entry of `workers/` is a directory. Adds a finding for one that is neither a directory nor a file.
     pub(crate) fn is_worker_dir(
         &mut self,
         dir: &SourceDir,
         name: &OsStr,
-    ) -> Result<bool, ReadStop> {
+    ) -> Result<Option<bool>, ReadStop> {
         let path = dir.path_of(name);
-        let Some(kind) = self.tried("inspect", &path, dir.kind_of(name))? else {
-            return Ok(false);
-        };
-        self.report(match kind {
-            Some(EntryKind::Directory) => return Ok(true),
-            Some(EntryKind::File) => {
-                let message = "a file among the directories of workers";
-                Finding::new(FindingKind::StrayFile, path, message)
+        match self.tried("inspect", &path, dir.kind_of(name))? {
+            None => Ok(None),
+            Some(Some(EntryKind::Directory)) => Ok(Some(true)),
+            Some(Some(EntryKind::File)) => Ok(Some(false)),
+            Some(None) => self.report(changed(path)).map(|()| None),
+            Some(Some(EntryKind::Other(what))) => {
+                self.report(not_regular(path, what)).map(|()| None)
             }
-            _ => finding_about(path, name, kind, "directory"),
-        })?;
-        Ok(false)
+        }
     }
 }
 
-/// The finding about a name that is not part of the layout. `expected` is the expected kind of entry.
-pub(crate) fn finding_about(
+/// An entry that is not part of the layout and can be stored, or the finding about one that cannot.
+pub(crate) fn other_entry(
     path: PathBuf,
     name: &OsStr,
     kind: Option<EntryKind>,
-    expected: &str,
-) -> Finding {
-    let (kind, message) = match kind {
-        Some(EntryKind::Other(what)) => (FindingKind::NotRegular, format!("this is {what}")),
-        None => (
-            FindingKind::Changed,
-            format!("the {expected} was removed while the directory was read"),
-        ),
-        Some(_) if is_temporary(name) => (
-            FindingKind::TemporaryFile,
-            "a leftover of an interrupted write; it is not read".to_owned(),
-        ),
-        Some(_) => (
-            FindingKind::OtherFile,
-            "not part of the layout; it is not read".to_owned(),
-        ),
+) -> Result<OtherEntry, Finding> {
+    let is_directory = match kind {
+        Some(EntryKind::Other(what)) => return Err(not_regular(path, what)),
+        None => return Err(changed(path)),
+        Some(kind) => kind == EntryKind::Directory,
     };
-    Finding::new(kind, path, message)
+    let finding = match is_temporary(name) {
+        true if is_of_export(name) => {
+            let message = "a leftover of an interrupted export; it is not read, and the next export removes it";
+            return Err(Finding::new(FindingKind::TemporaryFile, path, message));
+        }
+        true => {
+            let message = "a leftover of an interrupted write";
+            Finding::new(FindingKind::TemporaryFile, path, message)
+        }
+        false => Finding::new(FindingKind::OtherFile, path, "not part of the layout"),
+    };
+    Ok(OtherEntry {
+        name: name.to_owned(),
+        is_directory,
+        finding,
+    })
 }
 
-/// The finding for a directory whose name encodes no id.
-pub(crate) fn invalid_name(dir: &SourceDir, name: &OsStr, why: String) -> Finding {
+fn not_regular(path: PathBuf, what: &str) -> Finding {
+    Finding::new(FindingKind::NotRegular, path, format!("this is {what}"))
+}
+
+/// A directory whose name encodes no id.
+pub(crate) fn invalid_name(dir: &SourceDir, name: &OsStr, why: String) -> OtherEntry {
     let canonical = name.to_ascii_lowercase();
     let has_twin = canonical != name && matches!(dir.kind_of(&canonical), Ok(Some(_)));
     let path = dir.path_of(name);
-    match has_twin {
+    let finding = match has_twin {
         true => {
             let message = format!("the same id as {}, in upper-case hex", canonical.display());
             Finding::new(FindingKind::DuplicateDirectory, path, message)
         }
         false => Finding::new(FindingKind::InvalidName, path, why),
+    };
+    OtherEntry {
+        name: name.to_owned(),
+        is_directory: true,
+        finding,
     }
 }

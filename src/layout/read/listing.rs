@@ -8,9 +8,10 @@ use crate::layout::format::document::RuntimeDocument;
 use crate::layout::format::locate;
 use crate::layout::format::names::{self, IN_ROOT, RUNTIMES, is_begun_replacement, is_temporary};
 use crate::layout::read::documents::Document;
-use crate::layout::read::entries::{finding_about, invalid_name};
+use crate::layout::read::entries::{invalid_name, other_entry};
+use crate::layout::read::kept_files::OtherEntry;
 use crate::model::identity::RuntimeId;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,8 @@ pub(crate) struct Listing {
     pub(crate) is_unnamed: bool,
     pub(crate) entries: Vec<Entry>,
     pub(crate) findings: Vec<Finding>,
-    /// The directories whose names are no ids.
-    pub(crate) orphans: Vec<OsString>,
+    /// The files of `runtimes`, and its directories whose names are no ids.
+    pub(crate) others: Vec<OtherEntry>,
 }
 
 impl Listing {
@@ -58,7 +59,7 @@ impl Listing {
             is_unnamed: false,
             entries: Vec::new(),
             findings: Vec::new(),
-            orphans: Vec::new(),
+            others: Vec::new(),
         };
         let names = listing
             .runtimes
@@ -98,7 +99,7 @@ impl Listing {
             is_unnamed,
             entries: entries.into_iter().collect(),
             findings: Vec::new(),
-            orphans: Vec::new(),
+            others: Vec::new(),
         })
     }
 
@@ -129,7 +130,7 @@ impl Listing {
         Ok(())
     }
 
-    /// The finding about an entry of `runtimes`; `None` for a runtime, which is added to the list.
+    /// The finding about an entry of `runtimes`; `None` for one that is added to a list.
     fn finding_about(
         &mut self,
         name: &OsStr,
@@ -145,8 +146,9 @@ impl Listing {
                         return None;
                     }
                     Err(why) => {
-                        self.orphans.push(name.to_owned());
-                        invalid_name(&self.runtimes, name, why)
+                        let other = invalid_name(&self.runtimes, name, why);
+                        self.others.push(other);
+                        return None;
                     }
                 }
             }
@@ -155,14 +157,20 @@ impl Listing {
                                runtime; the next export into this root completes it";
                 Finding::new(FindingKind::MissingFile, path, message)
             }
-            _ => finding_about(path, name, kind, "directory"),
+            _ => match other_entry(path, name, kind) {
+                Ok(other) => {
+                    self.others.push(other);
+                    return None;
+                }
+                Err(finding) => finding,
+            },
         })
     }
 
     /// Keeps only the wanted runtimes. Findings about other entries do not concern them and are dropped.
     fn keep_only(&mut self, root: &Path, wanted: &[RuntimeId]) -> Result<(), LayoutError> {
         self.findings.clear();
-        self.orphans.clear();
+        self.others.clear();
         let is_here = |id: &&RuntimeId| !self.entries.iter().any(|entry| entry.id == **id);
         if let Some(missing) = wanted.iter().find(is_here) {
             return Err(LayoutError::RuntimeNotInDirectory {
@@ -179,12 +187,24 @@ impl Listing {
         let mut total = 0;
         for entry in &self.entries {
             if let Ok(dir) = self.runtimes.open_dir(&entry.name) {
-                total += bytes_in(&dir, 2);
+                total += bytes_in(&dir, MAX_DEPTH);
             }
+        }
+        for other in &self.others {
+            total += match other.is_directory {
+                false => self.runtimes.length_of(&other.name).unwrap_or(0),
+                true => self
+                    .runtimes
+                    .open_dir(&other.name)
+                    .map_or(0, |dir| bytes_in(&dir, MAX_DEPTH)),
+            };
         }
         total
     }
 }
+
+/// How deep an estimate looks into a tree.
+const MAX_DEPTH: u32 = 32;
 
 /// The length of the files in `dir` and `depth` levels below it, in bytes.
 fn bytes_in(dir: &SourceDir, depth: u32) -> u64 {

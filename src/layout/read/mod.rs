@@ -5,6 +5,7 @@
 
 pub(super) mod documents;
 pub(super) mod entries;
+pub(super) mod kept_files;
 pub(super) mod listing;
 pub(super) mod log;
 pub(super) mod log_record;

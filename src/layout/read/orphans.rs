@@ -1,35 +1,16 @@
 //! Reports files that belong to no runtime or worker that can be imported.
 
 use crate::layout::dir::source::SourceDir;
-use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::document::WorkerDocument;
 use crate::layout::format::names::WORKERS;
-use crate::layout::options::Rules;
 use crate::layout::read::documents::Document;
-use crate::layout::read::listing::Listing;
 use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reader::Reader;
-use crate::layout::read::sink::{DiscardSink, ReadStop};
+use crate::layout::read::sink::ReadStop;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use std::ffi::OsStr;
-
-/// The findings about the directories of `runtimes/` whose names are no ids.
-pub(crate) fn orphaned(listing: &Listing, rules: Rules) -> Result<Vec<Finding>, LayoutError> {
-    let mut findings = Vec::new();
-    for name in &listing.orphans {
-        let mut discard = DiscardSink;
-        let path = listing.runtimes.path_of(name);
-        let mut reader = Reader::new(path, rules, &mut discard, &|_| {});
-        match reader.orphaned_beside(&listing.runtimes, name) {
-            Ok(()) | Err(ReadStop::Refused) => {}
-            Err(ReadStop::Failed(error)) => return Err(error),
-        }
-        findings.append(&mut reader.finish().0);
-    }
-    Ok(findings)
-}
 
 impl Reader<'_> {
     /// Reports the files of a runtime directory that was left out.
@@ -40,28 +21,16 @@ impl Reader<'_> {
         };
         let names = self.tried("list", workers.path(), workers.names())?;
         for name in names.into_iter().flatten() {
-            if self.is_worker_dir(&workers, &name)? {
-                self.orphaned_worker(&workers, &name)?;
+            match self.is_worker_dir(&workers, &name)? {
+                Some(true) => self.orphaned_worker(&workers, &name)?,
+                Some(false) => self.orphaned_document(&workers, &name)?,
+                None => {}
             }
         }
         Ok(())
     }
 
-    /// Reports the files of the directory `name` of `runtimes/`, whose name is no id.
-    pub(crate) fn orphaned_beside(
-        &mut self,
-        runtimes: &SourceDir,
-        name: &OsStr,
-    ) -> Result<(), ReadStop> {
-        let Some(dir) = self.open_dir_if_any(runtimes, name)? else {
-            return Ok(());
-        };
-        self.look_around(&dir, &[RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS])?;
-        self.orphaned_document(&dir, RuntimeDocument::FILE)?;
-        self.orphaned_runtime(&dir)
-    }
-
-    /// Reports the files of a worker directory whose runtime was left out, or whose name is no id.
+    /// Reports the files of a worker directory whose runtime was left out.
     pub(crate) fn orphaned_worker(
         &mut self,
         workers: &SourceDir,
@@ -70,12 +39,13 @@ impl Reader<'_> {
         let Some(dir) = self.open_dir_if_any(workers, name)? else {
             return Ok(());
         };
-        self.look_around(&dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
-        self.orphaned_document(&dir, WorkerDocument::FILE)?;
+        let others = self.look_around(&dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
+        self.leave_out(others)?;
+        self.orphaned_document(&dir, OsStr::new(WorkerDocument::FILE))?;
         self.orphaned_log::<TranscriptEntry>(&dir)
     }
 
-    fn orphaned_document(&mut self, dir: &SourceDir, name: &str) -> Result<(), ReadStop> {
+    fn orphaned_document(&mut self, dir: &SourceDir, name: &OsStr) -> Result<(), ReadStop> {
         let Some(file) = self.open_file_if_any(dir, name)? else {
             return Ok(());
         };

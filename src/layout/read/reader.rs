@@ -11,7 +11,7 @@ use crate::layout::read::sink::{Counts, ReadStop, Sink};
 use crate::layout::read::worker_states::WorkerStates;
 use crate::ledger::kept_file::{CHUNK_BYTES, FileChunkRow};
 use crate::model::layout_form::LayoutForm;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
@@ -111,12 +111,13 @@ impl<'a> Reader<'a> {
     pub(crate) fn open_dir(
         &mut self,
         parent: &SourceDir,
-        name: &str,
+        name: impl AsRef<OsStr>,
     ) -> Result<Option<SourceDir>, ReadStop> {
+        let name = name.as_ref();
         match parent.open_dir(name) {
             Ok(dir) => Ok(Some(dir)),
             Err(error) => {
-                self.not_opened(parent, name.as_ref(), error, FindingKind::MissingFile)?;
+                self.not_opened(parent, name, error, FindingKind::MissingFile)?;
                 Ok(None)
             }
         }
@@ -126,13 +127,14 @@ impl<'a> Reader<'a> {
     pub(crate) fn open_file(
         &mut self,
         dir: &SourceDir,
-        name: &str,
+        name: impl AsRef<OsStr>,
         missing: FindingKind,
     ) -> Result<Option<Opened<'a>>, ReadStop> {
+        let name = name.as_ref();
         match dir.open_file(name) {
             Ok(file) => Ok(Some(Opened::new(file, name, self.on_bytes))),
             Err(error) => {
-                self.not_opened(dir, name.as_ref(), error, missing)?;
+                self.not_opened(dir, name, error, missing)?;
                 Ok(None)
             }
         }
@@ -159,13 +161,14 @@ impl<'a> Reader<'a> {
     pub(crate) fn open_file_if_any(
         &mut self,
         dir: &SourceDir,
-        name: &str,
+        name: impl AsRef<OsStr>,
     ) -> Result<Option<Opened<'a>>, ReadStop> {
+        let name = name.as_ref();
         match dir.open_file(name) {
             Err(NotOpened::Missing) => Ok(None),
             Ok(file) => Ok(Some(Opened::new(file, name, self.on_bytes))),
             Err(error) => {
-                self.not_opened(dir, name.as_ref(), error, FindingKind::MissingFile)?;
+                self.not_opened(dir, name, error, FindingKind::MissingFile)?;
                 Ok(None)
             }
         }
@@ -277,6 +280,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Adds an empty directory to the fingerprint.
+    pub(crate) fn note_empty_directory(&mut self, path: &Path) {
+        let relative = path.strip_prefix(&self.root).unwrap_or(path);
+        self.digest.update(relative.as_os_str().as_encoded_bytes());
+        // The paths of files end in one NUL.
+        self.digest.update(b"\0\0");
+    }
+
     pub(crate) fn lines(&self, file: Opened<'a>) -> LineReader<BufReader<Opened<'a>>> {
         let capacity = usize::try_from(file.file.len()).unwrap_or(READ_BYTES);
         LineReader::new(
@@ -286,7 +297,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn changed(path: PathBuf) -> Finding {
+pub(crate) fn changed(path: PathBuf) -> Finding {
     let message = "the file changed while it was read; stop the process that writes to it";
     Finding::new(FindingKind::Changed, path, message)
 }
@@ -294,7 +305,7 @@ fn changed(path: PathBuf) -> Finding {
 /// An open file that hashes the bytes read from it.
 pub(crate) struct Opened<'a> {
     file: SourceFile,
-    name: String,
+    name: OsString,
     digest: Xxh3,
     read_bytes: u64,
     /// Whether a read failed.
@@ -303,7 +314,7 @@ pub(crate) struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    fn new(file: SourceFile, name: &str, on_bytes: &'a dyn Fn(u64)) -> Self {
+    fn new(file: SourceFile, name: &OsStr, on_bytes: &'a dyn Fn(u64)) -> Self {
         Self {
             file,
             name: name.to_owned(),

@@ -4,12 +4,14 @@ use crate::layout::dir::source::SourceDir;
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::Finding;
 use crate::layout::options::Rules;
-use crate::layout::read::listing::Entry;
+use crate::layout::read::kept_files::FilePlace;
+use crate::layout::read::listing::{Entry, Listing};
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::{Counts, ReadStop, Sink};
 use crate::model::layout_form::LayoutForm;
 
 /// The result of reading a runtime directory.
+#[derive(Default)]
 pub(crate) struct Reading {
     pub(crate) outcome: ReadOutcome,
     pub(crate) counts: Counts,
@@ -20,9 +22,10 @@ pub(crate) struct Reading {
 }
 
 /// How a reading ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ReadOutcome {
     /// The sink got the runtime.
+    #[default]
     Read,
     /// The runtime was left out: the sink did not get it.
     LeftOut,
@@ -54,5 +57,33 @@ pub(crate) fn read_runtime(
         findings,
         fingerprint,
         form,
+    })
+}
+
+/// Reads the entries of `runtimes` that belong to no runtime into `sink`.
+pub(crate) fn read_others(
+    listing: &Listing,
+    rules: Rules,
+    sink: &mut dyn Sink,
+    on_bytes: &dyn Fn(u64),
+) -> Result<Reading, LayoutError> {
+    let dir = &listing.runtimes;
+    let mut reader = Reader::new(dir.path().to_owned(), rules, sink, on_bytes);
+    let read = reader
+        .keep_all(dir, FilePlace::of_runtime(""), listing.others.clone())
+        .and_then(|()| reader.expect_unchanged(dir));
+    let outcome = match read {
+        Ok(()) => ReadOutcome::Read,
+        Err(ReadStop::Refused) => ReadOutcome::Refused,
+        Err(ReadStop::Failed(error)) => return Err(error),
+    };
+    let counts = reader.counts;
+    let (findings, fingerprint) = reader.finish();
+    Ok(Reading {
+        outcome,
+        counts,
+        findings,
+        fingerprint,
+        form: LayoutForm::A,
     })
 }

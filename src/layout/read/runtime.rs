@@ -1,14 +1,15 @@
 //! Reads one runtime directory in a fixed order: `runtime.json`, the workers sorted by name, each with its
 //! transcript, then the events. Checks the ids and counters across these files.
 
-use crate::layout::dir::source::SourceDir;
+use crate::layout::dir::source::{EntryKind, SourceDir};
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::findings::unknown_workers::UnknownWorkers;
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::locate;
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::read::documents::{Document, ReadDocument, at_member, whole};
-use crate::layout::read::entries::invalid_name;
+use crate::layout::read::entries::{invalid_name, other_entry};
+use crate::layout::read::kept_files::FilePlace;
 use crate::layout::read::log::{LogSummary, Owner};
 use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reader::Reader;
@@ -56,7 +57,8 @@ impl Reader<'_> {
         let Some(dir) = self.open_dir(runtimes, name)? else {
             return Ok(false);
         };
-        self.look_around(&dir, &[RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS])?;
+        let others =
+            self.look_around(&dir, &[RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS])?;
         let missing = FindingKind::NeverInitialised;
         let document = self.read_document::<RuntimeDocument>(&dir, id, missing)?;
         let document = match document {
@@ -70,6 +72,7 @@ impl Reader<'_> {
             has_own_text,
         }) = document
         else {
+            self.leave_out(others)?;
             self.orphaned_runtime(&dir)?;
             return Ok(false);
         };
@@ -86,6 +89,7 @@ impl Reader<'_> {
             bytes: &bytes,
             absent: &absent,
         };
+        self.keep_all(&dir, FilePlace::of_runtime(""), others)?;
         let mut workers = self.read_workers(&dir, id, names::is_in_root(name))?;
         // Rows may name them, and the counter of workers has passed them.
         workers.extend(removed.ids());
@@ -102,8 +106,8 @@ impl Reader<'_> {
         let gaps = events
             .gaps
             .finding(RuntimeEvent::NUMBER, dir.path_of(RuntimeEvent::FILE));
-        let others = diagnostics.gaps.finding("diagnostic id", path.clone());
-        for gap in gaps.into_iter().chain(others) {
+        let of_diagnostics = diagnostics.gaps.finding("diagnostic id", path.clone());
+        for gap in gaps.into_iter().chain(of_diagnostics) {
             self.report(gap)?;
         }
         self.expect_unchanged(&dir)?;
@@ -226,14 +230,22 @@ impl Reader<'_> {
         name: &OsStr,
         is_in_root: bool,
     ) -> Result<Option<(String, WorkerId)>, ReadStop> {
-        if !self.is_worker_dir(dir, name)? {
-            return Ok(None);
+        let place = FilePlace::of_runtime(WORKERS);
+        match self.is_worker_dir(dir, name)? {
+            Some(true) => {}
+            Some(false) => {
+                match other_entry(dir.path_of(name), name, Some(EntryKind::File)) {
+                    Ok(other) => self.keep(dir, place, other)?,
+                    Err(finding) => self.report(finding)?,
+                }
+                return Ok(None);
+            }
+            None => return Ok(None),
         }
         match names::worker_of(name.as_bytes(), is_in_root) {
             Ok(id) => Ok(Some((names::of_worker(id.as_str(), is_in_root), id))),
             Err(why) => {
-                self.report(invalid_name(dir, name, why))?;
-                self.orphaned_worker(dir, name)?;
+                self.keep(dir, place, invalid_name(dir, name, why))?;
                 Ok(None)
             }
         }
@@ -246,7 +258,7 @@ impl Reader<'_> {
         dir: &SourceDir,
         worker_ref: &WorkerRef,
     ) -> Result<bool, ReadStop> {
-        self.look_around(dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
+        let others = self.look_around(dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
         let missing = FindingKind::MissingFile;
         let document = self.read_document::<WorkerDocument>(dir, worker_ref, missing)?;
         let path = dir.path_of(WorkerDocument::FILE);
@@ -264,11 +276,13 @@ impl Reader<'_> {
                 Some((member, message)) => {
                     let finding = Finding::new(FindingKind::Mismatch, path, message);
                     self.report(whole(finding, &document.bytes, member))?;
+                    self.leave_out(others)?;
                     self.orphaned_log::<TranscriptEntry>(dir)?;
                     return Ok(false);
                 }
             },
             None => {
+                self.leave_out(others)?;
                 self.orphaned_log::<TranscriptEntry>(dir)?;
                 return Ok(false);
             }
@@ -310,6 +324,8 @@ impl Reader<'_> {
         settle(&mut origin.absent, "/next_transcript_sequence", sequence);
         self.keep_origin(&stored_path, origin, has_own_text.then_some(bytes))?;
         self.sink.worker(Place::whole(&path), worker, retention)?;
+        let place = FilePlace::of_worker(worker_ref.worker_id.as_str());
+        self.keep_all(dir, place, others)?;
         Ok(true)
     }
 

@@ -30,42 +30,14 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Receives the records of a reading. A worker follows its transcript; the runtime comes last.
+/// Receives the records of a reading. A worker follows its transcript, and its files follow the worker; the runtime comes
+/// last. What an implementation does not override is discarded.
 pub(crate) trait Sink {
     /// Comes before the entries of the worker.
-    fn begin_worker(
-        &mut self,
-        _worker: &WorkerRef,
-        _retention: WorkerRetention,
-    ) -> Result<(), LayoutError> {
+    fn begin_worker(&mut self, _: &WorkerRef, _: WorkerRetention) -> Result<(), LayoutError> {
         Ok(())
     }
-    fn entry(&mut self, place: Place<'_>, entry: BorrowedEntry<'_>) -> Result<(), LayoutError>;
-    fn worker(
-        &mut self,
-        place: Place<'_>,
-        worker: Stored<PersistedWorkerSnapshot>,
-        retention: WorkerRetention,
-    ) -> Result<(), LayoutError>;
-    fn event(&mut self, place: Place<'_>, event: BorrowedEvent<'_>) -> Result<(), LayoutError>;
-    /// A chunk of a kept file or of the own text of a document, at a path of
-    /// [`kept_file`](crate::ledger::kept_file). Chunks of one file follow each other.
-    fn file(&mut self, _path: &str, _chunk: u64, _row: FileChunkRow) -> Result<(), LayoutError> {
-        Ok(())
-    }
-    fn runtime(
-        &mut self,
-        place: Place<'_>,
-        runtime: Stored<PersistedRuntimeSnapshot>,
-        facts: RuntimeFacts,
-        removed: RemovedWorkers,
-    ) -> Result<(), LayoutError>;
-}
 
-/// A sink that discards all records: for dry runs.
-pub(crate) struct DiscardSink;
-
-impl Sink for DiscardSink {
     fn entry(&mut self, _: Place<'_>, _: BorrowedEntry<'_>) -> Result<(), LayoutError> {
         Ok(())
     }
@@ -83,6 +55,12 @@ impl Sink for DiscardSink {
         Ok(())
     }
 
+    /// A chunk of a kept file or of the own text of a document, at a path of
+    /// [`kept_file`](crate::ledger::kept_file). Chunks of one file follow each other.
+    fn file(&mut self, _path: &str, _chunk: u64, _row: FileChunkRow) -> Result<(), LayoutError> {
+        Ok(())
+    }
+
     fn runtime(
         &mut self,
         _: Place<'_>,
@@ -93,6 +71,11 @@ impl Sink for DiscardSink {
         Ok(())
     }
 }
+
+/// A sink that discards all records: for dry runs.
+pub(crate) struct DiscardSink;
+
+impl Sink for DiscardSink {}
 
 /// Why a reading stopped early.
 pub(crate) enum ReadStop {
@@ -114,5 +97,7 @@ pub(crate) struct Counts {
     pub(crate) workers: u64,
     pub(crate) events: u64,
     pub(crate) transcript_entries: u64,
+    /// Files and empty directories that are not part of the layout.
+    pub(crate) files: u64,
     pub(crate) bytes: u64,
 }

@@ -55,6 +55,7 @@ impl Failure {
             Self::Layout(
                 LayoutError::Refused { .. }
                 | LayoutError::Conflict { .. }
+                | LayoutError::FileConflict { .. }
                 | LayoutError::NotAPrefix { .. },
             ) => Status::Differs,
             Self::WrongUse(_) | Self::SeveralRuntimes { .. } => Status::WrongUse,
@@ -201,6 +202,7 @@ fn layout_advice(error: &LayoutError) -> Option<String> {
         }
         LayoutError::OnlyAlone { .. } => "use --runtime to export it alone, or --as a",
         LayoutError::Conflict { .. } => REPLACE,
+        LayoutError::FileConflict { .. } => "use --replace to replace these files in the store",
         LayoutError::Exists { .. } => "use --replace or --update",
         LayoutError::NotAPrefix { difference, .. } if is_too_long(difference) => MORE_LINE_BYTES,
         LayoutError::NotAPrefix {

@@ -6,6 +6,10 @@ use std::fmt::Display;
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
 
+/// The nouns of files that an import stores as they are.
+pub(crate) const OTHER_FILE: &str = "file that is not part of the layout";
+pub(crate) const OTHER_FILES: &str = "files that are not part of the layout";
+
 /// Width of tables, and of running text without a terminal, in terminal cells.
 pub(crate) const WIDTH: usize = 80;
 

@@ -6,7 +6,7 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
 use crate::output::table::{Column, Table};
-use crate::output::text::{bytes_for_people, count};
+use crate::output::text::{bytes_for_people, count, visible};
 use clap::Args;
 use redb_runtime_store::store::{Census, CensusOptions};
 
@@ -42,6 +42,7 @@ impl Stats {
         file(output, &census)?;
         tables(output, &census)?;
         runtimes(output, &census)?;
+        files(output, &census)?;
         workers(output, &census)?;
         Ok(Status::Done)
     }
@@ -116,6 +117,29 @@ fn runtimes(output: &mut Output, census: &Census) -> Result<(), Failure> {
             &bytes_for_people(runtime.bytes()),
         ];
         table.row(output, cells)?;
+    }
+    Ok(())
+}
+
+/// The files that the model has no place for. Nothing for a store that has none.
+fn files(output: &mut Output, census: &Census) -> Result<(), Failure> {
+    let of_runtimes = census.runtimes.iter().map(|runtime| {
+        let owner = format!("runtime {}", visible(&runtime.runtime_id));
+        (owner, runtime.files)
+    });
+    let mut is_first = true;
+    for (owner, files) in of_runtimes.chain([("no runtime".to_owned(), census.files)]) {
+        if files.items == 0 {
+            continue;
+        }
+        if std::mem::take(&mut is_first) {
+            output.line("")?;
+        }
+        let (number, bytes) = (count(files.items, "file", "files"), files.bytes);
+        let bytes = bytes_for_people(bytes);
+        output.line(format!(
+            "{number} of {owner} without a place in the model: {bytes}"
+        ))?;
     }
     Ok(())
 }

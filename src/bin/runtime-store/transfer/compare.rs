@@ -5,7 +5,7 @@ use crate::arguments::help;
 use crate::arguments::select::{RepairArgument, parse_runtime_id};
 use crate::output::failure::{Failure, MORE_LINE_BYTES, Status, is_too_long};
 use crate::output::print::Output;
-use crate::output::text::count;
+use crate::output::text::{OTHER_FILE, OTHER_FILES, count};
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{self, CompareOptions};
@@ -74,6 +74,12 @@ impl Compare {
                 output.summary(format!("{rows} a time only in the {side}"))?;
             }
         }
+        if comparison.files_left_out > 0 {
+            let files = count(comparison.files_left_out, "file is", "files are");
+            output.summary(format!(
+                "{files} only in the directory: the import left them out"
+            ))?;
+        }
         if comparison.pruned_only_in_directory > 0 {
             let rows = comparison.pruned_only_in_directory;
             let rows = count(rows, "row is", "rows are");
@@ -85,6 +91,10 @@ impl Compare {
             let records = comparison.only_bytes;
             let records = count(records, "line or document has", "lines and documents have");
             output.summary(format!("{records} the same values in other bytes"))?;
+        }
+        if comparison.files > 0 {
+            let files = count(comparison.files, OTHER_FILE, OTHER_FILES);
+            output.summary(format!("the same on both sides: {files}"))?;
         }
         output.summary(format!(
             "{}: {}, {}, {}, {} on both sides",

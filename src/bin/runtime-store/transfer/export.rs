@@ -6,7 +6,7 @@ use crate::arguments::select::{StoreArgument, parse_runtime_id};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
-use crate::output::text::{rate, totals, visible};
+use crate::output::text::{OTHER_FILE, OTHER_FILES, count, rate, totals, visible};
 use clap::{Args, ValueEnum};
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
@@ -158,6 +158,11 @@ fn print(output: &mut Output, report: &ExportReport, elapsed: Duration) -> Resul
             sum(|runtime| runtime.transcript_entries),
         ],
     ))?;
+    let files = sum(|runtime| runtime.files) + report.files;
+    if files > 0 {
+        let files = count(files, OTHER_FILE, OTHER_FILES);
+        output.summary(format!("exported {files}"))?;
+    }
     let bytes = sum(|runtime| runtime.bytes);
     output.summary(rate("wrote", bytes, elapsed))
 }

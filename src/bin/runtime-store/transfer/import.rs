@@ -6,7 +6,7 @@ use crate::arguments::select::parse_runtime_id;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
-use crate::output::text::{count, rate, totals};
+use crate::output::text::{OTHER_FILE, OTHER_FILES, count, rate, totals};
 use clap::Args;
 use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
@@ -46,6 +46,10 @@ pub(crate) struct Import {
     /// Replace runtimes that the store already has; their text can stay in the file until `compact`
     #[arg(long)]
     replace: bool,
+    /// Leave out the files and directories that are not part of the layout; otherwise the store has them as they are,
+    /// and an export writes them again
+    #[arg(long)]
+    without_files: bool,
     /// Longest accepted line of a log, in bytes; K, M and G stand for 1024, 1024^2 and 1024^3
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
     max_line_bytes: usize,
@@ -82,6 +86,7 @@ impl Import {
             .salvage(self.salvage)
             .dry_run(self.dry_run)
             .replace(self.replace)
+            .without_files(self.without_files)
             .max_line_bytes(self.max_line_bytes)
             .max_document_bytes(self.max_document_bytes as u64)
             .on_progress(move |progress| progress::show(&shown, progress));
@@ -188,6 +193,11 @@ impl Import {
                 sum(|runtime| runtime.transcript_entries),
             ],
         ))?;
+        let files = sum(|runtime| runtime.files);
+        if files > 0 {
+            let files = count(files, OTHER_FILE, OTHER_FILES);
+            output.summary(format!("{verb} {files}"))?;
+        }
         output.summary(rate("read", read, elapsed))
     }
 }

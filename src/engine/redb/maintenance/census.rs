@@ -12,6 +12,8 @@ use crate::engine::redb::tables::view::View;
 use crate::engine::redb::tables::walk::key_bytes;
 use crate::error::RuntimeError;
 use crate::ledger::convert;
+use crate::ledger::kept_file::is_document;
+use crate::ledger::table_names::NO_RUNTIME;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use redb::{Key, ReadTransaction, ReadableTableMetadata};
 use serde::Serialize;
@@ -90,12 +92,19 @@ pub struct RuntimeCensus {
     pub transcripts: Tally,
     /// Its diagnostics.
     pub diagnostics: Tally,
+    /// Its kept files: those that the model has no place for. `items` counts files, which can have several rows; `bytes`
+    /// includes the texts of documents that an export would write otherwise.
+    pub files: Tally,
 }
 
 impl RuntimeCensus {
     /// The size of all rows of the runtime in bytes, without its own row.
     pub fn bytes(&self) -> u64 {
-        self.workers.bytes + self.events.bytes + self.transcripts.bytes + self.diagnostics.bytes
+        self.workers.bytes
+            + self.events.bytes
+            + self.transcripts.bytes
+            + self.diagnostics.bytes
+            + self.files.bytes
     }
 }
 
@@ -170,6 +179,8 @@ pub struct Census {
     pub tables: Vec<TableCensus>,
     /// All runtimes, in the order of their ids.
     pub runtimes: Vec<RuntimeCensus>,
+    /// The kept files that belong to no runtime, as [`RuntimeCensus::files`].
+    pub files: Tally,
     /// The largest workers, in descending order of size.
     pub largest_workers: Vec<WorkerCensus>,
     /// The processes with snapshots of older commits, the oldest first. Empty if the system does
@@ -215,6 +226,7 @@ pub(crate) fn take_census(
         keep: options.largest_workers,
     };
     let runtimes = count.runtimes()?;
+    let files = count.files(NO_RUNTIME)?;
     let mut largest: Vec<WorkerCensus> = count.largest.into_iter().map(|least| least.0).collect();
     largest.sort_unstable_by(|one, other| other.cmp(one));
     let tables = tables(&view)?;
@@ -229,6 +241,7 @@ pub(crate) fn take_census(
         compacting_frees_bytes: file_bytes.map(|file| file.saturating_sub(used + own_bytes(used))),
         tables,
         runtimes,
+        files,
         largest_workers: largest,
         readers,
     })
@@ -366,13 +379,29 @@ impl Count<'_> {
             diagnostics.add(key_bytes::<(&str, u64)>(&key) + value.len());
             Ok(())
         })?;
+        let files = self.files(id)?;
         Ok(RuntimeCensus {
+            files,
             runtime_id,
             workers,
             events,
             transcripts,
             diagnostics,
         })
+    }
+
+    fn files(&mut self, owner: &str) -> Result<Tally, RuntimeError> {
+        let next = crate::engine::redb::tables::view::after_runtime(owner);
+        let mut tally = Tally::default();
+        self.view
+            .walk(&FILES, (owner, "", 0)..(&*next, "", 0), |key, value| {
+                self.meter.step();
+                tally.add(key_bytes::<(&str, &str, u64)>(&key) + value.len());
+                // A file is counted with its first chunk.
+                tally.items -= u64::from(key.2 > 0 || is_document(key.1));
+                Ok(())
+            })?;
+        Ok(tally)
     }
 
     fn transcript(&mut self, worker: &WorkerRef) -> Result<Tally, RuntimeError> {

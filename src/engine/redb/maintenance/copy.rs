@@ -13,6 +13,7 @@ use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
 use crate::ledger::deletion;
 use crate::ledger::envelope::{self, KeyBytes, Record};
+use crate::ledger::kept_file::parsed_path;
 use crate::ledger::table_names::UNFINISHED;
 use crate::ledger::tombstone::Unfinished;
 use redb::{CursorError, CursorMut, Key, ReadTransaction, Value, WriteTransaction};
@@ -82,6 +83,18 @@ impl Hidden {
         !self.0.is_empty() && self.0.get(runtime).is_some_and(|left| left.is_whole)
     }
 
+    /// Whether a file is left out.
+    fn file(&self, runtime: &str, path: &str) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let worker = parsed_path(path).and_then(|(worker, _)| worker);
+        worker.map_or_else(
+            || self.runtime(runtime),
+            |worker| self.worker(runtime, &worker),
+        )
+    }
+
     /// Whether the entries of a worker are left out.
     fn worker(&self, runtime: &str, worker: &str) -> bool {
         !self.0.is_empty()
@@ -128,7 +141,7 @@ impl<F: FnMut(&mut Batch) -> Result<(), Stopped>> Reader<'_, F> {
         self.table(&TOMBSTONES, |key| {
             key.0 == UNFINISHED || hidden.runtime(key.0)
         })?;
-        self.table(&FILES, |key| hidden.runtime(key.0))?;
+        self.table(&FILES, |key| hidden.file(key.0, key.1))?;
         Ok(self.digest.digest128())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::view::after_runtime;
 use crate::error::RuntimeError;
@@ -119,7 +119,12 @@ impl ChangeSet {
             let workers = removed.tombstones.iter();
             workers.map(move |worker| only((id, worker.as_str())))
         });
-        writer.remove(&TOMBSTONES, tombstones)
+        writer.remove(&TOMBSTONES, tombstones)?;
+        let files = all().flat_map(|(id, removed)| {
+            let files = removed.files.iter();
+            files.map(move |(path, chunk)| only((id, path.as_str(), *chunk)))
+        });
+        writer.remove(&FILES, files)
     }
 }
 

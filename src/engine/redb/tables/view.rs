@@ -3,11 +3,13 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, Tables, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, Tables,
+    WORKERS,
 };
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
 use crate::ledger::envelope::{self, CrcPrefix, KeyBytes, Record};
+use crate::ledger::kept_file::{FileChunkRow, FileKey};
 use crate::ledger::rows::{
     DiagnosticRow, EachEntry, EachEvent, ImportRow, PAGE_ROWS, Rows, RuntimeRow, WorkerRow,
 };
@@ -332,5 +334,24 @@ impl<T: Tables> Rows for View<'_, T> {
         limit: usize,
     ) -> Result<Vec<(String, TombstoneRow)>, RuntimeError> {
         self.of_workers(&TOMBSTONES, runtime, after, limit)
+    }
+
+    fn file_chunk(
+        &self,
+        runtime: &str,
+        path: &str,
+        chunk: u64,
+    ) -> Result<Option<FileChunkRow>, RuntimeError> {
+        self.get(&FILES, (runtime, path, chunk))
+    }
+
+    fn file_keys(
+        &self,
+        runtime: &str,
+        from: (&str, u64),
+        end: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<FileKey>, RuntimeError> {
+        self.keys_of_files(runtime, from, end, limit)
     }
 }

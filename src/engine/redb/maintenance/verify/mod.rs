@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod damage;
+pub(crate) mod files;
 pub(crate) mod lengths;
 pub(crate) mod logs;
 pub(crate) mod options;

@@ -38,6 +38,8 @@ pub enum VerifyKind {
     Position,
     /// Sequences of a transcript that are not ascending.
     Sequence,
+    /// A file with a missing or misplaced chunk, with a chunk of more than 1 MiB, or with a path that is none.
+    File,
     /// Rows of a runtime or a worker that does not exist.
     Orphan,
     /// A property of the store is missing or invalid.

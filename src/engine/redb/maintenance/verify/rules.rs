@@ -9,7 +9,7 @@ use crate::engine::redb::maintenance::verify::report::{Findings, VerifyKind};
 use crate::engine::redb::maintenance::verify::seen::{EventIds, LastKey, LateRows, UnknownWorkers};
 use crate::engine::redb::schema::version;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, IMPORTS, META, RUNTIMES, TOMBSTONES, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
@@ -122,7 +122,7 @@ impl<'a> Rules<'a> {
             rules.runtime(&expected)
         })?;
         self.imports()?;
-        self.walk(&FILES, .., |_, _, _| Ok(()))?;
+        self.files()?;
         self.orphans()?;
         self.missing_tables()?;
         self.lengths()?;
