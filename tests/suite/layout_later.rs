@@ -56,7 +56,7 @@ fn worker(runtime: &Runtime, n: usize) -> WorkerRef {
     runtime.list_workers().unwrap()[n - 1].worker_ref.clone()
 }
 
-/// Twenty operations: inputs, a stop and, where the form has such ids, new workers.
+/// Twenty operations: inputs, a stop and a new worker.
 pub(crate) fn operate(store: &Store, name: &str) {
     let runtime = store.runtime(named(id_of(name))).unwrap();
     let first = worker(&runtime, 1);
@@ -365,9 +365,10 @@ fn forms_are_mixed_in_one_runtime() {
     // A worker of form a in a runtime of form c, one without a transcript, and a line of form f.
     let dir = of_form("c");
     let root = dir.path();
-    let b = of_form("b");
     let first = worker_dir(root, 1).join("worker.json");
-    fs::copy(worker_dir(b.path(), 1).join("worker.json"), &first).unwrap();
+    fs::copy(worker_dir(small().path(), 1).join("worker.json"), &first).unwrap();
+    edit(&first, "\"demo\"", "\"later-runtime\"");
+    edit(&first, "sequence\": 4", "sequence\": 2");
     let second = worker_dir(root, 2);
     fs::remove_file(second.join("transcript.jsonl")).unwrap();
     edit(

@@ -42,6 +42,7 @@ mod layout_later;
 mod layout_merged;
 mod layout_moves;
 mod layout_own_bytes;
+mod layout_readers;
 mod layout_reimports;
 mod layout_round_trip;
 mod layout_safety;

@@ -103,10 +103,23 @@ impl Reader<'_> {
         own_text: Option<Vec<u8>>,
     ) -> Result<(), ReadStop> {
         if own_text.is_none() && origin.absent.is_empty() {
+            self.canonical.push(path.to_owned());
             return Ok(());
         }
         self.sink.file(path, 0, FileChunkRow::Origin(origin))?;
         self.keep_text(path, 1, own_text.unwrap_or_default())
+    }
+
+    /// Notes for each document without a text of its own that it was imported, if the runtime has a later form: a new
+    /// document would be written in that form.
+    pub(crate) fn keep_canonical(&mut self, form: LayoutForm) -> Result<(), ReadStop> {
+        for path in std::mem::take(&mut self.canonical) {
+            if form > LayoutForm::A {
+                let origin = DocumentOrigin::default();
+                self.sink.file(&path, 0, FileChunkRow::Origin(origin))?;
+            }
+        }
+        Ok(())
     }
 
     /// The length that the document would have after an export, if that is over the limit. Everything

@@ -28,6 +28,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) last_named_event: u64,
     /// The newest form of the layout so far.
     pub(crate) form: LayoutForm,
+    /// The stored paths of the documents that an export would write with the bytes that they have.
+    pub(crate) canonical: Vec<String>,
     /// The state of each worker by the event log, once a document lacks it.
     pub(crate) states: Option<WorkerStates>,
     pub(crate) scratch: Vec<u8>,
@@ -54,6 +56,7 @@ impl<'a> Reader<'a> {
             counts: Counts::default(),
             last_named_event: 0,
             form: LayoutForm::A,
+            canonical: Vec::new(),
             states: None,
             scratch: Vec::new(),
             on_bytes,

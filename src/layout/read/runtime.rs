@@ -116,9 +116,11 @@ impl Reader<'_> {
         let sequence = &value.next_worker_sequence;
         settle(&mut origin.absent, "/next_worker_sequence", sequence);
         self.keep_origin(RUNTIME_DOCUMENT, origin, has_own_text.then_some(bytes))?;
+        let form = self.form_of_place(names::is_in_root(name));
+        self.keep_canonical(form)?;
         let facts = RuntimeFacts {
             first_event_id: floor,
-            form: self.form_of_place(names::is_in_root(name)),
+            form,
         };
         self.sink
             .runtime(Place::whole(&path), runtime, facts, removed)?;
