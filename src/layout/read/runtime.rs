@@ -115,8 +115,10 @@ impl Reader<'_> {
         settle(&mut origin.absent, "/next_event_id", &value.next_event_id);
         let sequence = &value.next_worker_sequence;
         settle(&mut origin.absent, "/next_worker_sequence", sequence);
-        self.keep_origin(RUNTIME_DOCUMENT, origin, has_own_text.then_some(bytes))?;
         let form = self.form_of_place(names::is_in_root(name));
+        // The document of the runtime comes last: a comparison takes it for the next one.
+        self.keep_canonical(form)?;
+        self.keep_origin(RUNTIME_DOCUMENT, origin, has_own_text.then_some(bytes))?;
         self.keep_canonical(form)?;
         let facts = RuntimeFacts {
             first_event_id: floor,
