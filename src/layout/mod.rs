@@ -51,6 +51,6 @@ pub use options::{
     ExportOptions, ImportOptions,
 };
 pub use report::{
-    Comparison, Difference, ExportOutcome, ExportReport, ImportOutcome, ImportReport, Progress,
-    RuntimeExport, RuntimeImport,
+    Comparison, Difference, ExportOutcome, ExportReport, FormALosses, ImportOutcome, ImportReport,
+    Progress, RuntimeExport, RuntimeImport,
 };

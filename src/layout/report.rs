@@ -5,6 +5,7 @@ use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::layout_form::LayoutForm;
 use crate::model::visible::Visible;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -135,12 +136,35 @@ pub struct RuntimeExport {
     /// Events and entries with a kind or a role that the readers of the form do not know. They are written as they are.
     #[serde(skip_serializing_if = "is_zero")]
     pub not_in_form: u64,
+    /// What form a cannot say, after an export [in that form](crate::layout::ExportOptions::form_a).
+    #[serde(skip_serializing_if = "FormALosses::is_empty")]
+    pub losses: FormALosses,
     /// Workers that the store has deleted, whose directories an update has removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed_workers: Vec<WorkerId>,
     /// Logs whose incomplete last lines an update has removed, because the store has pruned their records.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cut_off: Vec<PathBuf>,
+}
+
+/// What form a of the layout cannot say of a runtime that was imported in a later form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FormALosses {
+    /// The members that documents of the imported directory lack, as JSON Pointers (RFC 6901), with the number of these
+    /// documents. They are written with the default of the model, or the value that the import derived.
+    pub absent: BTreeMap<String, u64>,
+    /// Workers whose ids are numbers. They are written as strings.
+    pub number_ids: u64,
+    /// Files that are not part of the layout. They are left out.
+    pub files: u64,
+}
+
+impl FormALosses {
+    /// Whether form a says everything.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl RuntimeExport {
@@ -158,6 +182,7 @@ impl RuntimeExport {
             form: LayoutForm::A,
             new_logs: 0,
             not_in_form: 0,
+            losses: FormALosses::default(),
             removed_workers: Vec::new(),
             cut_off: Vec::new(),
         }

@@ -196,7 +196,15 @@ fn export_in_form_a_is_read_as_form_a() {
         operate(&store, name);
         let out = tempfile::tempdir().unwrap();
         let options = ExportOptions::new().form_a(true);
-        export(&store, out.path(), &options).unwrap();
+        let report = export(&store, out.path(), &options).unwrap();
+        let losses = &report.runtimes[0].losses;
+        let is_number = ('e'..='g').contains(&name.chars().next().unwrap());
+        assert_eq!(losses.number_ids, if is_number { 4 } else { 0 }, "{name}");
+        assert_eq!(
+            losses.absent.get("/request/intent").copied(),
+            (name >= "c").then_some(3),
+            "{name}"
+        );
         let again = store_of(out.path());
         assert_eq!(tree(exported(&again).path()), tree(out.path()), "{name}");
         let dir = out.path().join("runtimes").join(dir_of(id_of(name)));

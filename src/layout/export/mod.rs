@@ -3,6 +3,7 @@
 pub(super) mod directory;
 mod earlier_state;
 pub(super) mod file_update;
+mod form_a;
 mod in_root;
 pub(super) mod kept_files;
 pub(super) mod line;

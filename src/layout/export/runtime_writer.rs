@@ -5,6 +5,7 @@ use crate::layout::compare::documents::{Style, WrittenDocument, written};
 use crate::layout::compare::removed::removed_workers;
 use crate::layout::dir::target::{TargetDir, TargetFile};
 use crate::layout::error::LayoutError;
+use crate::layout::export::form_a::losses;
 use crate::layout::export::log_writer::{Appended, Log, Written, write_document};
 use crate::layout::export::parallel;
 use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
@@ -59,8 +60,10 @@ impl RuntimeWriter<'_> {
         );
         let worker_dirs = dir.create_dir(WORKERS)?;
         let workers = self.snapshot.workers(id)?;
-        let parts = [Ok(Part::Events), Ok(Part::Files)]
-            .into_iter()
+        // Readers of form a refuse files among the directories of workers.
+        let files = (!style.is_form_a).then_some(Ok(Part::Files));
+        let parts = std::iter::once(Ok(Part::Events))
+            .chain(files)
             .chain(workers.map(|worker| worker.map(|worker| Part::Worker(Box::new(worker)))));
         let done = Mutex::new(Written::default());
         parallel::for_each(parts, |part| {
@@ -80,6 +83,9 @@ impl RuntimeWriter<'_> {
             Ok::<_, LayoutError>(())
         })?;
         done.into_inner().unwrap_or_default().add_to(report);
+        if style.is_form_a {
+            report.losses = losses(self.snapshot, id)?;
+        }
         worker_dirs.sync()?;
         Ok(dir.sync()?)
     }
@@ -185,7 +191,9 @@ impl RuntimeWriter<'_> {
             ..Written::default()
         };
         let files = worker_files(worker_ref.worker_id.as_str());
-        written.add(&self.write_files(dir, (&worker_ref.runtime_id, &files))?);
+        if !style.is_form_a {
+            written.add(&self.write_files(dir, (&worker_ref.runtime_id, &files))?);
+        }
         dir.sync()?;
         Ok(written)
     }

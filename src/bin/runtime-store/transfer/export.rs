@@ -148,6 +148,9 @@ fn print(output: &mut Output, report: &ExportReport, elapsed: Duration) -> Resul
             }
         }
     }
+    for runtime in &report.runtimes {
+        print_losses(output, runtime)?;
+    }
     let sum = |of: fn(&RuntimeExport) -> u64| report.runtimes.iter().map(of).sum::<u64>();
     output.summary(totals(
         "exported",
@@ -165,4 +168,32 @@ fn print(output: &mut Output, report: &ExportReport, elapsed: Duration) -> Resul
     }
     let bytes = sum(|runtime| runtime.bytes);
     output.summary(rate("wrote", bytes, elapsed))
+}
+
+/// Prints what an export in form a could not say.
+fn print_losses(output: &mut Output, runtime: &RuntimeExport) -> Result<(), Failure> {
+    let (id, losses) = (visible(&runtime.runtime_id), &runtime.losses);
+    for (pointer, documents) in &losses.absent {
+        let documents = count(*documents, "document lacked", "documents lacked");
+        output.line(format!(
+            "runtime {id}: {documents} {pointer}, which form a requires"
+        ))?;
+    }
+    if losses.number_ids > 0 {
+        let ids = count(
+            losses.number_ids,
+            "id of a worker was",
+            "ids of workers were",
+        );
+        output.line(format!(
+            "runtime {id}: {ids} numbers and are strings in form a"
+        ))?;
+    }
+    if losses.files > 0 {
+        let files = count(losses.files, "file", "files");
+        output.line(format!(
+            "runtime {id}: left out {files} that are not part of form a"
+        ))?;
+    }
+    Ok(())
 }
