@@ -3,16 +3,17 @@
 use crate::archives::{archived, compared, prune, restored, talk, update, update_with_gap, worker};
 use crate::layout_support::{copy, edit, exported, strict, tree, worker_dir};
 use crate::sharing::{as_child, child};
-use crate::support::{named, runtime_id, tell};
+use crate::support::{all_entries, all_events, named, runtime_id, seed, tell};
 use redb_runtime_store::Store;
 use redb_runtime_store::layout::{
     Comparison, ExistingDirectory, ExportOptions, FindingKind, LayoutError, compare, export,
 };
-use redb_runtime_store::retention::Retention;
+use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::store::DeleteRuntimeOptions;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use torture::rng::Rng;
 
 fn all_ended() -> Retention {
     Retention::new().ended_before(Duration::ZERO)
@@ -290,4 +291,98 @@ fn archived_rows_stand_for_removed_workers() {
         differences(&comparison).contains("deleted_workers"),
         "{comparison:?}"
     );
+}
+
+/// The values of rows that both have must agree. A time counts where both have one.
+#[test]
+fn times_that_both_have_must_agree() {
+    let (_directory, runtime, _, _) = archived();
+    let archive = tempfile::tempdir().unwrap();
+    let with_times = || {
+        let options = ExportOptions::new().existing(ExistingDirectory::Update);
+        export(runtime.store(), archive.path(), options.times(true))
+    };
+    with_times().unwrap();
+    prune(&runtime, Retention::new().keep_events(3));
+    let events = archive.path().join("runtimes/id-72/events.jsonl");
+    let original = fs::read_to_string(&events).unwrap();
+    let lines: Vec<_> = original.lines().collect();
+    let with_line = |number: usize, line: &str| {
+        let mut lines = lines.clone();
+        lines[number] = line;
+        fs::write(&events, lines.join("\n") + "\n").unwrap();
+        with_times()
+    };
+    let other = |line: &str| {
+        let at = line.find("\"recorded_at\":\"").unwrap() + "\"recorded_at\":\"".len();
+        format!("{}1999{}", &line[..at], &line[at + "1999".len()..])
+    };
+    let last = lines.len() - 1;
+    // Of a row that the store has pruned only the archive has a time.
+    with_line(0, &other(lines[0])).unwrap();
+    let refused = with_line(last, &other(lines[last])).unwrap_err();
+    assert!(refused.to_string().contains("recorded_at"), "{refused}");
+    let (undated, _) = lines[last].split_once(",\"recorded_at\"").unwrap();
+    with_line(last, &format!("{undated}}}")).unwrap();
+}
+
+/// Random changes of two runtimes, of which one is pruned after each update of its archive.
+#[test]
+fn random_archive_restores_what_was_never_pruned() {
+    let (mut random, mut dropped) = (Rng::new(seed()), 0);
+    for _ in 0..6 {
+        let (_directory, runtime, workers, archive) = archived();
+        let whole = Store::in_memory().unwrap();
+        let twin = whole.runtime(named("r")).unwrap();
+        let both = [&runtime, &twin];
+        for worker in workers.map(|_| worker(&twin)) {
+            talk(&twin, &worker, 6);
+        }
+        for round in 0..12 {
+            for _ in 0..random.below(8) {
+                let running = runtime.list_workers().unwrap();
+                let running = running.iter().filter(|one| one.status.is_active());
+                let workers: Vec<_> = running.map(|one| one.worker_ref.clone()).collect();
+                let (action, text) = (random.below(9), format!("text {}", random.below(9)));
+                let target = (!workers.is_empty()).then(|| random.pick(&workers));
+                for one in both {
+                    match (action, target) {
+                        (0..2, _) | (_, None) => drop(worker(one)),
+                        (2..5, Some(target)) => talk(one, target, 2),
+                        (5..7, Some(target)) => drop(one.append_reply(target, &*text).unwrap()),
+                        (7, Some(target)) => {
+                            one.stop_worker(target, Some(text.clone())).unwrap();
+                        }
+                        (_, Some(target)) => {
+                            one.stop_worker(target, None).unwrap();
+                            one.delete_worker(target).unwrap();
+                        }
+                    }
+                }
+            }
+            update(runtime.store(), archive.path()).unwrap();
+            let keep = |random: &mut Rng| random.below(9) as u64;
+            let (events, entries) = (keep(&mut random), keep(&mut random));
+            let policy = Retention::new().keep_events(events).keep_entries(entries);
+            let policy = match round % 3 {
+                0 => policy.ended_before(Duration::ZERO),
+                _ => policy,
+            };
+            let report = runtime.prune(&policy, PruneOptions::new()).unwrap();
+            dropped += report.runtimes.iter().map(|one| one.workers).sum::<u64>();
+            compare(runtime.store(), archive.path()).unwrap();
+        }
+        update(runtime.store(), archive.path()).unwrap();
+        compared(runtime.store(), archive.path());
+        let back = Store::in_memory().unwrap();
+        strict(&back, archive.path()).unwrap();
+        let back = back.runtime(named("r")).unwrap();
+        assert_eq!(all_events(&back), all_events(&twin));
+        assert_eq!(back.list_workers().unwrap(), twin.list_workers().unwrap());
+        for worker in twin.list_workers().unwrap() {
+            let worker = worker.worker_ref;
+            assert_eq!(all_entries(&back, &worker), all_entries(&twin, &worker));
+        }
+    }
+    assert!(dropped > 0, "retention removed no worker");
 }
