@@ -399,6 +399,40 @@ fn stopped_runtime_is_read_only() {
     });
 }
 
+/// Hosts of the directory store distinguish these errors.
+#[test]
+fn stop_and_blank_content_come_before_foreign_refs() {
+    on_both(|host| {
+        let runtime = &host.runtime;
+        let worker = runtime.create_worker(request()).unwrap().worker_ref;
+        let foreign = worker_ref("q", worker.worker_id.as_str());
+        let blank = || say(runtime, &foreign, " ");
+        assert_refused!(blank(), RuntimeError::InvalidRequest(_));
+        assert_refused!(
+            runtime.append_reply(&foreign, " "),
+            RuntimeError::InvalidRequest(_)
+        );
+        assert_refused!(
+            say(runtime, &foreign, "a"),
+            RuntimeError::WrongRuntime { .. }
+        );
+        runtime.stop_runtime().unwrap();
+        assert_refused!(blank(), RuntimeError::RuntimeStopped { .. });
+        assert_refused!(
+            runtime.append_reply(&foreign, "a"),
+            RuntimeError::RuntimeStopped { .. }
+        );
+        assert_refused!(
+            runtime.stop_worker(&foreign, None),
+            RuntimeError::RuntimeStopped { .. }
+        );
+        assert_refused!(
+            runtime.cancel_worker(&foreign, None),
+            RuntimeError::RuntimeStopped { .. }
+        );
+    });
+}
+
 #[test]
 fn foreign_and_unknown_workers_give_different_errors() {
     on_both(|host| {
