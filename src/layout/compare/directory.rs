@@ -6,7 +6,9 @@
 use crate::layout::compare::archived::{Archived, Gone, gone_worker, split};
 use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
 use crate::layout::compare::documents::{StoredDocument, Style, written};
-use crate::layout::compare::files::{FileComparison, FileState, LeftOut};
+use crate::layout::compare::files::{
+    FileComparison, FileState, LeftOut, ONLY_IN_STORE, differ, shown, take_file,
+};
 use crate::layout::compare::other_files::compare_others;
 use crate::layout::compare::removed::Present;
 use crate::layout::compare::root_name::name_for_compare;
@@ -15,13 +17,13 @@ use crate::layout::dir::source::SourceDir;
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
-use crate::layout::format::names::{self, RUNTIMES, WORKERS};
+use crate::layout::format::names::{self, WORKERS};
 use crate::layout::options::{CompareOptions, ImportOptions, Rules};
 use crate::layout::read::listing::{Entry, Listing};
 use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::read::reading::{ReadOutcome, read_runtime};
 use crate::layout::read::sink::{Place, Sink};
-use crate::layout::report::{Comparison, Difference};
+use crate::layout::report::Comparison;
 use crate::ledger::convert::stored_size;
 use crate::ledger::kept_file::{FileChunkRow, is_document, parsed_path};
 use crate::ledger::tombstone::WorkerEnd;
@@ -38,9 +40,6 @@ use crate::store::snapshot::Snapshot;
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-
-/// The number of differences in a report; further ones are only counted.
-const LISTED_DIFFERENCES: usize = 100;
 
 /// Compares all runtimes of the directory `root` and of `store`, member by member, including members
 /// that this version does not know. Damage in the directory is a difference, a line of more
@@ -160,43 +159,6 @@ fn of_others(
     Ok(())
 }
 
-const ONLY_IN_STORE: &str = "the directory does not have this file of the store";
-
-/// The path of a file with this stored path, in the directory of its worker, of its runtime or in `runtimes`.
-fn shown(dir: &Path, stored: &str) -> PathBuf {
-    let path = parsed_path(stored).map(|(_, path)| path);
-    dir.join(path.unwrap_or_default())
-}
-
-/// Reports a file of the directory `dir`. `runtime_dir` is the directory of its runtime.
-fn take_file(
-    left_out: &LeftOut,
-    dir: &Path,
-    runtime_dir: &Path,
-    (stored, state): (String, FileState),
-    out: &mut Comparison,
-) {
-    let path = shown(dir, &stored);
-    match state {
-        FileState::Same => out.files += 1,
-        FileState::OnlyInDirectory if left_out.has(root_of(runtime_dir), &path) => {
-            out.files_left_out += 1;
-        }
-        FileState::OnlyInDirectory => {
-            differ(out, &path, None, "the store does not have this file");
-        }
-        FileState::Different => {
-            differ(out, &path, None, "the file differs from that of the store");
-        }
-    }
-}
-
-/// The root of the directory of a runtime, or of `runtimes`.
-fn root_of(dir: &Path) -> &Path {
-    let runtimes = dir.ancestors().find(|above| above.ends_with(RUNTIMES));
-    runtimes.and_then(Path::parent).unwrap_or(dir)
-}
-
 /// Compares one runtime that is on both sides.
 fn of_one(
     snapshot: &Snapshot,
@@ -232,17 +194,6 @@ pub(crate) fn damage_as_differences(out: &mut Comparison, findings: &[Finding]) 
     for finding in findings.iter().filter(|f| !f.kind.is_accepted()) {
         let what = format!("{}: {}", finding.kind, finding.message);
         differ(out, &finding.path, finding.line, what);
-    }
-}
-
-fn differ(out: &mut Comparison, path: &Path, line: Option<u64>, what: impl Into<String>) {
-    out.total_differences += 1;
-    if out.differences.len() < LISTED_DIFFERENCES {
-        out.differences.push(Difference {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-        });
     }
 }
 

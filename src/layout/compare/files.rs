@@ -2,7 +2,9 @@
 
 use crate::error::RuntimeError;
 use crate::layout::findings::finding::FindingKind;
-use crate::ledger::kept_file::{FileChunkRow, is_document, is_empty_log};
+use crate::layout::format::names::RUNTIMES;
+use crate::layout::report::{Comparison, Difference};
+use crate::ledger::kept_file::{FileChunkRow, is_document, is_empty_log, parsed_path};
 use crate::model::identity::RuntimeId;
 use crate::model::persisted::ImportRecord;
 use crate::store::snapshot::Snapshot;
@@ -145,5 +147,61 @@ impl LeftOut {
         self.paths
             .iter()
             .any(|left_out| below.starts_with(left_out))
+    }
+}
+
+/// The number of differences in a report; further ones are only counted.
+const LISTED_DIFFERENCES: usize = 100;
+
+pub(crate) const ONLY_IN_STORE: &str = "the directory does not have this file of the store";
+
+/// The path of a file with this stored path, in the directory of its worker, of its runtime or in `runtimes`.
+pub(crate) fn shown(dir: &Path, stored: &str) -> PathBuf {
+    let path = parsed_path(stored).map(|(_, path)| path);
+    dir.join(path.unwrap_or_default())
+}
+
+/// Reports a file of the directory `dir`. `runtime_dir` is the directory of its runtime.
+pub(crate) fn take_file(
+    left_out: &LeftOut,
+    dir: &Path,
+    runtime_dir: &Path,
+    (stored, state): (String, FileState),
+    out: &mut Comparison,
+) {
+    let path = shown(dir, &stored);
+    match state {
+        FileState::Same => out.files += 1,
+        FileState::OnlyInDirectory if left_out.has(root_of(runtime_dir), &path) => {
+            out.files_left_out += 1;
+        }
+        FileState::OnlyInDirectory => {
+            differ(out, &path, None, "the store does not have this file");
+        }
+        FileState::Different => {
+            differ(out, &path, None, "the file differs from that of the store");
+        }
+    }
+}
+
+/// The root of the directory of a runtime, or of `runtimes`.
+fn root_of(dir: &Path) -> &Path {
+    let runtimes = dir.ancestors().find(|above| above.ends_with(RUNTIMES));
+    runtimes.and_then(Path::parent).unwrap_or(dir)
+}
+
+pub(crate) fn differ(
+    out: &mut Comparison,
+    path: &Path,
+    line: Option<u64>,
+    what: impl Into<String>,
+) {
+    out.total_differences += 1;
+    if out.differences.len() < LISTED_DIFFERENCES {
+        out.differences.push(Difference {
+            path: path.to_owned(),
+            line,
+            what: what.into(),
+        });
     }
 }

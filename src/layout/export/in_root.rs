@@ -91,7 +91,7 @@ pub(crate) fn export_in_root(
 fn move_members(dir: &TargetDir, staged: &TargetDir) -> Result<(), LayoutError> {
     for member in MEMBERS.iter().rev() {
         if dir.has(member)? {
-            dir.rename_into(member, staged, &format!("{OLD_PREFIX}{member}"))?;
+            dir.rename_into(member, staged, format!("{OLD_PREFIX}{member}"))?;
             // On disk before the others go: so a root with a document is complete.
             dir.sync()?;
         }

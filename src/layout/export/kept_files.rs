@@ -182,7 +182,7 @@ fn path_below(dir: &SourceDir, stored: &str) -> Result<PathBuf, LayoutError> {
     let path = parsed_path(stored).map(|(_, path)| path);
     let is_below = |path: &PathBuf| {
         let mut parts = path.components();
-        path.as_os_str().len() > 0 && parts.all(|part| matches!(part, Component::Normal(_)))
+        !path.as_os_str().is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
     };
     path.filter(is_below)
         .ok_or_else(|| LayoutError::Unwritable {

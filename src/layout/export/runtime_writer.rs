@@ -72,7 +72,7 @@ impl RuntimeWriter<'_> {
                 Part::Files => self.write_files(dir, (id, "r/"))?,
                 Part::Worker(worker) => {
                     let worker_id = worker.value.worker_ref.worker_id.as_str();
-                    let worker_dir = worker_dirs.create_dir(&style.worker_dir(worker_id))?;
+                    let worker_dir = worker_dirs.create_dir(style.worker_dir(worker_id))?;
                     self.write_worker(style, &worker_dir, *worker)?
                 }
             };

@@ -234,7 +234,7 @@ impl Update {
             match &worker {
                 None => dir.append_to(RuntimeEvent::FILE)?.cut(length)?,
                 Some(worker) => workers
-                    .open_dir(&style.worker_dir(worker.as_str()))?
+                    .open_dir(style.worker_dir(worker.as_str()))?
                     .append_to(TranscriptEntry::FILE)?
                     .cut(length)?,
             }

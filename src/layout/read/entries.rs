@@ -2,11 +2,13 @@
 
 use crate::layout::dir::source::{EntryKind, SourceDir};
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::names::{is_of_export, is_temporary};
-use crate::layout::read::kept_files::OtherEntry;
+use crate::layout::format::names::{self, WORKERS, is_of_export, is_temporary};
+use crate::layout::read::kept_files::{FilePlace, OtherEntry};
 use crate::layout::read::reader::{Reader, changed};
 use crate::layout::read::sink::ReadStop;
+use crate::model::identity::WorkerId;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 impl Reader<'_> {
@@ -28,7 +30,7 @@ impl Reader<'_> {
             };
             match other_entry(path, &name, kind) {
                 Ok(other) => others.push(other),
-                Err(finding) => self.report(finding)?,
+                Err(finding) => self.report(*finding)?,
             }
         }
         Ok(others)
@@ -45,6 +47,34 @@ impl Reader<'_> {
             self.report(other.finding)?;
         }
         Ok(())
+    }
+
+    /// The worker of an entry of `workers/`.
+    pub(crate) fn worker_of(
+        &mut self,
+        dir: &SourceDir,
+        name: &OsStr,
+        is_in_root: bool,
+    ) -> Result<Option<(String, WorkerId)>, ReadStop> {
+        let place = FilePlace::of_runtime(WORKERS);
+        match self.is_worker_dir(dir, name)? {
+            Some(true) => {}
+            Some(false) => {
+                match other_entry(dir.path_of(name), name, Some(EntryKind::File)) {
+                    Ok(other) => self.keep(dir, place, other)?,
+                    Err(finding) => self.report(*finding)?,
+                }
+                return Ok(None);
+            }
+            None => return Ok(None),
+        }
+        match names::worker_of(name.as_bytes(), is_in_root) {
+            Ok(id) => Ok(Some((names::of_worker(id.as_str(), is_in_root), id))),
+            Err(why) => {
+                self.keep(dir, place, invalid_name(dir, name, why))?;
+                Ok(None)
+            }
+        }
     }
 
     /// Whether an entry of `workers/` is a directory. Adds a finding for one that is neither a directory nor a file.
@@ -71,16 +101,17 @@ pub(crate) fn other_entry(
     path: PathBuf,
     name: &OsStr,
     kind: Option<EntryKind>,
-) -> Result<OtherEntry, Finding> {
+) -> Result<OtherEntry, Box<Finding>> {
     let is_directory = match kind {
-        Some(EntryKind::Other(what)) => return Err(not_regular(path, what)),
-        None => return Err(changed(path)),
+        Some(EntryKind::Other(what)) => return Err(Box::new(not_regular(path, what))),
+        None => return Err(Box::new(changed(path))),
         Some(kind) => kind == EntryKind::Directory,
     };
     let finding = match is_temporary(name) {
         true if is_of_export(name) => {
             let message = "a leftover of an interrupted export; it is not read, and the next export removes it";
-            return Err(Finding::new(FindingKind::TemporaryFile, path, message));
+            let finding = Finding::new(FindingKind::TemporaryFile, path, message);
+            return Err(Box::new(finding));
         }
         true => {
             let message = "a leftover of an interrupted write";

@@ -162,7 +162,7 @@ impl Listing {
                     self.others.push(other);
                     return None;
                 }
-                Err(finding) => finding,
+                Err(finding) => *finding,
             },
         })
     }

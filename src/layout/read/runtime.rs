@@ -1,14 +1,13 @@
 //! Reads one runtime directory in a fixed order: `runtime.json`, the workers sorted by name, each with its
 //! transcript, then the events. Checks the ids and counters across these files.
 
-use crate::layout::dir::source::{EntryKind, SourceDir};
+use crate::layout::dir::source::SourceDir;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::findings::unknown_workers::UnknownWorkers;
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::locate;
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::read::documents::{Document, ReadDocument, at_member, whole};
-use crate::layout::read::entries::{invalid_name, other_entry};
 use crate::layout::read::kept_files::FilePlace;
 use crate::layout::read::log::{LogSummary, Owner};
 use crate::layout::read::log_record::LogRecord;
@@ -27,8 +26,6 @@ use crate::model::persisted::{
 use serde::Serialize;
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// A document and the bytes of its file.
@@ -225,34 +222,6 @@ impl Reader<'_> {
             }
         }
         Ok(workers)
-    }
-
-    /// The worker of an entry of `workers/`.
-    fn worker_of(
-        &mut self,
-        dir: &SourceDir,
-        name: &OsStr,
-        is_in_root: bool,
-    ) -> Result<Option<(String, WorkerId)>, ReadStop> {
-        let place = FilePlace::of_runtime(WORKERS);
-        match self.is_worker_dir(dir, name)? {
-            Some(true) => {}
-            Some(false) => {
-                match other_entry(dir.path_of(name), name, Some(EntryKind::File)) {
-                    Ok(other) => self.keep(dir, place, other)?,
-                    Err(finding) => self.report(finding)?,
-                }
-                return Ok(None);
-            }
-            None => return Ok(None),
-        }
-        match names::worker_of(name.as_bytes(), is_in_root) {
-            Ok(id) => Ok(Some((names::of_worker(id.as_str(), is_in_root), id))),
-            Err(why) => {
-                self.keep(dir, place, invalid_name(dir, name, why))?;
-                Ok(None)
-            }
-        }
     }
 
     /// Reads one worker. `false` where it was left out.
