@@ -365,3 +365,10 @@ pub(crate) struct Rules {
     pub(crate) max_line_bytes: usize,
     pub(crate) max_document_bytes: u64,
 }
+
+impl Rules {
+    /// Whether damage is put right on the way to the sink: records are sorted, documents are rebuilt.
+    pub(crate) fn mends(&self) -> bool {
+        !self.is_strict && self.raises_counters
+    }
+}

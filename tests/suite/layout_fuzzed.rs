@@ -6,7 +6,7 @@ use super::layout_bytes::{changed, write};
 use super::layout_support::*;
 use crate::support::seed;
 use redb_runtime_store::layout::{
-    ExportOptions, FindingKind, ImportOptions, LayoutError, check, compare, export,
+    ExportOptions, Finding, FindingKind, ImportOptions, LayoutError, check, compare, export,
 };
 use std::fs;
 use std::path::Path;
@@ -60,8 +60,14 @@ fn holds_for(root: &Path) -> bool {
             assert!(!findings.is_empty());
             for refused in findings {
                 assert!(!refused.kind.is_accepted());
+                // A salvage reads such a log as a whole: it can find another of its records to be the wrong one.
+                let is_about_order = refused.kind == FindingKind::NotIncreasing;
+                let is_of_log = |finding: &Finding| {
+                    (finding.kind, &finding.path) == (refused.kind, &refused.path)
+                };
                 assert!(
-                    report.findings.contains(&refused),
+                    report.findings.contains(&refused)
+                        || is_about_order && report.findings.iter().any(is_of_log),
                     "{refused} is not salvaged"
                 );
             }

@@ -41,6 +41,7 @@ mod layout_fuzzed;
 mod layout_later;
 mod layout_merged;
 mod layout_moves;
+mod layout_order;
 mod layout_own_bytes;
 mod layout_readers;
 mod layout_reimports;

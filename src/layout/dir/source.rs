@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Why something in a directory could not be opened.
@@ -238,6 +239,28 @@ impl SourceFile {
 
     pub(crate) fn opened(&self) -> FileState {
         self.opened
+    }
+
+    /// Reads at an offset until `buffer` is full or the file ends, at the length that it had when it was opened. The
+    /// position of [`read`](Read::read) stays.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        #[cfg(test)]
+        faults::fault(|| self.path.clone())?;
+        let left = usize::try_from(self.opened.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let most = left.min(buffer.len());
+        let mut done = 0;
+        while done < most {
+            match self
+                .file
+                .read_at(&mut buffer[done..most], offset + done as u64)
+            {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::layout::format::line::{SpelledRecord, read_line};
 use crate::layout::format::lines::{Line, OwnedLine};
 use crate::layout::format::problem::Problem;
 use crate::layout::read::log_record::{LogRecord, LogRow};
+use crate::layout::read::order::Item;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::salvage::{self, Piece, Pieces};
 use crate::layout::read::sink::{Place, ReadStop};
@@ -17,8 +18,17 @@ use crate::model::layout_form::{LayoutForm, Spelling};
 use std::path::{Path, PathBuf};
 
 /// Checks that a record belongs to its runtime and worker. The error is the kind and message of a finding.
-pub(crate) type Check<'c, T> = dyn for<'r> FnMut(&<T as LogRecord>::Row<'r>, Place<'_>) -> Result<(), (FindingKind, String)>
-    + 'c;
+type Belongs<'c, T> =
+    dyn for<'r> Fn(&<T as LogRecord>::Row<'r>) -> Result<(), (FindingKind, String)> + 'c;
+
+/// Gets the records that the sink gets.
+type Note<'c, T> = dyn for<'r> FnMut(&<T as LogRecord>::Row<'r>, Place<'_>) + 'c;
+
+/// The functions that get the records of a log.
+pub(crate) struct Checks<'c, T: LogRecord> {
+    pub(crate) belongs: &'c Belongs<'c, T>,
+    pub(crate) note: &'c mut Note<'c, T>,
+}
 
 /// The contents of a log in numbers.
 #[derive(Debug)]
@@ -42,6 +52,8 @@ pub(crate) struct LogSummary {
     /// The blank lines after the record that is read, if it is the last one.
     after: Vec<u8>,
     crlf: CrLf,
+    /// In the first of two passes: the records found so far. They are not part of the other numbers.
+    found: Option<Vec<Item>>,
 }
 
 /// The runtime or the worker of a log.
@@ -50,6 +62,8 @@ pub(crate) struct Owner<'o> {
     pub(crate) worker: Option<&'o str>,
     /// Whether its form can lack the log.
     pub(crate) can_be_missing: bool,
+    /// The counter of the numbers in the log, if it is known.
+    pub(crate) next: Option<u64>,
 }
 
 /// The log that a line is part of.
@@ -78,6 +92,7 @@ impl Default for LogSummary {
             blank: Vec::new(),
             after: Vec::new(),
             crlf: CrLf::default(),
+            found: None,
         }
     }
 }
@@ -120,7 +135,7 @@ impl<'a> Reader<'a> {
         dir: &SourceDir,
         owner: &Owner<'_>,
         mut summary: LogSummary,
-        check: &mut Check<'_, T>,
+        checks: &mut Checks<'_, T>,
     ) -> Result<LogSummary, ReadStop> {
         let file = match owner.can_be_missing {
             true => self.open_file_if_any(dir, T::FILE)?,
@@ -134,6 +149,9 @@ impl<'a> Reader<'a> {
             path: &path,
             runtime: owner.runtime,
         };
+        if self.needs_order::<T>(&path, &file)? {
+            summary.found = Some(Vec::new());
+        }
         let mut work_left = salvage::work_for(file.length());
         let mut lines = self.lines(file);
         let mut held: Option<HeldLine> = None;
@@ -157,7 +175,7 @@ impl<'a> Reader<'a> {
                 Some(last) => {
                     let blank = std::mem::replace(&mut summary.blank, last.blank);
                     let line = last.line.line();
-                    let read = self.read_line(log, &line, check, &mut summary, &mut work_left);
+                    let read = self.read_line(log, &line, checks, &mut summary, &mut work_left);
                     summary.blank = blank;
                     read
                 }
@@ -173,7 +191,7 @@ impl<'a> Reader<'a> {
                     line: line.to_owned(),
                 });
             } else if read.is_ok() {
-                read = self.read_line(log, &line, check, &mut summary, &mut work_left);
+                read = self.read_line(log, &line, checks, &mut summary, &mut work_left);
             }
             if let Err(ReadStop::Refused) = read {
                 // A file that another process is writing is reported as changed, not as damaged.
@@ -184,7 +202,7 @@ impl<'a> Reader<'a> {
         if let Some(last) = held {
             summary.after = std::mem::replace(&mut summary.blank, last.blank);
             let line = last.line.line();
-            let read = self.read_line(log, &line, check, &mut summary, &mut work_left);
+            let read = self.read_line(log, &line, checks, &mut summary, &mut work_left);
             if let Err(ReadStop::Refused) = read {
                 self.expect_unchanged_yet(dir, lines.get_ref().get_ref())?;
             }
@@ -194,7 +212,11 @@ impl<'a> Reader<'a> {
             let blank = std::mem::take(&mut summary.blank);
             self.keep_text(&name, 0, blank)?;
         }
-        self.close_file(dir, lines.into_inner().into_inner())?;
+        let file = lines.into_inner().into_inner();
+        if let Some(items) = summary.found.take() {
+            self.read_in_order(log, &file, (items, owner.next), checks, &mut summary)?;
+        }
+        self.close_file(dir, file)?;
         if let Some(finding) = std::mem::take(&mut summary.crlf).finding(path) {
             self.report(finding)?;
         }
@@ -233,24 +255,24 @@ impl<'a> Reader<'a> {
         finding
     }
 
-    fn read_line<T: LogRecord>(
+    pub(crate) fn read_line<T: LogRecord>(
         &mut self,
         log: LogOf<'_>,
         line: &Line<'_>,
-        check: &mut Check<'_, T>,
+        checks: &mut Checks<'_, T>,
         summary: &mut LogSummary,
         work_left: &mut usize,
     ) -> Result<(), ReadStop> {
         let text = std::str::from_utf8(line.bytes);
         if let Some(row) = text.ok().and_then(|text| T::known(text, log.runtime)) {
-            return self.take::<T>(log, line, line.bytes, 0, row, check, summary);
+            return self.take::<T>(log, line, line.bytes, 0, row, checks, summary);
         }
         match read_line::<T>(line.bytes, log.runtime, &mut self.scratch) {
             Ok(record) => {
                 let row = spelled_row::<T>(record);
-                self.take::<T>(log, line, line.bytes, 0, row, check, summary)
+                self.take::<T>(log, line, line.bytes, 0, row, checks, summary)
             }
-            Err(problem) => self.read_pieces(log, line, problem, check, summary, work_left),
+            Err(problem) => self.read_pieces(log, line, problem, checks, summary, work_left),
         }
     }
 
@@ -260,7 +282,7 @@ impl<'a> Reader<'a> {
         log: LogOf<'_>,
         line: &Line<'_>,
         problem: Problem,
-        check: &mut Check<'_, T>,
+        checks: &mut Checks<'_, T>,
         summary: &mut LogSummary,
         work_left: &mut usize,
     ) -> Result<(), ReadStop> {
@@ -281,7 +303,7 @@ impl<'a> Reader<'a> {
                 Piece::Record(from, to, record) => {
                     let bytes = &line.bytes[from..to];
                     let row = spelled_row::<T>(*record);
-                    self.take::<T>(log, line, bytes, from, row, check, summary)?;
+                    self.take::<T>(log, line, bytes, from, row, checks, summary)?;
                 }
                 Piece::Rest(from, to, problem) => {
                     let kind = kind_of_rest(line, (from, to), records > 0, &problem);
@@ -304,7 +326,7 @@ impl<'a> Reader<'a> {
         bytes: &[u8],
         from: usize,
         mut row: T::Row<'_>,
-        check: &mut Check<'_, T>,
+        checks: &mut Checks<'_, T>,
         summary: &mut LogSummary,
     ) -> Result<(), ReadStop> {
         let path = log.path;
@@ -327,13 +349,20 @@ impl<'a> Reader<'a> {
                 not_increasing::<T>(number, summary),
             ))
         } else {
-            check(&row, place).err()
+            (checks.belongs)(&row).err()
         };
         if let Some((kind, message)) = refused {
             summary.blank.clear();
             let finding = Finding::new(kind, PathBuf::from(path), message);
             return self.report(finding.at(line.number, offset, bytes));
         }
+        if let Some(found) = &mut summary.found {
+            // The second pass may read it between other records: the blank lines go.
+            (summary.blank, summary.after) = Default::default();
+            found.push(Item::new(number, line.number, (offset, bytes)));
+            return Ok(());
+        }
+        (checks.note)(&row, place);
         if let Err(message) = row.take_time() {
             let finding = Finding::new(FindingKind::UnreadableTime, PathBuf::from(path), message);
             self.report(finding.placed(Some((line.number, offset))))?;

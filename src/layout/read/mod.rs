@@ -9,6 +9,8 @@ pub(super) mod kept_files;
 pub(super) mod listing;
 pub(super) mod log;
 pub(super) mod log_record;
+pub(super) mod order;
+pub(super) mod ordered_log;
 pub(super) mod orphans;
 pub(super) mod reader;
 pub(super) mod reading;

@@ -7,6 +7,7 @@ use crate::layout::findings::bounded::Findings;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::lines::LineReader;
 use crate::layout::options::Rules;
+use crate::layout::read::order::MAX_ITEM_BYTES;
 use crate::layout::read::sink::{Counts, ReadStop, Sink};
 use crate::layout::read::worker_states::WorkerStates;
 use crate::ledger::kept_file::{CHUNK_BYTES, FileChunkRow};
@@ -293,9 +294,13 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn lines(&self, file: Opened<'a>) -> LineReader<BufReader<Opened<'a>>> {
         let capacity = usize::try_from(file.file.len()).unwrap_or(READ_BYTES);
+        let limit_bytes = match self.rules.mends() {
+            true => self.rules.max_line_bytes.min(MAX_ITEM_BYTES),
+            false => self.rules.max_line_bytes,
+        };
         LineReader::new(
             BufReader::with_capacity(capacity.clamp(1024, READ_BYTES), file),
-            self.rules.max_line_bytes,
+            limit_bytes,
         )
     }
 }
@@ -333,6 +338,11 @@ impl Opened<'_> {
     /// The length of the file when it was opened, in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.file.len()
+    }
+
+    /// Reads at an offset, as [`SourceFile::read_at`]. These bytes are not hashed.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
     }
 }
 

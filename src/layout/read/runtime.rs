@@ -9,7 +9,7 @@ use crate::layout::format::locate;
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::read::documents::{Document, ReadDocument, at_member, whole};
 use crate::layout::read::kept_files::FilePlace;
-use crate::layout::read::log::{LogSummary, Owner};
+use crate::layout::read::log::{Checks, LogSummary, Owner};
 use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::{Place, ReadStop};
@@ -40,6 +40,11 @@ struct Text<'a> {
 impl Text<'_> {
     fn lacks(&self, member: &str) -> bool {
         lacks(self.absent, member)
+    }
+
+    /// The value of a counter, unless the document lacks it.
+    fn known(&self, member: &str, counter: u64) -> Option<u64> {
+        (!self.lacks(member)).then_some(counter)
     }
 }
 
@@ -91,7 +96,8 @@ impl Reader<'_> {
         // Rows may name them, and the counter of workers has passed them.
         workers.extend(removed.ids());
         let mut diagnostics = self.check_diagnostics(document, &mut runtime, &workers)?;
-        let mut events = self.read_events(&dir, id, &workers, (floor, document))?;
+        let next = runtime.value.next_event_id;
+        let mut events = self.read_events(&dir, id, &workers, (floor, next, document))?;
         if !events.is_there && document.lacks("next_event_id") {
             origin.absent.push(AbsentMember::log());
             self.report(no_history(&dir))?;
@@ -263,13 +269,15 @@ impl Reader<'_> {
         self.sink.begin_worker(worker_ref, retention)?;
         self.derive_state(runtime_dir, &origin, &mut worker.value)?;
         let is_pruned = retention.first_position > 0;
+        let next = worker.value.next_transcript_sequence;
         let absent = origin.absent.clone();
         let document = Text {
             path: &path,
             bytes: &bytes,
             absent: &absent,
         };
-        let (mut summary, named) = self.read_transcript(dir, worker_ref, (is_pruned, document))?;
+        let (mut summary, named) =
+            self.read_transcript(dir, worker_ref, (is_pruned, next, document))?;
         if !summary.is_there && document.lacks("next_transcript_sequence") {
             origin.absent.push(AbsentMember::log());
         }
@@ -307,7 +315,7 @@ impl Reader<'_> {
         &mut self,
         dir: &SourceDir,
         worker_ref: &WorkerRef,
-        (is_pruned, document): (bool, Text<'_>),
+        (is_pruned, next, document): (bool, u64, Text<'_>),
     ) -> Result<(LogSummary, u64), ReadStop> {
         let mut named = 0;
         // The floor is a position: it does not say which sequences were removed.
@@ -319,19 +327,23 @@ impl Reader<'_> {
             runtime: worker_ref.runtime_id.as_str(),
             worker: Some(worker_ref.worker_id.as_str()),
             can_be_missing: document.lacks("next_transcript_sequence"),
+            next: document.known("next_transcript_sequence", next),
         };
-        let summary = self.read_log::<TranscriptEntry>(dir, &owner, before, &mut |entry, _| {
-            let of = &entry.worker_ref;
-            if *of != *worker_ref {
-                let message = wrong_worker(&of.runtime_id, &of.worker_id, worker_ref);
-                return Err((FindingKind::Mismatch, message));
-            }
-            if entry.event_id == u64::MAX {
-                return Err((FindingKind::Mismatch, no_next("event_id")));
-            }
-            named = named.max(entry.event_id);
-            Ok(())
-        })?;
+        let mut checks = Checks::<TranscriptEntry> {
+            belongs: &|entry| {
+                let of = &entry.worker_ref;
+                if *of != *worker_ref {
+                    let message = wrong_worker(&of.runtime_id, &of.worker_id, worker_ref);
+                    return Err((FindingKind::Mismatch, message));
+                }
+                if entry.event_id == u64::MAX {
+                    return Err((FindingKind::Mismatch, no_next("event_id")));
+                }
+                Ok(())
+            },
+            note: &mut |entry, _| named = named.max(entry.event_id),
+        };
+        let summary = self.read_log(dir, &owner, before, &mut checks)?;
         Ok((summary, named))
     }
 
@@ -340,7 +352,7 @@ impl Reader<'_> {
         dir: &SourceDir,
         id: &RuntimeId,
         workers: &HashSet<String>,
-        (floor, document): (u64, Text<'_>),
+        (floor, next, document): (u64, u64, Text<'_>),
     ) -> Result<LogSummary, ReadStop> {
         let mut unknown = UnknownWorkers::default();
         let pruned = LogSummary::of_pruned(Some(floor - 1));
@@ -348,23 +360,29 @@ impl Reader<'_> {
             runtime: id.as_str(),
             worker: None,
             can_be_missing: document.lacks("next_event_id"),
+            next: document.known("next_event_id", next),
         };
-        let summary = self.read_log::<RuntimeEvent>(dir, &owner, pruned, &mut |event, place| {
-            let Some(worker) = &event.worker_ref else {
-                return Ok(());
-            };
-            if worker.runtime_id != id.as_str() {
-                let message = wrong_runtime(&worker.runtime_id, id);
-                return Err((FindingKind::Mismatch, message));
-            }
-            expect_short(&worker.worker_id)?;
-            if event.kind == RuntimeEventKind::WorkerDeleted {
-                unknown.forget(&worker.worker_id);
-            } else if !workers.contains(&*worker.worker_id) {
-                unknown.note(&worker.worker_id, place.line.zip(place.byte));
-            }
-            Ok(())
-        })?;
+        let mut checks = Checks::<RuntimeEvent> {
+            belongs: &|event| match &event.worker_ref {
+                Some(worker) if worker.runtime_id != id.as_str() => {
+                    let message = wrong_runtime(&worker.runtime_id, id);
+                    Err((FindingKind::Mismatch, message))
+                }
+                Some(worker) => expect_short(&worker.worker_id),
+                None => Ok(()),
+            },
+            note: &mut |event, place| {
+                let Some(worker) = &event.worker_ref else {
+                    return;
+                };
+                if event.kind == RuntimeEventKind::WorkerDeleted {
+                    unknown.forget(&worker.worker_id);
+                } else if !workers.contains(&*worker.worker_id) {
+                    unknown.note(&worker.worker_id, place.line.zip(place.byte));
+                }
+            },
+        };
+        let summary = self.read_log(dir, &owner, pruned, &mut checks)?;
         self.counts.events += summary.records;
         for finding in unknown.findings("event", &dir.path_of(RuntimeEvent::FILE)) {
             self.report(finding)?;
