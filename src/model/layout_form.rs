@@ -214,6 +214,13 @@ pub(crate) struct AbsentMember {
     pub(crate) json: String,
 }
 
+impl DocumentOrigin {
+    /// Whether the document lacks the member at `pointer`.
+    pub(crate) fn lacks(&self, pointer: &str) -> bool {
+        self.absent.iter().any(|member| member.pointer == pointer)
+    }
+}
+
 impl AbsentMember {
     const LOG: &'static str = "log";
 

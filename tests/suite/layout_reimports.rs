@@ -156,7 +156,8 @@ fn unreadable_runtime_replaces_nothing_in_salvage() {
     let store = store();
     strict(&store, dir.path()).unwrap();
     let before = content(&store);
-    fs::write(runtime_dir(dir.path()).join("runtime.json"), "{").unwrap();
+    let document = runtime_dir(dir.path()).join("runtime.json");
+    edit(&document, "\"fs_store\"", "\"other\"");
     let options = ImportOptions::new().salvage(true).replace(true);
     assert_eq!(
         outcome(&store, dir.path(), &options),
@@ -223,7 +224,7 @@ fn store_records_the_findings_of_imports() {
 fn salvage_continues_past_a_bad_runtime() {
     let clean = several();
     let alpha = clean.path().join("runtimes").join(dir_of("runtime-alpha"));
-    fs::remove_file(alpha.join("runtime.json")).unwrap();
+    edit(&alpha.join("runtime.json"), "\"fs_store\"", "\"other\"");
     fs::create_dir(clean.path().join("runtimes/backup")).unwrap();
     let store = store();
     let report = salvage(&store, clean.path());

@@ -569,7 +569,7 @@ fn worker_id_over_limit_is_a_finding() {
 fn worker_counter_of_zero_is_raised() {
     let dir = small();
     for worker in [1, 2] {
-        fs::remove_file(worker_dir(dir.path(), worker).join("worker.json")).unwrap();
+        fs::remove_dir_all(worker_dir(dir.path(), worker)).unwrap();
     }
     let document = runtime_dir(dir.path()).join("runtime.json");
     edit(

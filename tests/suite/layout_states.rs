@@ -124,10 +124,8 @@ const STATES: &[State] = &[
         damage: |root| fs::remove_file(runtime_json(root)).unwrap(),
         strict: Some("never initialised: runtime.json\n"),
         says: "runtime.json does not exist",
-        salvage: "never initialised: runtime.json\norphaned: events.jsonl 1097\n\
-            orphaned: worker.json\norphaned: transcript.jsonl 459\n\
-            orphaned: worker.json\norphaned: transcript.jsonl 165\n",
-        kept: [0, 0, 0],
+        salvage: "never initialised: runtime.json\nrebuilt: runtime.json\n",
+        kept: [2, 8, 4],
     },
     State {
         name: "no workers/",
@@ -145,11 +143,8 @@ const STATES: &[State] = &[
         damage: |root| fs::remove_file(worker_json(root)).unwrap(),
         strict: Some("missing: worker.json\n"),
         says: "worker.json does not exist",
-        salvage: "missing: worker.json\n\
-            orphaned: transcript.jsonl 459\n\
-            unknown worker: runtime.json 15 328\n\
-            unknown worker: events.jsonl 2 71\n",
-        kept: [1, 8, 1],
+        salvage: "missing: worker.json\nrebuilt: worker.json\n",
+        kept: [2, 8, 4],
     },
     State {
         name: "a stray file in workers/",

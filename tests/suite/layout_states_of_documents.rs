@@ -74,9 +74,9 @@ const STATES: &[State] = &[
         says: "schema_version is 4; this version reads 1 to 3",
         salvage: "unsupported: runtime.json 2 22 885\n\
             orphaned: events.jsonl 1097\n\
-            orphaned: worker.json\n\
+            orphaned: worker.json 384\n\
             orphaned: transcript.jsonl 459\n\
-            orphaned: worker.json\n\
+            orphaned: worker.json 584\n\
             orphaned: transcript.jsonl 165\n",
         kept: [0, 0, 0],
     },
@@ -98,9 +98,9 @@ const STATES: &[State] = &[
         says: "backend is \"redb_store\", only \"fs_store\" is read",
         salvage: "unsupported: runtime.json 5 96 887\n\
             orphaned: events.jsonl 1097\n\
-            orphaned: worker.json\n\
+            orphaned: worker.json 384\n\
             orphaned: transcript.jsonl 459\n\
-            orphaned: worker.json\n\
+            orphaned: worker.json 584\n\
             orphaned: transcript.jsonl 165\n",
         kept: [0, 0, 0],
     },
@@ -111,9 +111,9 @@ const STATES: &[State] = &[
         says: "runtime_id is \"other\", the directory is for \"demo\"",
         salvage: "mismatch: runtime.json 3 41 886\n\
             orphaned: events.jsonl 1097\n\
-            orphaned: worker.json\n\
+            orphaned: worker.json 384\n\
             orphaned: transcript.jsonl 459\n\
-            orphaned: worker.json\n\
+            orphaned: worker.json 584\n\
             orphaned: transcript.jsonl 165\n",
         kept: [0, 0, 0],
     },
@@ -228,11 +228,8 @@ const STATES: &[State] = &[
         damage: |root| fs::write(worker_json(root), "{\n  \"schema_version\": 1,\n").unwrap(),
         strict: Some("invalid document: worker.json 3 25 25\n"),
         says: "EOF while parsing",
-        salvage: "invalid document: worker.json 3 25 25\n\
-            orphaned: transcript.jsonl 459\n\
-            unknown worker: runtime.json 15 328\n\
-            unknown worker: events.jsonl 2 71\n",
-        kept: [1, 8, 1],
+        salvage: "invalid document: worker.json 3 25 25\nrebuilt: worker.json\n",
+        kept: [2, 8, 4],
     },
 ];
 

@@ -64,6 +64,25 @@ fn as_json<T: Serialize>(
     Ok(json)
 }
 
+/// Whether two documents have the same values, whatever white space is between them: an unknown member is stored as its
+/// text, and a document that is written anew in its form has other white space.
+pub(crate) fn have_same_values(one: &[u8], other: &[u8]) -> bool {
+    one == other || spaceless(one).eq(spaceless(other))
+}
+
+/// The bytes of a JSON text without the white space between its parts.
+fn spaceless(json: &[u8]) -> impl Iterator<Item = u8> {
+    let (mut is_in_string, mut is_escaped) = (false, false);
+    json.iter().copied().filter(move |byte| {
+        let is_space = !is_in_string && byte.is_ascii_whitespace();
+        if *byte == b'"' && !is_escaped {
+            is_in_string = !is_in_string;
+        }
+        is_escaped = is_in_string && *byte == b'\\' && !is_escaped;
+        !is_space
+    })
+}
+
 /// The first difference between a record of the directory and one of the store, in words.
 pub(crate) fn first_difference(directory: &[u8], store: &[u8]) -> String {
     type Members<'a> = BTreeMap<String, &'a RawValue>;

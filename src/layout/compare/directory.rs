@@ -4,7 +4,7 @@
 //! read, so memory does not grow with either side.
 
 use crate::layout::compare::archived::{Archived, Gone, gone_worker, split};
-use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
+use crate::layout::compare::diff::{first_difference, have_same_values, runtime_json, worker_json};
 use crate::layout::compare::documents::{StoredDocument, Style, written};
 use crate::layout::compare::files::{
     FileComparison, FileState, LeftOut, ONLY_IN_STORE, differ, shown, take_file,
@@ -463,7 +463,7 @@ impl Sink for Comparing<'_, '_> {
         }
         let one = worker_json(place.path, worker, retention)?;
         let other = worker_json(place.path, stored.clone(), of_store)?;
-        if one == other {
+        if have_same_values(&one, &other) {
             self.out.workers += 1;
             let document = Stored {
                 value: WorkerDocument::from(stored.value).retained(of_store),
@@ -542,7 +542,7 @@ impl Sink for Comparing<'_, '_> {
         self.out.pruned_only_in_directory += stored_size(split.pruned.len());
         let one = runtime_json(place.path, split.runtime, first_event_id)?;
         let other = runtime_json(place.path, stored.clone(), of_store)?;
-        if one != other {
+        if !have_same_values(&one, &other) {
             differ(self.out, place.path, None, first_difference(&one, &other));
             return Ok(());
         }

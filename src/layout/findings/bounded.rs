@@ -1,18 +1,18 @@
 //! A bounded list of findings. The bound is needed because the store has all findings of a runtime in one
 //! row.
 
-use crate::layout::findings::finding::{Finding, FindingKind, boundary_before};
+use crate::layout::findings::finding::{Finding, FindingKind, FindingText, boundary_before};
 use std::collections::BTreeMap;
 
 /// The greatest number of findings of one runtime in a report. Further findings are only counted.
 const MAX_FINDINGS: usize = 10_000;
 
-/// The limit for the texts of all findings, in bytes of JSON. A text beyond the limit is cut.
-const MAX_TEXT_BYTES: u64 = 64 << 20;
+/// The limit for the texts of all findings, in bytes of JSON. A text beyond the limit is cut, and stored whole as a file.
+pub(crate) const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// The length to which a text or a message is cut, in bytes. Messages need a limit, too, because they can
 /// quote a member of any length.
-const CUT_BYTES: usize = 1024;
+pub(crate) const CUT_BYTES: usize = 1024;
 
 /// A bounded list of findings, and the counts by kind of those beyond the bound.
 #[derive(Default)]
@@ -23,15 +23,19 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    pub(crate) fn add(&mut self, mut finding: Finding) {
+    /// Adds a finding. Returns its whole text if the list does not have it.
+    pub(crate) fn add(&mut self, mut finding: Finding) -> Option<FindingText> {
         cut_message(&mut finding.message);
         if self.list.len() >= MAX_FINDINGS {
+            let text = finding.text.take();
             self.count(finding);
-            return;
+            return text;
         }
+        let mut whole = None;
         if let Some(text) = &mut finding.text {
             let (bytes, length) = (text.json_bytes(), text.as_bytes().len());
             if self.text_bytes + bytes > MAX_TEXT_BYTES && length > CUT_BYTES {
+                whole = Some(text.clone());
                 text.cut(CUT_BYTES);
                 let left = text.as_bytes().len();
                 let message = &mut finding.message;
@@ -42,6 +46,7 @@ impl Findings {
             self.text_bytes += text.json_bytes();
         }
         self.list.push(finding);
+        whole
     }
 
     /// Counts a finding beyond the bound. Of each kind it holds the first, for the place, and the sum of the

@@ -29,11 +29,13 @@ pub enum FindingKind {
     /// A counter would assign an id a second time: an id in its log, or one that a worker or an entry
     /// names. Salvage raises the counter past that id.
     CounterBehind,
-    /// A runtime directory without `runtime.json`. Salvage skips it.
+    /// A runtime directory without `runtime.json`. Salvage rebuilds the runtime if the directory has an event or a worker,
+    /// and skips it otherwise.
     NeverInitialised,
     /// A file that belongs to no runtime or worker that can be imported. Salvage leaves it out.
     Orphaned,
-    /// A file or a directory of the layout is missing. Salvage continues without it.
+    /// A file or a directory of the layout is missing. Salvage continues without it, and rebuilds a worker if its
+    /// transcript or an event shows that it existed.
     MissingFile,
     /// The last line ends in the middle of a record. Salvage leaves that record out.
     CutOff,
@@ -43,15 +45,15 @@ pub enum FindingKind {
     InvalidLine,
     /// A line longer than the limit. Salvage leaves it out.
     LineTooLong,
-    /// A document that cannot be parsed. Salvage skips its worker or runtime.
+    /// A document that cannot be parsed. Salvage rebuilds its worker or runtime, and only skips a byte-order mark.
     InvalidDocument,
     /// A schema version or a backend that this version does not read. Salvage skips the worker or
     /// runtime.
     Unsupported,
     /// Two ids that must be equal differ. Salvage skips the worker or runtime, or leaves out the line.
     Mismatch,
-    /// Ids or sequences do not strictly increase. Salvage imports the first record and leaves out the
-    /// following ones.
+    /// Ids or sequences do not strictly increase. Salvage imports the records in their order. It leaves out repeats, and
+    /// records that are not part of the longest increasing run if their numbers are taken or were not assigned yet.
     NotIncreasing,
     /// A directory whose name encodes no id. The import stores it as an [`OtherFile`](Self::OtherFile).
     InvalidName,
@@ -78,6 +80,9 @@ pub enum FindingKind {
     /// A runtime of a form without an event log and without transcripts: see
     /// [the forms](crate::guide::directory_forms). Its workers are imported.
     NoHistory,
+    /// A runtime or a worker whose document is damaged or missing. Salvage rebuilds it from the name of its directory and
+    /// its logs, and from what the damaged document still has; the finding about the document has its text.
+    Rebuilt,
     /// An event or a diagnostic names a worker whose id is longer than
     /// [`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES). Salvage leaves it out.
     IdTooLong,
@@ -156,6 +161,7 @@ impl FindingKind {
             Self::Suppressed => "more of the same",
             Self::Unreadable => "unreadable",
             Self::IdTooLong => "id too long",
+            Self::Rebuilt => "rebuilt",
             Self::UnreadableTime => "unreadable time",
             Self::NoHistory => "no history",
             Self::FileLeftOut => "file left out",

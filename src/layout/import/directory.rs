@@ -6,6 +6,7 @@ use crate::layout::compare::root_name::name_for_import;
 use crate::layout::error::{Conflict, LayoutError};
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::RemovedWorkers;
+use crate::layout::import::left_out::LeftOutTexts;
 use crate::layout::import::pipeline::{Outbox, ahead};
 use crate::layout::import::sending::{Record, Sending};
 use crate::layout::import::{import_record, other_files};
@@ -204,7 +205,7 @@ impl<'a> Import<'a> {
         entry: &Entry,
         is_there: bool,
         reading: &Reading,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<(), LayoutError> {
         if is_there {
             // The import record of the stored runtime must stay: it says where that came from.
             self.rest.extend_from_slice(&reading.findings);
@@ -216,7 +217,14 @@ impl<'a> Import<'a> {
         if before.is_some_and(|before| before.findings == record.findings) {
             return Ok(());
         }
-        store.bulk_load(|load| load.put_import_record(Some(&entry.id), record))
+        store.bulk_load(|load| {
+            load.put_import_record(Some(&entry.id), record)?;
+            if reading.has_stored_texts {
+                // The transaction that got the texts was rolled back.
+                self.read(entry, &mut LeftOutTexts::new(load, &entry.name))?;
+            }
+            Ok(())
+        })
     }
 
     fn is_refused(&self) -> bool {

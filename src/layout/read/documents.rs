@@ -17,37 +17,38 @@ use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::layout_form::{AbsentMember, DocumentOrigin, LayoutForm};
 use crate::model::persisted::Stored;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The factor by which pretty-printing can lengthen a document.
 const MOST_GROWTH: u64 = 16;
 
 impl Reader<'_> {
-    /// Reads the document of `of`; `None` where it cannot be used and the reading continues.
+    /// Reads the document of `of`; the error where it cannot be used and the reading continues.
     pub(crate) fn read_document<T: Document>(
         &mut self,
         dir: &SourceDir,
         of: &T::Of,
         missing: FindingKind,
-    ) -> Result<Option<ReadDocument<T>>, ReadStop> {
+    ) -> Result<Result<ReadDocument<T>, Unread>, ReadStop> {
         let Some(mut file) = self.open_file(dir, T::FILE, missing)? else {
-            return Ok(None);
+            return Ok(Err(Unread::Missing));
         };
         let path = dir.path_of(T::FILE);
         let (length, limit) = (file.length(), self.rules.max_document_bytes);
         if length > limit {
             let message = format!("the document has {length} bytes, the limit is {limit}");
             let finding = Finding::new(FindingKind::InvalidDocument, path.clone(), message);
-            self.report(finding)?;
+            self.report_part(&file, finding, (0, length))?;
             self.pass_over(dir, file, &path)?;
-            return Ok(None);
+            return Ok(Err(Unread::Damaged(Vec::new())));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
         let read = file.read_to_end(&mut bytes);
         if self.tried("read", &path, read)?.is_none() {
-            return Ok(None);
+            return Ok(Err(Unread::Damaged(Vec::new())));
         }
         self.close_file(dir, file)?;
+        self.skip_mark(&path, &mut bytes)?;
         match parse::<T>(&bytes, of, &[], &mut self.scratch) {
             Ok((stored, origin)) if stored.value.stamp().is_supported::<T>() => {
                 if let Some(length) = self.exported_too_long(&stored, length) {
@@ -56,35 +57,49 @@ impl Reader<'_> {
                     );
                     let finding = Finding::new(FindingKind::InvalidDocument, path, message);
                     self.report(finding.about(&bytes))?;
-                    return Ok(None);
+                    return Ok(Err(Unread::Damaged(Vec::new())));
                 }
                 if let Some(finding) = CrLf::of_document(&bytes).finding(path) {
                     self.report(finding)?;
                 }
                 self.form = self.form.max(origin.form);
                 let has_own_text = self.is_written_otherwise(&stored, &bytes);
-                Ok(Some(ReadDocument {
+                Ok(Ok(ReadDocument {
                     stored,
                     bytes,
                     origin,
                     has_own_text,
+                    rebuilt: None,
                 }))
             }
             Ok((stored, _)) => {
                 self.report(unsupported(path, &stored.value.stamp(), &bytes))?;
-                Ok(None)
+                Ok(Err(Unread::Unsupported))
             }
             Err(problem) => {
                 // A document of another version is reported as unsupported, not as damaged.
                 let stamp = serde_json::from_slice::<Stamp>(&bytes).ok();
-                let finding = match stamp.filter(|stamp| !stamp.is_supported::<T>()) {
-                    Some(stamp) => unsupported(path, &stamp, &bytes),
-                    None => invalid_document(path, &problem, &bytes),
-                };
-                self.report(finding)?;
-                Ok(None)
+                let stamp = stamp.filter(|stamp| !stamp.is_supported::<T>());
+                if let Some(stamp) = stamp {
+                    self.report(unsupported(path, &stamp, &bytes))?;
+                    return Ok(Err(Unread::Unsupported));
+                }
+                self.report(invalid_document(path, &problem, &bytes))?;
+                Ok(Err(Unread::Damaged(bytes)))
             }
         }
+    }
+
+    /// Removes the byte-order mark before a document, with a finding. A strict reading refuses it.
+    fn skip_mark(&mut self, path: &Path, bytes: &mut Vec<u8>) -> Result<(), ReadStop> {
+        if !self.rules.mends() || !bytes.starts_with(json::BYTE_ORDER_MARK) {
+            return Ok(());
+        }
+        let message = "it begins with a byte-order mark, which is left out";
+        let finding = Finding::new(FindingKind::InvalidDocument, path.to_owned(), message);
+        self.report(finding.at(1, 0, json::BYTE_ORDER_MARK))?;
+        bytes.drain(..json::BYTE_ORDER_MARK.len());
+        Ok(())
     }
 
     /// Whether an export would write other bytes for the document than its file has.
@@ -219,7 +234,7 @@ impl Document for WorkerDocument {
 }
 
 impl Stamp {
-    fn is_supported<T: Document>(&self) -> bool {
+    pub(crate) fn is_supported<T: Document>(&self) -> bool {
         let backend = self.backend.as_deref().unwrap_or(BACKEND);
         self.schema_version == SCHEMA_VERSION && (!T::HAS_BACKEND || backend == BACKEND)
     }
@@ -232,6 +247,18 @@ pub(crate) struct ReadDocument<T> {
     pub(crate) origin: DocumentOrigin,
     /// Whether an export would write other bytes for it.
     pub(crate) has_own_text: bool,
+    /// Of a rebuilt document the members that the damaged one still had.
+    pub(crate) rebuilt: Option<Vec<String>>,
+}
+
+/// Why a document was not read.
+pub(crate) enum Unread {
+    /// It is missing, or is no regular file.
+    Missing,
+    /// It is damaged; its bytes, where they can be of use.
+    Damaged(Vec<u8>),
+    /// It has a version or a backend that this version does not read.
+    Unsupported,
 }
 
 fn unsupported(path: PathBuf, stamp: &Stamp, bytes: &[u8]) -> Finding {

@@ -183,7 +183,9 @@ impl<'a> Reader<'a> {
             };
             if read.is_ok() && line.is_too_long() {
                 summary.blank.clear();
-                self.report(self.too_long(&path, &line))?;
+                let finding = self.too_long(&path, &line);
+                let part = (line.offset, line.length);
+                self.report_part(lines.get_ref().get_ref(), finding, part)?;
             } else if read.is_ok() && line.following != Some(b'{') {
                 // It may be the last one. Then the blank lines after it belong to it.
                 held = Some(HeldLine {
@@ -250,9 +252,7 @@ impl<'a> Reader<'a> {
             line.length, self.rules.max_line_bytes
         );
         let finding = Finding::new(FindingKind::LineTooLong, path.to_owned(), message);
-        let mut finding = finding.at(line.number, line.offset, line.bytes);
-        finding.length = Some(line.length);
-        finding
+        finding.placed(Some((line.number, line.offset)))
     }
 
     pub(crate) fn read_line<T: LogRecord>(

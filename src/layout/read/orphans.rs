@@ -11,6 +11,7 @@ use crate::layout::read::sink::ReadStop;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::observation::RuntimeEvent;
 use std::ffi::OsStr;
+use std::io;
 
 impl Reader<'_> {
     /// Reports the files of a runtime directory that was left out.
@@ -46,29 +47,33 @@ impl Reader<'_> {
     }
 
     fn orphaned_document(&mut self, dir: &SourceDir, name: &OsStr) -> Result<(), ReadStop> {
-        let Some(file) = self.open_file_if_any(dir, name)? else {
+        let Some(mut file) = self.open_file_if_any(dir, name)? else {
             return Ok(());
         };
         let path = dir.path_of(name);
         let message = "the file belongs to no runtime or worker that can be imported";
-        self.report(Finding::new(FindingKind::Orphaned, path.clone(), message))?;
-        self.pass_over(dir, file, &path)
+        let finding = Finding::new(FindingKind::Orphaned, path.clone(), message);
+        let length = file.length();
+        self.report_part(&file, finding, (0, length))?;
+        // The fingerprint covers every file.
+        let read = io::copy(&mut file, &mut io::sink());
+        if self.tried("read", path, read)?.is_some() {
+            self.close_file(dir, file)?;
+        }
+        Ok(())
     }
 
-    /// Reports a log with the number of its records.
+    /// Reports a log with the number of its records and its text.
     pub(crate) fn orphaned_log<T: LogRecord>(&mut self, dir: &SourceDir) -> Result<(), ReadStop> {
         let Some(file) = self.open_file_if_any(dir, T::FILE)? else {
             return Ok(());
         };
         let path = dir.path_of(T::FILE);
         let mut lines = self.lines(file);
-        let (mut records, mut bytes) = (0_u64, 0_u64);
+        let mut records = 0_u64;
         loop {
             match lines.next() {
-                Ok(Some(line)) => {
-                    records += u64::from(!line.bytes.trim_ascii().is_empty());
-                    bytes = line.offset + line.length + u64::from(line.is_ended);
-                }
+                Ok(Some(line)) => records += u64::from(!line.bytes.trim_ascii().is_empty()),
                 Ok(None) => break,
                 Err(error) => {
                     self.refused("read", path.clone(), error)?;
@@ -76,15 +81,16 @@ impl Reader<'_> {
                 }
             }
         }
-        self.close_file(dir, lines.into_inner().into_inner())?;
         let message = match records {
             1 => "1 record that belongs to no runtime or worker that can be imported".to_owned(),
             _ => format!(
                 "{records} records that belong to no runtime or worker that can be imported"
             ),
         };
-        let mut finding = Finding::new(FindingKind::Orphaned, path, message);
-        finding.length = Some(bytes);
-        self.report(finding)
+        let file = lines.into_inner().into_inner();
+        let finding = Finding::new(FindingKind::Orphaned, path, message);
+        let length = file.length();
+        self.report_part(&file, finding, (0, length))?;
+        self.close_file(dir, file)
     }
 }

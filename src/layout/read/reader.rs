@@ -33,12 +33,16 @@ pub(crate) struct Reader<'a> {
     pub(crate) canonical: Vec<String>,
     /// The state of each worker by the event log, once a document lacks it.
     pub(crate) states: Option<WorkerStates>,
+    /// The counter of the runtime's events, if it is known.
+    pub(crate) next_event_id: Option<u64>,
     pub(crate) scratch: Vec<u8>,
     /// The callback for progress: the number of bytes of each read.
     pub(crate) on_bytes: &'a dyn Fn(u64),
-    findings: Findings,
+    pub(super) findings: Findings,
+    /// The number of texts that are stored beside the findings.
+    pub(super) stored_texts: u64,
     digest: Xxh3,
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// The files that were read, relative to `root`, with their state at that time.
     read: Vec<(PathBuf, FileState)>,
 }
@@ -59,9 +63,11 @@ impl<'a> Reader<'a> {
             form: LayoutForm::A,
             canonical: Vec::new(),
             states: None,
+            next_event_id: None,
             scratch: Vec::new(),
             on_bytes,
             findings: Findings::default(),
+            stored_texts: 0,
             digest: Xxh3::new(),
             root,
             read: Vec::new(),
@@ -71,13 +77,6 @@ impl<'a> Reader<'a> {
     /// The findings, and the fingerprint of all files that were read.
     pub(crate) fn finish(self) -> (Vec<Finding>, u128) {
         (self.findings.finish(), self.digest.digest128())
-    }
-
-    /// Adds a finding. A strict reading stops at a finding that it does not accept.
-    pub(crate) fn report(&mut self, finding: Finding) -> Result<(), ReadStop> {
-        let ends = self.rules.is_strict && !finding.kind.is_accepted();
-        self.findings.add(finding);
-        if ends { Err(ReadStop::Refused) } else { Ok(()) }
     }
 
     /// Handles an error of the system. A strict reading fails with it. A lenient one adds a finding and

@@ -19,6 +19,8 @@ pub(crate) struct Reading {
     pub(crate) fingerprint: u128,
     /// The newest form of the documents and logs.
     pub(crate) form: LayoutForm,
+    /// Whether the sink got texts that the findings do not have.
+    pub(crate) has_stored_texts: bool,
 }
 
 /// How a reading ended.
@@ -50,6 +52,7 @@ pub(crate) fn read_runtime(
         Err(ReadStop::Failed(error)) => return Err(error),
     };
     let (counts, form) = (reader.counts, reader.form);
+    let has_stored_texts = reader.stored_texts > 0;
     let (findings, fingerprint) = reader.finish();
     Ok(Reading {
         outcome,
@@ -57,6 +60,7 @@ pub(crate) fn read_runtime(
         findings,
         fingerprint,
         form,
+        has_stored_texts,
     })
 }
 
@@ -85,5 +89,6 @@ pub(crate) fn read_others(
         findings,
         fingerprint,
         form: LayoutForm::A,
+        has_stored_texts: false,
     })
 }

@@ -7,16 +7,17 @@ use crate::layout::findings::unknown_workers::UnknownWorkers;
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::locate;
 use crate::layout::format::names::{self, WORKERS};
+use crate::layout::read::checks::{belongs, event_belongs, mismatch, no_next, wrong_worker};
 use crate::layout::read::documents::{Document, ReadDocument, at_member, whole};
 use crate::layout::read::kept_files::FilePlace;
 use crate::layout::read::log::{Checks, LogSummary, Owner};
 use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::{Place, ReadStop};
+use crate::layout::read::worker_states::generated_sequence;
 use crate::ledger::kept_file::{RUNTIME_DOCUMENT, worker_document};
 use crate::ledger::rows::FIRST_EVENT_ID;
-use crate::model::diagnostics::RuntimeDiagnostic;
-use crate::model::identity::{MAX_ID_BYTES, RuntimeId, WorkerId, WorkerRef};
+use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::layout_form::{AbsentMember, LayoutForm};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
@@ -35,6 +36,8 @@ struct Text<'a> {
     bytes: &'a [u8],
     /// The members that the document lacks. Their values are derived.
     absent: &'a [AbsentMember],
+    /// Whether it was rebuilt. It lacks the members that it was given.
+    is_rebuilt: bool,
 }
 
 impl Text<'_> {
@@ -64,20 +67,26 @@ impl Reader<'_> {
         let missing = FindingKind::NeverInitialised;
         let document = self.read_document::<RuntimeDocument>(&dir, id, missing)?;
         let document = match document {
+            Ok(document) => Some(document),
+            Err(unread) => self.rebuilt_runtime(&dir, id, &unread)?,
+        };
+        let document = match document {
             Some(document) => self.runtime_that_is(document, &dir, id)?,
             None => None,
         };
-        let Some(ReadDocument {
-            stored,
-            bytes,
-            mut origin,
-            has_own_text,
-        }) = document
-        else {
+        let Some(document) = document else {
             self.leave_out(others)?;
             self.orphaned_runtime(&dir)?;
             return Ok(false);
         };
+        self.report_rebuilt(&dir, &document, "its workers and its events")?;
+        let ReadDocument {
+            stored,
+            bytes,
+            mut origin,
+            has_own_text,
+            rebuilt,
+        } = document;
         let floor = stored.value.first_event_id.unwrap_or(FIRST_EVENT_ID);
         let removed = stored.value.removed_workers();
         let mut runtime = Stored {
@@ -90,8 +99,10 @@ impl Reader<'_> {
             path: &path,
             bytes: &bytes,
             absent: &absent,
+            is_rebuilt: rebuilt.is_some(),
         };
         self.keep_all(&dir, FilePlace::of_runtime(""), others)?;
+        self.next_event_id = document.known("next_event_id", runtime.value.next_event_id);
         let mut workers = self.read_workers(&dir, id, names::is_in_root(name))?;
         // Rows may name them, and the counter of workers has passed them.
         workers.extend(removed.ids());
@@ -121,8 +132,10 @@ impl Reader<'_> {
         let form = self.form_of_place(names::is_in_root(name));
         // The document of the runtime comes last: a comparison takes it for the next one.
         self.keep_canonical(form)?;
-        self.keep_origin(RUNTIME_DOCUMENT, origin, has_own_text.then_some(bytes))?;
-        self.keep_canonical(form)?;
+        if rebuilt.is_none() {
+            self.keep_origin(RUNTIME_DOCUMENT, origin, has_own_text.then_some(bytes))?;
+            self.keep_canonical(form)?;
+        }
         let facts = RuntimeFacts {
             first_event_id: floor,
             form,
@@ -138,6 +151,11 @@ impl Reader<'_> {
             true => self.form.max(LayoutForm::F),
             false => self.form.min(LayoutForm::E),
         }
+    }
+
+    /// Whether the form, from `from` on, explains that a log is missing. A rebuilt document does not say its form.
+    fn can_lack_log(&self, document: Text<'_>, from: LayoutForm) -> bool {
+        !document.is_rebuilt || self.form >= from
     }
 
     fn runtime_that_is(
@@ -239,9 +257,12 @@ impl Reader<'_> {
     ) -> Result<bool, ReadStop> {
         let others = self.look_around(dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
         let missing = FindingKind::MissingFile;
-        let document = self.read_document::<WorkerDocument>(dir, worker_ref, missing)?;
+        let document = match self.read_document::<WorkerDocument>(dir, worker_ref, missing)? {
+            Ok(document) => Some(document),
+            Err(unread) => self.rebuilt_worker((runtime_dir, dir), worker_ref, &unread)?,
+        };
         let path = dir.path_of(WorkerDocument::FILE);
-        let (mut worker, retention, bytes, mut origin, has_own_text) = match document {
+        let (mut worker, retention, bytes, mut origin, has_own_text, rebuilt) = match document {
             Some(document) => match mismatch(&document.stored.value, worker_ref) {
                 None => {
                     let retention = document.stored.value.retention();
@@ -250,7 +271,15 @@ impl Reader<'_> {
                         unknown: document.stored.unknown,
                     };
                     let (bytes, origin) = (document.bytes, document.origin);
-                    (worker, retention, bytes, origin, document.has_own_text)
+                    let rebuilt = document.rebuilt.is_some();
+                    (
+                        worker,
+                        retention,
+                        bytes,
+                        origin,
+                        document.has_own_text,
+                        rebuilt,
+                    )
                 }
                 Some((member, message)) => {
                     let finding = Finding::new(FindingKind::Mismatch, path, message);
@@ -275,6 +304,7 @@ impl Reader<'_> {
             path: &path,
             bytes: &bytes,
             absent: &absent,
+            is_rebuilt: rebuilt,
         };
         let (mut summary, named) =
             self.read_transcript(dir, worker_ref, (is_pruned, next, document))?;
@@ -303,7 +333,9 @@ impl Reader<'_> {
         settle(&mut origin.absent, "/last_event_id", &value.last_event_id);
         let sequence = &value.next_transcript_sequence;
         settle(&mut origin.absent, "/next_transcript_sequence", sequence);
-        self.keep_origin(&stored_path, origin, has_own_text.then_some(bytes))?;
+        if !rebuilt {
+            self.keep_origin(&stored_path, origin, has_own_text.then_some(bytes))?;
+        }
         self.sink.worker(Place::whole(&path), worker, retention)?;
         let place = FilePlace::of_worker(worker_ref.worker_id.as_str());
         self.keep_all(dir, place, others)?;
@@ -326,7 +358,8 @@ impl Reader<'_> {
         let owner = Owner {
             runtime: worker_ref.runtime_id.as_str(),
             worker: Some(worker_ref.worker_id.as_str()),
-            can_be_missing: document.lacks("next_transcript_sequence"),
+            can_be_missing: document.lacks("next_transcript_sequence")
+                && self.can_lack_log(document, LayoutForm::D),
             next: document.known("next_transcript_sequence", next),
         };
         let mut checks = Checks::<TranscriptEntry> {
@@ -359,18 +392,12 @@ impl Reader<'_> {
         let owner = Owner {
             runtime: id.as_str(),
             worker: None,
-            can_be_missing: document.lacks("next_event_id"),
+            can_be_missing: document.lacks("next_event_id")
+                && self.can_lack_log(document, LayoutForm::G),
             next: document.known("next_event_id", next),
         };
         let mut checks = Checks::<RuntimeEvent> {
-            belongs: &|event| match &event.worker_ref {
-                Some(worker) if worker.runtime_id != id.as_str() => {
-                    let message = wrong_runtime(&worker.runtime_id, id);
-                    Err((FindingKind::Mismatch, message))
-                }
-                Some(worker) => expect_short(&worker.worker_id),
-                None => Ok(()),
-            },
+            belongs: &|event| event_belongs(event, id),
             note: &mut |event, place| {
                 let Some(worker) = &event.worker_ref else {
                     return;
@@ -520,86 +547,4 @@ fn renumber(unknown: &mut Vec<UnknownMember>, kept: &BTreeMap<usize, usize>) {
             None => false,
         }
     });
-}
-
-/// Checks that a diagnostic can follow the diagnostic `last` of the runtime `id`.
-fn belongs(
-    diagnostic: &RuntimeDiagnostic,
-    id: &RuntimeId,
-    last: u64,
-) -> Result<(), (FindingKind, String)> {
-    let worker = diagnostic.worker_ref.as_ref();
-    if let Some(worker) = worker.filter(|worker| worker.runtime_id != *id) {
-        let message = wrong_runtime(worker.runtime_id.as_str(), id);
-        return Err((FindingKind::Mismatch, message));
-    }
-    worker.map_or(Ok(()), |worker| expect_short(worker.worker_id.as_str()))?;
-    if diagnostic.id == u64::MAX {
-        return Err((FindingKind::Mismatch, no_next("the diagnostic's id")));
-    }
-    if diagnostic.id <= last {
-        let message = format!("diagnostic {} after {last}", diagnostic.id);
-        return Err((FindingKind::NotIncreasing, message));
-    }
-    Ok(())
-}
-
-/// Checks that the id of a worker is not too long for the store.
-fn expect_short(id: &str) -> Result<(), (FindingKind, String)> {
-    match id.len() {
-        0..=MAX_ID_BYTES => Ok(()),
-        bytes => Err((
-            FindingKind::IdTooLong,
-            format!("worker_id has {bytes} bytes, the limit is {MAX_ID_BYTES}"),
-        )),
-    }
-}
-
-/// The message for the greatest 64-bit number, after which no id can be assigned.
-fn no_next(what: &str) -> String {
-    format!(
-        "{what} {} is the greatest possible number: no next one exists",
-        u64::MAX
-    )
-}
-
-/// The member of a worker document that contradicts its directory, and the message.
-fn mismatch(document: &WorkerDocument, expected: &WorkerRef) -> Option<(&'static str, String)> {
-    let (found, id) = (&document.worker_ref, &document.worker_id);
-    if found != expected {
-        let (runtime, worker) = (found.runtime_id.as_str(), found.worker_id.as_str());
-        return Some(("worker_ref", wrong_worker(runtime, worker, expected)));
-    }
-    if *id != expected.worker_id {
-        let named = &expected.worker_id;
-        let message = format!("worker_id is \"{id}\", worker_ref names \"{named}\"");
-        return Some(("worker_id", message));
-    }
-    if document.last_event_id == u64::MAX {
-        return Some(("last_event_id", no_next("last_event_id")));
-    }
-    None
-}
-
-fn wrong_worker(runtime_id: &str, worker_id: &str, expected: &WorkerRef) -> String {
-    match runtime_id == expected.runtime_id.as_str() {
-        true => format!(
-            "worker_ref names worker \"{worker_id}\", the directory is for \"{}\"",
-            expected.worker_id
-        ),
-        false => wrong_runtime(runtime_id, &expected.runtime_id),
-    }
-}
-
-fn wrong_runtime(found: &str, expected: &RuntimeId) -> String {
-    format!("worker_ref names runtime \"{found}\", the directory is for \"{expected}\"")
-}
-
-/// The sequence from which a worker id was generated.
-fn generated_sequence(id: impl AsRef<str>) -> Option<u64> {
-    let id = id.as_ref();
-    let hex = id.strip_prefix("worker-")?;
-    let sequence = u64::from_str_radix(hex, 16).ok()?;
-    let is_generated = WorkerId::generated(sequence).as_str() == id && sequence < u64::MAX;
-    is_generated.then_some(sequence)
 }

@@ -30,6 +30,7 @@ impl Reader<'_> {
         let id = &worker.worker_ref.runtime_id;
         let states = match self.states.take() {
             Some(states) => states,
+            None if self.rules.mends() => self.states_in_order(runtime_dir, id)?,
             None => self.worker_states(runtime_dir, id)?,
         };
         let derived = states.of(&worker.worker_ref.worker_id);

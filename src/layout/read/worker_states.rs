@@ -6,6 +6,15 @@ use crate::model::identity::WorkerId;
 use crate::model::observation::RuntimeEventKind;
 use std::collections::HashMap;
 
+/// The sequence from which a worker id was generated.
+pub(crate) fn generated_sequence(id: impl AsRef<str>) -> Option<u64> {
+    let id = id.as_ref();
+    let hex = id.strip_prefix("worker-")?;
+    let sequence = u64::from_str_radix(hex, 16).ok()?;
+    let is_generated = WorkerId::generated(sequence).as_str() == id && sequence < u64::MAX;
+    is_generated.then_some(sequence)
+}
+
 /// The states of the workers of a runtime, for documents that do not have them.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerStates {
@@ -36,6 +45,17 @@ impl WorkerStates {
             .entry((&*worker.worker_id).into())
             .or_insert(none);
         *state = (status.unwrap_or(state.0), event.id);
+    }
+
+    /// Whether an event stopped the runtime.
+    pub(crate) fn is_runtime_stopped(&self) -> bool {
+        self.is_runtime_stopped
+    }
+
+    /// The sequence after those of all ids that the events name, from 1.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        let sequences = self.workers.keys().filter_map(generated_sequence);
+        sequences.max().map_or(1, |last| last + 1)
     }
 
     /// The status of a worker by its last stop, cancel or delete event, and the id of its last event; 0 for none.
