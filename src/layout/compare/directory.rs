@@ -5,7 +5,7 @@
 
 use crate::layout::compare::archived::{Archived, Gone, gone_worker, split};
 use crate::layout::compare::diff::{first_difference, have_same_values, runtime_json, worker_json};
-use crate::layout::compare::documents::{StoredDocument, Style, written};
+use crate::layout::compare::documents::{StoredDocument, Style, has_other_bytes};
 use crate::layout::compare::files::{
     FileComparison, FileState, LeftOut, ONLY_IN_STORE, differ, shown, take_file,
 };
@@ -30,7 +30,6 @@ use crate::ledger::tombstone::WorkerEnd;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
-use crate::model::layout_form::LayoutForm;
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, WorkerRetention,
@@ -312,17 +311,9 @@ impl<'s, 'o> Comparing<'s, 'o> {
         canonical: &[u8],
         stored: &Stored<T>,
     ) -> Result<(), LayoutError> {
-        let own_text = self.own_text.take();
-        let text = self
-            .snapshot
-            .document_text(T::owner(of), &T::stored_path(of))?;
-        if own_text.is_none() && text.is_none() && self.style.form == LayoutForm::A {
-            return Ok(());
-        }
-        let own_text = own_text.filter(|text| !text.is_empty());
-        let here = own_text.as_deref().unwrap_or(canonical);
-        let there = written(self.snapshot, &self.style, of, stored)?;
-        self.out.only_bytes += u64::from(here != there.bytes);
+        let texts = (self.own_text.take(), canonical);
+        let differs = has_other_bytes(self.snapshot, &self.style, of, texts, stored)?;
+        self.out.only_bytes += u64::from(differs);
         Ok(())
     }
 

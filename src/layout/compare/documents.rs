@@ -134,6 +134,24 @@ pub(crate) fn written<T: StoredDocument>(
     Ok(WrittenDocument { bytes, origin })
 }
 
+/// Whether a document of a directory has other bytes than an export would write. It has its own text or, if it has none,
+/// the canonical one.
+pub(crate) fn has_other_bytes<T: StoredDocument>(
+    snapshot: &Snapshot,
+    style: &Style,
+    of: &T::Of,
+    (own_text, canonical): (Option<Vec<u8>>, &[u8]),
+    stored: &Stored<T>,
+) -> Result<bool, LayoutError> {
+    let text = snapshot.document_text(T::owner(of), &T::stored_path(of))?;
+    if own_text.is_none() && text.is_none() && style.form == LayoutForm::A {
+        return Ok(false);
+    }
+    let own_text = own_text.filter(|text| !text.is_empty());
+    let here = own_text.as_deref().unwrap_or(canonical);
+    Ok(here != written(snapshot, style, of, stored)?.bytes)
+}
+
 fn of_text_or_new<T: StoredDocument>(
     style: &Style,
     of: &T::Of,

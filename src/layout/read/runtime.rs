@@ -14,6 +14,7 @@ use crate::layout::read::log::{Checks, LogSummary, Owner};
 use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::{Place, ReadStop};
+use crate::layout::read::states::{lacks, no_history, settle};
 use crate::layout::read::worker_states::generated_sequence;
 use crate::ledger::kept_file::{RUNTIME_DOCUMENT, worker_document};
 use crate::ledger::rows::FIRST_EVENT_ID;
@@ -24,7 +25,6 @@ use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, UnknownMember,
 };
-use serde::Serialize;
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -506,28 +506,6 @@ impl Reader<'_> {
             *counter = needed;
         }
         Ok(())
-    }
-}
-
-/// The finding about a runtime of a form without logs.
-fn no_history(dir: &SourceDir) -> Finding {
-    let message = "releases from 1 August 2026 on wrote no events and no transcripts here; the workers are imported \
-                   without them, their status and counters as far as the directory has them";
-    Finding::new(FindingKind::NoHistory, dir.path().to_owned(), message)
-}
-
-/// Whether a document lacks a member of its outermost object.
-fn lacks(absent: &[AbsentMember], member: &str) -> bool {
-    let is_it = |absent: &AbsentMember| absent.pointer.strip_prefix('/') == Some(member);
-    absent.iter().any(is_it)
-}
-
-/// Sets the value of an absent member that the import derived.
-fn settle(absent: &mut [AbsentMember], pointer: &str, value: &impl Serialize) {
-    if let Some(member) = absent.iter_mut().find(|member| member.pointer == pointer)
-        && let Ok(json) = serde_json::to_string(value)
-    {
-        member.json = json;
     }
 }
 

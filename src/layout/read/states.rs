@@ -1,6 +1,7 @@
 //! Derives what the documents of a later form lack from the event log.
 
 use crate::layout::dir::source::{NotOpened, SourceDir};
+use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::line::read_line;
 use crate::layout::format::lines::LineReader;
 use crate::layout::read::log_record::{LogRecord, LogRow};
@@ -8,9 +9,10 @@ use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::ReadStop;
 use crate::layout::read::worker_states::WorkerStates;
 use crate::model::identity::RuntimeId;
-use crate::model::layout_form::DocumentOrigin;
+use crate::model::layout_form::{AbsentMember, DocumentOrigin};
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::PersistedWorkerSnapshot;
+use serde::Serialize;
 use std::io::BufReader;
 
 impl Reader<'_> {
@@ -85,5 +87,27 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+}
+
+/// The finding about a runtime of a form without logs.
+pub(crate) fn no_history(dir: &SourceDir) -> Finding {
+    let message = "releases from 1 August 2026 on wrote no events and no transcripts here; the workers are imported \
+                   without them, their status and counters as far as the directory has them";
+    Finding::new(FindingKind::NoHistory, dir.path().to_owned(), message)
+}
+
+/// Whether a document lacks a member of its outermost object.
+pub(crate) fn lacks(absent: &[AbsentMember], member: &str) -> bool {
+    let is_it = |absent: &AbsentMember| absent.pointer.strip_prefix('/') == Some(member);
+    absent.iter().any(is_it)
+}
+
+/// Sets the value of an absent member that the import derived.
+pub(crate) fn settle(absent: &mut [AbsentMember], pointer: &str, value: &impl Serialize) {
+    if let Some(member) = absent.iter_mut().find(|member| member.pointer == pointer)
+        && let Ok(json) = serde_json::to_string(value)
+    {
+        member.json = json;
     }
 }
