@@ -377,6 +377,8 @@ fn forms_are_mixed_in_one_runtime() {
     fs::copy(worker_dir(small().path(), 1).join("worker.json"), &first).unwrap();
     edit(&first, "\"demo\"", "\"later-runtime\"");
     edit(&first, "sequence\": 4", "sequence\": 2");
+    // The default, which a new worker of form c is written without.
+    edit(&first, ",\n      \"purpose\": \"answers questions\"", "");
     let second = worker_dir(root, 2);
     fs::remove_file(second.join("transcript.jsonl")).unwrap();
     edit(
