@@ -402,7 +402,7 @@ fn deep_trees_come_back_up_to_the_longest_path() {
     remove_deep(&runtime_dir(out.path()));
     remove_deep(&runtime_dir(dir.path()));
 
-    deep(&runtime_dir(dir.path()), 5000);
+    deep(&runtime_dir(dir.path()), 2100);
     match strict(&store(), dir.path()) {
         Err(LayoutError::Refused { findings, .. }) => {
             assert_eq!(findings[0].kind, FindingKind::PathTooLong);
