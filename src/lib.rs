@@ -146,6 +146,7 @@ pub mod store {
     pub(crate) mod search;
     pub(crate) mod snapshot;
     pub(crate) mod snapshot_files;
+    pub(crate) mod snapshot_imports;
 
     pub use crate::commit::pending::Pending;
     pub use crate::engine::redb::database::sharing::Sharing;

@@ -4,12 +4,12 @@
 //! the operations that share a commit, and the engine writes the merged one.
 
 use crate::error::RuntimeError;
-use crate::ledger::envelope::{self};
 use crate::ledger::removals::{Removals, is_below};
 use crate::ledger::rows::{
     DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
 };
-use crate::ledger::tombstone::TombstoneRow;
+use crate::ledger::stored::envelope::{self};
+use crate::ledger::stored::tombstone::TombstoneRow;
 use std::collections::BTreeMap;
 
 /// Estimated memory of a changed row besides its texts, in bytes. It only bounds the size of a batch.

@@ -1,8 +1,8 @@
 //! What the model says survives the stored form.
 
 use super::*;
-use crate::ledger::envelope::tests::{encoded, run};
-use crate::ledger::envelope::{Record, decode};
+use crate::ledger::stored::envelope::tests::{encoded, run};
+use crate::ledger::stored::envelope::{Record, decode};
 use crate::model::catalog::WorkerStatus;
 use crate::model::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,

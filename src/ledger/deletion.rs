@@ -10,11 +10,11 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::convert::size;
-use crate::ledger::kept_file::{RUNTIME_DOCUMENT, after_files, worker_files};
 use crate::ledger::removals::{ALL, Removals};
 use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::ledger::stored::kept_file::{RUNTIME_DOCUMENT, after_files, worker_files};
+use crate::ledger::stored::tombstone::{TombstoneRow, Unfinished};
 use crate::ledger::table_names::UNFINISHED;
-use crate::ledger::tombstone::{TombstoneRow, Unfinished};
 use crate::ledger::transaction::Transaction;
 use crate::ledger::whole::each_diagnostic;
 use std::ops::ControlFlow;

@@ -4,25 +4,21 @@
 //! This room knows the model and the errors, and no engine. An engine implements [`rows::Rows`] and
 //! writes a [`change_set::ChangeSet`].
 
-pub(crate) mod additions;
 pub(crate) mod change_set;
 pub(crate) mod checks;
 pub(crate) mod context;
 pub(crate) mod convert;
 pub(crate) mod deletion;
-pub(crate) mod envelope;
-pub(crate) mod kept_file;
 pub(crate) mod overlay;
 pub(crate) mod pages;
-pub(crate) mod record;
 pub(crate) mod removals;
 pub(crate) mod retention;
 pub(crate) mod rows;
 pub(crate) mod run;
+pub(crate) mod stored;
 pub(crate) mod table_names;
 #[cfg(feature = "search")]
 pub(crate) mod text_pattern;
-pub(crate) mod tombstone;
 pub(crate) mod transaction;
 pub(crate) mod unique_id;
 pub(crate) mod whole;

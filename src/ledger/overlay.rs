@@ -1,8 +1,8 @@
 //! Laying uncommitted rows over a read of committed rows.
 
 use crate::error::RuntimeError;
-use crate::ledger::envelope::Record;
 use crate::ledger::removals::ALL;
+use crate::ledger::stored::envelope::Record;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::iter::Peekable;
 use std::ops::Bound;

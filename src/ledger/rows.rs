@@ -2,8 +2,8 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
-use crate::ledger::kept_file::{FileChunkRow, FileKey};
-use crate::ledger::tombstone::TombstoneRow;
+use crate::ledger::stored::kept_file::{FileChunkRow, FileKey};
+use crate::ledger::stored::tombstone::TombstoneRow;
 use crate::model::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent, WorkerStatus};
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::interaction::TranscriptRole;

@@ -3,8 +3,8 @@
 use crate::error::RuntimeError;
 use crate::ledger::checks;
 use crate::ledger::convert::{owner_of, stored_size};
-use crate::ledger::envelope::{self, Crc, CrcPrefix, KeyBytes, Record};
 use crate::ledger::rows::{EventRow, TranscriptRow};
+use crate::ledger::stored::envelope::{self, Crc, CrcPrefix, KeyBytes, Record};
 use crate::ledger::table_names;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};

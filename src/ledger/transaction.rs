@@ -7,13 +7,13 @@
 use crate::error::RuntimeError;
 use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
 use crate::ledger::context::OpContext;
-use crate::ledger::kept_file::{FileChunkRow, FileKey};
 use crate::ledger::overlay::{Layer, Merge, below, overlay};
 use crate::ledger::rows::{
     DiagnosticRow, EachEntry, EachEvent, EventRow, ImportRow, Rows, RuntimeRow, TranscriptRow,
     WorkerRow,
 };
-use crate::ledger::tombstone::TombstoneRow;
+use crate::ledger::stored::kept_file::{FileChunkRow, FileKey};
+use crate::ledger::stored::tombstone::TombstoneRow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 

@@ -1,7 +1,7 @@
 //! Runtimes that were imported in a later form of the layout, and their files.
 
 use crate::error::RuntimeError;
-use crate::ledger::kept_file::{
+use crate::ledger::stored::kept_file::{
     CHUNK_BYTES, FileChunkRow, RUNTIME_DOCUMENT, stored_path, worker_document,
 };
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};

@@ -1,7 +1,7 @@
 //! Where the values of an imported worker come from.
 
 use crate::error::RuntimeError;
-use crate::ledger::kept_file::{FileChunkRow, worker_document};
+use crate::ledger::stored::kept_file::{FileChunkRow, worker_document};
 use crate::model::identity::WorkerRef;
 use crate::model::layout_form::{LayoutForm, WorkerOrigin};
 use crate::runtime::handle::Runtime;

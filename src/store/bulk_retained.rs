@@ -6,11 +6,11 @@ use crate::engine::redb::tables::definitions::RUNTIMES;
 use crate::engine::redb::tables::definitions::{FILES, IMPORTS, TOMBSTONES};
 use crate::error::RuntimeError;
 use crate::ledger::convert::owner_of;
-use crate::ledger::kept_file::FileChunkRow;
 use crate::ledger::rows::Rows;
 use crate::ledger::run::EventRun;
+use crate::ledger::stored::kept_file::FileChunkRow;
+use crate::ledger::stored::tombstone::TombstoneRow;
 use crate::ledger::table_names::NO_RUNTIME;
-use crate::ledger::tombstone::TombstoneRow;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::persisted::{
     ImportRecord, PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored,
@@ -128,7 +128,7 @@ impl BulkLoad<'_> {
     }
 
     /// Writes a chunk of a file of a runtime, or with `None` of no runtime. `path` is a path of
-    /// [`kept_file`](crate::ledger::kept_file).
+    /// [`kept_file`](crate::ledger::stored::kept_file).
     pub(crate) fn put_file_chunk(
         &mut self,
         id: Option<&RuntimeId>,

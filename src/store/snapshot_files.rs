@@ -3,10 +3,10 @@
 use crate::error::RuntimeError;
 use crate::ledger::checks::refuse_long_id;
 use crate::ledger::convert;
-use crate::ledger::kept_file::{
+use crate::ledger::rows::Rows;
+use crate::ledger::stored::kept_file::{
     FileChunkRow, after_files, is_document, is_empty_log, parsed_path, stored_path,
 };
-use crate::ledger::rows::Rows;
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::model::identity::{RuntimeId, WorkerId};
 use crate::model::layout_form::DocumentOrigin;

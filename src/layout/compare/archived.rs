@@ -4,7 +4,7 @@ use crate::error::RuntimeError;
 use crate::layout::error::LayoutError;
 use crate::ledger::convert;
 use crate::ledger::rows::DiagnosticRow;
-use crate::ledger::tombstone::{TombstoneRow, WorkerEnd};
+use crate::ledger::stored::tombstone::{TombstoneRow, WorkerEnd};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::persisted::{PersistedRuntimeSnapshot, Stored};

@@ -9,7 +9,7 @@ use crate::layout::format::own_text::{self, Manner, left_out};
 use crate::layout::format::problem::Problem;
 use crate::layout::format::spans;
 use crate::layout::read::documents::{Document, parse};
-use crate::ledger::kept_file::{RUNTIME_DOCUMENT, worker_document};
+use crate::ledger::stored::kept_file::{RUNTIME_DOCUMENT, worker_document};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::layout_form::{DocumentOrigin, LayoutForm, Spelling};
 use crate::model::persisted::Stored;

@@ -4,7 +4,7 @@ use crate::error::RuntimeError;
 use crate::layout::findings::finding::FindingKind;
 use crate::layout::format::names::RUNTIMES;
 use crate::layout::report::{Comparison, Difference};
-use crate::ledger::kept_file::{FileChunkRow, is_document, is_empty_log, parsed_path};
+use crate::ledger::stored::kept_file::{FileChunkRow, is_document, is_empty_log, parsed_path};
 use crate::model::identity::RuntimeId;
 use crate::model::persisted::ImportRecord;
 use crate::store::snapshot::Snapshot;

@@ -6,7 +6,7 @@ use crate::layout::options::Rules;
 use crate::layout::read::listing::Listing;
 use crate::layout::read::reading::{Reading, read_others};
 use crate::layout::read::sink::Sink;
-use crate::ledger::kept_file::FileChunkRow;
+use crate::ledger::stored::kept_file::FileChunkRow;
 use crate::store::snapshot::Snapshot;
 
 /// The files of no runtime, by their stored paths.

@@ -2,7 +2,7 @@
 
 use crate::layout::error::LayoutError;
 use crate::layout::format::document::{PrunedWorker, RemovedWorkers};
-use crate::ledger::tombstone::{TombstoneRow, WorkerEnd};
+use crate::ledger::stored::tombstone::{TombstoneRow, WorkerEnd};
 use crate::model::borrowed::BorrowedEvent;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::observation::RuntimeEventKind;

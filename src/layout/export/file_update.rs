@@ -9,7 +9,7 @@ use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::read::listing::Entry;
 use crate::layout::report::RuntimeExport;
-use crate::ledger::kept_file::{FileChunkRow, parsed_path};
+use crate::ledger::stored::kept_file::{FileChunkRow, parsed_path};
 use crate::model::identity::{RuntimeId, WorkerId};
 use crate::store::snapshot::Snapshot;
 use std::collections::HashSet;

@@ -5,7 +5,7 @@ use crate::layout::dir::target::{TargetDir, TargetFile, temporary_name};
 use crate::layout::error::LayoutError;
 use crate::layout::export::log_writer::Written;
 use crate::layout::export::runtime_writer::RuntimeWriter;
-use crate::ledger::kept_file::{FileChunkRow, parsed_path};
+use crate::ledger::stored::kept_file::{FileChunkRow, parsed_path};
 use crate::model::identity::RuntimeId;
 use crate::store::snapshot::Snapshot;
 use std::ffi::{OsStr, OsString};

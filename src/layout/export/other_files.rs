@@ -7,7 +7,7 @@ use crate::layout::export::kept_files::{Found, Placing, find};
 use crate::layout::export::log_writer::Written;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::options::ExistingDirectory;
-use crate::ledger::kept_file::parsed_path;
+use crate::ledger::stored::kept_file::parsed_path;
 use crate::store::snapshot::Snapshot;
 
 /// The stored paths of the files of no runtime that an export writes. Files that are there already are not written

@@ -13,7 +13,7 @@ use crate::layout::format::names::WORKERS;
 use crate::layout::read::documents::Document;
 use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::report::RuntimeExport;
-use crate::ledger::kept_file::{FileChunkRow, stored_path, worker_files};
+use crate::ledger::stored::kept_file::{FileChunkRow, stored_path, worker_files};
 use crate::model::identity::RuntimeId;
 use crate::model::interaction::TranscriptEntry;
 use crate::model::layout_form::{AbsentMember, DocumentOrigin, LayoutForm};

@@ -15,7 +15,7 @@ use crate::layout::read::listing::{Entry, Listing};
 use crate::layout::read::reading::{ReadOutcome, Reading, read_runtime};
 use crate::layout::read::sink::{DiscardSink, Sink};
 use crate::layout::report::{Comparison, ImportOutcome, ImportReport, RuntimeImport};
-use crate::ledger::tombstone::{TombstoneRow, WorkerEnd};
+use crate::ledger::stored::tombstone::{TombstoneRow, WorkerEnd};
 use crate::model::identity::WorkerId;
 use crate::model::persisted::ImportRecord;
 use crate::store::bulk_load::BulkLoad;

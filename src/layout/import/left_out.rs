@@ -4,7 +4,7 @@ use crate::layout::error::LayoutError;
 use crate::layout::format::document::RemovedWorkers;
 use crate::layout::read::left_out::LEFT_OUT;
 use crate::layout::read::sink::{Place, Sink};
-use crate::ledger::kept_file::{FileChunkRow, parsed_path, stored_path};
+use crate::ledger::stored::kept_file::{FileChunkRow, parsed_path, stored_path};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, WorkerRetention,

@@ -8,7 +8,7 @@ use crate::layout::options::Rules;
 use crate::layout::read::listing::Listing;
 use crate::layout::read::reading::{ReadOutcome, Reading, read_others};
 use crate::layout::read::sink::{DiscardSink, Sink};
-use crate::ledger::kept_file::{FileChunkRow, parsed_path};
+use crate::ledger::stored::kept_file::{FileChunkRow, parsed_path};
 use crate::store::bulk_load::BulkLoad;
 use crate::store::snapshot::Snapshot;
 use std::collections::HashSet;

@@ -5,8 +5,8 @@ use crate::layout::format::document::RemovedWorkers;
 use crate::layout::import::pipeline::Outbox;
 use crate::layout::read::sink::{Place, Sink};
 use crate::ledger::convert::owned_ref;
-use crate::ledger::kept_file::FileChunkRow;
 use crate::ledger::run::{EventRun, TranscriptRun};
+use crate::ledger::stored::kept_file::FileChunkRow;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::persisted::{

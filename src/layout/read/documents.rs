@@ -12,7 +12,7 @@ use crate::layout::format::locate;
 use crate::layout::format::problem::Problem;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::ReadStop;
-use crate::ledger::kept_file::FileChunkRow;
+use crate::ledger::stored::kept_file::FileChunkRow;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::layout_form::{AbsentMember, DocumentOrigin, LayoutForm};
 use crate::model::persisted::Stored;

@@ -4,7 +4,7 @@ use crate::layout::dir::source::{DirIdentity, EntryKind, SourceDir};
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::read::reader::{Opened, Reader, changed};
 use crate::layout::read::sink::ReadStop;
-use crate::ledger::kept_file::{CHUNK_BYTES, FileChunkRow, MAX_PATH_BYTES, stored_path};
+use crate::ledger::stored::kept_file::{CHUNK_BYTES, FileChunkRow, MAX_PATH_BYTES, stored_path};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use crate::layout::findings::finding::Finding;
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::read::reader::{Opened, Reader};
 use crate::layout::read::sink::ReadStop;
-use crate::ledger::kept_file::{CHUNK_BYTES, FileChunkRow, stored_path};
+use crate::ledger::stored::kept_file::{CHUNK_BYTES, FileChunkRow, stored_path};
 use crate::model::identity::WorkerId;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

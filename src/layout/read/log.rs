@@ -13,7 +13,7 @@ use crate::layout::read::order::Item;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::salvage::{self, Piece, Pieces};
 use crate::layout::read::sink::{Place, ReadStop};
-use crate::ledger::kept_file::stored_path;
+use crate::ledger::stored::kept_file::stored_path;
 use crate::model::layout_form::{LayoutForm, Spelling};
 use std::path::{Path, PathBuf};
 

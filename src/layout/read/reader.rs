@@ -10,7 +10,7 @@ use crate::layout::options::Rules;
 use crate::layout::read::order::MAX_ITEM_BYTES;
 use crate::layout::read::sink::{Counts, ReadStop, Sink};
 use crate::layout::read::worker_states::WorkerStates;
-use crate::ledger::kept_file::{CHUNK_BYTES, FileChunkRow};
+use crate::ledger::stored::kept_file::{CHUNK_BYTES, FileChunkRow};
 use crate::model::layout_form::LayoutForm;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufReader, Read};

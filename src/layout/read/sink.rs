@@ -2,7 +2,7 @@
 
 use crate::layout::error::LayoutError;
 use crate::layout::format::document::RemovedWorkers;
-use crate::ledger::kept_file::FileChunkRow;
+use crate::ledger::stored::kept_file::FileChunkRow;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::WorkerRef;
 use crate::model::persisted::{
@@ -56,7 +56,7 @@ pub(crate) trait Sink {
     }
 
     /// A chunk of a kept file or of the own text of a document, at a path of
-    /// [`kept_file`](crate::ledger::kept_file). Chunks of one file follow each other.
+    /// [`kept_file`](crate::ledger::stored::kept_file). Chunks of one file follow each other.
     fn file(&mut self, _path: &str, _chunk: u64, _row: FileChunkRow) -> Result<(), LayoutError> {
         Ok(())
     }

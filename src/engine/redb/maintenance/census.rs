@@ -12,7 +12,7 @@ use crate::engine::redb::tables::view::View;
 use crate::engine::redb::tables::walk::key_bytes;
 use crate::error::RuntimeError;
 use crate::ledger::convert;
-use crate::ledger::kept_file::is_document;
+use crate::ledger::stored::kept_file::is_document;
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use redb::{Key, ReadTransaction, ReadableTableMetadata};

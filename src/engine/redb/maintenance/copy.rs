@@ -12,10 +12,10 @@ use crate::engine::redb::tables::definitions::{
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
 use crate::ledger::deletion;
-use crate::ledger::envelope::{self, KeyBytes, Record};
-use crate::ledger::kept_file::parsed_path;
+use crate::ledger::stored::envelope::{self, KeyBytes, Record};
+use crate::ledger::stored::kept_file::parsed_path;
+use crate::ledger::stored::tombstone::Unfinished;
 use crate::ledger::table_names::UNFINISHED;
-use crate::ledger::tombstone::Unfinished;
 use redb::{CursorError, CursorMut, Key, ReadTransaction, Value, WriteTransaction};
 use std::collections::BTreeMap;
 use std::ops::Bound;

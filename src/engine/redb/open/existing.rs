@@ -8,10 +8,10 @@ use crate::commit::{trace, within};
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::file_backend;
 use crate::engine::redb::database::open_store::OPEN_STORES;
-use crate::engine::redb::database::redb_engine::{Erase, Handle, OpenStore, RedbEngine, Writer};
+use crate::engine::redb::database::redb_engine::{Handle, OpenStore, RedbEngine, Writer};
 use crate::engine::redb::database::registry::{Found, Registration};
 use crate::engine::redb::database::sharing::Sharing;
-use crate::engine::redb::file::checked_pages::{CheckedPages, Role};
+use crate::engine::redb::file::checked_pages::Role;
 use crate::engine::redb::file::file_id::{FileId, has_links};
 use crate::engine::redb::file::lock_holder;
 use crate::engine::redb::file::one_sync::{OneSync, OneSyncFile};
@@ -19,18 +19,19 @@ use crate::engine::redb::file::page_walk;
 use crate::engine::redb::file::recovered::RecoveredFile;
 use crate::engine::redb::file::shared_file::{LockWaits, SharedFile};
 use crate::engine::redb::file::unclean::Recovery;
-use crate::engine::redb::file::write_gate::{KeptFile, hold, pass};
+use crate::engine::redb::file::write_gate::{hold, pass};
 use crate::engine::redb::maintenance::verify::check::refuse_damaged_pages;
+use crate::engine::redb::open::builder::{builder, checked};
 use crate::engine::redb::open::create::create;
+use crate::engine::redb::open::erasing::{erase_alone, erase_beside_writers};
 use crate::engine::redb::open::options::{CommitSyncs, StoreOptions};
 use crate::engine::redb::schema::migrate;
 use crate::engine::redb::schema::version::Schema;
 use crate::error::{Place, RuntimeError};
 use crate::fs::names;
 use crate::fs::staged_file;
-
 use crate::model::management::RuntimeBackendKind;
-use redb::{Builder, Database, ReadOnlyDatabase, ReadableDatabase, StorageBackend};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, StorageBackend};
 use std::cell::Cell;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -226,37 +227,6 @@ fn open_file(
 /// Reports the outcome of a recovery to the telemetry.
 fn report_recovery(at: RedbContext<'_>, recovery: Option<Recovery>) {
     trace::recovered(at.place, recovery, recovery == Some(Recovery::RolledBack));
-}
-
-/// A builder of redb with the cache, the sharing and the callbacks of `options`.
-pub(crate) fn builder(options: &StoreOptions) -> Builder {
-    let mut builder = Builder::new();
-    builder
-        .set_cache_size(options.cache_bytes)
-        .set_concurrency_mode(options.sharing.concurrency_mode())
-        .set_check_integrity_on_open(options.verify_on_open && !options.read_only);
-    if let Some(on_repair) = options.on_repair.clone() {
-        builder.set_repair_callback(move |session| {
-            if within::repair(|| on_repair(session.progress())).is_break() {
-                session.abort();
-            }
-        });
-    }
-    builder
-}
-
-/// A backend over `file` that checks pages in the given role, unless `options` turn the check off.
-pub(crate) fn checked<B: StorageBackend>(
-    file: B,
-    role: Role,
-    at: RedbContext<'_>,
-    options: &StoreOptions,
-) -> CheckedPages<B> {
-    let role = match options.check_pages {
-        true => role,
-        false => Role::Unchecked,
-    };
-    CheckedPages::new(file, role, at.bad_pages())
 }
 
 /// One open of a file: its path, and the identity that the file must have. A path can lead to
@@ -542,62 +512,6 @@ pub(crate) fn open_over(
         migrate(&writer, options.schema, found, at.named("migrate"))?;
     }
     Ok(Handle::Writer(writer))
-}
-
-/// The function that erases the unused bytes of `file`, of which this process is the only writer.
-fn erase_alone<B: StorageBackend>(
-    file: KeptFile<B>,
-    at: RedbContext<'_>,
-    options: &StoreOptions,
-) -> Erase {
-    let options = for_reopening(options);
-    let bad_pages = at.bad_pages();
-    Box::new(move |database, at| {
-        let at = at.noting(&bad_pages);
-        file.keep(|backend| {
-            at.guard(|| {
-                database.close().map_err(|error| at.redb(error))?;
-                let is_whole = file.erase_unused().map_err(|error| at.io(error))?;
-                let database = builder(&options)
-                    .create_with_backend(checked(backend, Role::OnlyWriter, at, &options))
-                    .map_err(|error| at.redb(error))?;
-                Ok((database, is_whole))
-            })
-        })
-    })
-}
-
-/// The function that erases the unused bytes of `file`, which other processes write to.
-fn erase_beside_writers<B: StorageBackend>(file: KeptFile<B>, options: &StoreOptions) -> Erase {
-    let options = for_reopening(options);
-    Box::new(move |database, at| {
-        at.guard(|| {
-            // Its lock excludes the commits of other processes.
-            let turn = database.begin_write().map_err(|error| at.redb(error))?;
-            let is_whole = file.erase_unused().map_err(|error| at.io(error))?;
-            turn.abort().map_err(|error| at.redb(error))?;
-            let database = file.keep(|backend| {
-                database.close().map_err(|error| at.redb(error))?;
-                builder(&options)
-                    .create_with_backend(backend)
-                    .map_err(|error| at.redb(error))
-            })?;
-            // The lock of the last writer was kept, too. The end of this turn releases it. It is a commit, because the
-            // other processes drop their page caches when they find a newer one.
-            let turn = database.begin_write().map_err(|error| at.redb(error))?;
-            turn.commit().map_err(|error| at.redb(error))?;
-            Ok((database, is_whole))
-        })
-    })
-}
-
-/// The options to open a database again that was just closed: it needs no repair, and it was verified when it was
-/// first opened, if at all.
-fn for_reopening(options: &StoreOptions) -> StoreOptions {
-    let mut options = options.clone();
-    options.verify_on_open = false;
-    options.on_repair = None;
-    options
 }
 
 /// The schema version of the store, if this crate can read or migrate it.

@@ -4,9 +4,9 @@ use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::file::checked_pages::Role;
 use crate::engine::redb::file::recovered::RecoveredFile;
 use crate::engine::redb::file::write_gate::hold;
+use crate::engine::redb::open::builder::{builder, checked};
 use crate::engine::redb::open::existing::{
-    builder, checked, open_for_reading, open_for_writing, read_any, refuse_other_kinds,
-    shared_file, version_of,
+    open_for_reading, open_for_writing, read_any, refuse_other_kinds, shared_file, version_of,
 };
 use crate::engine::redb::open::options::StoreOptions;
 use crate::engine::redb::schema::migrate::{self, MigrationPlan};

@@ -10,7 +10,7 @@ use crate::engine::redb::tables::definitions::{META, Tables};
 use crate::engine::redb::tables::row_writer::RowWriter;
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
-use crate::ledger::record::MetaRecord;
+use crate::ledger::stored::record::MetaRecord;
 use redb::{ReadTransaction, StorageError, TableError, TableHandle, WriteTransaction};
 
 #[path = "../../../../migrations/0001_initial.rs"]

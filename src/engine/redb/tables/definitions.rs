@@ -4,13 +4,13 @@
 //! Keys contain the ids as text, so that any redb viewer can read them. A value never repeats its
 //! key. Key types are types of redb: the name of a type is stored in the file.
 
-use crate::ledger::kept_file::FileChunkRow;
-use crate::ledger::record::MetaRecord;
 use crate::ledger::rows::{
     DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
 };
+use crate::ledger::stored::kept_file::FileChunkRow;
+use crate::ledger::stored::record::MetaRecord;
+use crate::ledger::stored::tombstone::TombstoneRow;
 use crate::ledger::table_names;
-use crate::ledger::tombstone::TombstoneRow;
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, TableError, Value};
 use std::marker::PhantomData;
 
@@ -74,7 +74,7 @@ pub(crate) const TOMBSTONES: TableOf<(&str, &str), TombstoneRow> =
     TableOf::since(table_names::TOMBSTONES, 2);
 
 /// (Runtime id or empty, path, number of the chunk) → a part of a file that the model has no place for, or of the own
-/// text of a document; see [`kept_file`](crate::ledger::kept_file).
+/// text of a document; see [`kept_file`](crate::ledger::stored::kept_file).
 pub(crate) const FILES: TableOf<(&str, &str, u64), FileChunkRow> =
     TableOf::since(table_names::FILES, 2);
 

@@ -4,7 +4,7 @@ use crate::engine::redb::tables::definitions::{FILES, Tables};
 use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
 use crate::ledger::convert::stored_size;
-use crate::ledger::kept_file::{FileChunkRow, FileKey};
+use crate::ledger::stored::kept_file::{FileChunkRow, FileKey};
 use crate::model::layout_form::DocumentOrigin;
 use std::ops::ControlFlow;
 

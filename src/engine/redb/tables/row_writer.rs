@@ -7,8 +7,8 @@ use crate::engine::redb::tables::definitions::{
 use crate::engine::redb::tables::view::after_runtime;
 use crate::error::RuntimeError;
 use crate::ledger::change_set::ChangeSet;
-use crate::ledger::envelope::{self, KeyBytes, Record};
 use crate::ledger::removals::ALL;
+use crate::ledger::stored::envelope::{self, KeyBytes, Record};
 use redb::{CursorError, Key, WriteTransaction};
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};

@@ -7,7 +7,7 @@ use crate::engine::redb::tables::view::View;
 use crate::error::Place;
 use crate::ledger::removals::Removals;
 use crate::ledger::rows::{DiagnosticRow, EventRow, Rows, TranscriptRow};
-use crate::ledger::tombstone::TombstoneRow;
+use crate::ledger::stored::tombstone::TombstoneRow;
 use crate::ledger::transaction::Transaction;
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::diagnostics::DiagnosticSeverity;

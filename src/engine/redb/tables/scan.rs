@@ -6,8 +6,8 @@ use crate::engine::redb::tables::definitions::{EVENTS, RUNTIMES, TRANSCRIPTS, Ta
 use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
 use crate::fs::process::Process;
-use crate::ledger::envelope::{CrcPrefix, KeyBytes, Record, Verified, verify_after};
 use crate::ledger::rows::{EventRow, RuntimeRow, TranscriptRow, WorkerRow};
+use crate::ledger::stored::envelope::{CrcPrefix, KeyBytes, Record, Verified, verify_after};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use redb::{AccessGuard, Key, Range, ReadTransaction};
 use std::borrow::Borrow;

@@ -8,12 +8,12 @@ use crate::engine::redb::tables::definitions::{
 };
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
-use crate::ledger::envelope::{self, CrcPrefix, KeyBytes, Record};
-use crate::ledger::kept_file::{FileChunkRow, FileKey};
 use crate::ledger::rows::{
     DiagnosticRow, EachEntry, EachEvent, ImportRow, PAGE_ROWS, Rows, RuntimeRow, WorkerRow,
 };
-use crate::ledger::tombstone::TombstoneRow;
+use crate::ledger::stored::envelope::{self, CrcPrefix, KeyBytes, Record};
+use crate::ledger::stored::kept_file::{FileChunkRow, FileKey};
+use crate::ledger::stored::tombstone::TombstoneRow;
 use redb::{Key, ReadableTable};
 use std::borrow::Borrow;
 use std::cmp::Ordering;

@@ -4,7 +4,7 @@ use crate::engine::redb::maintenance::verify::report::VerifyKind;
 use crate::engine::redb::maintenance::verify::rules::Rules;
 use crate::engine::redb::tables::definitions::{FILES, RUNTIMES, WORKERS};
 use crate::error::RuntimeError;
-use crate::ledger::kept_file::{FileChunkRow, MAX_CHUNK_BYTES, is_document, parsed_path};
+use crate::ledger::stored::kept_file::{FileChunkRow, MAX_CHUNK_BYTES, is_document, parsed_path};
 use crate::ledger::table_names::NO_RUNTIME;
 use std::path::Component;
 

@@ -9,7 +9,7 @@ use crate::engine::redb::tables::definitions::{
 };
 use crate::engine::redb::tables::view::after_runtime;
 use crate::error::RuntimeError;
-use crate::ledger::envelope::{KeyBytes, Record};
+use crate::ledger::stored::envelope::{KeyBytes, Record};
 use redb::{Key, Value};
 use std::ops::{ControlFlow, RangeBounds};
 

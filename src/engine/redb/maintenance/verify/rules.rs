@@ -13,10 +13,10 @@ use crate::engine::redb::tables::definitions::{
 };
 use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
-use crate::ledger::envelope::{self, KeyBytes, Record};
 use crate::ledger::rows::{RuntimeRow, WorkerRow};
+use crate::ledger::stored::envelope::{self, KeyBytes, Record};
+use crate::ledger::stored::tombstone::Unfinished;
 use crate::ledger::table_names::NO_RUNTIME;
-use crate::ledger::tombstone::Unfinished;
 use crate::model::catalog::WorkerStatus;
 use crate::model::management::RuntimeStatus;
 use redb::{Key, ReadTransaction, Value};

@@ -4,8 +4,8 @@ use crate::engine::redb::maintenance::verify::report::VerifyKind;
 use crate::engine::redb::maintenance::verify::rules::Rules;
 use crate::engine::redb::tables::definitions::{RUNTIMES, TOMBSTONES, WORKERS};
 use crate::error::RuntimeError;
+use crate::ledger::stored::tombstone::{TombstoneRow, Unfinished};
 use crate::ledger::table_names::UNFINISHED;
-use crate::ledger::tombstone::{TombstoneRow, Unfinished};
 
 impl Rules<'_> {
     /// Checks the tombstones, and notes the unfinished deletions. First, since their rows break no rule.

@@ -14,8 +14,8 @@
 //! [`MAX_CHUNK_BYTES`]; one that is empty has one empty chunk. An empty directory has one row. An own text begins with a chunk of its own that has the form
 //! and the absent members of the document.
 
-use crate::ledger::additions::Additions;
-use crate::ledger::envelope::Record;
+use crate::ledger::stored::additions::Additions;
+use crate::ledger::stored::envelope::Record;
 use crate::model::identity::hex;
 use crate::model::layout_form::{AbsentMember, DocumentOrigin, LayoutForm};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! The stored bytes of version 2, pinned, and the rules of its additions.
 
 use super::*;
-use crate::ledger::tombstone::{Unfinished, WorkerEnd};
+use crate::ledger::stored::tombstone::{Unfinished, WorkerEnd};
 use crate::model::layout_form::{AbsentMember, DocumentOrigin, Spelling};
 
 const TIME_MS: u64 = 1_795_956_312_345;

@@ -1,12 +1,12 @@
 //! The stored bytes, pinned: what is written today has to be read by every later version.
 
 use super::*;
-use crate::ledger::kept_file::FileChunkRow;
-use crate::ledger::record::MetaRecord;
 use crate::ledger::rows::{
     DiagnosticRow, EventRow, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
 };
-use crate::ledger::tombstone::TombstoneRow;
+use crate::ledger::stored::kept_file::FileChunkRow;
+use crate::ledger::stored::record::MetaRecord;
+use crate::ledger::stored::tombstone::TombstoneRow;
 use crate::model::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
     WorkerIntent, WorkerStatus, WorkspaceRef,

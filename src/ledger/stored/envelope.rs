@@ -1,14 +1,14 @@
 //! The envelope around a stored record: a version, the record's bytes, and a checksum.
 //!
 //! A value is `version byte · body · CRC-32`. The body of version 1 is a record in postcard; that of version 2
-//! is the same record, then its [additions](crate::ledger::additions). A row that does not change keeps its
+//! is the same record, then its [additions](crate::ledger::stored::additions). A row that does not change keeps its
 //! version, so a migration rewrites no row. The CRC (IEEE, little-endian) covers the
 //! table's name, a zero byte, the key, the version and the body. It includes table and key, so that a
 //! value that was moved to another key is rejected too. The engine's own checksums do not replace it:
 //! redb does not verify them when it reads. In the key each text is followed by the byte 0xFF, which no
 //! UTF-8 text contains, and each number is eight little-endian bytes.
 
-use crate::ledger::additions::Additions;
+use crate::ledger::stored::additions::Additions;
 use serde::{Deserialize, Serialize};
 
 /// The first version, without additions.

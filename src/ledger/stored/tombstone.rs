@@ -3,8 +3,8 @@
 //! A tombstone remains of each deleted worker, since its id is never used again. A deletion that takes several
 //! commits also has a row that lists it, from its first commit to its last.
 
-use crate::ledger::additions::{self, Additions};
-use crate::ledger::envelope::Record;
+use crate::ledger::stored::additions::{self, Additions};
+use crate::ledger::stored::envelope::Record;
 use serde::{Deserialize, Serialize};
 
 /// A row of `tombstones`.

@@ -5,13 +5,13 @@
 //! serde attributes that change how they are written, and **fields and variants are only ever appended,
 //! under a new version**. The tests pin the bytes of each.
 //!
-//! The records of version 2 are these and [additions](crate::ledger::additions).
+//! The records of version 2 are these and [additions](crate::ledger::stored::additions).
 
-use crate::ledger::additions::{self, Additions};
-use crate::ledger::envelope::Record;
 use crate::ledger::rows::{
     DiagnosticRow, EventRow, FIRST_EVENT_ID, ImportRow, RuntimeRow, TranscriptRow, WorkerRow,
 };
+use crate::ledger::stored::additions::{self, Additions};
+use crate::ledger::stored::envelope::Record;
 use crate::model::catalog::{
     CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
     WorkerIntent, WorkerStatus, WorkspaceRef,
