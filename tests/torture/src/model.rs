@@ -406,11 +406,11 @@ impl RuntimeState {
     }
 
     fn input(&mut self, worker_ref: &WorkerRef, input: &WorkerInput) -> Result<Ack, Refusal> {
-        self.refuse_foreign(worker_ref)?;
         self.refuse_stopped()?;
         if input.content.trim().is_empty() {
             return Err(Refusal::InvalidRequest);
         }
+        self.refuse_foreign(worker_ref)?;
         let status = self.worker(worker_ref)?.status;
         if !status.is_active() {
             return Err(Refusal::InvalidRequest);
@@ -439,11 +439,11 @@ impl RuntimeState {
     }
 
     fn reply(&mut self, worker_ref: &WorkerRef, content: &str) -> Result<Ack, Refusal> {
-        self.refuse_foreign(worker_ref)?;
         self.refuse_stopped()?;
         if content.trim().is_empty() {
             return Err(Refusal::InvalidRequest);
         }
+        self.refuse_foreign(worker_ref)?;
         let status = self.worker(worker_ref)?.status;
         if !status.is_active() {
             return Err(Refusal::InvalidRequest);
@@ -474,8 +474,8 @@ impl RuntimeState {
         status: WorkerStatus,
         reason: Option<&str>,
     ) -> Result<Ack, Refusal> {
-        self.refuse_foreign(worker_ref)?;
         self.refuse_stopped()?;
+        self.refuse_foreign(worker_ref)?;
         let before = self.worker(worker_ref)?;
         // The first terminal status stays, and no event is logged.
         if !before.status.is_active() {
