@@ -27,6 +27,8 @@ impl Runtime {
                     absent: origin
                         .absent
                         .into_iter()
+                        // An absent log is no member.
+                        .filter(|member| !member.is_log())
                         .map(|member| member.pointer)
                         .collect(),
                 },
