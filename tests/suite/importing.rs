@@ -154,7 +154,7 @@ fn left_out_texts_are_stored_and_shown() {
     run(&[&"import", &root.path(), &store, &"--salvage", &"--replace"]).expect_code(4);
     assert_eq!(record(&store, Some("lost")), Some(imported));
     let rest = record(&store, None).unwrap();
-    assert!(kinds(&rest).contains(&"invalid_document"), "{rest}");
+    assert!(kinds(&rest).contains(&"unsupported"), "{rest}");
     run(&[&"verify", &store]).expect_code(0);
 }
 
