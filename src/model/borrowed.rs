@@ -19,11 +19,6 @@ pub struct BorrowedRef<'a> {
 }
 
 impl BorrowedRef<'_> {
-    /// Whether an id is not borrowed: it was read from a text with escapes.
-    pub(crate) fn has_owned(&self) -> bool {
-        matches!(self.runtime_id, Cow::Owned(_)) || matches!(self.worker_id, Cow::Owned(_))
-    }
-
     /// The address with owned ids; `None` if an id is blank.
     pub fn to_ref(&self) -> Option<WorkerRef> {
         let runtime_id = RuntimeId::new(&*self.runtime_id)?;

@@ -336,13 +336,14 @@ impl<'a> Rest<'a> {
         plain
     }
 
-    /// One escaped character. `None` also for surrogate pairs, which the reader in `json` handles.
+    /// One escaped character. `None` also for an escape that no writer of the layout writes: the reader in `json` handles
+    /// those, so that a line which is read here has the bytes that are written for it.
     fn escape(&mut self) -> Option<char> {
         self.literal("\\")?;
         let name = self.0.chars().next()?;
         self.0 = &self.0[name.len_utf8()..];
         Some(match name {
-            '"' | '\\' | '/' => name,
+            '"' | '\\' => name,
             'b' => '\u{8}',
             'f' => '\u{c}',
             'n' => '\n',
@@ -350,9 +351,12 @@ impl<'a> Rest<'a> {
             't' => '\t',
             'u' => {
                 let digits = self.0.get(..4)?;
-                // `from_str_radix` also accepts a sign, which JSON does not.
-                let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-                let code = u32::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+                let is_lower_hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+                let code = u32::from_str_radix(digits, 16).ok()?;
+                let has_letter = matches!(code, 0x08 | 0x09 | 0x0a | 0x0c | 0x0d);
+                if code >= 0x20 || has_letter || !digits.bytes().all(is_lower_hex) {
+                    return None;
+                }
                 self.0 = &self.0[4..];
                 char::from_u32(code)?
             }
@@ -529,8 +533,15 @@ mod tests {
                 "{line}"
             );
         }
-        let line = r#"{"id":1,"kind":{"kind":"runtime_started"},"message":"\/\b\f"}"#;
-        assert_eq!(event(line, "r").unwrap().message, "/\u{8}\u{c}");
+        let line = |message: &str| {
+            format!(r#"{{"id":1,"kind":{{"kind":"runtime_started"}},"message":"{message}"}}"#)
+        };
+        let read = line(r"\b\f\u001f");
+        assert_eq!(event(&read, "r").unwrap().message, "\u{8}\u{c}\u{1f}");
+        // A line with an escape that is not written for it has a text of its own.
+        for other in [r"\/", r"\u0041", r"\u000a", r"\u001F"] {
+            assert_eq!(event(&line(other), "r"), None, "{other}");
+        }
     }
 
     #[test]

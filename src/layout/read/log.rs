@@ -264,7 +264,9 @@ impl<'a> Reader<'a> {
         work_left: &mut usize,
     ) -> Result<(), ReadStop> {
         let text = std::str::from_utf8(line.bytes);
-        if let Some(row) = text.ok().and_then(|text| T::known(text, log.runtime)) {
+        let known = text.ok().and_then(|text| T::known(text, log.runtime));
+        self.is_exact_line = known.is_some();
+        if let Some(row) = known {
             return self.take::<T>(log, line, line.bytes, 0, row, checks, summary);
         }
         match read_line::<T>(line.bytes, log.runtime, &mut self.scratch) {
@@ -395,7 +397,7 @@ impl<'a> Reader<'a> {
         let (before, after) = (&mut summary.blank, &mut summary.after);
         let is_alone = before.is_empty() && after.is_empty() && line.is_ended;
         // A record with unknown members, with escapes, with white space, or out of order.
-        let is_other = !row.is_exact() && {
+        let is_other = !self.is_exact_line && {
             self.scratch.clear();
             let written = row.write_line(true, &mut self.scratch);
             written.is_err() || self.scratch.trim_ascii_end() != line.bytes

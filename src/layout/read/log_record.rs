@@ -6,7 +6,7 @@ use crate::layout::format::json::{self, Form, Record, Tagged};
 use crate::layout::format::line;
 use crate::layout::format::problem::Problem;
 use crate::layout::read::sink::{Place, Sink};
-use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
+use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::interaction::{RecordedEntry, TranscriptEntry, TranscriptRole};
 use crate::model::layout_form::{LayoutForm, LineForm, Spelling};
 use crate::model::observation::{RecordedEvent, RuntimeEvent, RuntimeEventKind};
@@ -55,8 +55,6 @@ pub(crate) trait LogRow: Serialize + Sized {
     fn set_own_text(&mut self, text: String);
     /// The oldest form whose readers know the kind or the role of the record.
     fn known_from(&self) -> LayoutForm;
-    /// Whether the fast reader read the line, and found no escape: then it has the bytes that are written for it.
-    fn is_exact(&self) -> bool;
 
     /// Appends the record as the file had it, if it has a text of its own, or else as
     /// [`write_line`](Self::write_line) does. The text of a record with a time has that time, so without times the
@@ -200,11 +198,6 @@ impl LogRow for BorrowedEvent<'_> {
             _ => LayoutForm::A,
         }
     }
-
-    fn is_exact(&self) -> bool {
-        matches!(self.message, Cow::Borrowed(_))
-            && !self.worker_ref.as_ref().is_some_and(BorrowedRef::has_owned)
-    }
 }
 
 impl LogRow for BorrowedEntry<'_> {
@@ -249,10 +242,6 @@ impl LogRow for BorrowedEntry<'_> {
             TranscriptRole::Assistant => LayoutForm::C,
             TranscriptRole::User | TranscriptRole::System => LayoutForm::A,
         }
-    }
-
-    fn is_exact(&self) -> bool {
-        matches!(self.content, Cow::Borrowed(_)) && !self.worker_ref.has_owned()
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Reader<'a> {
     /// The counter of the runtime's events, if it is known.
     pub(crate) next_event_id: Option<u64>,
     pub(crate) scratch: Vec<u8>,
+    /// Whether the fast reader read the current line: then it has the bytes that are written for it.
+    pub(crate) is_exact_line: bool,
     /// The callback for progress: the number of bytes of each read.
     pub(crate) on_bytes: &'a dyn Fn(u64),
     pub(super) findings: Findings,
@@ -65,6 +67,7 @@ impl<'a> Reader<'a> {
             states: None,
             next_event_id: None,
             scratch: Vec::new(),
+            is_exact_line: false,
             on_bytes,
             findings: Findings::default(),
             stored_texts: 0,
