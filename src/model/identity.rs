@@ -27,6 +27,22 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     hex
 }
 
+/// The bytes of lower-case hex: the inverse of [`hex`]. `None` for an odd number of digits or another character.
+pub(crate) fn bytes_of_hex(hex: &[u8]) -> Option<Vec<u8>> {
+    let (pairs, rest) = hex.as_chunks::<2>();
+    let byte = |[high, low]: &[u8; 2]| Some(digit_value(*high)? << 4 | digit_value(*low)?);
+    let bytes = pairs.iter().map(byte).collect();
+    if rest.is_empty() { bytes } else { None }
+}
+
+fn digit_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
 macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

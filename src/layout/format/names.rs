@@ -1,7 +1,7 @@
 //! The names of the layout. The name of the directory of an id is `id-` and the UTF-8 bytes of the id in
 //! lower-case hex: an id can contain characters that a file name cannot.
 
-use crate::model::identity::{ID_PREFIX, RuntimeId, WorkerId, directory_name};
+use crate::model::identity::{ID_PREFIX, RuntimeId, WorkerId, bytes_of_hex, directory_name};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -58,14 +58,12 @@ pub(crate) fn decode<T: NamedId>(name: &[u8]) -> Result<T, String> {
     if hex.len() % 2 != 0 {
         return Err("an odd number of hex digits after `id-`".into());
     }
-    let digits: Option<Vec<u8>> = hex.iter().map(|digit| digit_value(*digit)).collect();
-    let Some(digits) = digits else {
+    let Some(bytes) = bytes_of_hex(hex) else {
         return Err(match hex.iter().all(u8::is_ascii_hexdigit) {
             true => "the hex digits after `id-` must be lower-case".into(),
             false => "not only hex digits after `id-`".into(),
         });
     };
-    let bytes = digits.chunks_exact(2).map(|d| d[0] << 4 | d[1]).collect();
     let text = String::from_utf8(bytes).map_err(|_| "the hex digits after `id-` are not UTF-8")?;
     T::from_text(text).ok_or_else(|| "the name encodes a blank id".into())
 }
@@ -93,15 +91,6 @@ pub(crate) fn worker_of(name: &[u8], is_in_root: bool) -> Result<WorkerId, Strin
     }
     let text = std::str::from_utf8(name).map_err(|_| "the name is not UTF-8")?;
     WorkerId::new(text).ok_or_else(|| "the name is a blank id".into())
-}
-
-/// The value of a lower-case hex digit.
-fn digit_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
 }
 
 /// Whether a name is that of a directory that an export was putting into the place of another one.

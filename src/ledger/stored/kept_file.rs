@@ -16,7 +16,7 @@
 
 use crate::ledger::stored::additions::Additions;
 use crate::ledger::stored::envelope::Record;
-use crate::model::identity::hex;
+use crate::model::identity::{bytes_of_hex, hex};
 use crate::model::layout_form::{AbsentMember, DocumentOrigin, LayoutForm};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
@@ -42,7 +42,7 @@ pub(crate) fn worker_document(worker: &str) -> String {
     format!("{}worker.json", worker_files(worker))
 }
 
-/// What the paths of a worker's files begin with.
+/// The prefix of the stored paths of a worker's files.
 pub(crate) fn worker_files(worker: &str) -> String {
     format!("w/{}/", hex(worker.as_bytes()))
 }
@@ -73,16 +73,8 @@ pub(crate) fn parsed_path(stored: &str) -> Option<(Option<String>, PathBuf)> {
         return Some((None, unescaped(path)?));
     }
     let (worker, path) = stored.strip_prefix("w/")?.split_once('/')?;
-    let worker = String::from_utf8(bytes_of_hex(worker)?).ok()?;
+    let worker = String::from_utf8(bytes_of_hex(worker.as_bytes())?).ok()?;
     Some((Some(worker), unescaped(path)?))
-}
-
-fn bytes_of_hex(hex: &str) -> Option<Vec<u8>> {
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    match hex.len() % 2 {
-        0 => hex.as_bytes().chunks(2).map(byte).collect(),
-        _ => None,
-    }
 }
 
 fn unescaped(path: &str) -> Option<PathBuf> {
@@ -90,7 +82,8 @@ fn unescaped(path: &str) -> Option<PathBuf> {
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('%') {
         bytes.extend_from_slice(before.as_bytes());
-        bytes.extend(bytes_of_hex(after.get(..2)?)?);
+        let escaped = after.get(..2)?.to_ascii_lowercase();
+        bytes.extend(bytes_of_hex(escaped.as_bytes())?);
         rest = &after[2..];
     }
     bytes.extend_from_slice(rest.as_bytes());
@@ -248,7 +241,10 @@ mod tests {
             }
         }
         assert_eq!(stored_path(None, Path::new(odd)), "r/a%25b/%FFc/%E3%81");
-        for damaged in ["", "x/y", "w/3", "w/3/y", "w/zz/y", "r/%", "r/%a", "r/%zz"] {
+        for damaged in [
+            "", "x/y", "w/3", "w/3/y", "w/zz/y", "w/+f/y", "w/4A/y", "r/%", "r/%a", "r/%zz",
+            "r/%+F",
+        ] {
             assert_eq!(parsed_path(damaged), None, "{damaged}");
         }
     }
