@@ -136,7 +136,8 @@ pub struct RuntimeExport {
     /// Events and entries with a kind or a role that the readers of the form do not know. They are written as they are.
     #[serde(skip_serializing_if = "is_zero")]
     pub not_in_form: u64,
-    /// What form a cannot say, after an export [in that form](crate::layout::ExportOptions::form_a).
+    /// Members, ids and files that form a has no place for, after an export
+    /// [in that form](crate::layout::ExportOptions::form_a).
     #[serde(skip_serializing_if = "FormALosses::is_empty")]
     pub losses: FormALosses,
     /// Workers that the store has deleted, whose directories an update has removed.
@@ -147,7 +148,7 @@ pub struct RuntimeExport {
     pub cut_off: Vec<PathBuf>,
 }
 
-/// What form a of the layout cannot say of a runtime that was imported in a later form.
+/// Losses of an export in form a: the members, ids and files of a later form that form a has no place for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FormALosses {
@@ -161,7 +162,7 @@ pub struct FormALosses {
 }
 
 impl FormALosses {
-    /// Whether form a says everything.
+    /// Whether nothing is lost.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

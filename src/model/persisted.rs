@@ -82,7 +82,7 @@ pub(crate) struct WorkerRetention {
     pub(crate) is_pinned: bool,
 }
 
-/// What the row of a runtime has, apart from its snapshot.
+/// The members of a runtime's row apart from its snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RuntimeFacts {
     /// The floor of the event log.

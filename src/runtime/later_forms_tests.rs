@@ -341,7 +341,7 @@ fn files_of_deleted_workers_go_in_bounded_steps() {
         removal::delete_worker(transaction, &id(), &worker, known)
     });
     assert!(!is_done.unwrap());
-    // One commit has removed some, and nobody sees the others.
+    // The first commit has removed some rows. Readers no longer see the others.
     let left = paths(&store).len();
     assert!((5..10).contains(&left), "{left}");
     let kept = |store: &Store| store.snapshot().unwrap().kept_files(&id()).unwrap();

@@ -57,6 +57,19 @@ const OF_LOGS: [Change; 12] = [
     }),
 ];
 
+/// Imports a directory and exports it with `options`, into a new directory and as an update: both have its bytes.
+fn comes_back(dir: &Path, options: ExportOptions, what: &str) {
+    let store = store();
+    strict(&store, dir).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let out = tempfile::tempdir().unwrap();
+    export(&store, out.path(), &options).unwrap();
+    assert_eq!(tree(out.path()), tree(dir), "{what}");
+    assert!(compare(&store, dir).unwrap().is_same(), "{what}");
+    let update = options.existing(ExistingDirectory::Update);
+    export(&store, dir, &update).unwrap();
+    assert_eq!(tree(out.path()), tree(dir), "updated: {what}");
+}
+
 #[test]
 fn lines_come_back_as_they_were_in_every_form() {
     for (name, form) in FORMS {
@@ -70,24 +83,9 @@ fn lines_come_back_as_they_were_in_every_form() {
             let changed = apply(&text);
             assert_ne!(text, changed, "{change}");
             fs::write(&events, changed).unwrap();
-            let store = store();
-            strict(&store, dir.path()).unwrap_or_else(|error| panic!("{name}, {change}: {error}"));
             // A time is written only if the export has times.
             let options = ExportOptions::new().times(change.contains("time"));
-            let out = tempfile::tempdir().unwrap();
-            export(&store, out.path(), &options).unwrap();
-            assert_eq!(tree(out.path()), tree(dir.path()), "{name}, {change}");
-            assert!(
-                compare(&store, dir.path()).unwrap().is_same(),
-                "{name}, {change}"
-            );
-            let update = options.existing(ExistingDirectory::Update);
-            export(&store, dir.path(), &update).unwrap();
-            assert_eq!(
-                tree(out.path()),
-                tree(dir.path()),
-                "updated: {name}, {change}"
-            );
+            comes_back(dir.path(), options, &format!("{name}, {change}"));
         }
     }
 }
@@ -157,20 +155,10 @@ fn documents_come_back_as_they_were_in_every_form() {
                 }
             }
             assert!(changed > 0 || name > "f", "{name}, {change}");
-            let store = store();
-            strict(&store, dir.path()).unwrap_or_else(|error| panic!("{name}, {change}: {error}"));
-            let out = exported(&store);
-            assert_eq!(tree(out.path()), tree(dir.path()), "{name}, {change}");
-            assert!(
-                compare(&store, dir.path()).unwrap().is_same(),
-                "{name}, {change}"
-            );
-            let update = ExportOptions::new().existing(ExistingDirectory::Update);
-            export(&store, dir.path(), &update).unwrap();
-            assert_eq!(
-                tree(out.path()),
-                tree(dir.path()),
-                "updated: {name}, {change}"
+            comes_back(
+                dir.path(),
+                ExportOptions::new(),
+                &format!("{name}, {change}"),
             );
         }
     }

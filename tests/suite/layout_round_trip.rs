@@ -9,6 +9,7 @@ use redb_runtime_store::layout::{
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn clean_directory_round_trips_byte_for_byte() {
@@ -55,10 +56,9 @@ fn archived_directories_round_trip_byte_for_byte() {
     assert_eq!(comparison.transcript_entries, counted);
 }
 
-#[test]
-fn unknown_members_survive_at_every_depth() {
-    let dir = small();
-    let root = dir.path();
+/// Adds unknown members to every kind of record. Returns the paths of `runtime.json`, `worker.json`, the events and the
+/// transcript.
+fn add_unknown_members(root: &Path) -> [PathBuf; 4] {
     let runtime = runtime_dir(root).join("runtime.json");
     edit(
         &runtime,
@@ -99,7 +99,14 @@ fn unknown_members_survive_at_every_depth() {
         "\"event_id\":3}",
         "\"event_id\":3,\"tokens\": [1, 2]}",
     );
+    [runtime, worker, events, transcript]
+}
 
+#[test]
+fn unknown_members_survive_at_every_depth() {
+    let dir = small();
+    let root = dir.path();
+    let [runtime, worker, events, transcript] = add_unknown_members(root);
     let store = store();
     assert_eq!(strict(&store, root).unwrap().findings, []);
     let out = exported(&store);

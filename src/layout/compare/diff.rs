@@ -1,7 +1,7 @@
 //! Finds the first member in which two records differ.
 
 use crate::layout::error::LayoutError;
-use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
+use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
 use crate::layout::format::json::{self, Form};
 use crate::layout::format::problem::Problem;
 use crate::layout::read::log_record::LogRow;
@@ -21,8 +21,8 @@ pub(crate) fn worker_json(
     worker: Stored<PersistedWorkerSnapshot>,
     retention: WorkerRetention,
 ) -> Result<Vec<u8>, LayoutError> {
-    let document = WorkerDocument::from(worker.value).retained(retention);
-    as_json(path, &document, &worker.unknown, Form::Document)
+    let document = WorkerDocument::of_stored(worker, retention);
+    as_json(path, &document.value, &document.unknown, Form::Document)
 }
 
 pub(crate) fn runtime_json(
@@ -30,8 +30,9 @@ pub(crate) fn runtime_json(
     runtime: Stored<PersistedRuntimeSnapshot>,
     first_event_id: u64,
 ) -> Result<Vec<u8>, LayoutError> {
-    let document = RuntimeDocument::from(runtime.value).beginning_at(first_event_id);
-    as_json(path, &document, &runtime.unknown, Form::Document)
+    let removed = RemovedWorkers::default();
+    let document = RuntimeDocument::of_stored(runtime, first_event_id, removed);
+    as_json(path, &document.value, &document.unknown, Form::Document)
 }
 
 /// The line of a record of a log; with its time if `times` is set.

@@ -456,10 +456,7 @@ impl Sink for Comparing<'_, '_> {
         let other = worker_json(place.path, stored.clone(), of_store)?;
         if have_same_values(&one, &other) {
             self.out.workers += 1;
-            let document = Stored {
-                value: WorkerDocument::from(stored.value).retained(of_store),
-                unknown: stored.unknown,
-            };
+            let document = WorkerDocument::of_stored(stored, of_store);
             self.own_text = own_text;
             self.compare_bytes(&worker_ref, &one, &document)?;
         } else {
@@ -537,13 +534,7 @@ impl Sink for Comparing<'_, '_> {
             differ(self.out, place.path, None, first_difference(&one, &other));
             return Ok(());
         }
-        let document = RuntimeDocument::from(stored.value)
-            .beginning_at(of_store)
-            .without_workers(removed);
-        let document = Stored {
-            value: document,
-            unknown: stored.unknown,
-        };
+        let document = RuntimeDocument::of_stored(stored, of_store, removed);
         self.compare_bytes(self.id, &one, &document)
     }
 }

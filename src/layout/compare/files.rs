@@ -155,6 +155,9 @@ const LISTED_DIFFERENCES: usize = 100;
 
 pub(crate) const ONLY_IN_STORE: &str = "the directory does not have this file of the store";
 
+/// Of a file that both sides have.
+pub(crate) const DIFFERS: &str = "the file differs from that of the store";
+
 /// The path of a file with this stored path, in the directory of its worker, of its runtime or in `runtimes`.
 pub(crate) fn shown(dir: &Path, stored: &str) -> PathBuf {
     let path = parsed_path(stored).map(|(_, path)| path);
@@ -179,7 +182,7 @@ pub(crate) fn take_file(
             differ(out, &path, None, "the store does not have this file");
         }
         FileState::Different => {
-            differ(out, &path, None, "the file differs from that of the store");
+            differ(out, &path, None, DIFFERS);
         }
     }
 }

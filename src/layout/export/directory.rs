@@ -75,13 +75,7 @@ fn export_to(
             files: 0,
         });
     }
-    let root = TargetDir::open_or_create(root)?;
-    if root.has(RuntimeDocument::FILE)? {
-        let message = "this is a runtime in the root; `runtimes` cannot be next to it".to_owned();
-        let path = root.path_of(RuntimeDocument::FILE);
-        return Err(LayoutError::InTheWay { path, message });
-    }
-    let runtimes = root.ensure_dir(RUNTIMES)?;
+    let runtimes = runtimes_below(root)?;
     let is_alone = runtimes.lock()?;
     if is_alone {
         replacement::complete_all(&runtimes)?;
@@ -120,6 +114,17 @@ fn export_to(
         not_in_store,
         ..report
     })
+}
+
+/// The directory `runtimes` below `root`, created if it is missing.
+fn runtimes_below(root: &Path) -> Result<TargetDir, LayoutError> {
+    let root = TargetDir::open_or_create(root)?;
+    if root.has(RuntimeDocument::FILE)? {
+        let message = "this is a runtime in the root; `runtimes` cannot be next to it".to_owned();
+        let path = root.path_of(RuntimeDocument::FILE);
+        return Err(LayoutError::InTheWay { path, message });
+    }
+    Ok(root.ensure_dir(RUNTIMES)?)
 }
 
 /// The directories of runtimes other than `ids`, in the order of their names.

@@ -1,6 +1,6 @@
 //! The kept files of an update: a file with other bytes is refused, and a missing one is written.
 
-use crate::layout::compare::files::{FileComparison, FileState};
+use crate::layout::compare::files::{DIFFERS, FileComparison, FileState, shown};
 use crate::layout::dir::target::TargetDir;
 use crate::layout::error::LayoutError;
 use crate::layout::export::earlier_state::not_a_prefix;
@@ -152,10 +152,9 @@ pub(crate) fn missing_in_root(
             Found::Nothing => missing.push(stored),
             Found::Same => {}
             Found::Different | Found::InTheWay => {
-                let path = parsed_path(&stored).map(|(_, path)| path);
                 let message = "this differs from the file that the store has";
                 return Err(LayoutError::InTheWay {
-                    path: dir.path_of(path.unwrap_or_default()),
+                    path: shown(dir.path(), &stored),
                     message: message.to_owned(),
                 });
             }
@@ -183,7 +182,5 @@ fn worker_dir(
 }
 
 fn differs(dir: &Path, stored: &str) -> LayoutError {
-    let path = parsed_path(stored).map(|(_, path)| path);
-    let path = dir.join(path.unwrap_or_default());
-    not_a_prefix(&path, None, "the file differs from that of the store")
+    not_a_prefix(&shown(dir, stored), None, DIFFERS)
 }

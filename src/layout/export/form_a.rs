@@ -1,4 +1,4 @@
-//! What an export in form a cannot say of a runtime that was imported in a later form.
+//! Losses of an export in form a: members, ids and files of a later form that form a has no place for.
 
 use crate::layout::compare::documents::StoredDocument;
 use crate::layout::error::LayoutError;
@@ -8,7 +8,7 @@ use crate::model::identity::RuntimeId;
 use crate::model::layout_form::{AbsentMember, DocumentOrigin};
 use crate::store::snapshot::Snapshot;
 
-/// Counts what form a has no place for.
+/// Counts the losses of a runtime.
 pub(crate) fn losses(snapshot: &Snapshot, id: &RuntimeId) -> Result<FormALosses, LayoutError> {
     let mut losses = FormALosses::default();
     let mut note = |origin: Option<(DocumentOrigin, Vec<u8>)>| {

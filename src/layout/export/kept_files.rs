@@ -191,7 +191,7 @@ fn path_below(dir: &SourceDir, stored: &str) -> Result<PathBuf, LayoutError> {
         })
 }
 
-/// What a directory has at the place of a kept file.
+/// The state of a directory at the place of a kept file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,

@@ -43,7 +43,7 @@ impl Written {
     }
 }
 
-/// What was appended to a log.
+/// The records and bytes that were appended to a log.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Appended {
     pub(crate) records: u64,

@@ -1,5 +1,6 @@
 //! Writes the files that belong to no runtime into `runtimes`.
 
+use crate::layout::compare::files::{DIFFERS, shown};
 use crate::layout::dir::target::TargetDir;
 use crate::layout::error::LayoutError;
 use crate::layout::export::earlier_state::not_a_prefix;
@@ -7,7 +8,6 @@ use crate::layout::export::kept_files::{Found, Placing, find};
 use crate::layout::export::log_writer::Written;
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::options::ExistingDirectory;
-use crate::ledger::stored::kept_file::parsed_path;
 use crate::store::snapshot::Snapshot;
 
 /// The stored paths of the files of no runtime that an export writes. Files that are there already are not written
@@ -20,16 +20,14 @@ pub(crate) fn plan(
     let mut to_write = Vec::new();
     let mut next = snapshot.next_file(None, "", false)?;
     while let Some(stored) = next {
-        let path = parsed_path(&stored).map(|(_, path)| path);
-        let path = runtimes.path_of(path.unwrap_or_default());
+        let path = shown(runtimes.path(), &stored);
         match find(snapshot, runtimes.as_source(), (None, &stored))? {
             Found::Same => {}
             Found::Different if existing == ExistingDirectory::Refuse => {
                 return Err(LayoutError::Exists { path });
             }
             Found::Different if existing == ExistingDirectory::Update => {
-                let what = "the file differs from that of the store";
-                return Err(not_a_prefix(&path, None, what));
+                return Err(not_a_prefix(&path, None, DIFFERS));
             }
             Found::InTheWay => {
                 let message = "the store has another kind of entry at this path".to_owned();

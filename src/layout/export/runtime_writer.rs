@@ -115,13 +115,7 @@ impl RuntimeWriter<'_> {
         (floor, removed): (u64, RemovedWorkers),
     ) -> Result<WrittenDocument, LayoutError> {
         let id = runtime.value.runtime_id.clone();
-        let document = RuntimeDocument::from(runtime.value)
-            .beginning_at(floor)
-            .without_workers(removed);
-        let document = Stored {
-            value: document,
-            unknown: runtime.unknown,
-        };
+        let document = RuntimeDocument::of_stored(runtime, floor, removed);
         written(self.snapshot, style, &id, &document)
     }
 
@@ -133,10 +127,7 @@ impl RuntimeWriter<'_> {
         retention: WorkerRetention,
     ) -> Result<WrittenDocument, LayoutError> {
         let worker_ref = worker.value.worker_ref.clone();
-        let document = Stored {
-            value: WorkerDocument::from(worker.value).retained(retention),
-            unknown: worker.unknown,
-        };
+        let document = WorkerDocument::of_stored(worker, retention);
         written(self.snapshot, style, &worker_ref, &document)
     }
 

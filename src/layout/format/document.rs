@@ -6,7 +6,9 @@ use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::management::{RuntimeLimits, RuntimeStatus};
-use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, WorkerRetention};
+use crate::model::persisted::{
+    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -89,15 +91,28 @@ impl RuntimeDocument {
         }
     }
 
+    /// The document of a runtime, with the floor of its event log and its removed workers.
+    pub(crate) fn of_stored(
+        runtime: Stored<PersistedRuntimeSnapshot>,
+        floor: u64,
+        removed: RemovedWorkers,
+    ) -> Stored<Self> {
+        let document = Self::from(runtime.value);
+        Stored {
+            value: document.beginning_at(floor).without_workers(removed),
+            unknown: runtime.unknown,
+        }
+    }
+
     /// Adds the removed workers.
-    pub(crate) fn without_workers(mut self, removed: RemovedWorkers) -> Self {
+    fn without_workers(mut self, removed: RemovedWorkers) -> Self {
         self.pruned_workers = Some(removed.pruned).filter(|workers| !workers.is_empty());
         self.deleted_workers = Some(removed.deleted).filter(|workers| !workers.is_empty());
         self
     }
 
     /// Adds the floor of the event log.
-    pub(crate) fn beginning_at(mut self, first_event_id: u64) -> Self {
+    fn beginning_at(mut self, first_event_id: u64) -> Self {
         self.first_event_id = Some(first_event_id).filter(|first| *first > FIRST_EVENT_ID);
         self
     }
@@ -180,8 +195,19 @@ impl WorkerDocument {
         }
     }
 
+    /// The document of a worker, with the floor of its transcript and its pin.
+    pub(crate) fn of_stored(
+        worker: Stored<PersistedWorkerSnapshot>,
+        retention: WorkerRetention,
+    ) -> Stored<Self> {
+        Stored {
+            value: Self::from(worker.value).retained(retention),
+            unknown: worker.unknown,
+        }
+    }
+
     /// Adds the floor of the transcript, and whether the worker is pinned.
-    pub(crate) fn retained(mut self, retention: WorkerRetention) -> Self {
+    fn retained(mut self, retention: WorkerRetention) -> Self {
         self.first_position = Some(retention.first_position).filter(|first| *first > 0);
         self.pinned = retention.is_pinned;
         self

@@ -1,14 +1,9 @@
 //! Stores the texts of a runtime that a salvage leaves out as a whole.
 
 use crate::layout::error::LayoutError;
-use crate::layout::format::document::RemovedWorkers;
 use crate::layout::read::left_out::LEFT_OUT;
-use crate::layout::read::sink::{Place, Sink};
+use crate::layout::read::sink::Sink;
 use crate::ledger::stored::kept_file::{FileChunkRow, parsed_path, stored_path};
-use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
-use crate::model::persisted::{
-    PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, WorkerRetention,
-};
 use crate::store::bulk_load::BulkLoad;
 use std::path::PathBuf;
 
@@ -37,38 +32,11 @@ fn moved(stored: &str, name: &str) -> Option<String> {
 }
 
 impl Sink for LeftOutTexts<'_, '_> {
-    fn entry(&mut self, _: Place<'_>, _: BorrowedEntry<'_>) -> Result<(), LayoutError> {
-        Ok(())
-    }
-
-    fn worker(
-        &mut self,
-        _: Place<'_>,
-        _: Stored<PersistedWorkerSnapshot>,
-        _: WorkerRetention,
-    ) -> Result<(), LayoutError> {
-        Ok(())
-    }
-
-    fn event(&mut self, _: Place<'_>, _: BorrowedEvent<'_>) -> Result<(), LayoutError> {
-        Ok(())
-    }
-
     fn file(&mut self, path: &str, chunk: u64, row: FileChunkRow) -> Result<(), LayoutError> {
         match moved(path, self.name) {
             Some(to) => Ok(self.load.put_file_chunk(None, (&to, chunk), &row)?),
             None => Ok(()),
         }
-    }
-
-    fn runtime(
-        &mut self,
-        _: Place<'_>,
-        _: Stored<PersistedRuntimeSnapshot>,
-        _: RuntimeFacts,
-        _: RemovedWorkers,
-    ) -> Result<(), LayoutError> {
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Imports the files that belong to no runtime.
 
-use crate::layout::compare::files::FileState;
+use crate::layout::compare::files::{FileState, shown};
 use crate::layout::compare::other_files::compare_others;
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
@@ -8,13 +8,13 @@ use crate::layout::options::Rules;
 use crate::layout::read::listing::Listing;
 use crate::layout::read::reading::{ReadOutcome, Reading, read_others};
 use crate::layout::read::sink::{DiscardSink, Sink};
-use crate::ledger::stored::kept_file::{FileChunkRow, parsed_path};
+use crate::ledger::stored::kept_file::FileChunkRow;
 use crate::store::bulk_load::BulkLoad;
 use crate::store::snapshot::Snapshot;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-/// What an import does with the files of no runtime.
+/// The decisions of an import about the files of no runtime.
 pub(crate) struct OtherFilesPlan {
     pub(crate) reading: Reading,
     /// The stored paths of the files to write.
@@ -52,9 +52,7 @@ pub(crate) fn plan(
         match state {
             FileState::Same => {}
             FileState::Different if !replace => {
-                let path = parsed_path(&stored).map(|(_, path)| path);
-                let path = listing.runtimes.path_of(path.unwrap_or_default());
-                plan.conflicts.push(path);
+                plan.conflicts.push(shown(listing.runtimes.path(), &stored));
             }
             FileState::Different | FileState::OnlyInDirectory => {
                 plan.to_write.insert(stored);
@@ -101,7 +99,7 @@ pub(crate) fn load(
     let mut writing = Writing { load, to_write };
     let mut reading = read_others(listing, rules, &mut writing, on_bytes)?;
     match reading.findings.pop() {
-        // It was accepted a moment ago.
+        // The plan accepted it: the directory changed since.
         Some(finding) if reading.outcome == ReadOutcome::Refused => Err(LayoutError::Refused {
             root: listing.runtimes.path().to_owned(),
             findings: vec![finding],

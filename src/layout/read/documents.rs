@@ -163,7 +163,7 @@ pub(crate) trait Document: Record {
     /// Whether it has a member `backend`.
     const HAS_BACKEND: bool;
 
-    /// What the document is about: its directory says it.
+    /// The runtime or the worker that it describes. The name of its directory has the id.
     type Of;
 
     fn stamp(&self) -> Stamp;

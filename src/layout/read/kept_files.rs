@@ -225,7 +225,7 @@ impl Reader<'_> {
         loop {
             let read = next_chunk(&mut file, length);
             let Some(bytes) = self.tried("read", dir.path_of(name), read)? else {
-                // What the sink got of it stays: salvage loses nothing that can be read.
+                // The sink keeps the chunks that it got: salvage loses nothing that can be read.
                 return Ok(chunk > 0);
             };
             let is_last = bytes.len() < CHUNK_BYTES;

@@ -6,15 +6,16 @@ use crate::layout::findings::gaps::Gaps;
 use crate::layout::findings::line_endings::CrLf;
 use crate::layout::format::json;
 use crate::layout::format::line::{SpelledRecord, read_line};
-use crate::layout::format::lines::{Line, OwnedLine};
+use crate::layout::format::lines::{Line, LineReader, OwnedLine};
 use crate::layout::format::problem::Problem;
 use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::read::order::Item;
-use crate::layout::read::reader::Reader;
+use crate::layout::read::reader::{Opened, Reader};
 use crate::layout::read::salvage::{self, Piece, Pieces};
 use crate::layout::read::sink::{Place, ReadStop};
 use crate::ledger::stored::kept_file::stored_path;
 use crate::model::layout_form::{LayoutForm, Spelling};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Checks that a record belongs to its runtime and worker. The error is the kind and message of a finding.
@@ -152,64 +153,13 @@ impl<'a> Reader<'a> {
         if self.needs_order::<T>(&path, &file)? {
             summary.found = Some(Vec::new());
         }
-        let mut work_left = salvage::work_for(file.length());
+        let work_left = salvage::work_for(file.length());
         let mut lines = self.lines(file);
-        let mut held: Option<HeldLine> = None;
         summary.is_there = true;
         summary.end = Some((1, 0));
-        loop {
-            let line = match lines.next() {
-                Ok(Some(line)) => line,
-                Ok(None) => break,
-                Err(error) => {
-                    self.refused("read", path.clone(), error)?;
-                    break;
-                }
-            };
-            if !line.is_too_long() && line.bytes.trim_ascii().is_empty() {
-                self.note_blank(&path, &line, &mut summary.blank)?;
-                continue;
-            }
-            // The line before was not the last one: the blank lines after it belong to this one.
-            let mut read = match held.take() {
-                Some(last) => {
-                    let blank = std::mem::replace(&mut summary.blank, last.blank);
-                    let line = last.line.line();
-                    let read = self.read_line(log, &line, checks, &mut summary, &mut work_left);
-                    summary.blank = blank;
-                    read
-                }
-                None => Ok(()),
-            };
-            if read.is_ok() && line.is_too_long() {
-                summary.blank.clear();
-                let finding = self.too_long(&path, &line);
-                let part = (line.offset, line.length);
-                self.report_part(lines.get_ref().get_ref(), finding, part)?;
-            } else if read.is_ok() && line.following != Some(b'{') {
-                // It may be the last one. Then the blank lines after it belong to it.
-                held = Some(HeldLine {
-                    blank: std::mem::take(&mut summary.blank),
-                    line: line.to_owned(),
-                });
-            } else if read.is_ok() {
-                read = self.read_line(log, &line, checks, &mut summary, &mut work_left);
-            }
-            if let Err(ReadStop::Refused) = read {
-                // A file that another process is writing is reported as changed, not as damaged.
-                self.expect_unchanged_yet(dir, lines.get_ref().get_ref())?;
-            }
-            read?;
-        }
-        if let Some(last) = held {
-            summary.after = std::mem::replace(&mut summary.blank, last.blank);
-            let line = last.line.line();
-            let read = self.read_line(log, &line, checks, &mut summary, &mut work_left);
-            if let Err(ReadStop::Refused) = read {
-                self.expect_unchanged_yet(dir, lines.get_ref().get_ref())?;
-            }
-            read?;
-        } else if !summary.blank.is_empty() {
+        self.read_lines(dir, (log, work_left), &mut lines, checks, &mut summary)?;
+        if !summary.blank.is_empty() {
+            // No record has them in its own text.
             let name = stored_path(owner.worker, Path::new(T::FILE));
             let blank = std::mem::take(&mut summary.blank);
             self.keep_text(&name, 0, blank)?;
@@ -223,6 +173,78 @@ impl<'a> Reader<'a> {
             self.report(finding)?;
         }
         Ok(summary)
+    }
+
+    /// Reads all lines. `work_left` bounds the work on bad ones.
+    fn read_lines<T: LogRecord>(
+        &mut self,
+        dir: &SourceDir,
+        (log, mut work_left): (LogOf<'_>, usize),
+        lines: &mut LineReader<BufReader<Opened<'a>>>,
+        checks: &mut Checks<'_, T>,
+        summary: &mut LogSummary,
+    ) -> Result<(), ReadStop> {
+        let mut held: Option<HeldLine> = None;
+        loop {
+            let line = match lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) => {
+                    self.refused("read", log.path.to_owned(), error)?;
+                    break;
+                }
+            };
+            if !line.is_too_long() && line.bytes.trim_ascii().is_empty() {
+                self.note_blank(log.path, &line, &mut summary.blank)?;
+                continue;
+            }
+            // The line before was not the last one: the blank lines after it belong to this one.
+            let mut read = match held.take() {
+                Some(last) => {
+                    let blank = std::mem::replace(&mut summary.blank, last.blank);
+                    let line = last.line.line();
+                    let read = self.read_line(log, &line, checks, summary, &mut work_left);
+                    summary.blank = blank;
+                    read
+                }
+                None => Ok(()),
+            };
+            if read.is_ok() && line.is_too_long() {
+                summary.blank.clear();
+                let finding = self.too_long(log.path, &line);
+                let part = (line.offset, line.length);
+                self.report_part(lines.get_ref().get_ref(), finding, part)?;
+            } else if read.is_ok() && line.following != Some(b'{') {
+                // It may be the last one. Then the blank lines after it belong to it.
+                held = Some(HeldLine {
+                    blank: std::mem::take(&mut summary.blank),
+                    line: line.to_owned(),
+                });
+            } else if read.is_ok() {
+                read = self.read_line(log, &line, checks, summary, &mut work_left);
+            }
+            self.unless_changed(dir, lines.get_ref().get_ref(), read)?;
+        }
+        let Some(last) = held else {
+            return Ok(());
+        };
+        summary.after = std::mem::replace(&mut summary.blank, last.blank);
+        let line = last.line.line();
+        let read = self.read_line(log, &line, checks, summary, &mut work_left);
+        self.unless_changed(dir, lines.get_ref().get_ref(), read)
+    }
+
+    /// The result of reading a line. A file that another process is writing is reported as changed, not as damaged.
+    fn unless_changed(
+        &mut self,
+        dir: &SourceDir,
+        file: &Opened<'_>,
+        read: Result<(), ReadStop>,
+    ) -> Result<(), ReadStop> {
+        if let Err(ReadStop::Refused) = read {
+            self.expect_unchanged_yet(dir, file)?;
+        }
+        read
     }
 
     /// Adds a blank line to those since the last record.
@@ -396,7 +418,7 @@ impl<'a> Reader<'a> {
     ) {
         let (before, after) = (&mut summary.blank, &mut summary.after);
         let is_alone = before.is_empty() && after.is_empty() && line.is_ended;
-        // A record with unknown members, with escapes, with white space, or out of order.
+        // A record with unknown members, with other escapes, with white space, or out of order.
         let is_other = !self.is_exact_line && {
             self.scratch.clear();
             let written = row.write_line(true, &mut self.scratch);

@@ -153,42 +153,49 @@ fn agree(one: Option<SystemTime>, other: Option<SystemTime>) -> bool {
     one.is_none() || other.is_none() || one == other
 }
 
+/// The methods of [`LogRow`] that read the fields which events and entries both have.
+macro_rules! parts_of_every_row {
+    () => {
+        fn unknown(&self) -> &[UnknownMember] {
+            &self.unknown
+        }
+
+        fn time_and_unknown(&mut self) -> (&mut Option<SystemTime>, &mut Vec<UnknownMember>) {
+            (&mut self.recorded_at, &mut self.unknown)
+        }
+
+        fn recorded_at(&self) -> Option<SystemTime> {
+            self.recorded_at
+        }
+
+        fn spelling(&self) -> Spelling {
+            self.form.spelling
+        }
+
+        fn set_spelling(&mut self, spelling: Spelling) {
+            self.form.spelling = spelling;
+        }
+
+        fn own_text(&self) -> Option<&str> {
+            self.form.own_text.as_deref()
+        }
+
+        fn set_own_text(&mut self, text: String) {
+            self.form.own_text = Some(Cow::Owned(text));
+        }
+    };
+}
+
 impl LogRow for BorrowedEvent<'_> {
     fn number(&self) -> u64 {
         self.id
-    }
-
-    fn unknown(&self) -> &[UnknownMember] {
-        &self.unknown
     }
 
     fn write_known(&self, spelling: Spelling, out: &mut Vec<u8>) {
         fast_json::write_event(self, spelling, out);
     }
 
-    fn time_and_unknown(&mut self) -> (&mut Option<SystemTime>, &mut Vec<UnknownMember>) {
-        (&mut self.recorded_at, &mut self.unknown)
-    }
-
-    fn recorded_at(&self) -> Option<SystemTime> {
-        self.recorded_at
-    }
-
-    fn spelling(&self) -> Spelling {
-        self.form.spelling
-    }
-
-    fn set_spelling(&mut self, spelling: Spelling) {
-        self.form.spelling = spelling;
-    }
-
-    fn own_text(&self) -> Option<&str> {
-        self.form.own_text.as_deref()
-    }
-
-    fn set_own_text(&mut self, text: String) {
-        self.form.own_text = Some(Cow::Owned(text));
-    }
+    parts_of_every_row!();
 
     fn known_from(&self) -> LayoutForm {
         match self.kind {
@@ -205,37 +212,11 @@ impl LogRow for BorrowedEntry<'_> {
         self.sequence
     }
 
-    fn unknown(&self) -> &[UnknownMember] {
-        &self.unknown
-    }
-
     fn write_known(&self, spelling: Spelling, out: &mut Vec<u8>) {
         fast_json::write_entry(self, spelling, out);
     }
 
-    fn time_and_unknown(&mut self) -> (&mut Option<SystemTime>, &mut Vec<UnknownMember>) {
-        (&mut self.recorded_at, &mut self.unknown)
-    }
-
-    fn recorded_at(&self) -> Option<SystemTime> {
-        self.recorded_at
-    }
-
-    fn spelling(&self) -> Spelling {
-        self.form.spelling
-    }
-
-    fn set_spelling(&mut self, spelling: Spelling) {
-        self.form.spelling = spelling;
-    }
-
-    fn own_text(&self) -> Option<&str> {
-        self.form.own_text.as_deref()
-    }
-
-    fn set_own_text(&mut self, text: String) {
-        self.form.own_text = Some(Cow::Owned(text));
-    }
+    parts_of_every_row!();
 
     fn known_from(&self) -> LayoutForm {
         match self.role {

@@ -91,10 +91,7 @@ pub(crate) fn order<E>(
     let mut start = 0;
     while start < items.len() {
         let number = items[start].number;
-        let same = items[start..]
-            .iter()
-            .take_while(|item| item.number == number);
-        let end = start + same.count();
+        let end = end_of_number(&items, start);
         let of_run = (start..end).find(|index| run[*index]);
         // Of one number the first one comes last.
         let stays = of_run.or_else(|| (number < limit).then_some(end - 1));
@@ -126,6 +123,15 @@ pub(crate) fn order<E>(
     })
 }
 
+/// The end of the records from `start` on with one number. `items` are sorted by number.
+fn end_of_number(items: &[Item], start: usize) -> usize {
+    let number = items[start].number;
+    let same = items[start..]
+        .iter()
+        .take_while(|item| item.number == number);
+    start + same.count()
+}
+
 /// Removes the records with the same bytes as the first one of their number. Compares with the first one only, so that
 /// the work is linear.
 fn take_repeats<E>(
@@ -136,11 +142,7 @@ fn take_repeats<E>(
     let mut kept = 0;
     let mut start = 0;
     while start < items.len() {
-        let number = items[start].number;
-        let same = items[start..]
-            .iter()
-            .take_while(|item| item.number == number);
-        let end = start + same.count();
+        let end = end_of_number(items, start);
         let first = items[end - 1];
         for index in start..end {
             let item = items[index];
@@ -417,7 +419,7 @@ mod tests {
                     "{place}"
                 );
             }
-            // What is not moved is as long as the longest run.
+            // As many records stay in place as the longest run has.
             let mut firsts = Vec::new();
             for (index, (number, content)) in log.iter().enumerate() {
                 let first = log.iter().position(|(other, _)| other == number);

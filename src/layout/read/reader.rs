@@ -41,7 +41,7 @@ pub(crate) struct Reader<'a> {
     /// The callback for progress: the number of bytes of each read.
     pub(crate) on_bytes: &'a dyn Fn(u64),
     pub(super) findings: Findings,
-    /// The number of texts that are stored beside the findings.
+    /// The number of texts that are stored because the findings do not have them.
     pub(super) stored_texts: u64,
     digest: Xxh3,
     pub(super) root: PathBuf,

@@ -45,7 +45,28 @@ pub(crate) fn read_runtime(
 ) -> Result<Reading, LayoutError> {
     let path = runtimes.path_of(&entry.name);
     let mut reader = Reader::new(path, rules, sink, on_bytes);
-    let outcome = match reader.read_runtime(runtimes, &entry.name, &entry.id) {
+    let read = reader.read_runtime(runtimes, &entry.name, &entry.id);
+    reading_of(reader, read)
+}
+
+/// Reads the entries of `runtimes` that belong to no runtime into `sink`.
+pub(crate) fn read_others(
+    listing: &Listing,
+    rules: Rules,
+    sink: &mut dyn Sink,
+    on_bytes: &dyn Fn(u64),
+) -> Result<Reading, LayoutError> {
+    let dir = &listing.runtimes;
+    let mut reader = Reader::new(dir.path().to_owned(), rules, sink, on_bytes);
+    let read = reader
+        .keep_all(dir, FilePlace::of_runtime(""), listing.others.clone())
+        .and_then(|()| reader.expect_unchanged(dir));
+    reading_of(reader, read.map(|()| true))
+}
+
+/// The result of a reading. `read` says whether the sink got the runtime.
+fn reading_of(reader: Reader<'_>, read: Result<bool, ReadStop>) -> Result<Reading, LayoutError> {
+    let outcome = match read {
         Ok(true) => ReadOutcome::Read,
         Ok(false) => ReadOutcome::LeftOut,
         Err(ReadStop::Refused) => ReadOutcome::Refused,
@@ -61,34 +82,5 @@ pub(crate) fn read_runtime(
         fingerprint,
         form,
         has_stored_texts,
-    })
-}
-
-/// Reads the entries of `runtimes` that belong to no runtime into `sink`.
-pub(crate) fn read_others(
-    listing: &Listing,
-    rules: Rules,
-    sink: &mut dyn Sink,
-    on_bytes: &dyn Fn(u64),
-) -> Result<Reading, LayoutError> {
-    let dir = &listing.runtimes;
-    let mut reader = Reader::new(dir.path().to_owned(), rules, sink, on_bytes);
-    let read = reader
-        .keep_all(dir, FilePlace::of_runtime(""), listing.others.clone())
-        .and_then(|()| reader.expect_unchanged(dir));
-    let outcome = match read {
-        Ok(()) => ReadOutcome::Read,
-        Err(ReadStop::Refused) => ReadOutcome::Refused,
-        Err(ReadStop::Failed(error)) => return Err(error),
-    };
-    let counts = reader.counts;
-    let (findings, fingerprint) = reader.finish();
-    Ok(Reading {
-        outcome,
-        counts,
-        findings,
-        fingerprint,
-        form: LayoutForm::A,
-        has_stored_texts: false,
     })
 }

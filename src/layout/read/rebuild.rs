@@ -11,14 +11,11 @@ use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::names::{self, WORKERS};
 use crate::layout::format::problem::Problem;
-use crate::layout::read::checks::event_belongs;
 use crate::layout::read::documents::{Document, ReadDocument, Unread};
-use crate::layout::read::log::{Checks, LogSummary, Owner};
 use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::mending::mended;
 use crate::layout::read::reader::Reader;
-use crate::layout::read::sink::{DiscardSink, ReadStop};
-use crate::layout::read::worker_states::WorkerStates;
+use crate::layout::read::sink::ReadStop;
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
@@ -66,7 +63,7 @@ impl Reader<'_> {
         let value = &mut document.stored.value;
         self.next_event_id =
             (!document.origin.lacks("/next_event_id")).then_some(value.next_event_id);
-        let states = self.states_in_order(dir, id)?;
+        let states = self.states(dir, id)?;
         if document.origin.lacks("/status") && states.is_runtime_stopped() {
             value.status = RuntimeStatus::Stopped;
         }
@@ -74,7 +71,6 @@ impl Reader<'_> {
             // The events of deleted workers name ids that must not be used again.
             value.next_worker_sequence = states.next_sequence();
         }
-        self.states = Some(states);
         Ok(Some(document))
     }
 
@@ -116,13 +112,8 @@ impl Reader<'_> {
         if self.has_bytes(dir, TranscriptEntry::FILE)? {
             return Ok(true);
         }
-        let states = match self.states.take() {
-            Some(states) => states,
-            None => self.states_in_order(runtime_dir, &worker_ref.runtime_id)?,
-        };
-        let is_known = states.of(&worker_ref.worker_id).1 > 0;
-        self.states = Some(states);
-        Ok(is_known)
+        let states = self.states(runtime_dir, &worker_ref.runtime_id)?;
+        Ok(states.of(&worker_ref.worker_id).1 > 0)
     }
 
     /// Whether a runtime directory without `runtime.json` has a log with a line, or a worker.
@@ -234,31 +225,5 @@ impl Reader<'_> {
             dir.path_of(T::FILE),
             message,
         ))
-    }
-
-    /// The states of all workers by the events that the import takes, in their order.
-    pub(crate) fn states_in_order(
-        &mut self,
-        dir: &SourceDir,
-        id: &RuntimeId,
-    ) -> Result<WorkerStates, ReadStop> {
-        let mut states = WorkerStates::default();
-        let mut discard = DiscardSink;
-        let mut reader = Reader::new(dir.path().to_owned(), self.rules, &mut discard, &|_| {});
-        let owner = Owner {
-            runtime: id.as_str(),
-            worker: None,
-            can_be_missing: true,
-            next: self.next_event_id,
-        };
-        let mut checks = Checks::<RuntimeEvent> {
-            belongs: &|event| event_belongs(event, id),
-            note: &mut |event, _| states.note(event),
-        };
-        // Its findings are those of the reading that follows.
-        match reader.read_log(dir, &owner, LogSummary::default(), &mut checks) {
-            Ok(_) | Err(ReadStop::Refused) => Ok(states),
-            Err(failed) => Err(failed),
-        }
     }
 }

@@ -20,14 +20,14 @@ use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::ledger::stored::kept_file::{RUNTIME_DOCUMENT, worker_document};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
-use crate::model::layout_form::{AbsentMember, LayoutForm};
+use crate::model::layout_form::{AbsentMember, DocumentOrigin, LayoutForm};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, RuntimeFacts, Stored, UnknownMember,
 };
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A document and the bytes of its file.
 #[derive(Clone, Copy)]
@@ -64,42 +64,25 @@ impl Reader<'_> {
         };
         let others =
             self.look_around(&dir, &[RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS])?;
-        let missing = FindingKind::NeverInitialised;
-        let document = self.read_document::<RuntimeDocument>(&dir, id, missing)?;
-        let document = match document {
-            Ok(document) => Some(document),
-            Err(unread) => self.rebuilt_runtime(&dir, id, &unread)?,
-        };
-        let document = match document {
-            Some(document) => self.runtime_that_is(document, &dir, id)?,
-            None => None,
-        };
-        let Some(document) = document else {
+        let Some(read) = self.document_of_runtime(&dir, id)? else {
             self.leave_out(others)?;
             self.orphaned_runtime(&dir)?;
             return Ok(false);
         };
-        self.report_rebuilt(&dir, &document, "its workers and its events")?;
-        let ReadDocument {
-            stored,
-            bytes,
-            mut origin,
-            has_own_text,
-            rebuilt,
-        } = document;
-        let floor = stored.value.first_event_id.unwrap_or(FIRST_EVENT_ID);
-        let removed = stored.value.removed_workers();
+        let floor = read.stored.value.first_event_id.unwrap_or(FIRST_EVENT_ID);
+        let removed = read.stored.value.removed_workers();
         let mut runtime = Stored {
-            value: PersistedRuntimeSnapshot::from(stored.value),
-            unknown: stored.unknown,
+            value: PersistedRuntimeSnapshot::from(read.stored.value),
+            unknown: read.stored.unknown,
         };
         let path = dir.path_of(RuntimeDocument::FILE);
+        let mut origin = read.origin;
         let absent = origin.absent.clone();
         let document = Text {
             path: &path,
-            bytes: &bytes,
+            bytes: &read.bytes,
             absent: &absent,
-            is_rebuilt: rebuilt.is_some(),
+            is_rebuilt: read.rebuilt.is_some(),
         };
         self.keep_all(&dir, FilePlace::of_runtime(""), others)?;
         self.next_event_id = document.known("next_event_id", runtime.value.next_event_id);
@@ -107,34 +90,26 @@ impl Reader<'_> {
         // Rows may name them, and the counter of workers has passed them.
         workers.extend(removed.ids());
         let mut diagnostics = self.check_diagnostics(document, &mut runtime, &workers)?;
-        let next = runtime.value.next_event_id;
-        let mut events = self.read_events(&dir, id, &workers, (floor, next, document))?;
+        let mut events = self.read_events(&dir, id, &workers, (floor, document))?;
         if !events.is_there && document.lacks("next_event_id") {
             origin.absent.push(AbsentMember::log());
             self.report(no_history(&dir))?;
         }
         let floor = self.check_floor(document, floor, events.first)?;
         let logs = (&mut events, &mut diagnostics);
+        // The events below the floor existed.
         self.last_named_event = self.last_named_event.max(floor - 1);
         self.check_counters(document, &mut runtime.value, logs, &workers)?;
-        let gaps = events
-            .gaps
-            .finding(RuntimeEvent::NUMBER, dir.path_of(RuntimeEvent::FILE));
-        let of_diagnostics = diagnostics.gaps.finding("diagnostic id", path.clone());
-        for gap in gaps.into_iter().chain(of_diagnostics) {
-            self.report(gap)?;
-        }
+        let log = dir.path_of(RuntimeEvent::FILE);
+        self.report_gaps(RuntimeEvent::NUMBER, log, &events)?;
+        self.report_gaps("diagnostic id", path.clone(), &diagnostics)?;
         self.expect_unchanged(&dir)?;
-        let value = &runtime.value;
-        settle(&mut origin.absent, "/next_event_id", &value.next_event_id);
-        let sequence = &value.next_worker_sequence;
-        settle(&mut origin.absent, "/next_worker_sequence", sequence);
         let form = self.form_of_place(names::is_in_root(name));
         // The document of the runtime comes last: a comparison takes it for the next one.
         self.keep_canonical(form)?;
-        if rebuilt.is_none() {
-            self.keep_origin(RUNTIME_DOCUMENT, origin, has_own_text.then_some(bytes))?;
-            self.keep_canonical(form)?;
+        if read.rebuilt.is_none() {
+            let own_text = read.has_own_text.then_some(read.bytes);
+            self.keep_runtime_document(&runtime.value, origin, own_text, form)?;
         }
         let facts = RuntimeFacts {
             first_event_id: floor,
@@ -143,6 +118,53 @@ impl Reader<'_> {
         self.sink
             .runtime(Place::whole(&path), runtime, facts, removed)?;
         Ok(true)
+    }
+
+    /// The document of the runtime `id`, read or rebuilt; `None` where the runtime is left out.
+    fn document_of_runtime(
+        &mut self,
+        dir: &SourceDir,
+        id: &RuntimeId,
+    ) -> Result<Option<ReadDocument<RuntimeDocument>>, ReadStop> {
+        let missing = FindingKind::NeverInitialised;
+        let document = match self.read_document::<RuntimeDocument>(dir, id, missing)? {
+            Ok(document) => Some(document),
+            Err(unread) => self.rebuilt_runtime(dir, id, &unread)?,
+        };
+        let document = match document {
+            Some(document) => self.runtime_that_is(document, dir, id)?,
+            None => None,
+        };
+        if let Some(document) = &document {
+            self.report_rebuilt(dir, document, "its workers and its events")?;
+        }
+        Ok(document)
+    }
+
+    /// Gives the sink the origin of `runtime.json`, with the values that were derived for its absent members.
+    fn keep_runtime_document(
+        &mut self,
+        value: &PersistedRuntimeSnapshot,
+        mut origin: DocumentOrigin,
+        own_text: Option<Vec<u8>>,
+        form: LayoutForm,
+    ) -> Result<(), ReadStop> {
+        settle(&mut origin.absent, "/next_event_id", &value.next_event_id);
+        let sequence = &value.next_worker_sequence;
+        settle(&mut origin.absent, "/next_worker_sequence", sequence);
+        self.keep_origin(RUNTIME_DOCUMENT, origin, own_text)?;
+        self.keep_canonical(form)
+    }
+
+    /// Reports the numbers that the file at `path` lacks.
+    fn report_gaps(
+        &mut self,
+        number: &'static str,
+        path: PathBuf,
+        summary: &LogSummary,
+    ) -> Result<(), ReadStop> {
+        let gaps = summary.gaps.finding(number, path);
+        gaps.map_or(Ok(()), |gaps| self.report(gaps))
     }
 
     /// The form of the runtime: where it lies decides, whatever single documents look like.
@@ -256,44 +278,17 @@ impl Reader<'_> {
         worker_ref: &WorkerRef,
     ) -> Result<bool, ReadStop> {
         let others = self.look_around(dir, &[WorkerDocument::FILE, TranscriptEntry::FILE])?;
-        let missing = FindingKind::MissingFile;
-        let document = match self.read_document::<WorkerDocument>(dir, worker_ref, missing)? {
-            Ok(document) => Some(document),
-            Err(unread) => self.rebuilt_worker((runtime_dir, dir), worker_ref, &unread)?,
+        let Some(read) = self.document_of_worker((runtime_dir, dir), worker_ref)? else {
+            self.leave_out(others)?;
+            self.orphaned_log::<TranscriptEntry>(dir)?;
+            return Ok(false);
         };
         let path = dir.path_of(WorkerDocument::FILE);
-        let (mut worker, retention, bytes, mut origin, has_own_text, rebuilt) = match document {
-            Some(document) => match mismatch(&document.stored.value, worker_ref) {
-                None => {
-                    let retention = document.stored.value.retention();
-                    let worker = Stored {
-                        value: PersistedWorkerSnapshot::from(document.stored.value),
-                        unknown: document.stored.unknown,
-                    };
-                    let (bytes, origin) = (document.bytes, document.origin);
-                    let rebuilt = document.rebuilt.is_some();
-                    (
-                        worker,
-                        retention,
-                        bytes,
-                        origin,
-                        document.has_own_text,
-                        rebuilt,
-                    )
-                }
-                Some((member, message)) => {
-                    let finding = Finding::new(FindingKind::Mismatch, path, message);
-                    self.report(whole(finding, &document.bytes, member))?;
-                    self.leave_out(others)?;
-                    self.orphaned_log::<TranscriptEntry>(dir)?;
-                    return Ok(false);
-                }
-            },
-            None => {
-                self.leave_out(others)?;
-                self.orphaned_log::<TranscriptEntry>(dir)?;
-                return Ok(false);
-            }
+        let mut origin = read.origin;
+        let retention = read.stored.value.retention();
+        let mut worker = Stored {
+            value: PersistedWorkerSnapshot::from(read.stored.value),
+            unknown: read.stored.unknown,
         };
         self.sink.begin_worker(worker_ref, retention)?;
         self.derive_state(runtime_dir, &origin, &mut worker.value)?;
@@ -302,9 +297,9 @@ impl Reader<'_> {
         let absent = origin.absent.clone();
         let document = Text {
             path: &path,
-            bytes: &bytes,
+            bytes: &read.bytes,
             absent: &absent,
-            is_rebuilt: rebuilt,
+            is_rebuilt: read.rebuilt.is_some(),
         };
         let (mut summary, named) =
             self.read_transcript(dir, worker_ref, (is_pruned, next, document))?;
@@ -315,31 +310,50 @@ impl Reader<'_> {
         let needed = summary.check_counter(*next).err();
         let member = ("next_transcript_sequence", next);
         self.expect_counter(document, member, TranscriptEntry::NUMBER, needed)?;
-        let gaps = summary
-            .gaps
-            .finding(TranscriptEntry::NUMBER, dir.path_of(TranscriptEntry::FILE));
-        if let Some(gaps) = gaps {
-            self.report(gaps)?;
-        }
+        let transcript = dir.path_of(TranscriptEntry::FILE);
+        self.report_gaps(TranscriptEntry::NUMBER, transcript, &summary)?;
         self.counts.transcript_entries += summary.records;
         self.counts.workers += 1;
         let named = named.max(worker.value.last_event_id);
         self.last_named_event = self.last_named_event.max(named);
-        let (value, stored_path) = (
-            &worker.value,
-            worker_document(worker_ref.worker_id.as_str()),
-        );
+        let value = &worker.value;
         settle(&mut origin.absent, "/status", &value.status);
         settle(&mut origin.absent, "/last_event_id", &value.last_event_id);
         let sequence = &value.next_transcript_sequence;
         settle(&mut origin.absent, "/next_transcript_sequence", sequence);
-        if !rebuilt {
-            self.keep_origin(&stored_path, origin, has_own_text.then_some(bytes))?;
+        let worker_id = worker_ref.worker_id.as_str();
+        if read.rebuilt.is_none() {
+            let own_text = read.has_own_text.then_some(read.bytes);
+            self.keep_origin(&worker_document(worker_id), origin, own_text)?;
         }
         self.sink.worker(Place::whole(&path), worker, retention)?;
-        let place = FilePlace::of_worker(worker_ref.worker_id.as_str());
-        self.keep_all(dir, place, others)?;
+        self.keep_all(dir, FilePlace::of_worker(worker_id), others)?;
         Ok(true)
+    }
+
+    /// The document of a worker, read or rebuilt; `None` where the worker is left out.
+    fn document_of_worker(
+        &mut self,
+        (runtime_dir, dir): (&SourceDir, &SourceDir),
+        worker_ref: &WorkerRef,
+    ) -> Result<Option<ReadDocument<WorkerDocument>>, ReadStop> {
+        let missing = FindingKind::MissingFile;
+        let document = match self.read_document::<WorkerDocument>(dir, worker_ref, missing)? {
+            Ok(document) => Some(document),
+            Err(unread) => self.rebuilt_worker((runtime_dir, dir), worker_ref, &unread)?,
+        };
+        let Some(document) = document else {
+            return Ok(None);
+        };
+        match mismatch(&document.stored.value, worker_ref) {
+            None => Ok(Some(document)),
+            Some((member, message)) => {
+                let path = dir.path_of(WorkerDocument::FILE);
+                let finding = Finding::new(FindingKind::Mismatch, path, message);
+                self.report(whole(finding, &document.bytes, member))?;
+                Ok(None)
+            }
+        }
     }
 
     /// Reads the transcript of a worker. Also returns the greatest event id that it names.
@@ -385,7 +399,7 @@ impl Reader<'_> {
         dir: &SourceDir,
         id: &RuntimeId,
         workers: &HashSet<String>,
-        (floor, next, document): (u64, u64, Text<'_>),
+        (floor, document): (u64, Text<'_>),
     ) -> Result<LogSummary, ReadStop> {
         let mut unknown = UnknownWorkers::default();
         let pruned = LogSummary::of_pruned(Some(floor - 1));
@@ -394,7 +408,7 @@ impl Reader<'_> {
             worker: None,
             can_be_missing: document.lacks("next_event_id")
                 && self.can_lack_log(document, LayoutForm::G),
-            next: document.known("next_event_id", next),
+            next: self.next_event_id,
         };
         let mut checks = Checks::<RuntimeEvent> {
             belongs: &|event| event_belongs(event, id),

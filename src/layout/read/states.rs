@@ -1,19 +1,17 @@
 //! Derives what the documents of a later form lack from the event log.
 
-use crate::layout::dir::source::{NotOpened, SourceDir};
+use crate::layout::dir::source::SourceDir;
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::line::read_line;
-use crate::layout::format::lines::LineReader;
-use crate::layout::read::log_record::{LogRecord, LogRow};
+use crate::layout::read::checks::event_belongs;
+use crate::layout::read::log::{Checks, LogSummary, Owner};
 use crate::layout::read::reader::Reader;
-use crate::layout::read::sink::ReadStop;
+use crate::layout::read::sink::{DiscardSink, ReadStop};
 use crate::layout::read::worker_states::WorkerStates;
 use crate::model::identity::RuntimeId;
 use crate::model::layout_form::{AbsentMember, DocumentOrigin};
 use crate::model::observation::RuntimeEvent;
 use crate::model::persisted::PersistedWorkerSnapshot;
 use serde::Serialize;
-use std::io::BufReader;
 
 impl Reader<'_> {
     /// Gives a worker the status and the last event id that its document lacks. Reads the event log once for all workers
@@ -24,68 +22,54 @@ impl Reader<'_> {
         origin: &DocumentOrigin,
         worker: &mut PersistedWorkerSnapshot,
     ) -> Result<(), ReadStop> {
-        let lacks = |pointer: &str| origin.absent.iter().any(|one| one.pointer == pointer);
-        let (status, last_event_id) = (lacks("/status"), lacks("/last_event_id"));
-        if !status && !last_event_id {
+        let lacks_status = origin.lacks("/status");
+        let lacks_event = origin.lacks("/last_event_id");
+        if !lacks_status && !lacks_event {
             return Ok(());
         }
-        let id = &worker.worker_ref.runtime_id;
-        let states = match self.states.take() {
-            Some(states) => states,
-            None if self.rules.mends() => self.states_in_order(runtime_dir, id)?,
-            None => self.worker_states(runtime_dir, id)?,
-        };
-        let derived = states.of(&worker.worker_ref.worker_id);
-        if status {
-            worker.status = derived.0;
+        let worker_ref = &worker.worker_ref;
+        let states = self.states(runtime_dir, &worker_ref.runtime_id)?;
+        let (status, last_event_id) = states.of(&worker_ref.worker_id);
+        if lacks_status {
+            worker.status = status;
         }
-        if last_event_id {
-            worker.last_event_id = derived.1;
+        if lacks_event {
+            worker.last_event_id = last_event_id;
         }
-        self.states = Some(states);
         Ok(())
     }
 
-    /// The states of all workers by the event log. Lines that are no events count as absent: the reading that imports
-    /// the log reports them.
-    fn worker_states(
+    /// The states of all workers by the events that the reading takes, in their order. Reads the event log once.
+    pub(crate) fn states(
         &mut self,
-        dir: &SourceDir,
-        runtime: &RuntimeId,
-    ) -> Result<WorkerStates, ReadStop> {
-        let mut states = WorkerStates::default();
-        let file = match dir.open_file(RuntimeEvent::FILE) {
-            Ok(file) => file,
-            Err(NotOpened::Io(source)) => {
-                self.refused("open", dir.path_of(RuntimeEvent::FILE), source)?;
-                return Ok(states);
-            }
-            Err(_) => return Ok(states),
+        runtime_dir: &SourceDir,
+        id: &RuntimeId,
+    ) -> Result<&WorkerStates, ReadStop> {
+        let states = match self.states.take() {
+            Some(states) => states,
+            None => self.read_states(runtime_dir, id)?,
         };
-        let mut lines = LineReader::new(BufReader::new(file), self.rules.max_line_bytes);
-        loop {
-            let line = match lines.next() {
-                Ok(Some(line)) => line,
-                Ok(None) => return Ok(states),
-                Err(error) => {
-                    self.refused("read", dir.path_of(RuntimeEvent::FILE), error)?;
-                    return Ok(states);
-                }
-            };
-            let text = std::str::from_utf8(line.bytes).unwrap_or_default();
-            match RuntimeEvent::known(text, runtime.as_str()) {
-                Some(event) if event.number() < u64::MAX => states.note(&event),
-                Some(_) => {}
-                None => {
-                    let read =
-                        read_line::<RuntimeEvent>(line.bytes, runtime.as_str(), &mut self.scratch);
-                    if let Ok((event, _)) = read
-                        && event.value.id < u64::MAX
-                    {
-                        states.note(&event.into());
-                    }
-                }
-            }
+        Ok(self.states.insert(states))
+    }
+
+    fn read_states(&mut self, dir: &SourceDir, id: &RuntimeId) -> Result<WorkerStates, ReadStop> {
+        let mut states = WorkerStates::default();
+        let mut discard = DiscardSink;
+        let mut reader = Reader::new(dir.path().to_owned(), self.rules, &mut discard, &|_| {});
+        let owner = Owner {
+            runtime: id.as_str(),
+            worker: None,
+            can_be_missing: true,
+            next: self.next_event_id,
+        };
+        let mut checks = Checks::<RuntimeEvent> {
+            belongs: &|event| event_belongs(event, id),
+            note: &mut |event, _| states.note(event),
+        };
+        // Its findings are those of the reading that follows.
+        match reader.read_log(dir, &owner, LogSummary::default(), &mut checks) {
+            Ok(_) | Err(ReadStop::Refused) => Ok(states),
+            Err(failed) => Err(failed),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::output::print::Output;
 use crate::output::text::{OTHER_FILE, OTHER_FILES, count};
 use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
-use redb_runtime_store::layout::{self, CompareOptions};
+use redb_runtime_store::layout::{self, CompareOptions, Comparison};
 use std::path::PathBuf;
 
 /// Compare a directory with a store
@@ -50,64 +50,69 @@ impl Compare {
             output.object(&comparison)?;
             return Ok(status);
         }
-        output.findings(&comparison.findings);
-        for difference in &comparison.differences {
-            output.line(difference.to_string())?;
-        }
-        if comparison.differences.iter().any(is_too_long) {
-            output.remark(MORE_LINE_BYTES);
-        }
-        let listed = comparison.differences.len() as u64;
-        if comparison.total_differences > listed {
-            let more = comparison.total_differences - listed;
-            output.line(format!(
-                "and {} more",
-                count(more, "difference", "differences")
-            ))?;
-        }
-        for (rows, side) in [
-            (comparison.times_only_in_store, "store"),
-            (comparison.times_only_in_directory, "directory"),
-        ] {
-            if rows > 0 {
-                let rows = count(rows, "event or entry has", "events and entries have");
-                output.summary(format!("{rows} a time only in the {side}"))?;
-            }
-        }
-        if comparison.files_left_out > 0 {
-            let files = count(comparison.files_left_out, "file is", "files are");
-            output.summary(format!(
-                "{files} only in the directory: the import left them out"
-            ))?;
-        }
-        if comparison.pruned_only_in_directory > 0 {
-            let rows = comparison.pruned_only_in_directory;
-            let rows = count(rows, "row is", "rows are");
-            output.summary(format!(
-                "{rows} only in the directory: the store has pruned them"
-            ))?;
-        }
-        if comparison.only_bytes > 0 {
-            let records = comparison.only_bytes;
-            let records = count(records, "line or document has", "lines and documents have");
-            output.summary(format!("{records} the same values in other bytes"))?;
-        }
-        if comparison.files > 0 {
-            let files = count(comparison.files, OTHER_FILE, OTHER_FILES);
-            output.summary(format!("the same on both sides: {files}"))?;
-        }
-        output.summary(format!(
-            "{}: {}, {}, {}, {} on both sides",
-            if comparison.is_same() {
-                "the same"
-            } else {
-                "different"
-            },
-            count(comparison.runtimes, "runtime", "runtimes"),
-            count(comparison.workers, "worker", "workers"),
-            count(comparison.events, "event", "events"),
-            count(comparison.transcript_entries, "entry", "entries"),
-        ))?;
+        print(output, &comparison)?;
         Ok(status)
     }
+}
+
+/// Prints a comparison for people: the differences, the remarks, and the counts of both sides.
+fn print(output: &mut Output, comparison: &Comparison) -> Result<(), Failure> {
+    output.findings(&comparison.findings);
+    for difference in &comparison.differences {
+        output.line(difference.to_string())?;
+    }
+    if comparison.differences.iter().any(is_too_long) {
+        output.remark(MORE_LINE_BYTES);
+    }
+    let listed = comparison.differences.len() as u64;
+    if comparison.total_differences > listed {
+        let more = comparison.total_differences - listed;
+        output.line(format!(
+            "and {} more",
+            count(more, "difference", "differences")
+        ))?;
+    }
+    for (rows, side) in [
+        (comparison.times_only_in_store, "store"),
+        (comparison.times_only_in_directory, "directory"),
+    ] {
+        if rows > 0 {
+            let rows = count(rows, "event or entry has", "events and entries have");
+            output.summary(format!("{rows} a time only in the {side}"))?;
+        }
+    }
+    if comparison.files_left_out > 0 {
+        let files = count(comparison.files_left_out, "file is", "files are");
+        output.summary(format!(
+            "{files} only in the directory: the import left them out"
+        ))?;
+    }
+    if comparison.pruned_only_in_directory > 0 {
+        let rows = comparison.pruned_only_in_directory;
+        let rows = count(rows, "row is", "rows are");
+        output.summary(format!(
+            "{rows} only in the directory: the store has pruned them"
+        ))?;
+    }
+    if comparison.only_bytes > 0 {
+        let records = comparison.only_bytes;
+        let records = count(records, "line or document has", "lines and documents have");
+        output.summary(format!("{records} the same values in other bytes"))?;
+    }
+    if comparison.files > 0 {
+        let files = count(comparison.files, OTHER_FILE, OTHER_FILES);
+        output.summary(format!("the same on both sides: {files}"))?;
+    }
+    output.summary(format!(
+        "{}: {}, {}, {}, {} on both sides",
+        if comparison.is_same() {
+            "the same"
+        } else {
+            "different"
+        },
+        count(comparison.runtimes, "runtime", "runtimes"),
+        count(comparison.workers, "worker", "workers"),
+        count(comparison.events, "event", "events"),
+        count(comparison.transcript_entries, "entry", "entries"),
+    ))
 }

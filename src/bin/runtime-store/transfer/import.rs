@@ -12,7 +12,7 @@ use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
     self, Conflict, Finding, FindingKind, ImportOptions, ImportOutcome, ImportReport, LayoutError,
-    LayoutForm,
+    LayoutForm, RuntimeImport,
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -179,7 +179,13 @@ impl Import {
         if moved.is_empty() && known > 0 {
             return Ok(());
         }
-        let sum = |of: fn(&layout::RuntimeImport) -> u64| moved.iter().map(|r| of(r)).sum::<u64>();
+        self.print_moved(output, &moved)?;
+        output.summary(rate("read", read, elapsed))
+    }
+
+    /// Prints the totals of the runtimes that were imported.
+    fn print_moved(&self, output: &mut Output, moved: &[&RuntimeImport]) -> Result<(), Failure> {
+        let sum = |of: fn(&RuntimeImport) -> u64| moved.iter().map(|r| of(r)).sum::<u64>();
         let verb = match self.dry_run {
             true => "would import",
             false => "imported",
@@ -198,6 +204,6 @@ impl Import {
             let files = count(files, OTHER_FILE, OTHER_FILES);
             output.summary(format!("{verb} {files}"))?;
         }
-        output.summary(rate("read", read, elapsed))
+        Ok(())
     }
 }

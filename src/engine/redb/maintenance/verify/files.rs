@@ -74,7 +74,7 @@ impl Rules<'_> {
             let is_resumed = std::mem::replace(&mut breaks, rules.breaks) != rules.breaks;
             let place = (runtime, path, chunk);
             let wrong = seen.take(place, row.as_ref(), is_resumed);
-            // What a deletion has left of a file begins anywhere.
+            // The chunks that an unfinished deletion has left can begin at any number.
             if let Some(message) = wrong.filter(|_| !rules.is_hidden_file(runtime, path)) {
                 rules.add(VerifyKind::File, FILES.name, &format!("{place:?}"), message);
             }
