@@ -48,6 +48,20 @@ pub enum LayoutError {
         /// The root.
         path: PathBuf,
     },
+    /// An export was killed while it put a runtime into this root: `runtime.json` is missing, and the other members can
+    /// be of two exports. Nothing was read.
+    #[error(
+        "{path}: an export was killed while it put a runtime here; the next export into this root completes it, \
+         and the members that are not in their place are in {left}",
+        path = Visible(path.display()),
+        left = Visible(left.display())
+    )]
+    UnfinishedExport {
+        /// The root.
+        path: PathBuf,
+        /// The temporary directory of the export.
+        left: PathBuf,
+    },
     /// The path is that of `runtimes` or of a runtime directory, not of the root above.
     #[error("{path}: not the root of a directory; give {root}", path = Visible(path.display()), root = Visible(root.display()))]
     BelowRoot {

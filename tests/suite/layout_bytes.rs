@@ -1,4 +1,4 @@
-//! Directories made from arbitrary bytes: a small complete directory with changes that the bytes
+//! Directories made from arbitrary bytes: a small complete directory of any form, with changes that the bytes
 //! select. The property test and the fuzz target share this file.
 
 use std::collections::BTreeMap;
@@ -47,21 +47,68 @@ const PIECES: &[&[u8]] = &[
     b"\\ud800",
 ];
 
-const NAMES: &[&str] = &[
-    "runtimes/notes",
-    "runtimes/id-zz/x",
-    "runtimes/id-7275/runtime.json",
-    "runtimes/id-7275/workers/id-77/transcript.jsonl",
-    "runtimes/.export.tmp-1-2/x",
-    "runtimes/id-7274/.runtime.json.tmp-1-2",
-    "runtimes/id-7274/other",
-    "runtimes/id-7274/workers/stray",
-    "runtimes/id-7274/workers/id-ff/worker.json",
-    "runtimes/id-7274/workers/id-7272/transcript.jsonl",
-    "runtimes/id-7274/workers/id-776F726b65722d3030303030303031/worker.json",
-    "runtimes/id-7274/workers/id-776f726b65722d3030303030303031/.worker.json.tmp-1",
-    "runtimes/id-7274/workers/id-776f726b65722d3030303030303031/notes",
+/// Names that belong to nothing, of files in the root, in the directory of a runtime and in that of its first worker.
+const NAMES: &[(Place, &str)] = &[
+    (Place::Runtimes, "notes"),
+    (Place::Runtimes, "id-zz/x"),
+    (Place::Runtimes, "id-7275/runtime.json"),
+    (Place::Runtimes, "id-7275/workers/id-77/transcript.jsonl"),
+    (Place::Runtimes, ".export.tmp-1-2/x"),
+    (Place::Runtime, ".runtime.json.tmp-1-2"),
+    (Place::Runtime, "other"),
+    (Place::Runtime, "workers/stray"),
+    (Place::Runtime, "workers/id-ff/worker.json"),
+    (Place::Runtime, "workers/id-7272/transcript.jsonl"),
+    (
+        Place::Runtime,
+        "workers/id-776F726b65722d3030303030303031/worker.json",
+    ),
+    (Place::Worker, ".worker.json.tmp-1"),
+    (Place::Worker, "notes"),
 ];
+
+#[derive(Clone, Copy)]
+enum Place {
+    Runtimes,
+    Runtime,
+    Worker,
+}
+
+impl Place {
+    /// The path of a name at this place of a directory; below `runtimes` also where the runtime lies in the root.
+    fn path_of(self, files: &Files, name: &str) -> String {
+        let beside = |document: &str| {
+            let mut documents = files.keys().filter_map(|path| path.strip_suffix(document));
+            documents.next().map(str::to_owned)
+        };
+        let dir = match self {
+            Self::Runtimes => None,
+            Self::Runtime => beside("runtime.json"),
+            Self::Worker => beside("worker.json"),
+        };
+        dir.unwrap_or_else(|| "runtimes/".to_owned()) + name
+    }
+}
+
+/// The files of a directory on disk.
+pub(crate) fn read(root: &Path) -> io::Result<Files> {
+    fn walk(root: &Path, dir: &Path, files: &mut Files) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str) else {
+                continue;
+            };
+            match path.is_dir() {
+                true => walk(root, &path, files)?,
+                false => drop(files.insert(name.to_owned(), Some(fs::read(&path)?))),
+            }
+        }
+        Ok(())
+    }
+    let mut files = Files::new();
+    walk(root, root, &mut files)?;
+    Ok(files)
+}
 
 /// A runtime with two workers, six events and three entries, as the layout has it.
 pub(crate) fn whole() -> Files {
@@ -142,10 +189,13 @@ impl Decisions<'_> {
     }
 }
 
-/// The whole directory with up to six changes, mostly one.
-pub(crate) fn changed(bytes: &[u8]) -> Files {
-    let mut files = whole();
+/// One of the whole directories `forms` with up to six changes, mostly one.
+pub(crate) fn changed(forms: &[Files], bytes: &[u8]) -> Files {
     let mut decisions = Decisions(bytes);
+    let mut files = forms
+        .get(decisions.below(forms.len()))
+        .cloned()
+        .unwrap_or_default();
     let changes = [1, 1, 1, 1, 2, 6][decisions.below(6)];
     for _ in 0..changes {
         change(&mut files, &mut decisions);
@@ -163,8 +213,9 @@ fn change(files: &mut Files, decisions: &mut Decisions<'_>) {
     match kind {
         0 => drop(files.remove(&path)),
         1 => {
-            let name = NAMES[decisions.below(NAMES.len())].to_owned();
-            files.insert(name, Some(decisions.piece()));
+            let (place, name) = NAMES[decisions.below(NAMES.len())];
+            let path = place.path_of(files, name);
+            files.insert(path, Some(decisions.piece()));
         }
         2 => {
             // A directory in the place of a file.
@@ -249,9 +300,12 @@ fn change_number(content: &mut Vec<u8>, at: usize, decisions: &mut Decisions<'_>
     content.splice(from..from + length, number.bytes());
 }
 
-/// Writes the files below `root`. An impossible one, a file below a file, is left out.
+/// Writes the files below `root`. An impossible one, a file below a file, is left out. `runtimes` is there unless the
+/// runtime lies in the root.
 pub(crate) fn write(root: &Path, files: &Files) -> io::Result<()> {
-    fs::create_dir_all(root.join("runtimes"))?;
+    if files.keys().all(|path| path.starts_with("runtimes/")) {
+        fs::create_dir_all(root.join("runtimes"))?;
+    }
     for (path, content) in files {
         let path = root.join(path);
         let Some(parent) = path.parent() else {

@@ -1,8 +1,10 @@
 //! The texts of what a salvage leaves out: in the report and in the store.
 
+use super::layout_later::{id_of, of_form};
 use super::layout_salvage::salvaged;
 use super::layout_states::{events, runtime_json, transcript, worker_json};
 use super::layout_support::*;
+use crate::support::named;
 use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{FindingKind, ImportOptions, ImportReport, import};
@@ -161,4 +163,26 @@ fn texts_of_left_out_runtimes_are_stored_whole() {
         "left-out/id-64656d6f/worker worker-00000001/transcript.jsonl@0~1"
     );
     assert_eq!(texts[0].1.len(), 65 << 20);
+}
+
+#[test]
+fn texts_of_a_worker_in_the_root_go_with_it() {
+    let dir = of_form("f");
+    let document = dir.path().join("workers/1/worker.json");
+    fs::write(document, vec![0; 12 << 20]).unwrap();
+    let store = store();
+    salvage(&store, dir.path());
+    let id = RuntimeId::new(id_of("f")).unwrap();
+    // Each worker has its observations, too.
+    let names = || -> Vec<String> {
+        let texts = stored_texts(&store, Some(&id)).into_iter();
+        texts.map(|(path, _)| path).collect()
+    };
+    let of_two = "observations.jsonl";
+    assert_eq!(names(), ["left-out/worker.json@0~1", of_two, of_two]);
+    let runtime = store.runtime(named(id_of("f"))).unwrap();
+    let worker = runtime.list_workers().unwrap()[0].worker_ref.clone();
+    runtime.stop_worker(&worker, None).unwrap();
+    runtime.delete_worker(&worker).unwrap();
+    assert_eq!(names(), [of_two]);
 }

@@ -268,6 +268,8 @@ where
                     last = entry.sequence;
                 }
             }
+            // No log of the runtime: the release wrote it for itself.
+            "observations.jsonl" | "metadata.json" | "log.jsonl" => {}
             other => panic!("{other}"),
         }
     }

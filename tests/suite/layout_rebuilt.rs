@@ -1,12 +1,15 @@
 //! Runtimes and workers whose documents are damaged or missing, rebuilt by a salvage.
 
+use super::layout_later::{FORMS, of_form};
 use super::layout_salvage::{kinds, salvaged};
 use super::layout_states::{events, runtime_json, transcript, worker_json};
 use super::layout_support::*;
 use redb_runtime_store::Store;
 use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
-use redb_runtime_store::layout::{FindingKind, ImportReport};
+use redb_runtime_store::layout::{
+    FindingKind, ImportOptions, ImportReport, LayoutError, LayoutForm, import,
+};
 use redb_runtime_store::management::RuntimeStatus;
 use redb_runtime_store::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
 use std::fs;
@@ -261,5 +264,51 @@ fn documents_behind_a_byte_order_mark_are_whole() {
         strict(&all, Path::new(SMALL)).unwrap();
         assert_eq!(content(&store), content(&all));
         assert_eq!(tree(exported(&store).path()), tree(Path::new(SMALL)));
+    }
+}
+
+#[test]
+fn runtime_in_the_root_is_rebuilt_without_its_document() {
+    for (name, form) in FORMS {
+        let dir = of_form(name);
+        if form < LayoutForm::F {
+            continue;
+        }
+        let before = salvage(&store(), dir.path());
+        fs::remove_file(dir.path().join("runtime.json")).unwrap();
+        let error = strict(&store(), dir.path()).unwrap_err();
+        assert!(matches!(error, LayoutError::Refused { .. }), "{error}");
+        let (store, report) = salvaged(dir.path());
+        let rows = |report: &ImportReport| {
+            let one = &report.runtimes[0];
+            (
+                one.runtime_id.to_string(),
+                one.workers,
+                one.events,
+                one.form >= LayoutForm::F,
+            )
+        };
+        assert_eq!(rows(&report), rows(&before), "{name}");
+        let rebuilt = |finding: &&_| finding_kind(finding) == FindingKind::Rebuilt;
+        assert_eq!(report.findings.iter().filter(rebuilt).count(), 1, "{name}");
+        // Its workers are where they were.
+        let out = exported(&store);
+        assert!(out.path().join("runtime.json").is_file());
+        let workers = |root: &Path| tree(&root.join("workers"));
+        assert_eq!(workers(out.path()), workers(dir.path()), "{name}");
+    }
+}
+
+#[test]
+fn directory_named_workers_is_no_runtime() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("workers/pool");
+    fs::create_dir_all(&module).unwrap();
+    fs::write(module.join("transcript.jsonl"), "{}\n").unwrap();
+    fs::write(dir.path().join("workers/notes"), "{}").unwrap();
+    for is_salvage in [false, true] {
+        let options = ImportOptions::new().salvage(is_salvage);
+        let error = import(&store(), dir.path(), options).unwrap_err();
+        assert!(matches!(error, LayoutError::NoLayout { .. }), "{error}");
     }
 }

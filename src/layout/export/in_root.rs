@@ -1,8 +1,20 @@
 //! Exports a runtime into the root: the place of a runtime of a form without `runtimes`.
 //!
 //! The root can have other files, which stay. So the directory is not replaced as a whole: its members are written to a
-//! temporary directory in the root and moved from there, `runtime.json` last. A killed export leaves a root without
-//! `runtime.json`, which no import takes for a runtime; the next export that replaces completes it.
+//! temporary directory in the root and moved from there. A killed process leaves one of these states; N stands for the
+//! numbers in the temporary name.
+//!
+//! | state | root | `.export.tmp-N` | an import |
+//! |---|---|---|---|
+//! | 1 | the old members | a part of the new ones | reads the old members |
+//! | 2 | the old members without `runtime.json` | all new members, the old `runtime.json` | is refused |
+//! | 3 | some of the old members | all new members, the other old ones | is refused |
+//! | 4 | some of the new members | the other new ones, the old ones | is refused |
+//! | 5 | the new members | the old ones | reads the new members |
+//!
+//! `runtime.json` is the first to go and the last to come, each on disk before the next move: a root with it is whole.
+//! A root without it that has such a directory is refused, by a salvage too, since its members can be of two exports. In
+//! every state the next export that replaces or updates removes `.export.tmp-N` and writes all members again.
 
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
@@ -19,11 +31,10 @@ use crate::layout::read::log_record::LogRecord;
 use crate::layout::report::{ExportOutcome, RuntimeExport};
 use crate::model::identity::RuntimeId;
 use crate::model::observation::RuntimeEvent;
-use std::ffi::OsStr;
 use std::path::Path;
 
-/// The entries of the form in the root, in the order in which they are moved. The document comes last.
-const MEMBERS: [&str; 3] = [WORKERS, RuntimeEvent::FILE, RuntimeDocument::FILE];
+/// The entries of the form in the root, in the order in which they are set aside.
+const MEMBERS: [&str; 3] = [RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS];
 
 /// Exports the runtime `id` into the root.
 pub(crate) fn export_in_root(
@@ -76,39 +87,40 @@ pub(crate) fn export_in_root(
         let _ = dir.remove(&temporary);
         return Err(error);
     }
-    move_members(&dir, &staged)?;
+    set_aside(&dir, &staged)?;
+    move_contents(&dir, &staged)?;
     // Those in directories that the root has already.
     for stored in missing_in_root(writer.snapshot, &dir, id)? {
         writer.add_file((&dir, &dir), (Some(id), &stored), Placing::New)?;
     }
+    dir.sync()?;
+    staged.rename_into(RuntimeDocument::FILE, &dir, RuntimeDocument::FILE)?;
     dir.sync()?;
     // The result stands. If this fails, the next export removes the directory.
     let _ = dir.remove(&temporary);
     Ok(report)
 }
 
-/// Moves everything from `staged` to the root, over the members that are there.
-fn move_members(dir: &TargetDir, staged: &TargetDir) -> Result<(), LayoutError> {
-    for member in MEMBERS.iter().rev() {
+/// Moves the members that are in the root to `staged`, the document first.
+fn set_aside(dir: &TargetDir, staged: &TargetDir) -> Result<(), LayoutError> {
+    for member in MEMBERS {
         if dir.has(member)? {
             dir.rename_into(member, staged, format!("{OLD_PREFIX}{member}"))?;
-            // On disk before the others go: so a root with a document is complete.
+            // On disk before the others go: so a root with a document is whole.
             dir.sync()?;
         }
     }
+    Ok(())
+}
+
+/// Moves everything but the document from `staged` to the root. What the root has of that name stays.
+fn move_contents(dir: &TargetDir, staged: &TargetDir) -> Result<(), LayoutError> {
     for name in staged.names()? {
-        let is_new = |name: &OsStr| MEMBERS.iter().all(|member| name != *member);
-        let text = name.to_str().filter(|text| !text.starts_with(OLD_PREFIX));
-        if let Some(text) = text.filter(|_| is_new(&name))
+        let is_new = |text: &&str| *text != RuntimeDocument::FILE && !text.starts_with(OLD_PREFIX);
+        if let Some(text) = name.to_str().filter(is_new)
             && !dir.has(text)?
         {
             staged.rename_into(text, dir, text)?;
-        }
-    }
-    for member in MEMBERS {
-        if staged.has(member)? {
-            dir.sync()?;
-            staged.rename_into(member, dir, member)?;
         }
     }
     Ok(())

@@ -25,11 +25,22 @@ pub(crate) fn read_line<T: Record>(
     };
     let text = json::text(bytes)?;
     let Some(made) = FormA::of_line(text, runtime) else {
-        return Err(problem);
+        return Err(problem_of::<T>(bytes, runtime, problem));
     };
     match json::read(made.text.as_bytes(), Form::Line, scratch) {
         Ok(record) => Ok((record, made.spelling)),
         Err(problem) => Err(made.problem_in(text, problem)),
+    }
+}
+
+/// The problem with a line that is no record of form a. Where it is the beginning of a record of another form, it is not
+/// that its ids are numbers, but that it is cut off.
+fn problem_of<T: Record>(bytes: &[u8], runtime: &str, of_form_a: Problem) -> Problem {
+    match length_of_json(bytes) {
+        Err(end) if end.cut_off && !of_form_a.cut_off => {
+            no_record::<T>(bytes, runtime, end).problem
+        }
+        _ => of_form_a,
     }
 }
 
@@ -75,7 +86,7 @@ pub(crate) fn read_prefix<T: Record>(
 /// at an earlier byte than the JSON grammar.
 fn no_record<T: Record>(bytes: &[u8], runtime: &str, problem: Problem) -> NoRecord {
     let work = NoRecord::of(problem.clone(), bytes.len(), 0).read;
-    if work >= LONG_BYTES {
+    if work >= LONG_BYTES || is_cut_in_reference(bytes) {
         return NoRecord::of(problem, bytes.len(), work);
     }
     // The types are those of form a: the ids of a later form would be such an error.
@@ -96,11 +107,19 @@ fn no_record<T: Record>(bytes: &[u8], runtime: &str, problem: Problem) -> NoReco
     }
 }
 
+/// The name before the reference to a worker.
+const REFERENCE: &[u8] = b",\"worker_ref\":";
+
+/// Whether the beginning of a record ends within its reference to a worker. It does not say its form then.
+fn is_cut_in_reference(bytes: &[u8]) -> bool {
+    let start = memmem::find(bytes, REFERENCE);
+    start.is_some_and(|start| memchr::memchr(b'}', &bytes[start..]).is_none())
+}
+
 /// The beginning of a record with the reference to a worker that form a has, and the number of bytes that it is longer
-/// for that. `None` for one of form a, and for one that is cut off before the end of that reference.
+/// for that. `None` for one of form a.
 fn in_form_a(bytes: &[u8], runtime: &str) -> Option<(Vec<u8>, usize)> {
-    const NAME: &[u8] = b",\"worker_ref\":";
-    let start = memmem::find(bytes, NAME)? + NAME.len();
+    let start = memmem::find(bytes, REFERENCE)? + REFERENCE.len();
     let end = start + memchr::memchr(b'}', &bytes[start..])? + 1;
     let of = std::str::from_utf8(&bytes[start..end]).ok()?;
     let made = FormA::of_line(&format!("{{\"worker_ref\":{of}}}"), runtime)?;

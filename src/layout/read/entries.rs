@@ -54,7 +54,6 @@ impl Reader<'_> {
         &mut self,
         dir: &SourceDir,
         name: &OsStr,
-        is_in_root: bool,
     ) -> Result<Option<(String, WorkerId)>, ReadStop> {
         let place = FilePlace::of_runtime(WORKERS);
         match self.is_worker_dir(dir, name)? {
@@ -68,8 +67,8 @@ impl Reader<'_> {
             }
             None => return Ok(None),
         }
-        match names::worker_of(name.as_bytes(), is_in_root) {
-            Ok(id) => Ok(Some((names::of_worker(id.as_str(), is_in_root), id))),
+        match names::worker_of(name.as_bytes(), self.is_in_root) {
+            Ok(id) => Ok(Some((names::of_worker(id.as_str(), self.is_in_root), id))),
             Err(why) => {
                 self.keep(dir, place, invalid_name(dir, name, why))?;
                 Ok(None)

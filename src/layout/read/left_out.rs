@@ -80,8 +80,9 @@ impl Reader<'_> {
     /// The stored path of the next text.
     fn name_of_text(&mut self, path: &Path, byte: u64) -> String {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
-        let (worker, below) = worker_of(below);
-        let worker_dir = worker.as_ref().map(|id| names::encode(id.as_str()));
+        let (worker, below) = worker_of(below, self.is_in_root);
+        let worker_dir = worker.as_ref();
+        let worker_dir = worker_dir.map(|id| names::of_worker(id.as_str(), self.is_in_root));
         let dir = match &worker_dir {
             Some(name) => self.root.join(WORKERS).join(name),
             None => self.root.clone(),
@@ -100,11 +101,11 @@ impl Reader<'_> {
 }
 
 /// The worker of a path below a runtime directory, and the path below the directory of that.
-fn worker_of(below: &Path) -> (Option<WorkerId>, PathBuf) {
+fn worker_of(below: &Path, is_in_root: bool) -> (Option<WorkerId>, PathBuf) {
     let mut parts = below.components().map(|part| part.as_os_str());
     if parts.next().is_some_and(|first| first == WORKERS)
         && let Some(worker) = parts.next()
-        && let Ok(id) = names::decode::<WorkerId>(worker.as_bytes())
+        && let Ok(id) = names::worker_of(worker.as_bytes(), is_in_root)
         && parts.clone().next().is_some()
     {
         return (Some(id), parts.collect());

@@ -4,13 +4,17 @@ use crate::layout::dir::error::is_about_content;
 use crate::layout::dir::source::{EntryKind, NotOpened, SourceDir};
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
-use crate::layout::format::document::RuntimeDocument;
+use crate::layout::format::document::{RuntimeDocument, WorkerDocument};
 use crate::layout::format::locate;
-use crate::layout::format::names::{self, IN_ROOT, RUNTIMES, is_begun_replacement, is_temporary};
+use crate::layout::format::names::{
+    self, IN_ROOT, RUNTIMES, WORKERS, is_begun_replacement, is_of_export, is_temporary,
+};
 use crate::layout::read::documents::Document;
 use crate::layout::read::entries::{invalid_name, other_entry};
 use crate::layout::read::kept_files::OtherEntry;
+use crate::layout::read::log_record::LogRecord;
 use crate::model::identity::RuntimeId;
+use crate::model::observation::RuntimeEvent;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -40,13 +44,21 @@ impl Listing {
     pub(crate) fn open(root: &Path, wanted: &[RuntimeId]) -> Result<Self, LayoutError> {
         let dir = SourceDir::open(root).map_err(LayoutError::io("open", root))?;
         let runtimes = dir.open_dir(RUNTIMES);
-        if has_runtime_in_root(&dir)? {
-            return match runtimes {
-                Err(NotOpened::Missing) => Self::of_root(dir, wanted),
-                _ => Err(LayoutError::TwoLayouts {
+        let is_missing = matches!(runtimes, Err(NotOpened::Missing));
+        match has_file(&dir, RuntimeDocument::FILE)? {
+            true if is_missing => return Self::of_root(dir, wanted),
+            true => {
+                return Err(LayoutError::TwoLayouts {
                     path: root.to_owned(),
-                }),
-            };
+                });
+            }
+            false if is_missing => {
+                refuse_unfinished(&dir)?;
+                if has_members_in_root(&dir)? {
+                    return Self::of_root(dir, wanted);
+                }
+            }
+            false => {}
         }
         let runtimes = runtimes.map_err(|error| match error {
             NotOpened::Missing => root_above(root).unwrap_or_else(|| no_layout(root, "")),
@@ -228,11 +240,53 @@ pub(crate) const NEW_ID: &str = "runtime";
 /// The greatest length of a `runtime.json` that is searched for an id, in bytes.
 const MAX_SEARCHED_BYTES: u64 = 64 << 20;
 
-fn has_runtime_in_root(dir: &SourceDir) -> Result<bool, LayoutError> {
-    let name = RuntimeDocument::FILE;
+/// Whether `name` is a file in `dir`.
+fn has_file(dir: &SourceDir, name: &str) -> Result<bool, LayoutError> {
     let kind = dir.kind_of(name);
     let kind = kind.map_err(LayoutError::io("inspect", dir.path_of(name)))?;
     Ok(kind == Some(EntryKind::File))
+}
+
+/// Whether a root without `runtime.json` is that of a runtime that lost this document: it has the log of events, or a
+/// worker with its document. A directory `workers` alone can be anything.
+fn has_members_in_root(dir: &SourceDir) -> Result<bool, LayoutError> {
+    if root_above(dir.path()).is_some() {
+        return Ok(false);
+    }
+    if has_file(dir, RuntimeEvent::FILE)? {
+        return Ok(true);
+    }
+    let workers = match dir.open_dir(WORKERS) {
+        Ok(workers) => workers,
+        Err(NotOpened::Io(source)) => {
+            return Err(LayoutError::io("open", dir.path_of(WORKERS))(source));
+        }
+        Err(_) => return Ok(false),
+    };
+    let names = workers.names();
+    for name in names.map_err(LayoutError::io("list", workers.path()))? {
+        // One that cannot be opened shows nothing; a reading of the runtime reports it.
+        if let Ok(worker) = workers.open_dir(&name)
+            && has_file(&worker, WorkerDocument::FILE)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The error for a root into which an export was killed before `runtime.json` was in its place: the members that are
+/// there can be of two exports.
+fn refuse_unfinished(dir: &SourceDir) -> Result<(), LayoutError> {
+    let names = dir.names();
+    let names = names.map_err(LayoutError::io("list", dir.path()))?;
+    match names.iter().find(|name| is_of_export(name)) {
+        Some(left) => Err(LayoutError::UnfinishedExport {
+            path: dir.path().to_owned(),
+            left: dir.path_of(left),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The id in the document of a runtime in the root. It has one if a directory of an older form was moved there.

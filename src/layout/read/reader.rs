@@ -27,6 +27,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) counts: Counts,
     /// The greatest event id that a worker or an entry of the runtime names.
     pub(crate) last_named_event: u64,
+    /// Whether the runtime lies in the root: there the directory of a worker has its id as name.
+    pub(crate) is_in_root: bool,
     /// The newest form of the layout so far.
     pub(crate) form: LayoutForm,
     /// The stored paths of the documents that an export would write with the bytes that they have.
@@ -62,6 +64,7 @@ impl<'a> Reader<'a> {
             sink,
             counts: Counts::default(),
             last_named_event: 0,
+            is_in_root: false,
             form: LayoutForm::A,
             canonical: Vec::new(),
             states: None,

@@ -17,7 +17,7 @@ use crate::layout::read::mending::mended;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::ReadStop;
 use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
-use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::interaction::TranscriptEntry;
 use crate::model::layout_form::{AbsentMember, DocumentOrigin};
 use crate::model::management::{RuntimeLimits, RuntimeStatus};
@@ -131,7 +131,7 @@ impl Reader<'_> {
         };
         let names = self.tried("list", workers.path(), workers.names())?;
         for name in names.into_iter().flatten() {
-            if names::decode::<WorkerId>(name.as_bytes()).is_err() {
+            if names::worker_of(name.as_bytes(), self.is_in_root).is_err() {
                 continue;
             }
             let worker = match workers.open_dir(&name) {

@@ -62,6 +62,7 @@ impl Reader<'_> {
         let Some(dir) = self.open_dir(runtimes, name)? else {
             return Ok(false);
         };
+        self.is_in_root = names::is_in_root(name);
         let others =
             self.look_around(&dir, &[RuntimeDocument::FILE, RuntimeEvent::FILE, WORKERS])?;
         let Some(read) = self.document_of_runtime(&dir, id)? else {
@@ -86,7 +87,7 @@ impl Reader<'_> {
         };
         self.keep_all(&dir, FilePlace::of_runtime(""), others)?;
         self.next_event_id = document.known("next_event_id", runtime.value.next_event_id);
-        let mut workers = self.read_workers(&dir, id, names::is_in_root(name))?;
+        let mut workers = self.read_workers(&dir, id)?;
         // Rows may name them, and the counter of workers has passed them.
         workers.extend(removed.ids());
         let mut diagnostics = self.check_diagnostics(document, &mut runtime, &workers)?;
@@ -104,7 +105,7 @@ impl Reader<'_> {
         self.report_gaps(RuntimeEvent::NUMBER, log, &events)?;
         self.report_gaps("diagnostic id", path.clone(), &diagnostics)?;
         self.expect_unchanged(&dir)?;
-        let form = self.form_of_place(names::is_in_root(name));
+        let form = self.form_of_place();
         // The document of the runtime comes last: a comparison takes it for the next one.
         self.keep_canonical(form)?;
         if read.rebuilt.is_none() {
@@ -168,8 +169,8 @@ impl Reader<'_> {
     }
 
     /// The form of the runtime: where it lies decides, whatever single documents look like.
-    fn form_of_place(&self, is_in_root: bool) -> LayoutForm {
-        match is_in_root {
+    fn form_of_place(&self) -> LayoutForm {
+        match self.is_in_root {
             true => self.form.max(LayoutForm::F),
             false => self.form.min(LayoutForm::E),
         }
@@ -248,7 +249,6 @@ impl Reader<'_> {
         &mut self,
         runtime_dir: &SourceDir,
         id: &RuntimeId,
-        is_in_root: bool,
     ) -> Result<HashSet<String>, ReadStop> {
         let mut workers = HashSet::new();
         let Some(dir) = self.open_dir(runtime_dir, WORKERS)? else {
@@ -256,7 +256,7 @@ impl Reader<'_> {
         };
         let names = self.tried("list", dir.path(), dir.names())?;
         for name in names.into_iter().flatten() {
-            let Some((name, worker_id)) = self.worker_of(&dir, &name, is_in_root)? else {
+            let Some((name, worker_id)) = self.worker_of(&dir, &name)? else {
                 continue;
             };
             let Some(worker_dir) = self.open_dir(&dir, &name)? else {
