@@ -344,6 +344,77 @@ pub enum RuntimeError {
     StatePoisoned,
 }
 
+/// The result of most functions of this crate.
+pub type Result<T, E = RuntimeError> = std::result::Result<T, E>;
+
+/// What an error means for the caller, whatever operation returned it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The call does not fit the model or the state of its runtime or worker. Another call can.
+    Rejected,
+    /// A runtime, a worker, a row or a file is not there.
+    NotFound,
+    /// Another process uses the store. The same call succeeds once that process is done.
+    InUse,
+    /// The handle was closed, is read-only, or belongs to another process. The store itself is not the reason.
+    Handle,
+    /// The store has to be opened again: the path leads to another file, or an access failed.
+    Reopen,
+    /// The file has to be repaired, migrated or replaced, or read by a newer version of this crate.
+    File,
+    /// The file is damaged.
+    Damaged,
+    /// The system refused an access.
+    System,
+    /// The operation may be stored or not.
+    Uncertain,
+}
+
+impl RuntimeError {
+    /// What the error means for the caller.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::RuntimeStopped { .. }
+            | Self::WrongRuntime { .. }
+            | Self::WrongRuntimeCursor { .. }
+            | Self::LimitTooLarge { .. }
+            | Self::InvalidRequest(_) => ErrorKind::Rejected,
+            Self::WorkerNotFound { .. }
+            | Self::RuntimeNotFound { .. }
+            | Self::EventsPruned { .. }
+            | Self::StoreMissing { .. } => ErrorKind::NotFound,
+            Self::StoreLocked { .. } | Self::StoreBusy { .. } => ErrorKind::InUse,
+            Self::StoreReadOnly { .. } | Self::StoreClosed { .. } | Self::StoreForked { .. } => {
+                ErrorKind::Handle
+            }
+            Self::StoreMoved {
+                is_uncertain: true, ..
+            }
+            | Self::CommitUncertain { .. }
+            | Self::DurabilityUncertain { .. } => ErrorKind::Uncertain,
+            Self::StoreMoved { .. } | Self::StoreFailed { .. } | Self::StatePoisoned => {
+                ErrorKind::Reopen
+            }
+            Self::BytesAfterEnd { .. }
+            | Self::NotAStore { .. }
+            | Self::StoreSchemaTooNew { .. }
+            | Self::StoreSchemaTooOld { .. }
+            | Self::NeedsRepair { .. } => ErrorKind::File,
+            Self::StoreCorrupt { .. } => ErrorKind::Damaged,
+            Self::StoreIo { .. } | Self::LocksUnsupported { .. } => ErrorKind::System,
+        }
+    }
+
+    /// Whether the same call can succeed later without a change by the caller: nothing was changed, and another process
+    /// only has to be done with the store. After a [`StoreLocked`](Self::StoreLocked) of an operation, unlike one of an
+    /// open, the store has to be opened again first: the repeated call returns
+    /// [`StoreFailed`](Self::StoreFailed) otherwise.
+    pub fn is_retryable(&self) -> bool {
+        self.kind() == ErrorKind::InUse
+    }
+}
+
 /// The message of `error` followed by those of its causes.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -358,7 +429,7 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, RuntimeError, with_causes};
+    use super::{ErrorKind, Place, RuntimeError, with_causes};
     use crate::model::identity::{RuntimeId, WorkerId};
     use std::error::Error;
     use std::io;
@@ -422,6 +493,34 @@ mod tests {
                 message.contains(r"x\nruntime-store: done\u{1b}"),
                 "{message}"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_store_in_use_is_worth_a_retry() {
+        let path = PathBuf::from("a.redb");
+        let locked = RuntimeError::StoreLocked {
+            path: path.clone(),
+            holder: Some(7),
+        };
+        let moved = |is_uncertain| RuntimeError::StoreMoved {
+            operation: "send input",
+            place: Place::file(&path),
+            is_uncertain,
+        };
+        let errors = [
+            (locked, ErrorKind::InUse),
+            (moved(true), ErrorKind::Uncertain),
+            (moved(false), ErrorKind::Reopen),
+            (RuntimeError::StatePoisoned, ErrorKind::Reopen),
+            (
+                RuntimeError::InvalidRequest("x".to_owned()),
+                ErrorKind::Rejected,
+            ),
+        ];
+        for (error, kind) in errors {
+            assert_eq!(error.kind(), kind, "{error}");
+            assert_eq!(error.is_retryable(), kind == ErrorKind::InUse, "{error}");
         }
     }
 

@@ -183,10 +183,11 @@ pub mod store {
     pub use snapshot_files::KeptFile;
 }
 
-pub use error::{Place, RuntimeError};
+pub use error::{ErrorKind, Place, Result, RuntimeError};
 #[cfg(feature = "fault-injection")]
 #[doc(hidden)]
 pub use fs::steps;
+pub use model::names::UnknownName;
 pub use model::severity::Severity;
 pub use model::visible::Visible;
 pub use model::{catalog, diagnostics, identity, interaction, management, observation};

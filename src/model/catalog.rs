@@ -1,6 +1,7 @@
 //! Workers: the request that creates one, its summary and its details.
 
 use super::identity::{RuntimeId, WorkerId, WorkerRef};
+use super::names::named;
 use serde::{Deserialize, Serialize};
 
 /// The purpose of a worker.
@@ -135,6 +136,13 @@ pub enum WorkerStatus {
     Stopped,
     /// Cancelled before it finished. Terminal: the worker accepts no input.
     Cancelled,
+}
+
+named! {
+    WorkerStatus, "status of a worker",
+    Running => "running",
+    Stopped => "stopped",
+    Cancelled => "cancelled",
 }
 
 impl WorkerStatus {

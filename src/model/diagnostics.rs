@@ -1,6 +1,7 @@
 //! Diagnostics that a runtime records about itself.
 
 use super::identity::WorkerRef;
+use super::names::named;
 use serde::{Deserialize, Serialize};
 
 /// Severity of a diagnostic.
@@ -13,6 +14,13 @@ pub enum DiagnosticSeverity {
     Warning,
     /// A failure.
     Error,
+}
+
+named! {
+    DiagnosticSeverity, "severity",
+    Info => "info",
+    Warning => "warning",
+    Error => "error",
 }
 
 /// A diagnostic that a runtime recorded.

@@ -3,6 +3,7 @@
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt::{self, Write as _};
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// The longest id of a runtime or a worker that an operation accepts, in bytes: 64 KiB. Every row of a log
@@ -43,6 +44,11 @@ fn digit_value(digit: u8) -> Option<u8> {
     }
 }
 
+/// A text that is no id: it contains only white space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id must not be blank")]
+pub struct BlankId;
+
 macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -74,6 +80,36 @@ macro_rules! string_id {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BlankId;
+
+            fn from_str(id: &str) -> Result<Self, BlankId> {
+                Self::from_text(id).ok_or(BlankId)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = BlankId;
+
+            fn try_from(id: &str) -> Result<Self, BlankId> {
+                id.parse()
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BlankId;
+
+            fn try_from(id: String) -> Result<Self, BlankId> {
+                id.parse()
+            }
+        }
+
         impl From<$name> for String {
             fn from(id: $name) -> String {
                 id.as_str().to_owned()
@@ -89,7 +125,7 @@ macro_rules! string_id {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let id = String::deserialize(deserializer)?;
-                Self::from_text(&id).ok_or_else(|| D::Error::custom("an id must not be blank"))
+                Self::from_text(&id).ok_or_else(|| D::Error::custom(BlankId))
             }
         }
     };
@@ -143,6 +179,23 @@ impl fmt::Display for WorkerRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_convert_from_and_to_text() {
+        let id: WorkerId = "w 1".parse().unwrap();
+        assert_eq!(id.as_ref(), "w 1");
+        assert_eq!(RuntimeId::try_from("w 1").unwrap().as_str(), id.as_str());
+        assert_eq!(WorkerId::try_from(String::from("w 1")), Ok(id));
+        for blank in ["", " \t\n"] {
+            assert_eq!(blank.parse::<RuntimeId>(), Err(BlankId));
+            let json = serde_json::to_string(blank).unwrap();
+            let error = serde_json::from_str::<RuntimeId>(&json).unwrap_err();
+            assert!(
+                error.to_string().starts_with(&BlankId.to_string()),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn worker_ids_have_eight_hex_digits() {

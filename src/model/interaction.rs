@@ -2,6 +2,7 @@
 
 use super::catalog::WorkerStatus;
 use super::identity::WorkerRef;
+use super::names::named;
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 
@@ -13,6 +14,12 @@ pub enum WorkerInputKind {
     User,
     /// The host.
     System,
+}
+
+named! {
+    WorkerInputKind, "kind of input",
+    User => "user",
+    System => "system",
 }
 
 /// Input for a worker.
@@ -65,6 +72,13 @@ pub enum TranscriptRole {
     Assistant,
     /// The host.
     System,
+}
+
+named! {
+    TranscriptRole, "role",
+    User => "user",
+    Assistant => "assistant",
+    System => "system",
 }
 
 impl From<WorkerInputKind> for TranscriptRole {

@@ -1,6 +1,7 @@
 //! Runtimes: options, limits and summaries.
 
 use super::identity::{RuntimeId, WorkerId};
+use super::names::named;
 use serde::{Deserialize, Serialize};
 
 /// The storage of a runtime.
@@ -15,6 +16,13 @@ pub enum RuntimeBackendKind {
     RedbStore,
 }
 
+named! {
+    RuntimeBackendKind, "storage of a runtime",
+    Memory => "memory",
+    FsStore => "fs_store",
+    RedbStore => "redb_store",
+}
+
 /// The lifecycle status of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +31,12 @@ pub enum RuntimeStatus {
     Running,
     /// Rejects every change; reads work. Terminal.
     Stopped,
+}
+
+named! {
+    RuntimeStatus, "status of a runtime",
+    Running => "running",
+    Stopped => "stopped",
 }
 
 /// Limits of a single read. The default is 256 items each.

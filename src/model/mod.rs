@@ -10,6 +10,7 @@ pub mod identity;
 pub mod interaction;
 pub(crate) mod layout_form;
 pub mod management;
+pub(crate) mod names;
 pub mod observation;
 pub(crate) mod persisted;
 pub(crate) mod retention;

@@ -7,6 +7,7 @@ pub use super::interaction::{
 };
 
 use super::identity::{RuntimeId, WorkerRef};
+use super::names::named;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -59,6 +60,18 @@ pub enum RuntimeEventKind {
     WorkerDeleted,
     /// The execution of a worker was restored. Later releases of the directory store log it; this crate does not.
     WorkerExecutionRestored,
+}
+
+named! {
+    RuntimeEventKind, "kind of event",
+    RuntimeStarted => "runtime_started",
+    RuntimeStopped => "runtime_stopped",
+    WorkerCreated => "worker_created",
+    WorkerInputAccepted => "worker_input_accepted",
+    WorkerStopped => "worker_stopped",
+    WorkerCancelled => "worker_cancelled",
+    WorkerDeleted => "worker_deleted",
+    WorkerExecutionRestored => "worker_execution_restored",
 }
 
 /// One event of a runtime's log.

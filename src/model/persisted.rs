@@ -28,6 +28,13 @@ pub struct Stored<T> {
     pub unknown: Vec<UnknownMember>,
 }
 
+impl<T> Stored<T> {
+    /// The record, without the members that this version does not know.
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+}
+
 impl<T> From<T> for Stored<T> {
     fn from(value: T) -> Self {
         Self {

@@ -220,6 +220,27 @@ fn ids_of_deleted_workers_are_not_used_again() {
 }
 
 #[test]
+fn event_alone_shows_a_runtime_and_its_worker() {
+    let dir = small();
+    let transcript = worker_dir(dir.path(), 2).join("transcript.jsonl");
+    fs::remove_file(worker_dir(dir.path(), 2).join("worker.json")).unwrap();
+    fs::write(&transcript, "").unwrap();
+    let (_, report) = salvaged(dir.path());
+    assert_eq!(report.runtimes[0].workers, 2);
+    // Without the other worker, too.
+    fs::remove_file(runtime_json(dir.path())).unwrap();
+    fs::remove_dir_all(worker_dir(dir.path(), 1)).unwrap();
+    let (_, report) = salvaged(dir.path());
+    let all = &report.runtimes[0];
+    assert_eq!((all.workers, all.events, all.transcript_entries), (1, 8, 0));
+    // The log alone, without any worker.
+    fs::remove_dir_all(worker_dir(dir.path(), 2)).unwrap();
+    let (_, report) = salvaged(dir.path());
+    let all = &report.runtimes[0];
+    assert_eq!((all.workers, all.events), (0, 8));
+}
+
+#[test]
 fn directory_without_a_line_or_a_worker_stays_uninitialised() {
     let dir = small();
     fs::remove_file(runtime_json(dir.path())).unwrap();

@@ -6,7 +6,6 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::visible;
 use clap::Args;
-use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
 
 /// Stop a worker
@@ -35,12 +34,8 @@ impl StopWorker {
             output.object(&ack)?;
             return Ok(Status::Done);
         }
-        let status = match ack.status {
-            WorkerStatus::Running => "running",
-            WorkerStatus::Stopped => "stopped",
-            WorkerStatus::Cancelled => "cancelled",
-        };
-        output.summary(format!("worker {} is {status}", visible(&self.worker)))?;
+        let (worker, status) = (visible(&self.worker), ack.status);
+        output.summary(format!("worker {worker} is {status}"))?;
         Ok(Status::Done)
     }
 }

@@ -6,7 +6,6 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
 use clap::Args;
-use redb_runtime_store::management::RuntimeStatus;
 
 /// List the runtimes of a store
 #[derive(Args)]
@@ -38,10 +37,7 @@ impl Runtimes {
             let cells = [
                 runtime.runtime_id.as_str(),
                 runtime.display_name.as_deref().unwrap_or("-"),
-                match runtime.status {
-                    RuntimeStatus::Running => "running",
-                    RuntimeStatus::Stopped => "stopped",
-                },
+                runtime.status.as_str(),
                 &runtime.worker_count.to_string(),
                 &runtime.active_worker_count.to_string(),
             ];
