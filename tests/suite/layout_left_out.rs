@@ -186,3 +186,27 @@ fn texts_of_a_worker_in_the_root_go_with_it() {
     runtime.delete_worker(&worker).unwrap();
     assert_eq!(names(), [of_two]);
 }
+
+#[test]
+fn texts_of_an_earlier_salvage_keep_their_names() {
+    let dir = small();
+    let worker = worker_dir(dir.path(), 2);
+    fs::write(worker.join("worker.json"), vec![0; 12 << 20]).unwrap();
+    fs::create_dir(worker.join("left-out")).unwrap();
+    fs::write(worker.join("left-out/worker.json@0~1"), "earlier").unwrap();
+    let store = store();
+    salvage(&store, dir.path());
+    let id = RuntimeId::new("demo").unwrap();
+    let texts = stored_texts(&store, Some(&id));
+    let found: Vec<_> = texts
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.len()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("left-out/worker.json@0~1", "earlier".len()),
+            ("left-out/worker.json@0~2", 12 << 20)
+        ]
+    );
+}

@@ -317,7 +317,31 @@ fn runtime_in_the_root_is_rebuilt_without_its_document() {
         assert!(out.path().join("runtime.json").is_file());
         let workers = |root: &Path| tree(&root.join("workers"));
         assert_eq!(workers(out.path()), workers(dir.path()), "{name}");
+        // The log alone shows it, too.
+        fs::remove_dir_all(dir.path().join("workers")).unwrap();
+        if dir.path().join("events.jsonl").exists() {
+            let (_, report) = salvaged(dir.path());
+            let all = &report.runtimes[0];
+            assert_eq!((all.workers, all.events), (0, 8), "{name}");
+        }
     }
+}
+
+#[test]
+fn deleted_worker_is_rebuilt_as_stopped() {
+    // A kill between the event and the removal of the directory.
+    let dir = small();
+    let of = "{\"runtime_id\":\"demo\",\"worker_id\":\"worker-00000001\"}";
+    let kind = "{\"kind\":\"worker_deleted\"}";
+    let event = format!("{{\"id\":9,\"worker_ref\":{of},\"kind\":{kind},\"message\":\"m\"}}\n");
+    append(&events(dir.path()), event.as_bytes());
+    fs::write(worker_json(dir.path()), "").unwrap();
+    let (store, _) = salvaged(dir.path());
+    let worker = worker_of(&store, 1);
+    assert_eq!(
+        (worker.status, worker.last_event_id),
+        (WorkerStatus::Stopped, 9)
+    );
 }
 
 #[test]

@@ -71,6 +71,8 @@ mod program_faults;
 #[cfg(feature = "program")]
 mod program_help;
 #[cfg(feature = "program")]
+mod program_logs;
+#[cfg(feature = "program")]
 mod program_output;
 #[cfg(all(target_os = "linux", feature = "program"))]
 mod program_retention;

@@ -6,9 +6,12 @@ use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -91,6 +94,37 @@ impl Run {
 }
 
 /// Every file below `root`, with its content; directories without.
+/// The standard output of a run at a terminal, without colours.
+pub(crate) fn at_terminal(columns: u16, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&terminal, size).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let path = std::ffi::OsStr::from_bytes(name.to_bytes());
+    let end = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut command = command(arguments);
+    command.env("NO_COLOR", "1").stdout(Stdio::from(end));
+    let mut child = command.spawn().unwrap();
+    // It has the program's end, too.
+    drop(command);
+    // An error when the program has closed its end.
+    let mut shown = Vec::new();
+    let _ = File::from(terminal).read_to_end(&mut shown);
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(shown).unwrap()
+}
+
 fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut open = vec![root.to_owned()];
@@ -509,22 +543,36 @@ fn tables_fit_80_columns_and_escape_controls() {
         );
         let path = work.path("store");
         all.insert(1, &path);
-        check_shown(&run(&all).expect_code(0).stdout());
+        check_shown(&at_terminal(80, &all));
+        // Elsewhere nothing is cut.
+        let piped = run(&all).expect_code(0).stdout();
+        assert!(piped.contains(&wide), "{piped}");
     }
-    let transcript = run(&[
-        &"transcript",
-        &work.path("store"),
-        &worker.worker_id.as_str(),
-    ]);
-    check_shown(&transcript.expect_code(0).stdout());
+    let (store, worker) = (work.path("store"), worker.worker_id);
+    check_shown(&at_terminal(80, &[&"transcript", &store, &worker.as_str()]));
+}
+
+#[test]
+fn tables_take_the_width_of_the_terminal() {
+    let work = Workplace::new();
+    let store = work.imported();
+    for columns in [80, 120, 200] {
+        let shown = at_terminal(columns, &[&"events", &store]);
+        let widest = shown.lines().map(UnicodeWidthStr::width).max().unwrap();
+        assert!(widest <= usize::from(columns), "{columns}: {shown}");
+        let is_whole = shown.contains("worker worker-00000001 created");
+        assert_eq!(is_whole, columns > 90, "{columns}: {shown}");
+    }
 }
 
 #[track_caller]
 pub(crate) fn check_shown(shown: &str) {
     assert!(!shown.is_empty());
     for line in shown.lines() {
-        assert!(line.width() <= 80, "{} columns: {line}", line.width());
-        let raw = line.chars().find(|c| c.is_control() || *c == '\u{202e}');
+        let width = line.trim_end_matches('\r').width();
+        assert!(width <= 80, "{width} columns: {line}");
+        let raw = line.trim_end_matches('\r').chars();
+        let raw = raw.into_iter().find(|c| c.is_control() || *c == '\u{202e}');
         assert_eq!(raw, None, "{line:?}");
     }
 }

@@ -1,16 +1,14 @@
 //! What the program makes of a system, a directory and names that are not as they should be.
 
 use super::layout_support::{runtime_dir, small, worker_dir};
-use super::program::{FIXTURE, Workplace, command, run};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use super::program::{FIXTURE, Workplace, at_terminal, run};
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::Read;
+use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// A user that has no rights, for tests that run as root.
 const NOBODY: u32 = 65534;
@@ -138,26 +136,6 @@ fn names_forge_no_line_of_output() {
     check_not_forged(&[&"runtimes", &raw], 1);
 }
 
-/// The standard output of a run at a terminal.
-fn at_terminal(arguments: &[&dyn AsRef<OsStr>]) -> String {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let path = OsStr::from_bytes(name.to_bytes());
-    let end = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
-    let mut child = command(arguments).stdout(Stdio::from(end)).spawn().unwrap();
-    // An error when the program has closed its end.
-    let mut shown = Vec::new();
-    let _ = File::from(terminal).read_to_end(&mut shown);
-    assert!(child.wait().unwrap().success());
-    String::from_utf8(shown).unwrap()
-}
-
 #[test]
 fn json_on_terminals_is_escaped_and_exact_in_pipes() {
     let work = Workplace::new();
@@ -171,7 +149,7 @@ fn json_on_terminals_is_escaped_and_exact_in_pipes() {
     run(&[&"import", &dir.path(), &store]).expect_code(0);
     let piped = run(&[&"events", &store, &"--json"]).expect_code(0).stdout();
     assert_eq!(piped, text);
-    let shown = at_terminal(&[&"events", &store, &"--json"]);
+    let shown = at_terminal(80, &[&"events", &store, &"--json"]);
     let is_raw = |c: char| hidden.contains(c) && !c.is_ascii_alphanumeric();
     assert!(!shown.contains(is_raw), "{shown:?}");
     let values = |text: &str| -> Vec<serde_json::Value> {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 25] = [
     "import",
     "export",
     "compare",
@@ -19,6 +19,7 @@ const VERBS: [&str; 24] = [
     "events",
     "transcript",
     "search",
+    "diagnostics",
     "stats",
     "stop-worker",
     "stop-runtime",

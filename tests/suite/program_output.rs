@@ -1,7 +1,7 @@
 //! The program's output for people: its width, its escapes, and which parts are printed.
 
 use super::layout_support::{append, edit, runtime_dir, small, worker_dir};
-use super::program::{FIXTURE, Workplace, check_shown, command, run};
+use super::program::{FIXTURE, Workplace, at_terminal, check_shown, command, run};
 use redb_runtime_store::Store;
 use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
 use redb_runtime_store::identity::RuntimeId;
@@ -97,11 +97,13 @@ fn numbers_are_never_truncated_in_rows() {
     ] {
         let store = store_with_event(&work, id);
         for verb in ["events", "workers"] {
-            let shown = run(&[&verb, &store]).expect_code(0).stdout();
+            let shown = at_terminal(80, &[&verb, &store]);
             check_shown(&shown);
             let row = shown.lines().find(|line| line.contains(&id.to_string()));
             let row = row.unwrap_or_else(|| panic!("{verb}: {id} is not in\n{shown}"));
             assert!(row.ends_with('…'), "{verb}: {row}");
+            let piped = run(&[&verb, &store]).expect_code(0).stdout();
+            assert!(!piped.contains('…'), "{piped}");
         }
     }
 }
@@ -129,7 +131,7 @@ fn wide_rows_wrap_without_loss() {
             .unwrap();
         runtime.stop_worker(&worker, Some(id)).unwrap();
         for verb in ["runtimes", "workers", "events", "stats"] {
-            check_shown(&run(&[&verb, &path]).expect_code(0).stdout());
+            check_shown(&at_terminal(80, &[&verb, &path]));
         }
         let worker_id = worker.worker_id.as_str();
         let dated = run(&[&"transcript", &path, &worker_id]);

@@ -47,13 +47,16 @@ Examples:
 
 pub(crate) const EVENTS: &str = "\
 Examples:
+  runtime-store events agents.redb -n 20
   runtime-store events agents.redb --from 1000 --limit 20
+  runtime-store events agents.redb --kind worker_stopped --grep timeout --reverse
   runtime-store events agents.redb --worker worker-00000001
   runtime-store events agents.redb --follow --json | jq -c .kind";
 
 pub(crate) const TRANSCRIPT: &str = "\
 Examples:
-  runtime-store transcript agents.redb worker-00000001
+  runtime-store transcript agents.redb worker-00000001 -n 10
+  runtime-store transcript agents.redb worker-00000001 --role assistant --reverse
   runtime-store transcript agents.redb worker-00000001 --start 100 --limit 10
   runtime-store transcript agents.redb worker-00000001 --follow";
 
@@ -71,6 +74,12 @@ Examples:
   runtime-store search agents.redb '' --kind worker_stopped --newest-first
   runtime-store search agents.redb timeout --since 2h -C 2
   runtime-store search agents.redb deadlock --json | jq .entry.content";
+
+pub(crate) const DIAGNOSTICS: &str = "\
+Examples:
+  runtime-store diagnostics agents.redb
+  runtime-store diagnostics agents.redb --severity warning --severity error
+  runtime-store diagnostics agents.redb --code worker --worker 7";
 
 pub(crate) const STATS: &str = "\
 Examples:

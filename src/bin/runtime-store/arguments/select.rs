@@ -4,8 +4,9 @@ use crate::arguments::repair;
 use crate::output::failure::Failure;
 use crate::output::print::Output;
 use clap::Args;
-use redb_runtime_store::identity::{RuntimeId, WorkerId};
+use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::management::{RuntimeOptions, RuntimeSummary};
+use redb_runtime_store::store::Snapshot;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,7 @@ impl WritableArgument {
 /// One runtime of a store.
 #[derive(Args)]
 pub(crate) struct RuntimeArgument {
-    /// The runtime; required if the store has several
+    /// The runtime, or the beginning of its id; required if the store has several
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Option<RuntimeId>,
 }
@@ -107,8 +108,10 @@ impl RuntimeArgument {
     fn find(&self, store: &Store) -> Result<RuntimeSummary, Failure> {
         let mut all = store.runtimes()?;
         if let Some(id) = &self.runtime {
-            return match all.into_iter().find(|runtime| runtime.runtime_id == *id) {
-                Some(runtime) => Ok(runtime),
+            let ids = all.iter().map(|runtime| runtime.runtime_id.as_str());
+            let at = match_of(id.as_str(), ids)?;
+            return match at {
+                Some(at) => Ok(all.swap_remove(at)),
                 None => Err(Failure::Store(RuntimeError::RuntimeNotFound {
                     path: store.path().to_owned(),
                     runtime_id: id.clone(),
@@ -127,6 +130,71 @@ impl RuntimeArgument {
             }),
         }
     }
+}
+
+/// The most ids that are listed where several begin with the text that was given.
+const MOST_LISTED: usize = 5;
+
+/// Which of `ids` a text stands for: the one that it is, or the only one that it is the beginning of.
+fn match_of<'i>(text: &str, ids: impl Iterator<Item = &'i str>) -> Result<Option<usize>, Failure> {
+    let mut begun: Vec<(usize, &str)> = Vec::new();
+    for (at, id) in ids.enumerate() {
+        if id == text {
+            return Ok(Some(at));
+        }
+        if id.starts_with(text) {
+            begun.push((at, id));
+        }
+    }
+    match begun.as_slice() {
+        [] => Ok(None),
+        [(at, _)] => Ok(Some(*at)),
+        several => {
+            let listed: Vec<&str> = several
+                .iter()
+                .map(|(_, id)| *id)
+                .take(MOST_LISTED)
+                .collect();
+            let more = match several.len().checked_sub(MOST_LISTED) {
+                None | Some(0) => String::new(),
+                Some(more) => format!(" and {more} more"),
+            };
+            Err(Failure::WrongUse(format!(
+                "{} ids begin with {text}: {}{more}",
+                several.len(),
+                listed.join(", ")
+            )))
+        }
+    }
+}
+
+/// The worker that a text stands for: its id, the only id that begins with the text, or the number of a generated id
+/// (`7` is `worker-00000007`). A text that no worker matches is taken as an id: events can name a worker that is gone.
+pub(crate) fn worker_of(
+    snapshot: &Snapshot,
+    runtime: &RuntimeId,
+    text: &WorkerId,
+) -> Result<WorkerRef, Failure> {
+    let exact = WorkerRef::new(runtime.clone(), text.clone());
+    if snapshot.worker(&exact)?.is_some() {
+        return Ok(exact);
+    }
+    let numbered = WorkerId::new(format!("worker-{:0>8}", text.as_str()));
+    if let Some(numbered) = numbered.map(|id| WorkerRef::new(runtime.clone(), id))
+        && snapshot.worker(&numbered)?.is_some()
+    {
+        return Ok(numbered);
+    }
+    let mut ids = Vec::new();
+    for worker in snapshot.workers(runtime)? {
+        let id = worker?.value.worker_ref.worker_id;
+        if id.as_str().starts_with(text.as_str()) {
+            ids.push(id);
+        }
+    }
+    let at = match_of(text.as_str(), ids.iter().map(WorkerId::as_str))?;
+    let found = at.map(|at| WorkerRef::new(runtime.clone(), ids.swap_remove(at)));
+    Ok(found.unwrap_or(exact))
 }
 
 /// The runtime `id` of a store, which has it.

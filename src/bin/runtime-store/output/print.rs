@@ -157,6 +157,12 @@ impl Output {
         terminal.map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(40, 100))
     }
 
+    /// Width of tables: that of the terminal, from 40 columns on; `None` if standard output is none.
+    pub(crate) fn table_width(&self) -> Option<usize> {
+        let terminal = terminal_size::terminal_size_of(io::stdout());
+        terminal.map(|(width, _)| usize::from(width.0).max(40))
+    }
+
     /// Whether progress is shown: standard error is a terminal, and `--quiet` was not given.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()

@@ -1,4 +1,4 @@
-//! Tables for people, 80 columns wide.
+//! Tables for people. On a terminal they have its width; elsewhere nothing is cut, so that other programs get whole ids.
 
 use crate::output::colour;
 use crate::output::failure::Failure;
@@ -13,7 +13,7 @@ const GAP: &str = "  ";
 enum Holds {
     /// Text, cut where it is too long.
     Text,
-    /// Text that is cut further where a number of its row is wider than its column.
+    /// Text that takes what the other columns of its row leave.
     Rest,
     /// Numbers, which are never cut.
     Numbers,
@@ -35,7 +35,7 @@ impl Column {
         }
     }
 
-    /// A text column that is cut further where a number is wider than its column. A table has one.
+    /// A text column that takes what the others leave. `width` is that on 80 columns. A table has one.
     pub(crate) const fn rest(title: &'static str, width: usize) -> Self {
         Self {
             title,
@@ -77,29 +77,36 @@ impl<const N: usize> Table<N> {
 
     /// Prints a row. The first row is preceded by the column titles.
     pub(crate) fn row(&mut self, output: &mut Output, cells: [&str; N]) -> Result<(), Failure> {
+        let width = output.table_width();
         if !std::mem::replace(&mut self.has_title, true) {
-            let titles = self.line(self.columns.each_ref().map(|column| column.title));
+            let titles = self.columns.each_ref().map(|column| column.title);
+            let titles = self.line(titles, width);
             let painted = output.painted(colour::HEADING, titles.trim_end());
             output.line_after(&painted, "")?;
         }
-        output.line(self.line(cells))
+        output.line(self.line(cells, width))
     }
 
-    fn line(&self, cells: [&str; N]) -> String {
+    /// A line of the table on a terminal of `width` columns; with `None` no cell is cut.
+    fn line(&self, cells: [&str; N], width: Option<usize>) -> String {
         let cells = cells.map(visible);
         let with_cells = || self.columns.iter().zip(&cells);
         let excess: usize = with_cells().map(|(column, cell)| column.excess(cell)).sum();
-        let mut line = String::with_capacity(WIDTH);
+        let (is_cut, available) = (width.is_some(), width.unwrap_or(WIDTH));
+        let mut line = String::with_capacity(available);
         for (column, cell) in with_cells() {
             if !line.is_empty() {
                 line.push_str(GAP);
             }
             let width = match column.holds {
                 Holds::Text => column.width,
-                Holds::Rest => column.width.saturating_sub(excess),
+                Holds::Rest => (column.width + available).saturating_sub(WIDTH + excess),
                 Holds::Numbers => column.width.max(cell.width()),
             };
-            let cell = fit(cell, width);
+            let cell = match is_cut {
+                true => fit(cell, width),
+                false => cell.to_string(),
+            };
             let padding = " ".repeat(width.saturating_sub(cell.width()));
             if column.holds == Holds::Numbers {
                 line.push_str(&padding);

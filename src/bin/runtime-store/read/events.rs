@@ -1,17 +1,20 @@
 //! `events`: prints the event log of a runtime.
 
 use crate::arguments::help;
-use crate::arguments::select::{RuntimeArgument, StoreArgument, parse_worker_id};
+use crate::arguments::select::{RuntimeArgument, StoreArgument, parse_worker_id, worker_of};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
+use crate::read::backwards::{Backwards, show_reversed, start_of_tail};
 use crate::read::follow::{Log, Next, refuse_replaced, show};
+use crate::read::selection::{EndArguments, TextArguments, named};
 use crate::read::times::{TimeArguments, Times};
 use clap::Args;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
-use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
+use redb_runtime_store::observation::{RecordedEvent, RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{Snapshot, Stored};
 use redb_runtime_store::{RuntimeError, Store};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -27,14 +30,21 @@ pub(crate) struct Events {
     #[command(flatten)]
     runtime: RuntimeArgument,
     /// Start at this event id; by default at the first event that is left
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", id = "from_start")]
     from: Option<u64>,
     /// Print at most this many events
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Print only events about this worker
+    /// Print only events about this worker: its id, the beginning of its id, or its number
     #[arg(long, value_name = "ID", value_parser = parse_worker_id)]
     worker: Option<WorkerId>,
+    /// Print only events of this kind; repeatable
+    #[arg(long, value_parser = named::<RuntimeEventKind>(RuntimeEventKind::ALL.iter().map(|kind| kind.as_str())))]
+    kind: Vec<RuntimeEventKind>,
+    #[command(flatten)]
+    text: TextArguments,
+    #[command(flatten)]
+    end: EndArguments,
     #[command(flatten)]
     times: TimeArguments,
     /// Keep printing new events until interrupted
@@ -45,12 +55,14 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
-        if let Some(worker) = &self.worker {
-            refuse_unknown_worker(&store, &runtime_id, worker)?;
-        }
+        let worker = match &self.worker {
+            Some(worker) => Some(known_worker(&store, &runtime_id, worker)?),
+            None => None,
+        };
         let times = self.times.read()?;
         let mut printer = Printer {
             events: self,
+            worker,
             runtime_id,
             table: EventTable::new(times.are_shown),
             times,
@@ -60,32 +72,39 @@ impl Events {
             last: None,
             path: store.path().to_owned(),
         };
+        if self.end.reverse {
+            let most = self.end.tail.unwrap_or(printer.left);
+            return show_reversed(&store, output, &mut printer, most);
+        }
+        if let Some(tail) = self.end.tail {
+            printer.from = Some(start_of_tail(&printer, &store.snapshot()?, tail)?);
+        }
         show(store, &self.store, output, self.follow, &mut printer)
     }
 
-    fn wants(&self, event: &RuntimeEvent) -> bool {
-        let about = event.worker_ref.as_ref().map(|worker| &worker.worker_id);
-        self.worker
-            .as_ref()
-            .is_none_or(|worker| about == Some(worker))
+    fn wants(&self, event: &RuntimeEvent, worker: Option<&WorkerRef>) -> bool {
+        let is_about = |worker| event.worker_ref.as_ref() == Some(worker);
+        worker.is_none_or(is_about)
+            && (self.kind.is_empty() || self.kind.contains(&event.kind))
+            && self.text.select(&event.message)
     }
 }
 
-/// Fails if no worker has the id, unless an event names it: a directory can have lost a worker that its
-/// events are about.
-pub(crate) fn refuse_unknown_worker(
+/// The worker that a text stands for. Fails if there is none, unless an event names it: a directory can have lost a worker
+/// that its events are about.
+pub(crate) fn known_worker(
     store: &Store,
     runtime_id: &RuntimeId,
     worker: &WorkerId,
-) -> Result<(), Failure> {
-    let worker = WorkerRef::new(runtime_id.clone(), worker.clone());
+) -> Result<WorkerRef, Failure> {
     let snapshot = store.snapshot()?;
+    let worker = worker_of(&snapshot, runtime_id, worker)?;
     if snapshot.worker(&worker)?.is_some() {
-        return Ok(());
+        return Ok(worker);
     }
     for event in snapshot.events(runtime_id, 0)? {
         if event?.value.worker_ref.as_ref() == Some(&worker) {
-            return Ok(());
+            return Ok(worker);
         }
     }
     Err(Failure::Store(RuntimeError::WorkerNotFound {
@@ -111,6 +130,8 @@ pub(crate) fn kind_name(kind: RuntimeEventKind) -> &'static str {
 /// Prints an event log; each call continues after the last printed event.
 struct Printer<'a> {
     events: &'a Events,
+    /// The worker that events must be about, if the user named one.
+    worker: Option<WorkerRef>,
     runtime_id: RuntimeId,
     table: EventTable,
     times: Times,
@@ -145,18 +166,15 @@ impl Log for Printer<'_> {
             if self.left == 0 || output.holds_enough() {
                 break;
             }
-            let Stored { value, unknown } = event?;
-            let recorded_at = value.recorded_at;
-            let event = Stored {
-                value: value.event,
-                unknown,
-            };
+            let (event, recorded_at) = dated(event?);
             if self.until.is_some_and(|until| event.value.id > until) {
                 break;
             }
             looked_at += 1;
             self.from = Some(event.value.id.saturating_add(1));
-            if self.events.wants(&event.value) && self.times.select(recorded_at) {
+            if self.events.wants(&event.value, self.worker.as_ref())
+                && self.times.select(recorded_at)
+            {
                 self.left -= 1;
                 self.one(output, &event, recorded_at)?;
             }
@@ -194,6 +212,51 @@ impl Log for Printer<'_> {
         let found = snapshot.events(&self.runtime_id, last.id)?.next();
         refuse_replaced(found, last, &self.path, format!("event {}", last.id))
     }
+}
+
+impl Backwards for Printer<'_> {
+    type Row = (Stored<RuntimeEvent>, Option<SystemTime>);
+
+    fn numbers(&self, snapshot: &Snapshot) -> Result<Range<u64>, Failure> {
+        let last = snapshot
+            .last_event_id(&self.runtime_id)?
+            .unwrap_or_default();
+        Ok(snapshot.first_event_id(&self.runtime_id)?..last.saturating_add(1))
+    }
+
+    fn selected(
+        &self,
+        snapshot: &Snapshot,
+        numbers: Range<u64>,
+    ) -> Result<Vec<(u64, Self::Row)>, Failure> {
+        let mut selected = Vec::new();
+        for event in snapshot.recorded_events(&self.runtime_id, numbers.start)? {
+            let (event, recorded_at) = dated(event?);
+            if event.value.id >= numbers.end {
+                break;
+            }
+            if self.events.wants(&event.value, self.worker.as_ref())
+                && self.times.select(recorded_at)
+            {
+                selected.push((event.value.id, (event, recorded_at)));
+            }
+        }
+        Ok(selected)
+    }
+
+    fn row(&mut self, output: &mut Output, (event, time): Self::Row) -> Result<(), Failure> {
+        self.one(output, &event, time)
+    }
+}
+
+/// An event and its time.
+fn dated(event: Stored<RecordedEvent>) -> (Stored<RuntimeEvent>, Option<SystemTime>) {
+    let Stored { value, unknown } = event;
+    let event = Stored {
+        value: value.event,
+        unknown,
+    };
+    (event, value.recorded_at)
 }
 
 impl Printer<'_> {

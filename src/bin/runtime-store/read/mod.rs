@@ -1,9 +1,12 @@
 //! Verbs that print the contents of a store and change nothing.
 
+mod backwards;
+pub(crate) mod diagnostics;
 pub(crate) mod events;
 mod follow;
 pub(crate) mod runtimes;
 pub(crate) mod search;
+mod selection;
 pub(crate) mod stats;
 mod times;
 pub(crate) mod transcript;

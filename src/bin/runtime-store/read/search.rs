@@ -6,9 +6,10 @@ use crate::output::colour;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::visible;
-use crate::read::events::{kind_name, refuse_unknown_worker};
+use crate::read::events::{kind_name, known_worker};
+use crate::read::selection::named;
 use crate::read::times::{TimeArguments, Times, rfc3339};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
@@ -40,15 +41,16 @@ pub(crate) struct Search {
     pattern: String,
     #[command(flatten)]
     runtime: RuntimeArgument,
-    /// Search only the transcript of this worker, and events about it; repeatable
+    /// Search only the transcript of this worker, and events about it: its id, the beginning of its id, or its number;
+    /// repeatable
     #[arg(long, value_name = "ID", value_parser = parse_worker_id)]
     worker: Vec<WorkerId>,
     /// Search only entries with this role; repeatable
-    #[arg(long)]
-    role: Vec<Role>,
+    #[arg(long, value_parser = named::<TranscriptRole>(TranscriptRole::ALL.iter().map(|role| role.as_str())))]
+    role: Vec<TranscriptRole>,
     /// Search only events of this kind; repeatable
-    #[arg(long)]
-    kind: Vec<Kind>,
+    #[arg(long, value_parser = named::<RuntimeEventKind>(RuntimeEventKind::ALL.iter().map(|kind| kind.as_str())))]
+    kind: Vec<RuntimeEventKind>,
     /// Treat upper and lower case as equal
     #[arg(long, short)]
     ignore_case: bool,
@@ -71,62 +73,15 @@ pub(crate) struct Search {
     count: bool,
 }
 
-/// A role, with the name that it has in JSON.
-#[derive(Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Role {
-    User,
-    Assistant,
-    System,
-}
-
-/// A kind of event, with the name that it has in JSON.
-#[derive(Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Kind {
-    RuntimeStarted,
-    RuntimeStopped,
-    WorkerCreated,
-    WorkerInputAccepted,
-    WorkerStopped,
-    WorkerCancelled,
-    WorkerDeleted,
-    WorkerExecutionRestored,
-}
-
-impl From<Role> for TranscriptRole {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::User => Self::User,
-            Role::Assistant => Self::Assistant,
-            Role::System => Self::System,
-        }
-    }
-}
-
-impl From<Kind> for RuntimeEventKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::RuntimeStarted => Self::RuntimeStarted,
-            Kind::RuntimeStopped => Self::RuntimeStopped,
-            Kind::WorkerCreated => Self::WorkerCreated,
-            Kind::WorkerInputAccepted => Self::WorkerInputAccepted,
-            Kind::WorkerStopped => Self::WorkerStopped,
-            Kind::WorkerCancelled => Self::WorkerCancelled,
-            Kind::WorkerDeleted => Self::WorkerDeleted,
-            Kind::WorkerExecutionRestored => Self::WorkerExecutionRestored,
-        }
-    }
-}
-
 impl Search {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
+        let mut workers = Vec::new();
         for worker in &self.worker {
-            refuse_unknown_worker(&store, &runtime_id, worker)?;
+            workers.push(known_worker(&store, &runtime_id, worker)?);
         }
         let times = self.times.read()?;
-        let mut search = self.search(&runtime_id, &times);
+        let mut search = self.search(&runtime_id, workers, &times);
         let (limit, mut printed) = (self.limit.unwrap_or(usize::MAX), 0);
         if self.count {
             return print_count(&store.snapshot()?, &search, output, limit);
@@ -151,7 +106,12 @@ impl Search {
         })
     }
 
-    fn search(&self, runtime_id: &RuntimeId, times: &Times) -> search::Search {
+    fn search(
+        &self,
+        runtime_id: &RuntimeId,
+        workers: Vec<WorkerRef>,
+        times: &Times,
+    ) -> search::Search {
         let mut search = match self.regex {
             true => search::Search::regex(&self.pattern),
             false => search::Search::literal(&self.pattern),
@@ -160,14 +120,14 @@ impl Search {
             .runtime(runtime_id.clone())
             .ignore_case(self.ignore_case)
             .newest_first(self.newest_first);
-        for worker in &self.worker {
-            search = search.worker(WorkerRef::new(runtime_id.clone(), worker.clone()));
+        for worker in workers {
+            search = search.worker(worker);
         }
         for role in &self.role {
-            search = search.role((*role).into());
+            search = search.role(*role);
         }
         for kind in &self.kind {
-            search = search.kind((*kind).into());
+            search = search.kind(*kind);
         }
         if let Some(since) = times.since {
             search = search.since(since);

@@ -1,19 +1,22 @@
 //! `transcript`: prints the transcript of a worker.
 
 use crate::arguments::help;
-use crate::arguments::select::{RuntimeArgument, StoreArgument};
+use crate::arguments::select::{RuntimeArgument, StoreArgument, parse_worker_id, worker_of};
 use crate::output::colour;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::visible;
 use crate::output::text::wrapped;
+use crate::read::backwards::{Backwards, show_reversed, start_of_tail};
 use crate::read::follow::{Log, Next, refuse_replaced, show};
+use crate::read::selection::{EndArguments, TextArguments, named};
 use crate::read::times::{TimeArguments, Times};
 use clap::Args;
 use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
-use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
+use redb_runtime_store::interaction::{RecordedEntry, TranscriptEntry, TranscriptRole};
 use redb_runtime_store::store::{Snapshot, Stored};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -23,17 +26,24 @@ use std::time::SystemTime;
 pub(crate) struct Transcript {
     #[command(flatten)]
     store: StoreArgument,
-    /// The worker's id
-    #[arg(value_name = "WORKER")]
-    worker: String,
+    /// The worker: its id, the beginning of its id, or its number
+    #[arg(value_name = "WORKER", value_parser = parse_worker_id)]
+    worker: WorkerId,
     #[command(flatten)]
     runtime: RuntimeArgument,
     /// Start at this position; 0 is the first entry that is left
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, id = "from_start")]
     start: u64,
     /// Print at most this many entries
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Print only entries with this role; repeatable
+    #[arg(long, value_parser = named::<TranscriptRole>(TranscriptRole::ALL.iter().map(|role| role.as_str())))]
+    role: Vec<TranscriptRole>,
+    #[command(flatten)]
+    text: TextArguments,
+    #[command(flatten)]
+    end: EndArguments,
     #[command(flatten)]
     times: TimeArguments,
     /// Keep printing new entries until interrupted
@@ -44,11 +54,12 @@ pub(crate) struct Transcript {
 impl Transcript {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
-        let worker_id = WorkerId::new(&self.worker)
-            .ok_or_else(|| Failure::WrongUse("a worker id must not be blank".to_owned()))?;
-        let worker = WorkerRef::new(runtime_id, worker_id);
-        refuse_unknown(&store.snapshot()?, &worker)?;
+        let snapshot = store.snapshot()?;
+        let worker = worker_of(&snapshot, &runtime_id, &self.worker)?;
+        refuse_unknown(&snapshot, &worker)?;
+        drop(snapshot);
         let mut printer = Printer {
+            transcript: self,
             worker,
             position: self.start,
             is_begun: false,
@@ -59,7 +70,21 @@ impl Transcript {
             day: None,
             path: store.path().to_owned(),
         };
+        if self.end.reverse {
+            let most = self.end.tail.unwrap_or(printer.left);
+            return show_reversed(&store, output, &mut printer, most);
+        }
+        if let Some(tail) = self.end.tail {
+            printer.position = start_of_tail(&printer, &store.snapshot()?, tail)?;
+        }
         show(store, &self.store, output, self.follow, &mut printer)
+    }
+}
+
+impl Transcript {
+    fn wants(&self, entry: &TranscriptEntry) -> bool {
+        (self.role.is_empty() || self.role.contains(&entry.role))
+            && self.text.select(&entry.content)
     }
 }
 
@@ -74,7 +99,8 @@ fn refuse_unknown(snapshot: &Snapshot, worker: &WorkerRef) -> Result<(), Failure
 }
 
 /// Prints a transcript; each call continues after the last printed entry.
-struct Printer {
+struct Printer<'a> {
+    transcript: &'a Transcript,
     worker: WorkerRef,
     /// The position of the next entry; 0 before the first one is that of the first entry that is left.
     position: u64,
@@ -92,7 +118,7 @@ struct Printer {
     path: PathBuf,
 }
 
-impl Log for Printer {
+impl Log for Printer<'_> {
     /// Reads at most `rows` entries.
     fn print(
         &mut self,
@@ -111,19 +137,15 @@ impl Log for Printer {
             if self.left == 0 || output.holds_enough() {
                 break;
             }
-            let Stored { value, unknown } = entry?;
+            let (entry, recorded_at) = dated(entry?);
             if self.until.is_some_and(|until| self.position >= until) {
                 break;
             }
             looked_at += 1;
             self.position += 1;
-            let entry = Stored {
-                value: value.entry,
-                unknown,
-            };
-            if self.times.select(value.recorded_at) {
+            if self.transcript.wants(&entry.value) && self.times.select(recorded_at) {
                 self.left -= 1;
-                self.one(output, &entry, value.recorded_at)?;
+                self.one(output, &entry, recorded_at)?;
             }
             self.last = Some(entry.value);
         }
@@ -153,7 +175,46 @@ impl Log for Printer {
     }
 }
 
-impl Printer {
+impl Backwards for Printer<'_> {
+    type Row = (Stored<TranscriptEntry>, Option<SystemTime>);
+
+    fn numbers(&self, snapshot: &Snapshot) -> Result<Range<u64>, Failure> {
+        let first = snapshot.first_position(&self.worker)?;
+        Ok(first..snapshot.transcript_len(&self.worker)?)
+    }
+
+    fn selected(
+        &self,
+        snapshot: &Snapshot,
+        numbers: Range<u64>,
+    ) -> Result<Vec<(u64, Self::Row)>, Failure> {
+        let mut selected = Vec::new();
+        let entries = snapshot.recorded_transcript(&self.worker, numbers.start)?;
+        for (position, entry) in numbers.zip(entries) {
+            let (entry, recorded_at) = dated(entry?);
+            if self.transcript.wants(&entry.value) && self.times.select(recorded_at) {
+                selected.push((position, (entry, recorded_at)));
+            }
+        }
+        Ok(selected)
+    }
+
+    fn row(&mut self, output: &mut Output, (entry, time): Self::Row) -> Result<(), Failure> {
+        self.one(output, &entry, time)
+    }
+}
+
+/// An entry and its time.
+fn dated(entry: Stored<RecordedEntry>) -> (Stored<TranscriptEntry>, Option<SystemTime>) {
+    let Stored { value, unknown } = entry;
+    let entry = Stored {
+        value: value.entry,
+        unknown,
+    };
+    (entry, value.recorded_at)
+}
+
+impl Printer<'_> {
     fn one(
         &mut self,
         output: &mut Output,

@@ -1,0 +1,113 @@
+//! `--tail` and `--reverse`: reads a log from its end, in parts, so that the cost is that of the rows that are read.
+
+use crate::output::failure::{Failure, Status};
+use crate::output::print::Output;
+use crate::read::follow::Log;
+use redb_runtime_store::Store;
+use redb_runtime_store::store::Snapshot;
+use std::ops::Range;
+
+/// The most numbers of one part.
+const NUMBERS_AT_A_TIME: u64 = 4096;
+
+/// The fewest numbers of one part: rows that are not selected lie between the others.
+const FEWEST_AT_A_TIME: u64 = 64;
+
+/// A log whose rows have increasing numbers: ids of events, positions of entries.
+pub(crate) trait Backwards: Log {
+    type Row;
+
+    /// The numbers from the first row that is left to the end.
+    fn numbers(&self, snapshot: &Snapshot) -> Result<Range<u64>, Failure>;
+
+    /// The selected rows with numbers of a range, ascending.
+    fn selected(
+        &self,
+        snapshot: &Snapshot,
+        numbers: Range<u64>,
+    ) -> Result<Vec<(u64, Self::Row)>, Failure>;
+
+    /// Prints a selected row.
+    fn row(&mut self, output: &mut Output, row: Self::Row) -> Result<(), Failure>;
+}
+
+/// The parts of `numbers` from the end, the first one for `wanted` rows.
+fn parts(numbers: Range<u64>, wanted: usize) -> impl Iterator<Item = Range<u64>> {
+    let mut end = numbers.end;
+    let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+    let mut length = wanted.clamp(FEWEST_AT_A_TIME, NUMBERS_AT_A_TIME);
+    std::iter::from_fn(move || {
+        let start = end.saturating_sub(length).max(numbers.start);
+        let part = start..end;
+        (end, length) = (start, NUMBERS_AT_A_TIME);
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// The number from which on a log has `wanted` selected rows, or that of its first row if it has fewer.
+pub(crate) fn start_of_tail(
+    log: &impl Backwards,
+    snapshot: &Snapshot,
+    wanted: usize,
+) -> Result<u64, Failure> {
+    let numbers = log.numbers(snapshot)?;
+    if wanted == 0 {
+        return Ok(numbers.end);
+    }
+    let mut left = wanted;
+    for part in parts(numbers.clone(), wanted) {
+        let found = log.selected(snapshot, part)?;
+        match found.len().checked_sub(left) {
+            Some(before) => return Ok(found[before].0),
+            None => left -= found.len(),
+        }
+    }
+    Ok(numbers.start)
+}
+
+/// Prints the last `most` selected rows of a log, the last one first. Each part is one snapshot, which ends before its
+/// rows are written.
+pub(crate) fn show_reversed<L: Backwards>(
+    store: &Store,
+    output: &mut Output,
+    log: &mut L,
+    most: usize,
+) -> Result<Status, Failure> {
+    let numbers = log.numbers(&store.snapshot()?)?;
+    let mut left = most;
+    for part in parts(numbers, most) {
+        if left == 0 {
+            break;
+        }
+        let rows = log.selected(&store.snapshot()?, part)?;
+        for (_, row) in rows.into_iter().rev().take(left) {
+            left -= 1;
+            log.row(output, row)?;
+        }
+    }
+    Ok(Status::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_all_numbers_from_the_end() {
+        for (numbers, wanted) in [
+            (1..20_000, 5),
+            (7..8, 100),
+            (3..3, 1),
+            (1..9000, usize::MAX),
+        ] {
+            let parts: Vec<_> = parts(numbers.clone(), wanted).collect();
+            let mut end = numbers.end;
+            for part in &parts {
+                assert_eq!(part.end, end);
+                end = part.start;
+            }
+            assert_eq!(end, numbers.start);
+        }
+        assert_eq!(parts(0..10_000, 20).next(), Some(9_936..10_000));
+    }
+}

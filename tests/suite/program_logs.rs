@@ -1,0 +1,190 @@
+//! The end of a log, its order, and the rows that are selected.
+
+use crate::program::{Workplace, command, run};
+use crate::support::named;
+use redb_runtime_store::Store;
+use redb_runtime_store::interaction::WorkerInput;
+use std::path::{Path, PathBuf};
+
+/// A store with 10,003 events, more than are read at a time. Each tenth entry of the only worker is a reply, and the
+/// texts are `text 0`, `text 1` and so on.
+fn long_store(work: &Workplace) -> PathBuf {
+    let path = work.path("long.redb");
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = runtime
+        .create_worker(Default::default())
+        .unwrap()
+        .worker_ref;
+    runtime
+        .transaction(|tx| {
+            for n in 0..10_000 {
+                tx.send_input(&worker, WorkerInput::user(format!("text {n}")))?;
+                if n % 10 == 9 {
+                    tx.append_reply(&worker, format!("reply {n}"))?;
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+    runtime.stop_worker(&worker, Some("enough".into())).unwrap();
+    store.close().unwrap();
+    path
+}
+
+/// The numbers that a verb prints: ids of events, sequences of entries.
+fn numbers(verb: &str, store: &Path, options: &[&str]) -> Vec<u64> {
+    let mut command = command(&[&verb, &store, &"--json"]);
+    if verb == "transcript" {
+        command.arg("worker-00000001");
+    }
+    let output = command.args(options).output().unwrap();
+    assert!(output.status.success(), "{options:?}: {output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let number = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let number = value.get("id").or(value.get("sequence"));
+        number.unwrap().as_u64().unwrap()
+    };
+    text.lines().map(number).collect()
+}
+
+#[test]
+fn tail_prints_the_last_selected_rows() {
+    let work = Workplace::new();
+    let store = long_store(&work);
+    let of = |verb: &str, options: &[&str]| numbers(verb, &store, options);
+    let last = 10_003;
+    assert_eq!(of("events", &["-n", "2"]), [last - 1, last]);
+    assert_eq!(
+        of("events", &["--tail", "1", "--kind", "worker_created"]),
+        [2]
+    );
+    let ends = ["--kind", "worker_created", "--kind", "worker_stopped"];
+    assert_eq!(of("events", &[&["-n", "5"][..], &ends].concat()), [2, last]);
+    assert_eq!(of("events", &["-n", "0"]), [0; 0]);
+    assert_eq!(of("events", &["-n", "20000"]).len() as u64, last);
+    // More than one part of the log is read for these.
+    assert_eq!(
+        of("events", &["-n", "5000"]),
+        ((last - 4999)..=last).collect::<Vec<_>>()
+    );
+    assert_eq!(of("events", &["-n", "3", "--grep", "runtime started"]), [1]);
+    assert_eq!(of("transcript", &["-n", "3"]), [10_998, 10_999, 11_000]);
+    assert_eq!(
+        of("transcript", &["-n", "2", "--role", "assistant"]),
+        [10_989, 11_000]
+    );
+    assert_eq!(of("transcript", &["-n", "2", "--grep", "text 1"]).len(), 2);
+    assert_eq!(
+        of("transcript", &["-n", "9", "--grep", "text 4321"]),
+        [4754]
+    );
+}
+
+#[test]
+fn reverse_prints_the_last_row_first() {
+    let work = Workplace::new();
+    let store = long_store(&work);
+    let of = |verb: &str, options: &[&str]| numbers(verb, &store, options);
+    for (verb, all) in [("events", 10_003), ("transcript", 11_000)] {
+        let backwards: Vec<u64> = (1..=all).rev().collect();
+        assert_eq!(of(verb, &["--reverse"]), backwards, "{verb}");
+        assert_eq!(
+            of(verb, &["--reverse", "--limit", "5000"]),
+            backwards[..5000]
+        );
+        assert_eq!(of(verb, &["--reverse", "-n", "3"]), backwards[..3]);
+    }
+    assert_eq!(
+        of(
+            "transcript",
+            &["--reverse", "--role", "assistant", "-n", "2"]
+        ),
+        [11_000, 10_989]
+    );
+}
+
+#[test]
+fn unknown_kinds_and_roles_are_named_with_the_known_ones() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let refused = run(&[&"events", &store, &"--kind", &"created"]);
+    let message = refused.expect_code(2).stderr();
+    assert!(
+        message.contains("created") && message.contains("worker_created"),
+        "{message}"
+    );
+    let refused = run(&[&"transcript", &store, &"worker-00000001", &"--role", &"bot"]);
+    assert!(refused.expect_code(2).stderr().contains("assistant"));
+    for options in [["--from", "1"], ["--limit", "1"]] {
+        run(&[&"events", &store, &"-n", &"1", &options[0], &options[1]]).expect_code(2);
+    }
+    run(&[&"events", &store, &"--reverse", &"--follow"]).expect_code(2);
+}
+
+#[test]
+fn workers_and_runtimes_are_found_by_the_beginning_of_their_ids() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let by = |text: &str| {
+        let shown = run(&[&"transcript", &store, &text, &"--json"]);
+        shown.expect_code(0).stdout().lines().count()
+    };
+    for text in ["worker-00000002", "2", "00000002"] {
+        assert_eq!(by(text), 1, "{text}");
+    }
+    for text in ["1", "worker-00000001"] {
+        assert_eq!(by(text), 3, "{text}");
+    }
+    let several = run(&[&"transcript", &store, &"wor"])
+        .expect_code(2)
+        .stderr();
+    assert!(
+        several.contains("2 ids begin with wor: worker-00000001, worker-00000002"),
+        "{several}"
+    );
+    run(&[&"transcript", &store, &"orker"]).expect_code(1);
+    let about = run(&[
+        &"events",
+        &store,
+        &"--worker",
+        &"2",
+        &"--runtime",
+        &"de",
+        &"--json",
+    ]);
+    assert_eq!(about.expect_code(0).stdout().lines().count(), 3);
+    let found = run(&[&"search", &store, &"Thanks", &"--worker", &"1", &"--count"]);
+    assert_eq!(found.expect_code(0).stdout(), "1\n");
+}
+
+#[test]
+fn diagnostics_are_selected_by_what_they_say() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let of = |options: &[&str]| -> Vec<u64> {
+        let mut command = command(&[&"diagnostics", &store, &"--json"]);
+        let output = command.args(options).output().unwrap();
+        assert!(output.status.success(), "{options:?}: {output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let id = |line: &str| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            value["id"].as_u64().unwrap()
+        };
+        text.lines().map(id).collect()
+    };
+    let all = of(&[]);
+    let of_severities: usize = ["info", "warning", "error"]
+        .map(|severity| of(&["--severity", severity]).len())
+        .iter()
+        .sum();
+    assert_eq!(of_severities, all.len());
+    assert_eq!(all, [1, 2]);
+    assert_eq!(of(&["--code", "worker"]), [2]);
+    assert_eq!(of(&["--code", "worker.tools_less"]), [2]);
+    assert_eq!(of(&["--code", "work"]), [0; 0]);
+    assert_eq!(of(&["--grep", "no such text"]), [0; 0]);
+    let of_workers = of(&["--worker", "1"]).len() + of(&["--worker", "2"]).len();
+    assert_eq!(of_workers, all.len());
+}
