@@ -219,7 +219,17 @@ fn manual_pages_exist_for_every_verb() {
         assert!(own.contains(".SH SYNOPSIS"), "{own}");
         let name = format!(".TH runtime-store-{verb} 1");
         assert!(own.contains(&name), "{own}");
-        assert!(own.contains("Examples:"), "{own}");
+        for section in ["EXIT STATUS", "EXAMPLES"] {
+            assert!(
+                own.contains(&format!(".SH \"{section}\""))
+                    || own.contains(&format!(".SH {section}")),
+                "{own}"
+            );
+        }
+        assert!(
+            !own.contains("EXTRA") && !own.contains("Examples:"),
+            "{own}"
+        );
     }
 }
 

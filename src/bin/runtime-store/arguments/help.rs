@@ -1,5 +1,20 @@
 //! The last part of each help text: examples that work as they are written.
 
+/// The beginning of the examples in a help text.
+pub(crate) const EXAMPLES: &str = "Examples:\n";
+
+/// The beginning of the exit codes in a help text.
+pub(crate) const EXIT_CODES: &str = "Exit codes:";
+
+/// The exit codes of all commands, for manual pages.
+pub(crate) const EXIT_STATUS: [(&str, &str); 5] = [
+    ("0", "Success."),
+    ("1", "Failure, or no match of `search`."),
+    ("2", "Wrong arguments."),
+    ("3", "The store is locked by another process."),
+    ("4", "Damage or differences were found."),
+];
+
 /// The end of `runtime-store --help`.
 pub(crate) const PROGRAM: &str = "\
 Exit codes: 0 success, 1 failure or no match of `search`, 2 wrong arguments, 3 the store is locked by another process, \

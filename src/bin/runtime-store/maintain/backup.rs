@@ -8,7 +8,8 @@ use crate::output::progress;
 use crate::output::text::count;
 use crate::output::text::rate;
 use clap::Args;
-use redb_runtime_store::store::{BackupOptions, BackupReport};
+use indicatif::ProgressBar;
+use redb_runtime_store::store::{BackupOptions, BackupReport, RowProgress};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -43,12 +44,9 @@ impl Backup {
         let begin = Instant::now();
         let store = self.store.open(output)?;
         let bar = progress::rows(output, "copying");
-        let (shown, checked) = (bar.clone(), bar.clone());
-        let options = BackupOptions::new()
-            .on_progress(move |progress| progress::show_rows(&shown, progress))
-            .on_page_progress(move |part| {
-                checked.set_message(format!("checking {:.0} % of the pages", part * 100.0));
-            });
+        let shown = bar.clone();
+        let options =
+            BackupOptions::new().on_progress(move |progress| show_halves(&shown, progress));
         let copied = store.backup_with(&self.file, &options);
         bar.finish_and_clear();
         let report = copied?;
@@ -64,4 +62,16 @@ impl Backup {
         output.summary(rate("wrote", report.bytes, elapsed))?;
         Ok(Status::Done)
     }
+}
+
+/// Shows the progress of a backup. The library counts each row twice: it is written, and read back.
+fn show_halves(bar: &ProgressBar, progress: RowProgress) {
+    let total = progress.total / 2;
+    let (what, done) = match progress.done.checked_sub(total) {
+        None => ("copying", progress.done),
+        Some(read) => ("checking", read),
+    };
+    bar.set_message(what);
+    bar.set_length(total);
+    bar.set_position(done);
 }

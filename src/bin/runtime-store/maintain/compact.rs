@@ -66,6 +66,12 @@ impl Compact {
                  or copy the store with `runtime-store backup`",
             );
         }
+        if freed_bytes == 0 {
+            let remain = bytes_for_people(report.bytes_after);
+            return output
+                .summary(format!("nothing to free, the store has {remain}"))
+                .map(|()| Status::Done);
+        }
         output.summary(format!(
             "compacted: freed {} of {}, {} remain, in {:.2} s",
             bytes_for_people(freed_bytes),

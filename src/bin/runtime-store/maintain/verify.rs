@@ -12,6 +12,7 @@ use redb_runtime_store::store::{VerifyFinding, VerifyKind, VerifyOptions, Verify
 use redb_runtime_store::{RuntimeError, Severity, Store};
 use rustix::io::Errno;
 use serde::Serialize;
+use std::sync::Once;
 use std::time::Instant;
 
 /// Check a store for damage
@@ -54,19 +55,18 @@ impl Verify {
             }
             opened => opened?,
         };
-        let (bar, pages) = (progress::rows(output, "verifying"), pages_bar(output));
-        let (shown, shown_before) = (bar.clone(), pages.clone());
-        let options = self.options(&pages).on_progress(move |progress| {
-            shown_before.finish_and_clear();
+        let bar = pages_bar(output);
+        let (shown, rows_begin) = (bar.clone(), Once::new());
+        let options = self.options(&bar).on_progress(move |progress| {
+            rows_begin.call_once(|| progress::count_rows(&shown, "verifying"));
             progress::show_rows(&shown, progress);
         });
         let verified = store.verify_with(&options);
-        pages.finish_and_clear();
         bar.finish_and_clear();
         report_result(output, &verified?, begin, false)
     }
 
-    /// Options that show the page check on a bar of its own. That bar ends when the rows begin.
+    /// Options that show the page check on a bar.
     fn options(&self, pages: &ProgressBar) -> VerifyOptions {
         let shown = pages.clone();
         VerifyOptions::new()

@@ -34,13 +34,20 @@ pub(crate) fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_position(progress.bytes_done);
 }
 
+/// How rows are counted.
+const ROWS: &str = "{msg} {bar:24} {human_pos:>12} of {human_len} rows {eta:>4}";
+
 /// A bar that counts rows.
 pub(crate) fn rows(output: &Output, what: &'static str) -> ProgressBar {
-    styled(
-        output,
-        what,
-        "{msg} {bar:24} {human_pos:>12} of {human_len} rows {eta:>4}",
-    )
+    styled(output, what, ROWS)
+}
+
+/// Lets a bar count rows from here on. Two bars would draw over each other.
+pub(crate) fn count_rows(bar: &ProgressBar, what: &'static str) {
+    if let Ok(style) = ProgressStyle::with_template(ROWS) {
+        bar.set_style(style);
+    }
+    bar.set_message(what);
 }
 
 /// Shows `progress` on `bar`.
