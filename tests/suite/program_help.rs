@@ -9,13 +9,14 @@ use tempfile::TempDir;
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-const VERBS: [&str; 25] = [
+const VERBS: [&str; 26] = [
     "import",
     "export",
     "compare",
     "imports",
     "runtimes",
     "workers",
+    "worker",
     "events",
     "transcript",
     "search",

@@ -188,3 +188,27 @@ fn diagnostics_are_selected_by_what_they_say() {
     let of_workers = of(&["--worker", "1"]).len() + of(&["--worker", "2"]).len();
     assert_eq!(of_workers, all.len());
 }
+
+#[test]
+fn worker_is_shown_with_its_whole_request() {
+    let work = Workplace::new();
+    let store = work.imported();
+    let shown = run(&[&"worker", &store, &"1"]).expect_code(0).stdout();
+    for line in [
+        "worker-00000001 of demo",
+        "  status        running",
+        "  intent        assistant: answers questions",
+        "  entries       3: user 2, assistant 0, system 1",
+        "  last event    7",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}:\n{shown}");
+    }
+    let json = run(&[&"worker", &store, &"1", &"--json"])
+        .expect_code(0)
+        .stdout();
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["user_entries"], 2);
+    assert_eq!(value["transcript_len"], 3);
+    assert_eq!(value["diagnostics"].as_array().unwrap().len(), 2);
+    run(&[&"worker", &store, &"nobody"]).expect_code(1);
+}

@@ -60,6 +60,11 @@ Examples:
   runtime-store workers agents.redb
   runtime-store workers agents.redb --runtime demo --json";
 
+pub(crate) const WORKER: &str = "\
+Examples:
+  runtime-store worker agents.redb worker-00000001
+  runtime-store worker agents.redb 1 --json | jq .requested_capabilities";
+
 pub(crate) const EVENTS: &str = "\
 Examples:
   runtime-store events agents.redb -n 20

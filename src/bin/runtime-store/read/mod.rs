@@ -10,4 +10,5 @@ mod selection;
 pub(crate) mod stats;
 mod times;
 pub(crate) mod transcript;
+pub(crate) mod worker;
 pub(crate) mod workers;

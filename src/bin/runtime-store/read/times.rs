@@ -76,6 +76,20 @@ fn resolve(when: When, zone: &TimeZone, now: SystemTime) -> Result<SystemTime, F
 }
 
 impl Times {
+    /// All times, in the local time zone or in UTC.
+    pub(crate) fn shown(is_utc: bool) -> Self {
+        Self {
+            zone: match is_utc {
+                true => TimeZone::UTC,
+                false => TimeZone::system(),
+            },
+            is_utc,
+            are_shown: true,
+            since: None,
+            until: None,
+        }
+    }
+
     /// Whether a row with this time is in the range that is asked for.
     pub(crate) fn select(&self, recorded_at: Option<SystemTime>) -> bool {
         if self.since.is_none() && self.until.is_none() {

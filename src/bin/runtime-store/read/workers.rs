@@ -6,7 +6,7 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
 use clap::Args;
-use redb_runtime_store::catalog::{WorkerIntent, WorkerStatus, WorkerSummary};
+use redb_runtime_store::catalog::{WorkerIntent, WorkerSummary};
 use redb_runtime_store::management::RuntimeOptions;
 
 /// List the workers of a runtime
@@ -48,22 +48,23 @@ impl Workers {
     }
 }
 
-fn row(table: &mut Table<5>, output: &mut Output, worker: &WorkerSummary) -> Result<(), Failure> {
-    let intent = match &worker.intent {
+/// The purpose of a worker, in words.
+pub(crate) fn intent_text(intent: &WorkerIntent) -> String {
+    match intent {
         WorkerIntent::Assistant { purpose: None } => "assistant".to_owned(),
         WorkerIntent::Assistant {
             purpose: Some(purpose),
         } => format!("assistant: {purpose}"),
         WorkerIntent::Task { objective } => format!("task: {objective}"),
         WorkerIntent::Role { role, .. } => format!("role: {role}"),
-    };
+    }
+}
+
+fn row(table: &mut Table<5>, output: &mut Output, worker: &WorkerSummary) -> Result<(), Failure> {
+    let intent = intent_text(&worker.intent);
     let cells = [
         worker.worker_id.as_str(),
-        match worker.status {
-            WorkerStatus::Running => "running",
-            WorkerStatus::Stopped => "stopped",
-            WorkerStatus::Cancelled => "cancelled",
-        },
+        worker.status.as_str(),
         &worker.transcript_len.to_string(),
         &worker.last_event_id.to_string(),
         &intent,
