@@ -8,7 +8,7 @@ use super::layout_support::*;
 use crate::support::seed;
 use redb_runtime_store::layout::{
     ExportOptions, Finding, FindingKind, ImportOptions, ImportReport, LayoutError, check, compare,
-    export,
+    export, import,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,14 +52,12 @@ fn forms() -> &'static [Files] {
 
 /// Asserts the guarantees for any directory. Returns whether a strict import accepts it.
 fn holds_for(root: &Path) -> bool {
-    // A runtime in the root that lost its document and its log is no directory, and one that got `runtimes` is two.
-    if let Err(LayoutError::NoLayout { .. } | LayoutError::TwoLayouts { .. }) =
-        check(root, ImportOptions::new().salvage(true))
-    {
-        return false;
-    }
     let salvaged = store();
-    let report = salvage(&salvaged, root);
+    let report = match import(&salvaged, root, ImportOptions::new().salvage(true)) {
+        // A runtime in the root that lost its document and its log is no directory, and one that got `runtimes` is two.
+        Err(LayoutError::NoLayout { .. } | LayoutError::TwoLayouts { .. }) => return false,
+        done => done.unwrap(),
+    };
     let accepted = match check(root, ImportOptions::new()) {
         Ok(checked) => {
             assert_eq!(checked, report);
