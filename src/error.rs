@@ -1,6 +1,7 @@
 //! The error type of runtimes and stores.
 
-use crate::model::identity::{RuntimeId, WorkerId};
+use crate::model::attributes::InvalidAttributes;
+use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::visible::Visible;
 use std::error::Error;
 use std::fmt;
@@ -126,6 +127,29 @@ pub enum RuntimeError {
         requested: usize,
         /// The limit, in items.
         max: usize,
+    },
+    /// An input with this key was accepted, and it was another input. Nothing was written.
+    #[error(
+        "worker {} of runtime {} accepted another input with the key {}",
+        Visible(&worker_ref.worker_id),
+        Visible(&worker_ref.runtime_id),
+        Visible(key)
+    )]
+    KeyReused {
+        /// The worker.
+        worker_ref: WorkerRef,
+        /// The key.
+        key: String,
+    },
+    /// The runtime has a worker with this id that another request created. Nothing was written.
+    #[error(
+        "runtime {} has a worker {} that another request created",
+        Visible(&worker_ref.runtime_id),
+        Visible(&worker_ref.worker_id)
+    )]
+    WorkerExists {
+        /// The worker.
+        worker_ref: WorkerRef,
     },
     /// The request is invalid; the text says why.
     #[error("invalid request: {}", Visible(.0))]
@@ -344,6 +368,12 @@ pub enum RuntimeError {
     StatePoisoned,
 }
 
+impl From<InvalidAttributes> for RuntimeError {
+    fn from(error: InvalidAttributes) -> Self {
+        Self::InvalidRequest(error.to_string())
+    }
+}
+
 /// The result of most functions of this crate.
 pub type Result<T, E = RuntimeError> = std::result::Result<T, E>;
 
@@ -379,6 +409,8 @@ impl RuntimeError {
             | Self::WrongRuntime { .. }
             | Self::WrongRuntimeCursor { .. }
             | Self::LimitTooLarge { .. }
+            | Self::KeyReused { .. }
+            | Self::WorkerExists { .. }
             | Self::InvalidRequest(_) => ErrorKind::Rejected,
             Self::WorkerNotFound { .. }
             | Self::RuntimeNotFound { .. }
@@ -430,7 +462,7 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::{ErrorKind, Place, RuntimeError, with_causes};
-    use crate::model::identity::{RuntimeId, WorkerId};
+    use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
     use std::error::Error;
     use std::io;
     use std::path::PathBuf;
@@ -441,6 +473,7 @@ mod tests {
         let (path, text) = (PathBuf::from(name), name.to_owned());
         let runtime_id = RuntimeId::new(name).unwrap();
         let worker_id = WorkerId::new(name).unwrap();
+        let worker_ref = WorkerRef::new(runtime_id.clone(), worker_id.clone());
         let (operation, place) = ("open", Place::file(&path));
         let errors = [
             RuntimeError::RuntimeStopped {
@@ -463,6 +496,11 @@ mod tests {
                 path: path.clone(),
                 runtime_id,
             },
+            RuntimeError::KeyReused {
+                worker_ref: worker_ref.clone(),
+                key: text.clone(),
+            },
+            RuntimeError::WorkerExists { worker_ref },
             RuntimeError::InvalidRequest(text.clone()),
             RuntimeError::StoreMoved {
                 operation,

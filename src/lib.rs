@@ -190,7 +190,13 @@ pub use fs::steps;
 pub use model::names::UnknownName;
 pub use model::severity::Severity;
 pub use model::visible::Visible;
-pub use model::{catalog, diagnostics, identity, interaction, management, observation};
+pub use model::{attributes, diagnostics, identity, interaction, management, observation};
+
+/// Workers: their requests, their states, and filters over them.
+pub mod catalog {
+    pub use crate::model::catalog::*;
+    pub use crate::model::worker_filter::{WorkerEntry, WorkerFilter, WorkerPage};
+}
 pub use runtime::{
     EventFollower, RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime, RuntimeStoreTransaction,
     RuntimeTransaction, TranscriptFollower,

@@ -7,6 +7,7 @@ use crate::ledger::rows::{
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
+use crate::model::attributes::Attributes;
 use crate::model::interaction::{RecordedEntry, TranscriptEntry};
 use crate::model::layout_form::{LayoutForm, LineForm};
 use crate::model::management::RuntimeLimits;
@@ -301,20 +302,35 @@ pub(crate) fn transcript_entry(
     }
 }
 
-/// A transcript entry with its time.
+/// A transcript entry with its time and attributes.
 pub(crate) fn recorded_entry(
     worker_ref: &WorkerRef,
     row: TranscriptRow<'_>,
-) -> Stored<RecordedEntry> {
+) -> Result<Stored<RecordedEntry>, String> {
     let recorded_at = system_time(row.recorded_at_ms);
+    let attributes = attributes(row.attributes.as_deref())?;
     let Stored { value, unknown } = transcript_entry(worker_ref, row);
-    Stored {
+    Ok(Stored {
         value: RecordedEntry {
             entry: value,
             recorded_at,
+            attributes,
         },
         unknown,
-    }
+    })
+}
+
+/// Attributes of a row. The error says why they are damaged.
+pub(crate) fn attributes(stored: Option<&str>) -> Result<Attributes, String> {
+    let parsed = stored.map(Attributes::from_json).transpose();
+    parsed
+        .map(Option::unwrap_or_default)
+        .map_err(|error| error.to_string())
+}
+
+/// The stored form of attributes; `None` for none.
+pub(crate) fn stored_attributes(attributes: &Attributes) -> Option<String> {
+    (!attributes.is_empty()).then(|| attributes.to_json())
 }
 
 /// The row of a transcript entry.

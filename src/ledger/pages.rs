@@ -40,18 +40,19 @@ pub(crate) fn transcript_rows(
     }
 }
 
-/// The entries of those rows, each in the form that `form` gives it.
+/// The entries of those rows, each in the form that `form` gives it. An error of `form` is damage.
 pub(crate) fn transcript_entries<T>(
     rows: &dyn Rows,
     worker_ref: &WorkerRef,
     (start, limit): (u64, usize),
     total: u64,
-    form: impl Fn(&WorkerRef, TranscriptRow<'_>) -> T,
+    form: impl Fn(&WorkerRef, TranscriptRow<'_>) -> Result<T, String>,
 ) -> Result<Vec<T>, RuntimeError> {
     let expected = size(total.saturating_sub(start)).min(limit);
     let mut entries = Vec::with_capacity(expected.min(PAGE_ROWS));
     transcript_rows(rows, worker_ref, (start, limit), total, &mut |row| {
-        entries.push(form(worker_ref, row));
+        let entry = form(worker_ref, row);
+        entries.push(entry.map_err(|message| rows.at().corrupt(message))?);
         Ok(())
     })?;
     Ok(entries)

@@ -1,5 +1,6 @@
 //! Input for workers, transcripts, and pages of transcripts.
 
+use super::attributes::Attributes;
 use super::catalog::WorkerStatus;
 use super::identity::WorkerRef;
 use super::names::named;
@@ -146,6 +147,8 @@ pub struct RecordedEntry {
     pub entry: TranscriptEntry,
     /// As [`RecordedEvent::recorded_at`](crate::observation::RecordedEvent::recorded_at).
     pub recorded_at: Option<SystemTime>,
+    /// The attributes of the entry.
+    pub attributes: Attributes,
 }
 
 /// A page of a transcript, with times.

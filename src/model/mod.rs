@@ -3,6 +3,7 @@
 //! A *runtime* owns *workers*. Every change appends an *event* to the runtime's event log; input
 //! that a worker accepted also appends an *entry* to that worker's *transcript*.
 
+pub mod attributes;
 pub(crate) mod borrowed;
 pub mod catalog;
 pub mod diagnostics;
@@ -19,3 +20,4 @@ pub(crate) mod search;
 pub(crate) mod severity;
 pub(crate) mod time;
 pub(crate) mod visible;
+pub(crate) mod worker_filter;

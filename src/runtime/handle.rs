@@ -7,6 +7,7 @@ use crate::ledger::checks;
 use crate::ledger::deletion;
 use crate::ledger::rows::Rows;
 use crate::ledger::whole;
+use crate::model::attributes::Attributes;
 use crate::model::catalog::{
     CreateWorkerRequest, WorkerDetail, WorkerLifecycleAck, WorkerStatus, WorkerSummary,
 };
@@ -308,7 +309,7 @@ impl Runtime {
         request: CreateWorkerRequest,
     ) -> Result<WorkerDetail, RuntimeError> {
         self.store.write("create worker", |transaction| {
-            operations::create_worker(transaction, &self.runtime_id, request)
+            operations::create_worker(transaction, &self.runtime_id, request, &Attributes::new())
         })
     }
 
@@ -347,7 +348,13 @@ impl Runtime {
         input: WorkerInput,
     ) -> Result<WorkerInteractionAck, RuntimeError> {
         self.store.write("send input", |transaction| {
-            operations::send_input(transaction, &self.runtime_id, worker_ref, input)
+            operations::send_input(
+                transaction,
+                &self.runtime_id,
+                worker_ref,
+                input,
+                &Attributes::new(),
+            )
         })
     }
 
@@ -366,7 +373,13 @@ impl Runtime {
     ) -> Result<WorkerInteractionAck, RuntimeError> {
         let content = content.into();
         self.store.write("append reply", |transaction| {
-            operations::append_reply(transaction, &self.runtime_id, worker_ref, content)
+            operations::append_reply(
+                transaction,
+                &self.runtime_id,
+                worker_ref,
+                content,
+                &Attributes::new(),
+            )
         })
     }
 

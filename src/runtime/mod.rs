@@ -1,5 +1,6 @@
 //! Runtimes: the rules of the model, applied to a store. Each operation is one transaction.
 
+pub(crate) mod attributes;
 pub(crate) mod deletion;
 pub(crate) mod follow;
 pub(crate) mod follow_transcript;

@@ -10,6 +10,7 @@ use crate::ledger::rows::{
 use crate::ledger::table_names;
 use crate::ledger::transaction::Transaction;
 use crate::ledger::unique_id::uuid_v7;
+use crate::model::attributes::Attributes;
 use crate::model::catalog::{
     CreateWorkerRequest, WorkerDetail, WorkerIntent, WorkerLifecycleAck, WorkerStatus,
 };
@@ -20,7 +21,7 @@ use crate::model::layout_form::{LineForm, WorkerIds};
 use crate::model::management::{RuntimeOptions, RuntimeStatus};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
 use crate::model::persisted::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
-use crate::runtime::pages;
+use crate::runtime::{pages, queries};
 use std::borrow::Cow;
 
 /// Creates a runtime that the store does not have.
@@ -47,15 +48,55 @@ pub(crate) fn create_runtime(
         .put_runtime(runtime_id.as_str(), runtime)
 }
 
-/// Creates a worker.
+/// Creates a worker with a generated id.
 pub(crate) fn create_worker(
     transaction: &mut Transaction<'_>,
     runtime_id: &RuntimeId,
     request: CreateWorkerRequest,
+    attributes: &Attributes,
 ) -> Result<WorkerDetail, RuntimeError> {
     let mut runtime = running(transaction, runtime_id)?;
     refuse_invalid(&request)?;
     let worker_ref = next_worker(transaction, runtime_id, &mut runtime, transaction.now_ms())?;
+    add_worker(transaction, worker_ref, runtime, (request, attributes))
+}
+
+/// Creates a worker with the given id. If the same request created it before, returns it as it is.
+pub(crate) fn create_worker_as(
+    transaction: &mut Transaction<'_>,
+    runtime_id: &RuntimeId,
+    worker_id: WorkerId,
+    request: CreateWorkerRequest,
+) -> Result<WorkerDetail, RuntimeError> {
+    let worker_ref = WorkerRef::new(runtime_id.clone(), worker_id);
+    checks::refuse_long_ref(&worker_ref)?;
+    let (id, worker_id) = convert::owner_of(&worker_ref);
+    // Before the status of the runtime: a repeated request writes nothing.
+    if let Some(row) = transaction.worker(id, worker_id)? {
+        return match row.request == request {
+            true => Ok(queries::detail(&worker_ref, row)),
+            false => Err(RuntimeError::WorkerExists { worker_ref }),
+        };
+    }
+    let runtime = running(transaction, runtime_id)?;
+    refuse_invalid(&request)?;
+    checks::refuse_deleted(transaction, &worker_ref)?;
+    add_worker(
+        transaction,
+        worker_ref,
+        runtime,
+        (request, &Attributes::new()),
+    )
+}
+
+/// Adds a worker that the runtime does not have.
+fn add_worker(
+    transaction: &mut Transaction<'_>,
+    worker_ref: WorkerRef,
+    mut runtime: RuntimeRow,
+    (request, attributes): (CreateWorkerRequest, &Attributes),
+) -> Result<WorkerDetail, RuntimeError> {
+    let runtime_id = &worker_ref.runtime_id;
     let created = RuntimeEventKind::WorkerCreated;
     let event = (Some(&worker_ref), created, None);
     let last_event_id = log(transaction, runtime_id, &mut runtime, event)?;
@@ -68,6 +109,7 @@ pub(crate) fn create_worker(
         last_event_id,
     };
     let mut worker = convert::worker_row(snapshot.into(), 0);
+    worker.attributes = convert::stored_attributes(attributes);
     worker.touch(&mut runtime, transaction.now_ms());
     let (id, worker_id) = (runtime_id.as_str(), worker_ref.worker_id.as_str());
     let running = WorkerStatus::Running;
@@ -76,7 +118,7 @@ pub(crate) fn create_worker(
     transaction
         .changes()
         .put_worker(id, worker_id, worker.clone())?;
-    Ok(crate::runtime::queries::detail(&worker_ref, worker))
+    Ok(queries::detail(&worker_ref, worker))
 }
 
 /// Accepts input for a running worker.
@@ -85,6 +127,7 @@ pub(crate) fn send_input(
     runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
     input: WorkerInput,
+    attributes: &Attributes,
 ) -> Result<WorkerInteractionAck, RuntimeError> {
     // In the order of the directory store, whose hosts distinguish these errors.
     let mut runtime = running(transaction, runtime_id)?;
@@ -97,7 +140,12 @@ pub(crate) fn send_input(
     let event = (Some(worker_ref), accepted, None);
     let event_id = log(transaction, runtime_id, &mut runtime, event)?;
     worker.last_event_id = event_id;
-    let said = (input.kind.into(), input.content, event_id);
+    let said = Said {
+        role: input.kind.into(),
+        content: input.content,
+        event_id,
+        attributes,
+    };
     append_entry(transaction, worker_ref, (runtime, worker), said)
 }
 
@@ -107,6 +155,7 @@ pub(crate) fn append_reply(
     runtime_id: &RuntimeId,
     worker_ref: &WorkerRef,
     content: String,
+    attributes: &Attributes,
 ) -> Result<WorkerInteractionAck, RuntimeError> {
     let runtime = running(transaction, runtime_id)?;
     if content.trim().is_empty() {
@@ -116,7 +165,12 @@ pub(crate) fn append_reply(
     let worker = active_worker(transaction, worker_ref)?;
     // An imported runtime can have logged nothing; its next id is 1 then.
     let event_id = runtime.next_event_id.saturating_sub(1);
-    let said = (TranscriptRole::Assistant, content, event_id);
+    let said = Said {
+        role: TranscriptRole::Assistant,
+        content,
+        event_id,
+        attributes,
+    };
     append_entry(transaction, worker_ref, (runtime, worker), said)
 }
 
@@ -132,25 +186,32 @@ fn active_worker(rows: &dyn Rows, worker_ref: &WorkerRef) -> Result<WorkerRow, R
     }
 }
 
-/// Appends an entry (role, content, event id) to the transcript of `worker`, and stages it with the rows of the worker
-/// and of its runtime.
+/// A new entry of a transcript.
+struct Said<'a> {
+    role: TranscriptRole,
+    content: String,
+    event_id: u64,
+    attributes: &'a Attributes,
+}
+
+/// Appends an entry to the transcript of `worker`, and stages it with the rows of the worker and of its runtime.
 fn append_entry(
     transaction: &mut Transaction<'_>,
     worker_ref: &WorkerRef,
     (mut runtime, mut worker): (RuntimeRow, WorkerRow),
-    (role, content, event_id): (TranscriptRole, String, u64),
+    said: Said<'_>,
 ) -> Result<WorkerInteractionAck, RuntimeError> {
     worker.touch(&mut runtime, transaction.now_ms());
     let (status, sequence) = (worker.status, worker.next_transcript_sequence);
     let position = worker.transcript_len;
     let entry = TranscriptRow {
         sequence,
-        role,
-        event_id,
-        content: Cow::Owned(content),
+        role: said.role,
+        event_id: said.event_id,
+        content: Cow::Owned(said.content),
         unknown: Vec::new(),
         recorded_at_ms: worker.changed_at_ms,
-        attributes: None,
+        attributes: convert::stored_attributes(said.attributes).map(Cow::Owned),
         form: LineForm::spelled(runtime.form.spelling()),
     };
     worker.next_transcript_sequence = after(sequence, "transcript sequence")?;
@@ -170,7 +231,7 @@ fn append_entry(
         worker_ref: worker_ref.clone(),
         status,
         transcript_sequence: sequence,
-        event_id,
+        event_id: said.event_id,
     })
 }
 

@@ -165,7 +165,7 @@ pub(crate) fn read_transcript(
     max_limit: usize,
 ) -> Result<TranscriptProjection, RuntimeError> {
     let page = entry_page(rows, worker_ref, query, max_limit, |worker, row| {
-        convert::transcript_entry(worker, row).value
+        Ok(convert::transcript_entry(worker, row).value)
     })?;
     Ok(TranscriptProjection {
         worker_ref: worker_ref.clone(),
@@ -185,7 +185,7 @@ pub(crate) fn read_recorded_transcript(
     max_limit: usize,
 ) -> Result<RecordedTranscript, RuntimeError> {
     let page = entry_page(rows, worker_ref, query, max_limit, |worker, row| {
-        convert::recorded_entry(worker, row).value
+        Ok(convert::recorded_entry(worker, row)?.value)
     })?;
     Ok(RecordedTranscript {
         worker_ref: worker_ref.clone(),
@@ -212,7 +212,7 @@ fn entry_page<T>(
     worker_ref: &WorkerRef,
     query: TranscriptQuery,
     max_limit: usize,
-    form: impl Fn(&WorkerRef, TranscriptRow<'_>) -> T,
+    form: impl Fn(&WorkerRef, TranscriptRow<'_>) -> Result<T, String>,
 ) -> Result<EntryPage<T>, RuntimeError> {
     refuse_limit(query.limit, max_limit)?;
     let worker = worker_row(rows, worker_ref)?;

@@ -57,7 +57,7 @@ pub(crate) fn list_workers(
         .collect())
 }
 
-fn worker_summary(worker_ref: WorkerRef, record: WorkerRow) -> WorkerSummary {
+pub(crate) fn worker_summary(worker_ref: WorkerRef, record: WorkerRow) -> WorkerSummary {
     let transcript_len = size(record.transcript_len);
     let snapshot = convert::worker_snapshot(worker_ref, record).value;
     WorkerSummary {

@@ -2,6 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::transaction::Transaction;
+use crate::model::attributes::Attributes;
 use crate::model::catalog::{
     CreateWorkerRequest, WorkerDetail, WorkerLifecycleAck, WorkerStatus, WorkerSummary,
 };
@@ -26,8 +27,8 @@ use crate::runtime::{operations, queries};
 /// before it; if the closure returns the error, the whole transaction is undone.
 #[derive(Debug)]
 pub struct RuntimeTransaction<'t> {
-    transaction: Transaction<'t>,
-    runtime_id: &'t RuntimeId,
+    pub(super) transaction: Transaction<'t>,
+    pub(super) runtime_id: &'t RuntimeId,
     backend: RuntimeBackendKind,
 }
 
@@ -49,6 +50,15 @@ impl RuntimeTransaction<'_> {
         Ok(result)
     }
 
+    /// Runs a part of the transaction. If it fails, its changes are discarded and earlier ones stay.
+    pub(super) fn part<T>(
+        &mut self,
+        part: impl FnOnce(&mut Transaction<'_>, &RuntimeId) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let id = self.runtime_id;
+        self.transaction.nested(|transaction| part(transaction, id))
+    }
+
     /// The runtime.
     pub fn runtime_id(&self) -> &RuntimeId {
         self.runtime_id
@@ -65,7 +75,7 @@ impl RuntimeTransaction<'_> {
     ) -> Result<WorkerDetail, RuntimeError> {
         let id = self.runtime_id;
         self.transaction
-            .nested(|transaction| operations::create_worker(transaction, id, request))
+            .nested(|transaction| operations::create_worker(transaction, id, request, &Attributes::new()))
     }
 
     /// Gives input to a running worker.
@@ -80,7 +90,7 @@ impl RuntimeTransaction<'_> {
     ) -> Result<WorkerInteractionAck, RuntimeError> {
         let id = self.runtime_id;
         self.transaction
-            .nested(|transaction| operations::send_input(transaction, id, worker_ref, input))
+            .nested(|transaction| operations::send_input(transaction, id, worker_ref, input, &Attributes::new()))
     }
 
     /// Appends a reply of a running worker to its transcript.
@@ -95,7 +105,7 @@ impl RuntimeTransaction<'_> {
     ) -> Result<WorkerInteractionAck, RuntimeError> {
         let (id, content) = (self.runtime_id, content.into());
         self.transaction
-            .nested(|transaction| operations::append_reply(transaction, id, worker_ref, content))
+            .nested(|transaction| operations::append_reply(transaction, id, worker_ref, content, &Attributes::new()))
     }
 
     /// Stops a worker.

@@ -416,7 +416,9 @@ impl Snapshot {
         impl Iterator<Item = Result<Stored<TranscriptEntry>, RuntimeError>> + use<'_>,
         RuntimeError,
     > {
-        self.entry_pages(worker, from, convert::transcript_entry)
+        self.entry_pages(worker, from, |worker, row| {
+            Ok(convert::transcript_entry(worker, row))
+        })
     }
 
     /// As [`transcript`](Self::transcript), with the time of each entry.
@@ -462,7 +464,7 @@ impl Snapshot {
         form: F,
     ) -> Result<impl Iterator<Item = Result<Stored<T>, RuntimeError>> + use<'_, T, F>, RuntimeError>
     where
-        F: Fn(&WorkerRef, TranscriptRow<'_>) -> Stored<T>,
+        F: Fn(&WorkerRef, TranscriptRow<'_>) -> Result<Stored<T>, String>,
     {
         let worker = worker.clone();
         let positions = self.positions(&worker)?;

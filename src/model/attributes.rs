@@ -1,0 +1,226 @@
+//! Attributes: a JSON object of the host on a worker or a transcript entry.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// The greatest length of the attributes of a worker or an entry, as compact JSON, in bytes: 64 KiB. Members whose names
+/// begin with `$` do not count.
+pub const MAX_ATTRIBUTES_BYTES: usize = 64 << 10;
+
+/// What the names of the members begin with that the store keeps in attributes.
+const OF_STORE: char = '$';
+
+/// Of an entry: the key of its input, and a hash of it.
+pub(crate) const ONCE: &str = "$once";
+
+/// Of a worker: its open work, by name.
+pub(crate) const OPEN_WORK: &str = "$open_work";
+
+/// Of a worker: the worker it was forked from, and the position.
+pub(crate) const FORKED_FROM: &str = "$forked_from";
+
+/// Of an entry: the time at which its text was replaced.
+pub(crate) const REDACTED: &str = "$redacted";
+
+/// A JSON object of the host, on a worker or a transcript entry: a title, the name of a model, counts of tokens. The store
+/// gives its members no meaning, except those whose names begin with `$`, which are its own.
+///
+/// Members are sorted by name. A number is one that fits into 64 bits, as an integer or as a floating-point number.
+///
+/// ```
+/// use redb_runtime_store::attributes::Attributes;
+///
+/// let attributes = Attributes::new().with("title", "Report")?.with("tokens", 1200)?;
+/// assert_eq!(attributes.get::<u64>("tokens"), Some(1200));
+/// assert_eq!(attributes.to_json(), r#"{"title":"Report","tokens":1200}"#);
+/// # Ok::<(), redb_runtime_store::attributes::InvalidAttributes>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Attributes(Map<String, Value>);
+
+/// The reason why a value is no attribute, or a text no attributes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid attributes: {0}")]
+pub struct InvalidAttributes(pub(crate) String);
+
+impl Attributes {
+    /// No attributes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Parses a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAttributes`] for a text that is no JSON object, and for a number that has no value of 64 bits.
+    pub fn from_json(json: &str) -> Result<Self, InvalidAttributes> {
+        serde_json::from_str(json).map_err(|error| InvalidAttributes(error.to_string()))
+    }
+
+    /// Adds a member, or replaces the one of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAttributes`] for a value that has no JSON form.
+    pub fn with(
+        mut self,
+        name: impl Into<String>,
+        value: impl Serialize,
+    ) -> Result<Self, InvalidAttributes> {
+        let name = name.into();
+        let value = serde_json::to_value(value)
+            .map_err(|error| InvalidAttributes(format!("{name}: {error}")))?;
+        self.0.insert(name, value);
+        Ok(self)
+    }
+
+    /// The member `name` as a value of the type `T`; `None` if there is no such member, or if it is no such value.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        T::deserialize(self.0.get(name)?).ok()
+    }
+
+    /// The names of the members, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Whether there are no members.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The compact JSON.
+    pub fn to_json(&self) -> String {
+        Value::Object(self.0.clone()).to_string()
+    }
+
+    /// Whether each member of `part` is here with the same value. A member that is an object needs the members of that
+    /// object only.
+    pub fn contains(&self, part: &Self) -> bool {
+        contains(&self.0, &part.0)
+    }
+
+    /// Applies a JSON merge patch (RFC 7396): a member with `null` removes the one of that name, an object is merged, any
+    /// other value replaces.
+    pub(crate) fn merge(&mut self, patch: Self) {
+        merge(&mut self.0, patch.0);
+    }
+
+    /// The first name, at the top level, that is the store's.
+    pub(crate) fn name_of_store(&self) -> Option<&str> {
+        self.names().find(|name| name.starts_with(OF_STORE))
+    }
+
+    /// The length of the members of the host as compact JSON, in bytes.
+    pub(crate) fn host_bytes(&self) -> usize {
+        let is_of_host = |(name, _): &(&String, &Value)| !name.starts_with(OF_STORE);
+        let members = self.0.iter().filter(is_of_host);
+        // A member has its name in quotes, which cannot be shorter than in JSON, a colon and a comma.
+        let bytes = members.map(|(name, value)| {
+            Value::from(name.as_str()).to_string().len() + value.to_string().len() + 2
+        });
+        bytes.sum::<usize>() + 1
+    }
+
+    pub(crate) fn insert(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
+    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_json())
+    }
+}
+
+fn contains(whole: &Map<String, Value>, part: &Map<String, Value>) -> bool {
+    part.iter().all(|(name, wanted)| match (whole.get(name), wanted) {
+        (Some(Value::Object(whole)), Value::Object(wanted)) => contains(whole, wanted),
+        (found, wanted) => found == Some(wanted),
+    })
+}
+
+fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (name, value) in patch {
+        match value {
+            Value::Null => drop(target.remove(&name)),
+            Value::Object(patch) => {
+                let member = target.entry(name).or_insert(Value::Null);
+                if !member.is_object() {
+                    *member = Value::Object(Map::new());
+                }
+                if let Value::Object(member) = member {
+                    merge(member, patch);
+                }
+            }
+            value => drop(target.insert(name, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(json: &str) -> Attributes {
+        Attributes::from_json(json).unwrap()
+    }
+
+    /// The examples of RFC 7396, appendix A, that have an object on both sides.
+    #[test]
+    fn merge_patches_follow_the_examples_of_the_rfc() {
+        for (target, patch, result) in [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"a":null}"#, "{}"),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+            (
+                r#"{"a":{"b":"c"}}"#,
+                r#"{"a":{"b":"d","c":null}}"#,
+                r#"{"a":{"b":"d"}}"#,
+            ),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"a":1,"e":null}"#),
+            ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+        ] {
+            let mut merged = of(target);
+            merged.merge(of(patch));
+            assert_eq!(merged.to_json(), result, "{target} and {patch}");
+        }
+    }
+
+    #[test]
+    fn part_is_contained_with_equal_values() {
+        let whole = of(r#"{"a":1,"b":{"c":[1,2],"d":null},"e":"x"}"#);
+        for part in ["{}", r#"{"a":1}"#, r#"{"b":{"d":null}}"#, r#"{"b":{"c":[1,2]},"e":"x"}"#] {
+            assert!(whole.contains(&of(part)), "{part}");
+        }
+        for part in [r#"{"a":2}"#, r#"{"f":null}"#, r#"{"b":{"c":[1]}}"#, r#"{"a":{"b":1}}"#] {
+            assert!(!whole.contains(&of(part)), "{part}");
+        }
+    }
+
+    #[test]
+    fn members_of_the_store_do_not_count() {
+        let host = of(r#"{"a":"\u0001","b":[1]}"#);
+        assert_eq!(host.host_bytes(), host.to_json().len());
+        let mut both = host.clone();
+        both.insert("$key", Value::from("k"));
+        assert_eq!(both.host_bytes(), host.host_bytes());
+        assert_eq!((both.name_of_store(), host.name_of_store()), (Some("$key"), None));
+    }
+}
