@@ -176,7 +176,9 @@ pub mod store {
         ImportRecord, PersistedRuntimeSnapshot, PersistedRuntimeState, PersistedWorkerSnapshot,
         Stored, UnknownMember,
     };
-    pub use crate::runtime::{DeleteRuntimeOptions, RedbRuntimeStore, RuntimeStoreTransaction};
+    pub use crate::runtime::{
+        DeleteRuntimeOptions, RedbRuntimeStore, RuntimeStoreTransaction, UnfinishedWork,
+    };
     pub use bulk_load::BulkLoad;
     pub use handle::Store;
     pub use snapshot::Snapshot;

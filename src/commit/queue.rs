@@ -29,6 +29,7 @@ use crate::error::RuntimeError;
 use crate::fs::process::Process;
 use crate::ledger::context::OpContext;
 use crate::ledger::deletion;
+use crate::ledger::opening::Opening;
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -55,6 +56,8 @@ pub(crate) struct CommitQueue<E: Engine> {
     pub(crate) background: Background,
     /// Wakes the followers of this process.
     pub(crate) commits: CommitCounter,
+    /// This opening of the store.
+    pub(crate) opening: Opening,
 }
 
 /// Runs `operation`, records during the call which queue it runs in, and catches its panic.
@@ -70,6 +73,7 @@ impl<E: Engine> CommitQueue<E> {
     /// A queue that commits to `engine`.
     pub(crate) fn new(engine: E) -> Self {
         Self {
+            opening: Opening::new(engine.others_may_commit()),
             engine,
             process: Process::current(),
             queue: Mutex::new(Queue::new()),
@@ -271,7 +275,7 @@ impl<E: Engine> CommitQueue<E> {
         let below = queue.sealed.iter().map(Arc::as_ref);
         let mut transaction = Transaction::new(base, below.chain([&queue.open]).collect());
         let outcome = run_noted(self, || {
-            transaction.date(self.engine.now_ms());
+            transaction.begin(self.engine.now_ms(), &self.opening);
             operation(&mut transaction)
         });
         let staged = transaction.into_staged();

@@ -7,6 +7,7 @@
 use crate::error::RuntimeError;
 use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
 use crate::ledger::context::OpContext;
+use crate::ledger::opening::Opening;
 use crate::ledger::overlay::{Layer, Merge, below, overlay};
 use crate::ledger::rows::{
     DiagnosticRow, EachEntry, EachEvent, EventRow, ImportRow, Rows, RuntimeRow, TranscriptRow,
@@ -20,6 +21,9 @@ use std::ops::Bound;
 /// The view and the changes of one operation.
 pub(crate) struct Transaction<'a> {
     base: &'a dyn Rows,
+    /// The committed rows. Those of `base` if it is no transaction itself.
+    committed: &'a dyn Rows,
+    opening: Option<&'a Opening>,
     /// The changes of earlier operations above `base`, the oldest first.
     below: Vec<&'a ChangeSet>,
     staged: ChangeSet,
@@ -38,15 +42,28 @@ impl<'a> Transaction<'a> {
     pub(crate) fn new(base: &'a dyn Rows, below: Vec<&'a ChangeSet>) -> Self {
         Self {
             base,
+            committed: base,
+            opening: None,
             below,
             staged: ChangeSet::default(),
             now_ms: 0,
         }
     }
 
-    /// Sets the time of the operation.
-    pub(crate) fn date(&mut self, now_ms: u64) {
+    /// Sets the time of the operation, and the opening of the store in which it runs.
+    pub(crate) fn begin(&mut self, now_ms: u64, opening: &'a Opening) {
         self.now_ms = now_ms;
+        self.opening = Some(opening);
+    }
+
+    /// The opening of the store; `None` in tests of rows alone.
+    pub(crate) fn opening(&self) -> Option<&'a Opening> {
+        self.opening
+    }
+
+    /// The rows that are on disk, without the changes of operations that wait for a commit.
+    pub(crate) fn committed(&self) -> &'a dyn Rows {
+        self.committed
     }
 
     /// The time of the operation, in milliseconds since 1970-01-01 00:00 UTC: all its changes have the same.
@@ -59,9 +76,11 @@ impl<'a> Transaction<'a> {
         &mut self,
         part: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
-        let now_ms = self.now_ms;
+        let (now_ms, opening, committed) = (self.now_ms, self.opening, self.committed);
         let mut inner = Transaction::new(self, Vec::new());
-        inner.date(now_ms);
+        inner.now_ms = now_ms;
+        inner.opening = opening;
+        inner.committed = committed;
         let result = part(&mut inner)?;
         let staged = inner.into_staged();
         self.staged.merge(staged);
@@ -73,6 +92,8 @@ impl<'a> Transaction<'a> {
     pub(crate) fn lend(&mut self) -> Transaction<'a> {
         Self {
             base: self.base,
+            committed: self.committed,
+            opening: self.opening,
             below: self.below.clone(),
             staged: std::mem::take(&mut self.staged),
             now_ms: self.now_ms,

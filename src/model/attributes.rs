@@ -15,6 +15,14 @@ const OF_STORE: char = '$';
 /// Of an entry: the key of its input, and a hash of it.
 pub(crate) const ONCE: &str = "$once";
 
+/// The value of [`ONCE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Once {
+    pub(crate) key: String,
+    /// A hash of the input, in hex.
+    pub(crate) input: String,
+}
+
 /// Of a worker: its open work, by name.
 pub(crate) const OPEN_WORK: &str = "$open_work";
 

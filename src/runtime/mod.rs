@@ -8,6 +8,7 @@ pub(crate) mod handle;
 pub(crate) mod import_texts;
 #[cfg(test)]
 mod later_forms_tests;
+pub(crate) mod open_work;
 pub(crate) mod operations;
 pub(crate) mod origin;
 pub(crate) mod pages;
@@ -18,6 +19,7 @@ pub(crate) mod removal;
 pub(crate) mod runtime_store;
 #[cfg(feature = "search")]
 pub(crate) mod search;
+pub(crate) mod sends;
 pub(crate) mod settings;
 pub(crate) mod transaction;
 pub(crate) mod wait;
@@ -26,5 +28,6 @@ pub use deletion::DeleteRuntimeOptions;
 pub use follow::EventFollower;
 pub use follow_transcript::TranscriptFollower;
 pub use handle::{RedbRuntimeStoreOptions, Runtime};
+pub use open_work::UnfinishedWork;
 pub use runtime_store::{RedbRuntimeStore, RuntimeStoreTransaction};
 pub use transaction::RuntimeTransaction;

@@ -1,0 +1,53 @@
+//! One opening of a store for writing: what lasts from the open to the close, in memory.
+
+use crate::error::RuntimeError;
+use crate::ledger::context::OpContext;
+use crate::ledger::recent_keys::RecentKeys;
+use crate::ledger::unique_id::unique_id;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// An opening of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    id: OnceLock<String>,
+    /// Whether other processes may commit meanwhile.
+    pub(crate) others_may_commit: bool,
+    pub(crate) recent_keys: RecentKeys,
+    /// The runtimes and workers of forks under way.
+    forks: Mutex<BTreeSet<(String, String)>>,
+}
+
+impl Opening {
+    pub(crate) fn new(others_may_commit: bool) -> Self {
+        Self {
+            others_may_commit,
+            ..Self::default()
+        }
+    }
+
+    /// The random id of the opening. All handles of a store in one process have the same.
+    pub(crate) fn id(&self, at: OpContext<'_>) -> Result<&str, RuntimeError> {
+        if self.id.get().is_none() {
+            // If two threads come here, the first id stays.
+            let _ = self.id.set(unique_id(at)?);
+        }
+        Ok(self.id.get().map_or("", String::as_str))
+    }
+
+    /// Marks a fork as under way, or as ended: its rows are no remains of an earlier opening.
+    pub(crate) fn set_forking(&self, (runtime, worker): (&str, &str), is_forking: bool) {
+        let mut forks = self.forks.lock().unwrap_or_else(PoisonError::into_inner);
+        let fork = (runtime.to_owned(), worker.to_owned());
+        match is_forking {
+            true => drop(forks.insert(fork)),
+            false => drop(forks.remove(&fork)),
+        }
+    }
+
+    /// Whether a worker is the result of a fork that is under way.
+    pub(crate) fn is_forking(&self, (runtime, worker): (&str, &str)) -> bool {
+        let forks = self.forks.lock().unwrap_or_else(PoisonError::into_inner);
+        !forks.is_empty() && forks.contains(&(runtime.to_owned(), worker.to_owned()))
+    }
+}
