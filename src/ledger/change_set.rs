@@ -36,7 +36,7 @@ pub(crate) struct ChangeSet {
     bytes: usize,
 }
 
-/// The changed rows of one runtime. Events, entries and diagnostics are added or removed, and never replaced.
+/// The changed rows of one runtime. Events and diagnostics are added or removed, and never replaced.
 #[derive(Debug, Default)]
 pub(crate) struct RuntimeChanges {
     /// The rows to remove from the layers below.
@@ -45,6 +45,9 @@ pub(crate) struct RuntimeChanges {
     pub(crate) workers: BTreeMap<String, WorkerRow>,
     pub(crate) events: BTreeMap<u64, EventRow<'static>>,
     pub(crate) transcripts: BTreeMap<String, BTreeMap<u64, TranscriptRow<'static>>>,
+    /// Entries of the layers below that are written anew, by worker and position: a redaction. The entries of
+    /// `transcripts` are new ones.
+    pub(crate) rewritten: BTreeMap<String, BTreeMap<u64, TranscriptRow<'static>>>,
     pub(crate) diagnostics: BTreeMap<u64, DiagnosticRow>,
     /// The import record, if it changes.
     pub(crate) import: Option<ImportRow>,
@@ -61,18 +64,34 @@ impl RuntimeChanges {
         self.workers.retain(|id, _| !later.workers.contains(id));
         self.events
             .retain(|id, _| !is_below(*id, later.events_below));
-        if later.all_entries {
-            self.transcripts.clear();
-        }
-        for (worker, floor) in &later.entries_below {
-            if let Some(entries) = self.transcripts.get_mut(worker) {
-                entries.retain(|position, _| !is_below(*position, *floor));
+        for transcripts in [&mut self.transcripts, &mut self.rewritten] {
+            if later.all_entries {
+                transcripts.clear();
+            }
+            for (worker, floor) in &later.entries_below {
+                if let Some(entries) = transcripts.get_mut(worker) {
+                    entries.retain(|position, _| !is_below(*position, *floor));
+                }
             }
         }
         self.diagnostics
             .retain(|id, _| !later.diagnostics.contains(id));
         self.tombstones
             .retain(|id, _| !later.tombstones.contains(id));
+    }
+}
+
+impl RuntimeChanges {
+    /// Writes an entry anew: one that these changes add, or one of the layers below.
+    fn rewrite(&mut self, worker: &str, position: u64, row: TranscriptRow<'static>) {
+        let added = self.transcripts.get_mut(worker);
+        match added.and_then(|entries| entries.get_mut(&position)) {
+            Some(added) => *added = row,
+            None => {
+                let entries = self.rewritten.entry(worker.to_owned()).or_default();
+                entries.insert(position, row);
+            }
+        }
     }
 }
 
@@ -108,6 +127,11 @@ impl ChangeSet {
                     .entry(worker)
                     .or_default()
                     .extend(entries);
+            }
+            for (worker, entries) in later.rewritten {
+                for (position, row) in entries {
+                    runtime.rewrite(&worker, position, row);
+                }
             }
         }
     }
@@ -156,6 +180,19 @@ impl ChangeSet {
         let staged = self.runtime_mut(runtime);
         let entries = staged.transcripts.entry(worker.to_owned()).or_default();
         entries.insert(position, row);
+        Ok(())
+    }
+
+    /// Writes an entry anew that exists.
+    pub(crate) fn rewrite_transcript(
+        &mut self,
+        runtime: &str,
+        worker: &str,
+        position: u64,
+        row: TranscriptRow<'static>,
+    ) -> Result<(), RuntimeError> {
+        self.bytes += row_bytes(row.text_bytes())?;
+        self.runtime_mut(runtime).rewrite(worker, position, row);
         Ok(())
     }
 

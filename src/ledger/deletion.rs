@@ -57,6 +57,14 @@ pub(crate) fn step(
     budget: usize,
 ) -> Result<bool, RuntimeError> {
     let mut left = unfinished(transaction, runtime)?;
+    // A fork under way is no deletion. If its process ends, the next opening deletes it.
+    let forks = transaction.opening().map_or(Vec::new(), |opening| {
+        let is_forking = |worker: &mut String| opening.is_forking((runtime, worker.as_str()));
+        match left.is_whole {
+            true => Vec::new(),
+            false => left.workers.extract_if(.., is_forking).collect(),
+        }
+    });
     if left == Unfinished::default() {
         return Ok(true);
     }
@@ -74,16 +82,18 @@ pub(crate) fn step(
     transaction
         .changes()
         .remove(runtime, part.removed, part.bytes);
-    if left == Unfinished::default() {
+    let is_done = left == Unfinished::default();
+    if is_done && forks.is_empty() {
         let mut removed = Removals::default();
         removed.tombstones.insert(runtime.to_owned());
         transaction.changes().remove(UNFINISHED, removed, 0);
         return Ok(true);
     }
     if left.workers.len() < listed {
+        left.workers.extend(forks);
         put_unfinished(transaction, runtime, left)?;
     }
-    Ok(false)
+    Ok(is_done)
 }
 
 /// Removes a share of the rows that an unfinished deletion of any runtime has left, in the commit of another operation.
@@ -107,6 +117,8 @@ fn put_unfinished(
 
 /// Lists the deletion of a worker whose row the caller removes. Steps remove its other rows.
 pub(crate) fn list_worker(
+/// Lists a worker without a row whose entries a fork copies: until it has a row, they are remains of a deletion.
+pub(crate) fn begin_fork(
     transaction: &mut Transaction<'_>,
     runtime: &str,
     worker: &str,
@@ -118,6 +130,31 @@ pub(crate) fn list_worker(
 }
 
 /// Begins the deletion of the transcript and the files of a worker whose row the caller removes, of up to `budget` bytes.
+    left.workers.push(worker.to_owned());
+    put_unfinished(transaction, runtime, left)
+}
+
+/// Takes a worker whose entries are complete from that list. Returns whether it was there.
+pub(crate) fn end_fork(
+    transaction: &mut Transaction<'_>,
+    runtime: &str,
+    worker: &str,
+) -> Result<bool, RuntimeError> {
+    let mut left = unfinished(transaction, runtime)?;
+    let listed = left.workers.len();
+    left.workers.retain(|listed| listed != worker);
+    let was_there = left.workers.len() < listed && !left.is_whole;
+    if left == Unfinished::default() {
+        let mut removed = Removals::default();
+        removed.tombstones.insert(runtime.to_owned());
+        transaction.changes().remove(UNFINISHED, removed, 0);
+    } else {
+        put_unfinished(transaction, runtime, left)?;
+    }
+    Ok(was_there)
+}
+
+/// Begins the deletion of the transcript of a worker whose row the caller removes, of up to `budget` bytes.
 /// Returns whether all of it is removed.
 pub(crate) fn begin_worker(
     transaction: &mut Transaction<'_>,

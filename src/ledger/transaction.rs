@@ -257,9 +257,13 @@ impl Rows for Transaction<'_> {
         limit: usize,
         each: &mut EachEntry<'_>,
     ) -> Result<(), RuntimeError> {
-        let layers = self.staged(runtime).map(|staged| {
+        let layers = self.staged(runtime).flat_map(|staged| {
             let floor = staged.removed.entries_below(worker);
-            (staged.transcripts.get(worker), floor)
+            // A change set removes rows before it writes these.
+            [
+                (staged.rewritten.get(worker), 0),
+                (staged.transcripts.get(worker), floor),
+            ]
         });
         let (mut merge, from) = Merge::<TranscriptRow<'static>>::new(layers, from, limit);
         let Some(from) = from else {

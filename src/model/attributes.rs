@@ -123,6 +123,18 @@ impl Attributes {
         self.names().find(|name| name.starts_with(OF_STORE))
     }
 
+    /// The members of the host.
+    pub(crate) fn of_host(mut self) -> Self {
+        self.0.retain(|name, _| !name.starts_with(OF_STORE));
+        self
+    }
+
+    /// The members of the store.
+    pub(crate) fn of_store(mut self) -> Self {
+        self.0.retain(|name, _| name.starts_with(OF_STORE));
+        self
+    }
+
     /// The length of the members of the host as compact JSON, in bytes.
     pub(crate) fn host_bytes(&self) -> usize {
         let is_of_host = |(name, _): &(&String, &Value)| !name.starts_with(OF_STORE);

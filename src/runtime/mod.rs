@@ -4,6 +4,7 @@ pub(crate) mod attributes;
 pub(crate) mod deletion;
 pub(crate) mod follow;
 pub(crate) mod follow_transcript;
+pub(crate) mod fork;
 pub(crate) mod handle;
 pub(crate) mod import_texts;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub(crate) mod pages;
 pub(crate) mod prune;
 pub(crate) mod prune_step;
 pub(crate) mod queries;
+pub(crate) mod redaction;
 pub(crate) mod removal;
 pub(crate) mod runtime_store;
 #[cfg(feature = "search")]

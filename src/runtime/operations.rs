@@ -337,7 +337,7 @@ fn invalid(message: impl Into<String>) -> RuntimeError {
 }
 
 /// The number after `last`. Fails if the numbers are exhausted.
-fn after(last: u64, what: &str) -> Result<u64, RuntimeError> {
+pub(crate) fn after(last: u64, what: &str) -> Result<u64, RuntimeError> {
     last.checked_add(1)
         .ok_or_else(|| invalid(format!("{what} space exhausted")))
 }
@@ -361,7 +361,7 @@ fn worker_id(text: String) -> Result<WorkerId, RuntimeError> {
 
 /// Takes the next free worker id, in the shape of the form that the runtime was imported in. An imported runtime can have, or have had, a worker with a generated id already;
 /// that number is skipped.
-fn next_worker(
+pub(crate) fn next_worker(
     rows: &dyn Rows,
     runtime_id: &RuntimeId,
     runtime: &mut RuntimeRow,

@@ -57,6 +57,16 @@ impl ChangeSet {
             }),
         )?;
         writer.write(
+            &TRANSCRIPTS,
+            all().flat_map(|(id, staged)| {
+                let rewritten = staged.rewritten.iter();
+                rewritten.flat_map(move |(worker, entries)| {
+                    let rows = entries.iter();
+                    rows.map(move |(position, row)| ((id, worker.as_str(), *position), row))
+                })
+            }),
+        )?;
+        writer.write(
             &DIAGNOSTICS,
             all().flat_map(|(id, staged)| {
                 let rows = staged.diagnostics.iter();
