@@ -4,10 +4,10 @@ use crate::error::RuntimeError;
 use crate::ledger::rows::{
     DiagnosticRow, EventRow, FIRST_EVENT_ID, RuntimeRow, TranscriptRow, WorkerRow,
 };
+use crate::model::attributes::Attributes;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
-use crate::model::attributes::Attributes;
 use crate::model::interaction::{RecordedEntry, TranscriptEntry};
 use crate::model::layout_form::{LayoutForm, LineForm};
 use crate::model::management::RuntimeLimits;

@@ -166,10 +166,11 @@ impl fmt::Display for Attributes {
 }
 
 fn contains(whole: &Map<String, Value>, part: &Map<String, Value>) -> bool {
-    part.iter().all(|(name, wanted)| match (whole.get(name), wanted) {
-        (Some(Value::Object(whole)), Value::Object(wanted)) => contains(whole, wanted),
-        (found, wanted) => found == Some(wanted),
-    })
+    part.iter()
+        .all(|(name, wanted)| match (whole.get(name), wanted) {
+            (Some(Value::Object(whole)), Value::Object(wanted)) => contains(whole, wanted),
+            (found, wanted) => found == Some(wanted),
+        })
 }
 
 fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
@@ -226,10 +227,20 @@ mod tests {
     #[test]
     fn part_is_contained_with_equal_values() {
         let whole = of(r#"{"a":1,"b":{"c":[1,2],"d":null},"e":"x"}"#);
-        for part in ["{}", r#"{"a":1}"#, r#"{"b":{"d":null}}"#, r#"{"b":{"c":[1,2]},"e":"x"}"#] {
+        for part in [
+            "{}",
+            r#"{"a":1}"#,
+            r#"{"b":{"d":null}}"#,
+            r#"{"b":{"c":[1,2]},"e":"x"}"#,
+        ] {
             assert!(whole.contains(&of(part)), "{part}");
         }
-        for part in [r#"{"a":2}"#, r#"{"f":null}"#, r#"{"b":{"c":[1]}}"#, r#"{"a":{"b":1}}"#] {
+        for part in [
+            r#"{"a":2}"#,
+            r#"{"f":null}"#,
+            r#"{"b":{"c":[1]}}"#,
+            r#"{"a":{"b":1}}"#,
+        ] {
             assert!(!whole.contains(&of(part)), "{part}");
         }
     }
@@ -241,6 +252,9 @@ mod tests {
         let mut both = host.clone();
         both.insert("$key", Value::from("k"));
         assert_eq!(both.host_bytes(), host.host_bytes());
-        assert_eq!((both.name_of_store(), host.name_of_store()), (Some("$key"), None));
+        assert_eq!(
+            (both.name_of_store(), host.name_of_store()),
+            (Some("$key"), None)
+        );
     }
 }

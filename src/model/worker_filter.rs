@@ -93,8 +93,7 @@ impl WorkerFilter {
 
     /// Whether the filter selects the worker.
     pub(crate) fn selects(&self, worker: &WorkerEntry) -> bool {
-        let has_status =
-            self.statuses.is_empty() || self.statuses.contains(&worker.summary.status);
+        let has_status = self.statuses.is_empty() || self.statuses.contains(&worker.summary.status);
         let is_later = |time| worker.changed_at.is_some_and(|changed| changed >= time);
         has_status
             && (self.changed_since == 0 || worker.change > self.changed_since)

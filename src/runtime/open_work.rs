@@ -51,10 +51,7 @@ fn of_worker(attributes: &Attributes) -> BTreeMap<String, Open> {
     attributes.get(OPEN_WORK).unwrap_or_default()
 }
 
-fn put(
-    attributes: &mut Attributes,
-    open: &BTreeMap<String, Open>,
-) -> Result<(), RuntimeError> {
+fn put(attributes: &mut Attributes, open: &BTreeMap<String, Open>) -> Result<(), RuntimeError> {
     attributes.remove(OPEN_WORK);
     if !open.is_empty() {
         *attributes = std::mem::take(attributes).with(OPEN_WORK, open)?;
@@ -94,7 +91,9 @@ fn open(
         return invalid(format!("work {name:?} is open already"));
     }
     if all.len() >= MAX_OPEN {
-        return invalid(format!("a worker has at most {MAX_OPEN} pieces of open work"));
+        return invalid(format!(
+            "a worker has at most {MAX_OPEN} pieces of open work"
+        ));
     }
     let work = Open {
         note: note.to_owned(),

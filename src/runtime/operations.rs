@@ -175,7 +175,10 @@ pub(crate) fn append_reply(
 }
 
 /// The row of a worker that is running.
-pub(crate) fn active_worker(rows: &dyn Rows, worker_ref: &WorkerRef) -> Result<WorkerRow, RuntimeError> {
+pub(crate) fn active_worker(
+    rows: &dyn Rows,
+    worker_ref: &WorkerRef,
+) -> Result<WorkerRow, RuntimeError> {
     let worker = pages::worker_row(rows, worker_ref)?;
     match worker.status.is_active() {
         true => Ok(worker),

@@ -74,8 +74,9 @@ impl RuntimeTransaction<'_> {
         request: CreateWorkerRequest,
     ) -> Result<WorkerDetail, RuntimeError> {
         let id = self.runtime_id;
-        self.transaction
-            .nested(|transaction| operations::create_worker(transaction, id, request, &Attributes::new()))
+        self.transaction.nested(|transaction| {
+            operations::create_worker(transaction, id, request, &Attributes::new())
+        })
     }
 
     /// Gives input to a running worker.
@@ -89,8 +90,9 @@ impl RuntimeTransaction<'_> {
         input: WorkerInput,
     ) -> Result<WorkerInteractionAck, RuntimeError> {
         let id = self.runtime_id;
-        self.transaction
-            .nested(|transaction| operations::send_input(transaction, id, worker_ref, input, &Attributes::new()))
+        self.transaction.nested(|transaction| {
+            operations::send_input(transaction, id, worker_ref, input, &Attributes::new())
+        })
     }
 
     /// Appends a reply of a running worker to its transcript.
@@ -104,8 +106,9 @@ impl RuntimeTransaction<'_> {
         content: impl Into<String>,
     ) -> Result<WorkerInteractionAck, RuntimeError> {
         let (id, content) = (self.runtime_id, content.into());
-        self.transaction
-            .nested(|transaction| operations::append_reply(transaction, id, worker_ref, content, &Attributes::new()))
+        self.transaction.nested(|transaction| {
+            operations::append_reply(transaction, id, worker_ref, content, &Attributes::new())
+        })
     }
 
     /// Stops a worker.

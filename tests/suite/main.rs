@@ -3,6 +3,7 @@
 mod archives;
 #[cfg(feature = "fault-injection")]
 mod archives_removed;
+mod attributes;
 mod bit_rot;
 mod bulk_loading;
 mod checked_pages;
@@ -28,6 +29,7 @@ mod faults;
 mod forgetting;
 #[cfg(unix)]
 mod forking;
+mod forks;
 mod generations;
 mod host_store;
 mod host_store_diagnostics;
@@ -61,6 +63,7 @@ mod migrations;
 mod model_json;
 mod module_paths;
 mod moving;
+mod open_work;
 mod opening;
 #[cfg(feature = "program")]
 mod program;
@@ -95,6 +98,7 @@ mod rules;
 mod searching;
 #[cfg(feature = "search")]
 mod searching_damage;
+mod sends;
 mod sequences;
 mod sharing;
 mod simulated_power_loss;
