@@ -151,6 +151,27 @@ pub enum RuntimeError {
         /// The worker.
         worker_ref: WorkerRef,
     },
+    /// A transcript entry has more bytes than the host allows; see
+    /// [`StoreOptions::max_entry_bytes`](crate::store::StoreOptions::max_entry_bytes). Nothing was written.
+    #[error("a transcript entry has {bytes} bytes, the limit of the store is {max}")]
+    EntryTooLarge {
+        /// The length of the content and of the attributes, in bytes.
+        bytes: u64,
+        /// The limit, in bytes.
+        max: u64,
+    },
+    /// The file has as many bytes as the host allows, or more; see
+    /// [`StoreOptions::max_store_bytes`](crate::store::StoreOptions::max_store_bytes). Nothing was written. Reading, stopping,
+    /// deleting, pruning and compacting work.
+    #[error("{place}: the file has {bytes} bytes, the limit is {max}")]
+    StoreFull {
+        /// The store.
+        place: Place,
+        /// The length of the file, in bytes.
+        bytes: u64,
+        /// The limit, in bytes.
+        max: u64,
+    },
     /// The request is invalid; the text says why.
     #[error("invalid request: {}", Visible(.0))]
     InvalidRequest(String),
@@ -411,6 +432,8 @@ impl RuntimeError {
             | Self::LimitTooLarge { .. }
             | Self::KeyReused { .. }
             | Self::WorkerExists { .. }
+            | Self::EntryTooLarge { .. }
+            | Self::StoreFull { .. }
             | Self::InvalidRequest(_) => ErrorKind::Rejected,
             Self::WorkerNotFound { .. }
             | Self::RuntimeNotFound { .. }

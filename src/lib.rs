@@ -148,6 +148,7 @@ pub mod store {
     pub(crate) mod snapshot_files;
     pub(crate) mod snapshot_imports;
 
+    pub use crate::commit::metrics::{CommitTimes, StoreMetrics};
     pub use crate::commit::pending::Pending;
     pub use crate::engine::redb::database::sharing::Sharing;
     #[cfg(feature = "fault-injection")]

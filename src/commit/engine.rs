@@ -30,6 +30,9 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// The time that changes get, in milliseconds since 1970-01-01 00:00 UTC. Can run a host's code.
     fn now_ms(&self) -> u64;
 
+    /// The length of the store's file, in bytes; 0 for a store without one.
+    fn file_bytes(&self) -> u64;
+
     /// Takes a snapshot of the committed rows.
     fn snapshot(&self, at: OpContext<'_>) -> Result<Self::Snapshot, RuntimeError>;
 

@@ -12,6 +12,7 @@ use crate::ledger::context::OpContext;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
 /// The callbacks that run while a caller of [`CommitQueue::lock_idle`] commits the open batch.
 const ENDING: &str = "a callback of the last commit before a close or an exclusive writer";
@@ -40,18 +41,20 @@ impl<E: Engine> CommitQueue<E> {
                 resume_unwind(panic)
             }
         };
-        let (load, size) = (trace::Commit::begin(), Batch::LOAD);
+        let (load, size, begin) = (trace::Commit::begin(), Batch::LOAD, Instant::now());
         // The load wrote its rows within the turn.
         if let Err(failure) = self.engine().commit(turn, &ChangeSet::default(), at) {
             let error = failure.error(at);
             exclusive.fail(failure);
             drop(exclusive);
+            self.metrics.count(size, begin.elapsed(), true);
             load.end(at, size, Some(&error));
             return Err(error.into());
         }
         self.commits.announce();
         // A subscriber that changes the store would wait for the turn.
         drop(exclusive);
+        self.metrics.count(size, begin.elapsed(), false);
         load.end(at, size, None);
         Ok(result)
     }

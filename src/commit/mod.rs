@@ -9,6 +9,7 @@ pub(crate) mod exclusive;
 pub(crate) mod failure;
 pub(crate) mod follow;
 pub(crate) mod grouping;
+pub(crate) mod metrics;
 pub(crate) mod notify;
 pub(crate) mod pending;
 pub(crate) mod queue;

@@ -22,6 +22,7 @@ use crate::commit::background::Background;
 use crate::commit::batch_outcome::BatchOutcome;
 use crate::commit::engine::Engine;
 use crate::commit::failure::Failure;
+use crate::commit::metrics::Metrics;
 use crate::commit::notify::CommitCounter;
 use crate::commit::state::{Busy, Queue, QueueEnd, Waiters};
 use crate::commit::{trace, within};
@@ -29,7 +30,7 @@ use crate::error::RuntimeError;
 use crate::fs::process::Process;
 use crate::ledger::context::OpContext;
 use crate::ledger::deletion;
-use crate::ledger::opening::Opening;
+use crate::ledger::opening::{Guards, Opening};
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -58,6 +59,7 @@ pub(crate) struct CommitQueue<E: Engine> {
     pub(crate) commits: CommitCounter,
     /// This opening of the store.
     pub(crate) opening: Opening,
+    pub(crate) metrics: Metrics,
 }
 
 /// Runs `operation`, records during the call which queue it runs in, and catches its panic.
@@ -83,7 +85,14 @@ impl<E: Engine> CommitQueue<E> {
             over: AtomicBool::new(false),
             background: Background::default(),
             commits: CommitCounter::default(),
+            metrics: Metrics::default(),
         }
+    }
+
+    /// With guards, which a host sets when it opens the store.
+    pub(crate) fn guarded(mut self, guards: Guards) -> Self {
+        self.opening.guards = guards;
+        self
     }
 
     /// The engine that the queue commits to.
@@ -276,6 +285,9 @@ impl<E: Engine> CommitQueue<E> {
         let mut transaction = Transaction::new(base, below.chain([&queue.open]).collect());
         let outcome = run_noted(self, || {
             transaction.begin(self.engine.now_ms(), &self.opening);
+            if let Some(max) = self.opening.guards.max_store_bytes {
+                transaction.limit_store(self.engine.file_bytes(), max);
+            }
             operation(&mut transaction)
         });
         let staged = transaction.into_staged();
@@ -451,6 +463,7 @@ impl<E: Engine> CommitQueue<E> {
         let _ = finished.set(outcome);
         self.room.wake_all();
         wake(wakers.into_values().collect());
+        self.metrics.count(size, begin.elapsed(), failure.is_some());
         commit.end(at, size, failure.as_ref());
     }
 
@@ -462,7 +475,7 @@ impl<E: Engine> CommitQueue<E> {
         at: OpContext<'_>,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<Outcome<T>, RuntimeError> {
-        let commit = trace::Commit::begin();
+        let (commit, begin) = (trace::Commit::begin(), Instant::now());
         let turn = match self.engine.begin(at) {
             Ok(turn) => turn,
             Err(error) => {
@@ -492,11 +505,13 @@ impl<E: Engine> CommitQueue<E> {
             let error = failure.error(at);
             self.end(&mut queue, QueueEnd::Failed { batch, failure });
             drop(queue);
+            self.metrics.count(size, begin.elapsed(), true);
             commit.end(at, size, Some(&error));
             return Err(error);
         } else {
             self.commits.announce();
             drop(queue);
+            self.metrics.count(size, begin.elapsed(), false);
             commit.end(at, size, None);
         }
         Ok(outcome)

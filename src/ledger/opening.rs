@@ -7,12 +7,22 @@ use crate::ledger::unique_id::unique_id;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+/// Limits that a host sets when it opens a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Guards {
+    /// The most bytes of a transcript entry, with its attributes.
+    pub(crate) max_entry_bytes: Option<u64>,
+    /// The length of the file from which on nothing is added.
+    pub(crate) max_store_bytes: Option<u64>,
+}
+
 /// An opening of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
     id: OnceLock<String>,
     /// Whether other processes may commit meanwhile.
     pub(crate) others_may_commit: bool,
+    pub(crate) guards: Guards,
     pub(crate) recent_keys: RecentKeys,
     /// The runtimes and workers of forks under way.
     forks: Mutex<BTreeSet<(String, String)>>,

@@ -24,6 +24,8 @@ pub(crate) struct Transaction<'a> {
     /// The committed rows. Those of `base` if it is no transaction itself.
     committed: &'a dyn Rows,
     opening: Option<&'a Opening>,
+    /// The length of the file and its limit, in bytes.
+    store_bytes: Option<(u64, u64)>,
     /// The changes of earlier operations above `base`, the oldest first.
     below: Vec<&'a ChangeSet>,
     staged: ChangeSet,
@@ -44,6 +46,7 @@ impl<'a> Transaction<'a> {
             base,
             committed: base,
             opening: None,
+            store_bytes: None,
             below,
             staged: ChangeSet::default(),
             now_ms: 0,
@@ -59,6 +62,23 @@ impl<'a> Transaction<'a> {
     /// The opening of the store; `None` in tests of rows alone.
     pub(crate) fn opening(&self) -> Option<&'a Opening> {
         self.opening
+    }
+
+    /// Sets the length of the file and its limit, in bytes.
+    pub(crate) fn limit_store(&mut self, bytes: u64, max: u64) {
+        self.store_bytes = Some((bytes, max));
+    }
+
+    /// Rejects an operation that adds rows to a store whose file has reached its limit.
+    pub(crate) fn refuse_full(&self) -> Result<(), RuntimeError> {
+        match self.store_bytes {
+            Some((bytes, max)) if bytes >= max => Err(RuntimeError::StoreFull {
+                place: self.at().place.clone(),
+                bytes,
+                max,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The rows that are on disk, without the changes of operations that wait for a commit.
@@ -77,10 +97,12 @@ impl<'a> Transaction<'a> {
         part: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         let (now_ms, opening, committed) = (self.now_ms, self.opening, self.committed);
+        let store_bytes = self.store_bytes;
         let mut inner = Transaction::new(self, Vec::new());
         inner.now_ms = now_ms;
         inner.opening = opening;
         inner.committed = committed;
+        inner.store_bytes = store_bytes;
         let result = part(&mut inner)?;
         let staged = inner.into_staged();
         self.staged.merge(staged);
@@ -94,6 +116,7 @@ impl<'a> Transaction<'a> {
             base: self.base,
             committed: self.committed,
             opening: self.opening,
+            store_bytes: self.store_bytes,
             below: self.below.clone(),
             staged: std::mem::take(&mut self.staged),
             now_ms: self.now_ms,

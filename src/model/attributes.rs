@@ -153,10 +153,6 @@ impl Attributes {
     pub(crate) fn remove(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
     }
-
-    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
-    }
 }
 
 impl fmt::Display for Attributes {

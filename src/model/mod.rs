@@ -5,7 +5,7 @@
 
 pub mod attributes;
 pub(crate) mod borrowed;
-pub mod catalog;
+pub(crate) mod catalog;
 pub mod diagnostics;
 pub mod identity;
 pub mod interaction;

@@ -9,7 +9,7 @@ use crate::ledger::deletion::{self, ROW_BYTES, STEP_BYTES};
 use crate::ledger::rows::{Rows, TranscriptRow, WorkerRow};
 use crate::ledger::transaction::Transaction;
 use crate::ledger::{checks, convert};
-use crate::model::attributes::{Attributes, FORKED_FROM, ONCE};
+use crate::model::attributes::{FORKED_FROM, ONCE};
 use crate::model::catalog::{WorkerDetail, WorkerStatus};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::layout_form::{LineForm, Spelling};
@@ -44,6 +44,7 @@ fn begin(
 ) -> Result<Fork, RuntimeError> {
     pages::refuse_foreign(id, source)?;
     let mut runtime = operations::running(transaction, id)?;
+    transaction.refuse_full()?;
     let row = pages::worker_row(transaction, source)?;
     let end = at.unwrap_or(row.transcript_len);
     if end < row.first_position || end > row.transcript_len {

@@ -96,6 +96,7 @@ fn add_worker(
     mut runtime: RuntimeRow,
     (request, attributes): (CreateWorkerRequest, &Attributes),
 ) -> Result<WorkerDetail, RuntimeError> {
+    transaction.refuse_full()?;
     let runtime_id = &worker_ref.runtime_id;
     let created = RuntimeEventKind::WorkerCreated;
     let event = (Some(&worker_ref), created, None);
@@ -189,6 +190,22 @@ pub(crate) fn active_worker(
     }
 }
 
+/// Rejects an entry with more bytes than the host allows.
+fn refuse_large_entry(
+    transaction: &Transaction<'_>,
+    content: &str,
+    attributes: Option<&str>,
+) -> Result<(), RuntimeError> {
+    let max = transaction
+        .opening()
+        .and_then(|opening| opening.guards.max_entry_bytes);
+    let bytes = convert::stored_size(content.len() + attributes.map_or(0, str::len));
+    match max {
+        Some(max) if bytes > max => Err(RuntimeError::EntryTooLarge { bytes, max }),
+        _ => Ok(()),
+    }
+}
+
 /// A new entry of a transcript.
 struct Said<'a> {
     role: TranscriptRole,
@@ -204,6 +221,9 @@ fn append_entry(
     (mut runtime, mut worker): (RuntimeRow, WorkerRow),
     said: Said<'_>,
 ) -> Result<WorkerInteractionAck, RuntimeError> {
+    let attributes = convert::stored_attributes(said.attributes);
+    transaction.refuse_full()?;
+    refuse_large_entry(transaction, &said.content, attributes.as_deref())?;
     worker.touch(&mut runtime, transaction.now_ms());
     let (status, sequence) = (worker.status, worker.next_transcript_sequence);
     let position = worker.transcript_len;
@@ -214,7 +234,7 @@ fn append_entry(
         content: Cow::Owned(said.content),
         unknown: Vec::new(),
         recorded_at_ms: worker.changed_at_ms,
-        attributes: convert::stored_attributes(said.attributes).map(Cow::Owned),
+        attributes: attributes.map(Cow::Owned),
         form: LineForm::spelled(runtime.form.spelling()),
     };
     worker.next_transcript_sequence = after(sequence, "transcript sequence")?;

@@ -1,5 +1,6 @@
 //! Backup, compaction, census and verification of an open store.
 
+use crate::commit::metrics::StoreMetrics;
 use crate::engine::redb::maintenance::backup::{BackupOptions, BackupReport, back_up};
 use crate::engine::redb::maintenance::census::{Census, CensusOptions, take_census};
 use crate::engine::redb::maintenance::compact::{CompactReport, compact};
@@ -44,6 +45,13 @@ impl Store {
         options: &BackupOptions,
     ) -> Result<BackupReport, RuntimeError> {
         back_up(self.engine(), path.as_ref(), options)
+    }
+
+    /// The commits, operations, syncs and failures since this process opened the store, and a histogram of the times of
+    /// commits. It reads counters in memory.
+    pub fn metrics(&self) -> StoreMetrics {
+        let (syncs, bytes) = self.engine().file_counters();
+        self.shared.metrics.read(syncs, bytes)
     }
 
     /// Counts the rows and bytes of the store; see [`census_with`](Self::census_with).

@@ -448,11 +448,11 @@ impl Snapshot {
     > {
         self.entry_pages(worker, from, |worker, row| {
             let form = row.form.clone().into_owned();
-            let Stored { value, unknown } = convert::recorded_entry(worker, row);
-            Stored {
+            let Stored { value, unknown } = convert::recorded_entry(worker, row)?;
+            Ok(Stored {
                 value: (value, form),
                 unknown,
-            }
+            })
         })
     }
 

@@ -31,6 +31,7 @@ mod forgetting;
 mod forking;
 mod forks;
 mod generations;
+mod guards;
 mod host_store;
 mod host_store_diagnostics;
 #[cfg(feature = "program")]

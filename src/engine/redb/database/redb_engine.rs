@@ -483,7 +483,24 @@ fn in_commit(error: redb::CommitError) -> Failure {
     }
 }
 
+impl RedbEngine {
+    /// The syncs of the file since it was opened for writing, and its length in bytes.
+    pub(crate) fn file_counters(&self) -> (u64, u64) {
+        match &*self.handle.read().unwrap_or_else(PoisonError::into_inner) {
+            Handle::Writer(writer) => {
+                let skipped = writer.one_sync.as_ref().map_or(0, OneSync::skipped);
+                (writer.size.syncs() - skipped, writer.size.bytes())
+            }
+            _ => (0, 0),
+        }
+    }
+}
+
 impl Engine for RedbEngine {
+    fn file_bytes(&self) -> u64 {
+        self.file_counters().1
+    }
+
     fn now_ms(&self) -> u64 {
         self.clock.now_ms()
     }

@@ -36,6 +36,7 @@ use crate::engine::redb::file::planted::{Planted, PlantedBug};
 use crate::engine::redb::file::write_gate::locks_of_file;
 use redb::StorageBackend;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A commit of more bytes of rows takes two syncs. A recovery reads and writes all pages of a commit, which can
@@ -62,12 +63,21 @@ enum Commit {
 
 /// Arms the backend of a store for a commit of one sync.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OneSync(Arc<Mutex<Commit>>);
+pub(crate) struct OneSync {
+    commit: Arc<Mutex<Commit>>,
+    /// The syncs of redb that were left out.
+    skipped: Arc<AtomicU64>,
+}
 
 impl OneSync {
     /// The state is whole after any panic: each change is one assignment.
     fn commit(&self) -> MutexGuard<'_, Commit> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.commit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of syncs that were left out.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
     }
 
     /// Lets the next commit take one sync, until the guard is dropped.
@@ -185,6 +195,7 @@ impl<B: StorageBackend> StorageBackend for OneSyncFile<B> {
         let mut commit = self.one_sync.commit();
         if let Commit::Held(_) = *commit {
             *commit = Commit::Skipped;
+            self.one_sync.skipped.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
         if matches!(*commit, Commit::Armed) && self.planted.is(PlantedBug::GrowthUnsynced) {

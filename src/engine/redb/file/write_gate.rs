@@ -109,17 +109,25 @@ struct Held {
 
 type LockRange = (Bound<u64>, Bound<u64>);
 
-/// The size of an open file in bytes, without a call to the system.
+/// The size of an open file in bytes, without a call to the system, and the number of its syncs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FileSize(Arc<AtomicU64>);
+pub(crate) struct FileSize(Arc<(AtomicU64, AtomicU64)>);
 
 impl FileSize {
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.0.load(Ordering::Relaxed)
     }
 
     fn set(&self, bytes: u64) {
-        self.0.store(bytes, Ordering::Relaxed);
+        self.0.0.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.0.1.load(Ordering::Relaxed)
+    }
+
+    fn count_sync(&self) {
+        self.0.1.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -405,7 +413,10 @@ impl<B: StorageBackend> StorageBackend for HoldingBackend<B> {
                 held.accesses.push(Access::Sync);
                 Ok(())
             }
-            None => self.0.file.sync_data(),
+            None => {
+                self.0.size.count_sync();
+                self.0.file.sync_data()
+            }
         }
     }
 

@@ -216,7 +216,7 @@ fn open_file(
     );
     engine.recovered_in_memory = recovered;
     engine.clock = options.clock.clone();
-    let shared = Arc::new(OpenStore::new(engine));
+    let shared = Arc::new(OpenStore::new(engine).guarded(options.guards));
     if let (Some(key), Some(stores)) = (key, OPEN_STORES.current()) {
         stores.publish(key, &shared);
     }

@@ -9,6 +9,7 @@ use crate::engine::redb::file::planted::PlantedBug;
 #[cfg(feature = "fault-injection")]
 use crate::engine::redb::file::watched::{FileAccess, OnAccess, WatchedFile};
 use crate::engine::redb::schema::version::Schema;
+use crate::ledger::opening::Guards;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use std::fmt;
@@ -57,6 +58,7 @@ pub struct StoreOptions {
     pub(crate) quick_repair_from: u64,
     pub(crate) planted: Planted,
     pub(crate) clock: Clock,
+    pub(crate) guards: Guards,
     /// Whether an open for writing finishes deletions that a crash interrupted.
     pub(crate) finish_deletions: bool,
     #[cfg(feature = "fault-injection")]
@@ -83,6 +85,7 @@ impl Default for StoreOptions {
             quick_repair_from: QUICK_REPAIR_BYTES,
             planted: Planted::default(),
             clock: Clock::default(),
+            guards: Guards::default(),
             finish_deletions: true,
             #[cfg(feature = "fault-injection")]
             on_access: None,
@@ -258,6 +261,26 @@ impl StoreOptions {
         self
     }
 
+    /// Sets the most bytes of a new transcript entry: its content, and its attributes as JSON. A larger one is rejected with
+    /// [`EntryTooLarge`](crate::RuntimeError::EntryTooLarge). Imports and loads are not limited. No limit by default. If this
+    /// process already has the store open, the limit of the first open stays.
+    #[must_use]
+    pub fn max_entry_bytes(mut self, bytes: u64) -> Self {
+        self.guards.max_entry_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the length of the file, in bytes, from which on the store takes no new worker, input, reply or fork: these are
+    /// rejected with [`StoreFull`](crate::RuntimeError::StoreFull) before anything is written. Reading, stopping, deleting,
+    /// pruning and compacting work. The file can exceed the limit by one growth, which can double it. Imports and loads are
+    /// not limited. No limit by default. If this process already has the store
+    /// open, the limit of the first open stays.
+    #[must_use]
+    pub fn max_store_bytes(mut self, bytes: u64) -> Self {
+        self.guards.max_store_bytes = Some(bytes);
+        self
+    }
+
     /// Adds migration steps after the released ones. For tests of migrations.
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
@@ -355,6 +378,7 @@ impl fmt::Debug for StoreOptions {
             .field("backup_before_migration", &self.backup_before_migration)
             .field("migrate", &self.migrate)
             .field("clock", &self.clock)
+            .field("guards", &self.guards)
             .finish()
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn open_backend(
         None,
     );
     engine.clock = options.clock.clone();
-    Ok(Arc::new(OpenStore::new(engine)))
+    Ok(Arc::new(OpenStore::new(engine).guarded(options.guards)))
 }
 
 /// Opens the backend as a file that several processes write.
