@@ -27,5 +27,8 @@ pub mod retention {}
 #[doc = include_str!("../docs/backup.md")]
 pub mod backup {}
 
+#[doc = include_str!("../docs/after-a-crash.md")]
+pub mod after_a_crash {}
+
 #[doc = include_str!("../docs/errors.md")]
 pub mod errors {}
