@@ -8,6 +8,7 @@ use crate::ledger::rows::{PAGE_ROWS, Rows, RuntimeRow};
 use crate::ledger::table_names;
 use crate::model::catalog::WorkerStatus;
 use crate::model::identity::{MAX_ID_BYTES, WorkerRef};
+use crate::model::layout_form::LayoutForm;
 use std::fmt::Debug;
 
 fn invalid(message: String) -> RuntimeError {
@@ -29,6 +30,16 @@ pub(crate) fn refuse_long_id(id: &str) -> Result<(), RuntimeError> {
 pub(crate) fn refuse_long_ref(worker: &WorkerRef) -> Result<(), RuntimeError> {
     refuse_long_id(worker.runtime_id.as_str())?;
     refuse_long_id(worker.worker_id.as_str())
+}
+
+/// Rejects the id of a new worker that has another shape than those of the form in which its runtime was imported.
+pub(crate) fn refuse_other_shape(form: LayoutForm, worker: &str) -> Result<(), RuntimeError> {
+    match form.accepts(worker) {
+        true => Ok(()),
+        false => Err(invalid(format!(
+            "{worker:?} is no worker id of form {form}, in which the runtime was imported"
+        ))),
+    }
 }
 
 /// Rejects a new worker whose id a deleted worker had.

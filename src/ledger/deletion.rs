@@ -115,10 +115,9 @@ fn put_unfinished(
         .put_tombstone(UNFINISHED, runtime, row)
 }
 
-/// Lists the deletion of a worker whose row the caller removes. Steps remove its other rows.
+/// Lists the deletion of a worker whose row the caller removes: steps remove its other rows. A fork lists its new worker
+/// until that has a row.
 pub(crate) fn list_worker(
-/// Lists a worker without a row whose entries a fork copies: until it has a row, they are remains of a deletion.
-pub(crate) fn begin_fork(
     transaction: &mut Transaction<'_>,
     runtime: &str,
     worker: &str,
@@ -126,11 +125,6 @@ pub(crate) fn begin_fork(
     let mut left = unfinished(transaction, runtime)?;
     // Before the others, whose rows must not use up the budget.
     left.workers.insert(0, worker.to_owned());
-    put_unfinished(transaction, runtime, left)
-}
-
-/// Begins the deletion of the transcript and the files of a worker whose row the caller removes, of up to `budget` bytes.
-    left.workers.push(worker.to_owned());
     put_unfinished(transaction, runtime, left)
 }
 
@@ -154,7 +148,7 @@ pub(crate) fn end_fork(
     Ok(was_there)
 }
 
-/// Begins the deletion of the transcript of a worker whose row the caller removes, of up to `budget` bytes.
+/// Begins the deletion of the transcript and the files of a worker whose row the caller removes, of up to `budget` bytes.
 /// Returns whether all of it is removed.
 pub(crate) fn begin_worker(
     transaction: &mut Transaction<'_>,

@@ -53,7 +53,7 @@ fn begin(
             source.worker_id, row.first_position, row.transcript_len
         )));
     }
-    let target = operations::next_worker(transaction, id, &mut runtime)?;
+    let target = operations::next_worker(transaction, id, &mut runtime, transaction.now_ms())?;
     let spelling = runtime.form.spelling();
     transaction.changes().put_runtime(id.as_str(), runtime)?;
     Ok(Fork {
@@ -244,7 +244,7 @@ impl Runtime {
             opening.set_forking(convert::owner_of(&fork.target), false);
             if forked.is_err() {
                 // The first error is the one to report; the next open removes what this cannot.
-                let _ = self.store.finish_deletions_of(operation, id);
+                let _ = self.store.finish_deletions_of(operation, id, deletion::STEP_BYTES);
             }
         }
         forked
@@ -265,7 +265,7 @@ impl Runtime {
                 return fork.finish(transaction).map(Ok);
             }
             let (id, target) = convert::owner_of(&fork.target);
-            deletion::begin_fork(transaction, id, target)?;
+            deletion::list_worker(transaction, id, target)?;
             // Before the commit, so that no other operation takes it for a deletion.
             opening.set_forking((id, target), true);
             *begun = Some(fork.clone());

@@ -80,6 +80,7 @@ pub(crate) fn create_worker_as(
     }
     let runtime = running(transaction, runtime_id)?;
     refuse_invalid(&request)?;
+    checks::refuse_other_shape(runtime.form, worker_id)?;
     checks::refuse_deleted(transaction, &worker_ref)?;
     add_worker(
         transaction,

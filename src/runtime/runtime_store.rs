@@ -289,11 +289,8 @@ impl RuntimeStoreTransaction<'_> {
             checks::refuse_deleted(&self.transaction, worker_ref)?;
         }
         let mut runtime = runtime_row(&self.transaction, self.runtime_id)?;
-        if current.is_none() && !runtime.form.accepts(worker) {
-            let form = runtime.form;
-            return Err(RuntimeError::InvalidRequest(format!(
-                "{worker:?} is no worker id of form {form}, in which the runtime was imported"
-            )));
+        if current.is_none() {
+            checks::refuse_other_shape(runtime.form, worker)?;
         }
         let len = current.as_ref().map_or(0, |current| current.transcript_len);
         let mut new = convert::worker_row(Stored::from(snapshot.clone()), len);

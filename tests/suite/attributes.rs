@@ -161,7 +161,7 @@ fn filters_select_by_status_attributes_and_change() {
         let seen = all.last_change;
         let since = || WorkerFilter::new().changed_since(seen);
         assert_eq!(ids(&select(since())), Vec::<String>::new());
-        say(&runtime, &workers[4], "hello");
+        say(&runtime, &workers[4], "hello").unwrap();
         runtime
             .set_attributes(&workers[0], of(r#"{"odd":null}"#))
             .unwrap();
@@ -187,7 +187,7 @@ fn worker_created_again_is_the_same_worker() {
         let runtime = host.runtime.clone();
         let id = || WorkerId::new("mine").unwrap();
         let first = runtime.create_worker_as(id(), full_request()).unwrap();
-        say(&runtime, &first.worker_ref, "hello");
+        say(&runtime, &first.worker_ref, "hello").unwrap();
         host.reopen();
         let runtime = host.runtime.clone();
         let events = runtime.event_cursor_now().unwrap();

@@ -27,7 +27,7 @@ fn fork_has_the_entries_before_its_position() {
             .send_input_once(&source, "k", keyed.clone())
             .unwrap();
         runtime.append_reply(&source, "one").unwrap();
-        say(&runtime, &source, "two");
+        say(&runtime, &source, "two").unwrap();
         runtime.open_work(&source, "call", "n").unwrap();
         runtime.stop_worker(&source, None).unwrap();
         let before = runtime.attributes(&source).unwrap();
@@ -89,7 +89,7 @@ fn long_worker(runtime: &Runtime) -> WorkerRef {
     let worker = new_worker(runtime);
     let text = "x".repeat(1 << 20);
     for number in 0..10 {
-        say(runtime, &worker, &format!("{number} {text}"));
+        say(runtime, &worker, &format!("{number} {text}")).unwrap();
     }
     worker
 }
@@ -143,7 +143,7 @@ fn redacted_entry_loses_its_text_and_keeps_its_place() {
         runtime
             .send_input_with(&worker, WorkerInput::user("my SECRET"), secret)
             .unwrap();
-        say(&runtime, &worker, "two");
+        say(&runtime, &worker, "two").unwrap();
         let page = |runtime: &Runtime| {
             let query = TranscriptQuery::new(0, 10);
             runtime.recorded_transcript(&worker, query).unwrap().items
@@ -191,7 +191,7 @@ fn redaction_in_the_commit_of_its_entry_works() {
     on_both(|host: &mut Host| {
         let runtime = host.runtime.clone();
         let worker = new_worker(&runtime);
-        say(&runtime, &worker, "zero");
+        say(&runtime, &worker, "zero").unwrap();
         runtime
             .transaction(|transaction| {
                 transaction.send_input(&worker, WorkerInput::user("one"))?;

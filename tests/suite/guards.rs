@@ -13,7 +13,7 @@ fn entry_over_the_limit_is_refused_before_anything_is_written() {
     let store = Store::options().max_entry_bytes(10).open(&path).unwrap();
     let runtime = store.runtime(named("r")).unwrap();
     let worker = new_worker(&runtime);
-    say(&runtime, &worker, "0123456789");
+    say(&runtime, &worker, "0123456789").unwrap();
     let events = runtime.event_cursor_now().unwrap();
     let refused = [
         runtime.send_input(&worker, WorkerInput::user("0123456789a")),
@@ -46,7 +46,7 @@ fn full_store_reads_deletes_and_prunes() {
     let runtime = open(u64::MAX);
     let (worker, other) = (new_worker(&runtime), new_worker(&runtime));
     for _ in 0..300 {
-        say(&runtime, &worker, &"x".repeat(2000));
+        say(&runtime, &worker, &"x".repeat(2000)).unwrap();
     }
     runtime.store().close().unwrap();
     let runtime = open(std::fs::metadata(&path).unwrap().len());
@@ -77,7 +77,7 @@ fn metrics_count_commits_operations_and_syncs() {
         let worker = new_worker(&runtime);
         let before = store.metrics();
         for _ in 0..10 {
-            say(&runtime, &worker, "hello");
+            say(&runtime, &worker, "hello").unwrap();
         }
         runtime
             .transaction(|transaction| transaction.send_input(&worker, WorkerInput::user("x")))

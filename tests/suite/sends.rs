@@ -24,7 +24,7 @@ fn repeated_input_returns_its_acknowledgement() {
         let worker = new_worker(&runtime);
         let input = || WorkerInput::user("hello");
         let first = runtime.send_input_once(&worker, "k", input()).unwrap();
-        say(&runtime, &worker, "between");
+        say(&runtime, &worker, "between").unwrap();
         let events = runtime.event_cursor_now().unwrap();
         assert_eq!(
             runtime.send_input_once(&worker, "k", input()).unwrap(),
@@ -90,7 +90,7 @@ fn key_counts_for_256_entries() {
         host.reopen();
         let runtime = host.runtime.clone();
         assert_eq!(once(&runtime, &worker, "k", "hello").unwrap(), first);
-        say(&runtime, &worker, "one more");
+        say(&runtime, &worker, "one more").unwrap();
         let again = once(&runtime, &worker, "k", "hello").unwrap();
         assert_eq!(again, first + 257);
         // The newest entry counts.
@@ -112,7 +112,7 @@ fn undone_input_leaves_no_key() {
         });
         undone.unwrap_err();
         // Another entry at the same position.
-        say(&runtime, &worker, "plain");
+        say(&runtime, &worker, "plain").unwrap();
         let sent = once(&runtime, &worker, "k", "hello").unwrap();
         assert_eq!(sent, 2);
         assert_eq!(once(&runtime, &worker, "k", "hello").unwrap(), sent);
