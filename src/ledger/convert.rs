@@ -4,7 +4,7 @@ use crate::error::RuntimeError;
 use crate::ledger::rows::{
     DiagnosticRow, EventRow, FIRST_EVENT_ID, RuntimeRow, TranscriptRow, WorkerRow,
 };
-use crate::model::attributes::Attributes;
+use crate::model::attributes::{self, Attributes};
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent, BorrowedRef};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
@@ -155,7 +155,7 @@ pub(crate) fn worker_snapshot(
             next_transcript_sequence: row.next_transcript_sequence,
             last_event_id: row.last_event_id,
         },
-        unknown: row.unknown,
+        unknown: attributes::added_to(row.unknown, row.attributes),
     }
 }
 
@@ -164,16 +164,18 @@ pub(crate) fn worker_row(
     snapshot: Stored<PersistedWorkerSnapshot>,
     transcript_len: u64,
 ) -> WorkerRow {
+    let mut unknown = snapshot.unknown;
+    let attributes = attributes::taken_from(&mut unknown);
     WorkerRow {
         status: snapshot.value.status,
         request: snapshot.value.request,
         next_transcript_sequence: snapshot.value.next_transcript_sequence,
         last_event_id: snapshot.value.last_event_id,
         transcript_len,
-        unknown: snapshot.unknown,
+        unknown,
         changed_at_ms: None,
         change: 0,
-        attributes: None,
+        attributes,
         first_position: 0,
         is_pinned: false,
         ended_at_ms: None,
@@ -184,7 +186,10 @@ pub(crate) fn worker_row(
 pub(crate) fn keep_worker_additions(row: &mut WorkerRow, current: &WorkerRow) {
     row.changed_at_ms = current.changed_at_ms;
     row.change = current.change;
-    row.attributes.clone_from(&current.attributes);
+    // A snapshot can have them as a member.
+    if row.attributes.is_none() {
+        row.attributes.clone_from(&current.attributes);
+    }
     row.first_position = current.first_position;
     row.is_pinned = current.is_pinned;
     row.ended_at_ms = current.ended_at_ms;
@@ -298,7 +303,7 @@ pub(crate) fn transcript_entry(
             content: row.content.into_owned(),
             event_id: row.event_id,
         },
-        unknown: row.unknown,
+        unknown: attributes::added_to(row.unknown, row.attributes.map(Cow::into_owned)),
     }
 }
 
@@ -308,7 +313,7 @@ pub(crate) fn recorded_entry(
     row: TranscriptRow<'_>,
 ) -> Result<Stored<RecordedEntry>, String> {
     let recorded_at = system_time(row.recorded_at_ms);
-    let attributes = attributes(row.attributes.as_deref())?;
+    let attributes = parsed_attributes(row.attributes.as_deref())?;
     let Stored { value, unknown } = transcript_entry(worker_ref, row);
     Ok(Stored {
         value: RecordedEntry {
@@ -321,7 +326,7 @@ pub(crate) fn recorded_entry(
 }
 
 /// Attributes of a row. The error says why they are damaged.
-pub(crate) fn attributes(stored: Option<&str>) -> Result<Attributes, String> {
+pub(crate) fn parsed_attributes(stored: Option<&str>) -> Result<Attributes, String> {
     let parsed = stored.map(Attributes::from_json).transpose();
     parsed
         .map(Option::unwrap_or_default)
@@ -335,14 +340,16 @@ pub(crate) fn stored_attributes(attributes: &Attributes) -> Option<String> {
 
 /// The row of a transcript entry.
 pub(crate) fn transcript_row(entry: Stored<TranscriptEntry>) -> TranscriptRow<'static> {
+    let mut unknown = entry.unknown;
+    let attributes = attributes::taken_from(&mut unknown).map(Cow::Owned);
     TranscriptRow {
         sequence: entry.value.sequence,
         role: entry.value.role,
         event_id: entry.value.event_id,
         content: Cow::Owned(entry.value.content),
-        unknown: entry.unknown,
+        unknown,
         recorded_at_ms: None,
-        attributes: None,
+        attributes,
         form: LineForm::default(),
     }
 }
@@ -426,7 +433,7 @@ pub(crate) fn borrowed_entry<'a>(
         role: row.role,
         content: row.content,
         event_id: row.event_id,
-        unknown: row.unknown,
+        unknown: attributes::added_to(row.unknown, row.attributes.map(Cow::into_owned)),
         recorded_at: system_time(row.recorded_at_ms),
         form: row.form,
     }

@@ -6,6 +6,7 @@ use crate::ledger::convert::{owner_of, stored_size};
 use crate::ledger::rows::{EventRow, TranscriptRow};
 use crate::ledger::stored::envelope::{self, Crc, CrcPrefix, KeyBytes, Record};
 use crate::ledger::table_names;
+use crate::model::attributes;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::observation::{RuntimeEvent, RuntimeEventKind};
@@ -229,14 +230,16 @@ impl TranscriptRun {
     ///
     /// `InvalidRequest` for an entry that is too large to be stored.
     pub fn push(&mut self, entry: &BorrowedEntry<'_>) -> Result<(), RuntimeError> {
+        let mut unknown = entry.unknown.clone();
+        let attributes = attributes::taken_from(&mut unknown).map(Cow::Owned);
         let row = TranscriptRow {
             sequence: entry.sequence,
             role: entry.role,
             event_id: entry.event_id,
             content: Cow::Borrowed(&*entry.content),
-            unknown: entry.unknown.clone(),
+            unknown,
             recorded_at_ms: entry.recorded_at.map(milliseconds),
-            attributes: None,
+            attributes,
             form: entry.form.borrowed(),
         };
         self.run.push(self.end(), &row)?;

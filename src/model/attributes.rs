@@ -1,5 +1,6 @@
 //! Attributes: a JSON object of the host on a worker or a transcript entry.
 
+use super::persisted::UnknownMember;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -155,6 +156,63 @@ impl Attributes {
     }
 }
 
+/// The member with the attributes of a record: of a `worker.json` and of a line of a transcript.
+const MEMBER: &str = "attributes";
+
+/// The place of the attributes in the unknown members of a record; `None` if it has none. The error says why a member of
+/// that name is no attributes: it stays an unknown member.
+fn place_of(unknown: &[UnknownMember]) -> Result<Option<usize>, String> {
+    let is_it = |member: &UnknownMember| member.pointer.is_empty() && member.name == MEMBER;
+    let Some(place) = unknown.iter().position(is_it) else {
+        return Ok(None);
+    };
+    if unknown[place + 1..].iter().any(is_it) {
+        return Err(format!("{MEMBER} is there more than once"));
+    }
+    match Attributes::from_json(&unknown[place].json) {
+        Err(_) => Err(format!("{MEMBER} is no JSON object that can be stored")),
+        Ok(attributes) if attributes.host_bytes() > MAX_ATTRIBUTES_BYTES => Err(format!(
+            "{MEMBER} has {} bytes, the limit is {MAX_ATTRIBUTES_BYTES}",
+            attributes.host_bytes()
+        )),
+        // It says nothing, and must not be lost in an export.
+        Ok(attributes) if attributes.is_empty() => Ok(None),
+        Ok(_) => Ok(Some(place)),
+    }
+}
+
+/// Puts the attributes before the other unknown members, where an export writes them. The error says why a member of that
+/// name is no attributes.
+pub(crate) fn put_first(unknown: &mut Vec<UnknownMember>) -> Result<(), String> {
+    if let Some(place) = place_of(unknown)? {
+        unknown[..=place].rotate_right(1);
+    }
+    Ok(())
+}
+
+/// Takes the attributes out of the unknown members of a record.
+pub(crate) fn taken_from(unknown: &mut Vec<UnknownMember>) -> Option<String> {
+    // A member that is no attributes stays. An import has reported it.
+    let place = place_of(unknown).ok()??;
+    Some(unknown.remove(place).json)
+}
+
+/// The unknown members of a record with its attributes, which come first.
+pub(crate) fn added_to(
+    unknown: Vec<UnknownMember>,
+    attributes: Option<String>,
+) -> Vec<UnknownMember> {
+    let Some(json) = attributes else {
+        return unknown;
+    };
+    let member = UnknownMember {
+        pointer: String::new(),
+        name: MEMBER.to_owned(),
+        json,
+    };
+    std::iter::once(member).chain(unknown).collect()
+}
+
 impl fmt::Display for Attributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_json())
@@ -239,6 +297,43 @@ mod tests {
         ] {
             assert!(!whole.contains(&of(part)), "{part}");
         }
+    }
+
+    #[test]
+    fn attributes_come_first_and_what_is_none_stays() {
+        let member = |name: &str, json: &str| UnknownMember {
+            pointer: String::new(),
+            name: name.to_owned(),
+            json: json.to_owned(),
+        };
+        let all = [
+            member("x", "1"),
+            member("attributes", r#"{"a": 1}"#),
+            member("y", "2"),
+        ];
+        let mut unknown = all.to_vec();
+        put_first(&mut unknown).unwrap();
+        let names: Vec<&str> = unknown.iter().map(|member| &*member.name).collect();
+        assert_eq!(names, ["attributes", "x", "y"]);
+        let taken = taken_from(&mut unknown);
+        assert_eq!(taken.as_deref(), Some(r#"{"a": 1}"#));
+        assert_eq!(unknown, [all[0].clone(), all[2].clone()]);
+        assert_eq!(added_to(unknown, taken)[0], all[1]);
+        let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_ATTRIBUTES_BYTES));
+        for json in ["1", "[]", &large, r#"{"a":1e999}"#] {
+            let mut unknown = vec![member("x", "1"), member("attributes", json)];
+            put_first(&mut unknown).unwrap_err();
+            assert_eq!(taken_from(&mut unknown), None);
+            assert_eq!(unknown[1].json, json);
+        }
+        let mut empty = vec![member("x", "1"), member("attributes", "{}")];
+        put_first(&mut empty).unwrap();
+        assert_eq!(
+            (empty[1].name.as_str(), taken_from(&mut empty)),
+            ("attributes", None)
+        );
+        let mut twice = vec![all[1].clone(), all[1].clone()];
+        put_first(&mut twice).unwrap_err();
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn refuse_large(attributes: &Attributes) -> Result<(), RuntimeError> {
 
 /// The attributes of a worker's row.
 pub(crate) fn of_worker(rows: &dyn Rows, row: &WorkerRow) -> Result<Attributes, RuntimeError> {
-    let attributes = convert::attributes(row.attributes.as_deref());
+    let attributes = convert::parsed_attributes(row.attributes.as_deref());
     attributes.map_err(|message| {
         rows.at()
             .corrupt(format!("attributes of a worker: {message}"))

@@ -119,7 +119,7 @@ impl Fork {
     fn copied(&self, row: TranscriptRow<'_>) -> TranscriptRow<'static> {
         let attributes = row.attributes.map(|stored| {
             // Attributes that cannot be read have no key, and are copied as they are.
-            let mut attributes = convert::attributes(Some(&stored)).unwrap_or_default();
+            let mut attributes = convert::parsed_attributes(Some(&stored)).unwrap_or_default();
             match attributes.remove(ONCE) {
                 Some(_) => convert::stored_attributes(&attributes),
                 None => Some(stored.into_owned()),
@@ -244,7 +244,9 @@ impl Runtime {
             opening.set_forking(convert::owner_of(&fork.target), false);
             if forked.is_err() {
                 // The first error is the one to report; the next open removes what this cannot.
-                let _ = self.store.finish_deletions_of(operation, id, deletion::STEP_BYTES);
+                let _ = self
+                    .store
+                    .finish_deletions_of(operation, id, deletion::STEP_BYTES);
             }
         }
         forked

@@ -88,7 +88,7 @@ fn redact(
 
 /// The entry with `replacement` instead of its text. What a host or an import added to it can have the text, too.
 fn without_text(row: TranscriptRow<'_>, replacement: &str, at_ms: u64) -> TranscriptRow<'static> {
-    let attributes = convert::attributes(row.attributes.as_deref());
+    let attributes = convert::parsed_attributes(row.attributes.as_deref());
     // Attributes that cannot be read have no members of the store to keep.
     let mut attributes = attributes.unwrap_or_default().of_store();
     attributes.insert(REDACTED, rfc3339(at_ms).into());

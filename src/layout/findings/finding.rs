@@ -77,6 +77,9 @@ pub enum FindingKind {
     /// A `recorded_at` that is no time as an export writes it, `2026-11-29T12:00:00.000Z`. The record is imported
     /// without a time, and the member as it is.
     UnreadableTime,
+    /// An `attributes` that is no JSON object, is too large, or is there twice. The record is imported without attributes,
+    /// and the member as it is.
+    UnreadableAttributes,
     /// A runtime of a form without an event log and without transcripts: see
     /// [the forms](crate::guide::directory_forms). Its workers are imported.
     NoHistory,
@@ -110,6 +113,7 @@ impl FindingKind {
             | Self::CounterBehind
             | Self::MissingFile
             | Self::UnreadableTime
+            | Self::UnreadableAttributes
             | Self::StrayFile => Severity::Warning,
             _ => Severity::Error,
         }
@@ -129,6 +133,7 @@ impl FindingKind {
                 | Self::LineEnding
                 | Self::NoHistory
                 | Self::UnreadableTime
+                | Self::UnreadableAttributes
         )
     }
 
@@ -163,6 +168,7 @@ impl FindingKind {
             Self::IdTooLong => "id too long",
             Self::Rebuilt => "rebuilt",
             Self::UnreadableTime => "unreadable time",
+            Self::UnreadableAttributes => "unreadable attributes",
             Self::NoHistory => "no history",
             Self::FileLeftOut => "file left out",
             Self::PathTooLong => "path too long",

@@ -13,6 +13,7 @@ use crate::layout::format::problem::Problem;
 use crate::layout::read::reader::Reader;
 use crate::layout::read::sink::ReadStop;
 use crate::ledger::stored::kept_file::FileChunkRow;
+use crate::model::attributes;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::layout_form::{AbsentMember, DocumentOrigin, LayoutForm};
 use crate::model::persisted::Stored;
@@ -50,7 +51,14 @@ impl Reader<'_> {
         self.close_file(dir, file)?;
         self.skip_mark(&path, &mut bytes)?;
         match parse::<T>(&bytes, of, &[], &mut self.scratch) {
-            Ok((stored, origin)) if stored.value.stamp().is_supported::<T>() => {
+            Ok((mut stored, origin)) if stored.value.stamp().is_supported::<T>() => {
+                if T::HAS_ATTRIBUTES
+                    && let Err(message) = attributes::put_first(&mut stored.unknown)
+                {
+                    let kind = FindingKind::UnreadableAttributes;
+                    let finding = Finding::new(kind, path.clone(), message);
+                    self.report(at_member(finding, &bytes, "attributes"))?;
+                }
                 if let Some(length) = self.exported_too_long(&stored, length) {
                     let message = format!(
                         "exported the document would have {length} bytes, the limit is {limit}"
@@ -162,6 +170,8 @@ pub(crate) trait Document: Record {
     const FILE: &'static str;
     /// Whether it has a member `backend`.
     const HAS_BACKEND: bool;
+    /// Whether it can have attributes.
+    const HAS_ATTRIBUTES: bool;
 
     /// The runtime or the worker that it describes. The name of its directory has the id.
     type Of;
@@ -202,6 +212,7 @@ impl Document for RuntimeDocument {
 
     const FILE: &'static str = "runtime.json";
     const HAS_BACKEND: bool = true;
+    const HAS_ATTRIBUTES: bool = false;
 
     fn stamp(&self) -> Stamp {
         Stamp {
@@ -220,6 +231,7 @@ impl Document for WorkerDocument {
 
     const FILE: &'static str = "worker.json";
     const HAS_BACKEND: bool = false;
+    const HAS_ATTRIBUTES: bool = true;
 
     fn stamp(&self) -> Stamp {
         Stamp {

@@ -14,6 +14,7 @@ use crate::layout::read::reader::{Opened, Reader};
 use crate::layout::read::salvage::{self, Piece, Pieces};
 use crate::layout::read::sink::{Place, ReadStop};
 use crate::ledger::stored::kept_file::stored_path;
+use crate::model::attributes;
 use crate::model::layout_form::{LayoutForm, Spelling};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -389,6 +390,16 @@ impl<'a> Reader<'a> {
         (checks.note)(&row, place);
         if let Err(message) = row.take_time() {
             let finding = Finding::new(FindingKind::UnreadableTime, PathBuf::from(path), message);
+            self.report(finding.placed(Some((line.number, offset))))?;
+        }
+        if T::HAS_ATTRIBUTES
+            && let Err(message) = attributes::put_first(row.time_and_unknown().1)
+        {
+            let finding = Finding::new(
+                FindingKind::UnreadableAttributes,
+                PathBuf::from(path),
+                message,
+            );
             self.report(finding.placed(Some((line.number, offset))))?;
         }
         let at = Some((line.number, offset));

@@ -24,6 +24,8 @@ pub(crate) trait LogRecord: Record + 'static {
     const BEGINNING: &'static [u8];
     /// The name of its number, for messages.
     const NUMBER: &'static str;
+    /// Whether its records can have attributes.
+    const HAS_ATTRIBUTES: bool;
 
     /// The record with borrowed texts where possible.
     type Row<'a>: LogRow + From<Stored<Self>>;
@@ -239,6 +241,7 @@ impl LogRecord for RuntimeEvent {
     const FILE: &'static str = "events.jsonl";
     const BEGINNING: &'static [u8] = b"{\"id\":";
     const NUMBER: &'static str = "event id";
+    const HAS_ATTRIBUTES: bool = false;
 
     type Row<'a> = BorrowedEvent<'a>;
     type Recorded = (RecordedEvent, LineForm<'static>);
@@ -292,6 +295,7 @@ impl LogRecord for TranscriptEntry {
     const FILE: &'static str = "transcript.jsonl";
     const BEGINNING: &'static [u8] = b"{\"sequence\":";
     const NUMBER: &'static str = "sequence";
+    const HAS_ATTRIBUTES: bool = true;
 
     type Row<'a> = BorrowedEntry<'a>;
     type Recorded = (RecordedEntry, LineForm<'static>);
