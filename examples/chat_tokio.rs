@@ -89,7 +89,11 @@ async fn talk(
     Ok(())
 }
 
-fn show(RecordedEntry { entry, recorded_at, .. }: &RecordedEntry) {
+fn show(
+    RecordedEntry {
+        entry, recorded_at, ..
+    }: &RecordedEntry,
+) {
     let age = recorded_at.and_then(|time| time.elapsed().ok());
     let age = age.unwrap_or_default().as_millis();
     println!(

@@ -132,6 +132,7 @@ pub mod retention {
 pub mod search {
     pub use crate::model::search::{Search, SearchRow};
     pub use crate::store::search::{SearchMatch, SearchMatches};
+    pub use crate::store::search_files::KeptFileMatch;
 }
 
 #[doc = include_str!("../docs/store.md")]
@@ -144,6 +145,8 @@ pub mod store {
     pub(crate) mod prune_plan;
     #[cfg(feature = "search")]
     pub(crate) mod search;
+    #[cfg(feature = "search")]
+    pub(crate) mod search_files;
     pub(crate) mod snapshot;
     pub(crate) mod snapshot_files;
     pub(crate) mod snapshot_imports;

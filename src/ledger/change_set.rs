@@ -33,6 +33,8 @@ fn row_bytes(text_bytes: usize) -> Result<usize, RuntimeError> {
 #[derive(Debug, Default)]
 pub(crate) struct ChangeSet {
     pub(crate) runtimes: BTreeMap<String, RuntimeChanges>,
+    /// The number of the last opening that recorded open work, if it changes.
+    pub(crate) last_opening: Option<u32>,
     bytes: usize,
 }
 
@@ -98,7 +100,7 @@ impl RuntimeChanges {
 impl ChangeSet {
     /// Whether it has no changes.
     pub(crate) fn is_empty(&self) -> bool {
-        self.runtimes.is_empty()
+        self.runtimes.is_empty() && self.last_opening.is_none()
     }
 
     /// Estimated size of the rows that are written and removed, in bytes.
@@ -109,6 +111,7 @@ impl ChangeSet {
     /// Adds the changes of a later operation, which replace those of the same rows.
     pub(crate) fn merge(&mut self, later: ChangeSet) {
         self.bytes += later.bytes;
+        self.last_opening = later.last_opening.or(self.last_opening);
         for (id, later) in later.runtimes {
             let runtime = self.runtimes.entry(id).or_default();
             runtime.drop_removed(&later.removed);

@@ -155,7 +155,7 @@ pub(crate) fn worker_snapshot(
             next_transcript_sequence: row.next_transcript_sequence,
             last_event_id: row.last_event_id,
         },
-        unknown: attributes::added_to(row.unknown, row.attributes),
+        unknown: attributes::added_to(row.unknown, row.attributes.map(attributes::exported)),
     }
 }
 
@@ -186,8 +186,9 @@ pub(crate) fn worker_row(
 pub(crate) fn keep_worker_additions(row: &mut WorkerRow, current: &WorkerRow) {
     row.changed_at_ms = current.changed_at_ms;
     row.change = current.change;
-    // A snapshot can have them as a member.
-    if row.attributes.is_none() {
+    // A snapshot can have them as a member, which does not say everything.
+    let exported = current.attributes.clone().map(attributes::exported);
+    if row.attributes.is_none() || row.attributes == exported {
         row.attributes.clone_from(&current.attributes);
     }
     row.first_position = current.first_position;

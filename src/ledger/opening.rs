@@ -1,9 +1,6 @@
 //! One opening of a store for writing: what lasts from the open to the close, in memory.
 
-use crate::error::RuntimeError;
-use crate::ledger::context::OpContext;
 use crate::ledger::recent_keys::RecentKeys;
-use crate::ledger::unique_id::unique_id;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -19,7 +16,7 @@ pub(crate) struct Guards {
 /// An opening of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
-    id: OnceLock<String>,
+    number: OnceLock<u32>,
     /// Whether other processes may commit meanwhile.
     pub(crate) others_may_commit: bool,
     pub(crate) guards: Guards,
@@ -36,13 +33,16 @@ impl Opening {
         }
     }
 
-    /// The random id of the opening. All handles of a store in one process have the same.
-    pub(crate) fn id(&self, at: OpContext<'_>) -> Result<&str, RuntimeError> {
-        if self.id.get().is_none() {
-            // If two threads come here, the first id stays.
-            let _ = self.id.set(unique_id(at)?);
-        }
-        Ok(self.id.get().map_or("", String::as_str))
+    /// The number of the opening, if it has recorded open work. All handles of a store in one process have the same.
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.number.get().copied()
+    }
+
+    /// The number of the opening. It follows those of all earlier openings, of which `last` is the greatest that is stored.
+    /// The caller stores the number with the first open work: an opening that records none writes nothing.
+    pub(crate) fn number_after(&self, last: u32) -> u32 {
+        // Four thousand million openings are out of reach; a damaged number must not fail the operation.
+        *self.number.get_or_init(|| last.saturating_add(1))
     }
 
     /// Marks a fork as under way, or as ended: its rows are no remains of an earlier opening.

@@ -34,6 +34,9 @@ pub(crate) trait Rows {
     /// The operation and the store, for errors.
     fn at(&self) -> OpContext<'_>;
 
+    /// The number of the last opening of the store for writing that recorded open work; 0 for none.
+    fn last_opening(&self) -> Result<u32, RuntimeError>;
+
     fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError>;
 
     fn runtimes(

@@ -10,6 +10,9 @@ pub(crate) const IMPORTS: &str = "imports";
 pub(crate) const TOMBSTONES: &str = "tombstones";
 pub(crate) const FILES: &str = "files";
 
+/// The key in `meta` of the number of the last opening for writing that recorded open work.
+pub(crate) const OPENINGS: &str = "openings";
+
 /// The key in `imports` of the record that belongs to no runtime of the store. No runtime can have this key,
 /// since an id is not blank.
 pub(crate) const NO_RUNTIME: &str = "";

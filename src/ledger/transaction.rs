@@ -175,6 +175,13 @@ impl Rows for Transaction<'_> {
         self.base.at()
     }
 
+    fn last_opening(&self) -> Result<u32, RuntimeError> {
+        match self.layers().find_map(|layer| layer.last_opening) {
+            Some(number) => Ok(number),
+            None => self.base.last_opening(),
+        }
+    }
+
     fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError> {
         let mut layers = self.staged(runtime);
         match layers.find_map(|staged| said(staged.row.as_ref(), staged.removed.runtime)) {

@@ -27,6 +27,9 @@ pub(crate) struct Once {
 /// Of a worker: its open work, by name.
 pub(crate) const OPEN_WORK: &str = "$open_work";
 
+/// Of open work: the number of the opening of the store.
+const OPENING: &str = "opening";
+
 /// Of a worker: the worker it was forked from, and the position.
 pub(crate) const FORKED_FROM: &str = "$forked_from";
 
@@ -147,6 +150,22 @@ impl Attributes {
         bytes.sum::<usize>() + 1
     }
 
+    /// The openings of the store that open work of a worker names.
+    pub(crate) fn openings(&self) -> impl Iterator<Item = &Value> {
+        let all = self.0.get(OPEN_WORK).and_then(Value::as_object);
+        let work = all.into_iter().flat_map(|all| all.values());
+        work.filter_map(|work| work.get(OPENING))
+    }
+
+    /// Removes the openings, whose numbers have a meaning in one store only.
+    fn remove_openings(&mut self) {
+        let all = self.0.get_mut(OPEN_WORK).and_then(Value::as_object_mut);
+        let work = all.into_iter().flat_map(|all| all.values_mut());
+        for work in work.filter_map(Value::as_object_mut) {
+            work.remove(OPENING);
+        }
+    }
+
     pub(crate) fn insert(&mut self, name: &str, value: Value) {
         self.0.insert(name.to_owned(), value);
     }
@@ -175,6 +194,9 @@ fn place_of(unknown: &[UnknownMember]) -> Result<Option<usize>, String> {
             "{MEMBER} has {} bytes, the limit is {MAX_ATTRIBUTES_BYTES}",
             attributes.host_bytes()
         )),
+        Ok(attributes) if attributes.openings().next().is_some() => Err(format!(
+            "{MEMBER} has open work with the number of an opening"
+        )),
         // It says nothing, and must not be lost in an export.
         Ok(attributes) if attributes.is_empty() => Ok(None),
         Ok(_) => Ok(Some(place)),
@@ -195,6 +217,25 @@ pub(crate) fn taken_from(unknown: &mut Vec<UnknownMember>) -> Option<String> {
     // A member that is no attributes stays. An import has reported it.
     let place = place_of(unknown).ok()??;
     Some(unknown.remove(place).json)
+}
+
+/// Attributes of a worker as an export has them.
+pub(crate) fn exported(stored: String) -> String {
+    if !stored.contains(OPENING) {
+        return stored;
+    }
+    match Attributes::from_json(&stored) {
+        Ok(mut attributes) if attributes.openings().next().is_some() => {
+            attributes.remove_openings();
+            attributes.to_json()
+        }
+        _ => stored,
+    }
+}
+
+/// Removes the unknown member that is named like the attributes.
+pub(crate) fn remove_from(unknown: &mut Vec<UnknownMember>) {
+    unknown.retain(|member| !member.pointer.is_empty() || member.name != MEMBER);
 }
 
 /// The unknown members of a record with its attributes, which come first.

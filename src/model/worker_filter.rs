@@ -110,8 +110,8 @@ pub struct WorkerEntry {
     pub summary: WorkerSummary,
     /// Its attributes.
     pub attributes: Attributes,
-    /// The number of its last change. A runtime gives one number to each change of a worker, in ascending order; 0 for a
-    /// worker that was imported and has not changed since.
+    /// The number of its last change. A runtime gives one number to each change of a worker, in ascending order, and to
+    /// each worker that an import brings; 0 for a worker that has not changed since the store was migrated.
     pub change: u64,
     /// The time of its last change.
     pub changed_at: Option<SystemTime>,

@@ -4,7 +4,7 @@ use crate::error::RuntimeError;
 use crate::ledger::convert;
 use crate::ledger::rows::{PAGE_ROWS, Rows, WorkerRow};
 use crate::ledger::transaction::Transaction;
-use crate::model::attributes::{Attributes, MAX_ATTRIBUTES_BYTES};
+use crate::model::attributes::{self, Attributes, MAX_ATTRIBUTES_BYTES};
 use crate::model::catalog::{CreateWorkerRequest, WorkerDetail};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::interaction::{WorkerInput, WorkerInteractionAck};
@@ -54,6 +54,8 @@ pub(crate) fn put(
 ) -> Result<(), RuntimeError> {
     let mut runtime = pages::runtime_row(transaction, &worker_ref.runtime_id)?;
     row.attributes = convert::stored_attributes(attributes);
+    // What an import could not take for attributes has the same name.
+    attributes::remove_from(&mut row.unknown);
     row.touch(&mut runtime, transaction.now_ms());
     let (id, worker_id) = convert::owner_of(worker_ref);
     transaction.changes().put_runtime(id, runtime)?;

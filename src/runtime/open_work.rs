@@ -42,8 +42,14 @@ struct Open {
     note: String,
     /// Milliseconds since 1970-01-01 00:00 UTC.
     at_ms: u64,
-    /// The id of the opening of the store in which it was opened.
-    opening: String,
+    /// The number of the opening of the store in which it was opened. An export does not have it: what an import
+    /// brings was opened before.
+    #[serde(default, skip_serializing_if = "is_before_all")]
+    opening: u32,
+}
+
+fn is_before_all(opening: &u32) -> bool {
+    *opening == 0
 }
 
 /// The open work of a worker, by name. Attributes that an import brought can have any form; what is no open work is none.
@@ -74,6 +80,7 @@ fn open(
     pages::refuse_foreign(runtime_id, worker_ref)?;
     operations::running(transaction, runtime_id)?;
     let row = operations::active_worker(transaction, worker_ref)?;
+    let last = transaction.last_opening()?;
     let opening = match transaction.opening() {
         Some(opening) if opening.others_may_commit => {
             return invalid(
@@ -82,9 +89,12 @@ fn open(
                     .to_owned(),
             );
         }
-        Some(opening) => opening.id(transaction.at())?.to_owned(),
-        None => String::new(),
+        Some(opening) => opening.number_after(last),
+        None => last,
     };
+    if opening > last {
+        transaction.changes().last_opening = Some(opening);
+    }
     let mut attributes = attributes::of_worker(transaction, &row)?;
     let mut all = of_worker(&attributes);
     if all.get(name).is_some_and(|known| known.opening == opening) {
@@ -127,7 +137,7 @@ fn close(
 fn left_by_others(
     rows: &dyn Rows,
     id: &RuntimeId,
-    opening: Option<&str>,
+    opening: Option<u32>,
     found: &mut Vec<UnfinishedWork>,
 ) -> Result<(), RuntimeError> {
     let mut last: Option<String> = None;
@@ -147,7 +157,7 @@ fn left_by_others(
             let all = of_worker(&attributes::of_worker(rows, &row)?);
             let left = all
                 .into_iter()
-                .filter(|(_, work)| opening != Some(&*work.opening));
+                .filter(|(_, work)| opening != Some(work.opening));
             found.extend(left.map(|(name, work)| UnfinishedWork {
                 worker_ref: worker_ref.clone(),
                 name,
@@ -237,10 +247,8 @@ impl Store {
     pub fn unfinished(&self) -> Result<Vec<UnfinishedWork>, RuntimeError> {
         let operation = "list open work";
         self.read(operation, |rows| {
-            let opening = match self.engine().is_writer(rows.at())? {
-                true => Some(self.shared.opening.id(rows.at())?),
-                false => None,
-            };
+            // After the snapshot: an opening has its number before its open work is committed.
+            let opening = self.shared.opening.number();
             let mut found = Vec::new();
             for (id, _) in whole::all_runtimes(rows)? {
                 left_by_others(rows, &id, opening, &mut found)?;

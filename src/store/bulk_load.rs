@@ -49,6 +49,8 @@ pub struct BulkLoad<'a> {
     last_sequence: Option<u64>,
     /// The latest time of the rows that were appended to each runtime since its `put_runtime`.
     latest_time_ms: BTreeMap<RuntimeId, u64>,
+    /// The last change number of each runtime whose workers the load has put or removed.
+    pub(super) last_changes: BTreeMap<RuntimeId, u64>,
     /// Runtimes whose workers or events changed after `put_runtime`; `finish` checks them.
     unfinished: BTreeSet<RuntimeId>,
     /// Workers with a transcript but without a row so far.
@@ -143,6 +145,7 @@ impl<'a> BulkLoad<'a> {
             begun: None,
             last_sequence: None,
             latest_time_ms: BTreeMap::new(),
+            last_changes: BTreeMap::new(),
             unfinished: BTreeSet::new(),
             without_row: BTreeSet::new(),
             prepared: BTreeSet::new(),
@@ -206,6 +209,7 @@ impl<'a> BulkLoad<'a> {
         self.without_row.retain(|worker| worker.runtime_id != *id);
         self.deleted.retain(|worker| worker.runtime_id != *id);
         self.removed.retain(|worker, _| worker.runtime_id != *id);
+        self.note_last_change(id)?;
         let (id, next) = (id.as_str(), after_runtime(id.as_str()));
         let next = next.as_str();
         self.remove(&RUNTIMES, id..next)?;
@@ -270,6 +274,7 @@ impl<'a> BulkLoad<'a> {
             None if self.is_checked => checks::refuse_deleted(&self.view(), &worker_ref)?,
             None => {}
         }
+        row.change = self.next_change(&worker_ref.runtime_id)?;
         if let Some(retention) = retention {
             row.first_position = retention.first_position;
             row.is_pinned = retention.is_pinned;
@@ -536,6 +541,9 @@ impl<'a> BulkLoad<'a> {
         if let Some(current) = self.view().runtime(id)? {
             convert::keep_runtime_additions(&mut row, &current);
         }
+        if let Some(last) = self.last_changes.get(&runtime_id) {
+            row.last_change = *last;
+        }
         if let Some(facts) = facts {
             row.first_event_id = facts.first_event_id;
             row.form = facts.form;
@@ -567,6 +575,7 @@ impl<'a> BulkLoad<'a> {
     pub(crate) fn finish(mut self) -> Result<(), RuntimeError> {
         self.flush()?;
         self.write_tombstones()?;
+        self.write_last_changes()?;
         if !self.is_checked {
             return Ok(());
         }

@@ -1,9 +1,7 @@
 //! What a bulk load writes besides the rows of the model: floors, pins and import records, and the inconsistent rows of
 //! tests.
 
-#[cfg(feature = "fault-injection")]
-use crate::engine::redb::tables::definitions::RUNTIMES;
-use crate::engine::redb::tables::definitions::{FILES, IMPORTS, TOMBSTONES};
+use crate::engine::redb::tables::definitions::{FILES, IMPORTS, RUNTIMES, TOMBSTONES};
 use crate::error::RuntimeError;
 use crate::ledger::convert::owner_of;
 use crate::ledger::rows::Rows;
@@ -63,6 +61,43 @@ impl BulkLoad<'_> {
         let at = self.at;
         let rows = rows.iter().map(|(worker, row)| (owner_of(worker), row));
         at.guard(|| self.writer().write(&TOMBSTONES, rows))
+    }
+
+    /// Notes the last change number of a runtime that the store has, so that the workers which replace its workers get
+    /// later ones: whoever follows the changes of the runtime sees them.
+    pub(super) fn note_last_change(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
+        if !self.last_changes.contains_key(id) {
+            let row = self.view().runtime(id.as_str())?;
+            let last = row.map_or(0, |row| row.last_change);
+            self.last_changes.insert(id.clone(), last);
+        }
+        Ok(())
+    }
+
+    /// The change number of a worker that the load puts.
+    pub(super) fn next_change(&mut self, id: &RuntimeId) -> Result<u64, RuntimeError> {
+        self.note_last_change(id)?;
+        let last = self.last_changes.entry(id.clone()).or_default();
+        *last = last.saturating_add(1);
+        Ok(*last)
+    }
+
+    /// Stores the last change numbers of runtimes whose workers were put after them.
+    pub(super) fn write_last_changes(&mut self) -> Result<(), RuntimeError> {
+        for (id, last) in std::mem::take(&mut self.last_changes) {
+            let Some(mut row) = self.view().runtime(id.as_str())? else {
+                continue;
+            };
+            if row.last_change < last {
+                row.last_change = last;
+                let at = self.at;
+                at.guard(|| {
+                    let rows = std::iter::once((id.as_str(), &row));
+                    self.writer().write(&RUNTIMES, rows)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Begins the transcript of a worker, which has no entries, at a position: those before it were pruned.

@@ -1,13 +1,15 @@
 //! Backup, compaction, census and verification of an open store.
 
 use crate::commit::metrics::StoreMetrics;
+use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::maintenance::backup::{BackupOptions, BackupReport, back_up};
 use crate::engine::redb::maintenance::census::{Census, CensusOptions, take_census};
 use crate::engine::redb::maintenance::compact::{CompactReport, compact};
 use crate::engine::redb::maintenance::verify::check::{verify, verify_file};
 use crate::engine::redb::maintenance::verify::options::VerifyOptions;
 use crate::engine::redb::maintenance::verify::report::VerifyReport;
-use crate::error::RuntimeError;
+use crate::engine::redb::open::existing::has_a_writer;
+use crate::error::{Place, RuntimeError};
 use crate::store::handle::Store;
 use std::path::Path;
 
@@ -45,6 +47,24 @@ impl Store {
         options: &BackupOptions,
     ) -> Result<BackupReport, RuntimeError> {
         back_up(self.engine(), path.as_ref(), options)
+    }
+
+    /// Whether a process has the store open for writing: this one or another one. `false` where the system does not report
+    /// the locks of other processes.
+    ///
+    /// # Errors
+    ///
+    /// `StoreIo` if the file cannot be opened at its path; `StoreClosed`.
+    pub fn has_writer(&self) -> Result<bool, RuntimeError> {
+        let engine = self.engine();
+        let at = engine.at("find the writer");
+        if engine.is_writer(at.operation())? || engine.file().is_none() {
+            return Ok(engine.is_writer(at.operation())?);
+        }
+        let path = engine.file_path();
+        let path = path.map_err(|reason| at.io(std::io::Error::other(reason)))?;
+        let place = Place::file(&path);
+        has_a_writer(RedbContext::new("find the writer", &place))
     }
 
     /// The commits, operations, syncs and failures since this process opened the store, and a histogram of the times of

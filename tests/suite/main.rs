@@ -38,6 +38,7 @@ mod host_store_diagnostics;
 mod importing;
 mod kept_files;
 mod kills;
+mod layout_attributes;
 mod layout_bytes;
 mod layout_findings;
 mod layout_fuzzed;

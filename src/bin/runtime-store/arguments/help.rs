@@ -58,7 +58,8 @@ Examples:
 pub(crate) const WORKERS: &str = "\
 Examples:
   runtime-store workers agents.redb
-  runtime-store workers agents.redb --runtime demo --json";
+  runtime-store workers agents.redb --runtime demo --json
+  runtime-store workers agents.redb --where title=Report --where tokens=1200";
 
 pub(crate) const WORKER: &str = "\
 Examples:
@@ -101,6 +102,11 @@ Examples:
   runtime-store diagnostics agents.redb --severity warning --severity error
   runtime-store diagnostics agents.redb --code worker --worker 7";
 
+pub(crate) const UNFINISHED: &str = "\
+Examples:
+  runtime-store unfinished agents.redb
+  runtime-store unfinished agents.redb --json | jq -r .name";
+
 pub(crate) const STATS: &str = "\
 Examples:
   runtime-store stats agents.redb
@@ -136,6 +142,20 @@ pub(crate) const DELETE_RUNTIME: &str = "\
 Examples:
   runtime-store backup agents.redb before.redb
   runtime-store delete-runtime agents.redb demo --even-if-running
+  runtime-store compact agents.redb";
+
+pub(crate) const SET_ATTRIBUTES: &str = "\
+Examples:
+  runtime-store set-attributes agents.redb worker-00000001 '{\"title\":\"Report\"}'
+  runtime-store set-attributes agents.redb worker-00000001 '{\"title\":null}'";
+
+pub(crate) const REDACT: &str = "\
+Without --yes nothing is changed: the entries that match are listed, and the kept files and event messages that match \
+and that this verb does not change.
+
+Examples:
+  runtime-store redact agents.redb 'sk-[A-Za-z0-9]{20,}' --regex
+  runtime-store redact agents.redb 'sk-[A-Za-z0-9]{20,}' --regex --yes
   runtime-store compact agents.redb";
 
 pub(crate) const PRUNE: &str = "\

@@ -44,6 +44,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The failure of a search to begin: its pattern is an argument.
+    pub(crate) fn of_pattern(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::InvalidRequest(why) => Self::WrongUse(why),
+            error => Self::Store(error),
+        }
+    }
+
     /// Whether the reader closed standard output, which is no failure of the run.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == ErrorKind::BrokenPipe)

@@ -15,7 +15,7 @@ use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::search::{SearchMatch, SearchRow};
 use redb_runtime_store::store::Snapshot;
-use redb_runtime_store::{RuntimeError, Store, search};
+use redb_runtime_store::{Store, search};
 use serde::{Serialize, Serializer};
 use std::collections::VecDeque;
 use std::iter::{self, Peekable};
@@ -151,11 +151,7 @@ fn matches<'s>(
     snapshot: &'s Snapshot,
     search: &search::Search,
 ) -> Result<search::SearchMatches<'s>, Failure> {
-    snapshot.search(search).map_err(|error| match error {
-        // The pattern is an argument.
-        RuntimeError::InvalidRequest(why) => Failure::WrongUse(why),
-        error => Failure::Store(error),
-    })
+    snapshot.search(search).map_err(Failure::of_pattern)
 }
 
 /// Prints the number of matches, at most `limit`.

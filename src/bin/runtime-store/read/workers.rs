@@ -6,8 +6,10 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
 use clap::Args;
-use redb_runtime_store::catalog::{WorkerIntent, WorkerSummary};
+use redb_runtime_store::attributes::Attributes;
+use redb_runtime_store::catalog::{WorkerFilter, WorkerIntent, WorkerSummary};
 use redb_runtime_store::management::RuntimeOptions;
+use serde::Serialize;
 
 /// List the workers of a runtime
 #[derive(Args)]
@@ -17,6 +19,28 @@ pub(crate) struct Workers {
     store: StoreArgument,
     #[command(flatten)]
     runtime: RuntimeArgument,
+    /// List only workers with this attribute; repeatable. VALUE is JSON, or else a text
+    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = parse_condition)]
+    conditions: Vec<Attributes>,
+}
+
+/// An attribute that a worker must have.
+fn parse_condition(text: &str) -> Result<Attributes, String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| "expected KEY=VALUE".to_owned())?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
+    let one = Attributes::new().with(key, value);
+    one.map_err(|error| error.to_string())
+}
+
+/// A worker, with the attributes that it has.
+#[derive(Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    summary: &'a WorkerSummary,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: &'a Attributes,
 }
 
 impl Workers {
@@ -33,18 +57,40 @@ impl Workers {
             Column::number("LAST EVENT", 10),
             Column::rest("INTENT", 29),
         ]);
-        let workers = runtime.list_workers()?;
-        if workers.is_empty() {
-            output.summary("this runtime has no workers")?;
-        }
-        for worker in workers {
-            if output.json {
-                output.object(&worker)?;
-            } else {
-                row(&mut table, output, &worker)?;
+        let (mut next, mut is_empty) = (Some(self.filter()?), true);
+        while let Some(filter) = next {
+            let page = runtime.workers(&filter)?;
+            for worker in &page.workers {
+                is_empty = false;
+                match output.json {
+                    true => output.object(&Printed {
+                        summary: &worker.summary,
+                        attributes: &worker.attributes,
+                    })?,
+                    false => row(&mut table, output, &worker.summary)?,
+                }
             }
+            next = page.next.map(|last| filter.after(last));
+        }
+        if is_empty {
+            output.summary(match self.conditions.is_empty() {
+                true => "this runtime has no workers",
+                false => "no worker has these attributes",
+            })?;
         }
         Ok(Status::Done)
+    }
+
+    fn filter(&self) -> Result<WorkerFilter, Failure> {
+        let mut all = Attributes::new();
+        for condition in &self.conditions {
+            for name in condition.names() {
+                let value: Option<serde_json::Value> = condition.get(name);
+                let added = all.with(name, value);
+                all = added.map_err(|error| Failure::WrongUse(error.to_string()))?;
+            }
+        }
+        Ok(WorkerFilter::new().attributes(all))
     }
 }
 

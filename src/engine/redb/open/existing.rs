@@ -261,7 +261,7 @@ impl Opening<'_> {
         };
         let backend = shared_file(file, self.at, self.options)?;
         let (database, found) = match read_any(backend, self.at, self.options) {
-            Err(RuntimeError::NeedsRepair { path }) if self.has_a_writer()? => {
+            Err(RuntimeError::NeedsRepair { path }) if has_a_writer(self.at)? => {
                 // The file needs a repair, and the writer that has it open does that. Reported as
                 // locked, so that the caller waits for it.
                 return Err(RuntimeError::StoreLocked { path, holder: None });
@@ -299,15 +299,6 @@ impl Opening<'_> {
         };
         self.recovered.set(true);
         read_any(file, at, options).map(Some)
-    }
-
-    /// Whether another process has the file open for writing. `false` where the system cannot tell.
-    fn has_a_writer(&self) -> Result<bool, RuntimeError> {
-        // The first descriptor was given to redb, which has closed it.
-        let file = file_backend::over(open_for_reading(self.at)?, self.at)?;
-        let byte = Bound::Included(lock_holder::SHARED_WRITER_BYTE);
-        let asked = file.query_lock_range(byte, byte);
-        asked.map_err(|error| self.at.redb(error))
     }
 
     /// Opens the file for writing, repairs it and migrates it if necessary.
@@ -450,6 +441,15 @@ pub(crate) fn read_any(
         drop(transaction);
         Ok((database, found))
     })
+}
+
+/// Whether another process has the file at `at.path` open for writing. `false` where the system cannot tell.
+pub(crate) fn has_a_writer(at: RedbContext<'_>) -> Result<bool, RuntimeError> {
+    // The descriptor of an open store was given to redb.
+    let file = file_backend::over(open_for_reading(at)?, at)?;
+    let byte = Bound::Included(lock_holder::SHARED_WRITER_BYTE);
+    let asked = file.query_lock_range(byte, byte);
+    asked.map_err(|error| at.redb(error))
 }
 
 /// Opens the file at `at.path` for reading; rejects other formats.

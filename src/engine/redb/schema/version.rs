@@ -11,6 +11,7 @@ use crate::engine::redb::tables::row_writer::RowWriter;
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
 use crate::ledger::stored::record::MetaRecord;
+use crate::ledger::table_names::OPENINGS;
 use redb::{ReadTransaction, StorageError, TableError, TableHandle, WriteTransaction};
 
 #[path = "../../../../migrations/0001_initial.rs"]
@@ -48,7 +49,7 @@ const CREATED_BY: &str = "created_by";
 /// Whether a property has a valid value.
 type IsRight = fn(&MetaRecord) -> bool;
 
-/// Every property in the `meta` table, with the check of its value.
+/// The properties that every `meta` table has, with the check of the value.
 pub(crate) const FACTS: &[(&str, IsRight)] = &[
     (
         SCHEMA_VERSION,
@@ -60,6 +61,12 @@ pub(crate) const FACTS: &[(&str, IsRight)] = &[
     ),
     (CREATED_BY, |fact| matches!(fact, MetaRecord::Text(_))),
 ];
+
+/// The properties that a `meta` table can have.
+pub(crate) const OPTIONAL_FACTS: &[(&str, IsRight)] = &[(
+    OPENINGS,
+    |fact| matches!(fact, MetaRecord::Number(number) if *number > 0),
+)];
 
 impl Default for Schema {
     fn default() -> Self {

@@ -2,13 +2,15 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, FILES, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::view::after_runtime;
 use crate::error::RuntimeError;
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::removals::ALL;
 use crate::ledger::stored::envelope::{self, KeyBytes, Record};
+use crate::ledger::stored::record::MetaRecord;
+use crate::ledger::table_names::OPENINGS;
 use redb::{CursorError, Key, WriteTransaction};
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
@@ -28,6 +30,8 @@ impl ChangeSet {
         };
         let writer = RowWriter { transaction, at };
         self.remove_from(&writer)?;
+        let last_opening = self.last_opening.map(MetaRecord::Number);
+        writer.write(&META, last_opening.iter().map(|number| (OPENINGS, number)))?;
         writer.write(
             &RUNTIMES,
             all().filter_map(|(id, staged)| Some((id, staged.row.as_ref()?))),

@@ -3,7 +3,7 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, FILES, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, Tables,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, Tables,
     WORKERS,
 };
 use crate::error::RuntimeError;
@@ -13,7 +13,9 @@ use crate::ledger::rows::{
 };
 use crate::ledger::stored::envelope::{self, CrcPrefix, KeyBytes, Record};
 use crate::ledger::stored::kept_file::{FileChunkRow, FileKey};
+use crate::ledger::stored::record::MetaRecord;
 use crate::ledger::stored::tombstone::TombstoneRow;
+use crate::ledger::table_names::OPENINGS;
 use redb::{Key, ReadableTable};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -228,6 +230,16 @@ fn after_bound(after: Option<&str>) -> Bound<&str> {
 impl<T: Tables> Rows for View<'_, T> {
     fn at(&self) -> OpContext<'_> {
         self.at.operation()
+    }
+
+    fn last_opening(&self) -> Result<u32, RuntimeError> {
+        match self.get(&META, OPENINGS)? {
+            None => Ok(0),
+            Some(MetaRecord::Number(number)) => Ok(number),
+            Some(MetaRecord::Text(_)) => {
+                Err(self.at.corrupt("the number of the last opening is a text"))
+            }
+        }
     }
 
     fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError> {

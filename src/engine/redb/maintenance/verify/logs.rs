@@ -48,6 +48,10 @@ impl Rules<'_> {
                 let key = format!("{:?}", (expected.id, worker, position));
                 rules.add(kind, TRANSCRIPTS.name, &key, message);
             }
+            if let Some(attributes) = entry.and_then(|entry| entry.attributes) {
+                let key = format!("{:?}", (expected.id, worker, position));
+                rules.attributes((TRANSCRIPTS.name, &key), Some(&attributes));
+            }
             Ok(())
         })?;
         if let Some(record) = record {

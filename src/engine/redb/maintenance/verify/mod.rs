@@ -1,5 +1,6 @@
 //! Verification of a store: pages, values, and the rules across tables.
 
+pub(crate) mod attributes;
 pub(crate) mod check;
 pub(crate) mod damage;
 pub(crate) mod files;

@@ -34,6 +34,8 @@ pub enum VerifyKind {
     Time,
     /// Rows below the floor that retention has set, or a floor after the end of its log.
     Floor,
+    /// Attributes that cannot be read or are too large, or open work that names an opening which the store never had.
+    Attributes,
     /// A gap in the positions of a transcript.
     Position,
     /// Sequences of a transcript that are not ascending.

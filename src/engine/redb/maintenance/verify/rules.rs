@@ -15,8 +15,9 @@ use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
 use crate::ledger::rows::{RuntimeRow, WorkerRow};
 use crate::ledger::stored::envelope::{self, KeyBytes, Record};
+use crate::ledger::stored::record::MetaRecord;
 use crate::ledger::stored::tombstone::Unfinished;
-use crate::ledger::table_names::NO_RUNTIME;
+use crate::ledger::table_names::{NO_RUNTIME, OPENINGS};
 use crate::model::catalog::WorkerStatus;
 use crate::model::management::RuntimeStatus;
 use redb::{Key, ReadTransaction, Value};
@@ -53,6 +54,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) without_row: BTreeSet<String>,
     /// The unfinished deletions, by runtime. Their rows are hidden, and break no rule.
     pub(crate) unfinished: BTreeMap<String, Unfinished>,
+    /// The number of the last opening that recorded open work.
+    pub(crate) last_opening: u32,
 }
 
 /// Whether a walk read all rows of its range.
@@ -94,6 +97,7 @@ impl<'a> Rules<'a> {
             reported: BTreeSet::new(),
             without_row: BTreeSet::new(),
             unfinished: BTreeMap::new(),
+            last_opening: 0,
         }
     }
 
@@ -292,6 +296,19 @@ impl<'a> Rules<'a> {
                 self.add(VerifyKind::Meta, META.name, key, message);
             }
         }
+        for (key, is_right) in version::OPTIONAL_FACTS {
+            let fact = facts.iter().find(|(name, _)| name == key);
+            let wrong = |record: &&MetaRecord| !is_right(record);
+            let record = fact.and_then(|(_, record)| record.as_ref());
+            if record.filter(wrong).is_some() {
+                let message = "this property of the store is invalid".to_owned();
+                self.add(VerifyKind::Meta, META.name, key, message);
+            }
+        }
+        let last = facts.iter().find(|(name, _)| name == OPENINGS);
+        if let Some((_, Some(MetaRecord::Number(number)))) = last {
+            self.last_opening = *number;
+        }
         Ok(())
     }
 
@@ -373,6 +390,9 @@ impl<'a> Rules<'a> {
                 record.last_event_id, row.next_event_id
             );
             self.add(VerifyKind::LastEvent, WORKERS.name, &key, message);
+        }
+        if let Some(record) = record {
+            self.additions_of(expected, &key, record);
         }
         let (entries, walked) = self.transcript(expected, (worker, &key), record)?;
         if let Some(record) = record

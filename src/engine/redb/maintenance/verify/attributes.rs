@@ -1,0 +1,56 @@
+//! The rules of attributes, and of the change numbers of workers.
+
+use crate::engine::redb::maintenance::verify::report::VerifyKind;
+use crate::engine::redb::maintenance::verify::rules::{Expected, Rules};
+use crate::engine::redb::tables::definitions::WORKERS;
+use crate::ledger::convert;
+use crate::ledger::rows::WorkerRow;
+use crate::model::attributes::{Attributes, MAX_ATTRIBUTES_BYTES};
+
+impl Rules<'_> {
+    /// Checks the attributes and the change number of a worker.
+    pub(crate) fn additions_of(&mut self, expected: &Expected<'_>, key: &str, record: &WorkerRow) {
+        if let Some(row) = expected.row
+            && record.change > row.last_change
+        {
+            let message = format!(
+                "the worker's change number is {}, but the runtime's last one is {}",
+                record.change, row.last_change
+            );
+            self.add(VerifyKind::Counter, WORKERS.name, key, message);
+        }
+        let attributes = self.attributes((WORKERS.name, key), record.attributes.as_deref());
+        let last = u64::from(self.last_opening);
+        let mut openings = attributes.iter().flat_map(Attributes::openings);
+        let later = openings.find(|opening| opening.as_u64().is_none_or(|number| number > last));
+        if let Some(later) = later {
+            let message = format!(
+                "open work names the opening {later}, but the last opening of the store is {last}"
+            );
+            self.add(VerifyKind::Attributes, WORKERS.name, key, message);
+        }
+    }
+
+    /// Checks the attributes of a row. Returns them if they can be read.
+    pub(crate) fn attributes(
+        &mut self,
+        (table, key): (&'static str, &str),
+        stored: Option<&str>,
+    ) -> Option<Attributes> {
+        let attributes = match convert::parsed_attributes(Some(stored?)) {
+            Ok(attributes) => attributes,
+            Err(message) => {
+                let message = format!("the attributes cannot be read: {message}");
+                self.add(VerifyKind::Attributes, table, key, message);
+                return None;
+            }
+        };
+        let bytes = attributes.host_bytes();
+        if bytes > MAX_ATTRIBUTES_BYTES {
+            let message =
+                format!("the attributes have {bytes} bytes, the limit is {MAX_ATTRIBUTES_BYTES}");
+            self.add(VerifyKind::Attributes, table, key, message);
+        }
+        Some(attributes)
+    }
+}
