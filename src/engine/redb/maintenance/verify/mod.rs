@@ -1,6 +1,8 @@
 //! Verification of a store: pages, values, and the rules across tables.
 
 pub(crate) mod attributes;
+#[cfg(test)]
+mod attributes_tests;
 pub(crate) mod check;
 pub(crate) mod damage;
 pub(crate) mod files;
