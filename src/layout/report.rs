@@ -140,6 +140,9 @@ pub struct RuntimeExport {
     /// [in that form](crate::layout::ExportOptions::form_a).
     #[serde(skip_serializing_if = "FormALosses::is_empty")]
     pub losses: FormALosses,
+    /// Entries that the store has redacted since: an update has written their lines anew.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub redacted_entries: u64,
     /// Workers that the store has deleted, whose directories an update has removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed_workers: Vec<WorkerId>,
@@ -185,6 +188,7 @@ impl RuntimeExport {
             not_in_form: 0,
             losses: FormALosses::default(),
             removed_workers: Vec::new(),
+            redacted_entries: 0,
             cut_off: Vec::new(),
         }
     }

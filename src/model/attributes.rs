@@ -205,7 +205,7 @@ fn place_of(unknown: &[UnknownMember]) -> Result<Option<usize>, String> {
 
 /// Puts the attributes before the other unknown members, where an export writes them. The error says why a member of that
 /// name is no attributes.
-pub(crate) fn put_first(unknown: &mut Vec<UnknownMember>) -> Result<(), String> {
+pub(crate) fn put_first(unknown: &mut [UnknownMember]) -> Result<(), String> {
     if let Some(place) = place_of(unknown)? {
         unknown[..=place].rotate_right(1);
     }
@@ -230,6 +230,25 @@ pub(crate) fn exported(stored: String) -> String {
             attributes.to_json()
         }
         _ => stored,
+    }
+}
+
+/// Whether a record with these unknown members was redacted.
+pub(crate) fn are_redacted(unknown: &[UnknownMember]) -> bool {
+    let attributes = place_of(unknown).ok().flatten();
+    let attributes = attributes.and_then(|place| Attributes::from_json(&unknown[place].json).ok());
+    attributes.is_some_and(|attributes| attributes.0.contains_key(REDACTED))
+}
+
+/// Gives a record the attributes of a later state of it.
+pub(crate) fn catch_up(old: &mut Vec<UnknownMember>, new: &[UnknownMember]) {
+    if old.iter().chain(new).all(|member| member.name != MEMBER) {
+        return;
+    }
+    remove_from(old);
+    let is_it = |member: &&UnknownMember| member.pointer.is_empty() && member.name == MEMBER;
+    if let Some(member) = new.iter().find(is_it) {
+        old.insert(0, member.clone());
     }
 }
 
@@ -369,10 +388,8 @@ mod tests {
         }
         let mut empty = vec![member("x", "1"), member("attributes", "{}")];
         put_first(&mut empty).unwrap();
-        assert_eq!(
-            (empty[1].name.as_str(), taken_from(&mut empty)),
-            ("attributes", None)
-        );
+        assert_eq!(taken_from(&mut empty), None);
+        assert_eq!(empty[1].name, "attributes");
         let mut twice = vec![all[1].clone(), all[1].clone()];
         put_first(&mut twice).unwrap_err();
     }

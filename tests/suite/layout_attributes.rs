@@ -6,7 +6,10 @@ use crate::support::{named, new_worker, say};
 use redb_runtime_store::attributes::Attributes;
 use redb_runtime_store::catalog::WorkerFilter;
 use redb_runtime_store::interaction::{TranscriptQuery, WorkerInput};
-use redb_runtime_store::layout::{FindingKind, compare};
+use redb_runtime_store::layout::{
+    ExistingDirectory, ExportOptions, FindingKind, ImportOptions, compare, export, import,
+};
+use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,11 +44,11 @@ fn edit_worker(dir: &Path, change: impl Fn(&str) -> String) {
     fs::write(path, change(&text)).unwrap();
 }
 
-/// Changes the first line of the first transcript. Returns whether there is one.
+/// Changes the first line of the last transcript. Returns whether there is one.
 fn edit_entry(dir: &Path, change: impl Fn(&str) -> String) -> bool {
     let paths = files(dir, "transcript.jsonl").into_iter();
-    let texts = paths.map(|path| (fs::read_to_string(&path).unwrap(), path));
-    let Some((text, path)) = texts.filter(|(text, _)| !text.is_empty()).last() else {
+    let mut texts = paths.map(|path| (fs::read_to_string(&path).unwrap(), path));
+    let Some((text, path)) = texts.rfind(|(text, _)| !text.is_empty()) else {
         return false;
     };
     let (line, rest) = text.split_once('\n').unwrap();
@@ -164,16 +167,16 @@ fn attributes_stand_before_unknown_members_and_times() {
         .unwrap();
     runtime.set_attributes(&worker, of(r#"{"t":"x"}"#)).unwrap();
     let out = tempfile::tempdir().unwrap();
-    let options = redb_runtime_store::layout::ExportOptions::new().times(true);
-    redb_runtime_store::layout::export(&store, out.path(), options).unwrap();
+    let options = ExportOptions::new().times(true);
+    export(&store, out.path(), options).unwrap();
     let line = fs::read_to_string(&files(out.path(), "transcript.jsonl")[0]).unwrap();
     let place = line
         .find(r#","attributes":{"a":1},"recorded_at":""#)
         .unwrap();
-    assert!(line[..place].ends_with(r#""event_id":2"#), "{line}");
+    assert!(line[..place].ends_with(r#""event_id":3"#), "{line}");
     let text = fs::read_to_string(&files(out.path(), "worker.json")[0]).unwrap();
     assert!(
-        text.ends_with("  \"attributes\": {\n    \"t\": \"x\"\n  }\n}\n"),
+        text.ends_with("  \"attributes\": {\"t\":\"x\"}\n}\n"),
         "{text}"
     );
     // An unknown member that stood before them is exported after them, and the own bytes of the line are stored.
@@ -272,13 +275,56 @@ fn import_gives_change_numbers_anew() {
     assert_eq!(changes(&again), (vec![1, 2, 3], 3));
     // A replacement is later than all changes before: a mirror sees it.
     let (_, last) = changes(&store);
-    let replace = redb_runtime_store::layout::ImportOptions::new().replace(true);
+    let replace = ImportOptions::new().replace(true);
     let other = exported(&again);
     edit_worker(other.path(), |text| with_member(text, r#""x": 1"#));
-    redb_runtime_store::layout::import(&store, other.path(), replace).unwrap();
+    import(&store, other.path(), replace).unwrap();
     assert_eq!(
         changes(&store),
         (vec![last + 1, last + 2, last + 3], last + 3)
     );
     assert!(store.verify().unwrap().is_clean());
+}
+
+/// An archive has entries that the store has pruned, and times.
+#[test]
+fn update_writes_only_redacted_lines_anew() {
+    let store = store();
+    let runtime = runtime_of(&store, "r");
+    let worker = new_worker(&runtime);
+    for number in 0..6 {
+        say(&runtime, &worker, &format!("SECRET {number}")).unwrap();
+    }
+    let root = tempfile::tempdir().unwrap();
+    let options = |times| {
+        let update = ExportOptions::new().existing(ExistingDirectory::Update);
+        update.times(times)
+    };
+    export(&store, root.path(), options(true)).unwrap();
+    let log = || fs::read_to_string(&files(root.path(), "transcript.jsonl")[0]).unwrap();
+    let before = log();
+    let policy = Retention::new().keep_entries(4);
+    runtime.prune(&policy, PruneOptions::new()).unwrap();
+    runtime.redact_entries(&worker, [3, 5], "gone").unwrap();
+    say(&runtime, &worker, "later").unwrap();
+    let report = export(&store, root.path(), options(false)).unwrap();
+    let counts = &report.runtimes[0];
+    assert_eq!((counts.redacted_entries, counts.transcript_entries), (2, 1));
+    let after = log();
+    let lines: Vec<_> = after.lines().collect();
+    assert_eq!(lines.len(), 7);
+    for (place, line) in before.lines().enumerate() {
+        let is_redacted = [3, 5].contains(&place);
+        assert_eq!(lines[place] == line, !is_redacted, "{}", lines[place]);
+        assert_eq!(lines[place].contains("SECRET"), !is_redacted);
+        assert!(lines[place].contains("recorded_at"), "{}", lines[place]);
+    }
+    assert!(compare(&store, root.path()).unwrap().is_same());
+    let again = export(&store, root.path(), options(false)).unwrap();
+    assert_eq!(again.runtimes[0].redacted_entries, 0);
+    assert_eq!(log(), after);
+    // A directory with the text of an entry that the store has unchanged is still refused.
+    let path = &files(root.path(), "transcript.jsonl")[0];
+    fs::write(path, after.replace("SECRET 4", "SECRET 9")).unwrap();
+    export(&store, root.path(), options(false)).unwrap_err();
 }

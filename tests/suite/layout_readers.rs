@@ -1,8 +1,12 @@
 //! Readers of each form, after the table of the forms: they accept what an export writes for a runtime that came in
 //! their form, also after operations.
 
-use super::layout_later::{FORMS, of_form, operate};
+use super::layout_later::{FORMS, id_of, of_form, operate};
 use super::layout_support::*;
+use crate::support::named;
+use redb_runtime_store::Store;
+use redb_runtime_store::attributes::Attributes;
+use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::layout::LayoutForm;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -331,5 +335,35 @@ fn unchanged_reader_accepts_the_export_of_its_form() {
         read_as(form, exported(&store).path());
         operate(&store, name);
         read_as(form, exported(&store).path());
+        use_additions(&store, name);
+        let out = exported(&store);
+        let texts = tree(out.path()).into_values().flatten();
+        let text: String = texts
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+            .collect();
+        for addition in ["$once", "$open_work", "$forked_from", "$redacted", "pinned"] {
+            assert!(text.contains(addition), "{name}: {addition}");
+        }
+        read_as(form, out.path());
     }
+}
+
+/// Everything that a host can add: attributes, keys, open work, a fork, a redaction and a pin.
+fn use_additions(store: &Store, name: &str) {
+    let runtime = store.runtime(named(id_of(name))).unwrap();
+    let worker = runtime
+        .create_worker(Default::default())
+        .unwrap()
+        .worker_ref;
+    let attributes = || Attributes::new().with("title", "Report").unwrap();
+    let input = || WorkerInput::user("hello");
+    runtime.set_attributes(&worker, attributes()).unwrap();
+    runtime
+        .send_input_with(&worker, input(), attributes())
+        .unwrap();
+    runtime.send_input_once(&worker, "key", input()).unwrap();
+    runtime.open_work(&worker, "call", "note").unwrap();
+    runtime.fork_worker(&worker, None).unwrap();
+    runtime.redact_entry(&worker, 0, "gone").unwrap();
+    runtime.set_pinned(&worker, true).unwrap();
 }

@@ -75,6 +75,7 @@ mod program_changes;
 mod program_faults;
 #[cfg(feature = "program")]
 mod program_help;
+mod program_hosts;
 #[cfg(feature = "program")]
 mod program_logs;
 #[cfg(feature = "program")]

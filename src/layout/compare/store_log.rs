@@ -102,10 +102,37 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         let Some(next) = self.rows.next().transpose()? else {
             return Ok(Some(lacks::<T>(row.number())));
         };
-        if T::is_same(&next, row) {
+        self.compared(place, row, &next)
+    }
+
+    /// Compares a record of the directory with the next one here, which can be redacted since. `None` then, or the
+    /// difference in words as [`expect`](Self::expect) returns it.
+    pub(crate) fn expect_or_redacted(
+        &mut self,
+        place: Place<'_>,
+        row: &T::Row<'_>,
+    ) -> Result<Option<Option<String>>, LayoutError> {
+        let Some(next) = self.rows.next().transpose()? else {
+            return Ok(Some(Some(lacks::<T>(row.number()))));
+        };
+        if !T::is_same(&next, row) && T::has_redacted(&next, row) {
             self.same += 1;
             self.last_same = row.number();
-            self.only_bytes += u64::from(has_other_bytes(&next, row));
+            return Ok(None);
+        }
+        self.compared(place, row, &next).map(Some)
+    }
+
+    fn compared(
+        &mut self,
+        place: Place<'_>,
+        row: &T::Row<'_>,
+        next: &T::Row<'_>,
+    ) -> Result<Option<String>, LayoutError> {
+        if T::is_same(next, row) {
+            self.same += 1;
+            self.last_same = row.number();
+            self.only_bytes += u64::from(has_other_bytes(next, row));
             let (of_store, of_directory) = (next.recorded_at(), row.recorded_at());
             self.times_on_one_side.0 += u64::from(of_directory.is_none() && of_store.is_some());
             self.times_on_one_side.1 += u64::from(of_store.is_none() && of_directory.is_some());
@@ -113,7 +140,7 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         }
         let (one, other) = (
             record_json(place.path, row, true)?,
-            record_json(place.path, &next, true)?,
+            record_json(place.path, next, true)?,
         );
         Ok(Some(first_difference(&one, &other)))
     }

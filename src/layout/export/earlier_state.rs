@@ -5,6 +5,7 @@ use crate::layout::error::LayoutError;
 use crate::layout::read::sink::Place;
 use crate::layout::report::Difference;
 use crate::ledger::rows::FIRST_EVENT_ID;
+use crate::model::attributes;
 use crate::model::catalog::WorkerStatus;
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::management::RuntimeStatus;
@@ -71,6 +72,8 @@ pub(crate) fn check_worker(
         &mut old.last_event_id,
         new.last_event_id,
     )?;
+    // A host can change these at any time.
+    attributes::catch_up(&mut worker.unknown, &stored.unknown);
     let none = WorkerRetention::default();
     expect_same(
         path,

@@ -11,6 +11,7 @@ mod log_tail;
 pub(super) mod log_writer;
 pub(super) mod other_files;
 pub(super) mod parallel;
+mod redacted;
 mod replacement;
 pub(super) mod runtime_writer;
 pub(super) mod update;

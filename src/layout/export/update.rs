@@ -32,6 +32,7 @@ use crate::layout::export::earlier_state::{
 use crate::layout::export::file_update::{FileUpdate, add_missing};
 use crate::layout::export::log_tail::{LastOf, Reached, append_rest, damaged, take_tail_of};
 use crate::layout::export::log_writer::write_document;
+use crate::layout::export::redacted::{Redacted, rewrite_log};
 use crate::layout::export::runtime_writer::RuntimeWriter;
 use crate::layout::findings::finding::{Finding, FindingKind};
 use crate::layout::format::document::{RemovedWorkers, RuntimeDocument, WorkerDocument};
@@ -43,7 +44,7 @@ use crate::layout::read::log_record::LogRecord;
 use crate::layout::read::reading::read_runtime;
 use crate::layout::read::sink::{Place, Sink};
 use crate::layout::report::RuntimeExport;
-use crate::ledger::convert::stored_size;
+use crate::ledger::convert::{owned_ref, stored_size};
 use crate::ledger::rows::FIRST_EVENT_ID;
 use crate::ledger::stored::kept_file::FileChunkRow;
 use crate::ledger::stored::tombstone::{TombstoneRow, WorkerEnd};
@@ -82,6 +83,7 @@ struct WorkerUpdate {
     /// The members of its document that say what the directory has.
     retention: WorkerRetention,
     transcript: Reached,
+    redacted: Vec<Redacted>,
 }
 
 impl Update {
@@ -128,6 +130,7 @@ impl Update {
             incomplete: Vec::new(),
             listed: HashSet::new(),
             present: Present::default(),
+            redacted: Vec::new(),
         };
         // Not strict: an incomplete last line is accepted if the store can complete it.
         let rules = ImportOptions::rules_for_exports(max_line_bytes);
@@ -299,6 +302,8 @@ impl WorkerUpdate {
             worker_dir.sync()?;
             report.workers += 1;
         }
+        let dirs = (runtime_dir, worker_dir);
+        rewrite_log(writer.snapshot, dirs, &worker_ref, &self.redacted, report)?;
         let reached = self.transcript;
         let rest = writer
             .snapshot
@@ -350,6 +355,8 @@ struct Checking<'s> {
     listed: HashSet<WorkerId>,
     /// The workers of the directory that the store has removed.
     present: Present,
+    /// The entries of the worker whose transcript is read that the store has redacted since.
+    redacted: Vec<Redacted>,
     update: Update,
 }
 
@@ -460,6 +467,7 @@ impl Sink for Checking<'_> {
         self.files.begin_worker()?;
         self.gone = gone_worker(self.snapshot, worker)?;
         self.archived = Archived::default();
+        self.redacted.clear();
         Ok(())
     }
 
@@ -472,7 +480,19 @@ impl Sink for Checking<'_> {
         if log.is_pruned(entry.sequence) {
             return Ok(());
         }
-        go_along(place, log.expect(place, &entry)?)
+        let same = log.same;
+        match log.expect_or_redacted(place, &entry)? {
+            Some(difference) => go_along(place, difference),
+            None => {
+                let worker = owned_ref(&entry.worker_ref)?;
+                self.redacted.push(Redacted {
+                    byte: place.byte.unwrap_or_default(),
+                    position: self.snapshot.first_position(&worker)?.saturating_add(same),
+                    has_time: entry.recorded_at.is_some(),
+                });
+                Ok(())
+            }
+        }
     }
 
     fn worker(
@@ -527,6 +547,7 @@ impl Sink for Checking<'_> {
             is_current: is_same && retention == kept,
             retention: kept,
             transcript: Reached::until(floor.saturating_add(log.same)),
+            redacted: std::mem::take(&mut self.redacted),
         };
         self.update.workers.insert(worker_ref.worker_id, known);
         Ok(())

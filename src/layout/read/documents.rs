@@ -24,6 +24,23 @@ use std::path::{Path, PathBuf};
 const MOST_GROWTH: u64 = 16;
 
 impl Reader<'_> {
+    /// Puts the attributes of a document before its other unknown members.
+    fn take_attributes<T: Document>(
+        &mut self,
+        stored: &mut Stored<T>,
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<(), ReadStop> {
+        if T::HAS_ATTRIBUTES
+            && let Err(message) = attributes::put_first(&mut stored.unknown)
+        {
+            let kind = FindingKind::UnreadableAttributes;
+            let finding = Finding::new(kind, path.to_owned(), message);
+            self.report(at_member(finding, bytes, "attributes"))?;
+        }
+        Ok(())
+    }
+
     /// Reads the document of `of`; the error where it cannot be used and the reading continues.
     pub(crate) fn read_document<T: Document>(
         &mut self,
@@ -52,13 +69,7 @@ impl Reader<'_> {
         self.skip_mark(&path, &mut bytes)?;
         match parse::<T>(&bytes, of, &[], &mut self.scratch) {
             Ok((mut stored, origin)) if stored.value.stamp().is_supported::<T>() => {
-                if T::HAS_ATTRIBUTES
-                    && let Err(message) = attributes::put_first(&mut stored.unknown)
-                {
-                    let kind = FindingKind::UnreadableAttributes;
-                    let finding = Finding::new(kind, path.clone(), message);
-                    self.report(at_member(finding, &bytes, "attributes"))?;
-                }
+                self.take_attributes(&mut stored, &path, &bytes)?;
                 if let Some(length) = self.exported_too_long(&stored, length) {
                     let message = format!(
                         "exported the document would have {length} bytes, the limit is {limit}"

@@ -342,6 +342,26 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Takes the time and the attributes of a record from its unknown members.
+    fn take_additions<T: LogRecord>(
+        &mut self,
+        row: &mut T::Row<'_>,
+        path: &Path,
+        at: Option<(u64, u64)>,
+    ) -> Result<(), ReadStop> {
+        if let Err(message) = row.take_time() {
+            let kind = FindingKind::UnreadableTime;
+            self.report(Finding::new(kind, path.to_owned(), message).placed(at))?;
+        }
+        if T::HAS_ATTRIBUTES
+            && let Err(message) = attributes::put_first(row.time_and_unknown().1)
+        {
+            let kind = FindingKind::UnreadableAttributes;
+            self.report(Finding::new(kind, path.to_owned(), message).placed(at))?;
+        }
+        Ok(())
+    }
+
     /// Checks a record and passes it to the sink.
     #[allow(clippy::too_many_arguments)] // A record, its place, and where it goes.
     fn take<T: LogRecord>(
@@ -388,21 +408,8 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         (checks.note)(&row, place);
-        if let Err(message) = row.take_time() {
-            let finding = Finding::new(FindingKind::UnreadableTime, PathBuf::from(path), message);
-            self.report(finding.placed(Some((line.number, offset))))?;
-        }
-        if T::HAS_ATTRIBUTES
-            && let Err(message) = attributes::put_first(row.time_and_unknown().1)
-        {
-            let finding = Finding::new(
-                FindingKind::UnreadableAttributes,
-                PathBuf::from(path),
-                message,
-            );
-            self.report(finding.placed(Some((line.number, offset))))?;
-        }
         let at = Some((line.number, offset));
+        self.take_additions::<T>(&mut row, path, at)?;
         summary.note_gap(number, at);
         summary.first.get_or_insert(number);
         let ended = u64::from(line.is_ended);

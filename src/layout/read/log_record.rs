@@ -6,6 +6,7 @@ use crate::layout::format::json::{self, Form, Record, Tagged};
 use crate::layout::format::line;
 use crate::layout::format::problem::Problem;
 use crate::layout::read::sink::{Place, Sink};
+use crate::model::attributes;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::interaction::{RecordedEntry, TranscriptEntry, TranscriptRole};
 use crate::model::layout_form::{LayoutForm, LineForm, Spelling};
@@ -39,6 +40,8 @@ pub(crate) trait LogRecord: Record + 'static {
     /// of `runtime`.
     fn known<'a>(line: &'a str, runtime: &'a str) -> Option<Self::Row<'a>>;
     fn is_same(one: &Self::Row<'_>, other: &Self::Row<'_>) -> bool;
+    /// Whether `new` is the record `old` after a redaction.
+    fn has_redacted(new: &Self::Row<'_>, old: &Self::Row<'_>) -> bool;
     fn send(row: Self::Row<'_>, place: Place<'_>, sink: &mut dyn Sink) -> Result<(), LayoutError>;
 }
 
@@ -266,6 +269,10 @@ impl LogRecord for RuntimeEvent {
         fast_json::event(line, runtime)
     }
 
+    fn has_redacted(_: &BorrowedEvent<'_>, _: &BorrowedEvent<'_>) -> bool {
+        false
+    }
+
     fn is_same(one: &BorrowedEvent<'_>, other: &BorrowedEvent<'_>) -> bool {
         (
             one.id,
@@ -318,6 +325,12 @@ impl LogRecord for TranscriptEntry {
 
     fn known<'a>(line: &'a str, runtime: &'a str) -> Option<BorrowedEntry<'a>> {
         fast_json::entry(line, runtime)
+    }
+
+    fn has_redacted(new: &BorrowedEntry<'_>, old: &BorrowedEntry<'_>) -> bool {
+        let known = (new.sequence, &new.worker_ref, new.role, new.event_id);
+        known == (old.sequence, &old.worker_ref, old.role, old.event_id)
+            && attributes::are_redacted(&new.unknown)
     }
 
     fn is_same(one: &BorrowedEntry<'_>, other: &BorrowedEntry<'_>) -> bool {

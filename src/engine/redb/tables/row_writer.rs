@@ -30,8 +30,7 @@ impl ChangeSet {
         };
         let writer = RowWriter { transaction, at };
         self.remove_from(&writer)?;
-        let last_opening = self.last_opening.map(MetaRecord::Number);
-        writer.write(&META, last_opening.iter().map(|number| (OPENINGS, number)))?;
+        self.write_last_opening(&writer)?;
         writer.write(
             &RUNTIMES,
             all().filter_map(|(id, staged)| Some((id, staged.row.as_ref()?))),
@@ -88,6 +87,11 @@ impl ChangeSet {
                 rows.map(move |(worker, row)| ((id, worker.as_str()), row))
             }),
         )
+    }
+
+    fn write_last_opening(&self, writer: &RowWriter<'_>) -> Result<(), RuntimeError> {
+        let number = self.last_opening.map(MetaRecord::Number);
+        writer.write(&META, number.iter().map(|number| (OPENINGS, number)))
     }
 
     /// Removes the rows to remove, one table after the other.
