@@ -23,7 +23,7 @@
 //!
 //! // Both sides of the conversation, with the time of each entry.
 //! let page = runtime.recorded_transcript(&worker.worker_ref, TranscriptQuery::new(0, 10))?;
-//! for RecordedEntry { entry, recorded_at } in &page.items {
+//! for RecordedEntry { entry, recorded_at, .. } in &page.items {
 //!     println!("{recorded_at:?} {:?}: {}", entry.role, entry.content);
 //! }
 //! assert_eq!(page.items[0].entry.content, "Hello!");
@@ -69,6 +69,7 @@
 //! | other processes | they read committed snapshots while one process writes; a second writer is rejected; with [`Sharing::ManyWriters`] all processes may write | `sharing::readers_see_only_whole_commits`, `locking::second_writer_learns_who_holds_the_lock`, `sharing::many_writers_survive_a_kill_of_one` |
 //! | reads | a page costs one seek and its items, at any length of the log | `reading::reads_seek_and_never_scan` |
 //! | deletion | a deletion is complete for every reader from its first commit on; a crash in the middle is completed by the next open; the id of a deleted worker is never used again | `deleting_in_steps::unfinished_worker_is_hidden_and_the_open_finishes_it`, `deleting_in_steps::unfinished_runtime_is_hidden_and_the_open_finishes_it`, `deleting::deleted_id_is_never_given_again`, `deleting_in_steps::writers_finish_the_deletion_of_a_killed_process` |
+//! | coming back | an input with a key is stored once, however often it is sent; work that a host that ended left open is listed, and closed work is not | `sends::processes_with_one_key_write_one_entry`, `sends::repeated_input_returns_its_acknowledgement`, `open_work::work_of_an_earlier_opening_is_unfinished`, `kills::killed_process_keeps_acknowledged_work_whole` |
 //! | moving | a runtime that was imported and not changed is exported byte for byte | `layout_round_trip::archived_directories_round_trip_byte_for_byte` |
 //!
 //! # Limits

@@ -59,7 +59,7 @@ impl Store {
         let engine = self.engine();
         let at = engine.at("find the writer");
         if engine.is_writer(at.operation())? || engine.file().is_none() {
-            return Ok(engine.is_writer(at.operation())?);
+            return engine.is_writer(at.operation());
         }
         let path = engine.file_path();
         let path = path.map_err(|reason| at.io(std::io::Error::other(reason)))?;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-const VERBS: [&str; 26] = [
+const VERBS: [&str; 29] = [
     "import",
     "export",
     "compare",
@@ -21,6 +21,7 @@ const VERBS: [&str; 26] = [
     "transcript",
     "search",
     "diagnostics",
+    "unfinished",
     "stats",
     "stop-worker",
     "stop-runtime",
@@ -28,6 +29,8 @@ const VERBS: [&str; 26] = [
     "set-limits",
     "delete-worker",
     "delete-runtime",
+    "set-attributes",
+    "redact",
     "prune",
     "pin",
     "verify",

@@ -5,7 +5,7 @@ use crate::arguments::select::{WritableArgument, parse_worker_id};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::{count, visible};
-use crate::read::events::{kind_name, refuse_unknown_worker};
+use crate::read::events::kind_name;
 use clap::Args;
 use redb_runtime_store::Runtime;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
@@ -78,16 +78,16 @@ impl Redact {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime) = self.store.open(output)?;
         let id = runtime.runtime_id()?;
-        for worker in &self.worker {
-            refuse_unknown_worker(&store, &id, worker)?;
-        }
         let mut search = match self.regex {
             true => Search::regex(&self.pattern),
             false => Search::literal(&self.pattern),
         };
         search = search.runtime(id.clone()).ignore_case(self.ignore_case);
         for worker in &self.worker {
-            search = search.worker(WorkerRef::new(id.clone(), worker.clone()));
+            let worker = WorkerRef::new(id.clone(), worker.clone());
+            // A worker that does not exist is a mistake, and no worker without matches.
+            runtime.worker_detail(&worker)?;
+            search = search.worker(worker);
         }
         let found = self.find(&store.snapshot()?, &search, output)?;
         if self.yes {

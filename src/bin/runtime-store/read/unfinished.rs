@@ -42,10 +42,10 @@ impl Unfinished {
         let all = store.unfinished()?;
         let mut table = Table::new([
             Column::text("WORKER", 16),
-            Column::text("RUNTIME", 12),
-            Column::text("WORK", 14),
+            Column::text("RUNTIME", 8),
+            Column::text("WORK", 12),
             Column::text("OPENED AT", 20),
-            Column::rest("NOTE", 10),
+            Column::rest("NOTE", 16),
         ]);
         for work in &all {
             match output.json {
