@@ -58,7 +58,7 @@ fn transaction_refuses_more_than_one_commit_removes() {
 }
 
 /// Runs `delete` on a store in a file, and copies the file before each sync: as a kill at that time leaves it.
-fn images_of(
+pub(crate) fn images_of(
     prepare: impl FnOnce(&Store),
     delete: impl FnOnce(&Store),
 ) -> (TempDir, PathBuf, Vec<PathBuf>) {
@@ -94,7 +94,7 @@ fn is_unfinished(report: &VerifyReport) -> bool {
 }
 
 /// Opens an image for reading only. Returns the store, and whether a deletion in it is unfinished.
-fn hidden(image: &Path) -> (Store, bool) {
+pub(crate) fn hidden(image: &Path) -> (Store, bool) {
     let options = Store::options().read_only(true).recover_in_memory(true);
     let store = options.open(image).unwrap();
     let report = store.verify().unwrap();

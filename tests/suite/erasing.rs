@@ -2,9 +2,11 @@
 
 use crate::deleting::assert_sound;
 use crate::layout_support::content;
-use crate::support::{full_request, named, runtime_id, say, scratch, seed};
+use crate::support::{full_request, named, runtime_id, scratch, seed};
+use redb_runtime_store::attributes::Attributes;
 use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerIntent, WorkerStatus};
 use redb_runtime_store::identity::WorkerRef;
+use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::store::{DeleteRuntimeOptions, Sharing};
 use redb_runtime_store::{Runtime, Store};
@@ -44,7 +46,17 @@ fn change(store: &Store, random: &mut Rng, marks: &mut Marks) {
     let runtime = store.runtime(named(id)).unwrap();
     let workers = runtime.list_workers().unwrap();
     let worker = (!workers.is_empty()).then(|| random.pick(&workers).clone());
-    match (random.below(20), worker) {
+    match (random.below(24), worker) {
+        (20..22, Some(worker)) => {
+            let patch = Attributes::new().with("title", marks.text(random)).unwrap();
+            runtime.set_attributes(&worker.worker_ref, patch).unwrap();
+        }
+        (22.., Some(worker)) => {
+            let first = runtime.worker_detail(&worker.worker_ref).unwrap();
+            let last = (first.transcript_len as u64).saturating_sub(1);
+            let redacted = runtime.redact_entry(&worker.worker_ref, last, "gone");
+            assert!(redacted.is_ok() || last == 0, "{redacted:?}");
+        }
         (0..4, _) | (_, None) => {
             let objective = marks.text(random);
             let intent = WorkerIntent::Task { objective };
@@ -55,8 +67,13 @@ fn change(store: &Store, random: &mut Rng, marks: &mut Marks) {
             runtime.create_worker(request).unwrap();
         }
         (4..14, Some(worker)) if worker.status == WorkerStatus::Running => {
-            let said = (0..=random.below(4)).map(|_| marks.text(random));
-            said.for_each(|text| assert!(say(&runtime, &worker.worker_ref, &text).is_ok()));
+            let said: Vec<_> = (0..=random.below(4)).map(|_| marks.text(random)).collect();
+            for text in said {
+                let note = Attributes::new().with("note", marks.text(random)).unwrap();
+                let sent =
+                    runtime.send_input_with(&worker.worker_ref, WorkerInput::user(text), note);
+                sent.unwrap();
+            }
         }
         (14..16, Some(worker)) if worker.status == WorkerStatus::Running => {
             let reason = Some(marks.text(random));

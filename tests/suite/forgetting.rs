@@ -104,6 +104,49 @@ fn retention_forgets_import_texts_of_dropped_workers() {
     assert_sound(&store);
 }
 
+#[test]
+fn redaction_forgets_conflicts_about_the_worker() {
+    let (_files, store, [differs, other]) = with_conflict("secret-difference");
+    let runtime = store.runtime(named("r")).unwrap();
+    runtime.redact_entry(&other, 0, "gone").unwrap();
+    assert!(is_recorded(&store, "secret-difference"));
+    runtime.redact_entry(&differs, 0, "gone").unwrap();
+    assert!(!is_recorded(&store, "secret-difference"));
+    assert!(!has_bytes(&store, "secret-difference"));
+    store.compact().unwrap();
+    assert!(!is_in_file(store.path(), "secret-difference"));
+    assert_sound(&store);
+}
+
+/// A line that an export would spell otherwise is stored with its own text, with all its members.
+#[test]
+fn redaction_forgets_the_own_text_of_a_line() {
+    let (directory, [worker, _]) = directory();
+    let log = log_of(directory.path(), 1);
+    let line = "\"content\" : \"secret-text\", \"x\":\"secret-member\", \"attributes\":{\"n\":\"secret-note\"}";
+    edit(&log, "\"content\":\"said\"", line);
+    let (_files, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    import(&store, directory.path(), ImportOptions::new()).unwrap();
+    let marks = ["secret-text", "secret-member", "secret-note"];
+    for mark in marks {
+        assert!(has_bytes(&store, mark), "{mark}");
+    }
+    let runtime = store.runtime(named("r")).unwrap();
+    runtime.redact_entry(&worker, 0, "gone").unwrap();
+    for mark in marks {
+        assert!(!has_bytes(&store, mark), "{mark}");
+    }
+    store.compact().unwrap();
+    for mark in marks {
+        assert!(!is_in_file(&path, mark), "{mark}");
+    }
+    let exported = exported(&store);
+    let text = fs::read_to_string(log_of(exported.path(), 1)).unwrap();
+    assert!(text.contains("gone") && !text.contains("secret"), "{text}");
+    assert_sound(&store);
+}
+
 /// A store with the runtime `r`, and a conflict with a directory that differs in `differing` of worker 1.
 fn with_conflict(differing: &str) -> (TempDir, Store, [WorkerRef; 2]) {
     let (directory, workers) = directory();

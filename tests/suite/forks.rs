@@ -1,7 +1,9 @@
 //! Forks of workers, and redaction of entries.
 
+use crate::deleting::rows_of;
+use crate::deleting_in_steps::{hidden, images_of};
 use crate::support::{
-    Host, Kept, all_entries, full_request, named, new_worker, on_both, say, scratch,
+    Host, Kept, all_entries, full_request, named, new_worker, on_both, say, scratch, worker_ref,
 };
 use redb_runtime_store::attributes::Attributes;
 use redb_runtime_store::catalog::WorkerStatus;
@@ -117,6 +119,42 @@ fn long_fork_takes_several_commits_and_is_whole() {
         matches!(refused, Err(RuntimeError::InvalidRequest(_))),
         "{refused:?}"
     );
+}
+
+/// At each sync of a long fork a kill leaves nothing of it that a reader sees, or all of it.
+#[test]
+fn unfinished_fork_is_hidden_and_the_open_removes_it() {
+    let source = worker_ref("r", "worker-00000001");
+    let of = |store: &Store| store.runtime(named("r")).unwrap();
+    let prepare = |store: &Store| assert_eq!(long_worker(&of(store)), source);
+    let fork = |store: &Store| drop(of(store).fork_worker(&source, None).unwrap());
+    let (_directory, _path, images) = images_of(prepare, fork);
+    let mut unfinished = 0;
+    for image in images {
+        let (reader, is_unfinished) = hidden(&image);
+        unfinished += usize::from(is_unfinished);
+        let workers = |store: &Store| -> Vec<usize> {
+            let workers = of(store).list_workers().unwrap();
+            workers.iter().map(|worker| worker.transcript_len).collect()
+        };
+        let seen = workers(&reader);
+        reader.close().unwrap();
+        let store = Store::open(&image).unwrap();
+        // The process that opens for writing completes a commit that was synced.
+        let whole = workers(&store);
+        assert!([vec![10], vec![10, 10]].contains(&seen), "{seen:?}");
+        assert!(
+            whole == [10, 10] || (whole == [10] && seen == [10]),
+            "{whole:?}"
+        );
+        let entries = 10 * whole.len() as u64;
+        assert_eq!(rows_of(&store, "transcripts"), entries);
+        assert!(store.verify().unwrap().findings.is_empty());
+        // Its id is not given again.
+        let next = of(&store).create_worker(Default::default()).unwrap();
+        assert!(next.worker_id.as_str() >= "worker-00000002");
+    }
+    assert!(unfinished > 0);
 }
 
 #[test]

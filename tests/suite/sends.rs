@@ -1,9 +1,11 @@
 //! Inputs that a host can send again.
 
-use crate::support::{Host, all_entries, named, new_worker, on_both, say, scratch};
+use crate::sharing::{as_child, child, first_worker, many, wait_to_be_killed};
+use crate::support::{Host, all_entries, named, new_worker, on_both, say, scratch, tell};
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::store::Sharing;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
@@ -138,6 +140,33 @@ fn threads_with_one_key_write_one_entry() {
         });
         assert_eq!(all_entries(&runtime, &worker).len(), 20);
     });
+}
+
+#[test]
+fn processes_with_one_key_write_one_entry() {
+    let name = "sends::processes_with_one_key_write_one_entry";
+    let send_all = |path: &Path| {
+        let store = many().open(path).unwrap();
+        let runtime = store.runtime(named("r")).unwrap();
+        let worker = first_worker(&runtime);
+        let keys = (0..30).map(|number| format!("k{number}"));
+        keys.map(|key| once(&runtime, &worker, &key, "hello").unwrap())
+            .collect::<Vec<_>>()
+    };
+    if let Some((_, path)) = as_child() {
+        let sent = send_all(&path);
+        tell(&format!("{sent:?}"));
+        wait_to_be_killed();
+    }
+    let (_directory, path) = scratch();
+    let store = many().open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = first_worker(&runtime);
+    let mut child = child(name, "sends", &path);
+    let sent = send_all(&path);
+    assert_eq!(child.hear(), Some(format!("{sent:?}")));
+    assert_eq!(all_entries(&runtime, &worker).len(), 30);
+    child.kill();
 }
 
 /// Two stores of one file stand for two processes: each has its own memory of keys.

@@ -53,6 +53,12 @@ fn assert_same(state: &RuntimeState, runtime: &Runtime) {
             entries.collect::<Vec<_>>()
         );
     }
+    let unfinished = runtime.store().unfinished().unwrap().into_iter();
+    let unfinished = unfinished.filter(|work| work.worker_ref.runtime_id == own.runtime_id);
+    let unfinished: Vec<_> = unfinished
+        .map(|work| (work.worker_ref.worker_id.to_string(), work.name))
+        .collect();
+    assert_eq!(unfinished, state.unfinished());
     let whole = runtime.summary().unwrap();
     let with = |status| {
         let has_status = summaries.iter().filter(|worker| worker.status == status);
@@ -138,6 +144,29 @@ fn any_request() -> impl Strategy<Value = CreateWorkerRequest> {
     )
 }
 
+/// A call of a host that comes back.
+fn any_host_call() -> impl Strategy<Value = Call> {
+    let worker = || (0_usize..10).prop_map(target);
+    let name = || "[ab ]";
+    let patch = (name(), prop_oneof![Just("null"), Just("1"), Just("\"x\"")]);
+    let patch = prop_oneof![
+        9 => patch.prop_map(|(name, value)| format!("{{\"{name}\":{value}}}")),
+        1 => Just(r#"{"$a":1}"#.to_owned()),
+    ];
+    let input = "[ab ]".prop_map(WorkerInput::user);
+    let at = proptest::option::of(0_u64..6);
+    prop_oneof![
+        3 => (worker(), patch).prop_map(|(worker, patch)| Call::SetAttributes(worker, patch)),
+        6 => (worker(), name(), input)
+            .prop_map(|(worker, key, input)| Call::InputOnce(worker, key, input)),
+        4 => (worker(), name()).prop_map(|(worker, name)| Call::OpenWork(worker, name)),
+        2 => (worker(), name()).prop_map(|(worker, name)| Call::CloseWork(worker, name)),
+        2 => (worker(), at).prop_map(|(worker, at)| Call::Fork(worker, at)),
+        2 => (worker(), 0_u64..5, any_text())
+            .prop_map(|(worker, position, text)| Call::Redact(worker, position, text)),
+    ]
+}
+
 fn any_operation() -> impl Strategy<Value = Operation> {
     // Worker 0 is never created, so it is a worker that does not exist.
     let worker = || (0_usize..10).prop_map(target);
@@ -160,15 +189,20 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         4 => (0_u64..12, 0_u64..3).prop_map(|(events, entries)| Call::Prune(events, entries)),
         3 => (worker(), any::<bool>()).prop_map(|(worker, pinned)| Call::Pin(worker, pinned)),
         1 => Just(Call::StopRuntime),
+        20 => any_host_call(),
     ];
     prop_oneof![
-        57 => call.prop_map(Operation::Call),
+        77 => call.prop_map(Operation::Call),
         2 => Just(Operation::Reopen),
     ]
 }
 
 /// Runs `operations` on two runtimes of the store that `open` gives.
-fn assert_follows_the_model(operations: &[(usize, Operation)], open: impl Fn() -> Store) {
+fn assert_follows_the_model(
+    operations: &[(usize, Operation)],
+    closes: bool,
+    open: impl Fn() -> Store,
+) {
     let opened = || {
         let store = open();
         (IDS.map(|id| store.runtime(named(id)).unwrap()), store)
@@ -189,6 +223,10 @@ fn assert_follows_the_model(operations: &[(usize, Operation)], open: impl Fn() -
         match operation {
             Operation::Reopen => {
                 live = opened();
+                // In memory the store was not closed.
+                if closes {
+                    model.reopen();
+                }
                 assert_both_same(&model, &live);
             }
             Operation::Call(call) => {
@@ -207,7 +245,7 @@ proptest! {
         operations in vec((0_usize..2, any_operation()), 1..60)
     ) {
         let store = Store::in_memory().unwrap();
-        assert_follows_the_model(&operations, || store.clone());
+        assert_follows_the_model(&operations, false, || store.clone());
     }
 }
 
@@ -218,7 +256,7 @@ proptest! {
         operations in vec((0_usize..2, any_operation()), 1..60)
     ) {
         let (_directory, path) = scratch();
-        assert_follows_the_model(&operations, || {
+        assert_follows_the_model(&operations, true, || {
             let store = Store::open(&path).unwrap();
             store.close().unwrap();
             Store::open(&path).unwrap()

@@ -8,6 +8,7 @@ use crate::campaign::count_tried;
 use crate::child::{Start, patient, say};
 use crate::deletion;
 use crate::kill_copies;
+use crate::open_work;
 use crate::rng::Rng;
 use crate::workload::{IMPORTED, import_root, runtime};
 use crate::world::{Context, RuntimeState, Violation, WorkerState, World, check_rules};
@@ -195,9 +196,18 @@ fn thread_of_work(
 ) -> Result<(), Violation> {
     let mut next = first;
     loop {
+        // Every third input opens work before it and closes it after its reply.
+        let work = next.is_multiple_of(3).then(|| format!("{thread}:{next}"));
+        let worker = &workers[(thread + next) % workers.len()];
+        if let Some(name) = &work {
+            open_work::open(runtime, worker, name)?;
+        }
         let (after, sent) = send_next(runtime, workers, thread, next);
         sent.or_violation("sending")?;
         reply_alone(runtime, workers, thread, next).or_violation("replying")?;
+        if let Some(name) = &work {
+            open_work::close(runtime, worker, name)?;
+        }
         next = after;
         say(&format!("{thread} {next}"))?;
     }
@@ -425,6 +435,8 @@ fn kill_one(
     let world = World::of(&store).or_violation("reading")?;
     check_rules(&store, &world)?;
     check_work(&world, &said, before)?;
+    let worked = runtime(&store, RUNTIME).or_violation("opening")?;
+    open_work::check(&store, &worked, &said)?;
     if job == Job::Export {
         check_exported(&store, &paths.export())?;
     }

@@ -3,6 +3,7 @@
 //! The simulators of faults compare a store with the [`World`] that the model computes. The suite runs
 //! random operations against both and compares every acknowledgement and every refusal too.
 
+use crate::host_calls::{self, OpenHere};
 use crate::rng::Rng;
 use crate::world::{RuntimeState, WorkerState, World};
 use redb_runtime_store::Runtime;
@@ -40,6 +41,18 @@ pub enum Call {
     Pin(WorkerRef, bool),
     /// `stop_runtime`.
     StopRuntime,
+    /// `set_attributes`: the patch, as JSON.
+    SetAttributes(WorkerRef, String),
+    /// `send_input_once`: the key and the input.
+    InputOnce(WorkerRef, String, WorkerInput),
+    /// `open_work`: its name.
+    OpenWork(WorkerRef, String),
+    /// `close_work`: its name.
+    CloseWork(WorkerRef, String),
+    /// `fork_worker`.
+    Fork(WorkerRef, Option<u64>),
+    /// `redact_entry`: the position and the replacement.
+    Redact(WorkerRef, u64, String),
 }
 
 /// The answer to an accepted [`Call`].
@@ -63,7 +76,7 @@ impl Ack {
     };
 
     /// The answer to a call that has none.
-    fn of_maintenance() -> Self {
+    pub(crate) fn of_maintenance() -> Self {
         Self {
             status: WorkerStatus::Stopped,
             sequence: 0,
@@ -83,6 +96,8 @@ pub enum Refusal {
     WorkerNotFound,
     /// A required text is blank, or the worker is not running.
     InvalidRequest,
+    /// The key was sent with another input.
+    KeyReused,
 }
 
 impl Refusal {
@@ -93,6 +108,7 @@ impl Refusal {
             RuntimeError::RuntimeStopped { .. } => Some(Self::RuntimeStopped),
             RuntimeError::WorkerNotFound { .. } => Some(Self::WorkerNotFound),
             RuntimeError::InvalidRequest(_) => Some(Self::InvalidRequest),
+            RuntimeError::KeyReused { .. } => Some(Self::KeyReused),
             _ => None,
         }
     }
@@ -111,6 +127,9 @@ impl Call {
     ///
     /// As the method of [`Runtime`].
     pub fn make(&self, runtime: &Runtime) -> Result<Ack, RuntimeError> {
+        if let Some(made) = host_calls::make(self, runtime) {
+            return made;
+        }
         match self.clone() {
             Self::Create(request) => runtime.create_worker(request).map(|detail| Ack {
                 status: detail.status,
@@ -157,6 +176,12 @@ impl Call {
                 sequence: 0,
                 event_id,
             }),
+            Self::SetAttributes(..)
+            | Self::InputOnce(..)
+            | Self::OpenWork(..)
+            | Self::CloseWork(..)
+            | Self::Fork(..)
+            | Self::Redact(..) => unreachable!("made above"),
         }
     }
 }
@@ -188,6 +213,7 @@ pub fn new_runtime(id: &str) -> RuntimeState {
         events: Vec::new(),
         first_event_id: 1,
         import: None,
+        open_here: OpenHere::default(),
     };
     state.log(None, RuntimeEventKind::RuntimeStarted, "runtime started");
     state
@@ -207,10 +233,22 @@ impl World {
         let state = self.0.get_mut(id).expect("a runtime of the workload");
         Arc::make_mut(state).call(call)
     }
+
+    /// Closes the store and opens it again: open work is that of an earlier opening.
+    pub fn reopen(&mut self) {
+        for state in self.0.values_mut() {
+            Arc::make_mut(state).open_here = OpenHere::default();
+        }
+    }
 }
 
 impl RuntimeState {
-    fn log(&mut self, worker: Option<&WorkerRef>, kind: RuntimeEventKind, message: &str) -> u64 {
+    pub(crate) fn log(
+        &mut self,
+        worker: Option<&WorkerRef>,
+        kind: RuntimeEventKind,
+        message: &str,
+    ) -> u64 {
         let own = &mut self.own.value;
         let id = own.next_event_id;
         own.next_event_id += 1;
@@ -230,6 +268,9 @@ impl RuntimeState {
     ///
     /// The rule that rejects the call, which then changed nothing.
     pub fn call(&mut self, call: &Call) -> Result<Ack, Refusal> {
+        if let Some(called) = self.host_call(call) {
+            return called;
+        }
         match call {
             Call::Create(request) => self.create(request),
             Call::Input(worker, input) => self.input(worker, input),
@@ -239,17 +280,18 @@ impl RuntimeState {
             Call::Prune(events, entries) => Ok(self.prune(*events, *entries)),
             Call::Pin(worker, pinned) => self.pin(worker, *pinned),
             Call::StopRuntime => Ok(self.stop()),
+            _ => unreachable!("called above"),
         }
     }
 
-    fn refuse_stopped(&self) -> Result<(), Refusal> {
+    pub(crate) fn refuse_stopped(&self) -> Result<(), Refusal> {
         match self.own.value.status {
             RuntimeStatus::Running => Ok(()),
             RuntimeStatus::Stopped => Err(Refusal::RuntimeStopped),
         }
     }
 
-    fn refuse_foreign(&self, worker: &WorkerRef) -> Result<(), Refusal> {
+    pub(crate) fn refuse_foreign(&self, worker: &WorkerRef) -> Result<(), Refusal> {
         match worker.runtime_id == self.own.value.runtime_id {
             true => Ok(()),
             false => Err(Refusal::WrongRuntime),
@@ -287,16 +329,8 @@ impl RuntimeState {
         if has_blank_text(request) {
             return Err(Refusal::InvalidRequest);
         }
-        let name = loop {
-            let sequence = self.own.value.next_worker_sequence;
-            self.own.value.next_worker_sequence += 1;
-            let name = format!("worker-{sequence:08x}");
-            if !self.workers.contains_key(&name) && !self.has_deleted(&name) {
-                break name;
-            }
-        };
-        let worker_id = WorkerId::new(name.clone()).expect("a generated id is not blank");
-        let worker_ref = WorkerRef::new(self.own.value.runtime_id.clone(), worker_id);
+        let worker_ref = self.next_worker();
+        let name = worker_ref.worker_id.to_string();
         let message = format!("worker {name} created");
         let event_id = self.log(Some(&worker_ref), RuntimeEventKind::WorkerCreated, &message);
         if request.config_bundle.is_none() {
@@ -329,6 +363,20 @@ impl RuntimeState {
         })
     }
 
+    /// The id of a new worker.
+    pub(crate) fn next_worker(&mut self) -> WorkerRef {
+        let name = loop {
+            let sequence = self.own.value.next_worker_sequence;
+            self.own.value.next_worker_sequence += 1;
+            let name = format!("worker-{sequence:08x}");
+            if !self.workers.contains_key(&name) && !self.has_deleted(&name) {
+                break name;
+            }
+        };
+        let worker_id = WorkerId::new(name).expect("a generated id is not blank");
+        WorkerRef::new(self.own.value.runtime_id.clone(), worker_id)
+    }
+
     /// Whether a worker with this id was deleted: the log says so until it is pruned. By then the counter of ids is past it.
     fn has_deleted(&self, name: &str) -> bool {
         self.events.iter().any(|event| {
@@ -344,7 +392,9 @@ impl RuntimeState {
         if self.worker(worker_ref)?.status.is_active() {
             return Err(Refusal::InvalidRequest);
         }
-        self.workers.remove(worker_ref.worker_id.as_str());
+        let id = worker_ref.worker_id.as_str();
+        self.workers.remove(id);
+        self.open_here.0.retain(|(worker, _)| worker != id);
         let diagnostics = &mut self.own.value.diagnostics;
         diagnostics.retain(|diagnostic| diagnostic.worker_ref.as_ref() != Some(worker_ref));
         let kind = RuntimeEventKind::WorkerDeleted;
@@ -405,7 +455,11 @@ impl RuntimeState {
         own.next_diagnostic_id += 1;
     }
 
-    fn input(&mut self, worker_ref: &WorkerRef, input: &WorkerInput) -> Result<Ack, Refusal> {
+    pub(crate) fn input(
+        &mut self,
+        worker_ref: &WorkerRef,
+        input: &WorkerInput,
+    ) -> Result<Ack, Refusal> {
         self.refuse_stopped()?;
         if input.content.trim().is_empty() {
             return Err(Refusal::InvalidRequest);
@@ -532,10 +586,39 @@ pub fn any_call(state: &RuntimeState, rng: &mut Rng) -> Call {
             let reason = rng.text(bytes);
             Call::End(worker_ref, WorkerStatus::Cancelled, Some(reason))
         }
+        40..=59 => any_host_call(&workers, worker_ref, rng),
         10..=11 => Call::Input(worker_ref, WorkerInput::user("  ")),
         12 => Call::Reply(worker_ref, "\n".to_owned()),
         13..=39 => Call::Reply(worker_ref, any_input(rng).content),
         _ => Call::Input(worker_ref, any_input(rng)),
+    }
+}
+
+/// Any call of a host that comes back, without open work, which is refused where several processes write.
+fn any_host_call(workers: &[&WorkerState], worker_ref: WorkerRef, rng: &mut Rng) -> Call {
+    let worker = workers
+        .iter()
+        .find(|worker| worker.own.value.worker_ref == worker_ref);
+    let end = worker.map_or(0, |worker| worker.end());
+    match rng.below(10) {
+        0..=3 => {
+            let key = format!("key {}", rng.below(4));
+            let text = format!("sent {}", rng.below(2));
+            Call::InputOnce(worker_ref, key, WorkerInput::user(text))
+        }
+        4..=6 => {
+            let (name, value) = (rng.below(3), rng.below(4));
+            let value = match value {
+                0 => "null".to_owned(),
+                value => format!("\"{value}\""),
+            };
+            Call::SetAttributes(worker_ref, format!("{{\"name {name}\":{value}}}"))
+        }
+        7 => {
+            let at = rng.below(end + 2) as u64;
+            Call::Fork(worker_ref, rng.chance(50).then_some(at))
+        }
+        _ => Call::Redact(worker_ref, rng.below(end + 1) as u64, rng.text(9)),
     }
 }
 

@@ -59,6 +59,10 @@ impl Run {
             workload.push_prunes()?;
         }
         let sharing = sharing_of(seed);
+        // Where several processes write, open work is refused.
+        if sharing != Sharing::ManyWriters {
+            workload.push_open_work()?;
+        }
         let disk = Disk::shared(sharing);
         if plant == Some(Plant::LyingSync) {
             disk.lie_about_syncs();

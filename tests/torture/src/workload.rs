@@ -1,6 +1,7 @@
 //! Workloads: operations as a host makes them, with the expected world after each.
 
 use crate::disk::Disk;
+use crate::host_calls;
 use crate::model::{Call, Refusal, any_call, new_runtime, runtime_id};
 use crate::plant::Plant;
 use crate::rng::Rng;
@@ -179,6 +180,36 @@ impl Workload {
         Ok(())
     }
 
+    /// Adds open work, in a store that one process writes: opened with the input that it belongs to, left at a reopening,
+    /// and closed.
+    pub(crate) fn push_open_work(&mut self) -> Result<(), Violation> {
+        let imported = imported()?;
+        let call = |call| Op::Call(FIRST.to_owned(), call);
+        let create = Call::Create(CreateWorkerRequest::default());
+        self.push(call(create), &imported);
+        let Some(worker) = self.last().0[FIRST].workers.values().last() else {
+            return Ok(());
+        };
+        let worker = worker.own.value.worker_ref.clone();
+        for round in 0..4 {
+            let name = |of: &str| format!("{of} {round}");
+            let input = WorkerInput::user("look it up");
+            let calls = vec![
+                Call::Input(worker.clone(), input),
+                Call::OpenWork(worker.clone(), name("call")),
+            ];
+            self.push(Op::Transaction(FIRST.to_owned(), calls), &imported);
+            let more = Call::OpenWork(worker.clone(), name("more"));
+            self.push(call(more), &imported);
+            if round % 2 == 0 {
+                self.push(Op::Reopen, &imported);
+            }
+            let close = Call::CloseWork(worker.clone(), name("call"));
+            self.push(call(close), &imported);
+        }
+        Ok(())
+    }
+
     /// The world after all operations.
     pub fn last(&self) -> &World {
         &self.worlds[self.worlds.len() - 1]
@@ -219,7 +250,10 @@ impl Workload {
                 world.0.extend(imported.0.clone());
                 true
             }
-            Op::Reopen => true,
+            Op::Reopen => {
+                world.reopen();
+                true
+            }
         };
         self.ops.push(op);
         self.worlds.push(world);
@@ -365,6 +399,9 @@ pub(crate) fn in_transaction(
     transaction: &mut RuntimeTransaction<'_>,
     call: &Call,
 ) -> Result<(), RuntimeError> {
+    if let Some(made) = host_calls::make_in(call, transaction) {
+        return made;
+    }
     match call.clone() {
         Call::Create(request) => transaction.create_worker(request).map(drop),
         Call::Input(worker, input) => transaction.send_input(&worker, input).map(drop),
@@ -374,7 +411,7 @@ pub(crate) fn in_transaction(
         }
         Call::End(worker, _, reason) => transaction.stop_worker(&worker, reason).map(drop),
         Call::Delete(worker) => transaction.delete_worker(&worker).map(drop),
-        Call::StopRuntime | Call::Prune(..) | Call::Pin(..) => Err(RuntimeError::InvalidRequest(
+        _ => Err(RuntimeError::InvalidRequest(
             "a transaction cannot stop, prune or pin".to_owned(),
         )),
     }

@@ -1,5 +1,6 @@
 //! The whole content of a store, to compare it with the expected content.
 
+use crate::host_calls::{OpenHere, without_times};
 use redb_runtime_store::Store;
 use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::diagnostics::RuntimeDiagnostic;
@@ -27,6 +28,8 @@ pub struct RuntimeState {
     pub first_event_id: u64,
     /// The import record, without its time, which differs in every run.
     pub import: Option<ImportRecord>,
+    /// The open work of the model's opening.
+    pub open_here: OpenHere,
 }
 
 /// Everything about a worker.
@@ -148,12 +151,14 @@ fn runtime_state(
     let id = own.value.runtime_id.clone();
     let mut workers = BTreeMap::new();
     for worker in snapshot.workers(&id)? {
-        let own = worker?;
+        let mut own = worker?;
+        without_times(&mut own);
         let worker_ref = &own.value.worker_ref;
         let name = worker_ref.worker_id.as_str().to_owned();
-        let transcript = snapshot
+        let mut transcript: Vec<_> = snapshot
             .transcript(worker_ref, 0)?
             .collect::<Result<_, _>>()?;
+        transcript.iter_mut().for_each(without_times);
         let first_position = snapshot.first_position(worker_ref)?;
         let pinned = snapshot.is_pinned(worker_ref)?;
         let worker = WorkerState {
@@ -176,6 +181,7 @@ fn runtime_state(
         events,
         first_event_id,
         import,
+        open_here: OpenHere::default(),
     })
 }
 
