@@ -12,8 +12,11 @@ use redb_runtime_store::layout::{self, ExportOptions, ImportOptions};
 use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::EventCursor;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
+use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const INPUT_BYTES: usize = 200;
@@ -77,6 +80,69 @@ fn writes(criterion: &mut Criterion) {
         });
         let stored = runtime.worker_detail(&worker).expect("the worker");
         assert_eq!(stored.transcript_len, commits * inputs);
+    }
+    group.finish();
+}
+
+/// How an input is sent.
+type Send = fn(&Runtime, &WorkerRef, usize) -> Result<(), RuntimeError>;
+
+const SENDS: [(&str, Send); 2] = [
+    ("send_input", |runtime, worker, number| {
+        let sent = runtime.send_input(worker, WorkerInput::user(text(number)));
+        sent.map(drop)
+    }),
+    ("send_input_once", |runtime, worker, number| {
+        let key = format!("key-{number}");
+        let sent = runtime.send_input_once(worker, &key, WorkerInput::user(text(number)));
+        sent.map(drop)
+    }),
+];
+
+/// The threads that send at the same time.
+const THREADS: usize = 64;
+
+/// The processor time of this process.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// An input with a key compared with one without: the time from one thread, and the processor time with 64. Each input has a
+/// key of its own, so each is looked up among the last 256 entries and written.
+fn sends(criterion: &mut Criterion) {
+    let dir = TempDir::new().expect("a directory");
+    let mut group = criterion.benchmark_group("send");
+    group.sample_size(10);
+    for (name, send) in SENDS {
+        let path = dir.path().join(format!("{name}.redb"));
+        let store = Store::open(&path).expect("a store");
+        let runtime = runtime(&store);
+        let worker = runtime.create_worker(CreateWorkerRequest::default());
+        let worker = worker.expect("a worker").worker_ref;
+        let next = AtomicUsize::new(0);
+        let send_next = || {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            send(&runtime, &worker, number).expect("an input");
+        };
+        group.bench_function(BenchmarkId::new("one_thread", name), |bencher| {
+            bencher.iter(send_next);
+        });
+        let id = BenchmarkId::new("processor_time_of_64_threads", name);
+        group.throughput(Throughput::Elements(THREADS as u64));
+        group.bench_function(id, |bencher| {
+            bencher.iter_custom(|rounds| {
+                let before = processor_time();
+                std::thread::scope(|scope| {
+                    for _ in 0..THREADS {
+                        scope.spawn(|| (0..rounds).for_each(|_| send_next()));
+                    }
+                });
+                processor_time() - before
+            });
+        });
+        let stored = runtime.worker_detail(&worker).expect("the worker");
+        assert_eq!(stored.transcript_len, next.load(Ordering::Relaxed));
     }
     group.finish();
 }
@@ -172,5 +238,5 @@ fn moving(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, writes, reads, open, moving);
+criterion_group!(benches, writes, sends, reads, open, moving);
 criterion_main!(benches);
