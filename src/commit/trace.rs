@@ -19,7 +19,6 @@ use crate::ledger::context::OpContext;
 
 /// The size of a commit.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "no subscriber"))]
 pub(crate) struct Batch {
     /// Operations that changed something.
     pub(crate) operations: usize,

@@ -1,11 +1,14 @@
 //! Migrations between schemas: from schema 1, with the store that its release wrote, and to later schemas, which
 //! steps of the tests simulate.
 
-use crate::support::{assert_refused, scratch};
+use crate::layout_support::tree;
+use crate::support::{assert_refused, named, runtime_id, scratch, worker_ref};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use redb_runtime_store::catalog::CreateWorkerRequest;
+use redb_runtime_store::attributes::Attributes;
+use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerFilter};
+use redb_runtime_store::identity::WorkerId;
 use redb_runtime_store::interaction::WorkerInput;
-use redb_runtime_store::layout::{ImportOptions, compare, import};
+use redb_runtime_store::layout::{ExportOptions, ImportOptions, compare, export, import};
 use redb_runtime_store::management::RuntimeStatus;
 use redb_runtime_store::store::StoreOptions;
 use redb_runtime_store::{RuntimeError, Store};
@@ -23,6 +26,8 @@ use torture::world::World;
 /// directory of the same name.
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-1.redb");
 const GOLDEN_DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-1");
+const GOLDEN_2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-2.redb");
+const GOLDEN_2_DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-2");
 
 /// A copy of the store of schema 1, and its bytes.
 fn store_of_schema_1() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
@@ -45,9 +50,13 @@ fn old_store() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
 /// A release must be tested with a store that an older release wrote.
 #[test]
 fn golden_file_is_unchanged_since_release() {
-    let bytes = fs::read(GOLDEN).unwrap();
-    let pinned = (69_632, 0x3e24_8022);
-    assert_eq!((bytes.len(), crc32fast::hash(&bytes)), pinned);
+    for (path, pinned) in [
+        (GOLDEN, (69_632, 0x3e24_8022)),
+        (GOLDEN_2, (69_632, 0x1232_e3ec)),
+    ] {
+        let bytes = fs::read(path).unwrap();
+        assert_eq!((bytes.len(), crc32fast::hash(&bytes)), pinned);
+    }
 }
 
 fn world(path: &Path) -> World {
@@ -85,6 +94,75 @@ fn golden_file_of_schema_1_equals_its_directory() {
     let [golden, imported] =
         [&store, &again].map(|store| World::of(store).unwrap().without_imports());
     assert_eq!(golden.difference(&imported), None);
+}
+
+/// A copy of the store of schema 2, open. It has rows of every kind: imported ones with their own texts, a kept file,
+/// times, floors, a pin, a deleted worker, attributes, a key, open work, a fork and a redacted entry.
+fn store_of_schema_2() -> (tempfile::TempDir, Store) {
+    let (directory, path) = scratch();
+    fs::copy(GOLDEN_2, &path).unwrap();
+    let store = Store::open(&path).unwrap();
+    (directory, store)
+}
+
+#[test]
+fn golden_file_of_schema_2_equals_its_directory() {
+    let (directory, store) = store_of_schema_2();
+    assert!(store.verify().unwrap().is_clean());
+    let out = directory.path().join("out");
+    export(&store, &out, ExportOptions::new().times(true)).unwrap();
+    let golden = Path::new(GOLDEN_2_DIRECTORY);
+    assert_eq!(tree(&out), tree(golden));
+    let compared = compare(&store, golden).unwrap();
+    assert!(compared.is_same(), "{compared:?}");
+    let again = Store::in_memory().unwrap();
+    import(&again, golden, ImportOptions::new()).unwrap();
+    let out = directory.path().join("again");
+    export(&again, &out, ExportOptions::new().times(true)).unwrap();
+    assert_eq!(tree(&out), tree(golden));
+}
+
+#[test]
+fn golden_file_of_schema_2_has_what_its_host_stored() {
+    let (_directory, store) = store_of_schema_2();
+    let demo = store.runtime(named("demo")).unwrap();
+    let clerk = worker_ref("demo", "worker-00000003");
+    let unfinished = store.unfinished().unwrap();
+    assert_eq!(unfinished.len(), 1);
+    assert_eq!(
+        (&*unfinished[0].name, &*unfinished[0].note),
+        ("call-1", "stock of shelf 4")
+    );
+    assert_eq!(unfinished[0].worker_ref, clerk);
+
+    let waiting = Attributes::new().with("state", "waiting").unwrap();
+    let page = demo
+        .workers(&WorkerFilter::new().attributes(waiting))
+        .unwrap();
+    let found: Vec<_> = page
+        .workers
+        .iter()
+        .map(|one| one.summary.worker_id.as_str())
+        .collect();
+    // The fork copied the attributes that the worker had then.
+    assert_eq!(found, ["worker-00000003", "worker-00000004"]);
+    let before = demo.worker_detail(&clerk).unwrap().transcript_len;
+    let order = || WorkerInput::user("How many are left?");
+    let ack = demo.send_input_once(&clerk, "order-1", order()).unwrap();
+    assert_eq!((ack.transcript_sequence, ack.event_id), (1, 10));
+    assert_eq!(demo.worker_detail(&clerk).unwrap().transcript_len, before);
+
+    let deleted = WorkerId::new("worker-00000005").unwrap();
+    let error = demo
+        .create_worker_as(deleted, Default::default())
+        .unwrap_err();
+    assert!(matches!(error, RuntimeError::InvalidRequest(_)), "{error}");
+    let snapshot = store.snapshot().unwrap();
+    let id = runtime_id("demo");
+    assert_eq!(snapshot.first_event_id(&id).unwrap(), 7);
+    assert!(snapshot.is_pinned(&clerk).unwrap());
+    assert_eq!(snapshot.first_position(&clerk).unwrap(), 0);
+    assert_eq!(snapshot.kept_files(&id).unwrap().len(), 1);
 }
 
 #[test]
