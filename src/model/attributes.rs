@@ -20,8 +20,9 @@ pub(crate) const ONCE: &str = "$once";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Once {
     pub(crate) key: String,
-    /// A hash of the input, in hex.
-    pub(crate) input: String,
+    /// A hash of the input, in hex. A redaction removes it: a short text could be guessed from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) input: Option<String>,
 }
 
 /// Of a worker: its open work, by name.

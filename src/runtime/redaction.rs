@@ -4,7 +4,7 @@ use crate::error::RuntimeError;
 use crate::ledger::rows::{DiagnosticRow, Rows, TranscriptRow};
 use crate::ledger::transaction::Transaction;
 use crate::ledger::{checks, convert, table_names};
-use crate::model::attributes::REDACTED;
+use crate::model::attributes::{ONCE, Once, REDACTED};
 use crate::model::diagnostics::DiagnosticSeverity;
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::layout_form::LineForm;
@@ -12,6 +12,7 @@ use crate::model::time::rfc3339;
 use crate::runtime::handle::Runtime;
 use crate::runtime::transaction::RuntimeTransaction;
 use crate::runtime::{import_texts, operations, pages};
+use serde_json::json;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -91,6 +92,9 @@ fn without_text(row: TranscriptRow<'_>, replacement: &str, at_ms: u64) -> Transc
     let attributes = convert::parsed_attributes(row.attributes.as_deref());
     // Attributes that cannot be read have no members of the store to keep.
     let mut attributes = attributes.unwrap_or_default().of_store();
+    if let Some(Once { key, .. }) = attributes.get(ONCE) {
+        attributes.insert(ONCE, json!({ "key": key }));
+    }
     attributes.insert(REDACTED, rfc3339(at_ms).into());
     TranscriptRow {
         sequence: row.sequence,

@@ -51,7 +51,8 @@ fn send_once(
         let keys = &opening.recent_keys;
         // Before the status: a repeated input writes nothing, also if the worker was stopped since.
         if let Some(entry) = keys.find(committed, transaction, of, (end, key))? {
-            return match entry.once.input == hash {
+            let is_same = |stored: &String| *stored == hash;
+            return match entry.once.input.as_ref().is_none_or(is_same) {
                 true => Ok(WorkerInteractionAck {
                     worker_ref: worker_ref.clone(),
                     // An input is accepted by a running worker only.
@@ -68,7 +69,7 @@ fn send_once(
     }
     let once = Once {
         key: key.to_owned(),
-        input: hash,
+        input: Some(hash),
     };
     let attributes = Attributes::new().with(ONCE, once)?;
     operations::send_input(transaction, runtime_id, worker_ref, input, &attributes)
@@ -80,7 +81,8 @@ impl Runtime {
     /// [`send_input`](Self::send_input). So a host sends again after [`CommitUncertain`](RuntimeError::CommitUncertain), or
     /// after a crash before it recorded the acknowledgement.
     ///
-    /// The key is stored with the entry, together with a hash of the input, and an export and an import preserve it. On disk
+    /// The key is stored with the entry, together with a hash of the input, and an export and an import preserve both. A
+    /// redaction of the entry removes the hash: from then on any input with the key gets the acknowledgement. On disk
     /// when this returns; see [`Runtime`] for failures.
     ///
     /// # Errors

@@ -186,3 +186,32 @@ fn key_of_another_writer_is_found() {
     assert_eq!(once(&runtime, &worker, "k", "hello").unwrap(), first);
     assert_eq!(all_entries(&runtime, &worker).len(), 1);
 }
+
+#[test]
+fn redacted_input_keeps_its_key_without_its_hash() {
+    let (_directory, path) = scratch();
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = new_worker(&runtime);
+    let first = once(&runtime, &worker, "k", "4711").unwrap();
+    let hash = format!("{:032x}", {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        hash.update(&[0]);
+        hash.update(b"4711");
+        hash.digest128()
+    });
+    let has_hash = || {
+        let copy = path.with_extension("copy");
+        store.backup(&copy).unwrap();
+        let bytes = std::fs::read(&copy).unwrap();
+        std::fs::remove_file(&copy).unwrap();
+        memchr::memmem::find(&bytes, hash.as_bytes()).is_some()
+    };
+    assert!(has_hash());
+    runtime.redact_entry(&worker, 0, "[removed]").unwrap();
+    assert!(!has_hash());
+    // Nothing tells the inputs apart any more, and nothing is written.
+    assert_eq!(once(&runtime, &worker, "k", "4711").unwrap(), first);
+    assert_eq!(once(&runtime, &worker, "k", "other").unwrap(), first);
+    assert_eq!(all_entries(&runtime, &worker).len(), 1);
+}
