@@ -210,5 +210,13 @@ fn worker_is_shown_with_its_whole_request() {
     assert_eq!(value["user_entries"], 2);
     assert_eq!(value["transcript_len"], 3);
     assert_eq!(value["diagnostics"].as_array().unwrap().len(), 2);
+    assert_eq!(value.get("attributes"), None);
     run(&[&"worker", &store, &"nobody"]).expect_code(1);
+    let title = "{\"title\":\"Front desk\"}";
+    run(&[&"set-attributes", &store, &"worker-00000001", &title]).expect_code(0);
+    let shown = run(&[&"worker", &store, &"1"]).expect_code(0).stdout();
+    assert!(
+        shown.contains("  attribute     title = \"Front desk\"\n"),
+        "{shown}"
+    );
 }

@@ -10,6 +10,7 @@ use crate::output::text::bytes_for_people;
 use crate::read::times::{Times, rfc3339};
 use crate::read::workers::intent_text;
 use clap::Args;
+use redb_runtime_store::attributes::Attributes;
 use redb_runtime_store::catalog::{ProfileSelector, WorkerDetail};
 use redb_runtime_store::diagnostics::RuntimeDiagnostic;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
@@ -55,6 +56,8 @@ struct Printed<'a> {
     #[serde(flatten)]
     detail: &'a WorkerDetail,
     is_pinned: bool,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: &'a Attributes,
     #[serde(flatten)]
     entries: &'a Entries,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,11 +76,13 @@ impl Worker {
         let detail = runtime.worker_detail(&worker)?;
         let entries = Entries::of(&snapshot, &worker)?;
         let is_pinned = snapshot.is_pinned(&worker)?;
+        let attributes = runtime.attributes(&worker)?;
         let diagnostics = about(&runtime, &worker)?;
         if output.json {
             output.object(&Printed {
                 detail: &detail,
                 is_pinned,
+                attributes: &attributes,
                 entries: &entries,
                 first_recorded_at: entries.first.and_then(rfc3339),
                 last_recorded_at: entries.last.and_then(rfc3339),
@@ -87,6 +92,11 @@ impl Worker {
         }
         output.line(format!("{} of {runtime_id}", detail.worker_id))?;
         print_request(output, &detail, is_pinned)?;
+        for name in attributes.names() {
+            let value: Option<serde_json::Value> = attributes.get(name);
+            let value = value.unwrap_or_default();
+            field(output, "attribute", format!("{name} = {value}"))?;
+        }
         print_entries(output, &detail, &entries, &Times::shown(self.utc))?;
         for diagnostic in &diagnostics {
             let RuntimeDiagnostic {
