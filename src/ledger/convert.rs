@@ -264,14 +264,7 @@ pub(crate) fn recorded_event(
     row: EventRow<'_>,
 ) -> Result<Stored<RecordedEvent>, String> {
     let recorded_at = system_time(row.recorded_at_ms);
-    let Stored { value, unknown } = event(refs, id, row)?;
-    Ok(Stored {
-        value: RecordedEvent {
-            event: value,
-            recorded_at,
-        },
-        unknown,
-    })
+    Ok(event(refs, id, row)?.map(|event| RecordedEvent { event, recorded_at }))
 }
 
 /// The row of an event of `runtime_id`.
@@ -315,15 +308,13 @@ pub(crate) fn recorded_entry(
 ) -> Result<Stored<RecordedEntry>, String> {
     let recorded_at = system_time(row.recorded_at_ms);
     let attributes = parsed_attributes(row.attributes.as_deref())?;
-    let Stored { value, unknown } = transcript_entry(worker_ref, row);
-    Ok(Stored {
-        value: RecordedEntry {
-            entry: value,
+    Ok(
+        transcript_entry(worker_ref, row).map(|entry| RecordedEntry {
+            entry,
             recorded_at,
             attributes,
-        },
-        unknown,
-    })
+        }),
+    )
 }
 
 /// Attributes of a row. The error says why they are damaged.

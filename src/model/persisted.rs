@@ -33,6 +33,14 @@ impl<T> Stored<T> {
     pub fn into_inner(self) -> T {
         self.value
     }
+
+    /// Another record with the same unknown members.
+    pub fn map<U>(self, map: impl FnOnce(T) -> U) -> Stored<U> {
+        Stored {
+            value: map(self.value),
+            unknown: self.unknown,
+        }
+    }
 }
 
 impl<T> From<T> for Stored<T> {

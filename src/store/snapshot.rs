@@ -360,11 +360,7 @@ impl Snapshot {
     > {
         self.event_pages(id, from, |refs, event, row| {
             let form = row.form.clone().into_owned();
-            let Stored { value, unknown } = convert::recorded_event(refs, event, row)?;
-            Ok(Stored {
-                value: (value, form),
-                unknown,
-            })
+            Ok(convert::recorded_event(refs, event, row)?.map(|event| (event, form)))
         })
     }
 
@@ -448,11 +444,7 @@ impl Snapshot {
     > {
         self.entry_pages(worker, from, |worker, row| {
             let form = row.form.clone().into_owned();
-            let Stored { value, unknown } = convert::recorded_entry(worker, row)?;
-            Ok(Stored {
-                value: (value, form),
-                unknown,
-            })
+            Ok(convert::recorded_entry(worker, row)?.map(|entry| (entry, form)))
         })
     }
 

@@ -4,4 +4,5 @@ pub(crate) mod age;
 pub(crate) mod bytes;
 pub(crate) mod help;
 pub(crate) mod repair;
+pub(crate) mod rows;
 pub(crate) mod select;

@@ -135,7 +135,7 @@ impl RuntimeArgument {
 /// The most ids that are listed where several begin with the text that was given.
 const MOST_LISTED: usize = 5;
 
-/// Which of `ids` a text stands for: the one that it is, or the only one that it is the beginning of.
+/// The index of the id in `ids` that equals a text, or of the only one that begins with it.
 fn match_of<'i>(text: &str, ids: impl Iterator<Item = &'i str>) -> Result<Option<usize>, Failure> {
     let mut begun: Vec<(usize, &str)> = Vec::new();
     for (at, id) in ids.enumerate() {
@@ -168,7 +168,7 @@ fn match_of<'i>(text: &str, ids: impl Iterator<Item = &'i str>) -> Result<Option
     }
 }
 
-/// The worker that a text stands for: its id, the only id that begins with the text, or the number of a generated id
+/// Finds the worker for a text: a worker's id, the only id that begins with the text, or the number of a generated id
 /// (`7` is `worker-00000007`). A text that no worker matches is taken as an id: events can name a worker that is gone.
 pub(crate) fn worker_of(
     snapshot: &Snapshot,

@@ -1,6 +1,7 @@
 //! `redact`: replaces the texts of entries that match.
 
 use crate::arguments::help;
+use crate::arguments::rows::PatternArguments;
 use crate::arguments::select::{WritableArgument, parse_worker_id};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
@@ -33,12 +34,8 @@ pub(crate) struct Redact {
     /// Redact only entries of this worker; repeatable
     #[arg(long, value_name = "ID", value_parser = parse_worker_id)]
     worker: Vec<WorkerId>,
-    /// Treat upper and lower case as equal
-    #[arg(long, short)]
-    ignore_case: bool,
-    /// Search for the matches of PATTERN as a regular expression
-    #[arg(long)]
-    regex: bool,
+    #[command(flatten)]
+    matching: PatternArguments,
     /// The text that the entries get
     #[arg(long, value_name = "TEXT", default_value = "[redacted]")]
     replacement: String,
@@ -78,11 +75,7 @@ impl Redact {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime) = self.store.open(output)?;
         let id = runtime.runtime_id()?;
-        let mut search = match self.regex {
-            true => Search::regex(&self.pattern),
-            false => Search::literal(&self.pattern),
-        };
-        search = search.runtime(id.clone()).ignore_case(self.ignore_case);
+        let mut search = self.matching.search(&self.pattern).runtime(id.clone());
         for worker in &self.worker {
             let worker = WorkerRef::new(id.clone(), worker.clone());
             // A worker that does not exist is a mistake, and no worker without matches.

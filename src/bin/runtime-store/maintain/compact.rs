@@ -66,19 +66,16 @@ impl Compact {
                  or copy the store with `runtime-store backup`",
             );
         }
-        if freed_bytes == 0 {
-            let remain = bytes_for_people(report.bytes_after);
-            return output
-                .summary(format!("nothing to free, the store has {remain}"))
-                .map(|()| Status::Done);
-        }
-        output.summary(format!(
-            "compacted: freed {} of {}, {} remain, in {:.2} s",
-            bytes_for_people(freed_bytes),
-            bytes_for_people(report.bytes_before),
-            bytes_for_people(report.bytes_after),
-            begin.elapsed().as_secs_f64(),
-        ))?;
+        let remain = bytes_for_people(report.bytes_after);
+        output.summary(match freed_bytes {
+            0 => format!("nothing to free, the store has {remain}"),
+            _ => format!(
+                "compacted: freed {} of {}, {remain} remain, in {:.2} s",
+                bytes_for_people(freed_bytes),
+                bytes_for_people(report.bytes_before),
+                begin.elapsed().as_secs_f64(),
+            ),
+        })?;
         Ok(Status::Done)
     }
 }

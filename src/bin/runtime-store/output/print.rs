@@ -157,8 +157,12 @@ impl Output {
         terminal.map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(40, 100))
     }
 
-    /// Width of tables: that of the terminal, from 40 columns on; `None` if standard output is none.
+    /// Width of tables, in columns: the width of the terminal, at least 40; `None` if standard output is no terminal.
     pub(crate) fn table_width(&self) -> Option<usize> {
+        // Asked for each row: a pipe must not cost a call to the system.
+        if !self.is_terminal {
+            return None;
+        }
         let terminal = terminal_size::terminal_size_of(io::stdout());
         terminal.map(|(width, _)| usize::from(width.0).max(40))
     }

@@ -34,7 +34,7 @@ pub(crate) fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_position(progress.bytes_done);
 }
 
-/// How rows are counted.
+/// Template of a bar that counts rows.
 const ROWS: &str = "{msg} {bar:24} {human_pos:>12} of {human_len} rows {eta:>4}";
 
 /// A bar that counts rows.

@@ -103,10 +103,7 @@ impl<const N: usize> Table<N> {
                 Holds::Rest => (column.width + available).saturating_sub(WIDTH + excess),
                 Holds::Numbers => column.width.max(cell.width()),
             };
-            let cell = match is_cut {
-                true => fit(cell, width),
-                false => cell.to_string(),
-            };
+            let cell = fit(cell, if is_cut { width } else { usize::MAX });
             let padding = " ".repeat(width.saturating_sub(cell.width()));
             if column.holds == Holds::Numbers {
                 line.push_str(&padding);

@@ -1,8 +1,10 @@
 //! `--tail` and `--reverse`: reads a log from its end, in parts, so that the cost is that of the rows that are read.
 
+use crate::arguments::rows::EndArguments;
+use crate::arguments::select::StoreArgument;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
-use crate::read::follow::Log;
+use crate::read::follow::{Log, show};
 use redb_runtime_store::Store;
 use redb_runtime_store::store::Snapshot;
 use std::ops::Range;
@@ -27,6 +29,9 @@ pub(crate) trait Backwards: Log {
         numbers: Range<u64>,
     ) -> Result<Vec<(u64, Self::Row)>, Failure>;
 
+    /// Begins at the row with this number, and not where the user said.
+    fn begin_at(&mut self, number: u64);
+
     /// Prints a selected row.
     fn row(&mut self, output: &mut Output, row: Self::Row) -> Result<(), Failure>;
 }
@@ -44,12 +49,27 @@ fn parts(numbers: Range<u64>, wanted: usize) -> impl Iterator<Item = Range<u64>>
     })
 }
 
+/// Prints a log as [`show`] does, but only its end or in the opposite order if the user said so. `limit` is the most rows.
+pub(crate) fn show_end(
+    store: Store,
+    argument: &StoreArgument,
+    output: &mut Output,
+    (end, is_followed, limit): (&EndArguments, bool, Option<usize>),
+    log: &mut impl Backwards,
+) -> Result<Status, Failure> {
+    if end.reverse {
+        let most = end.tail.or(limit).unwrap_or(usize::MAX);
+        return show_reversed(&store, output, log, most);
+    }
+    if let Some(tail) = end.tail {
+        let start = start_of_tail(log, &store.snapshot()?, tail)?;
+        log.begin_at(start);
+    }
+    show(store, argument, output, is_followed, log)
+}
+
 /// The number from which on a log has `wanted` selected rows, or that of its first row if it has fewer.
-pub(crate) fn start_of_tail(
-    log: &impl Backwards,
-    snapshot: &Snapshot,
-    wanted: usize,
-) -> Result<u64, Failure> {
+fn start_of_tail(log: &impl Backwards, snapshot: &Snapshot, wanted: usize) -> Result<u64, Failure> {
     let numbers = log.numbers(snapshot)?;
     if wanted == 0 {
         return Ok(numbers.end);
@@ -67,7 +87,7 @@ pub(crate) fn start_of_tail(
 
 /// Prints the last `most` selected rows of a log, the last one first. Each part is one snapshot, which ends before its
 /// rows are written.
-pub(crate) fn show_reversed<L: Backwards>(
+fn show_reversed<L: Backwards>(
     store: &Store,
     output: &mut Output,
     log: &mut L,

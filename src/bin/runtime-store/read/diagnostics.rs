@@ -1,12 +1,12 @@
 //! `diagnostics`: prints the diagnostics of a runtime.
 
 use crate::arguments::help;
+use crate::arguments::rows::{TextArguments, severity};
 use crate::arguments::select::{RuntimeArgument, StoreArgument, parse_worker_id};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
 use crate::read::events::known_worker;
-use crate::read::selection::{TextArguments, named};
 use clap::Args;
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::identity::WorkerId;
@@ -20,7 +20,7 @@ pub(crate) struct Diagnostics {
     #[command(flatten)]
     runtime: RuntimeArgument,
     /// Print only diagnostics of this severity; repeatable
-    #[arg(long, value_parser = named::<DiagnosticSeverity>(DiagnosticSeverity::ALL.iter().map(|one| one.as_str())))]
+    #[arg(long, value_parser = severity())]
     severity: Vec<DiagnosticSeverity>,
     /// Print only diagnostics with this code, or with a code that begins with it and a dot; repeatable
     #[arg(long, value_name = "CODE")]
@@ -35,10 +35,8 @@ pub(crate) struct Diagnostics {
 impl Diagnostics {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
-        let worker = match &self.worker {
-            Some(worker) => Some(known_worker(&store, &runtime_id, worker)?),
-            None => None,
-        };
+        let known = |worker| known_worker(&store, &runtime_id, worker);
+        let worker = self.worker.as_ref().map(known).transpose()?;
         let snapshot = store.snapshot()?;
         let runtime = snapshot.runtime(&runtime_id)?;
         let all = runtime.map(|runtime| runtime.into_inner().diagnostics);

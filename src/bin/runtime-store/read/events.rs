@@ -1,13 +1,13 @@
 //! `events`: prints the event log of a runtime.
 
 use crate::arguments::help;
+use crate::arguments::rows::{EndArguments, TextArguments, event_kind};
 use crate::arguments::select::{RuntimeArgument, StoreArgument, parse_worker_id, worker_of};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
-use crate::read::backwards::{Backwards, show_reversed, start_of_tail};
-use crate::read::follow::{Log, Next, refuse_replaced, show};
-use crate::read::selection::{EndArguments, TextArguments, named};
+use crate::read::backwards::{Backwards, show_end};
+use crate::read::follow::{Log, Next, refuse_replaced};
 use crate::read::times::{TimeArguments, Times};
 use clap::Args;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
@@ -39,7 +39,7 @@ pub(crate) struct Events {
     #[arg(long, value_name = "ID", value_parser = parse_worker_id)]
     worker: Option<WorkerId>,
     /// Print only events of this kind; repeatable
-    #[arg(long, value_parser = named::<RuntimeEventKind>(RuntimeEventKind::ALL.iter().map(|kind| kind.as_str())))]
+    #[arg(long, value_parser = event_kind())]
     kind: Vec<RuntimeEventKind>,
     #[command(flatten)]
     text: TextArguments,
@@ -55,10 +55,8 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
-        let worker = match &self.worker {
-            Some(worker) => Some(known_worker(&store, &runtime_id, worker)?),
-            None => None,
-        };
+        let known = |worker| known_worker(&store, &runtime_id, worker);
+        let worker = self.worker.as_ref().map(known).transpose()?;
         let times = self.times.read()?;
         let mut printer = Printer {
             events: self,
@@ -72,26 +70,13 @@ impl Events {
             last: None,
             path: store.path().to_owned(),
         };
-        if self.end.reverse {
-            let most = self.end.tail.unwrap_or(printer.left);
-            return show_reversed(&store, output, &mut printer, most);
-        }
-        if let Some(tail) = self.end.tail {
-            printer.from = Some(start_of_tail(&printer, &store.snapshot()?, tail)?);
-        }
-        show(store, &self.store, output, self.follow, &mut printer)
-    }
-
-    fn wants(&self, event: &RuntimeEvent, worker: Option<&WorkerRef>) -> bool {
-        let is_about = |worker| event.worker_ref.as_ref() == Some(worker);
-        worker.is_none_or(is_about)
-            && (self.kind.is_empty() || self.kind.contains(&event.kind))
-            && self.text.select(&event.message)
+        let how = (&self.end, self.follow, self.limit);
+        show_end(store, &self.store, output, how, &mut printer)
     }
 }
 
-/// The worker that a text stands for. Fails if there is none, unless an event names it: a directory can have lost a worker
-/// that its events are about.
+/// Finds the worker for a text, see [`worker_of`]. Fails if the runtime does not have it, unless an event names it: a
+/// directory can have lost a worker that its events are about.
 pub(crate) fn known_worker(
     store: &Store,
     runtime_id: &RuntimeId,
@@ -172,9 +157,7 @@ impl Log for Printer<'_> {
             }
             looked_at += 1;
             self.from = Some(event.value.id.saturating_add(1));
-            if self.events.wants(&event.value, self.worker.as_ref())
-                && self.times.select(recorded_at)
-            {
+            if self.selects(&event.value, recorded_at) {
                 self.left -= 1;
                 self.one(output, &event, recorded_at)?;
             }
@@ -235,13 +218,15 @@ impl Backwards for Printer<'_> {
             if event.value.id >= numbers.end {
                 break;
             }
-            if self.events.wants(&event.value, self.worker.as_ref())
-                && self.times.select(recorded_at)
-            {
+            if self.selects(&event.value, recorded_at) {
                 selected.push((event.value.id, (event, recorded_at)));
             }
         }
         Ok(selected)
+    }
+
+    fn begin_at(&mut self, number: u64) {
+        self.from = Some(number);
     }
 
     fn row(&mut self, output: &mut Output, (event, time): Self::Row) -> Result<(), Failure> {
@@ -251,15 +236,19 @@ impl Backwards for Printer<'_> {
 
 /// An event and its time.
 fn dated(event: Stored<RecordedEvent>) -> (Stored<RuntimeEvent>, Option<SystemTime>) {
-    let Stored { value, unknown } = event;
-    let event = Stored {
-        value: value.event,
-        unknown,
-    };
-    (event, value.recorded_at)
+    let recorded_at = event.value.recorded_at;
+    (event.map(|recorded| recorded.event), recorded_at)
 }
 
 impl Printer<'_> {
+    fn selects(&self, event: &RuntimeEvent, recorded_at: Option<SystemTime>) -> bool {
+        let is_about = |worker: &WorkerRef| event.worker_ref.as_ref() == Some(worker);
+        self.worker.as_ref().is_none_or(is_about)
+            && (self.events.kind.is_empty() || self.events.kind.contains(&event.kind))
+            && self.events.text.select(&event.message)
+            && self.times.select(recorded_at)
+    }
+
     fn one(
         &mut self,
         output: &mut Output,

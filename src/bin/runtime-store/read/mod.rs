@@ -6,7 +6,6 @@ pub(crate) mod events;
 mod follow;
 pub(crate) mod runtimes;
 pub(crate) mod search;
-mod selection;
 pub(crate) mod stats;
 pub(crate) mod times;
 pub(crate) mod transcript;

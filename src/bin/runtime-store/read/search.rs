@@ -1,13 +1,13 @@
 //! `search`: prints the entries and events whose text matches.
 
 use crate::arguments::help;
+use crate::arguments::rows::{PatternArguments, event_kind, role};
 use crate::arguments::select::{RuntimeArgument, StoreArgument, parse_worker_id};
 use crate::output::colour;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::visible;
 use crate::read::events::{kind_name, known_worker};
-use crate::read::selection::named;
 use crate::read::times::{TimeArguments, Times, rfc3339};
 use clap::Args;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
@@ -46,17 +46,13 @@ pub(crate) struct Search {
     #[arg(long, value_name = "ID", value_parser = parse_worker_id)]
     worker: Vec<WorkerId>,
     /// Search only entries with this role; repeatable
-    #[arg(long, value_parser = named::<TranscriptRole>(TranscriptRole::ALL.iter().map(|role| role.as_str())))]
+    #[arg(long, value_parser = role())]
     role: Vec<TranscriptRole>,
     /// Search only events of this kind; repeatable
-    #[arg(long, value_parser = named::<RuntimeEventKind>(RuntimeEventKind::ALL.iter().map(|kind| kind.as_str())))]
+    #[arg(long, value_parser = event_kind())]
     kind: Vec<RuntimeEventKind>,
-    /// Treat upper and lower case as equal
-    #[arg(long, short)]
-    ignore_case: bool,
-    /// Search for the matches of PATTERN as a regular expression
-    #[arg(long)]
-    regex: bool,
+    #[command(flatten)]
+    matching: PatternArguments,
     /// Print the matches in the opposite order
     #[arg(long)]
     newest_first: bool,
@@ -112,13 +108,9 @@ impl Search {
         workers: Vec<WorkerRef>,
         times: &Times,
     ) -> search::Search {
-        let mut search = match self.regex {
-            true => search::Search::regex(&self.pattern),
-            false => search::Search::literal(&self.pattern),
-        };
+        let mut search = self.matching.search(&self.pattern);
         search = search
             .runtime(runtime_id.clone())
-            .ignore_case(self.ignore_case)
             .newest_first(self.newest_first);
         for worker in workers {
             search = search.worker(worker);

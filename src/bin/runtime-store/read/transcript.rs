@@ -1,15 +1,15 @@
 //! `transcript`: prints the transcript of a worker.
 
 use crate::arguments::help;
+use crate::arguments::rows::{EndArguments, TextArguments, role};
 use crate::arguments::select::{RuntimeArgument, StoreArgument, parse_worker_id, worker_of};
 use crate::output::colour;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::visible;
 use crate::output::text::wrapped;
-use crate::read::backwards::{Backwards, show_reversed, start_of_tail};
-use crate::read::follow::{Log, Next, refuse_replaced, show};
-use crate::read::selection::{EndArguments, TextArguments, named};
+use crate::read::backwards::{Backwards, show_end};
+use crate::read::follow::{Log, Next, refuse_replaced};
 use crate::read::times::{TimeArguments, Times};
 use clap::Args;
 use redb_runtime_store::RuntimeError;
@@ -38,7 +38,7 @@ pub(crate) struct Transcript {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Print only entries with this role; repeatable
-    #[arg(long, value_parser = named::<TranscriptRole>(TranscriptRole::ALL.iter().map(|role| role.as_str())))]
+    #[arg(long, value_parser = role())]
     role: Vec<TranscriptRole>,
     #[command(flatten)]
     text: TextArguments,
@@ -70,21 +70,8 @@ impl Transcript {
             day: None,
             path: store.path().to_owned(),
         };
-        if self.end.reverse {
-            let most = self.end.tail.unwrap_or(printer.left);
-            return show_reversed(&store, output, &mut printer, most);
-        }
-        if let Some(tail) = self.end.tail {
-            printer.position = start_of_tail(&printer, &store.snapshot()?, tail)?;
-        }
-        show(store, &self.store, output, self.follow, &mut printer)
-    }
-}
-
-impl Transcript {
-    fn wants(&self, entry: &TranscriptEntry) -> bool {
-        (self.role.is_empty() || self.role.contains(&entry.role))
-            && self.text.select(&entry.content)
+        let how = (&self.end, self.follow, self.limit);
+        show_end(store, &self.store, output, how, &mut printer)
     }
 }
 
@@ -143,7 +130,7 @@ impl Log for Printer<'_> {
             }
             looked_at += 1;
             self.position += 1;
-            if self.transcript.wants(&entry.value) && self.times.select(recorded_at) {
+            if self.selects(&entry.value, recorded_at) {
                 self.left -= 1;
                 self.one(output, &entry, recorded_at)?;
             }
@@ -192,11 +179,15 @@ impl Backwards for Printer<'_> {
         let entries = snapshot.recorded_transcript(&self.worker, numbers.start)?;
         for (position, entry) in numbers.zip(entries) {
             let (entry, recorded_at) = dated(entry?);
-            if self.transcript.wants(&entry.value) && self.times.select(recorded_at) {
+            if self.selects(&entry.value, recorded_at) {
                 selected.push((position, (entry, recorded_at)));
             }
         }
         Ok(selected)
+    }
+
+    fn begin_at(&mut self, number: u64) {
+        self.position = number;
     }
 
     fn row(&mut self, output: &mut Output, (entry, time): Self::Row) -> Result<(), Failure> {
@@ -206,15 +197,18 @@ impl Backwards for Printer<'_> {
 
 /// An entry and its time.
 fn dated(entry: Stored<RecordedEntry>) -> (Stored<TranscriptEntry>, Option<SystemTime>) {
-    let Stored { value, unknown } = entry;
-    let entry = Stored {
-        value: value.entry,
-        unknown,
-    };
-    (entry, value.recorded_at)
+    let recorded_at = entry.value.recorded_at;
+    (entry.map(|recorded| recorded.entry), recorded_at)
 }
 
 impl Printer<'_> {
+    fn selects(&self, entry: &TranscriptEntry, recorded_at: Option<SystemTime>) -> bool {
+        let wanted = self.transcript;
+        (wanted.role.is_empty() || wanted.role.contains(&entry.role))
+            && wanted.text.select(&entry.content)
+            && self.times.select(recorded_at)
+    }
+
     fn one(
         &mut self,
         output: &mut Output,

@@ -36,7 +36,7 @@ pub(crate) struct Worker {
     utc: bool,
 }
 
-/// What the transcript of a worker has.
+/// Counts of the entries of a worker.
 #[derive(Default, Serialize)]
 struct Entries {
     first_position: u64,
