@@ -106,11 +106,18 @@ fn retention_forgets_import_texts_of_dropped_workers() {
 
 #[test]
 fn redaction_forgets_conflicts_about_the_worker() {
+    conflict_is_forgotten_with_its_worker(|runtime, worker| {
+        runtime.redact_entry(worker, 0, "gone").unwrap();
+    });
+}
+
+/// Asserts that `change` of a worker forgets the conflicts about it, and those about no other.
+fn conflict_is_forgotten_with_its_worker(change: impl Fn(&Runtime, &WorkerRef)) {
     let (_files, store, [differs, other]) = with_conflict("secret-difference");
     let runtime = store.runtime(named("r")).unwrap();
-    runtime.redact_entry(&other, 0, "gone").unwrap();
+    change(&runtime, &other);
     assert!(is_recorded(&store, "secret-difference"));
-    runtime.redact_entry(&differs, 0, "gone").unwrap();
+    change(&runtime, &differs);
     assert!(!is_recorded(&store, "secret-difference"));
     assert!(!has_bytes(&store, "secret-difference"));
     store.compact().unwrap();
@@ -166,16 +173,9 @@ fn with_conflict(differing: &str) -> (TempDir, Store, [WorkerRef; 2]) {
 
 #[test]
 fn deletion_of_a_worker_forgets_conflicts_about_it() {
-    let (_files, store, [differs, other]) = with_conflict("secret-difference");
-    let runtime = store.runtime(named("r")).unwrap();
-    runtime.delete_worker(&other).unwrap();
-    assert!(is_recorded(&store, "secret-difference"));
-    runtime.delete_worker(&differs).unwrap();
-    assert!(!is_recorded(&store, "secret-difference"));
-    assert!(!has_bytes(&store, "secret-difference"));
-    store.compact().unwrap();
-    assert!(!is_in_file(store.path(), "secret-difference"));
-    assert_sound(&store);
+    conflict_is_forgotten_with_its_worker(|runtime, worker| {
+        runtime.delete_worker(worker).unwrap();
+    });
 }
 
 #[test]

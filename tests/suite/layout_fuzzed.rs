@@ -6,6 +6,7 @@ use super::layout_bytes::{Files, changed, read, whole, write};
 use super::layout_later::{FORMS, of_form};
 use super::layout_support::*;
 use crate::support::seed;
+use redb_runtime_store::Store;
 use redb_runtime_store::layout::{
     ExportOptions, Finding, FindingKind, ImportOptions, ImportReport, LayoutError, check, compare,
     export, import,
@@ -187,45 +188,72 @@ fn rows(report: &ImportReport) -> [u64; 3] {
     [runtime.workers, runtime.events, runtime.transcript_entries]
 }
 
+/// A directory with a file that is cut off, salvaged.
+struct Cut<'c> {
+    /// The directory and the file, for messages.
+    at: String,
+    path: &'c Path,
+    /// The file as it was.
+    whole: &'c [u8],
+    /// Its length now.
+    length: usize,
+    /// The rows of the whole directory.
+    all: [u64; 3],
+    store: Store,
+    report: ImportReport,
+}
+
+/// Cuts each of `files` off at every byte: files of directories of forms.
+fn at_every_cut(files: &[(&'static str, PathBuf)], check: impl Fn(&Cut<'_>) + Sync) {
+    on_two_threads(files, |(name, relative)| {
+        let (from, dir) = (of_form(name), scratch());
+        copy(from.path(), dir.path());
+        let all = rows(&salvage(&store(), dir.path()));
+        let path = dir.path().join(relative);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..=whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let store = store();
+            let report = salvage(&store, dir.path());
+            check(&Cut {
+                at: format!("{name}: {} cut at {length}", relative.display()),
+                path: &path,
+                whole: &whole,
+                length,
+                all,
+                store,
+                report,
+            });
+        }
+    });
+}
+
 /// Truncates a log at every byte: a salvage imports every record before the cut, and reports the exact
 /// range of the bytes after the last of them.
 #[test]
 fn log_cut_anywhere_keeps_earlier_records() {
     let logs = logs();
     assert_eq!(logs.len(), 10, "{logs:?}");
-    on_two_threads(&logs, |(name, relative)| {
-        let (from, dir) = (of_form(name), scratch());
-        copy(from.path(), dir.path());
-        let all = rows(&salvage(&store(), dir.path()));
-        let path = dir.path().join(relative);
-        let whole = fs::read(&path).unwrap();
-        for cut in 0..=whole.len() {
-            fs::write(&path, &whole[..cut]).unwrap();
-            let report = salvage(&store(), dir.path());
-            // A record is complete with or without its newline.
-            let ends = (0..=whole.len()).filter(|end| whole.get(*end) == Some(&b'\n'));
-            let (before, after): (Vec<_>, Vec<_>) = ends.partition(|end| *end <= cut);
-            let mut expected = all;
-            expected[1 + usize::from(relative.ends_with("transcript.jsonl"))] -= after.len() as u64;
-            let at = format!("{name}: {} cut at {cut}", relative.display());
-            assert_eq!(rows(&report), expected, "{at}");
-            let last = before.last().map_or(0, |end| (end + 1).min(cut));
-            let dropped: Vec<_> = report
-                .findings
-                .iter()
-                .filter(|finding| finding.kind == FindingKind::CutOff)
-                .map(|finding| (finding.path.clone(), finding.byte, finding.length))
-                .collect();
-            match cut - last {
-                0 => assert_eq!(dropped, [], "{at}"),
-                n => assert_eq!(dropped, [(path.clone(), Some(last as u64), Some(n as u64))]),
-            }
-            let accepted = report
-                .findings
-                .iter()
-                .all(|finding| finding.kind.is_accepted());
-            assert_eq!(accepted, cut == last, "{at}");
+    at_every_cut(&logs, |cut| {
+        let (at, findings) = (&cut.at, &cut.report.findings);
+        // A record is complete with or without its newline.
+        let ends = (0..=cut.whole.len()).filter(|end| cut.whole.get(*end) == Some(&b'\n'));
+        let (before, after): (Vec<_>, Vec<_>) = ends.partition(|end| *end <= cut.length);
+        let mut expected = cut.all;
+        expected[1 + usize::from(cut.path.ends_with("transcript.jsonl"))] -= after.len() as u64;
+        assert_eq!(rows(&cut.report), expected, "{at}");
+        let last = before.last().map_or(0, |end| (end + 1).min(cut.length));
+        let dropped: Vec<_> = findings
+            .iter()
+            .filter(|finding| finding.kind == FindingKind::CutOff)
+            .map(|finding| (finding.path.as_path(), finding.byte, finding.length))
+            .collect();
+        match cut.length - last {
+            0 => assert_eq!(dropped, [], "{at}"),
+            n => assert_eq!(dropped, [(cut.path, Some(last as u64), Some(n as u64))]),
         }
+        let accepted = findings.iter().all(|finding| finding.kind.is_accepted());
+        assert_eq!(accepted, cut.length == last, "{at}");
     });
 }
 
@@ -238,30 +266,21 @@ fn document_cut_anywhere_keeps_all_rows() {
         [first("runtime.json"), first("worker.json")].map(|path| (name, path))
     };
     let documents: Vec<_> = FORMS.into_iter().flat_map(of).collect();
-    on_two_threads(&documents, |(name, relative)| {
-        let (from, dir) = (of_form(name), scratch());
-        copy(from.path(), dir.path());
-        let all = rows(&salvage(&store(), dir.path()));
-        let path = dir.path().join(relative);
-        let whole = fs::read(&path).unwrap();
-        for cut in 0..=whole.len() {
-            fs::write(&path, &whole[..cut]).unwrap();
-            let salvaged = store();
-            let report = salvage(&salvaged, dir.path());
-            let at = format!("{name}: {} cut at {cut}", relative.display());
-            assert_eq!(rows(&report), all, "{at}");
-            let rebuilt = |finding: &Finding| finding.kind == FindingKind::Rebuilt;
-            // The newline at the end is no part of the document.
-            let is_whole = cut + 1 >= whole.len();
-            assert_eq!(report.findings.iter().any(rebuilt), !is_whole, "{at}");
-            // An export and another import take most of the time.
-            if cut % 8 != 0 {
-                continue;
-            }
-            let out = scratch();
-            export(&salvaged, out.path(), ExportOptions::new()).unwrap();
-            let again = check(out.path(), ImportOptions::new()).unwrap();
-            assert_eq!(rows(&again), all, "{at}");
+    at_every_cut(&documents, |cut| {
+        let at = &cut.at;
+        assert_eq!(rows(&cut.report), cut.all, "{at}");
+        let rebuilt = |finding: &Finding| finding.kind == FindingKind::Rebuilt;
+        // The newline at the end is no part of the document.
+        let is_whole = cut.length + 1 >= cut.whole.len();
+        let has_rebuilt = cut.report.findings.iter().any(rebuilt);
+        assert_eq!(has_rebuilt, !is_whole, "{at}");
+        // An export and another import take most of the time.
+        if cut.length % 8 != 0 {
+            return;
         }
+        let out = scratch();
+        export(&cut.store, out.path(), ExportOptions::new()).unwrap();
+        let again = check(out.path(), ImportOptions::new()).unwrap();
+        assert_eq!(rows(&again), cut.all, "{at}");
     });
 }
