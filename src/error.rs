@@ -398,7 +398,7 @@ impl From<InvalidAttributes> for RuntimeError {
 /// The result of most functions of this crate.
 pub type Result<T, E = RuntimeError> = std::result::Result<T, E>;
 
-/// What an error means for the caller, whatever operation returned it.
+/// The meaning of an error for the caller, independent of the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -423,7 +423,7 @@ pub enum ErrorKind {
 }
 
 impl RuntimeError {
-    /// What the error means for the caller.
+    /// The meaning of the error for the caller.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::RuntimeStopped { .. }

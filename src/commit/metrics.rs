@@ -17,7 +17,7 @@ pub struct CommitTimes {
     pub commits: u64,
 }
 
-/// What a store did since this process opened it: see [`Store::metrics`](crate::Store::metrics).
+/// Counters of a store since this process opened it: see [`Store::metrics`](crate::Store::metrics).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreMetrics {

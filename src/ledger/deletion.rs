@@ -83,13 +83,7 @@ pub(crate) fn step(
         .changes()
         .remove(runtime, part.removed, part.bytes);
     let is_done = left == Unfinished::default();
-    if is_done && forks.is_empty() {
-        let mut removed = Removals::default();
-        removed.tombstones.insert(runtime.to_owned());
-        transaction.changes().remove(UNFINISHED, removed, 0);
-        return Ok(true);
-    }
-    if left.workers.len() < listed {
+    if is_done || left.workers.len() < listed {
         left.workers.extend(forks);
         put_unfinished(transaction, runtime, left)?;
     }
@@ -104,11 +98,18 @@ pub(crate) fn share(transaction: &mut Transaction<'_>) -> Result<(), RuntimeErro
     }
 }
 
+/// Stores what is left of the deletions of a runtime; nothing if they are done.
 fn put_unfinished(
     transaction: &mut Transaction<'_>,
     runtime: &str,
     unfinished: Unfinished,
 ) -> Result<(), RuntimeError> {
+    if unfinished == Unfinished::default() {
+        let mut removed = Removals::default();
+        removed.tombstones.insert(runtime.to_owned());
+        transaction.changes().remove(UNFINISHED, removed, 0);
+        return Ok(());
+    }
     let row = TombstoneRow::Unfinished(unfinished);
     transaction
         .changes()
@@ -138,13 +139,7 @@ pub(crate) fn end_fork(
     let listed = left.workers.len();
     left.workers.retain(|listed| listed != worker);
     let was_there = left.workers.len() < listed && !left.is_whole;
-    if left == Unfinished::default() {
-        let mut removed = Removals::default();
-        removed.tombstones.insert(runtime.to_owned());
-        transaction.changes().remove(UNFINISHED, removed, 0);
-    } else {
-        put_unfinished(transaction, runtime, left)?;
-    }
+    put_unfinished(transaction, runtime, left)?;
     Ok(was_there)
 }
 

@@ -18,18 +18,24 @@ use crate::ledger::stored::tombstone::TombstoneRow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-/// The view and the changes of one operation.
-pub(crate) struct Transaction<'a> {
-    base: &'a dyn Rows,
-    /// The committed rows. Those of `base` if it is no transaction itself.
+/// The context of an operation, which its parts share.
+#[derive(Clone, Copy)]
+struct Setting<'a> {
+    /// The rows that are on disk.
     committed: &'a dyn Rows,
     opening: Option<&'a Opening>,
     /// The length of the file and its limit, in bytes.
     store_bytes: Option<(u64, u64)>,
+    now_ms: u64,
+}
+
+/// The view and the changes of one operation.
+pub(crate) struct Transaction<'a> {
+    base: &'a dyn Rows,
+    setting: Setting<'a>,
     /// The changes of earlier operations above `base`, the oldest first.
     below: Vec<&'a ChangeSet>,
     staged: ChangeSet,
-    now_ms: u64,
 }
 
 impl std::fmt::Debug for Transaction<'_> {
@@ -44,34 +50,36 @@ impl<'a> Transaction<'a> {
     pub(crate) fn new(base: &'a dyn Rows, below: Vec<&'a ChangeSet>) -> Self {
         Self {
             base,
-            committed: base,
-            opening: None,
-            store_bytes: None,
+            setting: Setting {
+                committed: base,
+                opening: None,
+                store_bytes: None,
+                now_ms: 0,
+            },
             below,
             staged: ChangeSet::default(),
-            now_ms: 0,
         }
     }
 
     /// Sets the time of the operation, and the opening of the store in which it runs.
     pub(crate) fn begin(&mut self, now_ms: u64, opening: &'a Opening) {
-        self.now_ms = now_ms;
-        self.opening = Some(opening);
+        self.setting.now_ms = now_ms;
+        self.setting.opening = Some(opening);
     }
 
     /// The opening of the store; `None` in tests of rows alone.
     pub(crate) fn opening(&self) -> Option<&'a Opening> {
-        self.opening
+        self.setting.opening
     }
 
     /// Sets the length of the file and its limit, in bytes.
     pub(crate) fn limit_store(&mut self, bytes: u64, max: u64) {
-        self.store_bytes = Some((bytes, max));
+        self.setting.store_bytes = Some((bytes, max));
     }
 
     /// Rejects an operation that adds rows to a store whose file has reached its limit.
     pub(crate) fn refuse_full(&self) -> Result<(), RuntimeError> {
-        match self.store_bytes {
+        match self.setting.store_bytes {
             Some((bytes, max)) if bytes >= max => Err(RuntimeError::StoreFull {
                 place: self.at().place.clone(),
                 bytes,
@@ -83,12 +91,12 @@ impl<'a> Transaction<'a> {
 
     /// The rows that are on disk, without the changes of operations that wait for a commit.
     pub(crate) fn committed(&self) -> &'a dyn Rows {
-        self.committed
+        self.setting.committed
     }
 
     /// The time of the operation, in milliseconds since 1970-01-01 00:00 UTC: all its changes have the same.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.now_ms
+        self.setting.now_ms
     }
 
     /// Runs a part of the operation. If it fails, its changes are discarded and earlier ones stay.
@@ -96,13 +104,9 @@ impl<'a> Transaction<'a> {
         &mut self,
         part: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
-        let (now_ms, opening, committed) = (self.now_ms, self.opening, self.committed);
-        let store_bytes = self.store_bytes;
+        let setting = self.setting;
         let mut inner = Transaction::new(self, Vec::new());
-        inner.now_ms = now_ms;
-        inner.opening = opening;
-        inner.committed = committed;
-        inner.store_bytes = store_bytes;
+        inner.setting = setting;
         let result = part(&mut inner)?;
         let staged = inner.into_staged();
         self.staged.merge(staged);
@@ -114,12 +118,9 @@ impl<'a> Transaction<'a> {
     pub(crate) fn lend(&mut self) -> Transaction<'a> {
         Self {
             base: self.base,
-            committed: self.committed,
-            opening: self.opening,
-            store_bytes: self.store_bytes,
+            setting: self.setting,
             below: self.below.clone(),
             staged: std::mem::take(&mut self.staged),
-            now_ms: self.now_ms,
         }
     }
 

@@ -10,7 +10,7 @@ use std::fmt;
 /// begin with `$` do not count.
 pub const MAX_ATTRIBUTES_BYTES: usize = 64 << 10;
 
-/// What the names of the members begin with that the store keeps in attributes.
+/// The prefix of the names of the store's own members.
 const OF_STORE: char = '$';
 
 /// Of an entry: the key of its input, and a hash of it.

@@ -16,15 +16,20 @@ use crate::runtime::{operations, pages, queries};
 
 /// The attributes of a new worker or entry: those of a host, without members that are `null`.
 fn of_host(given: Attributes) -> Result<Attributes, RuntimeError> {
-    if let Some(name) = given.name_of_store() {
-        return Err(RuntimeError::InvalidRequest(format!(
-            "the attribute {name:?}: names that begin with $ are the store's"
-        )));
-    }
+    refuse_names_of_store(&given)?;
     let mut attributes = Attributes::new();
     attributes.merge(given);
     refuse_large(&attributes)?;
     Ok(attributes)
+}
+
+fn refuse_names_of_store(given: &Attributes) -> Result<(), RuntimeError> {
+    match given.name_of_store() {
+        None => Ok(()),
+        Some(name) => Err(RuntimeError::InvalidRequest(format!(
+            "the attribute {name:?}: names that begin with $ are the store's"
+        ))),
+    }
 }
 
 fn refuse_large(attributes: &Attributes) -> Result<(), RuntimeError> {
@@ -69,11 +74,7 @@ fn set(
     patch: Attributes,
 ) -> Result<Attributes, RuntimeError> {
     pages::refuse_foreign(id, worker_ref)?;
-    if let Some(name) = patch.name_of_store() {
-        return Err(RuntimeError::InvalidRequest(format!(
-            "the attribute {name:?}: names that begin with $ are the store's"
-        )));
-    }
+    refuse_names_of_store(&patch)?;
     let row = pages::worker_row(transaction, worker_ref)?;
     let before = of_worker(transaction, &row)?;
     let mut attributes = before.clone();

@@ -1,9 +1,9 @@
 //! Open work: what a host began for a worker and has not ended, so that a host that comes back finds it.
 
 use crate::error::RuntimeError;
-use crate::ledger::rows::{PAGE_ROWS, Rows};
+use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
-use crate::ledger::{convert, whole};
+use crate::ledger::whole;
 use crate::model::attributes::{Attributes, OPEN_WORK};
 use crate::model::identity::{RuntimeId, WorkerRef};
 use crate::model::time::system_time;
@@ -52,7 +52,7 @@ fn is_before_all(opening: &u32) -> bool {
     *opening == 0
 }
 
-/// The open work of a worker, by name. Attributes that an import brought can have any form; what is no open work is none.
+/// The open work of a worker, by name. Attributes from an import can have any form: a value that is not open work is ignored.
 fn of_worker(attributes: &Attributes) -> BTreeMap<String, Open> {
     attributes.get(OPEN_WORK).unwrap_or_default()
 }
@@ -140,35 +140,21 @@ fn left_by_others(
     opening: Option<u32>,
     found: &mut Vec<UnfinishedWork>,
 ) -> Result<(), RuntimeError> {
-    let mut last: Option<String> = None;
-    loop {
-        let page = rows.workers(id.as_str(), last.as_deref(), PAGE_ROWS)?;
-        last = page.last().map(|(worker, _)| worker.clone());
-        for (worker, row) in page {
-            let has_any = row
-                .attributes
-                .as_ref()
-                .is_some_and(|attributes| attributes.contains(OPEN_WORK));
-            if !has_any {
-                continue;
-            }
-            let worker_ref =
-                convert::worker_ref(id, &worker).map_err(|why| rows.at().corrupt(why))?;
-            let all = of_worker(&attributes::of_worker(rows, &row)?);
-            let left = all
-                .into_iter()
-                .filter(|(_, work)| opening != Some(work.opening));
-            found.extend(left.map(|(name, work)| UnfinishedWork {
-                worker_ref: worker_ref.clone(),
-                name,
-                note: work.note,
-                opened_at: system_time(Some(work.at_ms)),
-            }));
-        }
-        if last.is_none() {
+    whole::each_worker(rows, id, |worker_ref, row| {
+        let stored = row.attributes.as_ref();
+        if !stored.is_some_and(|attributes| attributes.contains(OPEN_WORK)) {
             return Ok(());
         }
-    }
+        let all = of_worker(&attributes::of_worker(rows, &row)?).into_iter();
+        let left = all.filter(|(_, work)| opening != Some(work.opening));
+        found.extend(left.map(|(name, work)| UnfinishedWork {
+            worker_ref: worker_ref.clone(),
+            name,
+            note: work.note,
+            opened_at: system_time(Some(work.at_ms)),
+        }));
+        Ok(())
+    })
 }
 
 impl Runtime {

@@ -63,8 +63,8 @@ impl BulkLoad<'_> {
         at.guard(|| self.writer().write(&TOMBSTONES, rows))
     }
 
-    /// Notes the last change number of a runtime that the store has, so that the workers which replace its workers get
-    /// later ones: whoever follows the changes of the runtime sees them.
+    /// Notes the last change number of a runtime that the store has. The workers that replace its workers get later
+    /// numbers, so that a host which follows the changes of the runtime reads them.
     pub(super) fn note_last_change(&mut self, id: &RuntimeId) -> Result<(), RuntimeError> {
         if !self.last_changes.contains_key(id) {
             let row = self.view().runtime(id.as_str())?;

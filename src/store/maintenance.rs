@@ -58,8 +58,9 @@ impl Store {
     pub fn has_writer(&self) -> Result<bool, RuntimeError> {
         let engine = self.engine();
         let at = engine.at("find the writer");
-        if engine.is_writer(at.operation())? || engine.file().is_none() {
-            return engine.is_writer(at.operation());
+        let is_writer = engine.is_writer(at.operation())?;
+        if is_writer || engine.file().is_none() {
+            return Ok(is_writer);
         }
         let path = engine.file_path();
         let path = path.map_err(|reason| at.io(std::io::Error::other(reason)))?;

@@ -17,6 +17,14 @@ use std::iter::Peekable;
 type Rows<'s, T> =
     Box<dyn Iterator<Item = Result<<T as LogRecord>::Row<'static>, RuntimeError>> + 's>;
 
+/// A record of the directory against one that can be redacted since.
+pub(crate) enum Outcome {
+    /// The store has redacted it.
+    Redacted,
+    /// The difference in words; `None` for the same record.
+    Compared(Option<String>),
+}
+
 /// A log of the store, and how far it equals that of the directory.
 pub(crate) struct StoreLog<'s, T: LogRecord> {
     rows: Peekable<Rows<'s, T>>,
@@ -105,22 +113,21 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         self.compared(place, row, &next)
     }
 
-    /// Compares a record of the directory with the next one here, which can be redacted since. `None` then, or the
-    /// difference in words as [`expect`](Self::expect) returns it.
+    /// As [`expect`](Self::expect), but the record here can be redacted since.
     pub(crate) fn expect_or_redacted(
         &mut self,
         place: Place<'_>,
         row: &T::Row<'_>,
-    ) -> Result<Option<Option<String>>, LayoutError> {
+    ) -> Result<Outcome, LayoutError> {
         let Some(next) = self.rows.next().transpose()? else {
-            return Ok(Some(Some(lacks::<T>(row.number()))));
+            return Ok(Outcome::Compared(Some(lacks::<T>(row.number()))));
         };
         if !T::is_same(&next, row) && T::has_redacted(&next, row) {
             self.same += 1;
             self.last_same = row.number();
-            return Ok(None);
+            return Ok(Outcome::Redacted);
         }
-        self.compared(place, row, &next).map(Some)
+        self.compared(place, row, &next).map(Outcome::Compared)
     }
 
     fn compared(

@@ -4,7 +4,7 @@
 //! the store stay, and so do the times and the spelling of all others.
 
 use crate::layout::dir::error::DirError;
-use crate::layout::dir::target::{TargetDir, temporary_name};
+use crate::layout::dir::target::{TargetDir, TargetFile, temporary_name};
 use crate::layout::error::LayoutError;
 use crate::layout::export::earlier_state::not_a_prefix;
 use crate::layout::read::log_record::{LogRecord, LogRow};
@@ -46,13 +46,7 @@ pub(crate) fn rewrite_log(
     let mut file = runtime_dir.create_file(&temporary)?;
     let mut at = 0;
     for one in redacted {
-        copy(&mut old, one.byte - at, &path, |bytes| {
-            let added = file.append(|buffer| {
-                buffer.extend_from_slice(bytes);
-                Ok(())
-            });
-            added.map(drop)
-        })?;
+        copy(&mut old, one.byte - at, &path, &mut file)?;
         let mut line = Vec::new();
         let read = old.read_until(b'\n', &mut line);
         at = one.byte + read.map_err(DirError::io("read", &path))? as u64;
@@ -61,13 +55,7 @@ pub(crate) fn rewrite_log(
         let row = TranscriptEntry::of_store(entry);
         file.append(|buffer| row.write_own_line(one.has_time, buffer))?;
     }
-    copy(&mut old, u64::MAX, &path, |bytes| {
-        let added = file.append(|buffer| {
-            buffer.extend_from_slice(bytes);
-            Ok(())
-        });
-        added.map(drop)
-    })?;
+    copy(&mut old, u64::MAX, &path, &mut file)?;
     report.bytes += file.finish()?;
     report.redacted_entries += redacted.len() as u64;
     runtime_dir.rename_over(&temporary, worker_dir, TranscriptEntry::FILE)?;
@@ -75,12 +63,12 @@ pub(crate) fn rewrite_log(
     Ok(())
 }
 
-/// Passes the next `length` bytes of a log on, or all that are left.
+/// Appends the next `length` bytes of a log to `file`, or all that are left.
 fn copy(
     old: &mut BufReader<impl Read>,
     length: u64,
     path: &Path,
-    mut pass_on: impl FnMut(&[u8]) -> Result<(), DirError>,
+    file: &mut TargetFile,
 ) -> Result<(), DirError> {
     let mut left = length;
     while left > 0 {
@@ -89,7 +77,10 @@ fn copy(
             return Ok(());
         }
         let some = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        pass_on(&bytes[..some])?;
+        file.append(|buffer| {
+            buffer.extend_from_slice(&bytes[..some]);
+            Ok(())
+        })?;
         old.consume(some);
         left -= some as u64;
     }

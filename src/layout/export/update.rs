@@ -23,7 +23,7 @@
 use crate::layout::compare::archived::{Archived, Gone, gone_worker, split, with_pruned};
 use crate::layout::compare::documents::Style;
 use crate::layout::compare::removed::{Present, removed_workers};
-use crate::layout::compare::store_log::StoreLogs;
+use crate::layout::compare::store_log::{Outcome, StoreLogs};
 use crate::layout::dir::target::{TargetDir, temporary_name};
 use crate::layout::error::LayoutError;
 use crate::layout::export::earlier_state::{
@@ -482,8 +482,8 @@ impl Sink for Checking<'_> {
         }
         let same = log.same;
         match log.expect_or_redacted(place, &entry)? {
-            Some(difference) => go_along(place, difference),
-            None => {
+            Outcome::Compared(difference) => go_along(place, difference),
+            Outcome::Redacted => {
                 let worker = owned_ref(&entry.worker_ref)?;
                 self.redacted.push(Redacted {
                     byte: place.byte.unwrap_or_default(),

@@ -111,23 +111,29 @@ type LockRange = (Bound<u64>, Bound<u64>);
 
 /// The size of an open file in bytes, without a call to the system, and the number of its syncs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FileSize(Arc<(AtomicU64, AtomicU64)>);
+pub(crate) struct FileSize(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    bytes: AtomicU64,
+    syncs: AtomicU64,
+}
 
 impl FileSize {
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
     }
 
     fn set(&self, bytes: u64) {
-        self.0.0.store(bytes, Ordering::Relaxed);
+        self.0.bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn syncs(&self) -> u64 {
-        self.0.1.load(Ordering::Relaxed)
+        self.0.syncs.load(Ordering::Relaxed)
     }
 
     fn count_sync(&self) {
-        self.0.1.fetch_add(1, Ordering::Relaxed);
+        self.0.syncs.fetch_add(1, Ordering::Relaxed);
     }
 }
 

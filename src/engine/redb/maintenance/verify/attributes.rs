@@ -19,9 +19,13 @@ impl Rules<'_> {
             );
             self.add(VerifyKind::Counter, WORKERS.name, key, message);
         }
-        let attributes = self.attributes((WORKERS.name, key), record.attributes.as_deref());
+        let checked = record.attributes.as_deref().map(checked);
+        let (attributes, wrong) = checked.unwrap_or_default();
+        if let Some(message) = wrong {
+            self.add(VerifyKind::Attributes, WORKERS.name, key, message);
+        }
         let last = u64::from(self.last_opening);
-        let mut openings = attributes.iter().flat_map(Attributes::openings);
+        let mut openings = attributes.openings();
         let later = openings.find(|opening| opening.as_u64().is_none_or(|number| number > last));
         if let Some(later) = later {
             let message = format!(
@@ -30,27 +34,21 @@ impl Rules<'_> {
             self.add(VerifyKind::Attributes, WORKERS.name, key, message);
         }
     }
+}
 
-    /// Checks the attributes of a row. Returns them if they can be read.
-    pub(crate) fn attributes(
-        &mut self,
-        (table, key): (&'static str, &str),
-        stored: Option<&str>,
-    ) -> Option<Attributes> {
-        let attributes = match convert::parsed_attributes(Some(stored?)) {
-            Ok(attributes) => attributes,
-            Err(message) => {
-                let message = format!("the attributes cannot be read: {message}");
-                self.add(VerifyKind::Attributes, table, key, message);
-                return None;
-            }
-        };
-        let bytes = attributes.host_bytes();
-        if bytes > MAX_ATTRIBUTES_BYTES {
-            let message =
-                format!("the attributes have {bytes} bytes, the limit is {MAX_ATTRIBUTES_BYTES}");
-            self.add(VerifyKind::Attributes, table, key, message);
+/// The attributes of a row, and what is wrong with them. Attributes that cannot be read are none.
+pub(crate) fn checked(stored: &str) -> (Attributes, Option<String>) {
+    match convert::parsed_attributes(Some(stored)) {
+        Ok(attributes) => {
+            let bytes = attributes.host_bytes();
+            let wrong = (bytes > MAX_ATTRIBUTES_BYTES).then(|| {
+                format!("the attributes have {bytes} bytes, the limit is {MAX_ATTRIBUTES_BYTES}")
+            });
+            (attributes, wrong)
         }
-        Some(attributes)
+        Err(message) => {
+            let wrong = format!("the attributes cannot be read: {message}");
+            (Attributes::new(), Some(wrong))
+        }
     }
 }

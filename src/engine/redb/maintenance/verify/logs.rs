@@ -1,5 +1,6 @@
 //! The rules of one log: its floor, and the numbers of a transcript.
 
+use crate::engine::redb::maintenance::verify::attributes;
 use crate::engine::redb::maintenance::verify::report::VerifyKind;
 use crate::engine::redb::maintenance::verify::rules::{Expected, Rules, Walked};
 use crate::engine::redb::maintenance::verify::seen::TranscriptSeen;
@@ -44,13 +45,12 @@ impl Rules<'_> {
                 None => true,
             };
             let wrong = seen.take(position, entry.as_ref(), known);
-            if let Some((kind, message)) = wrong {
+            let attributes = entry.and_then(|entry| entry.attributes);
+            let attributes = attributes.and_then(|stored| attributes::checked(&stored).1);
+            let attributes = attributes.map(|message| (VerifyKind::Attributes, message));
+            for (kind, message) in wrong.into_iter().chain(attributes) {
                 let key = format!("{:?}", (expected.id, worker, position));
                 rules.add(kind, TRANSCRIPTS.name, &key, message);
-            }
-            if let Some(attributes) = entry.and_then(|entry| entry.attributes) {
-                let key = format!("{:?}", (expected.id, worker, position));
-                rules.attributes((TRANSCRIPTS.name, &key), Some(&attributes));
             }
             Ok(())
         })?;
