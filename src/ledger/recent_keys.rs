@@ -156,6 +156,11 @@ fn once(row: &TranscriptRow<'_>) -> Option<Once> {
 }
 
 fn keyed(row: &TranscriptRow<'_>, key: &str) -> Option<KeyedEntry> {
+    // JSON without an escape has each text as it is. In a commit of many inputs most entries end here, unparsed.
+    let attributes = row.attributes.as_deref()?;
+    if !attributes.contains(key) && !attributes.contains('\\') {
+        return None;
+    }
     let once = once(row).filter(|once| once.key == key)?;
     Some(KeyedEntry {
         sequence: row.sequence,
