@@ -1,5 +1,5 @@
 //! The JSON directory layout: imports a directory into a store, exports a store to a directory, and
-//! compares the two.
+//! compares the two. [`compare_stores`] compares two stores by the same rules.
 //!
 //! ```text
 //! <root>/runtimes/id-<hex>/runtime.json
@@ -35,11 +35,13 @@ mod import;
 mod options;
 mod read;
 mod report;
+mod stores_report;
 #[cfg(test)]
 mod unreadable_tests;
 
 pub use crate::model::layout_form::{LayoutForm, WorkerOrigin};
 pub use compare::directory::{compare, compare_runtimes, compare_with};
+pub use compare::stores::compare_stores;
 pub use error::{Conflict, LayoutError};
 pub use export::directory::export;
 pub use export::line::{write_line, write_recorded_line};
@@ -51,6 +53,7 @@ pub use options::{
     ExportOptions, ImportOptions,
 };
 pub use report::{
-    Comparison, Difference, ExportOutcome, ExportReport, FormALosses, ImportOutcome, ImportReport,
-    Progress, RuntimeExport, RuntimeImport,
+    Comparison, Difference, DifferenceKind, DifferenceWindow, ExportOutcome, ExportReport,
+    FormALosses, ImportOutcome, ImportReport, Progress, RuntimeExport, RuntimeImport,
 };
+pub use stores_report::{StoreComparison, StoreDifference};

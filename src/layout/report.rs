@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// Whether a number of files is left out of the JSON of a report.
-fn is_zero(number: &u64) -> bool {
+pub(super) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
@@ -209,6 +209,46 @@ pub struct ExportReport {
     pub files: u64,
 }
 
+/// The kind of what differs between two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DifferenceKind {
+    /// A runtime that one side lacks, or its own members: name, status, limits, counters, the floor of its event log; in a
+    /// directory its diagnostics, too.
+    Runtime,
+    /// A worker that one side lacks, or its own members: request, status, attributes, counters, floor, pin.
+    Worker,
+    /// An event.
+    Event,
+    /// A transcript entry.
+    TranscriptEntry,
+    /// A diagnostic of two stores.
+    Diagnostic,
+    /// A file that is not part of the layout.
+    File,
+    /// What is known of a worker that was deleted, or that retention removed.
+    RemovedWorker,
+    /// A part of a directory that cannot be read.
+    Damage,
+}
+
+/// The surroundings of the first character in which two long values differ.
+///
+/// The left side is the directory, or the first one of two stores; the right side is the store, or the second one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DifferenceWindow {
+    /// The offset of the first character that differs, in bytes: in the JSON text of the value without the white space
+    /// between its parts, or in the file.
+    pub offset: u64,
+    /// Up to 24 characters before the offset and 48 after it on the left side, with an ellipsis where text is cut off.
+    /// What is no UTF-8 is replaced by U+FFFD.
+    pub left: String,
+    /// The same on the right side.
+    pub right: String,
+}
+
 /// One difference between a directory and a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -217,17 +257,45 @@ pub struct Difference {
     pub path: PathBuf,
     /// The line, from 1; `None` where the difference is not about one line.
     pub line: Option<u64>,
-    /// The difference in words.
+    /// The difference in words, with both values where they are short.
     pub what: String,
+    /// Where long values differ; `None` for short ones, and for something that one side lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<DifferenceWindow>,
+}
+
+impl Difference {
+    /// The difference on one line, without its window.
+    pub fn headline(&self) -> impl fmt::Display + '_ {
+        Headline(self)
+    }
+}
+
+struct Headline<'d>(&'d Difference);
+
+impl fmt::Display for Headline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference {
+            path, line, what, ..
+        } = self.0;
+        write!(f, "{}", Visible(path.display()))?;
+        if let Some(line) = line {
+            write!(f, ", line {line}")?;
+        }
+        write!(f, ": {}", Visible(what))
+    }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Visible(self.path.display()))?;
-        if let Some(line) = self.line {
-            write!(f, ", line {line}")?;
+        self.headline().fmt(f)?;
+        match &self.window {
+            None => Ok(()),
+            Some(window) => {
+                let (left, right) = (Visible(&window.left), Visible(&window.right));
+                write!(f, ": {left} in the directory and {right} in the store")
+            }
         }
-        write!(f, ": {}", Visible(&self.what))
     }
 }
 
@@ -237,6 +305,8 @@ impl fmt::Display for Difference {
 pub struct Comparison {
     /// Runtimes that are on both sides.
     pub runtimes: u64,
+    /// Runtimes of which nothing differs.
+    pub same_runtimes: u64,
     /// Workers that are the same on both sides.
     pub workers: u64,
     /// Events that are the same on both sides.
@@ -250,6 +320,8 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// The number of all differences.
     pub total_differences: u64,
+    /// The number of differences of each kind that has any.
+    pub differing: BTreeMap<DifferenceKind, u64>,
     /// Files that only the directory has, because the import left them out: on request, or because earlier versions
     /// left out every file that is not part of the layout. No difference.
     #[serde(skip_serializing_if = "is_zero")]

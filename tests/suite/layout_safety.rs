@@ -583,3 +583,23 @@ fn worker_counter_of_zero_is_raised() {
     assert!(report.findings.iter().any(raised), "{report:?}");
     assert_eq!(report.runtimes[0].workers, 0);
 }
+
+/// Hosts may leave members out of their JSON. In a document their absence is noticed.
+#[test]
+fn documents_take_no_default_silently() {
+    let intent = "\"intent\": {\n      \"kind\": \"assistant\",\n      \"purpose\": \"answers questions\"\n    }";
+    let profile = "\"profile\": {\n      \"kind\": \"runtime_default\"\n    }";
+    let both = format!("{intent},\n    {profile}");
+    let without_intent = small();
+    let document = |dir: &Path| worker_dir(dir, 1).join("worker.json");
+    edit(&document(without_intent.path()), &both, profile);
+    let early = store();
+    strict(&early, without_intent.path()).unwrap();
+    // An intent that was taken as the default would be added.
+    assert_eq!(tree(exported(&early).path()), tree(without_intent.path()));
+    let without_profile = small();
+    edit(&document(without_profile.path()), &both, intent);
+    let refused = strict(&store(), without_profile.path()).unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("missing field `profile`"), "{refused}");
+}

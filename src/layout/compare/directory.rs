@@ -4,10 +4,12 @@
 //! read, so memory does not grow with either side.
 
 use crate::layout::compare::archived::{Archived, Gone, gone_worker, split};
-use crate::layout::compare::diff::{first_difference, have_same_values, runtime_json, worker_json};
+use crate::layout::compare::diff::{
+    DIRECTORY_AND_STORE, first_difference, have_same_values, runtime_json, worker_json,
+};
 use crate::layout::compare::documents::{StoredDocument, Style, has_other_bytes};
 use crate::layout::compare::files::{
-    FileComparison, FileState, LeftOut, ONLY_IN_STORE, differ, shown, take_file,
+    ComparedFile, FileComparison, LeftOut, ONLY_IN_STORE, differ, shown, take_file,
 };
 use crate::layout::compare::other_files::compare_others;
 use crate::layout::compare::removed::Present;
@@ -23,7 +25,7 @@ use crate::layout::read::listing::{Entry, Listing};
 use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::read::reading::{ReadOutcome, read_runtime};
 use crate::layout::read::sink::{Place, Sink};
-use crate::layout::report::Comparison;
+use crate::layout::report::{Comparison, DifferenceKind};
 use crate::ledger::convert::stored_size;
 use crate::ledger::stored::kept_file::{FileChunkRow, is_document, parsed_path};
 use crate::ledger::stored::tombstone::WorkerEnd;
@@ -43,6 +45,18 @@ use std::path::{Path, PathBuf};
 /// Compares all runtimes of the directory `root` and of `store`, member by member, including members
 /// that this version does not know. Damage in the directory is a difference, a line of more
 /// than [`DEFAULT_MAX_LINE_BYTES`](crate::layout::DEFAULT_MAX_LINE_BYTES) included; other formatting is not.
+///
+/// ```
+/// use redb_runtime_store::layout::{self, ExportOptions};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let root = directory.path().join("agents");
+/// # let runtime = redb_runtime_store::Runtime::new_memory();
+/// # let store = runtime.store();
+/// layout::export(store, &root, ExportOptions::new())?;
+/// assert!(layout::compare(store, &root)?.is_same());
+/// # Ok::<(), layout::LayoutError>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -107,16 +121,14 @@ fn compare_to(
     for entry in listing.entries.iter().filter(|entry| is_wanted(&entry.id)) {
         if !in_store.contains(&entry.id) {
             let path = listing.runtimes.path_of(&entry.name);
-            differ(
-                &mut out,
-                &path,
-                None,
-                "the store does not have this runtime",
-            );
+            let what = "the store does not have this runtime";
+            differ(&mut out, DifferenceKind::Runtime, (&path, None), what);
             continue;
         }
         out.runtimes += 1;
+        let before = out.total_differences;
         of_one(&snapshot, &listing, entry, rules, &mut out)?;
+        out.same_runtimes += u64::from(out.total_differences == before);
     }
     let mut only_in_store: Vec<_> = in_store.iter().filter(|id| is_wanted(id)).collect();
     only_in_store.retain(|id| !in_directory.contains(id));
@@ -124,7 +136,7 @@ fn compare_to(
     for id in only_in_store {
         let path = listing.runtimes.path_of(names::encode(id.as_str()));
         let what = format!("the directory does not have runtime \"{id}\" of the store");
-        differ(&mut out, &path, None, what);
+        differ(&mut out, DifferenceKind::Runtime, (&path, None), what);
     }
     Ok(out)
 }
@@ -152,7 +164,12 @@ fn of_others(
         take_file(&left_out, dir, dir, file, out);
     }
     for path in others.only_in_store {
-        differ(out, &shown(dir, &path), None, ONLY_IN_STORE);
+        differ(
+            out,
+            DifferenceKind::File,
+            (&shown(dir, &path), None),
+            ONLY_IN_STORE,
+        );
     }
     take_findings(out, others.reading.findings);
     Ok(())
@@ -170,12 +187,8 @@ fn of_one(
     let reading = read_runtime(&listing.runtimes, entry, rules, &mut comparing, &|_| {})?;
     if reading.outcome != ReadOutcome::Read {
         let path = listing.runtimes.path_of(&entry.name);
-        differ(
-            out,
-            &path,
-            None,
-            "the directory has no runtime that can be read",
-        );
+        let what = "the directory has no runtime that can be read";
+        differ(out, DifferenceKind::Damage, (&path, None), what);
     }
     take_findings(out, reading.findings);
     Ok(())
@@ -192,7 +205,12 @@ fn take_findings(out: &mut Comparison, findings: Vec<Finding>) {
 pub(crate) fn damage_as_differences(out: &mut Comparison, findings: &[Finding]) {
     for finding in findings.iter().filter(|f| !f.kind.is_accepted()) {
         let what = format!("{}: {}", finding.kind, finding.message);
-        differ(out, &finding.path, finding.line, what);
+        differ(
+            out,
+            DifferenceKind::Damage,
+            (&finding.path, finding.line),
+            what,
+        );
     }
 }
 
@@ -210,13 +228,13 @@ fn next_is<T: LogRecord>(
     }
     missing_before(log, place.path, Some(number), out)?;
     let difference = match log.next_number()? {
-        Some(next) if next > number => Some(lacks::<T>(number)),
+        Some(next) if next > number => Some(lacks::<T>(number).into()),
         _ => log.expect(place, row)?,
     };
     match difference {
         None => Ok(true),
-        Some(what) => {
-            differ(out, place.path, place.line, what);
+        Some(found) => {
+            differ(out, T::KIND, (place.path, place.line), found);
             Ok(false)
         }
     }
@@ -244,7 +262,7 @@ fn missing_before<T: LogRecord>(
             "the directory does not have {} {next} of the store",
             T::NUMBER
         );
-        differ(out, path, None, what);
+        differ(out, T::KIND, (path, None), what);
         log.skip();
     }
     Ok(())
@@ -324,11 +342,11 @@ impl<'s, 'o> Comparing<'s, 'o> {
     }
 
     /// Reports a file whose chunks are complete.
-    fn ended(&mut self, file: Option<(String, FileState)>) {
+    fn ended(&mut self, file: Option<ComparedFile>) {
         let Some(file) = file else {
             return;
         };
-        let dir = match file.0.starts_with("w/") {
+        let dir = match file.stored.starts_with("w/") {
             false => &self.dir,
             true => match &self.worker_dir {
                 Some(dir) => dir,
@@ -357,7 +375,8 @@ impl<'s, 'o> Comparing<'s, 'o> {
                 // The missing worker was reported.
                 Some(_) => continue,
             };
-            differ(self.out, &shown(&dir, &stored), None, ONLY_IN_STORE);
+            let path = shown(&dir, &stored);
+            differ(self.out, DifferenceKind::File, (&path, None), ONLY_IN_STORE);
         }
         Ok(())
     }
@@ -380,12 +399,17 @@ impl Comparing<'_, '_> {
                     let finding = Finding::new(FindingKind::Gap, path, what);
                     self.out.findings.push(finding);
                 }
-                false => differ(self.out, &path, None, what),
+                false => differ(self.out, DifferenceKind::RemovedWorker, (&path, None), what),
             }
         }
         let differences = self.present.differences(self.snapshot, self.id, listed)?;
         for what in differences {
-            differ(self.out, place.path, None, what);
+            differ(
+                self.out,
+                DifferenceKind::RemovedWorker,
+                (place.path, None),
+                what,
+            );
         }
         Ok(())
     }
@@ -434,12 +458,8 @@ impl Sink for Comparing<'_, '_> {
             return Ok(());
         }
         let Some(stored) = self.snapshot.worker(&worker_ref)? else {
-            differ(
-                self.out,
-                place.path,
-                None,
-                "the store does not have this worker",
-            );
+            let what = "the store does not have this worker";
+            differ(self.out, DifferenceKind::Worker, (place.path, None), what);
             return Ok(());
         };
         self.worker_dir = place.path.parent().map(Path::to_owned);
@@ -460,7 +480,8 @@ impl Sink for Comparing<'_, '_> {
             self.own_text = own_text;
             self.compare_bytes(&worker_ref, &one, &document)?;
         } else {
-            differ(self.out, place.path, None, first_difference(&one, &other));
+            let found = first_difference(DIRECTORY_AND_STORE, &one, &other);
+            differ(self.out, DifferenceKind::Worker, (place.path, None), found);
         }
         Ok(())
     }
@@ -508,16 +529,12 @@ impl Sink for Comparing<'_, '_> {
                 let name = names::of_worker(id.as_str(), self.is_in_root);
                 let path = self.dir.join(WORKERS).join(name);
                 let what = format!("the directory does not have worker \"{id}\" of the store");
-                differ(self.out, &path, None, what);
+                differ(self.out, DifferenceKind::Worker, (&path, None), what);
             }
         }
         let Some(stored) = self.snapshot.runtime(self.id)? else {
-            differ(
-                self.out,
-                place.path,
-                None,
-                "the store does not have this runtime",
-            );
+            let what = "the store does not have this runtime";
+            differ(self.out, DifferenceKind::Runtime, (place.path, None), what);
             return Ok(());
         };
         self.removed(place, &removed)?;
@@ -531,7 +548,8 @@ impl Sink for Comparing<'_, '_> {
         let one = runtime_json(place.path, split.runtime, first_event_id)?;
         let other = runtime_json(place.path, stored.clone(), of_store)?;
         if !have_same_values(&one, &other) {
-            differ(self.out, place.path, None, first_difference(&one, &other));
+            let found = first_difference(DIRECTORY_AND_STORE, &one, &other);
+            differ(self.out, DifferenceKind::Runtime, (place.path, None), found);
             return Ok(());
         }
         let document = RuntimeDocument::of_stored(stored, of_store, removed);

@@ -1,9 +1,11 @@
 //! Compares kept files of a directory with those of the store, chunk by chunk.
 
 use crate::error::RuntimeError;
+use crate::layout::compare::diff::{Found, window};
 use crate::layout::findings::finding::FindingKind;
 use crate::layout::format::names::RUNTIMES;
-use crate::layout::report::{Comparison, Difference};
+use crate::layout::report::{Comparison, Difference, DifferenceKind, DifferenceWindow};
+use crate::ledger::convert::stored_size;
 use crate::ledger::stored::kept_file::{FileChunkRow, is_document, is_empty_log, parsed_path};
 use crate::model::identity::RuntimeId;
 use crate::model::persisted::ImportRecord;
@@ -20,14 +22,65 @@ pub(crate) enum FileState {
     OnlyInDirectory,
 }
 
+/// A file of the directory, compared.
+#[derive(Debug)]
+pub(crate) struct ComparedFile {
+    /// Its stored path.
+    pub(crate) stored: String,
+    pub(crate) state: FileState,
+    /// The surroundings of the first byte in which both sides differ.
+    window: Option<DifferenceWindow>,
+    chunks: u64,
+    /// The length of the chunks so far, in bytes.
+    bytes: u64,
+}
+
+impl ComparedFile {
+    /// Adds a chunk of the directory and the one at its place in the store.
+    fn add(&mut self, row: &FileChunkRow, stored: Option<&FileChunkRow>) {
+        let found = match stored {
+            Some(stored) if stored == row => FileState::Same,
+            None if self.chunks == 0 => FileState::OnlyInDirectory,
+            _ => FileState::Different,
+        };
+        if self.state == FileState::Same && found == FileState::Different {
+            self.window = window_of(Some(row), stored, self.bytes);
+        }
+        if self.state == FileState::Same {
+            self.state = found;
+        }
+        self.chunks += 1;
+        self.bytes += bytes_of(Some(row)).map_or(0, |bytes| stored_size(bytes.len()));
+    }
+}
+
+/// The bytes of a chunk; none of one that a side lacks. `None` for one that has no bytes.
+fn bytes_of(row: Option<&FileChunkRow>) -> Option<&[u8]> {
+    match row {
+        Some(FileChunkRow::Bytes(bytes)) => Some(bytes),
+        None => Some(&[]),
+        Some(FileChunkRow::Directory | FileChunkRow::Origin(_)) => None,
+    }
+}
+
+/// The surroundings of the first difference of two chunks, which begin at the offset `start` of their file. `None` where
+/// a directory is at the place of a file.
+pub(crate) fn window_of(
+    left: Option<&FileChunkRow>,
+    right: Option<&FileChunkRow>,
+    start: u64,
+) -> Option<DifferenceWindow> {
+    Some(window(bytes_of(left)?, bytes_of(right)?, start))
+}
+
 /// A comparison of the files of one runtime, or of no runtime. The caller passes the chunks of the directory in order.
 pub(crate) struct FileComparison<'s> {
     snapshot: &'s Snapshot,
     id: Option<&'s RuntimeId>,
     /// The stored paths of the directory, apart from the current one.
     seen: HashSet<String>,
-    /// The file whose chunks arrive: its path, the chunks so far and its state.
-    current: Option<(String, u64, FileState)>,
+    /// The file whose chunks arrive.
+    current: Option<ComparedFile>,
 }
 
 impl<'s> FileComparison<'s> {
@@ -40,14 +93,13 @@ impl<'s> FileComparison<'s> {
         }
     }
 
-    /// Takes a chunk of the directory. Returns the path and the state of the file before it, if it is the first of
-    /// another one.
+    /// Takes a chunk of the directory. Returns the file before it, if it is the first of another one.
     pub(crate) fn take(
         &mut self,
         path: &str,
         chunk: u64,
         row: &FileChunkRow,
-    ) -> Result<Option<(String, FileState)>, RuntimeError> {
+    ) -> Result<Option<ComparedFile>, RuntimeError> {
         if self.id.is_some() && (is_document(path) || is_empty_log(path)) {
             return Ok(None);
         }
@@ -56,34 +108,32 @@ impl<'s> FileComparison<'s> {
             _ => None,
         };
         let stored = self.snapshot.file_chunk(self.id, path, chunk)?;
-        let found = match stored {
-            Some(stored) if stored == *row => FileState::Same,
-            None if chunk == 0 => FileState::OnlyInDirectory,
-            _ => FileState::Different,
-        };
-        match &mut self.current {
-            Some((_, chunks, state)) => {
-                *chunks += 1;
-                if *state == FileState::Same {
-                    *state = found;
-                }
-            }
-            none => *none = Some((path.to_owned(), 1, found)),
-        }
+        let current = self.current.get_or_insert_with(|| ComparedFile {
+            stored: path.to_owned(),
+            state: FileState::Same,
+            window: None,
+            chunks: 0,
+            bytes: 0,
+        });
+        current.add(row, stored.as_ref());
         Ok(ended)
     }
 
-    /// Ends the current file. Returns its path and its state.
-    pub(crate) fn end_of_file(&mut self) -> Result<Option<(String, FileState)>, RuntimeError> {
-        let Some((path, chunks, mut state)) = self.current.take() else {
+    /// Ends the current file, and returns it.
+    pub(crate) fn end_of_file(&mut self) -> Result<Option<ComparedFile>, RuntimeError> {
+        let Some(mut file) = self.current.take() else {
             return Ok(None);
         };
-        let has_more = || self.snapshot.file_chunk(self.id, &path, chunks);
-        if state == FileState::Same && has_more()?.is_some() {
-            state = FileState::Different;
+        if file.state == FileState::Same
+            && let Some(more) = self
+                .snapshot
+                .file_chunk(self.id, &file.stored, file.chunks)?
+        {
+            file.state = FileState::Different;
+            file.window = window_of(None, Some(&more), file.bytes);
         }
-        self.seen.insert(path.clone());
-        Ok(Some((path, state)))
+        self.seen.insert(file.stored.clone());
+        Ok(Some(file))
     }
 
     /// The stored paths of the store that the directory does not have, once all its files ended.
@@ -151,7 +201,7 @@ impl LeftOut {
 }
 
 /// The number of differences in a report; further ones are only counted.
-const LISTED_DIFFERENCES: usize = 100;
+pub(crate) const LISTED_DIFFERENCES: usize = 100;
 
 pub(crate) const ONLY_IN_STORE: &str = "the directory does not have this file of the store";
 
@@ -169,22 +219,37 @@ pub(crate) fn take_file(
     left_out: &LeftOut,
     dir: &Path,
     runtime_dir: &Path,
-    (stored, state): (String, FileState),
+    file: ComparedFile,
     out: &mut Comparison,
 ) {
-    let path = shown(dir, &stored);
-    match state {
+    let path = shown(dir, &file.stored);
+    match file.state {
         FileState::Same => out.files += 1,
         FileState::OnlyInDirectory if left_out.has(root_of(runtime_dir), &path) => {
             out.files_left_out += 1;
         }
         FileState::OnlyInDirectory => {
-            differ(out, &path, None, "the store does not have this file");
+            let what = "the store does not have this file";
+            differ(out, DifferenceKind::File, (&path, None), what);
         }
         FileState::Different => {
-            differ(out, &path, None, DIFFERS);
+            differ(
+                out,
+                DifferenceKind::File,
+                (&path, None),
+                different(DIFFERS, file.window),
+            );
         }
     }
+}
+
+/// The difference between two files: `what`, and where it begins.
+pub(crate) fn different(what: &str, window: Option<DifferenceWindow>) -> Found {
+    let what = match &window {
+        Some(window) => format!("{what} from byte {} on", window.offset),
+        None => what.to_owned(),
+    };
+    Found { what, window }
 }
 
 /// The root of the directory of a runtime, or of `runtimes`.
@@ -193,18 +258,22 @@ fn root_of(dir: &Path) -> &Path {
     runtimes.and_then(Path::parent).unwrap_or(dir)
 }
 
+/// Counts a difference at a path and a line, and lists it unless there are too many.
 pub(crate) fn differ(
     out: &mut Comparison,
-    path: &Path,
-    line: Option<u64>,
-    what: impl Into<String>,
+    kind: DifferenceKind,
+    (path, line): (&Path, Option<u64>),
+    found: impl Into<Found>,
 ) {
     out.total_differences += 1;
+    *out.differing.entry(kind).or_default() += 1;
     if out.differences.len() < LISTED_DIFFERENCES {
+        let Found { what, window } = found.into();
         out.differences.push(Difference {
             path: path.to_owned(),
             line,
-            what: what.into(),
+            what,
+            window,
         });
     }
 }

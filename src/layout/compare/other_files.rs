@@ -1,6 +1,6 @@
 //! Compares the entries of `runtimes` that belong to no runtime with the files of no runtime in the store.
 
-use crate::layout::compare::files::{FileComparison, FileState};
+use crate::layout::compare::files::{ComparedFile, FileComparison};
 use crate::layout::error::LayoutError;
 use crate::layout::options::Rules;
 use crate::layout::read::listing::Listing;
@@ -9,11 +9,11 @@ use crate::layout::read::sink::Sink;
 use crate::ledger::stored::kept_file::FileChunkRow;
 use crate::store::snapshot::Snapshot;
 
-/// The files of no runtime, by their stored paths.
+/// The files of no runtime.
 pub(crate) struct OtherFiles {
     pub(crate) reading: Reading,
     /// The files of the directory.
-    pub(crate) found: Vec<(String, FileState)>,
+    pub(crate) found: Vec<ComparedFile>,
     pub(crate) only_in_store: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn compare_others(
 
 struct Comparing<'s> {
     files: FileComparison<'s>,
-    found: Vec<(String, FileState)>,
+    found: Vec<ComparedFile>,
 }
 
 impl Sink for Comparing<'_> {

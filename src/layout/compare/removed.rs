@@ -16,7 +16,8 @@ pub(crate) fn removed_workers(
 ) -> Result<RemovedWorkers, LayoutError> {
     let mut removed = RemovedWorkers::default();
     let mut deleted = BTreeSet::new();
-    for (worker, tombstone) in snapshot.tombstones(id)? {
+    for found in snapshot.tombstones(id) {
+        let (worker, tombstone) = found?;
         match tombstone {
             TombstoneRow::Dropped { end, .. } => {
                 let worker = WorkerId::new(worker);

@@ -1,7 +1,7 @@
 //! The logs of a stored runtime, read in step with those of a directory.
 
 use crate::error::RuntimeError;
-use crate::layout::compare::diff::{first_difference, record_json};
+use crate::layout::compare::diff::{DIRECTORY_AND_STORE, Found, first_difference, record_json};
 use crate::layout::error::LayoutError;
 use crate::layout::read::log_record::{LogRecord, LogRow};
 use crate::layout::read::sink::Place;
@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
     /// The store has redacted it.
     Redacted,
     /// The difference in words; `None` for the same record.
-    Compared(Option<String>),
+    Compared(Option<Found>),
 }
 
 /// A log of the store, and how far it equals that of the directory.
@@ -106,9 +106,9 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         &mut self,
         place: Place<'_>,
         row: &T::Row<'_>,
-    ) -> Result<Option<String>, LayoutError> {
+    ) -> Result<Option<Found>, LayoutError> {
         let Some(next) = self.rows.next().transpose()? else {
-            return Ok(Some(lacks::<T>(row.number())));
+            return Ok(Some(lacks::<T>(row.number()).into()));
         };
         self.compared(place, row, &next)
     }
@@ -120,7 +120,7 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         row: &T::Row<'_>,
     ) -> Result<Outcome, LayoutError> {
         let Some(next) = self.rows.next().transpose()? else {
-            return Ok(Outcome::Compared(Some(lacks::<T>(row.number()))));
+            return Ok(Outcome::Compared(Some(lacks::<T>(row.number()).into())));
         };
         if !T::is_same(&next, row) && T::has_redacted(&next, row) {
             self.same += 1;
@@ -135,7 +135,7 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
         place: Place<'_>,
         row: &T::Row<'_>,
         next: &T::Row<'_>,
-    ) -> Result<Option<String>, LayoutError> {
+    ) -> Result<Option<Found>, LayoutError> {
         if T::is_same(next, row) {
             self.same += 1;
             self.last_same = row.number();
@@ -149,12 +149,12 @@ impl<'s, T: LogRecord> StoreLog<'s, T> {
             record_json(place.path, row, true)?,
             record_json(place.path, next, true)?,
         );
-        Ok(Some(first_difference(&one, &other)))
+        Ok(Some(first_difference(DIRECTORY_AND_STORE, &one, &other)))
     }
 }
 
 /// Whether the lines of equal records differ in their bytes, apart from the newline after the last line of a log.
-fn has_other_bytes(store: &impl LogRow, directory: &impl LogRow) -> bool {
+pub(crate) fn has_other_bytes(store: &impl LogRow, directory: &impl LogRow) -> bool {
     let is_same_form = store.spelling() == directory.spelling();
     if is_same_form && store.own_text() == directory.own_text() {
         return false;
@@ -227,16 +227,22 @@ fn transcript<'s>(
     snapshot: &'s Snapshot,
     worker: &WorkerRef,
 ) -> Result<StoreLog<'s, TranscriptEntry>, LayoutError> {
-    let mut log = StoreLog::new(0, snapshot.written_transcript(worker, 0)?);
-    if snapshot.first_position(worker)? > 0 {
-        log.floor = match log.next_number()? {
-            Some(first) => first,
-            // All entries were pruned. The next one gets this sequence.
-            None => match snapshot.worker(worker)? {
-                Some(row) => row.value.next_transcript_sequence,
-                None => 0,
-            },
-        };
+    let floor = first_sequence(snapshot, worker)?;
+    Ok(StoreLog::new(
+        floor,
+        snapshot.written_transcript(worker, 0)?,
+    ))
+}
+
+/// The first sequence that the transcript of `worker` can have: entries with smaller ones were pruned. 0 if none was.
+pub(crate) fn first_sequence(snapshot: &Snapshot, worker: &WorkerRef) -> Result<u64, LayoutError> {
+    if snapshot.first_position(worker)? == 0 {
+        return Ok(0);
     }
-    Ok(log)
+    if let Some(first) = snapshot.transcript(worker, 0)?.next() {
+        return Ok(first?.value.sequence);
+    }
+    // All entries were pruned. The next one gets this sequence.
+    let row = snapshot.worker(worker)?;
+    Ok(row.map_or(0, |row| row.value.next_transcript_sequence))
 }

@@ -34,6 +34,18 @@ use std::path::{Path, PathBuf};
 /// faster with [`cache_bytes`](crate::store::StoreOptions::cache_bytes) of 4 MiB than with the default
 /// of 64 MiB.
 ///
+/// ```
+/// use redb_runtime_store::layout::{self, ExportOptions};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let root = directory.path().join("agents");
+/// # let runtime = redb_runtime_store::Runtime::new_memory();
+/// # let store = runtime.store();
+/// let report = layout::export(store, root, ExportOptions::new())?;
+/// println!("{} runtimes", report.runtimes.len());
+/// # Ok::<(), layout::LayoutError>(())
+/// ```
+///
 /// # Errors
 ///
 /// Before anything is written: [`LayoutError::Exists`] where a runtime directory exists and

@@ -1,6 +1,8 @@
 //! Whether the documents of a directory are an earlier state of those of the store.
 
-use crate::layout::compare::diff::{first_difference, runtime_json, worker_json};
+use crate::layout::compare::diff::{
+    DIRECTORY_AND_STORE, Found, first_difference, runtime_json, worker_json,
+};
 use crate::layout::error::LayoutError;
 use crate::layout::read::sink::Place;
 use crate::layout::report::Difference;
@@ -15,22 +17,24 @@ use crate::model::persisted::{
 use crate::model::retention::PRUNED;
 use std::path::Path;
 
-pub(crate) fn not_a_prefix(path: &Path, line: Option<u64>, what: impl Into<String>) -> LayoutError {
+pub(crate) fn not_a_prefix(path: &Path, line: Option<u64>, found: impl Into<Found>) -> LayoutError {
+    let Found { what, window } = found.into();
     LayoutError::NotAPrefix {
         difference: Box::new(Difference {
             path: path.to_owned(),
             line,
-            what: what.into(),
+            what,
+            window,
         }),
         has_pruned: false,
     }
 }
 
 /// Refuses a record that differs from that of the store.
-pub(crate) fn go_along(place: Place<'_>, difference: Option<String>) -> Result<(), LayoutError> {
+pub(crate) fn go_along(place: Place<'_>, difference: Option<Found>) -> Result<(), LayoutError> {
     match difference {
         None => Ok(()),
-        Some(what) => Err(not_a_prefix(place.path, place.line, what)),
+        Some(found) => Err(not_a_prefix(place.path, place.line, found)),
     }
 }
 
@@ -158,6 +162,9 @@ fn catch_up(path: &Path, name: &str, old: &mut u64, new: u64) -> Result<(), Layo
 fn expect_same(path: &Path, old: &[u8], new: &[u8]) -> Result<(), LayoutError> {
     match old == new {
         true => Ok(()),
-        false => Err(not_a_prefix(path, None, first_difference(old, new))),
+        false => {
+            let found = first_difference(DIRECTORY_AND_STORE, old, new);
+            Err(not_a_prefix(path, None, found))
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The kept files of an update: a file with other bytes is refused, and a missing one is written.
 
-use crate::layout::compare::files::{DIFFERS, FileComparison, FileState, shown};
+use crate::layout::compare::files::{ComparedFile, DIFFERS, FileComparison, FileState, shown};
 use crate::layout::dir::target::TargetDir;
 use crate::layout::error::LayoutError;
 use crate::layout::export::earlier_state::not_a_prefix;
@@ -68,8 +68,13 @@ impl<'s> FileUpdate<'s> {
     }
 
     /// Refuses a file with other bytes than that of the store. Files that the store does not have stay.
-    fn ended(&self, file: Option<(String, FileState)>) -> Result<(), LayoutError> {
-        let Some((stored, FileState::Different)) = file else {
+    fn ended(&self, file: Option<ComparedFile>) -> Result<(), LayoutError> {
+        let Some(ComparedFile {
+            stored,
+            state: FileState::Different,
+            ..
+        }) = file
+        else {
             return Ok(());
         };
         let dir = match stored.starts_with("w/") {

@@ -231,14 +231,14 @@ impl RuntimeWriter<'_> {
 pub(crate) enum NewLog {
     /// The imported directory had it, or its form has one.
     AsImported,
-    /// Neither did, but operations have added rows.
+    /// Neither did, but operations have added rows, or the document that belongs to it.
     New,
     /// Neither did: as soon as it has a row.
     OnceItHasRows,
 }
 
 impl NewLog {
-    /// The rule for a log whose document is that of `origin`. Its counter says whether it ever had a row. Forms from
+    /// The rule for a log whose document is that of `origin`. Its counter says whether it ever had a row since. Forms from
     /// `lacked_from` on have no such log.
     fn of(
         style: &Style,
@@ -250,7 +250,8 @@ impl NewLog {
             return Self::AsImported;
         }
         let (is_lacking, is_unchanged) = match origin {
-            None => (style.form >= lacked_from, next <= 1),
+            // A document without an origin is written whole, and a whole document needs its log.
+            None => (style.form >= lacked_from, false),
             Some(DocumentOrigin { absent, .. }) => {
                 let json = next.to_string();
                 let is_counter =

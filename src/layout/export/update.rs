@@ -442,7 +442,8 @@ impl Checking<'_> {
                 false => self.refuse_gap(path, Some(&worker), missing)?,
             }
         }
-        for (worker, tombstone) in self.snapshot.tombstones(id)? {
+        for found in self.snapshot.tombstones(id) {
+            let (worker, tombstone) = found?;
             let dropped = matches!(tombstone, TombstoneRow::Dropped { .. });
             let Some(worker_id) = WorkerId::new(worker).filter(|_| dropped && !self.allow_gap)
             else {

@@ -2,7 +2,10 @@
 
 use crate::layout::format::json::{Record, Tagged};
 use crate::ledger::rows::FIRST_EVENT_ID;
-use crate::model::catalog::{CreateWorkerRequest, WorkerStatus};
+use crate::model::catalog::{
+    CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, MountRef, ProfileSelector,
+    WorkerIntent, WorkerStatus, WorkspaceRef,
+};
 use crate::model::diagnostics::RuntimeDiagnostic;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::management::{RuntimeLimits, RuntimeStatus};
@@ -29,6 +32,7 @@ pub(crate) struct RuntimeDocument {
     pub(crate) display_name: Option<String>,
     pub(crate) backend: String,
     pub(crate) status: RuntimeStatus,
+    #[serde(deserialize_with = "WholeLimits::deserialize")]
     pub(crate) limits: RuntimeLimits,
     pub(crate) next_worker_sequence: u64,
     pub(crate) next_event_id: u64,
@@ -173,6 +177,7 @@ pub(crate) struct WorkerDocument {
     pub(crate) worker_ref: WorkerRef,
     pub(crate) worker_id: WorkerId,
     pub(crate) status: WorkerStatus,
+    #[serde(deserialize_with = "WholeRequest::deserialize")]
     pub(crate) request: CreateWorkerRequest,
     pub(crate) next_transcript_sequence: u64,
     pub(crate) last_event_id: u64,
@@ -185,6 +190,30 @@ pub(crate) struct WorkerDocument {
     pub(crate) first_position: Option<u64>,
     #[serde(default, deserialize_with = "pinned", skip_serializing_if = "is_false")]
     pub(crate) pinned: bool,
+}
+
+/// [`RuntimeLimits`] in a document, which must have both. A host can leave a limit out of its JSON.
+#[derive(Deserialize)]
+#[serde(remote = "RuntimeLimits")]
+struct WholeLimits {
+    max_transcript_projection_items: usize,
+    max_event_batch_items: usize,
+}
+
+/// [`CreateWorkerRequest`] in a document, which must have an intent and a profile. A host can leave them out of its JSON.
+#[derive(Deserialize)]
+#[serde(remote = "CreateWorkerRequest")]
+struct WholeRequest {
+    intent: WorkerIntent,
+    profile: ProfileSelector,
+    #[serde(default)]
+    config_bundle: Option<ConfigBundleRef>,
+    #[serde(default)]
+    requested_capabilities: Vec<CapabilityRequest>,
+    #[serde(default)]
+    workspace_refs: Vec<WorkspaceRef>,
+    #[serde(default)]
+    mount_refs: Vec<MountRef>,
 }
 
 impl WorkerDocument {

@@ -32,6 +32,24 @@ use std::path::{Path, PathBuf};
 /// has the same content or has not changed since it was imported. Otherwise it is a conflict, unless
 /// [`ImportOptions::replace`] is set. The import is on disk when it returns.
 ///
+/// ```
+/// use redb_runtime_store::Store;
+/// use redb_runtime_store::layout::{self, ImportOptions};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let root = directory.path().join("agents");
+/// # let seed = redb_runtime_store::Runtime::new_memory();
+/// # layout::export(seed.store(), &root, layout::ExportOptions::new())?;
+/// # let path = directory.path().join("agents.redb");
+/// let store = Store::open(path)?;
+/// let report = layout::import(&store, root, ImportOptions::new())?;
+/// for finding in &report.findings {
+///     println!("{finding}");
+/// }
+/// # assert_eq!(store.runtimes()?.len(), 1);
+/// # Ok::<(), layout::LayoutError>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`LayoutError::Refused`] where a strict import finds damage, [`LayoutError::Conflict`] where the

@@ -1,6 +1,6 @@
 //! Imports the files that belong to no runtime.
 
-use crate::layout::compare::files::{FileState, shown};
+use crate::layout::compare::files::{ComparedFile, FileState, shown};
 use crate::layout::compare::other_files::compare_others;
 use crate::layout::error::LayoutError;
 use crate::layout::findings::finding::{Finding, FindingKind};
@@ -44,7 +44,7 @@ pub(crate) fn plan(
     };
     let others = compare_others(snapshot, listing, rules, on_bytes)?;
     plan.reading = others.reading;
-    for (stored, state) in others.found {
+    for ComparedFile { stored, state, .. } in others.found {
         let state = match state {
             FileState::OnlyInDirectory => beside_stored(snapshot, &stored)?,
             state => state,

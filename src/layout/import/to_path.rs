@@ -21,9 +21,25 @@ use std::path::Path;
 ///
 /// A new store appears atomically: it is filled in a directory `.import.tmp-XXXXXX` (six letters or
 /// digits) next to `path`, synced and moved to `path`. A failure or a crash leaves nothing at `path`;
-/// the next import removes the directory. A store that exists is opened with the options `store`, and
+/// the next import removes the directory. An import that takes nothing, such as a salvage that leaves out every runtime,
+/// creates no store. A store that exists is opened with the options `store`, and
 /// the import is that of [`import`]. A dry run creates nothing and opens a store read-only, so it works
 /// on a store that the user may not write, or that a host has open.
+///
+/// ```
+/// use redb_runtime_store::Store;
+/// use redb_runtime_store::layout::{self, ImportOptions};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let root = directory.path().join("agents");
+/// # let seed = redb_runtime_store::Runtime::new_memory();
+/// # layout::export(seed.store(), &root, layout::ExportOptions::new())?;
+/// # let path = directory.path().join("agents.redb");
+/// let options = ImportOptions::new();
+/// let report = layout::import_to_path(root, path, &Store::options(), options)?;
+/// println!("{} runtimes", report.runtimes.len());
+/// # Ok::<(), layout::LayoutError>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -108,7 +124,10 @@ fn import_to_new(
         parent_of(path),
     ))?;
     let filled = fill(&staging.file(), root, store, options);
-    let report = filled.map_err(|error| about_place(error, path))?;
+    let (report, is_empty) = filled.map_err(|error| about_place(error, path))?;
+    if is_empty {
+        return Ok(report);
+    }
     match target.publish(staging) {
         Ok(()) => Ok(report),
         Err(Unpublished::Moved(source)) => Err(RuntimeError::DurabilityUncertain {
@@ -125,17 +144,21 @@ fn import_to_new(
     }
 }
 
-/// Imports into a new store at `staged`, and closes it.
+/// Imports into a new store at `staged`, and closes it. Returns whether the store took neither a runtime nor a file.
 fn fill(
     staged: &Path,
     root: &Path,
     store: &StoreOptions,
     options: &ImportOptions,
-) -> Result<ImportReport, LayoutError> {
+) -> Result<(ImportReport, bool), LayoutError> {
     let filling = create(staged, store)?;
     let report = import(&filling, root, options)?;
+    let is_empty = {
+        let snapshot = filling.snapshot()?;
+        snapshot.runtime_ids()?.is_empty() && snapshot.next_file(None, "", false)?.is_none()
+    };
     filling.close()?;
-    Ok(report)
+    Ok((report, is_empty))
 }
 
 /// Creates a store that is compact once it is filled and closed: see [`compact_growth`].

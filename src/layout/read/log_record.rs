@@ -6,6 +6,7 @@ use crate::layout::format::json::{self, Form, Record, Tagged};
 use crate::layout::format::line;
 use crate::layout::format::problem::Problem;
 use crate::layout::read::sink::{Place, Sink};
+use crate::layout::report::DifferenceKind;
 use crate::model::attributes;
 use crate::model::borrowed::{BorrowedEntry, BorrowedEvent};
 use crate::model::interaction::{RecordedEntry, TranscriptEntry, TranscriptRole};
@@ -27,6 +28,8 @@ pub(crate) trait LogRecord: Record + 'static {
     const NUMBER: &'static str;
     /// Whether its records can have attributes.
     const HAS_ATTRIBUTES: bool;
+    /// The kind of a difference between two records.
+    const KIND: DifferenceKind;
 
     /// The record with borrowed texts where possible.
     type Row<'a>: LogRow + From<Stored<Self>>;
@@ -245,6 +248,7 @@ impl LogRecord for RuntimeEvent {
     const BEGINNING: &'static [u8] = b"{\"id\":";
     const NUMBER: &'static str = "event id";
     const HAS_ATTRIBUTES: bool = false;
+    const KIND: DifferenceKind = DifferenceKind::Event;
 
     type Row<'a> = BorrowedEvent<'a>;
     type Recorded = (RecordedEvent, LineForm<'static>);
@@ -303,6 +307,7 @@ impl LogRecord for TranscriptEntry {
     const BEGINNING: &'static [u8] = b"{\"sequence\":";
     const NUMBER: &'static str = "sequence";
     const HAS_ATTRIBUTES: bool = true;
+    const KIND: DifferenceKind = DifferenceKind::TranscriptEntry;
 
     type Row<'a> = BorrowedEntry<'a>;
     type Recorded = (RecordedEntry, LineForm<'static>);
