@@ -7,70 +7,81 @@
 //!
 //! ```
 //! use redb_runtime_store::catalog::CreateWorkerRequest;
-//! use redb_runtime_store::interaction::{RecordedEntry, TranscriptQuery, TranscriptRole, WorkerInput};
-//! use redb_runtime_store::{RedbRuntimeStoreOptions, Runtime};
+//! use redb_runtime_store::interaction::{TranscriptQuery, WorkerInput};
+//! use redb_runtime_store::{RedbRuntimeStoreOptions, Runtime, RuntimeError};
 //!
-//! # fn main() -> Result<(), redb_runtime_store::RuntimeError> {
-//! # let directory = tempfile::tempdir().unwrap();
-//! # let path = directory.path().join("agents.redb");
-//! // Opens the store at the path, or creates it.
-//! let runtime = Runtime::with_redb_store(RedbRuntimeStoreOptions::new(path))?;
+//! fn main() -> Result<(), RuntimeError> {
+//! #   // `agents.redb` is created in the working directory, which is a temporary one here.
+//! #   let directory = tempfile::tempdir().unwrap();
+//! #   std::env::set_current_dir(&directory).unwrap();
+//!     // Opens the store, or creates it.
+//!     let options = RedbRuntimeStoreOptions::new("agents.redb");
+//!     let runtime = Runtime::with_redb_store(options)?;
 //!
-//! // Each call is one transaction. It is on disk when the call returns.
-//! let worker = runtime.create_worker(CreateWorkerRequest::default())?;
-//! runtime.send_input(&worker.worker_ref, WorkerInput::user("Hello!"))?;
-//! runtime.append_reply(&worker.worker_ref, "Hello! What can I do for you?")?;
+//!     // Each call is one transaction. It is on disk when the call returns.
+//!     let detail = runtime.create_worker(CreateWorkerRequest::default())?;
+//!     let worker = detail.worker_ref;
+//!     runtime.send_input(&worker, WorkerInput::user("Hello!"))?;
+//!     runtime.append_reply(&worker, "Hello! What can I do?")?;
 //!
-//! // Both sides of the conversation, with the time of each entry.
-//! let page = runtime.recorded_transcript(&worker.worker_ref, TranscriptQuery::new(0, 10))?;
-//! for RecordedEntry { entry, recorded_at, .. } in &page.items {
-//!     println!("{recorded_at:?} {:?}: {}", entry.role, entry.content);
+//!     // Both sides of the conversation.
+//!     let query = TranscriptQuery::new(0, 10);
+//!     for entry in runtime.transcript_projection(&worker, query)?.items {
+//!         println!("{}: {}", entry.role, entry.content);
+//!     }
+//!
+//!     // The log of the runtime.
+//!     let start = runtime.event_cursor_from_start()?;
+//!     for event in runtime.read_events(&start, 256)?.events {
+//!         println!("{}: {}", event.id, event.message);
+//!     }
+//!     Ok(())
 //! }
-//! assert_eq!(page.items[0].entry.content, "Hello!");
-//! assert_eq!(page.items[1].entry.role, TranscriptRole::Assistant);
-//!
-//! let events = runtime.read_events(&runtime.event_cursor_from_start()?, 256)?;
-//! assert_eq!(events.events.len(), 3);
-//! # Ok(())
-//! # }
 //! ```
 //!
-//! # A page for each task
+//! # Guide
 //!
-//! - [Moving over](guide::moving_over) from directories of JSON, and back.
-//! - [Porting a host](guide::from_the_directory_store) from the directory store.
-//! - [Transactions](guide::transactions), and many operations in flight.
-//! - [Replies](guide::replies) of workers, and following both sides of a conversation.
-//! - [Following](guide::following) events and transcripts, also from another process.
-//! - Searching entries and event messages: the module `search` (feature `search`).
-//! - [Deletion](guide::deletion), and what stays in the file.
-//! - [Backups](guide::backup), verification, space and migrations.
-//! - [Errors](guide::errors), their meaning and their remedy.
+//! A page for each task, in reading order ([`guide`] has a line about each):
+//!
+//! 1. Writing: [transactions](guide::transactions)
+//! 2. Reading: [everything](guide::reading)
+#![cfg_attr(feature = "search", doc = "   and [searching](guide::searching)")]
+//! 3. Conversations: [replies](guide::replies), [following](guide::following)
+//! 4. Removing: [deletion](guide::deletion), [retention](guide::retention)
+//! 5. Failures: [after a crash](guide::after_a_crash), [errors](guide::errors),
+//!    [testing a host](guide::testing_a_host)
+//! 6. Directories of JSON: [porting a host](guide::from_the_directory_store),
+//!    [moving over](guide::moving_over), [forms](guide::directory_forms)
+//! 7. Operating: [for operators](guide::for_operators), [reports](guide::reports),
+//!    [backups](guide::backup)
 //!
 //! [`Runtime`] documents the rules of the model, [`store`] the file.
 //! [`RedbRuntimeStore`] is for hosts that have their own runtime logic. The model's types are
 //! in [`identity`], [`catalog`], [`interaction`], [`management`], [`observation`] and
-//! [`diagnostics`]. The directory `examples` has complete programs.
+//! [`diagnostics`].
 //!
 //! # Guarantees
 //!
-//! | | guarantee | tests (`tests/suite` of the repository) |
-//! |---|---|---|
-//! | durability | an operation that returned `Ok` is on disk: it survives a crash, a kill and a power loss | `commit_queue::nothing_is_acknowledged_before_its_sync`, `durability::acknowledged_work_survives_a_kill`, `simulated_power_loss::power_loss_keeps_acknowledged_work_whole` |
-//! | atomicity | an operation, or a transaction of several, is stored completely or not at all | `commits::error_or_panic_rolls_back_whole_transaction`, `concurrency::failing_operations_do_not_disturb_others`, `kills::killed_process_keeps_acknowledged_work_whole` |
-//! | isolation | operations take effect one after the other; no operation returns rows that a crash could still undo | `commit_queue::commit_in_progress_is_not_acknowledged`, `concurrency::acknowledged_change_is_seen_by_later_reads`, `reading::snapshot_is_stable_during_writes` |
-//! | crash | creating a store, importing, exporting, migrating, compacting and backing up are atomic: a crash leaves the old state or the new one | `crash_steps::crash_at_any_step_leaves_old_or_new`, `durability::kill_during_creation_leaves_nothing_or_whole`, `maintenance::killed_backup_leaves_nothing_at_its_path` |
-//! | failing disk | an error; no acknowledged operation is lost; the store works again after it is opened again | `disk_errors::disk_error_is_typed_and_loses_nothing`, `commit_queue::failed_commit_is_uncertain_and_ends_later_ones` |
-//! | damage | a read of a damaged file returns correct data or an error; a file that cannot be opened is not changed (see the limits) | `damage::truncated_file_is_refused_and_unchanged`, `bit_rot::damaged_file_gives_right_data_or_error`, `checked_pages::write_through_damaged_page_is_atomic`, `damaged_pages::verify_finds_damaged_pages_without_changes` |
-//! | foreign files | a file that is no store, or that a newer version wrote, is rejected and not changed | `opening::foreign_file_is_not_touched`, `opening::redb_file_of_another_program_is_untouched`, `opening::store_of_newer_schema_is_untouched` |
-//! | older stores | every later version reads them: it copies the store, then migrates it in one transaction | `migrations::golden_file_of_schema_1_equals_its_directory`, `migrations::older_store_is_copied_then_migrated` |
-//! | concurrency | any number of threads; waiting operations share a commit | `commit_queue::operations_during_a_commit_share_the_next`, `commit_queue::operation_waits_at_most_two_commits` |
-//! | one process, one file | a fork can neither use nor unlock its parent's store; no operation is acknowledged in a file that was deleted or replaced; a stopped process delays others up to a limit, which loses nothing | `forking::fork_changes_neither_store_nor_locks`, `moving::write_to_deleted_file_is_never_acknowledged`, `stopping::stopped_reader_holds_commits_up_to_the_limit`, `stopping::synced_commit_is_acknowledged_despite_stopped_reader` |
-//! | other processes | they read committed snapshots while one process writes; a second writer is rejected; with [`Sharing::ManyWriters`] all processes may write | `sharing::readers_see_only_whole_commits`, `locking::second_writer_learns_who_holds_the_lock`, `sharing::many_writers_survive_a_kill_of_one` |
-//! | reads | a page costs one seek and its items, at any length of the log | `reading::reads_seek_and_never_scan` |
-//! | deletion | a deletion is complete for every reader from its first commit on; a crash in the middle is completed by the next open; the id of a deleted worker is never used again | `deleting_in_steps::unfinished_worker_is_hidden_and_the_open_finishes_it`, `deleting_in_steps::unfinished_runtime_is_hidden_and_the_open_finishes_it`, `deleting::deleted_id_is_never_given_again`, `deleting_in_steps::writers_finish_the_deletion_of_a_killed_process` |
-//! | coming back | an input with a key is stored once, however often it is sent; work that a host that ended left open is listed, and closed work is not | `sends::processes_with_one_key_write_one_entry`, `sends::repeated_input_returns_its_acknowledgement`, `open_work::work_of_an_earlier_opening_is_unfinished`, `kills::killed_process_keeps_acknowledged_work_whole` |
-//! | moving | a runtime that was imported and not changed is exported byte for byte | `layout_round_trip::archived_directories_round_trip_byte_for_byte` |
+//! `docs/reliability.md` of the repository names the tests of each, and lists the faults that were simulated.
+//!
+//! | guarantee | meaning |
+//! |---|---|
+//! | durability | an operation that returned `Ok` is on disk: it survives a crash, a kill and a power loss |
+//! | atomicity | an operation, or a transaction of several, is stored completely or not at all |
+//! | isolation | operations take effect one after the other; no operation returns rows that a crash could still undo |
+//! | crash | creating a store, importing, exporting, migrating, compacting and backing up are atomic: a crash leaves the old state or the new one |
+//! | failing disk | an error; no acknowledged operation is lost; the store works again after it is opened again |
+//! | damage | a read of a damaged file returns correct data or an error; a file that cannot be opened is not changed (see the limits) |
+//! | foreign files | a file that is no store, or that a newer version wrote, is rejected and not changed |
+//! | older stores | every later version reads them: it copies the store, then migrates it in one transaction |
+//! | concurrency | any number of threads; waiting operations share a commit |
+//! | one process, one file | a fork can neither use nor unlock its parent's store; no operation is acknowledged in a file that was deleted or replaced; a stopped process delays others up to a limit, which loses nothing |
+//! | other processes | they read committed snapshots while one process writes; a second writer is rejected; with [many writers](Sharing::ManyWriters) all processes may write |
+//! | reads | a page costs one seek and its items, at any length of the log; no log is held in memory |
+//! | maintenance | a backup, a census and a verification run while hosts write; writes wait only for the page check of a verification |
+//! | deletion | a deletion is complete for every reader from its first commit on; a crash in the middle is completed by the next open; the id of a deleted worker is never used again |
+//! | coming back | an input with a key is stored once, however often it is sent; work that a host that ended left open is listed, and closed work is not |
+//! | moving | a runtime that was imported and not changed is exported byte for byte |
 //!
 //! # Limits
 //!
@@ -94,12 +105,19 @@
 //! - redb panics on some damaged pages. The crate catches the panic and returns
 //!   [`StoreCorrupt`](RuntimeError::StoreCorrupt). In a program that is built with `panic = "abort"`, such
 //!   damage ends the process.
-//! - The crate is tested on 64-bit Linux. Files have the same format on every machine: numbers have 64
-//!   bits. On a 32-bit machine, a count that does not fit is read as the largest number.
+//! - On a 32-bit machine, a count that does not fit is read as the largest number. Files have the same format
+//!   on every machine: numbers have 64 bits.
+//!
+//! # Platforms
+//!
+//! - Linux, 64 bits: tested.
+//! - macOS: type-checked for `x86_64-apple-darwin`, not tested.
+//! - Windows: the build stops with an error. The crate needs the locks and the file system of Unix.
 //!
 //! # Features
 //!
-//! All are off by default.
+//! All are off by default. Without them the library depends on 27 crates, six of them only at build time; `search`
+//! adds 4, `tracing` 3, `program` more than 50.
 //!
 //! - `program`: the program `runtime-store`. Install it with
 //!   `cargo install redb-runtime-store --features program`.
@@ -113,6 +131,12 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(windows)]
+compile_error!(
+    "redb-runtime-store does not support Windows: it needs the locks and the file system of Unix. \
+     It is tested on Linux and type-checked for macOS."
+);
+
 mod commit;
 mod engine;
 pub mod error;
@@ -121,15 +145,18 @@ pub mod guide;
 pub mod layout;
 mod ledger;
 mod model;
-mod runtime;
 
-/// Retention: how much a store keeps. See [the guide](crate::guide::retention).
+/// Retention: how much a store keeps.
+///
+/// See [the guide](crate::guide::retention).
 pub mod retention {
     pub use crate::model::retention::{PruneOptions, PruneReport, Retention, RuntimePrune};
 }
 
+/// Searching the contents of transcript entries and the messages of events (feature `search`).
+///
+/// See [the guide](crate::guide::searching).
 #[cfg(feature = "search")]
-#[doc = include_str!("../docs/searching.md")]
 pub mod search {
     pub use crate::model::search::{Search, SearchRow};
     pub use crate::store::search::{SearchMatch, SearchMatches};
@@ -138,19 +165,25 @@ pub mod search {
 
 #[doc = include_str!("../docs/store.md")]
 pub mod store {
+    // rustdoc shows the `impl` blocks of a type in the order of their modules: first what most hosts need.
+    pub(crate) mod opening;
+
+    pub(crate) mod handle;
+    pub(crate) mod snapshot;
+
+    pub(crate) mod maintenance;
+
     pub(crate) mod bulk_load;
     pub(crate) mod bulk_retained;
-    pub(crate) mod handle;
-    pub(crate) mod maintenance;
-    pub(crate) mod opening;
     pub(crate) mod prune_plan;
     #[cfg(feature = "search")]
     pub(crate) mod search;
     #[cfg(feature = "search")]
     pub(crate) mod search_files;
-    pub(crate) mod snapshot;
+    pub(crate) mod snapshot_entries;
     pub(crate) mod snapshot_files;
     pub(crate) mod snapshot_imports;
+    pub(crate) mod snapshot_rows;
 
     pub use crate::commit::metrics::{CommitTimes, StoreMetrics};
     pub use crate::commit::pending::Pending;
@@ -190,6 +223,10 @@ pub mod store {
     pub use snapshot_files::KeptFile;
 }
 
+// After `store`, whose `impl` blocks of `Store` rustdoc shows first.
+mod runtime;
+
+#[doc(inline)]
 pub use error::{ErrorKind, Place, Result, RuntimeError};
 #[cfg(feature = "fault-injection")]
 #[doc(hidden)]
@@ -205,9 +242,10 @@ pub mod catalog {
     pub use crate::model::worker_filter::{WorkerEntry, WorkerFilter, WorkerPage};
 }
 pub use runtime::{
-    EventFollower, RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime, RuntimeStoreTransaction,
-    RuntimeTransaction, TranscriptFollower,
+    Entries, EventFollower, Events, RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime,
+    RuntimeStoreTransaction, RuntimeTransaction, TranscriptFollower,
 };
+#[doc(inline)]
 pub use store::{Pending, Sharing, Store};
 
 /// The examples of the README, compiled.

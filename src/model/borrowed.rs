@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 /// The address of a worker, with borrowed ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct BorrowedRef<'a> {
     /// As [`WorkerRef::runtime_id`].
     pub runtime_id: Cow<'a, str>,
@@ -45,6 +46,7 @@ impl From<WorkerRef> for BorrowedRef<'_> {
 /// A [`RuntimeEvent`] with its unknown members. Its texts are borrowed if possible. Its JSON does not
 /// contain the unknown members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct BorrowedEvent<'a> {
     /// As [`RuntimeEvent::id`].
     pub id: u64,
@@ -84,6 +86,7 @@ impl From<Stored<RuntimeEvent>> for BorrowedEvent<'_> {
 /// A [`TranscriptEntry`] with its unknown members. Its texts are borrowed if possible. Its JSON does not
 /// contain the unknown members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct BorrowedEntry<'a> {
     /// As [`TranscriptEntry::sequence`].
     pub sequence: u64,

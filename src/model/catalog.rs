@@ -98,8 +98,10 @@ pub struct MountRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateWorkerRequest {
     /// The purpose of the worker.
+    #[serde(default)]
     pub intent: WorkerIntent,
     /// The profile it runs with.
+    #[serde(default)]
     pub profile: ProfileSelector,
     /// Its configuration bundle; if `None`, the runtime's local defaults apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]

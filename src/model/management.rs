@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The storage of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RuntimeBackendKind {
     /// Memory; lost when the process ends.
     Memory,
@@ -41,6 +42,7 @@ named! {
 
 /// Limits of a single read. The default is 256 items each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RuntimeLimits {
     /// The most entries in one transcript page.
     pub max_transcript_projection_items: usize,
@@ -60,16 +62,14 @@ impl Default for RuntimeLimits {
 /// Options for opening or creating a runtime. The name and the limits apply only to a new runtime; an
 /// existing runtime keeps its stored name, limits and status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RuntimeOptions {
     /// The runtime's id. `None` stands for the store's only runtime, or for a new unique id in an empty
     /// store.
-    #[serde(default)]
     pub runtime_id: Option<RuntimeId>,
     /// A name for people.
-    #[serde(default)]
     pub display_name: Option<String>,
     /// Limits of a single read.
-    #[serde(default)]
     pub limits: RuntimeLimits,
 }
 

@@ -43,6 +43,7 @@ pub struct EventSubscription {
 /// The kind of an event. Its JSON is an object: `{"kind":"worker_created"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RuntimeEventKind {
     /// The runtime was created.
     RuntimeStarted,

@@ -54,6 +54,7 @@ impl<T> From<T> for Stored<T> {
 
 /// The state of a runtime without its workers and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PersistedRuntimeSnapshot {
     /// The runtime's id.
     pub runtime_id: RuntimeId,
@@ -73,8 +74,26 @@ pub struct PersistedRuntimeSnapshot {
     pub diagnostics: Vec<RuntimeDiagnostic>,
 }
 
+impl PersistedRuntimeSnapshot {
+    /// The state of a runtime that runs, without a name, a worker, an event and a diagnostic, with the default limits. A
+    /// host sets what differs.
+    pub fn new(runtime_id: RuntimeId) -> Self {
+        Self {
+            runtime_id,
+            display_name: None,
+            status: RuntimeStatus::Running,
+            limits: RuntimeLimits::default(),
+            next_worker_sequence: 1,
+            next_event_id: 1,
+            next_diagnostic_id: 1,
+            diagnostics: Vec::new(),
+        }
+    }
+}
+
 /// The state of a worker without its transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PersistedWorkerSnapshot {
     /// The worker's address.
     pub worker_ref: WorkerRef,
@@ -86,6 +105,19 @@ pub struct PersistedWorkerSnapshot {
     pub next_transcript_sequence: u64,
     /// The id of the last event that changed the worker.
     pub last_event_id: u64,
+}
+
+impl PersistedWorkerSnapshot {
+    /// The state of a running worker without an entry, which the event `last_event_id` created. A host sets what differs.
+    pub fn new(worker_ref: WorkerRef, request: CreateWorkerRequest, last_event_id: u64) -> Self {
+        Self {
+            worker_ref,
+            status: WorkerStatus::Running,
+            request,
+            next_transcript_sequence: 1,
+            last_event_id,
+        }
+    }
 }
 
 /// What retention knows of a worker, apart from its snapshot.
@@ -108,6 +140,7 @@ pub(crate) struct RuntimeFacts {
 
 /// The state of a runtime and its workers without their logs. A host loads it when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PersistedRuntimeState {
     /// The runtime itself.
     pub runtime: PersistedRuntimeSnapshot,
@@ -118,6 +151,7 @@ pub struct PersistedRuntimeState {
 /// The origin of an imported runtime, and the findings of its import. It is written in the transaction
 /// that imports the runtime. A runtime that a salvage import left out has a record with counts of zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImportRecord {
     /// The directory that was read: the path as the caller gave it.
     pub source: String,

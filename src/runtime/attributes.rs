@@ -239,6 +239,17 @@ impl Runtime {
     /// event, and works on a stopped runtime, too. A patch that changes nothing writes nothing. On disk when this returns;
     /// see [`Runtime`] for failures.
     ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// use redb_runtime_store::attributes::Attributes;
+    ///
+    /// let patch = Attributes::new().with("title", "Report")?;
+    /// assert_eq!(runtime.set_attributes(&worker, patch.clone())?, patch);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidRequest` for a result of more than [`MAX_ATTRIBUTES_BYTES`], and for a name that begins with `$`;
@@ -255,6 +266,19 @@ impl Runtime {
 
     /// A page of the workers that `filter` selects, by the order of their ids. The cost is a scan of all workers, from
     /// [`WorkerFilter::after`] on until the page is full: about 60 ms for 100,000 workers.
+    ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// use redb_runtime_store::catalog::{WorkerFilter, WorkerStatus};
+    ///
+    /// let running = WorkerFilter::new().status(WorkerStatus::Running);
+    /// for entry in runtime.workers(&running)?.workers {
+    ///     println!("{}", entry.summary.worker_ref.worker_id);
+    /// }
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///

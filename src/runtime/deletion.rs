@@ -39,6 +39,16 @@ impl Runtime {
     /// the rest; so does another call. The bytes stay in free pages of the file until
     /// [`Store::compact`]: see [deletion](crate::guide::deletion).
     ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// runtime.stop_worker(&worker, None)?;
+    /// runtime.delete_worker(&worker)?;
+    /// assert!(runtime.list_workers()?.is_empty());
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidRequest` for a running worker; `WrongRuntime`, `WorkerNotFound`; the errors of every write, except
@@ -80,6 +90,17 @@ impl Store {
     /// later commit fails, or the process ends, the runtime is deleted all the same, and the next open for writing removes
     /// the rest; so does another call, and the creation of a runtime with this id. The bytes stay in free pages of the
     /// file until [`compact`](Self::compact): see [deletion](crate::guide::deletion).
+    ///
+    /// ```
+    /// use redb_runtime_store::store::DeleteRuntimeOptions;
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// # let (store, id) = (runtime.store(), runtime.runtime_id()?);
+    ///
+    /// let options = DeleteRuntimeOptions::new().even_if_running(true);
+    /// store.delete_runtime_with(&id, &options)?;
+    /// assert!(store.runtimes()?.is_empty());
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///

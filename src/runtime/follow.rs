@@ -1,4 +1,4 @@
-//! Follows the event log of a runtime.
+//! Follows the event log of a runtime, and reads it to its end.
 
 use crate::error::RuntimeError;
 use crate::ledger::convert;
@@ -33,6 +33,15 @@ impl Runtime {
     /// Follows the event log, starting at `cursor`. Also works on a read-only store that another process
     /// writes to.
     ///
+    /// ```
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// for recorded in runtime.follow_events(runtime.event_cursor_from_start()?)? {
+    ///     println!("{}", recorded?.event.message);
+    /// #   break;
+    /// }
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `WrongRuntimeCursor`.
@@ -47,6 +56,74 @@ impl Runtime {
     }
 }
 
+/// The events of a runtime up to the end of its log; see [`Runtime::events`].
+///
+/// It ends where the log ends when it gets there, and after the first error. To wait for later events,
+/// [`into_follower`](Self::into_follower).
+#[derive(Debug)]
+pub struct Events {
+    follower: EventFollower,
+}
+
+impl Runtime {
+    /// All events from `cursor` on, up to the end of the log, as an iterator. It reads a batch at a time, each in a
+    /// transaction of its own: events that are committed meanwhile are included. For one view of everything, use a
+    /// [`Snapshot`](crate::store::Snapshot).
+    ///
+    /// # Errors
+    ///
+    /// `WrongRuntimeCursor`. An item is an error as in [`EventFollower::next_batch`], and `EventsPruned` if events at
+    /// `cursor` were pruned.
+    ///
+    /// ```
+    /// use redb_runtime_store::{Store, management::RuntimeOptions};
+    ///
+    /// let runtime = Store::in_memory()?.runtime(RuntimeOptions::default())?;
+    /// for event in runtime.events(runtime.event_cursor_from_start()?)? {
+    ///     println!("{}", event?.event.message);
+    /// }
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
+    pub fn events(&self, cursor: EventCursor) -> Result<Events, RuntimeError> {
+        let follower = self.follow_events(cursor)?;
+        Ok(Events { follower })
+    }
+}
+
+impl Events {
+    /// The cursor of the next event.
+    pub fn cursor(&self) -> &EventCursor {
+        self.follower.cursor()
+    }
+
+    /// Waits for the events after those that were returned. After an error it tries the same place again.
+    pub fn into_follower(mut self) -> EventFollower {
+        self.follower.has_failed = false;
+        self.follower
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<RecordedEvent, RuntimeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let follower = &mut self.follower;
+        if follower.has_failed {
+            return None;
+        }
+        if follower.ahead.is_empty() {
+            match EventFollower::read(&follower.runtime, &follower.cursor).transpose()? {
+                Ok(batch) => follower.ahead = batch.events.into(),
+                Err(error) => {
+                    follower.has_failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        Some(follower.take_next())
+    }
+}
+
 impl EventFollower {
     /// The cursor of the next event or batch.
     pub fn cursor(&self) -> &EventCursor {
@@ -58,6 +135,17 @@ impl EventFollower {
     ///
     /// In the writing process it waits without polling. A commit of another process is detected within
     /// 100 ms.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// let mut follower = runtime.follow_events(runtime.event_cursor_from_start()?)?;
+    /// while let Some(batch) = follower.next_batch(Duration::from_millis(10))? {
+    ///     println!("{} events", batch.events.len());
+    /// }
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Follows the transcript of a worker.
+//! Follows the transcript of a worker, and reads it to its end.
 
 use crate::error::RuntimeError;
 use crate::ledger::convert;
@@ -38,6 +38,18 @@ impl Runtime {
     /// is the place that a follower has reached before. If entries from there on were removed, the follower returns
     /// `EventsPruned` instead of leaving them out.
     ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// # runtime.append_reply(&worker, "Hello!")?;
+    /// for recorded in runtime.follow_transcript(&worker, 0)? {
+    ///     println!("{}", recorded?.entry.content);
+    /// #   break;
+    /// }
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `WrongRuntime`, `WorkerNotFound`; the errors of every read.
@@ -60,6 +72,76 @@ impl Runtime {
             ahead: VecDeque::new(),
             has_failed: false,
         })
+    }
+}
+
+/// The entries of a transcript up to its end; see [`Runtime::entries`].
+///
+/// It ends where the transcript ends when it gets there, and after the first error. To wait for later entries,
+/// [`into_follower`](Self::into_follower).
+#[derive(Debug)]
+pub struct Entries {
+    follower: TranscriptFollower,
+}
+
+impl Runtime {
+    /// All entries of a transcript from position `start` on, counted from 0, up to its end, as an iterator. It reads a
+    /// page at a time, each in a transaction of its own: entries that are committed meanwhile are included. A start of 0 is
+    /// the first entry that the transcript has.
+    ///
+    /// # Errors
+    ///
+    /// `WrongRuntime`, `WorkerNotFound`; the errors of every read. An item is an error as in
+    /// [`TranscriptFollower::next_page`].
+    ///
+    /// ```
+    /// use redb_runtime_store::{Store, catalog::CreateWorkerRequest, management::RuntimeOptions};
+    ///
+    /// let runtime = Store::in_memory()?.runtime(RuntimeOptions::default())?;
+    /// let worker = runtime.create_worker(CreateWorkerRequest::default())?.worker_ref;
+    /// for entry in runtime.entries(&worker, 0)? {
+    ///     println!("{}", entry?.entry.content);
+    /// }
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
+    pub fn entries(&self, worker_ref: &WorkerRef, start: usize) -> Result<Entries, RuntimeError> {
+        let follower = self.follow_transcript(worker_ref, start)?;
+        Ok(Entries { follower })
+    }
+}
+
+impl Entries {
+    /// The position of the next entry, from 0.
+    pub fn position(&self) -> usize {
+        self.follower.position()
+    }
+
+    /// Waits for the entries after those that were returned. After an error it tries the same place again.
+    pub fn into_follower(mut self) -> TranscriptFollower {
+        self.follower.has_failed = false;
+        self.follower
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<RecordedEntry, RuntimeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let follower = &mut self.follower;
+        if follower.has_failed {
+            return None;
+        }
+        if follower.ahead.is_empty() {
+            let (runtime, worker) = (&follower.runtime, &follower.worker_ref);
+            match TranscriptFollower::read(runtime, worker, follower.position).transpose()? {
+                Ok(page) => follower.ahead = page.items.into(),
+                Err(error) => {
+                    follower.has_failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        Some(follower.take_next())
     }
 }
 

@@ -220,6 +220,17 @@ impl Runtime {
     /// worker before the last one. On disk when this returns. After an error the store has no new worker; rows that were
     /// copied by then are removed, after a crash by the next open.
     ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// runtime.append_reply(&worker, "Four.")?;
+    /// runtime.append_reply(&worker, "Or five.")?;
+    /// let fork = runtime.fork_worker(&worker, Some(1))?;
+    /// assert_eq!(fork.transcript_len, 1);
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidRequest` for a position that the transcript does not have, if entries are pruned meanwhile, and for more

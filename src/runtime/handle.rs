@@ -3,10 +3,7 @@
 use crate::commit::pending::Pending;
 use crate::commit::within;
 use crate::error::RuntimeError;
-use crate::ledger::checks;
-use crate::ledger::deletion;
 use crate::ledger::rows::Rows;
-use crate::ledger::whole;
 use crate::model::attributes::Attributes;
 use crate::model::catalog::{
     CreateWorkerRequest, WorkerDetail, WorkerLifecycleAck, WorkerStatus, WorkerSummary,
@@ -86,104 +83,6 @@ impl RedbRuntimeStoreOptions {
     }
 }
 
-impl Store {
-    /// Opens the runtime with the id in `options`, or creates it. The options do not change the name, limits
-    /// and status of an existing runtime. A new runtime logs `RuntimeStarted` as event 1 and is on disk when
-    /// this returns.
-    ///
-    /// Without an id, opens the only runtime of the store; in an empty store, creates one with a unique id.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidRequest` if the id is longer than [`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES), and if the
-    /// options have no id and the store has several runtimes; the message lists them. `StoreReadOnly` for a
-    /// new runtime in a read-only store. The errors of every read and write.
-    pub fn runtime(&self, options: RuntimeOptions) -> Result<Runtime, RuntimeError> {
-        let existing = self.read("open runtime", |rows| resolve(rows, &options))?;
-        let runtime_id = match existing {
-            Some(runtime_id) => runtime_id,
-            None => self.create_runtime(&options)?,
-        };
-        Ok(Runtime {
-            store: self.clone(),
-            runtime_id,
-        })
-    }
-
-    /// Creates a runtime. If an earlier runtime with its id is not fully deleted, removes the rest first.
-    fn create_runtime(&self, options: &RuntimeOptions) -> Result<RuntimeId, RuntimeError> {
-        let operation = "create runtime";
-        loop {
-            let (runtime_id, is_created) = self.write(operation, |transaction| {
-                // Another thread can have created it since the read.
-                if let Some(runtime_id) = resolve(transaction, options)? {
-                    return Ok((runtime_id, true));
-                }
-                let runtime_id = match &options.runtime_id {
-                    Some(runtime_id) => runtime_id.clone(),
-                    None => unique_runtime_id(transaction)?,
-                };
-                if deletion::unfinished(transaction, runtime_id.as_str())?.is_whole {
-                    return Ok((runtime_id, false));
-                }
-                operations::create_runtime(transaction, &runtime_id, options)?;
-                Ok((runtime_id, true))
-            })?;
-            if is_created {
-                return Ok(runtime_id);
-            }
-            self.finish_deletions_of(operation, &runtime_id, deletion::STEP_BYTES)?;
-        }
-    }
-
-    /// All runtimes of the store, sorted by the bytes of their ids.
-    ///
-    /// # Errors
-    ///
-    /// The errors of every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`.
-    pub fn runtimes(&self) -> Result<Vec<RuntimeSummary>, RuntimeError> {
-        let backend = self.engine().backend;
-        self.read("list runtimes", |rows| {
-            let all = whole::all_runtimes(rows)?;
-            Ok(all
-                .into_iter()
-                .map(|(id, row)| queries::summary(&id, row, backend))
-                .collect())
-        })
-    }
-}
-
-/// The id of the runtime that `options` select; `None` if the store does not have it.
-fn resolve(rows: &dyn Rows, options: &RuntimeOptions) -> Result<Option<RuntimeId>, RuntimeError> {
-    if let Some(runtime_id) = &options.runtime_id {
-        checks::refuse_long_id(runtime_id.as_str())?;
-        let row = rows.runtime(runtime_id.as_str())?;
-        return Ok(row.map(|_| runtime_id.clone()));
-    }
-    let mut all = whole::all_runtimes(rows)?;
-    if all.len() > 1 {
-        let ids: Vec<String> = all
-            .iter()
-            .map(|(id, _)| format!("{:?}", id.as_str()))
-            .collect();
-        return Err(RuntimeError::InvalidRequest(format!(
-            "{}: the store has {} runtimes; name one of them: {}",
-            rows.at().place,
-            ids.len(),
-            ids.join(", ")
-        )));
-    }
-    Ok(all.pop().map(|(id, _)| id))
-}
-
-fn unique_runtime_id(rows: &dyn Rows) -> Result<RuntimeId, RuntimeError> {
-    let id = format!(
-        "runtime-{}",
-        crate::ledger::unique_id::unique_id(rows.at())?
-    );
-    RuntimeId::new(id).ok_or_else(|| rows.at().corrupt("a generated runtime id is blank"))
-}
-
 impl Runtime {
     /// Creates a runtime in memory, with default options and a unique id.
     ///
@@ -216,6 +115,19 @@ impl Runtime {
     /// Opens the store at the path of the options, or creates it, and opens or creates the runtime in it.
     /// See [`Store::open`] and [`Store::runtime`].
     ///
+    /// ```
+    /// use redb_runtime_store::{RedbRuntimeStoreOptions, Runtime};
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("agents.redb");
+    /// let runtime = Runtime::with_redb_store(RedbRuntimeStoreOptions {
+    ///     display_name: Some("Agents".to_owned()),
+    ///     ..RedbRuntimeStoreOptions::new(path)
+    /// })?;
+    /// # assert_eq!(runtime.summary()?.display_name.as_deref(), Some("Agents"));
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Store::open`] and [`Store::runtime`].
@@ -230,6 +142,16 @@ impl Runtime {
     /// The store that contains the runtime.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Closes the store, with all of its runtimes; see [`Store::close`]. Other handles get `StoreClosed` from then on. On
+    /// disk when this returns, and when it fails: every acknowledged operation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::close`].
+    pub fn close(&self) -> Result<(), RuntimeError> {
+        self.store.close()
     }
 
     pub(crate) fn read<T>(
@@ -300,6 +222,16 @@ impl Runtime {
 
     /// Creates a worker. On disk when this returns; see [`Runtime`] for failures.
     ///
+    /// ```
+    /// use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
+    ///
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// let detail = runtime.create_worker(CreateWorkerRequest::default())?;
+    /// assert_eq!(detail.status, WorkerStatus::Running);
+    /// let worker = detail.worker_ref;
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidRequest` for a blank task objective or a blank capability name; the errors of every
@@ -338,6 +270,17 @@ impl Runtime {
     /// Sends input to a running worker: logs `WorkerInputAccepted` and appends the transcript entry. On disk
     /// when this returns; see [`Runtime`] for failures.
     ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// use redb_runtime_store::interaction::WorkerInput;
+    ///
+    /// let sent = runtime.send_input(&worker, WorkerInput::user("Hello!"))?;
+    /// assert_eq!(sent.transcript_sequence, 1);
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidRequest` for blank content and for a worker that is not running; `WrongRuntime`,
@@ -361,6 +304,15 @@ impl Runtime {
     /// Appends a reply of a running worker to its transcript, with the role `Assistant`. It logs no event: `event_id` is
     /// the id of the runtime's last event. On disk when this returns; see [`Runtime`] for failures, and
     /// [replies](crate::guide::replies).
+    ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// let reply = runtime.append_reply(&worker, "Hello! What can I do?")?;
+    /// assert_eq!(reply.transcript_sequence, 1);
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -424,6 +376,19 @@ impl Runtime {
     /// wait for one, returns `InvalidRequest`; reads are allowed. See
     /// [closures and callbacks](crate::guide::transactions#closures-and-callbacks).
     ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// use redb_runtime_store::interaction::WorkerInput;
+    ///
+    /// runtime.transaction(|tx| {
+    ///     tx.send_input(&worker, WorkerInput::user("Two and two?"))?;
+    ///     tx.append_reply(&worker, "Four.")
+    /// })?;
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The error of the closure; the errors of every write.
@@ -446,6 +411,19 @@ impl Runtime {
     ///
     /// Inside the closure of a transaction, and inside a callback that writers wait for, the result is
     /// `InvalidRequest`; see [closures and callbacks](crate::guide::transactions#closures-and-callbacks).
+    ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// use redb_runtime_store::interaction::WorkerInput;
+    ///
+    /// # let to = worker.clone();
+    /// let pending = runtime.submit(move |tx| tx.send_input(&to, WorkerInput::user("Hello!")));
+    /// // Other work. Then:
+    /// let sent = pending.wait()?;
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
     pub fn submit<T: Send + 'static>(
         &self,
         operations: impl FnOnce(&mut RuntimeTransaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
@@ -461,6 +439,21 @@ impl Runtime {
     ///
     /// Positions never shift. A query that starts at an entry that retention removed begins at the first entry that is
     /// left: `start` of the page is the position of its first item. `total_items` is the position after the last entry.
+    ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// use redb_runtime_store::interaction::TranscriptQuery;
+    ///
+    /// # runtime.append_reply(&worker, "Hello!")?;
+    /// let page = runtime.transcript_projection(&worker, TranscriptQuery::new(0, 100))?;
+    /// for entry in &page.items {
+    ///     println!("{}: {}", entry.role, entry.content);
+    /// }
+    /// # assert_eq!(page.total_items, 1);
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -525,6 +518,22 @@ impl Runtime {
 
     /// Reads up to `limit` events, starting at `cursor`. An empty batch has an unchanged cursor. The cost is
     /// one seek and the events, at any length of the log.
+    ///
+    /// ```
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// let mut cursor = runtime.event_cursor_from_start()?;
+    /// loop {
+    ///     let batch = runtime.read_events(&cursor, 100)?;
+    ///     for event in &batch.events {
+    ///         println!("{}: {}", event.id, event.message);
+    ///     }
+    ///     cursor = batch.cursor;
+    ///     if !batch.has_more {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///

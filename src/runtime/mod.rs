@@ -1,11 +1,14 @@
 //! Runtimes: the rules of the model, applied to a store. Each operation is one transaction.
 
+// First: rustdoc shows the `impl` blocks of a type in the order of their modules.
+pub(crate) mod handle;
+pub(crate) mod runtimes;
+
 pub(crate) mod attributes;
 pub(crate) mod deletion;
 pub(crate) mod follow;
 pub(crate) mod follow_transcript;
 pub(crate) mod fork;
-pub(crate) mod handle;
 pub(crate) mod import_texts;
 #[cfg(test)]
 mod later_forms_tests;
@@ -22,13 +25,12 @@ pub(crate) mod runtime_store;
 #[cfg(feature = "search")]
 pub(crate) mod search;
 pub(crate) mod sends;
-pub(crate) mod settings;
 pub(crate) mod transaction;
 pub(crate) mod wait;
 
 pub use deletion::DeleteRuntimeOptions;
-pub use follow::EventFollower;
-pub use follow_transcript::TranscriptFollower;
+pub use follow::{EventFollower, Events};
+pub use follow_transcript::{Entries, TranscriptFollower};
 pub use handle::{RedbRuntimeStoreOptions, Runtime};
 pub use open_work::UnfinishedWork;
 pub use runtime_store::{RedbRuntimeStore, RuntimeStoreTransaction};

@@ -165,6 +165,19 @@ impl Runtime {
     /// Work that is open when a store is opened was left by a process that ended: [`Store::unfinished`] lists it. Opening
     /// it again takes it over. Logs no event. On disk when this returns; see [`Runtime`] for failures.
     ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// runtime.open_work(&worker, "call-1", "weather")?;
+    /// let answer = "17 degrees";
+    /// runtime.transaction(|tx| {
+    ///     tx.append_reply(&worker, answer)?;
+    ///     tx.close_work(&worker, "call-1")
+    /// })?;
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidRequest` for a blank name, for a name or a note of more than 4 KiB, for work that this process has open
@@ -226,6 +239,15 @@ impl Store {
     /// worker and name. The cost is a scan of all workers.
     ///
     /// A store that is open read-only lists all open work, also that of a process which has the store open for writing.
+    ///
+    /// ```
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// # let store = runtime.store();
+    /// for work in store.unfinished()? {
+    ///     println!("{}: {}", work.worker_ref.worker_id, work.name);
+    /// }
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///

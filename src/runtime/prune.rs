@@ -11,6 +11,7 @@ use crate::runtime::pages;
 use crate::runtime::prune_step::{self, Done, Found, Planned, Record};
 use crate::store::handle::Store;
 use crate::store::prune_plan::{Plan, RuntimePlan};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 const OPERATION: &str = "prune";
@@ -37,6 +38,16 @@ impl Runtime {
     /// Cursors and followers below the new floor get [`EventsPruned`](RuntimeError::EventsPruned). Workers that other
     /// writers pin meanwhile, and logs that they replace, are left alone.
     ///
+    /// ```
+    /// use redb_runtime_store::retention::{PruneOptions, Retention};
+    ///
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// let policy = Retention::new().keep_events(100_000);
+    /// let report = runtime.prune(&policy, PruneOptions::new())?;
+    /// println!("{} rows, {} bytes", report.rows(), report.bytes());
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `RuntimeNotFound`, `InvalidRequest` within a closure; otherwise as for every write of [`Runtime`], without
@@ -44,10 +55,15 @@ impl Runtime {
     pub fn prune(
         &self,
         policy: &Retention,
-        options: PruneOptions,
+        options: impl Borrow<PruneOptions>,
     ) -> Result<PruneReport, RuntimeError> {
         self.read(OPERATION, |rows| pages::runtime_row(rows, &self.runtime_id))?;
-        prune(&self.store, Some(&self.runtime_id), policy, &options)
+        prune(
+            &self.store,
+            Some(&self.runtime_id),
+            policy,
+            options.borrow(),
+        )
     }
 
     /// Protects a worker from retention, or ends the protection: [`prune`](Self::prune) then leaves its row, its
@@ -86,9 +102,9 @@ impl Store {
     pub fn prune(
         &self,
         policy: &Retention,
-        options: PruneOptions,
+        options: impl Borrow<PruneOptions>,
     ) -> Result<PruneReport, RuntimeError> {
-        prune(self, None, policy, &options)
+        prune(self, None, policy, options.borrow())
     }
 }
 

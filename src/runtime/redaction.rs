@@ -131,6 +131,17 @@ impl Runtime {
     /// The old text stays in free pages of the file until [`Store::compact`](crate::Store::compact), and in backups and
     /// exports that were made before: see [deletion](crate::guide::deletion). Kept files of an import are not searched.
     ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// use redb_runtime_store::interaction::WorkerInput;
+    ///
+    /// runtime.send_input(&worker, WorkerInput::user("My key is 1234."))?;
+    /// runtime.redact_entries(&worker, [0], "(removed)")?;
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `InvalidRequest` for a blank replacement, and for a position that the transcript does not have, with no entry

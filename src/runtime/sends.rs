@@ -85,6 +85,19 @@ impl Runtime {
     /// redaction of the entry removes the hash: from then on any input with the key gets the acknowledgement. On disk
     /// when this returns; see [`Runtime`] for failures.
     ///
+    /// ```
+    /// # use redb_runtime_store::{Runtime, RuntimeError};
+    /// # let runtime = Runtime::new_memory();
+    /// # let worker = runtime.create_worker(Default::default())?.worker_ref;
+    /// use redb_runtime_store::interaction::WorkerInput;
+    ///
+    /// let input = WorkerInput::user("How many are left?");
+    /// let first = runtime.send_input_once(&worker, "question-1", input.clone())?;
+    /// let again = runtime.send_input_once(&worker, "question-1", input)?;
+    /// assert_eq!(first, again);
+    /// # Ok::<(), RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`KeyReused`](RuntimeError::KeyReused) if the newest entry with `key` has another input; `InvalidRequest` for a blank

@@ -37,6 +37,19 @@ impl Store {
     }
 
     /// Options for opening a store, at their defaults.
+    ///
+    /// ```
+    /// use redb_runtime_store::Store;
+    /// use std::time::Duration;
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("agents.redb");
+    /// let store = Store::options()
+    ///     .lock_timeout(Duration::from_secs(5))
+    ///     .cache_bytes(16 << 20)
+    ///     .open(path)?;
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
     #[must_use]
     pub fn options() -> StoreOptions {
         StoreOptions::default()

@@ -16,6 +16,16 @@ use std::path::Path;
 impl Store {
     /// Copies the store to `path`; see [`backup_with`](Self::backup_with).
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("agents.redb");
+    /// # let store = redb_runtime_store::Store::open(&path)?;
+    /// # let copy = directory.path().join("agents-monday.redb");
+    /// let report = store.backup(copy)?;
+    /// println!("{} rows, {} bytes", report.rows, report.bytes);
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`backup_with`](Self::backup_with).
@@ -125,6 +135,15 @@ impl Store {
     }
 
     /// Verifies the whole store; see [`verify_with`](Self::verify_with).
+    ///
+    /// ```
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// # let store = runtime.store();
+    /// for finding in store.verify()?.findings {
+    ///     println!("{finding}");
+    /// }
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///

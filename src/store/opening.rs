@@ -99,18 +99,26 @@ impl Store {
     /// store. A crash can leave a directory `.NAME.partial-XXXXXX` next to it, with six letters or
     /// digits. The next open for writing removes it.
     ///
+    /// ```
+    /// use redb_runtime_store::Store;
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("agents.redb");
+    /// let store = Store::open(path)?;
+    /// println!("{} runtimes", store.runtimes()?.len());
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// | at the path | error |
-    /// |---|---|
-    /// | a directory, an empty file, a file of another format, a redb file of another program | `NotAStore` |
-    /// | a store with a newer schema version | `StoreSchemaTooNew` |
-    /// | a store that another process has open | `StoreLocked` |
-    /// | a file system without open-file-description locks | `LocksUnsupported` |
-    /// | a store followed by bytes that are no whole page | `BytesAfterEnd` |
-    /// | a corrupt store | `StoreCorrupt` |
-    /// | a dangling symbolic link, or the system returned an error | `StoreIo` |
-    /// | nothing, and the path ends in `/` or `/.`, so it names no file | `StoreIo` |
+    /// - `NotAStore` for a directory, an empty file, a file of another format, and a redb file of another program.
+    /// - `StoreSchemaTooNew` for a store with a newer schema version.
+    /// - `StoreLocked` for a store that another process has open.
+    /// - `LocksUnsupported` on a file system without open-file-description locks.
+    /// - `BytesAfterEnd` for a store followed by bytes that are no whole page.
+    /// - `StoreCorrupt` for a corrupt store.
+    /// - `StoreIo` for a dangling symbolic link, if the system returned an error, and if nothing is at the path and it
+    ///   ends in `/` or `/.`, so it names no file.
     ///
     /// A file that is rejected is not changed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RuntimeError> {
@@ -125,6 +133,19 @@ impl Store {
     /// for writing later: each is closed on its own, and an open with
     /// [`Exclusive`](crate::store::Sharing::Exclusive) returns `StoreLocked` until the read-only store is
     /// closed. A host that needs both opens for writing first.
+    ///
+    /// ```
+    /// use redb_runtime_store::Store;
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("agents.redb");
+    /// # let host = redb_runtime_store::Runtime::with_redb_store(redb_runtime_store::RedbRuntimeStoreOptions::new(&path))?;
+    /// let store = Store::open_read_only(path)?;
+    /// for runtime in store.runtimes()? {
+    ///     println!("{}: {} workers", runtime.runtime_id, runtime.worker_count);
+    /// }
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///

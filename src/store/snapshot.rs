@@ -44,7 +44,7 @@ impl std::fmt::Debug for Snapshot {
 }
 
 /// Iterates over a table a page at a time. `next_page` gets the last key of the page before.
-struct Paged<K, T, F> {
+pub(super) struct Paged<K, T, F> {
     page: std::vec::IntoIter<T>,
     last: Option<K>,
     next_page: F,
@@ -55,7 +55,7 @@ impl<K: Clone, T, F> Paged<K, T, F>
 where
     F: FnMut(Option<&K>) -> Result<Vec<(K, T)>, RuntimeError>,
 {
-    fn new(next_page: F) -> Self {
+    pub(super) fn new(next_page: F) -> Self {
         Self {
             page: Vec::new().into_iter(),
             last: None,
@@ -97,6 +97,18 @@ where
 
 impl Store {
     /// Takes a snapshot of the store: a point-in-time view of the last commit.
+    ///
+    /// ```
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// # let store = runtime.store();
+    /// let snapshot = store.snapshot()?;
+    /// for id in snapshot.runtime_ids()? {
+    ///     for event in snapshot.events(&id, 0)? {
+    ///         println!("{}", event?.value.message);
+    ///     }
+    /// }
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -280,25 +292,6 @@ impl Snapshot {
         refuse_long_ref(worker)?;
         let (runtime, worker) = convert::owner_of(worker);
         self.view().tombstone(runtime, worker)
-    }
-
-    /// The workers of a runtime that the store had, with their tombstones, by id.
-    pub(crate) fn tombstones(
-        &self,
-        id: &RuntimeId,
-    ) -> Result<Vec<(String, TombstoneRow)>, RuntimeError> {
-        const PAGE_ROWS: usize = 1024;
-        refuse_long_id(id.as_str())?;
-        let view = self.view();
-        let mut all: Vec<(String, TombstoneRow)> = Vec::new();
-        loop {
-            let last = all.last().map(|(worker, _)| worker.as_str());
-            let page = view.tombstones(id.as_str(), last, PAGE_ROWS)?;
-            if page.is_empty() {
-                return Ok(all);
-            }
-            all.extend(page);
-        }
     }
 
     /// The position after the last entry of a worker's transcript, which is the number of entries that it ever had; 0 for

@@ -458,3 +458,17 @@ fn diagnostic_json_omits_absent_worker() {
         &with_ref(r#"{"id":1,"severity":"warning","code":"c","message":"m","worker_ref":@}"#),
     );
 }
+
+#[test]
+fn json_of_hosts_may_omit_members() {
+    let from = |json: &str| serde_json::from_str::<CreateWorkerRequest>(json).unwrap();
+    assert_eq!(from("{}"), CreateWorkerRequest::default());
+    let task = from(r#"{"intent":{"kind":"task","objective":"count"}}"#);
+    assert_eq!(task.profile, ProfileSelector::RuntimeDefault);
+    let limits = |json: &str| serde_json::from_str::<RuntimeLimits>(json).unwrap();
+    assert_eq!(limits("{}"), RuntimeLimits::default());
+    let one = limits(r#"{"max_event_batch_items":7}"#);
+    assert_eq!(one.max_event_batch_items, 7);
+    let options: RuntimeOptions = serde_json::from_str("{}").unwrap();
+    assert_eq!(options, RuntimeOptions::default());
+}
