@@ -1,17 +1,15 @@
 //! The program as its users see it.
 
 use crate::support::{all_entries, all_events, named, new_worker, say, scratch, send_many};
+use crate::terminal::terminal;
 use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{BufRead, BufReader, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -93,38 +91,23 @@ impl Run {
     }
 }
 
-/// Every file below `root`, with its content; directories without.
 /// The standard output of a run at a terminal, without colours.
 pub(crate) fn at_terminal(columns: u16, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let size = Winsize {
-        ws_row: 24,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&terminal, size).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let path = std::ffi::OsStr::from_bytes(name.to_bytes());
-    let end = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
+    let (terminal, end) = terminal((24, columns));
     let mut command = command(arguments);
-    command.env("NO_COLOR", "1").stdout(Stdio::from(end));
+    command.env("NO_COLOR", "1").env("RUNTIME_STORE_PAGER", "");
+    command.stdout(Stdio::from(end));
     let mut child = command.spawn().unwrap();
     // It has the program's end, too.
     drop(command);
     // An error when the program has closed its end.
     let mut shown = Vec::new();
-    let _ = File::from(terminal).read_to_end(&mut shown);
+    let _ = (&terminal).read_to_end(&mut shown);
     assert!(child.wait().unwrap().success());
     String::from_utf8(shown).unwrap()
 }
 
+/// Every file below `root`, with its content; directories without.
 fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut open = vec![root.to_owned()];

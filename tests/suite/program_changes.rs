@@ -16,7 +16,7 @@ fn workers_and_runtimes_are_stopped_and_deleted() {
     let work = Workplace::new();
     let store = work.imported();
     let worker: &dyn AsRef<OsStr> = &"worker-00000001";
-    let refused = run(&[&"delete-worker", &store, worker]);
+    let refused = run(&[&"delete-worker", &store, worker, &"--yes"]);
     assert!(refused.expect_code(1).stderr().contains("is running"));
     let reason: [&dyn AsRef<OsStr>; 2] = [&"--reason", &"out of budget"];
     let stopped = run(&[&"stop-worker", &store, worker, reason[0], reason[1]]);
@@ -24,10 +24,10 @@ fn workers_and_runtimes_are_stopped_and_deleted() {
         stopped.expect_code(0).stdout(),
         "worker worker-00000001 is stopped\n"
     );
-    let deleted = json(&[&"delete-worker", &store, worker, &"--json"]);
+    let deleted = json(&[&"delete-worker", &store, worker, &"--yes", &"--json"]);
     assert_eq!(deleted["worker_id"], "worker-00000001");
     assert_eq!(deleted["deleted"], true);
-    let unknown = run(&[&"delete-worker", &store, worker]);
+    let unknown = run(&[&"delete-worker", &store, worker, &"--yes"]);
     assert!(unknown.expect_code(1).stderr().contains("worker-00000001"));
     let events = run(&[&"events", &store, &"--json"]).expect_code(0).stdout();
     assert!(
@@ -35,11 +35,11 @@ fn workers_and_runtimes_are_stopped_and_deleted() {
         "{events}"
     );
 
-    let refused = run(&[&"delete-runtime", &store, &"demo"]);
+    let refused = run(&[&"delete-runtime", &store, &"demo", &"--yes"]);
     assert!(refused.expect_code(1).stderr().contains("is running"));
     let stopped = json(&[&"stop-runtime", &store, &"--json"]);
     assert_eq!(stopped["runtime_id"], "demo");
-    let deleted = run(&[&"delete-runtime", &store, &"demo"]);
+    let deleted = run(&[&"delete-runtime", &store, &"demo", &"--yes"]);
     assert_eq!(deleted.expect_code(0).stdout(), "deleted runtime demo\n");
     assert_eq!(
         run(&[&"runtimes", &store, &"--json"])
@@ -47,7 +47,7 @@ fn workers_and_runtimes_are_stopped_and_deleted() {
             .stdout(),
         ""
     );
-    run(&[&"delete-runtime", &store, &"demo"]).expect_code(1);
+    run(&[&"delete-runtime", &store, &"demo", &"--yes"]).expect_code(1);
     run(&[&"verify", &store]).expect_code(0);
 }
 
@@ -55,7 +55,14 @@ fn workers_and_runtimes_are_stopped_and_deleted() {
 fn running_runtime_is_deleted_on_request() {
     let work = Workplace::new();
     let store = work.imported();
-    run(&[&"delete-runtime", &store, &"demo", &"--even-if-running"]).expect_code(0);
+    run(&[
+        &"delete-runtime",
+        &store,
+        &"demo",
+        &"--even-if-running",
+        &"--yes",
+    ])
+    .expect_code(0);
     assert!(Store::open(&store).unwrap().runtimes().unwrap().is_empty());
 }
 

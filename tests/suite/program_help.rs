@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-const VERBS: [&str; 29] = [
+const VERBS: [&str; 30] = [
     "import",
     "export",
     "compare",
@@ -23,6 +23,7 @@ const VERBS: [&str; 29] = [
     "diagnostics",
     "unfinished",
     "stats",
+    "report",
     "stop-worker",
     "stop-runtime",
     "rename",
@@ -82,7 +83,7 @@ fn shown(directory: &Path, arguments: &[&str]) -> String {
     shown
 }
 
-fn assert_snapshot(name: &str, shown: &str) {
+pub(crate) fn assert_snapshot(name: &str, shown: &str) {
     let path: PathBuf = Path::new(PACKAGE).join(format!("tests/snapshots/{name}.txt"));
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         fs::write(&path, shown).unwrap();

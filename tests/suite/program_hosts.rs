@@ -1,6 +1,6 @@
 //! The verbs of `runtime-store` for hosts that come back: attributes, open work and redactions.
 
-use crate::program::{Workplace, run};
+use crate::program::{Workplace, command, run};
 use crate::support::{all_entries, new_worker, say};
 use redb_runtime_store::attributes::Attributes;
 use redb_runtime_store::identity::WorkerRef;
@@ -101,6 +101,23 @@ fn unfinished_says_whether_a_host_has_the_store() {
     );
 }
 
+#[test]
+fn unfinished_shows_local_times() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-2.redb");
+    let work = Workplace::new();
+    let store = work.path("store");
+    fs::copy(golden, &store).unwrap();
+    for (option, expected) in [
+        (&[][..], "2026-11-29 21:00:02"),
+        (&["--utc"], "2026-11-29 12:00:02"),
+    ] {
+        let mut shown = command(&[&"unfinished", &store]);
+        let shown = shown.args(option).env("TZ", "JST-9").output().unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        assert!(shown.contains(expected), "{shown}");
+    }
+}
+
 /// A store with a runtime whose entries, event and kept file have secrets, and the directory that it was imported from.
 fn with_secrets(work: &Workplace) -> (PathBuf, PathBuf, WorkerRef) {
     let store = work.path("store");
@@ -131,7 +148,9 @@ fn redact_lists_first_and_then_replaces() {
     let work = Workplace::new();
     let (store, _, worker) = with_secrets(&work);
     let pattern: [&dyn AsRef<OsStr>; 2] = [&"sk-[0-9]{5}", &"--regex"];
-    let tried = run(&[&"redact", &store, pattern[0], pattern[1]]);
+    let unanswered = run(&[&"redact", &store, pattern[0], pattern[1]]);
+    assert!(unanswered.expect_code(2).stderr().contains("--yes"));
+    let tried = run(&[&"redact", &store, pattern[0], pattern[1], &"--dry-run"]);
     let printed = tried.expect_code(0).stdout();
     let expected = [
         "event 7, worker stopped: stays",
@@ -139,7 +158,7 @@ fn redact_lists_first_and_then_replaces() {
         "worker-00000001, position 2",
         "worker-00000001, position 3",
         "worker-00000001, kept file notes.txt: stays",
-        "would redact 3 entries; 1 event and 1 kept file that match stay; run it with --yes",
+        "would redact 3 entries; 1 event and 1 kept file that match stay",
     ];
     assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
     let count = run(&[
@@ -166,7 +185,7 @@ fn redact_lists_first_and_then_replaces() {
         .expect_code(0)
         .stdout();
     assert!(
-        again.ends_with("redacted 0 entries; 1 event and 1 kept file that match stay\n"),
+        again.ends_with("no entry matches; 1 event and 1 kept file that match stay\n"),
         "{again}"
     );
     let runtime = work.runtime("store");
@@ -174,8 +193,16 @@ fn redact_lists_first_and_then_replaces() {
     assert_eq!(contents[0].content, "[redacted]");
     assert_eq!(contents[1].content, "nothing here");
     runtime.store().close().unwrap();
-    run(&[&"redact", &store, &"(", &"--regex"]).expect_code(2);
-    run(&[&"redact", &store, &"x", &"--worker", &"nobody"]).expect_code(1);
+    run(&[&"redact", &store, &"(", &"--regex", &"--yes"]).expect_code(2);
+    let yes: &dyn AsRef<OsStr> = &"--yes";
+    run(&[&"redact", &store, &"x", &"--worker", &"nobody", yes]).expect_code(1);
+    // As `search`: nothing matches.
+    for option in ["--yes", "--dry-run"] {
+        let nothing = run(&[&"redact", &store, &"absent", &option]);
+        assert_eq!(nothing.expect_code(1).stdout(), "nothing matches\n");
+        let nothing = run(&[&"redact", &store, &"absent", &option, &"--json"]);
+        assert_eq!(nothing.expect_code(1).stdout(), "");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The end of a log, its order, and the rows that are selected.
 
+use crate::layout_support::{edit, runtime_dir, small};
 use crate::program::{Workplace, command, run};
 use crate::support::named;
 use redb_runtime_store::Store;
@@ -218,5 +219,107 @@ fn worker_is_shown_with_its_whole_request() {
     assert!(
         shown.contains("  attribute     title = \"Front desk\"\n"),
         "{shown}"
+    );
+}
+
+/// The fixture, with an unknown member `content` in the event of the last input.
+fn with_content_member(work: &Workplace) -> PathBuf {
+    let directory = small();
+    let log = runtime_dir(directory.path()).join("events.jsonl");
+    edit(
+        &log,
+        "{\"id\":7,",
+        "{\"content\":\"of the import\",\"id\":7,",
+    );
+    let store = work.path("content.redb");
+    run(&[&"import", &directory.path(), &store]).expect_code(0);
+    store
+}
+
+#[test]
+fn content_is_the_text_of_each_input() {
+    let work = Workplace::new();
+    let store = with_content_member(&work);
+    let shown = run(&[&"events", &store, &"--content"])
+        .expect_code(0)
+        .stdout();
+    assert!(shown.contains("You help whoever writes to you."), "{shown}");
+    assert!(!shown.contains("worker input accepted"), "{shown}");
+    assert!(shown.contains("done for today"), "{shown}");
+    let json = run(&[&"events", &store, &"--content", &"--json"])
+        .expect_code(0)
+        .stdout();
+    let of_7 = json.lines().nth(6).unwrap();
+    assert_eq!(of_7.matches("\"content\":").count(), 1, "{of_7}");
+    assert!(of_7.contains("\"content\":\"Thanks.\""), "{of_7}");
+    let plain = run(&[&"events", &store, &"--json"]).expect_code(0).stdout();
+    assert!(plain.contains("of the import"), "{plain}");
+}
+
+#[test]
+fn grep_searches_the_text_that_is_shown() {
+    let work = Workplace::new();
+    let store = work.imported();
+    for order in ["--json", "--reverse"] {
+        let found = run(&[
+            &"events",
+            &store,
+            &"--content",
+            &"--grep",
+            &"Thanks",
+            &order,
+        ]);
+        let found = found.expect_code(0).stdout();
+        assert!(found.contains("Thanks."), "{order}: {found}");
+        assert!(!found.contains("done for today"), "{order}: {found}");
+        let message = run(&[
+            &"events",
+            &store,
+            &"--content",
+            &"--grep",
+            &"accepted",
+            &order,
+        ]);
+        assert_eq!(message.expect_code(0).stdout(), "", "{order}");
+    }
+}
+
+#[test]
+fn last_rows_with_long_texts_come_in_parts() {
+    let work = Workplace::new();
+    let path = work.path("long-texts");
+    let store = Store::open(&path).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = runtime
+        .create_worker(Default::default())
+        .unwrap()
+        .worker_ref;
+    // Together more than is held of one part.
+    for n in 0..40 {
+        let text = format!("{n:02}{}", "x".repeat(1 << 20));
+        runtime
+            .send_input(&worker, WorkerInput::user(text))
+            .unwrap();
+    }
+    store.close().unwrap();
+    let begin = |verb: &str, options: &[&str]| {
+        let mut command = command(&[&verb, &path]);
+        command.args(options).args(["--reverse", "--json"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let texts = lines
+            .lines()
+            .filter_map(|line| line.split_once("\"content\":\""));
+        texts
+            .map(|(_, text)| text[..2].parse::<usize>().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let all: Vec<usize> = (0..40).rev().collect();
+    assert_eq!(begin("events", &["--content"]), all);
+    assert_eq!(begin("transcript", &["worker-00000001"]), all);
+    assert_eq!(
+        begin("transcript", &["worker-00000001", "-n", "3"]),
+        all[..3]
     );
 }

@@ -1,7 +1,7 @@
 //! `runtime-store`: inspects and maintains stores, and moves them to and from directories of JSON.
 //!
-//! Exit codes: 0 success, 1 failure or no match of `search`, 2 wrong arguments, 3 the store is locked, 4 damage or differences
-//! found.
+//! Exit codes: 0 success, 1 failure, no match of `search` or `redact`, or a question not answered with yes, 2 wrong
+//! arguments, 3 the store is locked, 4 damage or differences found.
 
 #![forbid(unsafe_code)]
 
@@ -11,14 +11,17 @@ mod maintain;
 mod output;
 mod panics;
 mod read;
+mod report;
 mod shell;
 mod transfer;
 
-use arguments::help;
+use arguments::{help, words};
 use clap::{CommandFactory, Parser, Subcommand};
+use output::colour::When;
 use output::failure::{Failure, Status};
 use output::print::{self, Output};
 use output::text::visible;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Inspect and maintain runtime stores, and move them to and from directories of JSON
@@ -33,6 +36,12 @@ struct Arguments {
     /// Print only results and errors
     #[arg(long, short, global = true)]
     quiet: bool,
+    /// When to print colours
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
+    color: When,
+    /// Never pipe long output into a pager
+    #[arg(long, global = true)]
+    no_pager: bool,
 }
 
 #[derive(Subcommand)]
@@ -50,6 +59,7 @@ enum Verb {
     Diagnostics(read::diagnostics::Diagnostics),
     Unfinished(read::unfinished::Unfinished),
     Stats(read::stats::Stats),
+    Report(report::verb::Report),
     StopWorker(change::stop_worker::StopWorker),
     StopRuntime(change::stop_runtime::StopRuntime),
     Rename(change::rename::Rename),
@@ -84,6 +94,7 @@ impl Verb {
             Self::Diagnostics(verb) => verb.run(output),
             Self::Unfinished(verb) => verb.run(output),
             Self::Stats(verb) => verb.run(output),
+            Self::Report(verb) => verb.run(output),
             Self::StopWorker(verb) => verb.run(output),
             Self::StopRuntime(verb) => verb.run(output),
             Self::Rename(verb) => verb.run(output),
@@ -98,39 +109,67 @@ impl Verb {
             Self::Backup(verb) => verb.run(output),
             Self::Compact(verb) => verb.run(output),
             Self::Migrate(verb) => verb.run(output),
-            Self::Completions(verb) => verb.run(output, Arguments::command()),
+            Self::Completions(verb) => verb.run(output),
             Self::Man(verb) => verb.run(output, Arguments::command()),
+        }
+    }
+}
+
+impl Verb {
+    /// Whether the verb prints what can be longer than a screen, and ends by itself.
+    fn may_be_long(&self) -> bool {
+        match self {
+            Self::Events(verb) => !verb.is_followed(),
+            Self::Transcript(verb) => !verb.is_followed(),
+            Self::Imports(_)
+            | Self::Runtimes(_)
+            | Self::Workers(_)
+            | Self::Worker(_)
+            | Self::Search(_)
+            | Self::Diagnostics(_)
+            | Self::Unfinished(_)
+            | Self::Stats(_) => true,
+            _ => false,
         }
     }
 }
 
 /// The arguments of this process. Ends it after help, and if the arguments are wrong.
 fn parse() -> Arguments {
-    Arguments::try_parse().unwrap_or_else(|error| {
+    let given: Vec<OsString> = std::env::args_os().collect();
+    if let Some(help) = words::help(&given, Arguments::command()) {
+        print::help(&help);
+        std::process::exit(Status::Done as i32);
+    }
+    Arguments::try_parse_from(&given).unwrap_or_else(|error| {
         // clap quotes a wrong argument as it is, and a script may have taken it from a foreign name. So it
         // gets the arguments once more, escaped.
-        let escaped = std::env::args_os().map(|argument| visible(argument.display()));
-        Arguments::try_parse_from(escaped)
-            .err()
-            .unwrap_or(error)
-            .exit()
+        let escaped = given.iter().map(|argument| visible(argument.display()));
+        let mut error = Arguments::try_parse_from(escaped).err().unwrap_or(error);
+        words::suggest(&mut error);
+        error.exit()
     })
 }
 
 fn main() -> ExitCode {
     panics::silence_redb();
+    shell::completions::answer(|| shell::ids::complete_ids(Arguments::command()));
     let arguments = parse();
-    let mut output = Output::new(arguments.json, arguments.quiet);
-    let done = panics::report_uncaught(|| arguments.verb.run(&mut output))
-        .and_then(|status| output.finish().map(|()| status));
-    match done {
-        Ok(status) => status.into(),
-        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(failure) => {
-            // Flush earlier results before the error. If flushing fails too, the first error is enough.
-            let _ = output.finish();
-            print::failure(&failure);
-            failure.status().into()
-        }
+    arguments.color.decide();
+    let may_page = !arguments.no_pager && arguments.verb.may_be_long();
+    let mut output = Output::new(arguments.json, arguments.quiet, may_page);
+    let done = panics::report_uncaught(|| arguments.verb.run(&mut output));
+    // Earlier results come before the error.
+    let ended = output.end();
+    let failure = match (done, ended) {
+        (Ok(status), Ok(())) => return status.into(),
+        (Ok(_), Err(failure)) => failure,
+        (Err(failure), Err(ended)) if failure.is_closed_pipe() => ended,
+        (Err(failure), _) => failure,
+    };
+    if failure.is_closed_pipe() {
+        return ExitCode::SUCCESS;
     }
+    print::failure(&failure);
+    failure.status().into()
 }

@@ -9,7 +9,10 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:";
 /// The exit codes of all commands, for manual pages.
 pub(crate) const EXIT_STATUS: [(&str, &str); 5] = [
     ("0", "Success."),
-    ("1", "Failure, or no match of `search`."),
+    (
+        "1",
+        "Failure, no match of `search` or `redact`, or a question that was not answered with yes.",
+    ),
     ("2", "Wrong arguments."),
     ("3", "The store is locked by another process."),
     ("4", "Damage or differences were found."),
@@ -17,10 +20,13 @@ pub(crate) const EXIT_STATUS: [(&str, &str); 5] = [
 
 /// The end of `runtime-store --help`.
 pub(crate) const PROGRAM: &str = "\
-Exit codes: 0 success, 1 failure or no match of `search`, 2 wrong arguments, 3 the store is locked by another process, \
-4 damage or differences found.
+Exit codes: 0 success, 1 failure, no match of `search` or `redact`, or a question not answered with yes, 2 wrong arguments, \
+3 the store is locked by another process, 4 damage or differences found.
 
-A store can be read while another process writes to it. `runtime-store <COMMAND> --help` has examples.";
+A store can be read while another process writes to it. `runtime-store <COMMAND> --help` has examples. \
+`runtime-store help <WORD>` also knows words of other programs: ls, log, tail, cat, grep, rm, info, check.
+
+On a terminal, output that is longer than the screen goes to a pager: RUNTIME_STORE_PAGER, PAGER, or less.";
 
 pub(crate) const IMPORT: &str = "\
 Examples:
@@ -43,6 +49,7 @@ pub(crate) const COMPARE: &str = "\
 Examples:
   runtime-store compare /var/lib/agents agents.redb
   runtime-store compare /var/lib/agents agents.redb --runtime demo
+  runtime-store compare before.redb agents.redb
   runtime-store compare /var/lib/agents agents.redb --quiet && echo same";
 
 pub(crate) const IMPORTS: &str = "\
@@ -69,6 +76,7 @@ Examples:
 pub(crate) const EVENTS: &str = "\
 Examples:
   runtime-store events agents.redb -n 20
+  runtime-store events agents.redb -n 20 --content
   runtime-store events agents.redb --from 1000 --limit 20
   runtime-store events agents.redb --kind worker_stopped --grep timeout --reverse
   runtime-store events agents.redb --worker worker-00000001
@@ -112,6 +120,12 @@ Examples:
   runtime-store stats agents.redb
   runtime-store stats agents.redb --workers 50 --json";
 
+pub(crate) const REPORT: &str = "\
+Examples:
+  runtime-store report agents.redb -o report.html
+  runtime-store report agents.redb --verify --utc -o report.html
+  runtime-store report agents.redb --worker worker-00000001 --all > ticket.html";
+
 pub(crate) const STOP_WORKER: &str = "\
 Examples:
   runtime-store stop-worker agents.redb worker-00000001
@@ -134,14 +148,16 @@ Examples:
 
 pub(crate) const DELETE_WORKER: &str = "\
 Examples:
-  runtime-store stop-worker agents.redb worker-00000001
-  runtime-store delete-worker agents.redb worker-00000001
+  runtime-store stop-worker agents.redb 7
+  runtime-store delete-worker agents.redb 7 --dry-run
+  runtime-store delete-worker agents.redb worker-00000007 --yes
   runtime-store compact agents.redb";
 
 pub(crate) const DELETE_RUNTIME: &str = "\
 Examples:
   runtime-store backup agents.redb before.redb
-  runtime-store delete-runtime agents.redb demo --even-if-running
+  runtime-store delete-runtime agents.redb demo --even-if-running --dry-run
+  runtime-store delete-runtime agents.redb demo --even-if-running --yes
   runtime-store compact agents.redb";
 
 pub(crate) const SET_ATTRIBUTES: &str = "\
@@ -150,27 +166,27 @@ Examples:
   runtime-store set-attributes agents.redb worker-00000001 '{\"title\":null}'";
 
 pub(crate) const REDACT: &str = "\
-Without --yes nothing is changed: the entries that match are listed, and the kept files and event messages that match \
-and that this verb does not change.
+The kept files and event messages that match are listed, too: this verb does not change them. If the matches change \
+between the list and the answer, nothing is redacted.
 
 Examples:
-  runtime-store redact agents.redb 'sk-[A-Za-z0-9]{20,}' --regex
+  runtime-store redact agents.redb 'sk-[A-Za-z0-9]{20,}' --regex --dry-run
   runtime-store redact agents.redb 'sk-[A-Za-z0-9]{20,}' --regex --yes
   runtime-store compact agents.redb";
 
 pub(crate) const PRUNE: &str = "\
 Examples:
   runtime-store prune agents.redb --keep-events 100000 --newer-than 30d --dry-run
-  runtime-store prune agents.redb --ended-before 90d
+  runtime-store prune agents.redb --ended-before 90d --yes
 
   Keep everything as files, and a small store:
   runtime-store export agents.redb /archive/agents --update --times
-  runtime-store prune agents.redb --newer-than 30d
+  runtime-store prune agents.redb --newer-than 30d --yes
   runtime-store compact agents.redb";
 
 pub(crate) const PIN: &str = "\
 Examples:
-  runtime-store pin agents.redb worker-00000001
+  runtime-store pin agents.redb 1
   runtime-store pin agents.redb worker-00000001 --off";
 
 pub(crate) const VERIFY: &str = "\
@@ -197,7 +213,7 @@ pub(crate) const COMPLETIONS: &str = "\
 Examples:
   runtime-store completions bash > /etc/bash_completion.d/runtime-store
   runtime-store completions zsh > ~/.zfunc/_runtime-store
-  runtime-store completions fish > runtime-store.fish";
+  runtime-store completions fish > ~/.config/fish/completions/runtime-store.fish";
 
 pub(crate) const MAN: &str = "\
 Examples:

@@ -2,7 +2,9 @@
 
 pub(crate) mod age;
 pub(crate) mod bytes;
+pub(crate) mod confirm;
 pub(crate) mod help;
 pub(crate) mod repair;
 pub(crate) mod rows;
 pub(crate) mod select;
+pub(crate) mod words;

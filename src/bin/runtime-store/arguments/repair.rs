@@ -78,6 +78,14 @@ pub(crate) fn for_reading(path: &Path) -> Result<Store, RuntimeError> {
     for_reading_options().open(path)
 }
 
+/// Opens the store at `path` read-only, and repairs it first if it was not closed cleanly.
+pub(crate) fn for_reading_repaired(path: &Path, output: &Output) -> Result<Store, Failure> {
+    match for_reading(path) {
+        Err(RuntimeError::NeedsRepair { .. }) => and_open(path, output),
+        opened => Ok(opened?),
+    }
+}
+
 /// Opens the store at `path` for writing, and shows the progress of a repair.
 pub(crate) fn for_writing(
     options: StoreOptions,

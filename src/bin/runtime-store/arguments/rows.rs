@@ -28,6 +28,10 @@ pub(crate) struct TextArguments {
 }
 
 impl TextArguments {
+    pub(crate) fn is_given(&self) -> bool {
+        self.grep.is_some()
+    }
+
     pub(crate) fn select(&self, text: &str) -> bool {
         self.grep
             .as_ref()

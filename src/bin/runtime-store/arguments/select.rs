@@ -52,11 +52,9 @@ pub(crate) struct RepairArgument {
 impl RepairArgument {
     /// Opens the store at `path` read-only, and repairs it first if it was not closed cleanly.
     pub(crate) fn open(&self, path: &Path, output: &Output) -> Result<Store, Failure> {
-        match repair::for_reading(path) {
-            Err(RuntimeError::NeedsRepair { .. }) if !self.no_repair => {
-                repair::and_open(path, output)
-            }
-            opened => Ok(opened?),
+        match self.no_repair {
+            true => Ok(repair::for_reading(path)?),
+            false => repair::for_reading_repaired(path, output),
         }
     }
 }
@@ -75,12 +73,42 @@ impl WritableArgument {
     /// Opens the store for writing, and the runtime: the named one, or the only one.
     pub(crate) fn open(&self, output: &Output) -> Result<(Store, Runtime), Failure> {
         let store = repair::for_writing(Store::options(), &self.path, output)?;
-        let options = RuntimeOptions {
-            runtime_id: Some(self.runtime.find(&store)?.runtime_id),
-            ..RuntimeOptions::default()
-        };
-        let runtime = store.runtime(options)?;
+        let runtime = self.of(&store)?;
         Ok((store, runtime))
+    }
+
+    /// As [`open`](Self::open), but read-only, to show what a change would do. It works while a host has the store open.
+    pub(crate) fn open_for_reading(&self, output: &Output) -> Result<(Store, Runtime), Failure> {
+        let store = repair::for_reading_repaired(&self.path, output)?;
+        let runtime = self.of(&store)?;
+        Ok((store, runtime))
+    }
+
+    /// As [`open`](Self::open), with the runtime `id`, which was found before.
+    pub(crate) fn open_of(
+        &self,
+        id: &RuntimeId,
+        output: &Output,
+    ) -> Result<(Store, Runtime), Failure> {
+        let store = repair::for_writing(Store::options(), &self.path, output)?;
+        let runtime = runtime_of(&store, id)?;
+        Ok((store, runtime))
+    }
+
+    /// As [`open`](Self::open), with the worker that `text` names.
+    pub(crate) fn open_worker(
+        &self,
+        text: &WorkerId,
+        output: &Output,
+    ) -> Result<(Store, Runtime, WorkerRef), Failure> {
+        let (store, runtime) = self.open(output)?;
+        let worker = worker_of(&store.snapshot()?, &runtime.runtime_id()?, text)?;
+        Ok((store, runtime, worker))
+    }
+
+    fn of(&self, store: &Store) -> Result<Runtime, Failure> {
+        let id = self.runtime.find(store)?.runtime_id;
+        Ok(runtime_of(store, &id)?)
     }
 }
 
@@ -104,20 +132,18 @@ impl RuntimeArgument {
         Ok((store, id))
     }
 
+    /// The id of the runtime `id` in a store that is open, or of the only one whose id begins with it.
+    pub(crate) fn find_named(store: &Store, id: &RuntimeId) -> Result<RuntimeId, Failure> {
+        let runtime = Some(id.clone());
+        Ok(Self { runtime }.find(store)?.runtime_id)
+    }
+
     /// The runtime in a store that is open.
     fn find(&self, store: &Store) -> Result<RuntimeSummary, Failure> {
-        let mut all = store.runtimes()?;
         if let Some(id) = &self.runtime {
-            let ids = all.iter().map(|runtime| runtime.runtime_id.as_str());
-            let at = match_of(id.as_str(), ids)?;
-            return match at {
-                Some(at) => Ok(all.swap_remove(at)),
-                None => Err(Failure::Store(RuntimeError::RuntimeNotFound {
-                    path: store.path().to_owned(),
-                    runtime_id: id.clone(),
-                })),
-            };
+            return find_runtime(store, id);
         }
+        let mut all = store.runtimes()?;
         match all.len() {
             0 => Err(Failure::WrongUse(format!(
                 "{}: the store has no runtimes",
@@ -132,11 +158,27 @@ impl RuntimeArgument {
     }
 }
 
+/// The runtime with the id `text`, or the only one whose id begins with it.
+pub(crate) fn find_runtime(store: &Store, text: &RuntimeId) -> Result<RuntimeSummary, Failure> {
+    let mut all = store.runtimes()?;
+    let ids = all.iter().map(|runtime| runtime.runtime_id.as_str());
+    match match_of(text.as_str(), ids)? {
+        Some(at) => Ok(all.swap_remove(at)),
+        None => Err(Failure::Store(RuntimeError::RuntimeNotFound {
+            path: store.path().to_owned(),
+            runtime_id: text.clone(),
+        })),
+    }
+}
+
 /// The most ids that are listed where several begin with the text that was given.
 const MOST_LISTED: usize = 5;
 
 /// The index of the id in `ids` that equals a text, or of the only one that begins with it.
-fn match_of<'i>(text: &str, ids: impl Iterator<Item = &'i str>) -> Result<Option<usize>, Failure> {
+pub(crate) fn match_of<'i>(
+    text: &str,
+    ids: impl Iterator<Item = &'i str>,
+) -> Result<Option<usize>, Failure> {
     let mut begun: Vec<(usize, &str)> = Vec::new();
     for (at, id) in ids.enumerate() {
         if id == text {

@@ -17,7 +17,7 @@ use serde::Serialize;
 pub(crate) struct Pin {
     #[command(flatten)]
     store: WritableArgument,
-    /// The worker
+    /// The worker: its id, the beginning of its id, or its number
     #[arg(value_name = "WORKER", value_parser = parse_worker_id)]
     worker: WorkerId,
     /// End the protection
@@ -26,27 +26,29 @@ pub(crate) struct Pin {
 }
 
 #[derive(Serialize)]
-struct Printed {
-    worker_ref: WorkerRef,
+struct Printed<'a> {
+    worker_ref: &'a WorkerRef,
     pinned: bool,
 }
 
 impl Pin {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let (store, runtime) = self.store.open(output)?;
-        let worker_ref = WorkerRef::new(runtime.runtime_id()?, self.worker.clone());
+        let (store, runtime, worker_ref) = self.store.open_worker(&self.worker, output)?;
         let pinned = !self.off;
         runtime.set_pinned(&worker_ref, pinned)?;
         store.close()?;
         if output.json {
-            output.object(&Printed { worker_ref, pinned })?;
+            output.object(&Printed {
+                worker_ref: &worker_ref,
+                pinned,
+            })?;
             return Ok(Status::Done);
         }
         let done = match pinned {
             true => "pinned",
             false => "not pinned any more",
         };
-        output.summary(format!("{}: {done}", visible(&self.worker)))?;
+        output.summary(format!("{}: {done}", visible(&worker_ref.worker_id)))?;
         Ok(Status::Done)
     }
 }

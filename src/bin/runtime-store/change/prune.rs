@@ -2,24 +2,26 @@
 
 use crate::arguments::age::parse_age;
 use crate::arguments::bytes::parse_bytes;
+use crate::arguments::confirm::{ConfirmArguments, Mode, ask, declined, refuse_change, unread};
 use crate::arguments::help;
 use crate::arguments::repair;
-use crate::arguments::select::{parse_runtime_id, runtime_of};
+use crate::arguments::select::{find_runtime, parse_runtime_id, runtime_of};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
 use crate::output::text::{bytes_for_people, count, visible};
 use clap::Args;
-use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
-use redb_runtime_store::retention::{PruneOptions, PruneReport, Retention};
+use redb_runtime_store::retention::{PruneOptions, PruneReport, Retention, RuntimePrune};
+use redb_runtime_store::{RuntimeError, Store};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Remove the oldest events and entries of a store
 ///
 /// Removes a row if any of the limits says so. Event ids and positions of the rows that stay do not change. A pinned
-/// worker keeps its row and its transcript. What was removed is recorded as a diagnostic `runtime.pruned`.
+/// worker keeps its row and its transcript. What was removed is recorded as a diagnostic `runtime.pruned`. Shows the
+/// rows that would be removed, and asks. Fails with exit code 3 while a host has the store open.
 ///
 /// To keep the full history as files, run `export --update` into the same directory before each prune: it appends to what
 /// earlier updates have left there.
@@ -29,14 +31,13 @@ pub(crate) struct Prune {
     /// The store's file
     #[arg(value_name = "STORE")]
     store: PathBuf,
-    /// Prune only this runtime, instead of all
+    /// Prune only this runtime, instead of all: its id, or the beginning of its id
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Option<RuntimeId>,
     #[command(flatten)]
     limits: Limits,
-    /// Print what would be removed, and remove nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    confirm: ConfirmArguments,
 }
 
 #[derive(Args)]
@@ -82,21 +83,69 @@ impl Prune {
             let message = "name at least one limit, for example --keep-events 100000";
             return Err(Failure::WrongUse(message.to_owned()));
         }
-        let store = repair::for_writing(Store::options(), &self.store, output)?;
-        let options = PruneOptions::new().dry_run(self.dry_run);
-        let spinner = progress::spinner(output, "pruning");
-        let pruned = match &self.runtime {
-            Some(id) => runtime_of(&store, id).and_then(|runtime| runtime.prune(&policy, options)),
-            None => store.prune(&policy, options),
-        };
-        spinner.finish_and_clear();
-        let report = pruned?;
-        store.close()?;
-        self.print(&report, output)?;
-        Ok(Status::Done)
+        let mode = self.confirm.mode(output)?;
+        if mode == Mode::Go {
+            let store = self.open(output)?;
+            let only = self.only(&store)?;
+            let report = prune(&store, &policy, (only.as_ref(), output))?;
+            store.close()?;
+            self.list(&report, output)?;
+            return self.summary("removed", &report, output);
+        }
+        let planned_at = SystemTime::now();
+        let shown = self.plan(&policy, output)?;
+        if mode == Mode::DryRun || shown.report.is_empty() {
+            self.list(&shown.report, output)?;
+            return self.summary("would remove", &shown.report, output);
+        }
+        self.list(&shown.report, output).map_err(unread)?;
+        if !ask(output, &format!("remove {}", in_words(&shown.report)))? {
+            return Ok(declined(output));
+        }
+        // The ages count from the time at which the rows were shown. A clock that went backwards makes rows younger anyway.
+        let policy = older_by(policy, planned_at.elapsed().unwrap_or_default());
+        let report = self.prune_shown(&policy, &shown, output)?;
+        self.summary("removed", &report, output)
     }
 
-    fn print(&self, report: &PruneReport, output: &mut Output) -> Result<(), Failure> {
+    fn open(&self, output: &Output) -> Result<Store, RuntimeError> {
+        repair::for_writing(Store::options(), &self.store, output)
+    }
+
+    /// The only runtime to prune; `None` for all.
+    fn only(&self, store: &Store) -> Result<Option<RuntimeId>, Failure> {
+        let found = self.runtime.as_ref().map(|id| find_runtime(store, id));
+        Ok(found.transpose()?.map(|runtime| runtime.runtime_id))
+    }
+
+    /// The rows that the policy would remove.
+    fn plan(&self, policy: &Retention, output: &Output) -> Result<Plan, Failure> {
+        let store = repair::for_reading_repaired(&self.store, output)?;
+        let only = self.only(&store)?;
+        let report = planned(&store, policy, only.as_ref())?;
+        store.close()?;
+        Ok(Plan { only, report })
+    }
+
+    /// Removes rows that were shown. Nobody else writes between the second plan and the removal: this process has the
+    /// store.
+    fn prune_shown(
+        &self,
+        policy: &Retention,
+        shown: &Plan,
+        output: &Output,
+    ) -> Result<PruneReport, Failure> {
+        let store = self.open(output)?;
+        let only = shown.only.as_ref();
+        let now = planned(&store, policy, only)?;
+        refuse_change(is_within(&now, &shown.report), "the rows")?;
+        let report = prune(&store, policy, (only, output))?;
+        store.close()?;
+        Ok(report)
+    }
+
+    /// Prints the rows of each runtime; with `--json` the whole report.
+    fn list(&self, report: &PruneReport, output: &mut Output) -> Result<(), Failure> {
         if output.json {
             return output.object(report);
         }
@@ -110,20 +159,106 @@ impl Prune {
                 bytes_for_people(runtime.bytes),
             ))?;
         }
-        let verb = match self.dry_run {
-            true => "would remove",
-            false => "removed",
-        };
+        Ok(())
+    }
+
+    fn summary(
+        &self,
+        verb: &str,
+        report: &PruneReport,
+        output: &mut Output,
+    ) -> Result<Status, Failure> {
         let frees = match report.compacting_frees_bytes {
             Some(bytes) if !report.is_empty() => {
                 format!("; compacting then frees about {}", bytes_for_people(bytes))
             }
             _ => String::new(),
         };
-        output.summary(format!(
-            "{verb} {}, {}{frees}",
-            count(report.rows(), "row", "rows"),
-            bytes_for_people(report.bytes()),
-        ))
+        output.summary(format!("{verb} {}{frees}", in_words(report)))?;
+        Ok(Status::Done)
+    }
+}
+
+/// The rows that were shown.
+struct Plan {
+    /// The runtime that `--runtime` named when they were shown.
+    only: Option<RuntimeId>,
+    report: PruneReport,
+}
+
+fn planned(
+    store: &Store,
+    policy: &Retention,
+    only: Option<&RuntimeId>,
+) -> Result<PruneReport, RuntimeError> {
+    let options = PruneOptions::new().dry_run(true);
+    match only {
+        Some(id) => runtime_of(store, id)?.prune(policy, options),
+        None => store.prune(policy, options),
+    }
+}
+
+fn prune(
+    store: &Store,
+    policy: &Retention,
+    (only, output): (Option<&RuntimeId>, &Output),
+) -> Result<PruneReport, RuntimeError> {
+    let spinner = progress::spinner(output, "pruning");
+    let pruned = match only {
+        Some(id) => runtime_of(store, id).and_then(|one| one.prune(policy, PruneOptions::new())),
+        None => store.prune(policy, PruneOptions::new()),
+    };
+    spinner.finish_and_clear();
+    pruned
+}
+
+/// Whether a plan has only rows that an earlier plan has.
+fn is_within(plan: &PruneReport, earlier: &PruneReport) -> bool {
+    plan.runtimes.iter().all(|now| {
+        let shown = &earlier.runtimes;
+        let shown = shown.iter().find(|one| one.runtime_id == now.runtime_id);
+        shown.is_some_and(|shown| {
+            let numbers = |of: &RuntimePrune| {
+                [
+                    of.events,
+                    of.transcript_entries,
+                    of.workers,
+                    of.diagnostics,
+                    of.bytes,
+                    of.first_event_id,
+                ]
+            };
+            let pairs = numbers(now).into_iter().zip(numbers(shown));
+            pairs.into_iter().all(|(now, shown)| now <= shown)
+        })
+    })
+}
+
+fn in_words(report: &PruneReport) -> String {
+    let rows = count(report.rows(), "row", "rows");
+    format!("{rows}, {}", bytes_for_people(report.bytes()))
+}
+
+/// A policy whose ages are longer by `elapsed`.
+fn older_by(mut policy: Retention, elapsed: Duration) -> Retention {
+    for age in [&mut policy.newer_than, &mut policy.ended_before] {
+        *age = age.map(|age| age.saturating_add(elapsed));
+    }
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_grow_by_the_time_of_the_question() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let policy = Retention::new().keep_events(9).newer_than(3 * MINUTE);
+        let grown = older_by(policy, MINUTE);
+        let expected = Retention::new().keep_events(9).newer_than(4 * MINUTE);
+        assert_eq!(grown, expected);
+        let policy = older_by(Retention::new().ended_before(Duration::MAX), MINUTE);
+        assert_eq!(policy.ended_before, Some(Duration::MAX));
     }
 }

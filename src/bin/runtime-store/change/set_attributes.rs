@@ -19,7 +19,7 @@ use serde::Serialize;
 pub(crate) struct SetAttributes {
     #[command(flatten)]
     store: WritableArgument,
-    /// The worker
+    /// The worker: its id, the beginning of its id, or its number
     #[arg(value_name = "WORKER", value_parser = parse_worker_id)]
     worker: WorkerId,
     /// The changes, as a JSON object
@@ -39,8 +39,7 @@ struct Printed<'a> {
 
 impl SetAttributes {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let (store, runtime) = self.store.open(output)?;
-        let worker_ref = WorkerRef::new(runtime.runtime_id()?, self.worker.clone());
+        let (store, runtime, worker_ref) = self.store.open_worker(&self.worker, output)?;
         let attributes = runtime.set_attributes(&worker_ref, self.patch.clone())?;
         store.close()?;
         if output.json {
@@ -50,7 +49,7 @@ impl SetAttributes {
             })?;
             return Ok(Status::Done);
         }
-        let (worker, attributes) = (visible(&self.worker), visible(attributes));
+        let (worker, attributes) = (visible(&worker_ref.worker_id), visible(attributes));
         output.summary(format!("{worker}: {attributes}"))?;
         Ok(Status::Done)
     }

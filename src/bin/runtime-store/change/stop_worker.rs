@@ -6,7 +6,7 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::text::visible;
 use clap::Args;
-use redb_runtime_store::identity::{WorkerId, WorkerRef};
+use redb_runtime_store::identity::WorkerId;
 
 /// Stop a worker
 ///
@@ -16,7 +16,7 @@ use redb_runtime_store::identity::{WorkerId, WorkerRef};
 pub(crate) struct StopWorker {
     #[command(flatten)]
     store: WritableArgument,
-    /// The worker
+    /// The worker: its id, the beginning of its id, or its number
     #[arg(value_name = "WORKER", value_parser = parse_worker_id)]
     worker: WorkerId,
     /// The message of the event
@@ -26,15 +26,14 @@ pub(crate) struct StopWorker {
 
 impl StopWorker {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let (store, runtime) = self.store.open(output)?;
-        let worker_ref = WorkerRef::new(runtime.runtime_id()?, self.worker.clone());
+        let (store, runtime, worker_ref) = self.store.open_worker(&self.worker, output)?;
         let ack = runtime.stop_worker(&worker_ref, self.reason.clone())?;
         store.close()?;
         if output.json {
             output.object(&ack)?;
             return Ok(Status::Done);
         }
-        let (worker, status) = (visible(&self.worker), ack.status);
+        let (worker, status) = (visible(&worker_ref.worker_id), ack.status);
         output.summary(format!("worker {worker} is {status}"))?;
         Ok(Status::Done)
     }

@@ -138,7 +138,7 @@ fn print(output: &mut Output, report: &VerifyReport, is_unread: bool) -> Result<
 
 /// What was found, in a few words. Parts that the system failed to read are no damage; with `is_unread` the
 /// store did not open because of such a part.
-fn verdict(report: &VerifyReport, is_unread: bool) -> String {
+pub(crate) fn verdict(report: &VerifyReport, is_unread: bool) -> String {
     if report.is_clean() {
         return "no damage".to_owned();
     }

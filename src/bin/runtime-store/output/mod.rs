@@ -2,6 +2,7 @@
 
 pub(crate) mod colour;
 pub(crate) mod failure;
+pub(crate) mod pager;
 pub(crate) mod print;
 pub(crate) mod progress;
 pub(crate) mod table;

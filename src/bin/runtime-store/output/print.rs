@@ -2,6 +2,7 @@
 
 use crate::output::colour;
 use crate::output::failure::Failure;
+use crate::output::pager::{Screen, Sink};
 use crate::output::text::{WIDTH, cut, visible, visible_json};
 use anstyle::Style;
 use redb_runtime_store::layout::{self, Finding};
@@ -9,7 +10,7 @@ use redb_runtime_store::store::Stored;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use std::fmt;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::SystemTime;
 
 /// The standard output of a run, and the options that shape it.
@@ -19,7 +20,7 @@ pub(crate) struct Output {
     colours: bool,
     /// Whether standard output is a terminal, which acts on some characters of JSON.
     is_terminal: bool,
-    stdout: BufWriter<StdoutLock<'static>>,
+    stdout: BufWriter<Sink>,
     /// Buffer for the line of a record, reused.
     line: Vec<u8>,
     /// Output that is held back until [`finish`](Self::finish).
@@ -30,13 +31,15 @@ pub(crate) struct Output {
 const HELD_BYTES: usize = 1 << 20;
 
 impl Output {
-    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+    /// With `may_page` and on a terminal, output that is longer than the screen goes to a pager.
+    pub(crate) fn new(json: bool, quiet: bool, may_page: bool) -> Self {
+        let screen = if may_page { screen() } else { None };
         Self {
             json,
             quiet,
             colours: colour::on_stdout(),
             is_terminal: io::stdout().is_terminal(),
-            stdout: BufWriter::with_capacity(64 << 10, io::stdout().lock()),
+            stdout: BufWriter::with_capacity(64 << 10, Sink::new(screen)),
             line: Vec::new(),
             held: None,
         }
@@ -55,7 +58,7 @@ impl Output {
     }
 
     /// The writer: the held back output, or standard output.
-    fn out(&mut self) -> &mut dyn Write {
+    pub(crate) fn out(&mut self) -> &mut dyn Write {
         match &mut self.held {
             Some(held) => held,
             None => &mut self.stdout,
@@ -112,6 +115,25 @@ impl Output {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         layout::write_recorded_line(record, recorded_at, &mut line)?;
+        self.json_line(line)
+    }
+
+    /// Prints a record as [`record`](Self::record) does, with more members after its own.
+    pub(crate) fn record_with<T: Serialize>(
+        &mut self,
+        record: &Stored<T>,
+        members: &[(&str, &str)],
+    ) -> Result<(), Failure> {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        layout::write_line(record, &mut line)?;
+        // The brace of the record and the newline after it.
+        line.truncate(line.len().saturating_sub(2));
+        for (name, text) in members {
+            write!(line, ",\"{name}\":")?;
+            serde_json::to_writer(&mut line, text).map_err(io::Error::from)?;
+        }
+        line.extend_from_slice(b"}\n");
         self.json_line(line)
     }
 
@@ -190,6 +212,12 @@ impl Output {
         }
     }
 
+    /// Writes buffered output, before something else is written to the terminal.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.stdout.flush()?;
+        Ok(())
+    }
+
     /// Writes held back and buffered output.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         if let Some(held) = self.held.take() {
@@ -198,6 +226,29 @@ impl Output {
         self.stdout.flush()?;
         Ok(())
     }
+
+    /// Ends the output: writes the rest, and waits until the user has left the pager.
+    pub(crate) fn end(&mut self) -> Result<(), Failure> {
+        let finished = self.finish();
+        // A pager that cannot be run says more than the pipe that it closed.
+        self.stdout.get_mut().end()?;
+        finished
+    }
+}
+
+/// The size of the terminal; `None` if standard output is none, or one that cannot move its cursor.
+fn screen() -> Option<Screen> {
+    if !io::stdout().is_terminal() || std::env::var_os("TERM").is_some_and(|name| name == "dumb") {
+        return None;
+    }
+    let (columns, rows) = terminal_size::terminal_size_of(io::stdout())?;
+    let (columns, rows) = (usize::from(columns.0), usize::from(rows.0));
+    (columns > 0 && rows > 0).then_some(Screen { columns, rows })
+}
+
+/// Prints the help of a command. An error of standard output changes nothing: the run ends with it.
+pub(crate) fn help(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// Prints an error with its causes and the advice on standard error.

@@ -20,7 +20,8 @@ fn styled(output: &Output, what: &'static str, template: &str) -> ProgressBar {
     if !output.shows_progress() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(0);
+    // Without a length it is empty; with one of 0 it would be full.
+    let bar = ProgressBar::no_length();
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

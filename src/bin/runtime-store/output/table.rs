@@ -8,6 +8,9 @@ use unicode_width::UnicodeWidthStr;
 
 const GAP: &str = "  ";
 
+/// The least width of the column that takes the rest, on a terminal of less than [`WIDTH`] columns.
+const MIN_REST: usize = 10;
+
 /// How a column is aligned and cut.
 #[derive(PartialEq, Eq)]
 enum Holds {
@@ -100,7 +103,10 @@ impl<const N: usize> Table<N> {
             }
             let width = match column.holds {
                 Holds::Text => column.width,
-                Holds::Rest => (column.width + available).saturating_sub(WIDTH + excess),
+                // On a narrow terminal the line wraps; the column does not vanish.
+                Holds::Rest => (column.width + available)
+                    .saturating_sub(WIDTH + excess)
+                    .max(if available < WIDTH { MIN_REST } else { 0 }),
                 Holds::Numbers => column.width.max(cell.width()),
             };
             let cell = fit(cell, if is_cut { width } else { usize::MAX });

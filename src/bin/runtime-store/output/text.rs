@@ -58,6 +58,19 @@ pub(crate) fn bytes_for_people(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
+/// The parts of a cell that a bar fills, by eighths.
+const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+
+/// A bar for `part`, which is `width` terminal cells long for `most`. Something is shown for everything above 0.
+pub(crate) fn bar(part: u64, most: Option<u64>, width: usize) -> String {
+    let (width, most) = (width as u64, most.unwrap_or(0).max(1));
+    let eighths = u128::from(part.min(most)) * u128::from(width) * 8 / u128::from(most);
+    let eighths = usize::try_from(eighths)
+        .unwrap_or(0)
+        .max(usize::from(part > 0));
+    format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
+}
+
 /// What a verb moved: `VERB: RUNTIMES, WORKERS, EVENTS, ENTRIES`.
 pub(crate) fn totals(verb: &str, [runtimes, workers, events, entries]: [u64; 4]) -> String {
     format!(
@@ -131,7 +144,17 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
-    use super::visible_json;
+    use super::{bar, visible_json};
+
+    #[test]
+    fn bars_are_in_proportion_and_fit() {
+        assert_eq!(bar(0, Some(10), 4), "");
+        assert_eq!(bar(1, Some(u64::MAX), 4), "▏");
+        assert_eq!(bar(5, Some(10), 4), "██");
+        assert_eq!(bar(9, Some(16), 4), "██▎");
+        assert_eq!(bar(u64::MAX, Some(u64::MAX), 4), "████");
+        assert_eq!(bar(7, None, 4), "████");
+    }
 
     #[test]
     fn json_for_terminals_has_the_same_value() {

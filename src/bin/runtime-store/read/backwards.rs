@@ -7,10 +7,13 @@ use crate::output::print::Output;
 use crate::read::follow::{Log, show};
 use redb_runtime_store::Store;
 use redb_runtime_store::store::Snapshot;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 /// The most numbers of one part.
 const NUMBERS_AT_A_TIME: u64 = 4096;
+
+/// The most bytes of texts that are held of one part, unless a single row has more.
+const HELD_BYTES: usize = 16 << 20;
 
 /// The fewest numbers of one part: rows that are not selected lie between the others.
 const FEWEST_AT_A_TIME: u64 = 64;
@@ -22,12 +25,21 @@ pub(crate) trait Backwards: Log {
     /// The numbers from the first row that is left to the end.
     fn numbers(&self, snapshot: &Snapshot) -> Result<Range<u64>, Failure>;
 
-    /// The selected rows with numbers of a range, ascending.
-    fn selected(
+    /// Passes the selected rows with numbers of a range to `each`, ascending, until it breaks.
+    fn each_selected(
         &self,
         snapshot: &Snapshot,
         numbers: Range<u64>,
-    ) -> Result<Vec<(u64, Self::Row)>, Failure>;
+        each: &mut dyn FnMut(u64, Self::Row) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure>;
+
+    /// Reads what a row needs only where it is printed.
+    fn complete(&self, _: &Snapshot, row: Self::Row) -> Result<Self::Row, Failure> {
+        Ok(row)
+    }
+
+    /// The length of the texts of a row, in bytes.
+    fn text_bytes(row: &Self::Row) -> usize;
 
     /// Begins at the row with this number, and not where the user said.
     fn begin_at(&mut self, number: u64);
@@ -76,9 +88,13 @@ fn start_of_tail(log: &impl Backwards, snapshot: &Snapshot, wanted: usize) -> Re
     }
     let mut left = wanted;
     for part in parts(numbers.clone(), wanted) {
-        let found = log.selected(snapshot, part)?;
+        let mut found = Vec::new();
+        log.each_selected(snapshot, part, &mut |number, _| {
+            found.push(number);
+            Ok(ControlFlow::Continue(()))
+        })?;
         match found.len().checked_sub(left) {
-            Some(before) => return Ok(found[before].0),
+            Some(before) => return Ok(found[before]),
             None => left -= found.len(),
         }
     }
@@ -96,16 +112,41 @@ fn show_reversed<L: Backwards>(
     let numbers = log.numbers(&store.snapshot()?)?;
     let mut left = most;
     for part in parts(numbers, most) {
-        if left == 0 {
-            break;
-        }
-        let rows = log.selected(&store.snapshot()?, part)?;
-        for (_, row) in rows.into_iter().rev().take(left) {
-            left -= 1;
-            log.row(output, row)?;
+        // The halves of a part with too many bytes, the last one on top.
+        let mut open = vec![part];
+        while let Some(part) = open.pop().filter(|_| left > 0) {
+            let Some(rows) = rows_of(log, &store.snapshot()?, part.clone())? else {
+                let middle = part.start + (part.end - part.start) / 2;
+                open.extend([part.start..middle, middle..part.end]);
+                continue;
+            };
+            for row in rows.into_iter().rev().take(left) {
+                left -= 1;
+                log.row(output, row)?;
+            }
         }
     }
     Ok(Status::Done)
+}
+
+/// The selected rows of a part; `None` if they have more than [`HELD_BYTES`] and the part can be halved.
+fn rows_of<L: Backwards>(
+    log: &L,
+    snapshot: &Snapshot,
+    part: Range<u64>,
+) -> Result<Option<Vec<L::Row>>, Failure> {
+    let can_be_halved = part.end - part.start > 1;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    log.each_selected(snapshot, part, &mut |_, row| {
+        let row = log.complete(snapshot, row)?;
+        bytes += L::text_bytes(&row);
+        rows.push(row);
+        Ok(match can_be_halved && bytes > HELD_BYTES {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    })?;
+    Ok((!can_be_halved || bytes <= HELD_BYTES).then_some(rows))
 }
 
 #[cfg(test)]

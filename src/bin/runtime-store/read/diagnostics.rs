@@ -40,6 +40,8 @@ impl Diagnostics {
         let snapshot = store.snapshot()?;
         let runtime = snapshot.runtime(&runtime_id)?;
         let all = runtime.map(|runtime| runtime.into_inner().diagnostics);
+        // While a person reads a page, the snapshot would keep old pages in the store's file.
+        drop(snapshot);
         let mut table = Table::new([
             Column::number("ID", 6),
             Column::text("SEVERITY", 8),

@@ -8,13 +8,13 @@ use crate::output::print::Output;
 use crate::output::table::{Column, Table};
 use crate::read::backwards::{Backwards, show_end};
 use crate::read::follow::{Log, Next, refuse_replaced};
-use crate::read::times::{TimeArguments, Times};
+use crate::read::times::{TimeArguments, Times, rfc3339};
 use clap::Args;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::observation::{RecordedEvent, RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{Snapshot, Stored};
 use redb_runtime_store::{RuntimeError, Store};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -43,6 +43,9 @@ pub(crate) struct Events {
     kind: Vec<RuntimeEventKind>,
     #[command(flatten)]
     text: TextArguments,
+    /// Print the text of each accepted input instead of the event's message; with --json as the member "content"
+    #[arg(long)]
+    content: bool,
     #[command(flatten)]
     end: EndArguments,
     #[command(flatten)]
@@ -53,6 +56,11 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// Whether the verb goes on until it is interrupted.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.follow
+    }
+
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
         let known = |worker| known_worker(&store, &runtime_id, worker);
@@ -109,6 +117,8 @@ pub(crate) fn kind_name(kind: RuntimeEventKind) -> &'static str {
         RuntimeEventKind::WorkerCancelled => "cancelled",
         RuntimeEventKind::WorkerDeleted => "deleted",
         RuntimeEventKind::WorkerExecutionRestored => "restored",
+        // A kind of a later release has its own name.
+        other => other.as_str(),
     }
 }
 
@@ -157,11 +167,12 @@ impl Log for Printer<'_> {
             }
             looked_at += 1;
             self.from = Some(event.value.id.saturating_add(1));
-            if self.selects(&event.value, recorded_at) {
+            self.last = Some(event.value.clone());
+            if let Some(row) = self.selected(snapshot, event, recorded_at)? {
                 self.left -= 1;
-                self.one(output, &event, recorded_at)?;
+                let row = self.complete(snapshot, row)?;
+                self.one(output, &row)?;
             }
-            self.last = Some(event.value);
         }
         Ok(Next::after(looked_at, rows, self.left, output))
     }
@@ -198,7 +209,7 @@ impl Log for Printer<'_> {
 }
 
 impl Backwards for Printer<'_> {
-    type Row = (Stored<RuntimeEvent>, Option<SystemTime>);
+    type Row = Row;
 
     fn numbers(&self, snapshot: &Snapshot) -> Result<Range<u64>, Failure> {
         let last = snapshot
@@ -207,31 +218,56 @@ impl Backwards for Printer<'_> {
         Ok(snapshot.first_event_id(&self.runtime_id)?..last.saturating_add(1))
     }
 
-    fn selected(
+    fn each_selected(
         &self,
         snapshot: &Snapshot,
         numbers: Range<u64>,
-    ) -> Result<Vec<(u64, Self::Row)>, Failure> {
-        let mut selected = Vec::new();
+        each: &mut dyn FnMut(u64, Self::Row) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
         for event in snapshot.recorded_events(&self.runtime_id, numbers.start)? {
             let (event, recorded_at) = dated(event?);
             if event.value.id >= numbers.end {
                 break;
             }
-            if self.selects(&event.value, recorded_at) {
-                selected.push((event.value.id, (event, recorded_at)));
+            let id = event.value.id;
+            if let Some(row) = self.selected(snapshot, event, recorded_at)?
+                && each(id, row)?.is_break()
+            {
+                break;
             }
         }
-        Ok(selected)
+        Ok(())
+    }
+
+    fn complete(&self, snapshot: &Snapshot, mut row: Row) -> Result<Row, Failure> {
+        if self.events.content && row.content.is_none() {
+            row.content = self.content_of(snapshot, &row.event.value)?;
+        }
+        Ok(row)
+    }
+
+    fn text_bytes(row: &Row) -> usize {
+        row.event.value.message.len() + row.content.as_ref().map_or(0, String::len)
     }
 
     fn begin_at(&mut self, number: u64) {
         self.from = Some(number);
     }
 
-    fn row(&mut self, output: &mut Output, (event, time): Self::Row) -> Result<(), Failure> {
-        self.one(output, &event, time)
+    fn row(&mut self, output: &mut Output, row: Self::Row) -> Result<(), Failure> {
+        self.one(output, &row)
     }
+}
+
+/// The member of JSON that has the text of an input.
+const CONTENT: &str = "content";
+
+/// An event to print.
+struct Row {
+    event: Stored<RuntimeEvent>,
+    recorded_at: Option<SystemTime>,
+    /// The text of the entry that it made, if that is to be printed and was read.
+    content: Option<String>,
 }
 
 /// An event and its time.
@@ -241,26 +277,96 @@ fn dated(event: Stored<RecordedEvent>) -> (Stored<RuntimeEvent>, Option<SystemTi
 }
 
 impl Printer<'_> {
-    fn selects(&self, event: &RuntimeEvent, recorded_at: Option<SystemTime>) -> bool {
-        let is_about = |worker: &WorkerRef| event.worker_ref.as_ref() == Some(worker);
-        self.worker.as_ref().is_none_or(is_about)
-            && (self.events.kind.is_empty() || self.events.kind.contains(&event.kind))
-            && self.events.text.select(&event.message)
-            && self.times.select(recorded_at)
+    /// The row of an event, if it is selected. The text of its input is read where it decides.
+    fn selected(
+        &self,
+        snapshot: &Snapshot,
+        event: Stored<RuntimeEvent>,
+        recorded_at: Option<SystemTime>,
+    ) -> Result<Option<Row>, Failure> {
+        let wanted = self.events;
+        let is_about = |worker: &WorkerRef| event.value.worker_ref.as_ref() == Some(worker);
+        if !self.worker.as_ref().is_none_or(is_about)
+            || !(wanted.kind.is_empty() || wanted.kind.contains(&event.value.kind))
+            || !self.times.select(recorded_at)
+        {
+            return Ok(None);
+        }
+        let content = match wanted.content && wanted.text.is_given() {
+            true => self.content_of(snapshot, &event.value)?,
+            false => None,
+        };
+        let shown = content.as_ref().unwrap_or(&event.value.message);
+        Ok(wanted.text.select(shown).then_some(Row {
+            event,
+            recorded_at,
+            content,
+        }))
     }
 
-    fn one(
-        &mut self,
-        output: &mut Output,
-        event: &Stored<RuntimeEvent>,
-        recorded_at: Option<SystemTime>,
-    ) -> Result<(), Failure> {
-        if output.json {
-            return output.record(event, recorded_at.filter(|_| self.times.are_shown));
-        }
-        let time = self.times.date_and_time(recorded_at);
-        self.table.row(output, &time, &event.value)
+    /// The text of the input that an event is about; `None` for an event of another kind.
+    fn content_of(
+        &self,
+        snapshot: &Snapshot,
+        event: &RuntimeEvent,
+    ) -> Result<Option<String>, Failure> {
+        let is_input = event.kind == RuntimeEventKind::WorkerInputAccepted;
+        let Some(worker) = event.worker_ref.as_ref().filter(|_| is_input) else {
+            return Ok(None);
+        };
+        let entry = snapshot.entry_of_event(worker, event.id)?;
+        Ok(entry.map(|entry| entry.content))
     }
+
+    fn one(&mut self, output: &mut Output, row: &Row) -> Result<(), Failure> {
+        let Row {
+            event,
+            recorded_at,
+            content,
+        } = row;
+        if output.json {
+            let recorded_at = recorded_at.filter(|_| self.times.are_shown);
+            let Some(content) = content else {
+                return output.record(event, recorded_at);
+            };
+            // A member of an import must not contradict the one that is printed.
+            let mut event = event.clone();
+            event
+                .unknown
+                .retain(|member| !member.pointer.is_empty() || member.name != CONTENT);
+            let time = recorded_at.and_then(rfc3339);
+            let time = time.as_deref().map(|time| ("recorded_at", time));
+            let members: Vec<_> = [(CONTENT, content.as_str())]
+                .into_iter()
+                .chain(time)
+                .collect();
+            return output.record_with(&event, &members);
+        }
+        let content = content.as_deref();
+        let time = self.times.date_and_time(*recorded_at);
+        let message = content.map_or_else(|| event.value.message.clone(), first_words);
+        self.table.row(output, &time, &event.value, &message)
+    }
+}
+
+/// The most characters of a text that stand for it in a row.
+const FIRST_CHARS: usize = 200;
+
+/// The first [`FIRST_CHARS`] characters of a text, on one line. A terminal cuts them to its width.
+fn first_words(text: &str) -> String {
+    let mut words = String::new();
+    for word in text.split_whitespace() {
+        if !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(word.chars().take(FIRST_CHARS));
+        if words.chars().count() >= FIRST_CHARS {
+            words = words.chars().take(FIRST_CHARS - 1).collect();
+            words.push('…');
+            break;
+        }
+    }
+    words
 }
 
 /// The table of events, with a column of times or without.
@@ -293,10 +399,11 @@ impl EventTable {
         output: &mut Output,
         time: &str,
         event: &RuntimeEvent,
+        message: &str,
     ) -> Result<(), Failure> {
         let worker = event.worker_ref.as_ref();
         let worker = worker.map_or("-", |worker| worker.worker_id.as_str());
-        let (id, kind, message) = (event.id.to_string(), kind_name(event.kind), &event.message);
+        let (id, kind) = (event.id.to_string(), kind_name(event.kind));
         match self {
             Self::Dated(table) => table.row(output, [&id, time, kind, worker, message]),
             Self::Undated(table) => table.row(output, [&id, kind, worker, message]),

@@ -101,6 +101,14 @@ impl Times {
         })
     }
 
+    /// The name of the time zone, such as `Europe/Berlin`; the distance from UTC at `time` for a zone without a name.
+    pub(crate) fn zone_name(&self, time: SystemTime) -> String {
+        match self.zone.is_unknown() {
+            true => "UTC".to_owned(),
+            false => self.formatted(Some(time), "%:Q"),
+        }
+    }
+
     /// `2026-11-29 12:45:12`, or `-` without a time.
     pub(crate) fn date_and_time(&self, recorded_at: Option<SystemTime>) -> String {
         self.formatted(recorded_at, "%Y-%m-%d %H:%M:%S")
@@ -121,7 +129,8 @@ impl Times {
         Some(self.formatted(recorded_at, format))
     }
 
-    fn formatted(&self, recorded_at: Option<SystemTime>, format: &str) -> String {
+    /// A time in a form of `strftime`; `-` without a time.
+    pub(crate) fn formatted(&self, recorded_at: Option<SystemTime>, format: &str) -> String {
         let time = recorded_at.and_then(|time| Timestamp::try_from(time).ok());
         let time = time.map(|time| time.to_zoned_datetime(self.zone.clone()));
         time.map_or_else(|| "-".to_owned(), |time| time.strftime(format).to_string())

@@ -16,7 +16,7 @@ use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::{WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{RecordedEntry, TranscriptEntry, TranscriptRole};
 use redb_runtime_store::store::{Snapshot, Stored};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -52,6 +52,11 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
+    /// Whether the verb goes on until it is interrupted.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.follow
+    }
+
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let (store, runtime_id) = self.runtime.open(&self.store, output)?;
         let snapshot = store.snapshot()?;
@@ -170,20 +175,26 @@ impl Backwards for Printer<'_> {
         Ok(first..snapshot.transcript_len(&self.worker)?)
     }
 
-    fn selected(
+    fn each_selected(
         &self,
         snapshot: &Snapshot,
         numbers: Range<u64>,
-    ) -> Result<Vec<(u64, Self::Row)>, Failure> {
-        let mut selected = Vec::new();
+        each: &mut dyn FnMut(u64, Self::Row) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
         let entries = snapshot.recorded_transcript(&self.worker, numbers.start)?;
         for (position, entry) in numbers.zip(entries) {
             let (entry, recorded_at) = dated(entry?);
-            if self.selects(&entry.value, recorded_at) {
-                selected.push((position, (entry, recorded_at)));
+            if self.selects(&entry.value, recorded_at)
+                && each(position, (entry, recorded_at))?.is_break()
+            {
+                break;
             }
         }
-        Ok(selected)
+        Ok(())
+    }
+
+    fn text_bytes((entry, _): &Self::Row) -> usize {
+        entry.value.content.len()
     }
 
     fn begin_at(&mut self, number: u64) {

@@ -6,7 +6,7 @@ use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::table::{Column, Table};
 use crate::output::text::count;
-use crate::read::times::rfc3339;
+use crate::read::times::{Times, rfc3339};
 use clap::Args;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::store::UnfinishedWork;
@@ -21,6 +21,9 @@ use serde::Serialize;
 pub(crate) struct Unfinished {
     #[command(flatten)]
     store: StoreArgument,
+    /// Show times in UTC instead of the local time zone
+    #[arg(long)]
+    utc: bool,
 }
 
 #[derive(Serialize)]
@@ -40,6 +43,7 @@ impl Unfinished {
         // Before the list: work of a host that opens the store in between is listed as if it were left.
         let host_has_store = store.has_writer()?;
         let all = store.unfinished()?;
+        let times = Times::shown(self.utc);
         let mut table = Table::new([
             Column::text("WORKER", 16),
             Column::text("RUNTIME", 8),
@@ -50,7 +54,7 @@ impl Unfinished {
         for work in &all {
             match output.json {
                 true => output.object(&printed(work, host_has_store))?,
-                false => row(&mut table, output, work)?,
+                false => row(&mut table, output, work, &times)?,
             }
         }
         let host = match host_has_store {
@@ -77,13 +81,13 @@ fn printed(work: &UnfinishedWork, host_has_store: bool) -> Printed<'_> {
     }
 }
 
-fn row(table: &mut Table<5>, output: &mut Output, work: &UnfinishedWork) -> Result<(), Failure> {
-    let opened_at = work.opened_at.and_then(rfc3339).unwrap_or_default();
-    // Seconds are enough for people.
-    let opened_at = match opened_at.split_once('.') {
-        Some((seconds, _)) => format!("{seconds}Z"),
-        None => opened_at,
-    };
+fn row(
+    table: &mut Table<5>,
+    output: &mut Output,
+    work: &UnfinishedWork,
+    times: &Times,
+) -> Result<(), Failure> {
+    let opened_at = times.date_and_time(work.opened_at);
     let cells = [
         work.worker_ref.worker_id.as_str(),
         work.worker_ref.runtime_id.as_str(),

@@ -78,6 +78,8 @@ impl Worker {
         let is_pinned = snapshot.is_pinned(&worker)?;
         let attributes = runtime.attributes(&worker)?;
         let diagnostics = about(&runtime, &worker)?;
+        // While a person reads a page, the snapshot would keep old pages in the store's file.
+        drop(snapshot);
         if output.json {
             output.object(&Printed {
                 detail: &detail,

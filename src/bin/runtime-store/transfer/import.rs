@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Import a directory into a store
 ///
-/// Creates the store if it does not exist. The import is atomic: if the directory is damaged,
+/// Creates the store if it does not exist, unless nothing is imported. The import is atomic: if the directory is damaged,
 /// nothing is imported. With --salvage, every record that can be read is imported, and the rest is
 /// reported. The directory is never changed.
 ///
@@ -169,10 +169,17 @@ impl Import {
             })
             .collect();
         let read = report.runtimes.iter().map(|runtime| runtime.bytes).sum();
-        if moved.is_empty() && skipped > 0 {
-            output.summary(match self.dry_run {
-                true => "nothing would be imported",
-                false => "nothing was imported",
+        let creates_none = !self.store.exists();
+        if moved.is_empty() && (skipped > 0 || creates_none) {
+            let why = match (report.runtimes.is_empty(), report.has_losses()) {
+                (true, false) => "the directory has no runtime",
+                (true, true) => "the directory has no runtime that can be read",
+                (false, _) => "every runtime was left out",
+            };
+            output.summary(match (self.dry_run, creates_none) {
+                (true, _) => format!("nothing would be imported: {why}"),
+                (false, true) => format!("nothing was imported, and no store was created: {why}"),
+                (false, false) => format!("nothing was imported: {why}"),
             })?;
             return output.summary(rate("read", read, elapsed));
         }

@@ -142,7 +142,7 @@ impl<'a> Printed<'a> {
 }
 
 /// A stored finding in the words in which the import printed it.
-fn in_words(finding: &Value) -> String {
+pub(crate) fn in_words(finding: &Value) -> String {
     let text = |name: &str| {
         finding
             .get(name)
