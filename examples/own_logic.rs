@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example own_logic [STORE]`; without a path it uses a temporary directory.
 
-use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
+use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptQuery, TranscriptRole};
 use redb_runtime_store::management::RuntimeOptions;
@@ -62,13 +62,8 @@ impl Host {
             return Ok(worker_ref);
         }
         let created = self.event(&worker_ref, RuntimeEventKind::WorkerCreated);
-        let snapshot = PersistedWorkerSnapshot {
-            worker_ref: worker_ref.clone(),
-            status: WorkerStatus::Running,
-            request: CreateWorkerRequest::default(),
-            next_transcript_sequence: 1,
-            last_event_id: created.id,
-        };
+        let request = CreateWorkerRequest::default();
+        let snapshot = PersistedWorkerSnapshot::new(worker_ref.clone(), request, created.id);
         self.store.commit(|tx| {
             tx.append_event(&created)?;
             tx.write_worker_snapshot(&snapshot)

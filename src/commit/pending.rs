@@ -74,6 +74,14 @@ impl<T> Pending<T> {
 
     /// Blocks until the operation is on disk, and returns what it returned.
     ///
+    /// ```
+    /// # let runtime = redb_runtime_store::Runtime::new_memory();
+    /// let pending = runtime.submit(|tx| tx.create_worker(Default::default()));
+    /// let worker = pending.wait()?.worker_ref;
+    /// # assert_eq!(runtime.list_workers()?.len(), 1);
+    /// # Ok::<(), redb_runtime_store::RuntimeError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// What the operation returned; `CommitUncertain` and `StoreFailed` where its commit, or one

@@ -10,7 +10,7 @@ use redb_runtime_store::interaction::TranscriptQuery;
 use redb_runtime_store::management::{RuntimeLimits, RuntimeStatus};
 use redb_runtime_store::observation::RuntimeEvent;
 use redb_runtime_store::retention::{PruneOptions, Retention};
-use redb_runtime_store::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
+use redb_runtime_store::store::PersistedRuntimeSnapshot;
 use redb_runtime_store::{RedbRuntimeStore, RuntimeError, RuntimeStoreTransaction, Store};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -86,11 +86,9 @@ fn commit_is_visible_whole_and_after_reopening() {
             state.next_diagnostic_id = 9;
             state.diagnostics = vec![diagnostic(3, None), diagnostic(8, Some("w"))];
         });
-        let worker_state = PersistedWorkerSnapshot {
-            status: WorkerStatus::Cancelled,
-            last_event_id: 30,
-            ..worker_snapshot(&worker, 6)
-        };
+        let mut worker_state = worker_snapshot(&worker, 6);
+        worker_state.status = WorkerStatus::Cancelled;
+        worker_state.last_event_id = 30;
         let event = RuntimeEvent {
             worker_ref: Some(worker.clone()),
             ..event(30, "its own words")
@@ -378,10 +376,8 @@ fn worker_counts_follow_the_snapshots() {
     on_both(|host| {
         let store = below(host);
         let put = |name: &str, status: WorkerStatus| {
-            let state = PersistedWorkerSnapshot {
-                status,
-                ..worker_snapshot(&worker_ref("r", name), 1)
-            };
+            let mut state = worker_snapshot(&worker_ref("r", name), 1);
+            state.status = status;
             store
                 .commit(|transaction| transaction.write_worker_snapshot(&state))
                 .unwrap();

@@ -12,6 +12,7 @@ mod commit_queue;
 mod commit_syncs;
 mod commits;
 mod commits_in_doubt;
+mod comparing_stores;
 mod concurrency;
 mod crash_steps;
 mod damage;
@@ -36,6 +37,7 @@ mod host_store;
 mod host_store_diagnostics;
 #[cfg(feature = "program")]
 mod importing;
+mod iterating;
 mod kept_files;
 mod kills;
 mod layout_attributes;
@@ -70,7 +72,11 @@ mod opening;
 #[cfg(feature = "program")]
 mod program;
 #[cfg(feature = "program")]
+mod program_asks;
+#[cfg(feature = "program")]
 mod program_changes;
+#[cfg(feature = "program")]
+mod program_compare;
 #[cfg(feature = "program")]
 mod program_faults;
 #[cfg(feature = "program")]
@@ -80,10 +86,16 @@ mod program_hosts;
 mod program_logs;
 #[cfg(feature = "program")]
 mod program_output;
+#[cfg(feature = "program")]
+mod program_report;
 #[cfg(all(target_os = "linux", feature = "program"))]
 mod program_retention;
 #[cfg(feature = "program")]
 mod program_search;
+#[cfg(feature = "program")]
+mod program_shell;
+#[cfg(feature = "program")]
+mod program_terminal;
 #[cfg(feature = "program")]
 mod program_times;
 mod reading;
@@ -114,6 +126,8 @@ mod support;
 mod system_faults;
 #[cfg(feature = "tracing")]
 mod telemetry;
+#[cfg(feature = "program")]
+mod terminal;
 mod times;
 mod verifying;
 mod watching;

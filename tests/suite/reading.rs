@@ -11,7 +11,7 @@ use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::TranscriptQuery;
 use redb_runtime_store::layout::{ExportOptions, ImportOptions, export, import};
 use redb_runtime_store::management::{RuntimeLimits, RuntimeOptions};
-use redb_runtime_store::store::{ImportRecord, PersistedRuntimeSnapshot, Snapshot};
+use redb_runtime_store::store::{ImportRecord, Snapshot};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -368,11 +368,9 @@ fn snapshots_walk_logs_across_pages() {
                 message: String::new(),
                 worker_ref: None,
             });
-            let runtime = PersistedRuntimeSnapshot {
-                diagnostics: diagnostics.collect(),
-                next_diagnostic_id: 3 * count + 1,
-                ..runtime_snapshot("r", 2 * count + 1)
-            };
+            let mut runtime = runtime_snapshot("r", 2 * count + 1);
+            runtime.diagnostics = diagnostics.collect();
+            runtime.next_diagnostic_id = 3 * count + 1;
             load.put_runtime(runtime.into())
         });
         let snapshot = store.snapshot().unwrap();
@@ -432,11 +430,9 @@ fn load_neighbours(store: &Store) {
                 message: String::new(),
                 worker_ref: None,
             };
-            let runtime = PersistedRuntimeSnapshot {
-                diagnostics: vec![diagnostic],
-                next_diagnostic_id: 2,
-                ..runtime_snapshot(id, u64::MAX)
-            };
+            let mut runtime = runtime_snapshot(id, u64::MAX);
+            runtime.diagnostics = vec![diagnostic];
+            runtime.next_diagnostic_id = 2;
             load.put_runtime(runtime.into())?;
         }
         Ok(())

@@ -13,7 +13,6 @@ use redb_runtime_store::management::{
     RuntimeBackendKind, RuntimeLimits, RuntimeOptions, RuntimeStatus,
 };
 use redb_runtime_store::observation::{EventSubscriptionMode, RuntimeEventKind};
-use redb_runtime_store::store::PersistedRuntimeSnapshot;
 use redb_runtime_store::{RedbRuntimeStoreOptions, Runtime, RuntimeError, Store};
 
 fn request() -> CreateWorkerRequest {
@@ -530,10 +529,8 @@ fn worker_ids_have_eight_hex_digits() {
     for (sequence, id) in wanted {
         let store = Store::in_memory().unwrap();
         bulk(&store, |load| {
-            let runtime = PersistedRuntimeSnapshot {
-                next_worker_sequence: sequence,
-                ..runtime_snapshot("r", 1)
-            };
+            let mut runtime = runtime_snapshot("r", 1);
+            runtime.next_worker_sequence = sequence;
             load.put_runtime(runtime.into())
         });
         let runtime = store.runtime(named("r")).unwrap();

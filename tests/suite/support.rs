@@ -1,13 +1,11 @@
 //! Helpers of the tests of runtimes and stores.
 
-use redb_runtime_store::catalog::{
-    CapabilityRequest, ConfigBundleRef, CreateWorkerRequest, WorkerStatus,
-};
+use redb_runtime_store::catalog::{CapabilityRequest, ConfigBundleRef, CreateWorkerRequest};
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{
     TranscriptEntry, TranscriptQuery, TranscriptRole, WorkerInput,
 };
-use redb_runtime_store::management::{RuntimeLimits, RuntimeOptions, RuntimeStatus};
+use redb_runtime_store::management::{RuntimeLimits, RuntimeOptions};
 use redb_runtime_store::observation::{EventCursor, RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{BulkLoad, PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
@@ -204,27 +202,17 @@ pub(crate) fn say(runtime: &Runtime, worker: &WorkerRef, text: &str) -> Result<u
 
 /// A runtime's snapshot to load, without workers or diagnostics.
 pub(crate) fn runtime_snapshot(id: &str, next_event_id: u64) -> PersistedRuntimeSnapshot {
-    PersistedRuntimeSnapshot {
-        runtime_id: runtime_id(id),
-        display_name: None,
-        status: RuntimeStatus::Running,
-        limits: RuntimeLimits::default(),
-        next_worker_sequence: 1,
-        next_event_id,
-        next_diagnostic_id: 1,
-        diagnostics: Vec::new(),
-    }
+    let mut snapshot = PersistedRuntimeSnapshot::new(runtime_id(id));
+    snapshot.next_event_id = next_event_id;
+    snapshot
 }
 
 /// A running worker's snapshot to load.
 pub(crate) fn worker_snapshot(worker: &WorkerRef, next_sequence: u64) -> PersistedWorkerSnapshot {
-    PersistedWorkerSnapshot {
-        worker_ref: worker.clone(),
-        status: WorkerStatus::Running,
-        request: CreateWorkerRequest::default(),
-        next_transcript_sequence: next_sequence,
-        last_event_id: 0,
-    }
+    let request = CreateWorkerRequest::default();
+    let mut snapshot = PersistedWorkerSnapshot::new(worker.clone(), request, 0);
+    snapshot.next_transcript_sequence = next_sequence;
+    snapshot
 }
 
 /// An event about a runtime itself.

@@ -1,9 +1,8 @@
 //! What is written: inputs of 200 bytes and whole logs of them, from a fixed seed.
 
-use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
+use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole};
-use redb_runtime_store::management::{RuntimeLimits, RuntimeStatus};
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
 
@@ -184,25 +183,16 @@ impl Dataset {
             Some(last) => self.opening_events() + 1 + last * self.workers as u64 + worker as u64,
             None => 2 + worker as u64,
         };
-        PersistedWorkerSnapshot {
-            worker_ref: worker_ref(worker),
-            status: WorkerStatus::Running,
-            request: CreateWorkerRequest::default(),
-            next_transcript_sequence: entries + 1,
-            last_event_id,
-        }
+        let request = CreateWorkerRequest::default();
+        let mut snapshot = PersistedWorkerSnapshot::new(worker_ref(worker), request, last_event_id);
+        snapshot.next_transcript_sequence = entries + 1;
+        snapshot
     }
 
     pub(crate) fn runtime(&self) -> PersistedRuntimeSnapshot {
-        PersistedRuntimeSnapshot {
-            runtime_id: runtime_id(),
-            display_name: None,
-            status: RuntimeStatus::Running,
-            limits: RuntimeLimits::default(),
-            next_worker_sequence: self.workers as u64 + 1,
-            next_event_id: self.events() + 1,
-            next_diagnostic_id: 1,
-            diagnostics: Vec::new(),
-        }
+        let mut snapshot = PersistedRuntimeSnapshot::new(runtime_id());
+        snapshot.next_worker_sequence = self.workers as u64 + 1;
+        snapshot.next_event_id = self.events() + 1;
+        snapshot
     }
 }

@@ -275,15 +275,10 @@ impl RuntimeState {
         attributes.retain(|name, _| !is_of_store(name));
         let from = json!({"worker_id": source.worker_id.as_str(), "at": end});
         attributes.insert("$forked_from".to_owned(), from);
-        let own = worker.own.value;
+        let of = worker.own.value;
         let name = target.worker_id.to_string();
-        let own = PersistedWorkerSnapshot {
-            worker_ref: target,
-            status: WorkerStatus::Running,
-            request: own.request,
-            next_transcript_sequence: next.unwrap_or(own.next_transcript_sequence),
-            last_event_id: event_id,
-        };
+        let mut own = PersistedWorkerSnapshot::new(target, of.request, event_id);
+        own.next_transcript_sequence = next.unwrap_or(of.next_transcript_sequence);
         let mut own = Stored::from(own);
         put(&mut own, attributes);
         let fork = WorkerState {

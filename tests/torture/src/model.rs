@@ -15,7 +15,7 @@ use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::error::RuntimeError;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{TranscriptEntry, TranscriptRole, WorkerInput};
-use redb_runtime_store::management::{RuntimeLimits, RuntimeStatus};
+use redb_runtime_store::management::RuntimeStatus;
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::store::{PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored};
@@ -197,16 +197,7 @@ pub fn runtime_id(id: &str) -> RuntimeId {
 
 /// The state of a runtime that was just created.
 pub fn new_runtime(id: &str) -> RuntimeState {
-    let own = PersistedRuntimeSnapshot {
-        runtime_id: runtime_id(id),
-        display_name: None,
-        status: RuntimeStatus::Running,
-        limits: RuntimeLimits::default(),
-        next_worker_sequence: 1,
-        next_event_id: 1,
-        next_diagnostic_id: 1,
-        diagnostics: Vec::new(),
-    };
+    let own = PersistedRuntimeSnapshot::new(runtime_id(id));
     let mut state = RuntimeState {
         own: own.into(),
         workers: BTreeMap::new(),
@@ -342,13 +333,7 @@ impl RuntimeState {
             let message = "worker created without requested tool capabilities";
             self.note(&worker_ref, "worker.tools_less", message);
         }
-        let own = PersistedWorkerSnapshot {
-            worker_ref,
-            status: WorkerStatus::Running,
-            request: request.clone(),
-            next_transcript_sequence: 1,
-            last_event_id: event_id,
-        };
+        let own = PersistedWorkerSnapshot::new(worker_ref, request.clone(), event_id);
         let worker = WorkerState {
             own: own.into(),
             transcript: Vec::new(),
