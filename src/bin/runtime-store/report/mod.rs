@@ -1,8 +1,8 @@
 //! The verb `report`: writes one HTML file about a store, which needs no script and loads nothing.
 //!
-//! One [walk](walk) over a snapshot collects what the sections show. Its memory does not depend on the length of the logs:
-//! points in time go into [bins](bins), and of a transcript only its end is held. The sections then write themselves one
-//! after the other through a [page](page).
+//! One [walk] over a snapshot collects what the sections show. Its memory does not depend on the length of the logs:
+//! points in time go into [bins], and of a transcript only its end is held. The sections then write themselves one
+//! after the other through a [page].
 
 pub(crate) mod bins;
 pub(crate) mod choice;
