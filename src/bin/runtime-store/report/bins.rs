@@ -13,10 +13,11 @@ pub(crate) struct Bins {
 }
 
 impl Bins {
-    /// Empty bins, of which at most `most` will be in use.
+    /// Empty bins, of which at most `most`, and at least two, will be in use: two hold every number already.
     pub(crate) fn new(most: usize) -> Self {
         Self {
-            most,
+            // The width of a single bin of all numbers would not fit into 64 bits.
+            most: most.max(2),
             shift: 0,
             counts: BTreeMap::new(),
             last: None,
@@ -104,10 +105,13 @@ mod tests {
 
     #[test]
     fn widest_bins_do_not_overflow() {
-        let mut bins = Bins::new(1);
-        for number in [0, u64::MAX, 1, u64::MAX / 2] {
+        let mut bins = Bins::new(0);
+        for number in [0, u64::MAX, 1, u64::MAX / 2, u64::MAX / 2 + 1] {
             bins.add(number, u64::MAX);
         }
-        assert_eq!(bins.counted().count(), 1);
+        let counted: Vec<_> = bins.counted().collect();
+        let quarter = 1 << 62;
+        let upper = (1 << 63) + quarter;
+        assert_eq!(counted, [(quarter, u64::MAX), (upper, u64::MAX)]);
     }
 }
