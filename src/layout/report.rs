@@ -74,6 +74,9 @@ fn is_form_a(form: &LayoutForm) -> bool {
 pub struct ImportReport {
     /// Every requested runtime of the directory, sorted by the bytes of its id.
     pub runtimes: Vec<RuntimeImport>,
+    /// Files and empty directories of no runtime that were stored. After a dry run: that would have been.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files: u64,
     /// The findings about the directory.
     pub findings: Vec<Finding>,
 }

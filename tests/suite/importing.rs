@@ -225,7 +225,10 @@ fn refusal_names_every_damaged_or_different_runtime() {
         conflict.contains("display_name is") && conflict.contains("replace the runtime"),
         "{said}"
     );
-    assert!(said.contains("use --replace to replace runtimes"), "{said}");
+    assert!(
+        said.contains("use --replace to replace what the store already has"),
+        "{said}"
+    );
     assert!(!said.contains("\\n"), "{said}");
 }
 
@@ -260,6 +263,38 @@ fn salvage_with_losses_has_own_exit_code() {
         assert_eq!(store.exists(), n < 4, "{said}");
         assert!(!said.contains("read 0 B"), "{said}");
     }
+}
+
+#[test]
+fn import_says_what_it_took_into_known_store() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (store, root) = (scratch.path().join("store"), scratch.path().join("root"));
+    fs::create_dir_all(root.join("runtimes")).unwrap();
+    Store::open(&store).unwrap().close().unwrap();
+    let said = run(&[&"import", &root, &store]).expect_code(0).stdout();
+    let nothing = "nothing was imported: the directory has no runtime\n";
+    assert!(said.starts_with(nothing), "{said}");
+    fs::write(root.join("runtimes/notes.txt"), "kept").unwrap();
+    let wanted = "import 1 file that is not part of the layout\n";
+    let said = run(&[&"import", &root, &store, &"--dry-run"])
+        .expect_code(0)
+        .stdout();
+    assert!(said.starts_with(&format!("would {wanted}")), "{said}");
+    let json = run(&[&"import", &root, &store, &"--json"])
+        .expect_code(0)
+        .stdout();
+    assert!(json.contains("\"files\":1"), "{json}");
+    let again = run(&[&"import", &root, &store]).expect_code(0).stdout();
+    assert!(again.starts_with(nothing), "{again}");
+    // Beside a runtime that is there already, only the file is new.
+    let root = small();
+    run(&[&"import", &root.path(), &store]).expect_code(0);
+    fs::write(root.path().join("runtimes/more.txt"), "kept").unwrap();
+    let said = run(&[&"import", &root.path(), &store])
+        .expect_code(0)
+        .stdout();
+    let begin = "already imported: 1 runtime\nimported 1 file that is not part of the layout\n";
+    assert!(said.starts_with(begin), "{said}");
 }
 
 #[test]

@@ -169,7 +169,10 @@ impl Comparing<'_> {
                 Pair::Left((worker, row)) => (worker, only_in(STORES.left, &row)),
                 Pair::Right((worker, row)) => (worker, only_in(STORES.right, &row)),
                 Pair::Both((_, one), (_, other)) if have_same_end(&one, &other) => continue,
-                Pair::Both((worker, _), _) => (worker, "the worker ended otherwise".to_owned()),
+                Pair::Both((worker, _), _) => (
+                    worker,
+                    "the worker was removed in another way, or in another state".to_owned(),
+                ),
             };
             let worker_id = WorkerId::new(worker);
             let subject = Subject {

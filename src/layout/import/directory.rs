@@ -172,6 +172,7 @@ impl<'a> Import<'a> {
             }
             false => self.file_conflicts = plan.conflicts,
         }
+        self.report.files = plan.files;
         Ok(plan.to_write)
     }
 

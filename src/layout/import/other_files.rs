@@ -17,8 +17,10 @@ use std::path::PathBuf;
 /// The decisions of an import about the files of no runtime.
 pub(crate) struct OtherFilesPlan {
     pub(crate) reading: Reading,
-    /// The stored paths of the files to write.
+    /// The stored paths of the files to write; empty without a store.
     pub(crate) to_write: HashSet<String>,
+    /// The number of files to write, also without a store.
+    pub(crate) files: u64,
     /// Files that the store has with other bytes.
     pub(crate) conflicts: Vec<PathBuf>,
 }
@@ -33,6 +35,7 @@ pub(crate) fn plan(
     let mut plan = OtherFilesPlan {
         reading: Reading::default(),
         to_write: HashSet::new(),
+        files: 0,
         conflicts: Vec::new(),
     };
     if listing.others.is_empty() {
@@ -40,6 +43,7 @@ pub(crate) fn plan(
     }
     let Some(snapshot) = snapshot else {
         plan.reading = read_others(listing, rules, &mut DiscardSink, on_bytes)?;
+        plan.files = plan.reading.counts.files;
         return Ok(plan);
     };
     let others = compare_others(snapshot, listing, rules, on_bytes)?;
@@ -59,6 +63,7 @@ pub(crate) fn plan(
             }
         }
     }
+    plan.files = plan.to_write.len() as u64;
     Ok(plan)
 }
 

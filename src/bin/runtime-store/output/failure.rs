@@ -187,7 +187,7 @@ fn store_advice(error: &RuntimeError) -> Option<&'static str> {
 }
 
 fn layout_advice(error: &LayoutError) -> Option<String> {
-    const REPLACE: &str = "use --replace to replace runtimes that the store already has";
+    const REPLACE: &str = "use --replace to replace what the store already has";
     let advice = match error {
         LayoutError::Refused {
             findings,

@@ -140,77 +140,108 @@ impl Import {
         output.findings(&report.findings);
         let is_conflict = |finding: &Finding| finding.kind == FindingKind::Conflict;
         if report.findings.iter().any(is_conflict) {
-            output.remark("use --replace to replace runtimes that the store already has");
+            output.remark("use --replace to replace what the store already has");
         }
-        // Runtimes of one directory have one form, or a directory grew over several releases.
-        let newest = report.runtimes.iter().map(|runtime| runtime.form).max();
-        if let Some(form) = newest.filter(|form| *form > LayoutForm::A) {
-            output.summary(format!(
-                "written by a release of {} or later (form {form})",
-                form.since()
-            ))?;
-        }
-        let known = report.count(ImportOutcome::AlreadyImported) as u64;
-        let skipped = report.count(ImportOutcome::Skipped) as u64;
-        for (outcome, runtimes) in [("already imported", known), ("left out", skipped)] {
+        print_form(output, report)?;
+        for (outcome, name) in [
+            (ImportOutcome::AlreadyImported, "already imported"),
+            (ImportOutcome::Skipped, "left out"),
+        ] {
+            let runtimes = report.count(outcome) as u64;
             if runtimes > 0 {
                 let runtimes = count(runtimes, "runtime", "runtimes");
-                output.summary(format!("{outcome}: {runtimes}"))?;
+                output.summary(format!("{name}: {runtimes}"))?;
             }
         }
-        let moved: Vec<_> = report
-            .runtimes
-            .iter()
-            .filter(|runtime| {
-                matches!(
-                    runtime.outcome,
-                    ImportOutcome::Imported | ImportOutcome::Replaced
-                )
-            })
-            .collect();
-        let read = report.runtimes.iter().map(|runtime| runtime.bytes).sum();
-        let creates_none = !self.store.exists();
-        if moved.is_empty() && (skipped > 0 || creates_none) {
-            let why = match (report.runtimes.is_empty(), report.has_losses()) {
-                (true, false) => "the directory has no runtime",
-                (true, true) => "the directory has no runtime that can be read",
-                (false, _) => "every runtime was left out",
-            };
-            output.summary(match (self.dry_run, creates_none) {
-                (true, _) => format!("nothing would be imported: {why}"),
-                (false, true) => format!("nothing was imported, and no store was created: {why}"),
-                (false, false) => format!("nothing was imported: {why}"),
-            })?;
-            return output.summary(rate("read", read, elapsed));
-        }
-        if moved.is_empty() && known > 0 {
+        self.print_taken(output, report)?;
+        if report.count(ImportOutcome::AlreadyImported) == report.runtimes.len()
+            && report.files == 0
+            && !report.runtimes.is_empty()
+        {
+            // A rate would be about a directory that was not read whole.
             return Ok(());
         }
-        self.print_moved(output, &moved)?;
+        let read = report.runtimes.iter().map(|runtime| runtime.bytes).sum();
         output.summary(rate("read", read, elapsed))
     }
 
-    /// Prints the totals of the runtimes that were imported.
-    fn print_moved(&self, output: &mut Output, moved: &[&RuntimeImport]) -> Result<(), Failure> {
-        let sum = |of: fn(&RuntimeImport) -> u64| moved.iter().map(|r| of(r)).sum::<u64>();
-        let verb = match self.dry_run {
+    /// Prints the totals of what was imported, or why nothing was.
+    fn print_taken(&self, output: &mut Output, report: &ImportReport) -> Result<(), Failure> {
+        let taken: Vec<&RuntimeImport> = report
+            .runtimes
+            .iter()
+            .filter(|runtime| is_taken(runtime.outcome))
+            .collect();
+        if !taken.is_empty() {
+            return self.print_totals(output, &taken, report.files);
+        }
+        if report.files > 0 {
+            let files = count(report.files, OTHER_FILE, OTHER_FILES);
+            return output.summary(format!("{} {files}", self.verb()));
+        }
+        let why = match (report.runtimes.is_empty(), report.has_losses()) {
+            (true, false) => "the directory has no runtime",
+            (true, true) => "the directory has no runtime that can be read",
+            (false, _) if report.count(ImportOutcome::Skipped) == 0 => return Ok(()),
+            (false, _) if report.count(ImportOutcome::AlreadyImported) == 0 => {
+                "every runtime was left out"
+            }
+            (false, _) => "every runtime was left out or is there already",
+        };
+        output.summary(match (self.dry_run, self.store.exists()) {
+            (true, _) => format!("nothing would be imported: {why}"),
+            (false, true) => format!("nothing was imported: {why}"),
+            (false, false) => format!("nothing was imported, and no store was created: {why}"),
+        })
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.dry_run {
             true => "would import",
             false => "imported",
-        };
+        }
+    }
+
+    /// Prints the totals of the runtimes that were imported, and of the files: those of the runtimes and of none.
+    fn print_totals(
+        &self,
+        output: &mut Output,
+        taken: &[&RuntimeImport],
+        files_of_none: u64,
+    ) -> Result<(), Failure> {
+        let sum = |of: fn(&RuntimeImport) -> u64| taken.iter().map(|r| of(r)).sum::<u64>();
+        let verb = self.verb();
         output.summary(totals(
             verb,
             [
-                moved.len() as u64,
+                taken.len() as u64,
                 sum(|runtime| runtime.workers),
                 sum(|runtime| runtime.events),
                 sum(|runtime| runtime.transcript_entries),
             ],
         ))?;
-        let files = sum(|runtime| runtime.files);
+        let files = sum(|runtime| runtime.files) + files_of_none;
         if files > 0 {
             let files = count(files, OTHER_FILE, OTHER_FILES);
             output.summary(format!("{verb} {files}"))?;
         }
         Ok(())
+    }
+}
+
+fn is_taken(outcome: ImportOutcome) -> bool {
+    matches!(outcome, ImportOutcome::Imported | ImportOutcome::Replaced)
+}
+
+/// Prints the newest form that the directory has, if it is not the first one. Runtimes of one directory have one form, or
+/// the directory grew over several releases.
+fn print_form(output: &mut Output, report: &ImportReport) -> Result<(), Failure> {
+    let newest = report.runtimes.iter().map(|runtime| runtime.form).max();
+    match newest.filter(|form| *form > LayoutForm::A) {
+        None => Ok(()),
+        Some(form) => output.summary(format!(
+            "written by a release of {} or later (form {form})",
+            form.since()
+        )),
     }
 }
