@@ -57,6 +57,10 @@ impl Unfinished {
                 false => row(&mut table, output, work, &times)?,
             }
         }
+        if all.is_empty() {
+            output.summary("no open work")?;
+            return Ok(Status::Done);
+        }
         let host = match host_has_store {
             true => "a host has the store open: the work can be under way",
             false => "no host has the store open",
