@@ -238,6 +238,17 @@ fn running_ones_are_refused_before_the_question() {
 }
 
 #[test]
+fn exports_take_short_names_of_runtimes() {
+    let work = Workplace::new();
+    let store = work.imported();
+    run(&[&"export", &store, &work.path("out"), &"--runtime", &"de"]).expect_code(0);
+    run(&[&"compare", &work.path("out"), &store]).expect_code(0);
+    let nobody = run(&[&"export", &store, &work.path("other"), &"--runtime", &"no"]);
+    nobody.expect_code(1);
+    assert!(!work.path("other").exists());
+}
+
+#[test]
 fn changing_verbs_take_short_names_of_workers() {
     let work = Workplace::new();
     let store = work.imported();

@@ -2,7 +2,7 @@
 
 use crate::arguments::bytes::parse_bytes;
 use crate::arguments::help;
-use crate::arguments::select::{StoreArgument, parse_runtime_id};
+use crate::arguments::select::{StoreArgument, find_runtime, parse_runtime_id};
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
@@ -34,7 +34,7 @@ pub(crate) struct Export {
     /// The directory in which `runtimes/` is created
     #[arg(value_name = "ROOT")]
     root: PathBuf,
-    /// Export only this runtime; may be repeated
+    /// Export only this runtime, or the only one whose id begins so; may be repeated
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Vec<RuntimeId>,
     /// Replace runtime directories that already exist
@@ -77,6 +77,8 @@ impl Export {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let begin = Instant::now();
         let store = self.store.open(output)?;
+        let named = self.runtime.iter().map(|id| find_runtime(&store, id));
+        let named: Vec<_> = named.collect::<Result<_, _>>()?;
         let bar = progress::bar(output, "exporting");
         let shown = bar.clone();
         let existing = match (self.replace, self.update) {
@@ -85,7 +87,7 @@ impl Export {
             _ => ExistingDirectory::Refuse,
         };
         let options = ExportOptions::new()
-            .runtimes(self.runtime.iter().cloned())
+            .runtimes(named.into_iter().map(|runtime| runtime.runtime_id))
             .existing(existing)
             .times(self.times)
             .form_a(self.as_form == Some(Form::A))
