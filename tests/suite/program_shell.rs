@@ -81,6 +81,36 @@ fn completions_know_ids_of_the_store() {
 }
 
 #[test]
+fn completions_know_the_runtime_and_the_home_directory() {
+    let work = with_completions();
+    let host = redb_runtime_store::Store::open(work.path("agents.redb")).unwrap();
+    let other = host.runtime(crate::support::named("other")).unwrap();
+    let id = WorkerId::new("w-of-other").unwrap();
+    other
+        .create_worker_as(id, CreateWorkerRequest::default())
+        .unwrap();
+    host.close().unwrap();
+    let home = work.path("");
+    // The script sees the home directory of the test.
+    let offered = |words: &[&str]| {
+        let script = format!("export HOME='{}'; {}", home.display(), in_bash(words));
+        let answer = shell("bash", &home, &script).expect("bash is there");
+        answer.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let of_other = [
+        "runtime-store",
+        "events",
+        "agents.redb",
+        "--runtime",
+        "other",
+    ];
+    let ids = offered(&[&of_other[..], &["--worker", "w"]].concat());
+    assert_eq!(ids, ["w-of-other"]);
+    let all = offered(&["runtime-store", "events", "~/agents.redb", "--worker", "w"]);
+    assert_eq!(all, ["w-of-other", "worker-00000001", "worker-00000002"]);
+}
+
+#[test]
 fn completions_offer_no_commands_as_ids() {
     let work = with_completions();
     let runtime = work.runtime("hostile.redb");
