@@ -320,6 +320,15 @@ pub enum RuntimeError {
         /// The processes that use the store, as far as the system reports them.
         reason: String,
     },
+    /// Another host changed the runtime while the operation was on its way, and the connection to the server was lost or the
+    /// server undid its transaction. Nothing was changed. The same call can succeed.
+    #[error("{place}: {operation}: another host changed the runtime meanwhile; repeat the call")]
+    StoreConflict {
+        /// The operation.
+        operation: &'static str,
+        /// The place of the store.
+        place: Place,
+    },
     /// The store was not closed cleanly, and a read-only open cannot repair it.
     /// [`StoreOptions::recover_in_memory`](crate::store::StoreOptions::recover_in_memory) reads it all the
     /// same.
@@ -439,7 +448,9 @@ impl RuntimeError {
             | Self::RuntimeNotFound { .. }
             | Self::EventsPruned { .. }
             | Self::StoreMissing { .. } => ErrorKind::NotFound,
-            Self::StoreLocked { .. } | Self::StoreBusy { .. } => ErrorKind::InUse,
+            Self::StoreLocked { .. } | Self::StoreBusy { .. } | Self::StoreConflict { .. } => {
+                ErrorKind::InUse
+            }
             Self::StoreReadOnly { .. } | Self::StoreClosed { .. } | Self::StoreForked { .. } => {
                 ErrorKind::Handle
             }

@@ -168,13 +168,19 @@ pub mod store {
     // rustdoc shows the `impl` blocks of a type in the order of their modules: first what most hosts need.
     pub(crate) mod opening;
 
+    pub(crate) mod any_store;
     pub(crate) mod handle;
+    #[cfg(feature = "search")]
+    pub(crate) mod log_scan;
     pub(crate) mod snapshot;
+    pub(crate) mod snapshot_view;
 
     pub(crate) mod maintenance;
 
     pub(crate) mod bulk_load;
     pub(crate) mod bulk_retained;
+    #[cfg(feature = "postgres")]
+    pub(crate) mod connecting;
     pub(crate) mod prune_plan;
     #[cfg(feature = "search")]
     pub(crate) mod search;
@@ -187,6 +193,8 @@ pub mod store {
 
     pub use crate::commit::metrics::{CommitTimes, StoreMetrics};
     pub use crate::commit::pending::Pending;
+    #[cfg(feature = "postgres")]
+    pub use crate::engine::postgres::options::{Durability, PostgresOptions, Writers};
     pub use crate::engine::redb::database::sharing::Sharing;
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
@@ -245,6 +253,9 @@ pub use runtime::{
     Entries, EventFollower, Events, RedbRuntimeStore, RedbRuntimeStoreOptions, Runtime,
     RuntimeStoreTransaction, RuntimeTransaction, TranscriptFollower,
 };
+#[cfg(feature = "postgres")]
+#[doc(inline)]
+pub use store::PostgresOptions;
 #[doc(inline)]
 pub use store::{Pending, Sharing, Store};
 

@@ -27,6 +27,10 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Whether other processes may commit while this one has the store open.
     fn others_may_commit(&self) -> bool;
 
+    /// Whether the store goes on after a commit failed with `failure`. Otherwise it rejects every write until it is opened
+    /// again.
+    fn survives(&self, failure: &Failure) -> bool;
+
     /// The time that changes get, in milliseconds since 1970-01-01 00:00 UTC. Can run a host's code.
     fn now_ms(&self) -> u64;
 

@@ -45,7 +45,9 @@ impl<E: Engine> CommitQueue<E> {
         // The load wrote its rows within the turn.
         if let Err(failure) = self.engine().commit(turn, &ChangeSet::default(), at) {
             let error = failure.error(at);
-            exclusive.fail(failure);
+            if !self.engine().survives(&failure) {
+                exclusive.fail(failure);
+            }
             drop(exclusive);
             self.metrics.count(size, begin.elapsed(), true);
             load.end(at, size, Some(&error));

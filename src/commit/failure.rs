@@ -20,6 +20,10 @@ pub(crate) enum Failure {
     Locked { holder: Option<u32> },
     /// The batch is on disk, in a file that no path of the store leads to.
     Moved,
+    /// Another host changed the rows that the batch was made from; the batch is not in the store.
+    Conflict,
+    /// A lock was not free in time, for this reason; the batch is not in the store.
+    Busy(String),
     /// The calling process is a fork of the one that opened the store; the batch is not on disk.
     Forked,
 }
@@ -37,6 +41,11 @@ impl Failure {
             Self::Earlier => at.failed(),
             Self::Locked { holder } => at.locked(*holder),
             Self::Moved => at.moved(true),
+            Self::Conflict => RuntimeError::StoreConflict {
+                operation: at.operation,
+                place: at.place.clone(),
+            },
+            Self::Busy(reason) => at.busy(reason.clone()),
             Self::Forked => at.forked(),
         }
     }
@@ -58,6 +67,8 @@ impl Failure {
             RuntimeError::StoreCorrupt { message, .. } => Self::Corrupt(message),
             RuntimeError::StoreFailed { .. } => Self::Earlier,
             RuntimeError::StoreLocked { holder, .. } => Self::Locked { holder },
+            RuntimeError::StoreConflict { .. } => Self::Conflict,
+            RuntimeError::StoreBusy { reason, .. } => Self::Busy(reason),
             RuntimeError::StoreForked { .. } => Self::Forked,
             other => Self::Refused(std::io::ErrorKind::Other, with_causes(&other)),
         }

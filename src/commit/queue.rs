@@ -503,7 +503,9 @@ impl<E: Engine> CommitQueue<E> {
             }
         } else if let Err(failure) = self.engine.commit(turn, &staged, at) {
             let error = failure.error(at);
-            self.end(&mut queue, QueueEnd::Failed { batch, failure });
+            if !self.engine.survives(&failure) {
+                self.end(&mut queue, QueueEnd::Failed { batch, failure });
+            }
             drop(queue);
             self.metrics.count(size, begin.elapsed(), true);
             commit.end(at, size, Some(&error));

@@ -118,6 +118,15 @@ impl<'a> OpContext<'a> {
         }
     }
 
+    /// Another host changed the rows that the operation had read.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn conflict(self) -> RuntimeError {
+        RuntimeError::StoreConflict {
+            operation: self.operation,
+            place: self.place.clone(),
+        }
+    }
+
     pub(crate) fn closed(self) -> RuntimeError {
         RuntimeError::StoreClosed {
             operation: self.operation,

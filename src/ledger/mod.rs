@@ -9,6 +9,7 @@ pub(crate) mod checks;
 pub(crate) mod context;
 pub(crate) mod convert;
 pub(crate) mod deletion;
+pub(crate) mod load_rows;
 pub(crate) mod opening;
 pub(crate) mod overlay;
 pub(crate) mod pages;
@@ -17,6 +18,7 @@ pub(crate) mod removals;
 pub(crate) mod retention;
 pub(crate) mod rows;
 pub(crate) mod run;
+pub(crate) mod snapshot_rows;
 pub(crate) mod stored;
 pub(crate) mod table_names;
 #[cfg(feature = "search")]

@@ -15,6 +15,8 @@ pub enum RuntimeBackendKind {
     FsStore,
     /// A redb file.
     RedbStore,
+    /// A PostgreSQL database.
+    PostgresStore,
 }
 
 named! {
@@ -22,6 +24,7 @@ named! {
     Memory => "memory",
     FsStore => "fs_store",
     RedbStore => "redb_store",
+    PostgresStore => "postgres_store",
 }
 
 /// The lifecycle status of a runtime.

@@ -243,7 +243,7 @@ impl Runtime {
     ) -> Result<WorkerDetail, RuntimeError> {
         let operation = "fork worker";
         let id = &self.runtime_id;
-        let opening = &self.store.shared.opening;
+        let opening = self.store.shared.opening();
         if opening.others_may_commit {
             return self.store.write(operation, |transaction| {
                 fork_whole(transaction, id, worker_ref, at)
@@ -271,7 +271,7 @@ impl Runtime {
         at: Option<u64>,
         begun: &mut Option<Fork>,
     ) -> Result<WorkerDetail, RuntimeError> {
-        let (id, opening) = (&self.runtime_id, &self.store.shared.opening);
+        let (id, opening) = (&self.runtime_id, self.store.shared.opening());
         let first = self.store.write(operation, |transaction| {
             let mut fork = begin(transaction, id, source, at)?;
             if fork.copy(transaction, STEP_BYTES)? {

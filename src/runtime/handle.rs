@@ -184,7 +184,7 @@ impl Runtime {
     }
 
     fn backend(&self) -> RuntimeBackendKind {
-        self.store.engine().backend
+        self.store.shared.backend()
     }
 
     /// The runtime's lifecycle status.

@@ -256,7 +256,7 @@ impl Store {
         let operation = "list open work";
         self.read(operation, |rows| {
             // After the snapshot: an opening has its number before its open work is committed.
-            let opening = self.shared.opening.number();
+            let opening = self.shared.opening().number();
             let mut found = Vec::new();
             for (id, _) in whole::all_runtimes(rows)? {
                 left_by_others(rows, &id, opening, &mut found)?;

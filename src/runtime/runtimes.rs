@@ -79,7 +79,7 @@ impl Store {
     ///
     /// The errors of every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`.
     pub fn runtimes(&self) -> Result<Vec<RuntimeSummary>, RuntimeError> {
-        let backend = self.engine().backend;
+        let backend = self.shared.backend();
         self.read("list runtimes", |rows| {
             let all = whole::all_runtimes(rows)?;
             Ok(all

@@ -1,6 +1,5 @@
 //! Waiting for rows of a runtime, blocking or as a future, for both kinds of follower.
 
-use crate::commit::engine::Engine;
 use crate::error::RuntimeError;
 use crate::runtime::handle::Runtime;
 use std::future::poll_fn;
@@ -25,7 +24,7 @@ pub(crate) fn block<T>(
     queue.refuse_fork(at)?;
     loop {
         // Counted before the read: a commit between the read and the wait ends the wait at once.
-        let seen = queue.commits.count();
+        let seen = queue.commits().count();
         if let Some(found) = read()? {
             return Ok(Some(found));
         }
@@ -66,7 +65,7 @@ pub(crate) async fn found<T>(
             queue.refuse_fork(at)?;
             loop {
                 // As in `block`.
-                let seen = queue.commits.count();
+                let seen = queue.commits().count();
                 if let Some(found) = read()? {
                     return Ok(Poll::Ready(found));
                 }
@@ -96,7 +95,7 @@ impl Drop for Waiter<'_> {
         let queue = &self.runtime.store.shared;
         // In a fork the lock may be held by a thread that the fork does not have.
         if !queue.is_forked() {
-            queue.commits.deregister(self.number);
+            queue.commits().deregister(self.number);
         }
     }
 }
@@ -104,8 +103,8 @@ impl Drop for Waiter<'_> {
 /// Fails if the wait would be for another process whose commits go to another file than the open one.
 fn refuse_file_elsewhere(runtime: &Runtime, operation: &'static str) -> Result<(), RuntimeError> {
     let store = &runtime.store;
-    if !store.engine().others_may_commit() || store.is_in_place() {
+    if !store.shared.others_may_commit() || store.is_in_place() {
         return Ok(());
     }
-    Err(store.engine().at(operation).moved(false))
+    Err(store.shared.context(operation).moved(false))
 }

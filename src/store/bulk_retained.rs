@@ -1,10 +1,8 @@
 //! What a bulk load writes besides the rows of the model: floors, pins and import records, and the inconsistent rows of
 //! tests.
 
-use crate::engine::redb::tables::definitions::{FILES, IMPORTS, RUNTIMES, TOMBSTONES};
 use crate::error::RuntimeError;
 use crate::ledger::convert::owner_of;
-use crate::ledger::rows::Rows;
 use crate::ledger::run::EventRun;
 use crate::ledger::stored::kept_file::FileChunkRow;
 use crate::ledger::stored::tombstone::TombstoneRow;
@@ -58,9 +56,7 @@ impl BulkLoad<'_> {
                 rows.push((worker, row));
             }
         }
-        let at = self.at;
-        let rows = rows.iter().map(|(worker, row)| (owner_of(worker), row));
-        at.guard(|| self.writer().write(&TOMBSTONES, rows))
+        self.target.put_tombstones(&rows)
     }
 
     /// Notes the last change number of a runtime that the store has. The workers that replace its workers get later
@@ -90,11 +86,7 @@ impl BulkLoad<'_> {
             };
             if row.last_change < last {
                 row.last_change = last;
-                let at = self.at;
-                at.guard(|| {
-                    let rows = std::iter::once((id.as_str(), &row));
-                    self.writer().write(&RUNTIMES, rows)
-                })?;
+                self.target.put_runtime(id.as_str(), &row)?;
             }
         }
         Ok(())
@@ -144,8 +136,7 @@ impl BulkLoad<'_> {
         self.without_checks();
         if let Some(mut row) = self.view().runtime(id.as_str())? {
             row.stopped_workers += 1;
-            self.writer()
-                .write(&RUNTIMES, std::iter::once((id.as_str(), &row)))?;
+            self.target.put_runtime(id.as_str(), &row)?;
         }
         Ok(())
     }
@@ -156,8 +147,7 @@ impl BulkLoad<'_> {
     pub fn raise_floor(&mut self, id: &RuntimeId, first_event_id: u64) -> Result<(), RuntimeError> {
         if let Some(mut row) = self.view().runtime(id.as_str())? {
             row.first_event_id = first_event_id;
-            let rows = std::iter::once((id.as_str(), &row));
-            self.writer().write(&RUNTIMES, rows)?;
+            self.target.put_runtime(id.as_str(), &row)?;
         }
         Ok(())
     }
@@ -175,8 +165,7 @@ impl BulkLoad<'_> {
             self.prepare(id)?;
         }
         let key = (id.map_or(NO_RUNTIME, RuntimeId::as_str), path, chunk);
-        let at = self.at;
-        at.guard(|| self.writer().write(&FILES, std::iter::once((key, row))))
+        self.target.put_file_chunk(key, row)
     }
 
     /// Removes a file that belongs to no runtime, those that have its path as their directory, and those whose paths are
@@ -185,13 +174,10 @@ impl BulkLoad<'_> {
         let (below, end) = (format!("{path}/"), format!("{path}0"));
         let mut above = path;
         while above != "r" {
-            self.remove(
-                &FILES,
-                (NO_RUNTIME, above, 0)..=(NO_RUNTIME, above, u64::MAX),
-            )?;
+            self.target.remove_file(NO_RUNTIME, above)?;
             above = above.rsplit_once('/').map_or("r", |(above, _)| above);
         }
-        self.remove(&FILES, (NO_RUNTIME, &*below, 0)..(NO_RUNTIME, &*end, 0))
+        self.target.remove_files(NO_RUNTIME, &below, &end)
     }
 
     /// Writes the import record of a runtime, or with `None` the record of the files that belong to no
@@ -205,11 +191,7 @@ impl BulkLoad<'_> {
         id: Option<&RuntimeId>,
         record: ImportRecord,
     ) -> Result<(), RuntimeError> {
-        let at = self.at;
-        at.guard(|| {
-            let key = id.map_or(NO_RUNTIME, RuntimeId::as_str);
-            let rows = std::iter::once((key, &record));
-            self.writer().write(&IMPORTS, rows)
-        })
+        let key = id.map_or(NO_RUNTIME, RuntimeId::as_str);
+        self.target.put_import(key, &record)
     }
 }

@@ -1,12 +1,15 @@
 //! The handle of an open store.
 
 use crate::commit::pending::Pending;
-use crate::engine::redb::database::redb_engine::{OpenStore, RedbEngine};
+#[cfg(feature = "postgres")]
+use crate::engine::postgres::engine::PostgresStore;
+use crate::engine::redb::database::redb_engine::OpenStore;
 use crate::engine::redb::file::unclean::Recovery;
 use crate::engine::redb::open::options::StoreOptions;
 use crate::error::RuntimeError;
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
+use crate::store::any_store::AnyStore;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +21,7 @@ use std::sync::Arc;
 /// open for writing, and so keeps other writers out.
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) shared: Arc<OpenStore>,
+    pub(crate) shared: AnyStore,
     read_only: bool,
 }
 
@@ -32,8 +35,21 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    pub(crate) fn new(shared: Arc<OpenStore>, read_only: bool) -> Self {
-        Self { shared, read_only }
+    /// A store in a file or in memory.
+    pub(crate) fn new(store: Arc<OpenStore>, read_only: bool) -> Self {
+        Self {
+            shared: AnyStore::Redb(store),
+            read_only,
+        }
+    }
+
+    /// A store in a PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn on_server(store: Arc<PostgresStore>, read_only: bool) -> Self {
+        Self {
+            shared: AnyStore::Postgres(store),
+            read_only,
+        }
     }
 
     /// Options for opening a store, at their defaults.
@@ -57,7 +73,7 @@ impl Store {
 
     /// The path that the store was opened at.
     pub fn path(&self) -> &Path {
-        self.engine().path()
+        self.shared.place().name()
     }
 
     /// Whether the path that the store was opened at still leads to the open file.
@@ -65,7 +81,10 @@ impl Store {
     /// If the file was moved or replaced, this store still uses the moved file, and later opens of the path
     /// get another file or none. `true` for a store in memory, and where files have no identity.
     pub fn is_in_place(&self) -> bool {
-        self.engine().file().is_none() || self.engine().file_path().is_ok()
+        self.shared.redb("find").map_or(true, |store| {
+            let engine = store.engine();
+            engine.file().is_none() || engine.file_path().is_ok()
+        })
     }
 
     /// Whether this handle rejects writes.
@@ -76,7 +95,8 @@ impl Store {
     /// Whether the file was not closed cleanly when it was opened, and is read as a repair would leave it:
     /// see [`StoreOptions::recover_in_memory`]. Opening it for writing repairs the file.
     pub fn recovered_in_memory(&self) -> bool {
-        self.engine().recovered_in_memory
+        let redb = self.shared.redb("open");
+        redb.is_ok_and(|store| store.engine().recovered_in_memory)
     }
 
     /// The outcome of the recovery, if this process opened the file for writing and it had not been closed
@@ -87,7 +107,7 @@ impl Store {
     /// acknowledged, unless the disk damaged one of its pages before the open. Every recovery is an event of
     /// `tracing`, too.
     pub fn recovery(&self) -> Option<Recovery> {
-        self.engine().recovery
+        self.shared.redb("open").ok()?.engine().recovery
     }
 
     /// Closes the store for all its handles. Later operations return
@@ -112,12 +132,7 @@ impl Store {
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]
     pub fn waiting_followers(&self) -> usize {
-        self.shared.commits.waiting()
-    }
-
-    /// The engine under the store.
-    pub(crate) fn engine(&self) -> &RedbEngine {
-        self.shared.engine()
+        self.shared.commits().waiting()
     }
 
     /// Runs `read` on one snapshot of the committed rows.
@@ -126,12 +141,12 @@ impl Store {
         operation: &'static str,
         read: impl FnOnce(&dyn Rows) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
-        self.engine().read(operation, |view| read(view))
+        self.shared.read(operation, read)
     }
 
     pub(crate) fn refuse_read_only(&self, operation: &'static str) -> Result<(), RuntimeError> {
         if self.read_only {
-            return Err(self.engine().at(operation).read_only());
+            return Err(self.shared.context(operation).read_only());
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::commit::metrics::StoreMetrics;
 use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::redb_engine::OpenStore;
 use crate::engine::redb::maintenance::backup::{BackupOptions, BackupReport, back_up};
 use crate::engine::redb::maintenance::census::{Census, CensusOptions, take_census};
 use crate::engine::redb::maintenance::compact::{CompactReport, compact};
@@ -12,6 +13,7 @@ use crate::engine::redb::open::existing::has_a_writer;
 use crate::error::{Place, RuntimeError};
 use crate::store::handle::Store;
 use std::path::Path;
+use std::sync::Arc;
 
 impl Store {
     /// Copies the store to `path`; see [`backup_with`](Self::backup_with).
@@ -56,7 +58,7 @@ impl Store {
         path: impl AsRef<Path>,
         options: &BackupOptions,
     ) -> Result<BackupReport, RuntimeError> {
-        back_up(self.engine(), path.as_ref(), options)
+        back_up(self.redb("back up")?.engine(), path.as_ref(), options)
     }
 
     /// Whether a process has the store open for writing: this one or another one. `false` where the system does not report
@@ -66,7 +68,7 @@ impl Store {
     ///
     /// `StoreIo` if the file cannot be opened at its path; `StoreClosed`.
     pub fn has_writer(&self) -> Result<bool, RuntimeError> {
-        let engine = self.engine();
+        let engine = self.redb("find the writer")?.engine();
         let at = engine.at("find the writer");
         let is_writer = engine.is_writer(at.operation())?;
         if is_writer || engine.file().is_none() {
@@ -81,8 +83,7 @@ impl Store {
     /// The commits, operations, syncs and failures since this process opened the store, and a histogram of the times of
     /// commits. It reads counters in memory.
     pub fn metrics(&self) -> StoreMetrics {
-        let (syncs, bytes) = self.engine().file_counters();
-        self.shared.metrics.read(syncs, bytes)
+        self.shared.read_metrics()
     }
 
     /// Counts the rows and bytes of the store; see [`census_with`](Self::census_with).
@@ -102,7 +103,7 @@ impl Store {
     ///
     /// The errors of every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`.
     pub fn census_with(&self, options: &CensusOptions) -> Result<Census, RuntimeError> {
-        take_census(self.engine(), options)
+        take_census(self.redb("count")?.engine(), options)
     }
 
     /// Compacts the file: moves its used pages together and returns the free space to the file system. The
@@ -131,7 +132,7 @@ impl Store {
     pub fn compact(&self) -> Result<CompactReport, RuntimeError> {
         self.refuse_read_only("compact")?;
         self.finish_deletions("compact")?;
-        compact(&self.shared)
+        compact(self.redb("compact")?)
     }
 
     /// Verifies the whole store; see [`verify_with`](Self::verify_with).
@@ -168,7 +169,7 @@ impl Store {
     /// through a descriptor of its own. After a failed read every other access of this store is
     /// `StoreFailed`.
     pub fn verify_with(&self, options: &VerifyOptions) -> Result<VerifyReport, RuntimeError> {
-        verify(&self.shared, options)
+        verify(self.redb("verify")?, options)
     }
 
     /// Checks every page of the file at `path`, for a store that is too damaged to be opened. Lists the
@@ -187,5 +188,10 @@ impl Store {
         options: &VerifyOptions,
     ) -> Result<VerifyReport, RuntimeError> {
         verify_file(path.as_ref(), options)
+    }
+
+    /// The store in a file or in memory, for work on that file.
+    fn redb(&self, operation: &'static str) -> Result<&Arc<OpenStore>, RuntimeError> {
+        self.shared.redb(operation)
     }
 }

@@ -4,7 +4,6 @@
 //! that what another writer has removed or replaced meanwhile is left alone.
 
 use crate::engine::redb::maintenance::census::compacting_frees;
-use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
 use crate::ledger::convert::owner_of;
 use crate::ledger::deletion::bytes_of_files;
@@ -14,8 +13,9 @@ use crate::ledger::stored::envelope::{Record, append_body};
 use crate::ledger::whole::{all_runtimes, each_worker};
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::retention::{PRUNED, PruneOptions, Retention};
+use crate::store::any_store::AnyStore;
 use crate::store::handle::Store;
-use redb::ReadTransaction;
+use crate::store::snapshot_view::SnapshotView;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
@@ -105,16 +105,15 @@ impl Plan {
         own_record: &dyn Fn(&RuntimeId) -> Option<u64>,
     ) -> Result<Self, RuntimeError> {
         let snapshot = store.snapshot()?;
-        let mut view = snapshot.view();
-        view.at = view.at.named("prune");
+        let view = snapshot.view_for("prune");
         let runtimes = match only {
-            None => all_runtimes(&view)?,
+            None => all_runtimes(&*view)?,
             Some(id) => {
                 let row = view.runtime(id.as_str())?;
                 row.map(|row| (id.clone(), row)).into_iter().collect()
             }
         };
-        let now_ms = store.engine().clock.now_ms();
+        let now_ms = store.shared.now_ms();
         let mut planning = Planning::new(&view, policy, now_ms, own_record);
         planning.step_bytes = options.step_bytes.unwrap_or(STEP_BYTES);
         let shares = planning.shares(&runtimes)?;
@@ -126,8 +125,24 @@ impl Plan {
             }
         }
         let bytes = plan.runtimes.iter().map(RuntimePlan::bytes).sum();
-        plan.compacting_frees_bytes = compacting_frees(store.engine(), &view, bytes)?;
+        plan.compacting_frees_bytes = frees_bytes(store, &view, bytes)?;
         Ok(plan)
+    }
+}
+
+/// An estimate, in bytes, of how much the store's file shrinks if it is compacted after rows of `removed` bytes were
+/// removed. `None` for a store without a file.
+fn frees_bytes(
+    store: &Store,
+    view: &SnapshotView<'_>,
+    removed: u64,
+) -> Result<Option<u64>, RuntimeError> {
+    match (&store.shared, view) {
+        (AnyStore::Redb(store), SnapshotView::Redb(view)) => {
+            compacting_frees(store.engine(), view, removed)
+        }
+        #[cfg(feature = "postgres")]
+        _ => Ok(None),
     }
 }
 
@@ -186,7 +201,7 @@ type Shares = HashMap<(RuntimeId, Log), u64>;
 
 /// A policy at one point in time, over one snapshot.
 struct Planning<'a> {
-    view: &'a View<'a, ReadTransaction>,
+    view: &'a SnapshotView<'a>,
     policy: &'a Retention,
     until_ms: Option<u64>,
     ended_until_ms: Option<u64>,
@@ -196,7 +211,7 @@ struct Planning<'a> {
 
 impl<'a> Planning<'a> {
     fn new(
-        view: &'a View<'a, ReadTransaction>,
+        view: &'a SnapshotView<'a>,
         policy: &'a Retention,
         now_ms: u64,
         own_record: &'a dyn Fn(&RuntimeId) -> Option<u64>,
@@ -307,9 +322,11 @@ impl<'a> Planning<'a> {
                 Ok(())
             };
             note(None, row.first_event_id, false)?;
-            each_worker(self.view, id, |worker, row| match self.is_dropped(&row) {
-                true => Ok(()),
-                false => note(Some(worker.worker_id), row.first_position, row.is_pinned),
+            each_worker(&**self.view, id, |worker, row| {
+                match self.is_dropped(&row) {
+                    true => Ok(()),
+                    false => note(Some(worker.worker_id), row.first_position, row.is_pinned),
+                }
             })?;
         }
         let shares = shares(&sizes, pinned, keep).unwrap_or_default();
@@ -339,7 +356,7 @@ impl<'a> Planning<'a> {
         plan.first_event_id = marks.last().map_or(from, |mark| mark.to);
         plan.cut(&None, (from, row.next_event_id), marks);
         let mut dropped = BTreeMap::new();
-        each_worker(self.view, id, |worker, row| {
+        each_worker(&**self.view, id, |worker, row| {
             if self.is_dropped(&row) {
                 dropped.insert(worker.worker_id, row);
                 return Ok(());
@@ -353,7 +370,7 @@ impl<'a> Planning<'a> {
         })?;
         self.drop_workers(id, dropped, &mut plan)?;
         for cut in plan.steps.iter_mut().flat_map(|step| &mut step.cuts) {
-            let row = row_at(self.view, id, (&cut.log, cut.last.number))?;
+            let row = row_at(&**self.view, id, (&cut.log, cut.last.number))?;
             cut.fingerprint = row.map_or(0, |row| row.fingerprint);
         }
         Ok(plan)
@@ -420,7 +437,7 @@ impl<'a> Planning<'a> {
         let rest = last.map_or(Amount::default(), |mark| mark.amount.without(gone));
         let own = self.view.sized_worker(owner_of(&worker))?;
         bytes += rest.bytes + own.map_or(0, |(_, bytes)| bytes);
-        let file_bytes = bytes_of_files(self.view, id.as_str(), worker.worker_id.as_str())?;
+        let file_bytes = bytes_of_files(&**self.view, id.as_str(), worker.worker_id.as_str())?;
         let dropped = Dropped {
             file_bytes,
             worker_id: worker.worker_id,

@@ -1,12 +1,10 @@
 //! Searching a snapshot: one log after the other, each row once, in constant memory.
 
-use crate::engine::redb::tables::scan::{EventScan, TranscriptScan};
-use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
 use crate::fs::process::Process;
 use crate::ledger::checks::{refuse_long_id, refuse_long_ref};
 use crate::ledger::convert::{self, WorkerRefs};
-use crate::ledger::rows::{EventRow, Rows, TranscriptRow};
+use crate::ledger::rows::{EventRow, TranscriptRow};
 use crate::ledger::table_names;
 use crate::ledger::text_pattern::TextPattern;
 use crate::ledger::whole::refuse_miscounted;
@@ -14,8 +12,9 @@ use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use crate::model::observation::{EventCursor, RuntimeEvent};
 use crate::model::search::{Search, SearchLimits, SearchPlace, SearchRow};
 use crate::model::time;
+use crate::store::log_scan::{EventScan, TranscriptScan};
 use crate::store::snapshot::Snapshot;
-use redb::ReadTransaction;
+use crate::store::snapshot_view::SnapshotView;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -139,8 +138,7 @@ impl<'s> SearchMatches<'s> {
     }
 
     fn find(&mut self) -> Result<Option<SearchRow>, RuntimeError> {
-        let mut view = self.snapshot.get().view();
-        view.at = view.at.named("search");
+        let view = self.snapshot.get().view_for("search");
         loop {
             if self.log.is_none() {
                 self.log = self.logs.next(&view)?;
@@ -185,12 +183,12 @@ impl std::iter::FusedIterator for SearchMatches<'_> {}
 
 /// The next event that matches.
 fn next_event(
-    view: &View<'_, ReadTransaction>,
+    view: &SnapshotView<'_>,
     (runtime_id, scan): (&RuntimeId, &mut EventScan),
     pattern: &TextPattern,
     limits: &SearchLimits,
 ) -> Result<Option<SearchRow>, RuntimeError> {
-    scan.find(view.at, |id, value| {
+    scan.find(view, |id, value| {
         // The bytes alone do not decide: most events have a standard message, which is not stored.
         let row = value.decode::<EventRow<'_>>()?;
         let worker_id = row.worker_id.as_deref();
@@ -221,12 +219,12 @@ fn next_event(
 
 /// The next entry that matches.
 fn next_entry(
-    view: &View<'_, ReadTransaction>,
+    view: &SnapshotView<'_>,
     (worker, scan): (&WorkerRef, &mut TranscriptScan),
     pattern: &TextPattern,
     limits: &SearchLimits,
 ) -> Result<Option<SearchRow>, RuntimeError> {
-    scan.find(view.at, |position, value| {
+    scan.find(view, |position, value| {
         // Most rows end here: their checksum was verified, and nothing was decoded.
         if !pattern.may_be_in(value.bytes()) {
             return Ok(None);
@@ -316,7 +314,7 @@ impl Logs {
         }
     }
 
-    fn next(&mut self, view: &View<'_, ReadTransaction>) -> Result<Option<Log>, RuntimeError> {
+    fn next(&mut self, view: &SnapshotView<'_>) -> Result<Option<Log>, RuntimeError> {
         loop {
             let Some(current) = &mut self.current else {
                 self.current = self.next_runtime(view)?;
@@ -334,7 +332,7 @@ impl Logs {
                         .take()
                         .filter(|place| place.worker_id.is_none());
                     let after = after.map(|place| place.number);
-                    let scan = view.scan_events(&current.id, after, self.scan)?;
+                    let scan = EventScan::begin(view, &current.id, after, self.scan)?;
                     return Ok(Some(Log::Events(current.id.clone(), scan)));
                 }
                 Some(Part::Transcripts) => match current.next_transcript(view, self.scan.0)? {
@@ -342,7 +340,7 @@ impl Logs {
                         current.parts.pop();
                     }
                     Some((worker, positions)) => {
-                        let scan = view.scan_transcript(&worker, positions, self.scan)?;
+                        let scan = TranscriptScan::begin(view, &worker, positions, self.scan)?;
                         return Ok(Some(Log::Transcript(worker, scan)));
                     }
                 },
@@ -352,7 +350,7 @@ impl Logs {
 
     fn next_runtime(
         &mut self,
-        view: &View<'_, ReadTransaction>,
+        view: &SnapshotView<'_>,
     ) -> Result<Option<CurrentRuntime>, RuntimeError> {
         let (newest_first, _) = self.scan;
         let first = self.after.as_ref().map(|place| place.runtime_id.clone());
@@ -377,7 +375,7 @@ impl Logs {
                         let next = view.next_runtime(last, newest_first)?;
                         next.map(|(id, row)| match RuntimeId::new(id) {
                             Some(id) => Ok((id, row)),
-                            None => Err(view.at.corrupt("a stored runtime id is blank")),
+                            None => Err(view.at().corrupt("a stored runtime id is blank")),
                         })
                         .transpose()?
                     }
@@ -435,7 +433,7 @@ impl CurrentRuntime {
     /// The next worker, and the positions of its transcript that the search reads.
     fn next_transcript(
         &mut self,
-        view: &View<'_, ReadTransaction>,
+        view: &SnapshotView<'_>,
         newest_first: bool,
     ) -> Result<Option<(WorkerRef, Range<u64>)>, RuntimeError> {
         // An event is a place in the other part.
@@ -461,7 +459,7 @@ impl CurrentRuntime {
                     }
                     next.map(|(id, row)| match convert::worker_ref(&self.id, &id) {
                         Ok(worker) => Ok((worker.worker_id, row)),
-                        Err(why) => Err(view.at.corrupt(why)),
+                        Err(why) => Err(view.at().corrupt(why)),
                     })
                     .transpose()?
                 }

@@ -39,7 +39,7 @@ impl Snapshot {
         let mut owners: Vec<Option<RuntimeId>> = Vec::new();
         match limits.runtimes.is_empty() && limits.workers.is_empty() {
             true => {
-                let all = all_runtimes(&self.view())?;
+                let all = all_runtimes(&*self.view())?;
                 owners.extend(all.into_iter().map(|(id, _)| Some(id)));
                 owners.push(None);
             }
@@ -87,7 +87,7 @@ impl Snapshot {
         let written = self.write_kept_file(id, file, &mut scan);
         written.map_err(|error| match error.downcast::<RuntimeError>() {
             Ok(error) => error,
-            Err(error) => self.view().at.io(error),
+            Err(error) => self.view().at().io(error),
         })?;
         scan.search();
         Ok(scan.has_match)

@@ -1,14 +1,12 @@
 //! Snapshots of a store. Reads of any length take constant memory.
 
-use crate::engine::redb::context::RedbContext;
-use crate::engine::redb::file::checked_pages::BadPages;
-use crate::engine::redb::tables::view::View;
 use crate::error::{Place, RuntimeError};
-use crate::fs::process::{Owned, Process};
+use crate::fs::process::Process;
 use crate::ledger::checks::{refuse_long_id, refuse_long_ref};
+use crate::ledger::context::OpContext;
 use crate::ledger::convert::{self, WorkerRefs};
 use crate::ledger::pages::{transcript_entries, transcript_rows};
-use crate::ledger::rows::{EventRow, FIRST_EVENT_ID, PAGE_ROWS, Rows, TranscriptRow, WorkerRow};
+use crate::ledger::rows::{EventRow, FIRST_EVENT_ID, PAGE_ROWS, TranscriptRow, WorkerRow};
 use crate::ledger::stored::tombstone::TombstoneRow;
 use crate::ledger::table_names;
 use crate::ledger::whole::{all_runtimes, refuse_miscounted, runtime_snapshot};
@@ -21,18 +19,16 @@ use crate::model::persisted::{
     PersistedRuntimeSnapshot, PersistedWorkerSnapshot, Stored, WorkerRetention,
 };
 use crate::store::handle::Store;
-use redb::ReadTransaction;
+use crate::store::snapshot_view::{HeldSnapshot, SnapshotView};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A point-in-time view of the store: all reads see the same commit, also while others write.
 ///
 /// The store cannot reuse the pages of the snapshot before it is dropped, so the file can grow.
 pub struct Snapshot {
-    transaction: Owned<ReadTransaction>,
+    held: HeldSnapshot,
     pub(crate) process: Process,
     place: Place,
-    bad_pages: Arc<BadPages>,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -120,22 +116,20 @@ impl Store {
 
 impl Snapshot {
     pub(crate) fn new(store: &Store) -> Result<Self, RuntimeError> {
-        let at = store.engine().at("read");
         Ok(Self {
-            transaction: at.guard(|| store.engine().begin_read(at))?,
+            held: store.shared.snapshot()?,
             process: Process::current(),
-            place: at.place.clone(),
-            bad_pages: at.bad_pages(),
+            place: store.shared.place().clone(),
         })
     }
 
-    pub(crate) fn view(&self) -> View<'_, ReadTransaction> {
-        View {
-            tables: &self.transaction,
-            at: RedbContext::new("read", &self.place)
-                .noting(&self.bad_pages)
-                .of_process(self.process),
-        }
+    pub(crate) fn view(&self) -> SnapshotView<'_> {
+        self.view_for("read")
+    }
+
+    /// The rows of the snapshot, whose errors name `operation`.
+    pub(crate) fn view_for(&self, operation: &'static str) -> SnapshotView<'_> {
+        self.held.view(operation, (&self.place, self.process))
     }
 
     /// The ids of all runtimes, sorted by their bytes.
@@ -145,7 +139,7 @@ impl Snapshot {
     /// The errors of every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`. The methods that take an id return
     /// `InvalidRequest` for one that is longer than [`MAX_ID_BYTES`](crate::identity::MAX_ID_BYTES).
     pub fn runtime_ids(&self) -> Result<Vec<RuntimeId>, RuntimeError> {
-        all_runtimes(&self.view())?
+        all_runtimes(&*self.view())?
             .into_iter()
             .map(|(id, _)| Ok(id))
             .collect()
@@ -178,7 +172,7 @@ impl Snapshot {
         id: &RuntimeId,
     ) -> Result<Option<Stored<PersistedRuntimeSnapshot>>, RuntimeError> {
         refuse_long_id(id.as_str())?;
-        runtime_snapshot(&self.view(), id)
+        runtime_snapshot(&*self.view(), id)
     }
 
     /// The workers of a runtime, sorted by the bytes of their ids.
@@ -212,7 +206,7 @@ impl Snapshot {
             page.into_iter()
                 .map(|(worker, record)| {
                     let worker_ref = convert::worker_ref(&id, &worker)
-                        .map_err(|message| view.at.corrupt(message))?;
+                        .map_err(|message| view.at().corrupt(message))?;
                     Ok((worker, convert::worker_snapshot(worker_ref, record)))
                 })
                 .collect()
@@ -383,7 +377,7 @@ impl Snapshot {
             let mut page = Vec::with_capacity(PAGE_ROWS);
             view.events(id.as_str(), from, PAGE_ROWS, &mut |event, row| {
                 let stored =
-                    form(&mut refs, event, row).map_err(|message| view.at.corrupt(message))?;
+                    form(&mut refs, event, row).map_err(|message| view.at().corrupt(message))?;
                 page.push((event, stored));
                 Ok(())
             })?;
@@ -462,7 +456,7 @@ impl Snapshot {
             };
             let range = (from, PAGE_ROWS);
             let total = positions.end;
-            let page = transcript_entries(&self.view(), &worker, range, total, &form)?;
+            let page = transcript_entries(&*self.view(), &worker, range, total, &form)?;
             Ok((from..).zip(page).collect())
         }))
     }
@@ -485,8 +479,8 @@ impl Snapshot {
         until_error(|stop| {
             view.events(id.as_str(), 0, usize::MAX, &mut |event, row| {
                 let event = convert::borrowed_event(id, event, row)
-                    .map_err(|message| view.at.corrupt(message))?;
-                stop.unless(view.at, each(event))
+                    .map_err(|message| view.at().corrupt(message))?;
+                stop.unless(view.at(), each(event))
             })
         })
     }
@@ -506,8 +500,8 @@ impl Snapshot {
         let positions = self.positions(worker)?;
         until_error(|stop| {
             let all = (positions.start, usize::MAX);
-            transcript_rows(&view, worker, all, positions.end, &mut |row| {
-                stop.unless(view.at, each(convert::borrowed_entry(worker, row)))
+            transcript_rows(&*view, worker, all, positions.end, &mut |row| {
+                stop.unless(view.at(), each(convert::borrowed_entry(worker, row)))
             })
             .map(|_| ())
         })
@@ -534,7 +528,7 @@ impl<E> Stop<E> {
     /// Ends the walk if `shown` is an error. [`until_error`] discards the error that ends the walk.
     pub(super) fn unless(
         &mut self,
-        at: RedbContext<'_>,
+        at: OpContext<'_>,
         shown: Result<(), E>,
     ) -> Result<(), RuntimeError> {
         shown.map_err(|error| {

@@ -2,7 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::convert;
-use crate::ledger::rows::{Rows, TranscriptRow};
+use crate::ledger::rows::TranscriptRow;
 use crate::model::identity::WorkerRef;
 use crate::model::interaction::{TranscriptEntry, TranscriptRole};
 use crate::store::snapshot::Snapshot;

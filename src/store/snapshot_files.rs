@@ -3,7 +3,6 @@
 use crate::error::RuntimeError;
 use crate::ledger::checks::refuse_long_id;
 use crate::ledger::convert;
-use crate::ledger::rows::Rows;
 use crate::ledger::stored::kept_file::{
     FileChunkRow, after_files, is_document, is_empty_log, parsed_path, stored_path,
 };
@@ -75,7 +74,7 @@ impl Snapshot {
                 }
                 let damaged = || {
                     self.view()
-                        .at
+                        .at()
                         .corrupt(format!("table files: no path {path:?}"))
                 };
                 let (worker, path) = parsed_path(path).ok_or_else(damaged)?;
@@ -183,10 +182,10 @@ impl Snapshot {
             view.each_chunk_of(owner(id), path, &mut |chunk, row| {
                 if chunk != expected {
                     let message = format!("table files: {path:?} lacks chunk {expected}");
-                    return Err(view.at.corrupt(message));
+                    return Err(view.at().corrupt(message));
                 }
                 expected = chunk.saturating_add(1);
-                stop.unless(view.at, each(path, chunk, row))
+                stop.unless(view.at(), each(path, chunk, row))
             })
         })
     }

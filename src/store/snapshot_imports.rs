@@ -2,7 +2,6 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::checks::refuse_long_id;
-use crate::ledger::rows::Rows;
 use crate::ledger::table_names::NO_RUNTIME;
 use crate::model::identity::RuntimeId;
 use crate::model::persisted::ImportRecord;

@@ -3,7 +3,7 @@
 use crate::error::RuntimeError;
 use crate::ledger::checks::refuse_long_id;
 use crate::ledger::convert;
-use crate::ledger::rows::{DiagnosticRow, PAGE_ROWS, Rows};
+use crate::ledger::rows::{DiagnosticRow, PAGE_ROWS};
 use crate::ledger::stored::tombstone::TombstoneRow;
 use crate::model::identity::RuntimeId;
 use crate::model::persisted::{PersistedRuntimeSnapshot, Stored};

@@ -204,12 +204,6 @@ impl RedbEngine {
         self.within(OpContext::new(operation, &self.place))
     }
 
-    /// The path that the store was opened at first, or the name of its place if it is not in a
-    /// file.
-    pub(crate) fn path(&self) -> &Path {
-        self.place.name()
-    }
-
     fn handle(&self, at: OpContext<'_>) -> Result<RwLockReadGuard<'_, Handle>, RuntimeError> {
         at.refuse_fork(self.process)?;
         self.handle.read().map_err(|_| RuntimeError::StatePoisoned)
@@ -516,6 +510,11 @@ impl Engine for RedbEngine {
         // With several writers other processes change the committed rows that a staged operation
         // has read.
         !self.others_write()
+    }
+
+    fn survives(&self, _: &Failure) -> bool {
+        // redb rejects every access after a failed one.
+        false
     }
 
     fn others_may_commit(&self) -> bool {

@@ -5,12 +5,11 @@ use crate::engine::redb::tables::view::{View, after_runtime};
 use crate::error::RuntimeError;
 use crate::ledger::convert::stored_size;
 use crate::ledger::stored::kept_file::{FileChunkRow, FileKey};
-use crate::model::layout_form::DocumentOrigin;
 use std::ops::ControlFlow;
 
 impl<T: Tables> View<'_, T> {
     /// Calls `each` with every chunk of the file of `owner` at `path`.
-    pub(crate) fn each_chunk_of(
+    pub(crate) fn chunks_of(
         &self,
         owner: &str,
         path: &str,
@@ -24,7 +23,7 @@ impl<T: Tables> View<'_, T> {
     }
 
     /// The first path of a file of `owner` from `from` on, and after it if `is_after` is set. One seek.
-    pub(crate) fn next_file(
+    pub(crate) fn file_from(
         &self,
         owner: &str,
         from: &str,
@@ -75,28 +74,5 @@ impl<T: Tables> View<'_, T> {
             Ok(())
         })?;
         Ok(keys)
-    }
-
-    /// The own text of the document at `path`, with its form and the members that it lacks.
-    pub(crate) fn document_text(
-        &self,
-        owner: &str,
-        path: &str,
-    ) -> Result<Option<(DocumentOrigin, Vec<u8>)>, RuntimeError> {
-        let mut found: Option<(DocumentOrigin, Vec<u8>)> = None;
-        let range = (owner, path, 0)..=(owner, path, u64::MAX);
-        self.walk(&FILES, range, |key, value| {
-            match (self.decode(&FILES, &key, value)?, &mut found) {
-                (FileChunkRow::Origin(origin), none @ None) => *none = Some((origin, Vec::new())),
-                (FileChunkRow::Bytes(bytes), Some((_, text))) => text.extend_from_slice(&bytes),
-                _ => {
-                    return Err(self.at.in_table(FILES.name).corrupt(format!(
-                        "the chunks of {path:?} are not those of a document"
-                    )));
-                }
-            }
-            Ok(())
-        })?;
-        Ok(found)
     }
 }

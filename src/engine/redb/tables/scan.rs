@@ -189,7 +189,7 @@ impl<K: LogKey, R: Record> LogScan<K, R> {
 
 impl View<'_, ReadTransaction> {
     /// The runtime that follows `last`, or the first one.
-    pub(crate) fn next_runtime(
+    pub(crate) fn runtime_after(
         &self,
         last: Option<&str>,
         backwards: bool,
@@ -205,7 +205,7 @@ impl View<'_, ReadTransaction> {
     }
 
     /// The worker of `runtime` that follows `last`, or its first one.
-    pub(crate) fn next_worker(
+    pub(crate) fn worker_after(
         &self,
         runtime: &str,
         last: Option<&str>,

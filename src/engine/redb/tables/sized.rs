@@ -9,21 +9,19 @@ use crate::error::RuntimeError;
 use crate::ledger::convert::stored_size;
 use crate::ledger::retention::RowFacts;
 use crate::ledger::rows::{DiagnosticRow, EventRow, TranscriptRow, WorkerRow};
+use crate::ledger::snapshot_rows::EachSized;
 use crate::ledger::stored::envelope::{self, KeyBytes, Record};
 use redb::Key;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-/// Receives a row and its size in bytes, and says whether the walk continues.
-type Each<'e, T> = dyn FnMut(T, u64) -> Result<ControlFlow<()>, RuntimeError> + 'e;
-
 impl<T: Tables> View<'_, T> {
     /// Passes the events from `from` on to `each`.
-    pub(crate) fn event_facts(
+    pub(crate) fn facts_of_events(
         &self,
         runtime: &str,
         from: u64,
-        each: &mut Each<'_, RowFacts>,
+        each: &mut EachSized<'_, RowFacts>,
     ) -> Result<(), RuntimeError> {
         let place = |(owner, id): &(&str, u64)| (owner.cmp(&runtime), *id);
         self.sized(&EVENTS, (runtime, from), place, |number, row, bytes| {
@@ -33,11 +31,11 @@ impl<T: Tables> View<'_, T> {
     }
 
     /// Passes the entries from position `from` on to `each`.
-    pub(crate) fn entry_facts(
+    pub(crate) fn facts_of_entries(
         &self,
         (runtime, worker): (&str, &str),
         from: u64,
-        each: &mut Each<'_, RowFacts>,
+        each: &mut EachSized<'_, RowFacts>,
     ) -> Result<(), RuntimeError> {
         let group = (runtime, worker);
         let place =
@@ -50,10 +48,10 @@ impl<T: Tables> View<'_, T> {
     }
 
     /// Passes the diagnostics of a runtime to `each`.
-    pub(crate) fn sized_diagnostics(
+    pub(crate) fn diagnostics_with_sizes(
         &self,
         runtime: &str,
-        each: &mut Each<'_, (u64, DiagnosticRow)>,
+        each: &mut EachSized<'_, (u64, DiagnosticRow)>,
     ) -> Result<(), RuntimeError> {
         let place = |(owner, id): &(&str, u64)| (owner.cmp(&runtime), *id);
         self.sized(&DIAGNOSTICS, (runtime, 0), place, |id, row, bytes| {
@@ -62,7 +60,7 @@ impl<T: Tables> View<'_, T> {
     }
 
     /// The row of a worker with its size.
-    pub(crate) fn sized_worker(
+    pub(crate) fn worker_with_size(
         &self,
         (runtime, worker): (&str, &str),
     ) -> Result<Option<(WorkerRow, u64)>, RuntimeError> {

@@ -30,7 +30,7 @@ pub(crate) struct View<'a, T> {
 
 impl<T: Tables> View<'_, T> {
     /// The first import record after the key `after`.
-    pub(crate) fn next_import(
+    pub(crate) fn import_after(
         &self,
         after: Option<&str>,
     ) -> Result<Option<(String, ImportRow)>, RuntimeError> {

@@ -28,8 +28,9 @@ fn findings(change: impl Fn(&mut WorkerRow, &mut Option<String>)) -> Vec<(Verify
     let id = runtime.runtime_id().unwrap();
     let (id, worker) = (id.as_str(), worker.as_str());
     let store = runtime.store();
-    let at = store.engine().at("change");
-    let changed = store.shared.write_exclusively("change", |transaction| {
+    let store_of = store.shared.redb("change").unwrap();
+    let at = store_of.engine().at("change");
+    let changed = store_of.write_exclusively("change", |transaction| {
         let transaction: &WriteTransaction = transaction;
         let view = View {
             tables: transaction,

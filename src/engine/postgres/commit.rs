@@ -1,0 +1,224 @@
+//! The commit of a turn, and how its outcome is settled when the answer is lost.
+
+use crate::commit::failure::Failure;
+use crate::engine::postgres::lease;
+use crate::engine::postgres::server::Server;
+use crate::engine::postgres::turn::{Turn, TurnState};
+use crate::engine::postgres::wire::connection::Call;
+use crate::engine::postgres::wire::server_error::ServerError;
+use crate::engine::postgres::writes::batch::Batch;
+use crate::engine::postgres::writes::statements as sql;
+use crate::ledger::change_set::ChangeSet;
+use crate::ledger::context::OpContext;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a host waits before it tries once more to settle a commit.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Old tokens are removed within one of so many commits.
+const TOKENS_EVERY: u64 = 1024;
+
+/// How a commit is under way.
+struct Attempt<'a> {
+    server: &'a Arc<Server>,
+    batch: &'a Batch,
+    /// Tells this commit from all others.
+    token: [u8; 16],
+    /// Whether the server may have carried out a commit with this token.
+    is_sent: bool,
+}
+
+/// What settling a commit found.
+enum Settled {
+    Done,
+    /// The commit is not in the store, and the transaction has the locks to write it again.
+    Absent,
+}
+
+/// Commits `changes` within `turn`.
+pub(crate) fn commit(turn: &Turn, changes: &ChangeSet, at: OpContext<'_>) -> Result<(), Failure> {
+    let failure = |error: ServerError| error.failure(at);
+    let batch = Batch::encode(changes).map_err(failure)?;
+    if batch.runtimes.is_empty() && !turn.state().has_written {
+        return Ok(());
+    }
+    for runtime in &batch.runtimes {
+        turn.lock(runtime).map_err(failure)?;
+    }
+    let mut token = [0; 16];
+    getrandom::fill(&mut token).map_err(|error| {
+        let error = std::io::Error::from(error);
+        Failure::Refused(error.kind(), error.to_string())
+    })?;
+    let mut attempt = Attempt {
+        server: &turn.server,
+        batch: &batch,
+        token,
+        is_sent: false,
+    };
+    let mut state = turn.state();
+    state.deadline = turn.server.deadline();
+    attempt.run(&mut state, at)
+}
+
+impl Attempt<'_> {
+    fn run(&mut self, state: &mut TurnState, at: OpContext<'_>) -> Result<(), Failure> {
+        loop {
+            let error = match self.write(state) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match error.is_lost() {
+                true => state.cut(),
+                false => state.undone(),
+            }
+            if !error.is_passing() || Instant::now() >= state.deadline {
+                return Err(self.failed(&error, at));
+            }
+            match self.settle_until(state) {
+                Ok(Settled::Done) => return Ok(()),
+                Ok(Settled::Absent) if state.has_written => return Err(error.failure(at)),
+                Ok(Settled::Absent) => {}
+                // The token was looked up before: the commit is not in the store.
+                Err(error @ (ServerError::Conflict | ServerError::LeaseLost)) => {
+                    return Err(error.failure(at));
+                }
+                Err(error) => return Err(self.failed(&error, at)),
+            }
+        }
+    }
+
+    fn failed(&self, error: &ServerError, at: OpContext<'_>) -> Failure {
+        let is_known = matches!(error, ServerError::Refused(..));
+        match self.is_sent && !is_known {
+            true => Failure::Uncertain(
+                ErrorKind::TimedOut,
+                format!("the outcome could not be settled in time: {error:?}"),
+            ),
+            false => error.failure(at),
+        }
+    }
+
+    /// Writes the batch and commits the transaction, in one message to the server.
+    fn write(&mut self, state: &mut TurnState) -> Result<(), ServerError> {
+        state.require(self.server)?;
+        let deadline = state.deadline;
+        let (runtimes, epochs): (Vec<&[u8]>, Vec<Option<i64>>) = state
+            .locked
+            .iter()
+            .filter(|(id, _)| state.has_written || self.batch.runtimes.contains(id))
+            .map(|(id, row)| (id.as_bytes(), lease::epoch_after(self.server, id, row)))
+            .unzip();
+        let plain = of_kind(&runtimes, &epochs, |epoch| epoch.is_none());
+        let leased = of_kind(&runtimes, &epochs, |epoch| epoch.is_some());
+        let epochs: Vec<i64> = epochs.into_iter().flatten().collect();
+        let (token, lease_ms) = (&self.token[..], lease::lease_ms(self.server));
+        let mut calls: Vec<Call<'_>> = self.batch.calls().collect();
+        if !plain.is_empty() {
+            calls.push(Call {
+                sql: sql::NEXT_VERSION,
+                params: vec![&plain],
+            });
+        }
+        if let (Some(holder), false) = (&self.server.holder, leased.is_empty()) {
+            calls.push(Call {
+                sql: sql::NEXT_VERSION_LEASED,
+                params: vec![&leased, &epochs, holder, &lease_ms],
+            });
+        }
+        calls.push(Call {
+            sql: sql::ADD_TOKEN,
+            params: vec![&token],
+        });
+        let commits = self.server.commits.fetch_add(1, Ordering::Relaxed);
+        if commits.is_multiple_of(TOKENS_EVERY) {
+            calls.push(Call {
+                sql: sql::DELETE_OLD_TOKENS,
+                params: Vec::new(),
+            });
+        }
+        let connection = state.connection()?;
+        connection.take_warning();
+        self.is_sent = true;
+        connection.execute_all(&calls, "COMMIT", deadline)?;
+        if connection.take_warning() {
+            return Err(not_replicated());
+        }
+        let taken: Vec<(String, i64)> = leased
+            .iter()
+            .map(|id| String::from_utf8_lossy(id).into_owned())
+            .zip(epochs)
+            .collect();
+        lease::note(self.server, taken.into_iter());
+        state.committed();
+        Ok(())
+    }
+
+    /// Settles the commit, during an outage until the deadline.
+    fn settle_until(&mut self, state: &mut TurnState) -> Result<Settled, ServerError> {
+        loop {
+            let error = match self.settle(state) {
+                Err(error) => error,
+                settled => return settled,
+            };
+            match error.is_lost() {
+                true => state.cut(),
+                false => state.undone(),
+            }
+            // Locks of the transaction whose answer was lost are held while it waits for a standby.
+            let is_passing = error.is_passing() || error.is_lock_timeout();
+            if !is_passing || Instant::now() + PAUSE >= state.deadline {
+                return Err(error);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Looks the token up under the locks, which wait for a transaction that is still under way.
+    fn settle(&mut self, state: &mut TurnState) -> Result<Settled, ServerError> {
+        let found = state.begin_anew(self.server)?;
+        let (deadline, token) = (state.deadline, &self.token[..]);
+        let connection = state.connection()?;
+        let is_there = !connection
+            .query(sql::FIND_TOKEN, &[&token], deadline)?
+            .is_empty();
+        if !is_there {
+            self.is_sent = false;
+            state.confirm(self.server, &found)?;
+            return Ok(Settled::Absent);
+        }
+        // A commit that only read would not wait for the standby. The locks of rows make this one wait.
+        connection.take_warning();
+        connection.run("COMMIT", deadline)?;
+        if connection.take_warning() {
+            return Err(not_replicated());
+        }
+        let leased = found.iter().filter_map(|(id, row)| {
+            let is_own = row.holder.is_some() && row.holder == self.server.holder;
+            is_own.then(|| (id.clone(), row.epoch))
+        });
+        lease::note(self.server, leased);
+        state.committed();
+        Ok(Settled::Done)
+    }
+}
+
+/// The runtimes whose epoch is of a kind.
+fn of_kind<'r>(
+    runtimes: &[&'r [u8]],
+    epochs: &[Option<i64>],
+    is_of_kind: impl Fn(&Option<i64>) -> bool,
+) -> Vec<&'r [u8]> {
+    let both = runtimes.iter().zip(epochs);
+    both.filter(|(_, epoch)| is_of_kind(epoch))
+        .map(|(id, _)| *id)
+        .collect()
+}
+
+/// A commit that the server ended with a warning: somebody ended its wait for the standby.
+fn not_replicated() -> ServerError {
+    ServerError::Lost("the server ended its wait for the standby".to_owned())
+}

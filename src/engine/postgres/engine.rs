@@ -1,0 +1,110 @@
+//! The PostgreSQL engine of an open store.
+
+use crate::commit::engine::Engine;
+use crate::commit::failure::Failure;
+use crate::commit::queue::CommitQueue;
+use crate::engine::postgres::commit;
+use crate::engine::postgres::rows::reader::Reader;
+use crate::engine::postgres::server::Server;
+use crate::engine::postgres::snapshot::PgSnapshot;
+use crate::engine::postgres::turn::Turn;
+use crate::error::{Place, RuntimeError};
+use crate::ledger::change_set::ChangeSet;
+use crate::ledger::context::OpContext;
+use crate::ledger::rows::Rows;
+use std::sync::Arc;
+
+/// A store in a PostgreSQL database: the commit queue over its engine.
+pub(crate) type PostgresStore = CommitQueue<PostgresEngine>;
+
+/// The engine of one store in a PostgreSQL database.
+pub(crate) struct PostgresEngine {
+    place: Place,
+    pub(crate) server: Arc<Server>,
+}
+
+impl PostgresEngine {
+    pub(crate) fn new(place: Place, server: Arc<Server>) -> Self {
+        Self { place, server }
+    }
+
+    /// Runs `read` on one snapshot of the committed rows.
+    pub(crate) fn read<T>(
+        &self,
+        at: OpContext<'_>,
+        read: impl FnOnce(&dyn Rows) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        let snapshot = PgSnapshot::later(&self.server);
+        read(&Reader {
+            source: &snapshot,
+            at,
+        })
+    }
+}
+
+impl Engine for PostgresEngine {
+    type Snapshot = PgSnapshot;
+    type Turn = Turn;
+
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn stages_ahead(&self) -> bool {
+        // Other hosts change the rows that a staged operation has read.
+        false
+    }
+
+    fn others_may_commit(&self) -> bool {
+        true
+    }
+
+    fn survives(&self, failure: &Failure) -> bool {
+        // Nothing is kept between turns, so the next one begins with what the server has.
+        !matches!(failure, Failure::Forked)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.server.options.clock.now_ms()
+    }
+
+    fn file_bytes(&self) -> u64 {
+        0
+    }
+
+    fn snapshot(&self, at: OpContext<'_>) -> Result<PgSnapshot, RuntimeError> {
+        PgSnapshot::take(&self.server).map_err(|error| error.runtime(at))
+    }
+
+    fn snapshot_rows<'a>(&'a self, snapshot: &'a PgSnapshot, at: OpContext<'a>) -> impl Rows + 'a {
+        Reader {
+            source: snapshot,
+            at,
+        }
+    }
+
+    fn release(&self, snapshot: PgSnapshot, _: OpContext<'_>) {
+        drop(snapshot);
+    }
+
+    fn begin(&self, at: OpContext<'_>) -> Result<Turn, RuntimeError> {
+        match self.server.is_closed() {
+            true => Err(at.closed()),
+            // The first read or the commit makes the connection.
+            false => Ok(Turn::begin(&self.server)),
+        }
+    }
+
+    fn turn_rows<'a>(&'a self, turn: &'a Turn, at: OpContext<'a>) -> impl Rows + 'a {
+        Reader { source: turn, at }
+    }
+
+    fn commit(&self, turn: Turn, changes: &ChangeSet, at: OpContext<'_>) -> Result<(), Failure> {
+        commit::commit(&turn, changes, at)
+    }
+
+    fn abort(&self, turn: Turn, _: OpContext<'_>) -> Result<(), RuntimeError> {
+        drop(turn);
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Leases: one host at a time writes to a runtime.
+//!
+//! A lease is a part of the runtime's row of `locks`: the holder, an epoch that grows with each lease, and an end by the
+//! clock of the server. Every turn checks it under the lock, so a host that lost its lease while it was paused writes
+//! nothing, whatever it believes. Commits and the I/O thread renew leases.
+
+use crate::engine::postgres::server::Server;
+use crate::engine::postgres::wire::server_error::ServerError;
+use std::sync::{Arc, PoisonError, Weak};
+
+/// A row of `locks`, as it was when it was locked.
+#[derive(Clone, Debug)]
+pub(crate) struct LockRow {
+    /// The number of commits that changed the runtime.
+    pub(crate) version: i64,
+    pub(crate) holder: Option<String>,
+    pub(crate) epoch: i64,
+    /// Whether the lease of the holder has not ended.
+    pub(crate) is_held: bool,
+}
+
+/// The row of `locks` that belongs to no runtime has no lease.
+const WHOLE_STORE: &str = "";
+
+/// Checks that the store may write to `runtime`.
+pub(crate) fn check(server: &Server, runtime: &str, row: &LockRow) -> Result<(), ServerError> {
+    if runtime == WHOLE_STORE {
+        return Ok(());
+    }
+    let is_own = server.holder.is_some() && row.holder == server.holder;
+    let leases = server.leases.lock();
+    let leases = leases.unwrap_or_else(PoisonError::into_inner);
+    let is_lost = match leases.get(runtime) {
+        // Another host had a lease since, even if that one has ended.
+        Some(epoch) => !is_own || row.epoch != *epoch,
+        None => row.holder.is_some() && row.is_held && !is_own,
+    };
+    match is_lost {
+        true => Err(ServerError::LeaseLost),
+        false => Ok(()),
+    }
+}
+
+/// The epoch of the lease that a commit takes or renews; `None` if the store takes no leases.
+pub(crate) fn epoch_after(server: &Server, runtime: &str, row: &LockRow) -> Option<i64> {
+    server.holder.as_ref().filter(|_| runtime != WHOLE_STORE)?;
+    match row.holder == server.holder {
+        true => Some(row.epoch),
+        false => Some(row.epoch.saturating_add(1)),
+    }
+}
+
+/// Notes the leases that a commit has taken.
+pub(crate) fn note(server: &Server, taken: impl Iterator<Item = (String, i64)>) {
+    let leases = server.leases.lock();
+    leases.unwrap_or_else(PoisonError::into_inner).extend(taken);
+}
+
+/// Renews all leases of the store.
+const RENEW: &str = "UPDATE locks SET expires = clock_timestamp() + $2 * interval '1 ms'
+    WHERE holder = $1 AND runtime = ANY($3)";
+
+/// Ends all leases of the store.
+const RELEASE: &str =
+    "UPDATE locks SET holder = NULL, expires = NULL WHERE holder = $1 AND runtime = ANY($2)";
+
+impl Server {
+    fn leased(&self) -> Vec<Vec<u8>> {
+        let leases = self.leases.lock();
+        let leases = leases.unwrap_or_else(PoisonError::into_inner);
+        leases.keys().map(|id| id.as_bytes().to_vec()).collect()
+    }
+
+    /// Renews the leases until the store is closed, on a thread of its own. It ends with the store.
+    pub(crate) fn renew_leases(self: &Arc<Self>) -> std::io::Result<()> {
+        if self.holder.is_none() {
+            return Ok(());
+        }
+        let (server, pause) = (Arc::downgrade(self), self.options.lease / 3);
+        std::thread::Builder::new()
+            .name("runtime-store-leases".to_owned())
+            .spawn(move || {
+                while let Some(server) = Weak::upgrade(&server).filter(|server| !server.is_closed())
+                {
+                    // A lease that cannot be renewed ends; the next turn finds out.
+                    let _ = server.renew_once();
+                    drop(server);
+                    std::thread::sleep(pause);
+                }
+            })?;
+        Ok(())
+    }
+
+    fn renew_once(self: &Arc<Self>) -> Result<(), ServerError> {
+        let (Some(holder), leased) = (&self.holder, self.leased()) else {
+            return Ok(());
+        };
+        if leased.is_empty() {
+            return Ok(());
+        }
+        let deadline = std::time::Instant::now() + self.options.lease / 2;
+        let connection = self.checkout(deadline)?;
+        let lease = lease_ms(self);
+        connection.execute(RENEW, &[holder, &lease, &leased], deadline)?;
+        Ok(())
+    }
+
+    /// Ends the leases of the store, so that other hosts need not wait for their end.
+    pub(crate) fn release_leases(self: &Arc<Self>) -> Result<(), ServerError> {
+        let (Some(holder), leased) = (&self.holder, self.leased()) else {
+            return Ok(());
+        };
+        if leased.is_empty() {
+            return Ok(());
+        }
+        let deadline = self.deadline();
+        let connection = self.checkout(deadline)?;
+        connection.execute(RELEASE, &[holder, &leased], deadline)?;
+        Ok(())
+    }
+}
+
+/// The length of a lease in milliseconds, as the statements take it.
+pub(crate) fn lease_ms(server: &Server) -> f64 {
+    server.options.lease.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,204 @@
+//! Options for connecting to a store in a PostgreSQL database.
+
+use crate::commit::clock::Clock;
+use crate::ledger::opening::Guards;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The disk of the server (`synchronous_commit = local`). Fail-over to a standby can lose the last commits.
+    #[default]
+    Local,
+    /// The disks of the server and of its synchronous standby (`synchronous_commit = on`). Connecting is refused while
+    /// `synchronous_standby_names` of the server is empty.
+    Replicated,
+    /// As [`Replicated`](Self::Replicated), until the standby shows the commit to its readers
+    /// (`synchronous_commit = remote_apply`).
+    Applied,
+}
+
+/// Which hosts may write to one runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Writers {
+    /// Any number at the same time. Each operation locks its runtime.
+    #[default]
+    Many,
+    /// One at a time: the first operation on a runtime takes a lease on it, which the store renews until it is closed.
+    /// Other hosts get [`StoreLocked`](crate::RuntimeError::StoreLocked). So does a host that lost its lease, because it was
+    /// paused or cut off for longer than the lease lasts: it writes nothing more to that runtime until it connects again.
+    OnePerRuntime,
+}
+
+/// Options for connecting to a store in a PostgreSQL database; see [`Store::connect`](crate::Store::connect).
+#[derive(Clone)]
+pub struct PostgresOptions {
+    pub(crate) url: String,
+    pub(crate) schema: String,
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) durability: Durability,
+    pub(crate) writers: Writers,
+    pub(crate) lease: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) outage_timeout: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) root_certificates: Option<PathBuf>,
+    pub(crate) clock: Clock,
+    pub(crate) guards: Guards,
+}
+
+/// Shows no part of the address: it can have a password.
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions")
+            .field("schema", &self.schema)
+            .field("create", &self.create)
+            .field("read_only", &self.read_only)
+            .field("durability", &self.durability)
+            .field("writers", &self.writers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresOptions {
+    /// Options with the address of a server: `postgres://user:password@host1,host2/database`, with the port after a host
+    /// where it is not 5432.
+    ///
+    /// With several hosts, writers connect to the one that takes writes: after a fail-over that is the former standby.
+    ///
+    /// Connections are encrypted, and the certificate and the name of the server are verified (`sslmode=verify-full`). They
+    /// are not encrypted where all hosts are this machine, and with `?sslmode=disable`. `sslrootcert=FILE` names the
+    /// certificates to trust, as [`root_certificates`](Self::root_certificates) does.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            schema: "runtimes".to_owned(),
+            create: true,
+            read_only: false,
+            durability: Durability::default(),
+            writers: Writers::default(),
+            lease: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            outage_timeout: Duration::from_secs(30),
+            max_connections: 16,
+            root_certificates: None,
+            clock: Clock::default(),
+            guards: Guards::default(),
+        }
+    }
+
+    /// The schema of the database that has the tables of the store. `runtimes` by default. One schema is one store.
+    #[must_use]
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.schema = name.into();
+        self
+    }
+
+    /// Whether to create the schema and its tables if they do not exist. `true` by default.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Whether the handle only reads. It also connects to a standby. `false` by default.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// What a commit waits for. The disk of the server by default.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Which hosts may write to one runtime. Any number by default.
+    #[must_use]
+    pub fn writers(mut self, writers: Writers) -> Self {
+        self.writers = writers;
+        self
+    }
+
+    /// How long a lease lasts by the clock of the server, unless it is renewed; see [`Writers::OnePerRuntime`]. 10 seconds
+    /// by default.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How long to wait for each host to accept a connection. 5 seconds by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long an operation waits for another host that has the same runtime locked, before it fails with
+    /// [`StoreBusy`](crate::RuntimeError::StoreBusy). 10 seconds by default.
+    #[must_use]
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// After what time the server ends a transaction of a host that is paused within it, so that others can write. 30
+    /// seconds by default.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// How long an operation waits for the server: for an answer, and during an outage for a server that takes writes. 30
+    /// seconds by default.
+    ///
+    /// A commit whose answer is lost is settled within this time. Only if that fails, the operation returns
+    /// [`CommitUncertain`](crate::RuntimeError::CommitUncertain). The store can be used afterwards.
+    #[must_use]
+    pub fn outage_timeout(mut self, timeout: Duration) -> Self {
+        self.outage_timeout = timeout;
+        self
+    }
+
+    /// The most connections of this handle. Each snapshot holds one. 16 by default.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections.max(2);
+        self
+    }
+
+    /// A file with the certificates, in PEM, that the certificate of the server must come from. Without it these are the
+    /// certificates of the Web.
+    #[must_use]
+    pub fn root_certificates(mut self, path: impl Into<PathBuf>) -> Self {
+        self.root_certificates = Some(path.into());
+        self
+    }
+
+    /// As [`StoreOptions::clock`](crate::store::StoreOptions::clock).
+    #[must_use]
+    pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Clock::of(now);
+        self
+    }
+
+    /// As [`StoreOptions::max_entry_bytes`](crate::store::StoreOptions::max_entry_bytes).
+    #[must_use]
+    pub fn max_entry_bytes(mut self, bytes: u64) -> Self {
+        self.guards.max_entry_bytes = Some(bytes);
+        self
+    }
+}

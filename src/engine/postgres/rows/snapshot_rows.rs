@@ -1,0 +1,251 @@
+//! The reads of a snapshot that no operation needs.
+
+use crate::engine::postgres::rows::reader::{LOG_ROWS, Reader};
+use crate::engine::postgres::rows::source::Scope;
+use crate::engine::postgres::wire::connection::Param;
+use crate::error::RuntimeError;
+use crate::ledger::convert::stored_size;
+use crate::ledger::retention::RowFacts;
+#[cfg(feature = "search")]
+use crate::ledger::rows::RuntimeRow;
+use crate::ledger::rows::{DiagnosticRow, EventRow, ImportRow, TranscriptRow, WorkerRow};
+use crate::ledger::snapshot_rows::{EachChunk, EachSized, SnapshotRows};
+use crate::ledger::stored::envelope::{KeyBytes, Record};
+use crate::ledger::stored::kept_file::FileChunkRow;
+use crate::ledger::table_names::{DIAGNOSTICS, EVENTS, FILES, IMPORTS, TRANSCRIPTS, WORKERS};
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+use tokio_postgres::Row;
+
+/// The size of a number in a key, in bytes.
+const NUMBER_BYTES: usize = size_of::<u64>();
+
+/// How many chunks of a file one query returns. Each has up to 1 MiB.
+const CHUNKS: usize = 4;
+
+impl Reader<'_> {
+    /// Passes rows with their sizes to `each`, until it returns `Break`.
+    fn sized<R: Record, K: KeyBytes + Debug>(
+        &self,
+        (table, key_bytes): (&str, usize),
+        from: u64,
+        page: impl Fn(i64, i64) -> Result<Vec<Row>, RuntimeError>,
+        key: impl Fn(u64) -> K,
+        mut each: impl for<'v> FnMut(u64, R::Read<'v>, u64) -> Result<ControlFlow<()>, RuntimeError>,
+    ) -> Result<(), RuntimeError> {
+        let mut from = from;
+        loop {
+            let (mut seen, mut last, mut has_ended) = (0, None, false);
+            self.log(table, (from, LOG_ROWS), &page, |number, row| {
+                seen += 1;
+                last = Some(number);
+                if has_ended {
+                    return Ok(());
+                }
+                let decoded = self.decode::<R>((table, &key(number)), row, 1)?;
+                let bytes = key_bytes + NUMBER_BYTES + self.bytes(table, row, 1)?.len();
+                has_ended = each(number, decoded, stored_size(bytes))?.is_break();
+                Ok(())
+            })?;
+            match last.and_then(|last| last.checked_add(1)) {
+                Some(next) if seen == LOG_ROWS && !has_ended => from = next,
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+fn facts(number: u64, time_ms: Option<u64>, bytes: u64) -> RowFacts {
+    RowFacts {
+        number,
+        bytes,
+        time_ms,
+    }
+}
+
+impl SnapshotRows for Reader<'_> {
+    fn next_import(
+        &self,
+        after: Option<&str>,
+    ) -> Result<Option<(String, ImportRow)>, RuntimeError> {
+        const FIRST: &str =
+            "SELECT runtime, record FROM imports WHERE runtime >= $1 ORDER BY runtime LIMIT 1";
+        const NEXT: &str =
+            "SELECT runtime, record FROM imports WHERE runtime > $1 ORDER BY runtime LIMIT 1";
+        let sql = if after.is_some() { NEXT } else { FIRST };
+        let after = after.unwrap_or_default().as_bytes();
+        let rows = self.query(Scope::Hint, sql, &[&after])?;
+        let next = rows.first().map(|row| {
+            let id = self.text(IMPORTS, row, 0)?;
+            let record = self.decode::<ImportRow>((IMPORTS, &id.as_str()), row, 1)?;
+            Ok((id, record))
+        });
+        next.transpose()
+    }
+
+    fn each_chunk_of(
+        &self,
+        owner: &str,
+        path: &str,
+        each: &mut EachChunk<'_>,
+    ) -> Result<(), RuntimeError> {
+        const PAGE: &str = "SELECT number, record FROM files WHERE runtime = $1 AND path = $2
+            AND number >= $3 ORDER BY number LIMIT $4";
+        let mut from = 0;
+        loop {
+            let page = |from: i64, most: i64| {
+                let params: [Param<'_>; 4] = [&owner.as_bytes(), &path.as_bytes(), &from, &most];
+                self.query(Scope::Hint, PAGE, &params)
+            };
+            let (mut seen, mut last) = (0, 0);
+            self.log(FILES, (from, CHUNKS), page, |chunk, row| {
+                (seen, last) = (seen + 1, chunk);
+                let key = (owner, path, chunk);
+                each(chunk, self.decode::<FileChunkRow>((FILES, &key), row, 1)?)
+            })?;
+            match last.checked_add(1) {
+                Some(next) if seen == CHUNKS => from = next,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn next_file(
+        &self,
+        owner: &str,
+        from: &str,
+        is_after: bool,
+    ) -> Result<Option<String>, RuntimeError> {
+        const FROM: &str =
+            "SELECT path FROM files WHERE runtime = $1 AND path >= $2 ORDER BY path LIMIT 1";
+        const AFTER: &str =
+            "SELECT path FROM files WHERE runtime = $1 AND path > $2 ORDER BY path LIMIT 1";
+        let sql = if is_after { AFTER } else { FROM };
+        let params: [Param<'_>; 2] = [&owner.as_bytes(), &from.as_bytes()];
+        let rows = self.query(Scope::Hint, sql, &params)?;
+        let path = rows.first().map(|row| self.text(FILES, row, 0));
+        path.transpose()
+    }
+
+    fn event_facts(
+        &self,
+        runtime: &str,
+        from: u64,
+        each: &mut EachSized<'_, RowFacts>,
+    ) -> Result<(), RuntimeError> {
+        const PAGE: &str = "SELECT number, record FROM events WHERE runtime = $1 AND number >= $2
+            ORDER BY number LIMIT $3";
+        let id = runtime.as_bytes();
+        let page = |from: i64, most: i64| self.query(Scope::Hint, PAGE, &[&id, &from, &most]);
+        let key = |number| (runtime, number);
+        let table = (EVENTS, runtime.len());
+        self.sized::<EventRow<'static>, _>(table, from, page, key, |number, row, bytes| {
+            each(facts(number, row.recorded_at_ms, bytes), bytes)
+        })
+    }
+
+    fn entry_facts(
+        &self,
+        (runtime, worker): (&str, &str),
+        from: u64,
+        each: &mut EachSized<'_, RowFacts>,
+    ) -> Result<(), RuntimeError> {
+        const PAGE: &str = "SELECT number, record FROM transcripts
+            WHERE runtime = $1 AND worker = $2 AND number >= $3 ORDER BY number LIMIT $4";
+        let page = |from: i64, most: i64| {
+            let params: [Param<'_>; 4] = [&runtime.as_bytes(), &worker.as_bytes(), &from, &most];
+            self.query(Scope::Hint, PAGE, &params)
+        };
+        let key = |number| (runtime, worker, number);
+        let table = (TRANSCRIPTS, runtime.len() + worker.len());
+        self.sized::<TranscriptRow<'static>, _>(table, from, page, key, |number, row, bytes| {
+            each(facts(number, row.recorded_at_ms, bytes), bytes)
+        })
+    }
+
+    fn sized_diagnostics(
+        &self,
+        runtime: &str,
+        each: &mut EachSized<'_, (u64, DiagnosticRow)>,
+    ) -> Result<(), RuntimeError> {
+        const PAGE: &str = "SELECT number, record FROM diagnostics WHERE runtime = $1
+            AND number >= $2 ORDER BY number LIMIT $3";
+        let id = runtime.as_bytes();
+        let page = |from: i64, most: i64| self.query(Scope::Hint, PAGE, &[&id, &from, &most]);
+        let key = |number| (runtime, number);
+        let table = (DIAGNOSTICS, runtime.len());
+        self.sized::<DiagnosticRow, _>(table, 0, page, key, |number, row, bytes| {
+            each((number, row), bytes)
+        })
+    }
+
+    fn sized_worker(
+        &self,
+        (runtime, worker): (&str, &str),
+    ) -> Result<Option<(WorkerRow, u64)>, RuntimeError> {
+        const GET: &str = "SELECT record FROM workers WHERE runtime = $1 AND worker = $2";
+        let params: [Param<'_>; 2] = [&runtime.as_bytes(), &worker.as_bytes()];
+        let rows = self.query(Scope::Hint, GET, &params)?;
+        let row = rows.first().map(|row| {
+            let key = (runtime, worker);
+            let decoded = self.decode::<WorkerRow>((WORKERS, &key), row, 0)?;
+            let bytes = runtime.len() + worker.len() + self.bytes(WORKERS, row, 0)?.len();
+            Ok((decoded, stored_size(bytes)))
+        });
+        row.transpose()
+    }
+
+    #[cfg(feature = "search")]
+    fn next_runtime(
+        &self,
+        last: Option<&str>,
+        backwards: bool,
+    ) -> Result<Option<(String, RuntimeRow)>, RuntimeError> {
+        const NEXT: &str =
+            "SELECT runtime, record FROM runtimes WHERE runtime > $1 ORDER BY runtime LIMIT 1";
+        const BEFORE: &str =
+            "SELECT runtime, record FROM runtimes WHERE runtime < $1 ORDER BY runtime DESC LIMIT 1";
+        const LAST: &str = "SELECT runtime, record FROM runtimes ORDER BY runtime DESC LIMIT 1";
+        let after = last.unwrap_or_default().as_bytes();
+        let rows = match (backwards, last) {
+            (false, _) => self.query(Scope::Hint, NEXT, &[&after])?,
+            (true, Some(_)) => self.query(Scope::Hint, BEFORE, &[&after])?,
+            (true, None) => self.query(Scope::Hint, LAST, &[])?,
+        };
+        let next = rows.first().map(|row| {
+            use crate::ledger::table_names::RUNTIMES;
+            let id = self.text(RUNTIMES, row, 0)?;
+            let decoded = self.decode::<RuntimeRow>((RUNTIMES, &id.as_str()), row, 1)?;
+            Ok((id, decoded))
+        });
+        next.transpose()
+    }
+
+    #[cfg(feature = "search")]
+    fn next_worker(
+        &self,
+        runtime: &str,
+        last: Option<&str>,
+        backwards: bool,
+    ) -> Result<Option<(String, WorkerRow)>, RuntimeError> {
+        const NEXT: &str = "SELECT worker, record FROM workers WHERE runtime = $1 AND worker > $2
+            ORDER BY worker LIMIT 1";
+        const BEFORE: &str = "SELECT worker, record FROM workers WHERE runtime = $1 AND worker < $2
+            ORDER BY worker DESC LIMIT 1";
+        const LAST: &str = "SELECT worker, record FROM workers WHERE runtime = $1
+            ORDER BY worker DESC LIMIT 1";
+        let (id, after) = (runtime.as_bytes(), last.unwrap_or_default().as_bytes());
+        let rows = match (backwards, last) {
+            (false, _) => self.query(Scope::Hint, NEXT, &[&id, &after])?,
+            (true, Some(_)) => self.query(Scope::Hint, BEFORE, &[&id, &after])?,
+            (true, None) => self.query(Scope::Hint, LAST, &[&id])?,
+        };
+        let next = rows.first().map(|row| {
+            let worker = self.text(WORKERS, row, 0)?;
+            let key = (runtime, worker.as_str());
+            let decoded = self.decode::<WorkerRow>((WORKERS, &key), row, 1)?;
+            Ok((worker, decoded))
+        });
+        next.transpose()
+    }
+}

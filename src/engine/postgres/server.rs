@@ -1,0 +1,353 @@
+//! The connections of one store: how they are made, and the pool of those that no caller uses.
+
+use crate::engine::postgres::options::{Durability, PostgresOptions, Writers};
+use crate::engine::postgres::wire::address::Address;
+use crate::engine::postgres::wire::connection::Connection;
+use crate::engine::postgres::wire::io_thread::{IoThread, block_on};
+use crate::engine::postgres::wire::server_error::ServerError;
+use crate::engine::postgres::wire::tls::Tls;
+use crate::fs::process::Process;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::{Config, NoTls};
+
+/// How long a caller waits before it tries once more to reach a server.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// How long a server that does not answer is believed to be there.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Idle connections that the pool keeps.
+const IDLE: usize = 4;
+
+/// The server of a store.
+pub(crate) struct Server {
+    pub(crate) options: PostgresOptions,
+    config: Config,
+    tls: Option<Tls>,
+    /// What each session begins with.
+    setup: String,
+    io: Option<IoThread>,
+    pool: Mutex<Pool>,
+    freed: Condvar,
+    process: Process,
+    is_closed: AtomicBool,
+    /// The name under which the store holds leases; `None` if it takes none.
+    pub(crate) holder: Option<String>,
+    /// The epochs of the leases that the store has, by runtime.
+    pub(crate) leases: Mutex<BTreeMap<String, i64>>,
+    /// How many commits the store has made.
+    pub(crate) commits: AtomicU64,
+}
+
+#[derive(Default)]
+struct Pool {
+    idle: Vec<Connection>,
+    /// How many connections there are, those in use included.
+    open: usize,
+}
+
+/// `name` as an identifier in SQL.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl Server {
+    pub(crate) fn new(
+        options: PostgresOptions,
+        address: Address,
+        holder: String,
+    ) -> std::io::Result<Self> {
+        let mut config = address.config;
+        config
+            .connect_timeout(options.connect_timeout)
+            .tcp_user_timeout(SILENCE)
+            .keepalives(true)
+            .keepalives_idle(SILENCE);
+        if config.get_application_name().is_none() {
+            config.application_name(env!("CARGO_PKG_NAME"));
+        }
+        if !options.read_only {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let roots = options.root_certificates.as_deref();
+        let roots = roots.or(address.roots.as_deref());
+        let tls = match address.is_encrypted {
+            true => Some(Tls::new(roots)?),
+            false => None,
+        };
+        Ok(Self {
+            setup: setup(&options),
+            holder: (options.writers == Writers::OnePerRuntime).then_some(holder),
+            options,
+            config,
+            tls,
+            io: Some(IoThread::start()?),
+            pool: Mutex::default(),
+            freed: Condvar::new(),
+            process: Process::current(),
+            is_closed: AtomicBool::new(false),
+            leases: Mutex::default(),
+            commits: AtomicU64::new(0),
+        })
+    }
+
+    /// The end of the time that a call may take which begins now.
+    pub(crate) fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        let far = Duration::from_secs(60 * 60 * 24 * 365);
+        now.checked_add(self.options.outage_timeout)
+            .unwrap_or(now + far)
+    }
+
+    pub(crate) fn io(&self) -> Option<&Handle> {
+        self.io.as_ref().map(IoThread::handle)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        // No code that can panic runs with the lock held.
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rejects later calls, and closes the idle connections.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        let idle = std::mem::take(&mut self.lock().idle);
+        self.lock().open -= idle.len();
+        self.freed.notify_all();
+    }
+
+    /// A connection that no other caller uses. During an outage this tries until `deadline`.
+    pub(crate) fn checkout(self: &Arc<Self>, deadline: Instant) -> Result<Pooled, ServerError> {
+        loop {
+            if let Some(connection) = self.take(deadline)? {
+                return Ok(self.pooled(connection));
+            }
+            match self.connect(deadline) {
+                Ok(connection) => return Ok(self.pooled(connection)),
+                Err(error) => {
+                    self.forget();
+                    if !matches!(error, ServerError::Lost(_)) || Instant::now() + RETRY >= deadline
+                    {
+                        return Err(error);
+                    }
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+    }
+
+    /// A connection for the first use: a server that cannot be reached is an error at once.
+    pub(crate) fn first(self: &Arc<Self>, deadline: Instant) -> Result<Pooled, ServerError> {
+        self.lock().open += 1;
+        match self.connect(deadline) {
+            Ok(connection) => Ok(self.pooled(connection)),
+            Err(error) => {
+                self.forget();
+                Err(error)
+            }
+        }
+    }
+
+    fn pooled(self: &Arc<Self>, connection: Connection) -> Pooled {
+        Pooled {
+            server: Arc::clone(self),
+            connection: Some(connection),
+            in_transaction: false,
+        }
+    }
+
+    /// An idle connection, or `None` with the right to make one.
+    fn take(&self, deadline: Instant) -> Result<Option<Connection>, ServerError> {
+        let mut pool = self.lock();
+        loop {
+            if self.is_closed.load(Ordering::Acquire) {
+                return Err(ServerError::Closed);
+            }
+            while let Some(connection) = pool.idle.pop() {
+                if !connection.is_closed() {
+                    return Ok(Some(connection));
+                }
+                pool.open -= 1;
+            }
+            if pool.open < self.options.max_connections {
+                pool.open += 1;
+                return Ok(None);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ServerError::TooMany(self.options.max_connections));
+            }
+            let waited = self.freed.wait_timeout(pool, left);
+            (pool, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Gives up the right to have one connection.
+    fn forget(&self) {
+        self.lock().open -= 1;
+        self.freed.notify_one();
+    }
+
+    fn put_back(&self, connection: Connection) {
+        let mut pool = self.lock();
+        if connection.is_closed()
+            || pool.idle.len() >= IDLE
+            || self.is_closed.load(Ordering::Acquire)
+        {
+            pool.open -= 1;
+        } else {
+            pool.idle.push(connection);
+        }
+        drop(pool);
+        self.freed.notify_one();
+    }
+
+    fn connect(&self, deadline: Instant) -> Result<Connection, ServerError> {
+        let io = self.io().ok_or(ServerError::Closed)?.clone();
+        let (config, tls) = (self.config.clone(), self.tls.clone());
+        let made = io.spawn(async move {
+            let io = Handle::current();
+            match tls {
+                Some(tls) => {
+                    let (client, wire) = config.connect(tls).await?;
+                    Ok::<_, tokio_postgres::Error>(Connection::serve(&io, client, wire))
+                }
+                None => {
+                    let (client, wire) = config.connect(NoTls).await?;
+                    Ok(Connection::serve(&io, client, wire))
+                }
+            }
+        });
+        let abort = made.abort_handle();
+        let connection = match block_on(made, deadline) {
+            Some(Ok(connection)) => connection?,
+            Some(Err(error)) => return Err(ServerError::Lost(error.to_string())),
+            None => {
+                abort.abort();
+                return Err(ServerError::TimedOut);
+            }
+        };
+        connection.run(&self.setup, deadline)?;
+        self.refuse_unfit(&connection, deadline)?;
+        Ok(connection)
+    }
+
+    /// Rejects a server on which an acknowledged commit can be lost. After a fail-over it can be another one than before.
+    fn refuse_unfit(&self, connection: &Connection, deadline: Instant) -> Result<(), ServerError> {
+        if self.options.read_only {
+            return Ok(());
+        }
+        const SETTINGS: &str = "SELECT current_setting('fsync'), current_setting('full_page_writes'), \
+             current_setting('synchronous_standby_names')";
+        let rows = connection.query_once(SETTINGS, &[], deadline)?;
+        let Some(row) = rows.first() else {
+            return Ok(());
+        };
+        let text = |column: usize| row.try_get::<_, String>(column).unwrap_or_default();
+        for (column, name) in ["fsync", "full_page_writes"].into_iter().enumerate() {
+            if text(column) == "off" {
+                return Err(ServerError::Unfit(format!(
+                    "the server runs with {name}=off, so a crash of its machine can lose or damage the store"
+                )));
+            }
+        }
+        if self.options.durability != Durability::Local && text(2).trim().is_empty() {
+            return Err(ServerError::Unfit(
+                "replicated commits were asked for, and synchronous_standby_names of the server is empty"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    /// A fork leaks the connections: they belong to its parent, and so does the thread behind them.
+    fn drop(&mut self) {
+        if !self.process.is_current() {
+            let pool = self.pool.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(&mut pool.idle));
+            std::mem::forget(self.io.take());
+        }
+    }
+}
+
+fn setup(options: &PostgresOptions) -> String {
+    let commit = match options.durability {
+        Durability::Local => "local",
+        Durability::Replicated => "on",
+        Durability::Applied => "remote_apply",
+    };
+    // All statements find their rows by key. Without statistics the planner could choose to read a whole table.
+    format!(
+        "SET search_path TO {schema}; SET synchronous_commit TO {commit}; SET lock_timeout TO {lock}; \
+         SET statement_timeout TO 0; SET idle_in_transaction_session_timeout TO 0; \
+         SET enable_seqscan TO off; SET enable_hashjoin TO off; SET enable_mergejoin TO off; \
+         SET plan_cache_mode TO force_generic_plan; SET jit TO off; SET client_min_messages TO warning",
+        schema = quoted(&options.schema),
+        lock = options.lock_timeout.as_millis().clamp(1, 1 << 30),
+    )
+}
+
+/// A connection in use. It returns to the pool when it is dropped, without its transaction.
+pub(crate) struct Pooled {
+    server: Arc<Server>,
+    /// `None` only while it is dropped.
+    connection: Option<Connection>,
+    in_transaction: bool,
+}
+
+impl Pooled {
+    /// Begins a transaction with `sql`, together with the next call.
+    pub(crate) fn begin(&mut self, sql: &str) {
+        self.roll_back();
+        self.send(sql);
+        self.in_transaction = true;
+    }
+
+    /// The transaction has ended.
+    pub(crate) fn ended(&mut self) {
+        self.in_transaction = false;
+    }
+
+    fn roll_back(&mut self) {
+        if std::mem::take(&mut self.in_transaction) {
+            self.send("ROLLBACK");
+        }
+    }
+}
+
+impl Deref for Pooled {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        // Set until the value is dropped.
+        match &self.connection {
+            Some(connection) => connection,
+            None => unreachable!("a connection was used after it was given back"),
+        }
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if !self.server.process.is_current() {
+            std::mem::forget(self.connection.take());
+            return;
+        }
+        self.roll_back();
+        if let Some(connection) = self.connection.take() {
+            self.server.put_back(connection);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Snapshots: a connection in a read-only transaction in REPEATABLE READ.
+
+use crate::engine::postgres::rows::source::{Scope, Source};
+use crate::engine::postgres::server::{Pooled, Server};
+use crate::engine::postgres::wire::connection::Param;
+use crate::engine::postgres::wire::server_error::ServerError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio_postgres::Row;
+
+/// The server takes the snapshot at the first query of the transaction.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// The committed rows at one point in time.
+pub(crate) struct PgSnapshot {
+    server: Arc<Server>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Pooled>,
+    /// Whether a query has returned rows of the snapshot. Before, another connection is as good.
+    is_taken: bool,
+}
+
+impl PgSnapshot {
+    /// A snapshot that is taken at its first read.
+    pub(crate) fn later(server: &Arc<Server>) -> Self {
+        Self {
+            server: Arc::clone(server),
+            state: Mutex::default(),
+        }
+    }
+
+    /// A snapshot of now.
+    pub(crate) fn take(server: &Arc<Server>) -> Result<Self, ServerError> {
+        let snapshot = Self::later(server);
+        snapshot.query(Scope::Hint, "SELECT 1", &[])?;
+        Ok(snapshot)
+    }
+}
+
+impl State {
+    fn try_query(
+        &mut self,
+        server: &Arc<Server>,
+        (sql, params): (&'static str, &[Param<'_>]),
+        deadline: Instant,
+    ) -> Result<Vec<Row>, ServerError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                let mut connection = server.checkout(deadline)?;
+                connection.begin(BEGIN);
+                none.insert(connection)
+            }
+        };
+        let rows = connection.query(sql, params, deadline)?;
+        self.is_taken = true;
+        Ok(rows)
+    }
+}
+
+impl Source for PgSnapshot {
+    fn query(
+        &self,
+        _: Scope<'_>,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, ServerError> {
+        let deadline = self.server.deadline();
+        // No code that can panic leaves the state half changed.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match state.try_query(&self.server, (sql, params), deadline) {
+                Err(ServerError::Lost(why)) => {
+                    // An idle connection can be one to a server that is gone.
+                    state.connection = None;
+                    if state.is_taken || Instant::now() >= deadline {
+                        return Err(ServerError::Lost(why));
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+}

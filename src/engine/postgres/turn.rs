@@ -1,0 +1,284 @@
+//! Turns: transactions that read and write. The lock of a runtime comes before its rows.
+
+use crate::engine::postgres::lease::{self, LockRow};
+use crate::engine::postgres::rows::source::{Scope, Source};
+use crate::engine::postgres::server::{Pooled, Server};
+use crate::engine::postgres::wire::connection::Param;
+use crate::engine::postgres::wire::server_error::ServerError;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_postgres::Row;
+
+/// Locks rows in the order of their ids.
+const LOCK: &str = "SELECT runtime, version, holder, epoch,
+        coalesce(expires > clock_timestamp(), false)
+    FROM locks WHERE runtime = ANY($1) ORDER BY runtime FOR UPDATE";
+
+const ADD: &str = "INSERT INTO locks (runtime) SELECT unnest($1::bytea[]) ON CONFLICT DO NOTHING";
+
+/// How long a turn waits before it is begun again after the connection was lost.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A turn. It is undone when it is dropped.
+pub(crate) struct Turn {
+    pub(crate) server: Arc<Server>,
+    state: Mutex<TurnState>,
+}
+
+/// The transaction of a turn.
+pub(crate) struct TurnState {
+    /// `None` before the first statement, and after the connection was lost.
+    connection: Option<Pooled>,
+    /// Whether the transaction has all its locks and takes statements.
+    is_live: bool,
+    /// The runtimes that the turn has locked, with the rows that say so.
+    pub(crate) locked: BTreeMap<String, LockRow>,
+    /// Whether rows were written already: a load. It cannot be begun again.
+    pub(crate) has_written: bool,
+    pub(crate) deadline: Instant,
+}
+
+impl Turn {
+    pub(crate) fn begin(server: &Arc<Server>) -> Self {
+        Self {
+            state: Mutex::new(TurnState {
+                connection: None,
+                is_live: false,
+                locked: BTreeMap::new(),
+                has_written: false,
+                deadline: server.deadline(),
+            }),
+            server: Arc::clone(server),
+        }
+    }
+
+    /// The transaction. No code that can panic leaves it half changed.
+    pub(crate) fn state(&self) -> MutexGuard<'_, TurnState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks `runtime`, unless the turn has.
+    pub(crate) fn lock(&self, runtime: &str) -> Result<(), ServerError> {
+        let mut state = self.state();
+        state.again(&self.server, |state, server| state.lock(server, runtime))
+    }
+
+    /// Runs `write` for a load, within the transaction. `runtime` is locked first.
+    pub(crate) fn write<T>(
+        &self,
+        runtime: &str,
+        write: impl FnOnce(&Pooled, Instant) -> Result<T, ServerError>,
+    ) -> Result<T, ServerError> {
+        self.lock(runtime)?;
+        let deadline = self.server.deadline();
+        let mut state = self.state();
+        state.has_written = true;
+        let connection = state.live()?;
+        let written = write(connection, deadline);
+        if written.is_err() {
+            state.is_live = false;
+        }
+        written
+    }
+}
+
+impl Source for Turn {
+    fn query(
+        &self,
+        scope: Scope<'_>,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, ServerError> {
+        let mut state = self.state();
+        if !state.has_written {
+            state.deadline = self.server.deadline();
+        }
+        state.again(&self.server, |state, server| {
+            if let Scope::Runtime(runtime) = scope {
+                state.lock(server, runtime)?;
+            }
+            state.establish(server)?;
+            let deadline = state.deadline;
+            state.live()?.query(sql, params, deadline)
+        })
+    }
+}
+
+impl TurnState {
+    /// Runs `call`, and runs it again after a failure that passes. What the turn has read by then stays right: it is begun
+    /// again only if no version of its runtimes has changed.
+    fn again<T>(
+        &mut self,
+        server: &Arc<Server>,
+        mut call: impl FnMut(&mut Self, &Arc<Server>) -> Result<T, ServerError>,
+    ) -> Result<T, ServerError> {
+        loop {
+            let error = match call(self, server) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            // The server has undone the transaction, or the connection is gone.
+            self.is_live = false;
+            if error.is_lost() {
+                self.connection = None;
+            }
+            if self.has_written || !error.is_passing() || Instant::now() >= self.deadline {
+                return Err(error);
+            }
+            if error.is_lost() {
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// The connection of a live transaction.
+    pub(crate) fn live(&self) -> Result<&Pooled, ServerError> {
+        match &self.connection {
+            Some(connection) if self.is_live => Ok(connection),
+            _ => Err(ServerError::Lost("the transaction has ended".to_owned())),
+        }
+    }
+
+    /// Begins the transaction, unless it is live, with the locks that the turn had. The caller checks them.
+    pub(crate) fn begin_anew(
+        &mut self,
+        server: &Arc<Server>,
+    ) -> Result<BTreeMap<String, LockRow>, ServerError> {
+        self.is_live = false;
+        let deadline = self.deadline;
+        let connection = match &mut self.connection {
+            Some(connection) if !connection.is_closed() => connection,
+            none => none.insert(server.checkout(deadline)?),
+        };
+        // A host that is paused within the transaction keeps others out no longer than this.
+        let idle = server.options.idle_timeout.as_millis().clamp(1, 1 << 30);
+        connection.begin(&format!(
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout TO {idle}"
+        ));
+        if self.locked.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let runtimes: Vec<&str> = self.locked.keys().map(String::as_str).collect();
+        lock_all(connection, &runtimes, deadline)
+    }
+
+    /// Begins the transaction, unless it is live. [`ServerError::Conflict`] if another host has written to a runtime that
+    /// the turn has read.
+    pub(crate) fn establish(&mut self, server: &Arc<Server>) -> Result<(), ServerError> {
+        if self.is_live {
+            return Ok(());
+        }
+        if self.has_written {
+            return Err(ServerError::Lost("the transaction has ended".to_owned()));
+        }
+        let found = self.begin_anew(server)?;
+        self.confirm(server, &found)?;
+        self.is_live = true;
+        Ok(())
+    }
+
+    /// Checks that the runtimes are as the turn read them, given their lock rows now.
+    pub(crate) fn confirm(
+        &mut self,
+        server: &Server,
+        found: &BTreeMap<String, LockRow>,
+    ) -> Result<(), ServerError> {
+        for (runtime, locked) in &self.locked {
+            let now = found.get(runtime).ok_or(ServerError::Conflict)?;
+            lease::check(server, runtime, now)?;
+            if now.version != locked.version {
+                return Err(ServerError::Conflict);
+            }
+        }
+        self.is_live = true;
+        Ok(())
+    }
+
+    fn lock(&mut self, server: &Arc<Server>, runtime: &str) -> Result<(), ServerError> {
+        self.establish(server)?;
+        if self.locked.contains_key(runtime) {
+            return Ok(());
+        }
+        let deadline = self.deadline;
+        let found = lock_all(self.live()?, &[runtime], deadline)?;
+        let row = found.get(runtime).ok_or(ServerError::Conflict)?;
+        lease::check(server, runtime, row)?;
+        self.locked.insert(runtime.to_owned(), row.clone());
+        Ok(())
+    }
+
+    /// As [`establish`](Self::establish), for a load only if its transaction lives.
+    pub(crate) fn require(&mut self, server: &Arc<Server>) -> Result<(), ServerError> {
+        match self.has_written {
+            true => self.live().map(|_| ()),
+            false => self.establish(server),
+        }
+    }
+
+    /// The transaction has been committed.
+    pub(crate) fn committed(&mut self) {
+        self.is_live = false;
+        if let Some(connection) = &mut self.connection {
+            connection.ended();
+        }
+    }
+
+    /// Gives the connection up, and with it the transaction.
+    pub(crate) fn cut(&mut self) {
+        self.is_live = false;
+        if let Some(connection) = self.connection.take() {
+            connection.cut();
+        }
+    }
+
+    /// The transaction was undone by the server.
+    pub(crate) fn undone(&mut self) {
+        self.is_live = false;
+    }
+
+    /// The connection.
+    pub(crate) fn connection(&self) -> Result<&Pooled, ServerError> {
+        let lost = || ServerError::Lost("the transaction has ended".to_owned());
+        self.connection.as_ref().ok_or_else(lost)
+    }
+}
+
+/// Locks `runtimes`, which ascend, and returns their rows.
+fn lock_all(
+    connection: &Pooled,
+    runtimes: &[&str],
+    deadline: Instant,
+) -> Result<BTreeMap<String, LockRow>, ServerError> {
+    let ids: Vec<&[u8]> = runtimes.iter().map(|id| id.as_bytes()).collect();
+    let mut found = read_locks(&connection.query(LOCK, &[&ids], deadline)?)?;
+    let missing: Vec<&[u8]> = runtimes
+        .iter()
+        .filter(|id| !found.contains_key(**id))
+        .map(|id| id.as_bytes())
+        .collect();
+    if !missing.is_empty() {
+        // It waits for another host that inserts the same row.
+        connection.execute(ADD, &[&missing], deadline)?;
+        found.extend(read_locks(&connection.query(
+            LOCK,
+            &[&missing],
+            deadline,
+        )?)?);
+    }
+    Ok(found)
+}
+
+fn read_locks(rows: &[Row]) -> Result<BTreeMap<String, LockRow>, ServerError> {
+    let rows = rows.iter().map(|row| {
+        let id: &[u8] = row.try_get(0)?;
+        let lock = LockRow {
+            version: row.try_get(1)?,
+            holder: row.try_get(2)?,
+            epoch: row.try_get(3)?,
+            is_held: row.try_get(4)?,
+        };
+        Ok((String::from_utf8_lossy(id).into_owned(), lock))
+    });
+    rows.collect()
+}

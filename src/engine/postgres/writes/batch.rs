@@ -1,0 +1,262 @@
+//! A change set as columns of the tables, encoded once, however often it is written.
+
+use crate::engine::postgres::wire::connection::{Call, Param};
+use crate::engine::postgres::wire::server_error::ServerError;
+use crate::engine::postgres::writes::statements as sql;
+use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
+use crate::ledger::removals::ALL;
+use crate::ledger::stored::envelope::{self, KeyBytes, Record};
+use crate::ledger::stored::record::MetaRecord;
+use crate::ledger::table_names as table;
+
+/// Bytes of a column, one value a row.
+pub(crate) type Texts = Vec<Vec<u8>>;
+
+/// The rows of one statement: the columns that it takes, in this order. Absent columns have no values.
+#[derive(Default)]
+pub(crate) struct Columns {
+    owners: Texts,
+    parts: Texts,
+    numbers: Vec<i64>,
+    records: Texts,
+}
+
+/// The rows of a batch, by statement and in the order of the statements.
+#[derive(Default)]
+pub(crate) struct Batch {
+    statements: Vec<(&'static str, Columns)>,
+    /// The runtimes that the batch changes.
+    pub(crate) runtimes: Vec<String>,
+}
+
+/// A key, as columns.
+struct Key<'k> {
+    owner: &'k str,
+    part: Option<&'k str>,
+    number: Option<u64>,
+}
+
+/// The number of a row as the server has it.
+pub(crate) fn number(number: u64) -> Result<i64, ServerError> {
+    i64::try_from(number).map_err(|_| {
+        ServerError::Invalid(format!(
+            "the number {number} is above {}, the greatest that a store on PostgreSQL can have",
+            i64::MAX
+        ))
+    })
+}
+
+/// The last number below `floor`.
+fn last_below(floor: u64) -> i64 {
+    match floor {
+        ALL => i64::MAX,
+        floor => i64::try_from(floor - 1).unwrap_or(i64::MAX),
+    }
+}
+
+/// The bytes of a record in its envelope.
+pub(crate) fn encoded<R: Record>(
+    table: &str,
+    key: &impl KeyBytes,
+    row: &R,
+) -> Result<Vec<u8>, ServerError> {
+    let mut value = Vec::new();
+    envelope::encode(table, key, row, &mut value).map_err(ServerError::Invalid)?;
+    Ok(value)
+}
+
+impl Columns {
+    /// The columns of one row.
+    pub(crate) fn one(
+        owner: &str,
+        part: Option<&str>,
+        number: Option<i64>,
+        record: Vec<u8>,
+    ) -> Self {
+        Self {
+            owners: vec![owner.as_bytes().to_vec()],
+            parts: part.iter().map(|part| part.as_bytes().to_vec()).collect(),
+            numbers: number.into_iter().collect(),
+            records: vec![record],
+        }
+    }
+
+    /// The columns that have values, as parameters.
+    pub(crate) fn params(&self) -> Vec<Param<'_>> {
+        let mut params: Vec<Param<'_>> = vec![&self.owners];
+        if !self.parts.is_empty() {
+            params.push(&self.parts);
+        }
+        if !self.numbers.is_empty() {
+            params.push(&self.numbers);
+        }
+        if !self.records.is_empty() {
+            params.push(&self.records);
+        }
+        params
+    }
+}
+
+impl Batch {
+    /// Encodes `changes`.
+    pub(crate) fn encode(changes: &ChangeSet) -> Result<Self, ServerError> {
+        let mut batch = Self::default();
+        // All of these statements come before those that write.
+        for (id, staged) in &changes.runtimes {
+            batch.remove(id, staged);
+        }
+        if let Some(last) = changes.last_opening {
+            let key = table::OPENINGS;
+            let record = encoded(table::META, &key, &MetaRecord::Number(last))?;
+            batch.put(sql::PUT_META, key, None, None, Some(record));
+            batch.runtimes.push(String::new());
+        }
+        for (id, staged) in &changes.runtimes {
+            batch.write(id, staged)?;
+        }
+        batch.runtimes.extend(changes.runtimes.keys().cloned());
+        batch.runtimes.sort();
+        batch.runtimes.dedup();
+        Ok(batch)
+    }
+
+    /// The statements with their parameters.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = Call<'_>> {
+        self.statements.iter().map(|(sql, columns)| Call {
+            sql,
+            params: columns.params(),
+        })
+    }
+
+    fn put(
+        &mut self,
+        sql: &'static str,
+        owner: &str,
+        part: Option<&str>,
+        number: Option<i64>,
+        record: Option<Vec<u8>>,
+    ) {
+        let at = self.statements.iter().position(|(of, _)| *of == sql);
+        let at = at.unwrap_or_else(|| {
+            self.statements.push((sql, Columns::default()));
+            self.statements.len() - 1
+        });
+        let columns = &mut self.statements[at].1;
+        columns.owners.push(owner.as_bytes().to_vec());
+        columns
+            .parts
+            .extend(part.map(|part| part.as_bytes().to_vec()));
+        columns.numbers.extend(number);
+        columns.records.extend(record);
+    }
+
+    fn remove(&mut self, id: &str, staged: &RuntimeChanges) {
+        let removed = &staged.removed;
+        if removed.runtime {
+            self.put(sql::DELETE_RUNTIMES, id, None, None, None);
+            self.put(sql::DELETE_IMPORTS, id, None, None, None);
+        }
+        for worker in &removed.workers {
+            self.put(sql::DELETE_WORKERS, id, Some(worker), None, None);
+        }
+        if removed.events_below > 0 {
+            let last = last_below(removed.events_below);
+            self.put(sql::DELETE_EVENTS, id, None, Some(last), None);
+        }
+        for (worker, floor) in removed
+            .entries_below
+            .iter()
+            .filter(|(_, floor)| **floor > 0)
+        {
+            let last = last_below(*floor);
+            self.put(sql::DELETE_ENTRIES, id, Some(worker), Some(last), None);
+        }
+        if removed.all_entries {
+            self.put(sql::DELETE_ALL_ENTRIES, id, None, None, None);
+        }
+        for diagnostic in &removed.diagnostics {
+            // A greater number is that of no row.
+            let number = i64::try_from(*diagnostic).unwrap_or(i64::MAX);
+            self.put(sql::DELETE_DIAGNOSTICS, id, None, Some(number), None);
+        }
+        for worker in &removed.tombstones {
+            self.put(sql::DELETE_TOMBSTONES, id, Some(worker), None, None);
+        }
+        for (path, chunk) in &removed.files {
+            let number = i64::try_from(*chunk).unwrap_or(i64::MAX);
+            self.put(sql::DELETE_FILES, id, Some(path), Some(number), None);
+        }
+    }
+
+    fn add<R: Record>(
+        &mut self,
+        (sql, table): (&'static str, &str),
+        key: Key<'_>,
+        row: &R,
+    ) -> Result<(), ServerError> {
+        let Key {
+            owner,
+            part,
+            number: of,
+        } = key;
+        let record = match (part, of) {
+            (None, None) => encoded(table, &owner, row),
+            (Some(part), None) => encoded(table, &(owner, part), row),
+            (None, Some(of)) => encoded(table, &(owner, of), row),
+            (Some(part), Some(of)) => encoded(table, &(owner, part, of), row),
+        }?;
+        let of = of.map(number).transpose()?;
+        self.put(sql, owner, part, of, Some(record));
+        Ok(())
+    }
+
+    fn write(&mut self, id: &str, staged: &RuntimeChanges) -> Result<(), ServerError> {
+        let own = || Key {
+            owner: id,
+            part: None,
+            number: None,
+        };
+        let of = |part| Key {
+            part: Some(part),
+            ..own()
+        };
+        let at = |number| Key {
+            number: Some(number),
+            ..own()
+        };
+        if let Some(row) = &staged.row {
+            self.add((sql::PUT_RUNTIMES, table::RUNTIMES), own(), row)?;
+        }
+        for (worker, row) in &staged.workers {
+            self.add((sql::PUT_WORKERS, table::WORKERS), of(worker), row)?;
+        }
+        for (event, row) in &staged.events {
+            self.add((sql::ADD_EVENTS, table::EVENTS), at(*event), row)?;
+        }
+        for (logs, sql) in [
+            (&staged.transcripts, sql::ADD_ENTRIES),
+            (&staged.rewritten, sql::PUT_ENTRIES),
+        ] {
+            for (worker, entries) in logs {
+                for (position, row) in entries {
+                    let key = Key {
+                        number: Some(*position),
+                        ..of(worker)
+                    };
+                    self.add((sql, table::TRANSCRIPTS), key, row)?;
+                }
+            }
+        }
+        for (diagnostic, row) in &staged.diagnostics {
+            let key = at(*diagnostic);
+            self.add((sql::PUT_DIAGNOSTICS, table::DIAGNOSTICS), key, row)?;
+        }
+        if let Some(row) = &staged.import {
+            self.add((sql::PUT_IMPORTS, table::IMPORTS), own(), row)?;
+        }
+        for (worker, row) in &staged.tombstones {
+            self.add((sql::PUT_TOMBSTONES, table::TOMBSTONES), of(worker), row)?;
+        }
+        Ok(())
+    }
+}

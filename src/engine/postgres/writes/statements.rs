@@ -1,0 +1,66 @@
+//! The statements that write a batch. Each takes columns as arrays, and writes all rows of a table at once.
+
+/// Rows that a batch removes come first, then those that it writes.
+pub(crate) const DELETE_RUNTIMES: &str = "DELETE FROM runtimes WHERE runtime = ANY($1::bytea[])";
+pub(crate) const DELETE_IMPORTS: &str = "DELETE FROM imports WHERE runtime = ANY($1::bytea[])";
+pub(crate) const DELETE_WORKERS: &str = "DELETE FROM workers AS t
+    USING unnest($1::bytea[], $2::bytea[]) AS u (r, w) WHERE t.runtime = u.r AND t.worker = u.w";
+/// With the last number that goes.
+pub(crate) const DELETE_EVENTS: &str = "DELETE FROM events AS t
+    USING unnest($1::bytea[], $2::int8[]) AS u (r, n) WHERE t.runtime = u.r AND t.number <= u.n";
+pub(crate) const DELETE_ENTRIES: &str = "DELETE FROM transcripts AS t
+    USING unnest($1::bytea[], $2::bytea[], $3::int8[]) AS u (r, w, n)
+    WHERE t.runtime = u.r AND t.worker = u.w AND t.number <= u.n";
+pub(crate) const DELETE_ALL_ENTRIES: &str =
+    "DELETE FROM transcripts WHERE runtime = ANY($1::bytea[])";
+pub(crate) const DELETE_DIAGNOSTICS: &str = "DELETE FROM diagnostics AS t
+    USING unnest($1::bytea[], $2::int8[]) AS u (r, n) WHERE t.runtime = u.r AND t.number = u.n";
+pub(crate) const DELETE_TOMBSTONES: &str = "DELETE FROM tombstones AS t
+    USING unnest($1::bytea[], $2::bytea[]) AS u (r, w) WHERE t.runtime = u.r AND t.worker = u.w";
+pub(crate) const DELETE_FILES: &str = "DELETE FROM files AS t
+    USING unnest($1::bytea[], $2::bytea[], $3::int8[]) AS u (r, p, n)
+    WHERE t.runtime = u.r AND t.path = u.p AND t.number = u.n";
+
+pub(crate) const PUT_META: &str = "INSERT INTO meta (property, record)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[])
+    ON CONFLICT (property) DO UPDATE SET record = excluded.record";
+pub(crate) const PUT_RUNTIMES: &str = "INSERT INTO runtimes (runtime, record)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[])
+    ON CONFLICT (runtime) DO UPDATE SET record = excluded.record";
+pub(crate) const PUT_WORKERS: &str = "INSERT INTO workers (runtime, worker, record)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[])
+    ON CONFLICT (runtime, worker) DO UPDATE SET record = excluded.record";
+pub(crate) const ADD_EVENTS: &str = "INSERT INTO events (runtime, number, record)
+    SELECT * FROM unnest($1::bytea[], $2::int8[], $3::bytea[])";
+pub(crate) const ADD_ENTRIES: &str = "INSERT INTO transcripts (runtime, worker, number, record)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::int8[], $4::bytea[])";
+pub(crate) const PUT_ENTRIES: &str = "INSERT INTO transcripts (runtime, worker, number, record)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::int8[], $4::bytea[])
+    ON CONFLICT (runtime, worker, number) DO UPDATE SET record = excluded.record";
+pub(crate) const PUT_DIAGNOSTICS: &str = "INSERT INTO diagnostics (runtime, number, record)
+    SELECT * FROM unnest($1::bytea[], $2::int8[], $3::bytea[])
+    ON CONFLICT (runtime, number) DO UPDATE SET record = excluded.record";
+pub(crate) const PUT_IMPORTS: &str = "INSERT INTO imports (runtime, record)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[])
+    ON CONFLICT (runtime) DO UPDATE SET record = excluded.record";
+pub(crate) const PUT_TOMBSTONES: &str = "INSERT INTO tombstones (runtime, worker, record)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[])
+    ON CONFLICT (runtime, worker) DO UPDATE SET record = excluded.record";
+pub(crate) const PUT_FILES: &str = "INSERT INTO files (runtime, path, number, record)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::int8[], $4::bytea[])
+    ON CONFLICT (runtime, path, number) DO UPDATE SET record = excluded.record";
+
+/// Counts a commit that changes these runtimes.
+pub(crate) const NEXT_VERSION: &str =
+    "UPDATE locks SET version = version + 1 WHERE runtime = ANY($1::bytea[])";
+/// As [`NEXT_VERSION`], and takes or renews the leases: runtimes, epochs, the holder, milliseconds.
+pub(crate) const NEXT_VERSION_LEASED: &str = "UPDATE locks AS t
+    SET version = t.version + 1, holder = $3, epoch = u.e,
+        expires = clock_timestamp() + $4 * interval '1 ms'
+    FROM unnest($1::bytea[], $2::int8[]) AS u (r, e) WHERE t.runtime = u.r";
+pub(crate) const ADD_TOKEN: &str = "INSERT INTO tokens (token, at) VALUES ($1, clock_timestamp())";
+pub(crate) const FIND_TOKEN: &str = "SELECT 1 FROM tokens WHERE token = $1";
+/// Tokens are needed while a host settles a commit. A day is far more than any deadline.
+pub(crate) const DELETE_OLD_TOKENS: &str = "DELETE FROM tokens WHERE token IN (
+    SELECT token FROM tokens WHERE at < clock_timestamp() - interval '1 day'
+    ORDER BY at LIMIT 10000 FOR UPDATE SKIP LOCKED)";
