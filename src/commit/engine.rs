@@ -15,7 +15,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
     type Snapshot: Send;
 
     /// The right to write, which no other writer has at the same time.
-    type Turn;
+    type Turn: Send;
 
     /// The place of the store, which errors name.
     fn place(&self) -> &Place;
@@ -23,6 +23,22 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Whether operations may be staged above rows that are not committed yet: right where this queue
     /// alone changes the rows. Otherwise each operation reads and writes within a turn of its own.
     fn stages_ahead(&self) -> bool;
+
+    /// Whether operations that cannot be staged ahead share turns; see [`shared_turn`](crate::commit::shared_turn).
+    fn shares_turns(&self) -> bool {
+        false
+    }
+
+    /// Whether `turn` takes an operation on `runtime`. Otherwise that operation runs in the next turn.
+    fn admits(
+        &self,
+        turn: &Self::Turn,
+        runtime: &str,
+        at: OpContext<'_>,
+    ) -> Result<bool, RuntimeError> {
+        let _ = (turn, runtime, at);
+        Ok(true)
+    }
 
     /// Whether other processes may commit while this one has the store open.
     fn others_may_commit(&self) -> bool;

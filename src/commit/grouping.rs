@@ -38,6 +38,11 @@ impl GroupWindow {
         self.deadline = now.checked_add(now.saturating_duration_since(begin) / PART);
     }
 
+    /// The next commit begins at once.
+    pub(crate) fn expect_no_more(&mut self) {
+        self.deadline = None;
+    }
+
     /// Whether a batch of `operations` has all expected ones.
     pub(crate) fn is_complete(&self, operations: usize) -> bool {
         operations >= self.expected

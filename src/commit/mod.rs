@@ -13,6 +13,7 @@ pub(crate) mod metrics;
 pub(crate) mod notify;
 pub(crate) mod pending;
 pub(crate) mod queue;
+pub(crate) mod shared_turn;
 pub(crate) mod state;
 pub(crate) mod trace;
 pub(crate) mod within;

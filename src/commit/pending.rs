@@ -1,5 +1,6 @@
 //! Submitted operations: the caller waits for them later, or not at all.
 
+use crate::commit::batch_outcome::BatchOutcome;
 use crate::commit::engine::Engine;
 use crate::commit::queue::{CommitQueue, Outcome, unwind_or_return};
 use crate::commit::within;
@@ -271,11 +272,11 @@ impl<E: Engine> CommitQueue<E> {
     /// write too, it runs in the background: it needs the file to itself, which can take long.
     pub(crate) fn submit<T: Send + 'static>(
         self: &Arc<Self>,
-        name: &'static str,
+        (name, runtime): (&'static str, &str),
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
     ) -> Pending<T> {
         if !self.engine().stages_ahead() {
-            return self.submit_queued(name, operation);
+            return self.submit_queued(name, runtime, operation);
         }
         let state = self
             .stage_and_drive(name, operation)
@@ -309,6 +310,7 @@ impl<E: Engine> CommitQueue<E> {
     fn submit_queued<T: Send + 'static>(
         self: &Arc<Self>,
         name: &'static str,
+        runtime: &str,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
     ) -> Pending<T> {
         let refused =
@@ -318,7 +320,11 @@ impl<E: Engine> CommitQueue<E> {
         }
         let slot = Arc::new(Slot::new(self.address()));
         let (queue, filled) = (Arc::clone(self), Arc::clone(&slot));
-        let job = move || filled.fill(queue.write_alone_caught(queue.context(name), operation));
+        let runtime = self.engine().shares_turns().then(|| runtime.to_owned());
+        let job = move || match runtime {
+            None => filled.fill(queue.write_alone_caught(queue.context(name), operation)),
+            Some(runtime) => queue.run_submitted((name, &runtime), operation, filled),
+        };
         let state = match self.background.run(Box::new(job)) {
             Ok(()) => State::Queued {
                 queue: Arc::<Self>::clone(self),
@@ -331,6 +337,25 @@ impl<E: Engine> CommitQueue<E> {
             operation: name,
         }
     }
+
+    /// Runs a submitted operation in a shared turn. The last one of those that wait commits it.
+    fn run_submitted<T: Send + 'static>(
+        self: &Arc<Self>,
+        (name, runtime): (&'static str, &str),
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+        slot: Arc<Slot<T>>,
+    ) {
+        let queue = Arc::clone(self);
+        let fill = move |outcome: Outcome<T>, batch: &BatchOutcome| match batch
+            .result(queue.context(name))
+        {
+            Ok(()) => slot.fill(outcome),
+            Err(error) => slot.fill(Ok(Err(error))),
+        };
+        let is_last = || !self.background.has_more();
+        self.write_shared_later(self.context(name), runtime, operation, (fill, &is_last));
+    }
+
     /// Has `batch` committed in the background; without a thread to do so, commits it here.
     fn drive(self: &Arc<Self>, batch: u64) -> Result<(), RuntimeError> {
         const NAME: &str = "commit";

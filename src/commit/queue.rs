@@ -33,8 +33,9 @@ use crate::ledger::deletion;
 use crate::ledger::opening::{Guards, Opening};
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
@@ -57,6 +58,10 @@ pub(crate) struct CommitQueue<E: Engine> {
     pub(crate) background: Background,
     /// Wakes the followers of this process.
     pub(crate) commits: CommitCounter,
+    /// The open turn of an engine that shares turns. Its lock is taken only with that of `queue`.
+    pub(crate) shared: Mutex<Option<E::Turn>>,
+    /// How many operations are on their way to a shared turn.
+    pub(crate) arriving: AtomicUsize,
     /// This opening of the store.
     pub(crate) opening: Opening,
     pub(crate) metrics: Metrics,
@@ -85,6 +90,8 @@ impl<E: Engine> CommitQueue<E> {
             over: AtomicBool::new(false),
             background: Background::default(),
             commits: CommitCounter::default(),
+            shared: Mutex::new(None),
+            arriving: AtomicUsize::new(0),
             metrics: Metrics::default(),
         }
     }
@@ -174,18 +181,22 @@ pub(crate) type Outcome<T> = std::thread::Result<Result<T, RuntimeError>>;
 impl<E: Engine> CommitQueue<E> {
     /// Runs `operation` and returns when its changes are on disk.
     ///
-    /// The operation runs on this thread. If it fails or panics, none of its changes is committed.
+    /// The operation runs on this thread. If it fails or panics, none of its changes is committed. `runtime` is the only
+    /// one whose rows it reads and writes, if that is known.
     pub(crate) fn write<T>(
         &self,
-        name: &'static str,
+        (name, runtime): (&'static str, Option<&str>),
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         let at = self.context(name);
         let _write = trace::write(at);
-        let queue = self.lock_with_room(at)?;
-        if !self.engine.stages_ahead() {
-            return unwind_or_return(self.write_alone(queue, at, operation)?);
+        if let Some(runtime) = runtime.filter(|_| self.engine.shares_turns()) {
+            return unwind_or_return(self.write_shared(at, runtime, operation)?);
         }
+        if !self.engine.stages_ahead() {
+            return unwind_or_return(self.write_alone(self.lock_for_one(at)?, at, operation)?);
+        }
+        let queue = self.lock_with_room(at)?;
         let (queue, outcome, batch) = self.stage_in_open(queue, at, operation)?;
         if let Some(batch) = batch {
             self.wait_for(queue, batch, at)?;
@@ -213,6 +224,22 @@ impl<E: Engine> CommitQueue<E> {
             batch,
             undriven,
         })
+    }
+
+    /// The queue, once no shared turn is open and an operation can have a turn of its own.
+    fn lock_for_one(
+        &self,
+        at: OpContext<'_>,
+    ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
+        let mut queue = self.lock_with_room(at)?;
+        while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
+            self.end_gathering(&queue);
+            queue = self.room.wait(queue)?;
+        }
+        match queue.refusal(None, at) {
+            Some(refusal) => Err(refusal),
+            None => Ok(queue),
+        }
     }
 
     /// The queue, once the open batch takes another operation.
@@ -275,7 +302,7 @@ impl<E: Engine> CommitQueue<E> {
 
     /// Runs `operation` above all staged changes. If it succeeds, its changes join the open batch. A panic
     /// is caught, so that it does not poison the queue's lock.
-    fn stage<T>(
+    pub(crate) fn stage<T>(
         &self,
         queue: &mut Queue<E::Snapshot>,
         base: &dyn Rows,
@@ -348,7 +375,7 @@ impl<E: Engine> CommitQueue<E> {
 
     /// Takes the file, then keeps the group window open until the expected operations have joined the open
     /// batch. The calling thread commits it.
-    fn gather<'q>(
+    pub(crate) fn gather<'q>(
         &'q self,
         mut queue: MutexGuard<'q, Queue<E::Snapshot>>,
     ) -> MutexGuard<'q, Queue<E::Snapshot>> {
@@ -410,13 +437,14 @@ impl<E: Engine> CommitQueue<E> {
         queue.open_batch += 1;
         queue.sealed = Some(Arc::clone(&sealed));
         queue.sealed_outcome = std::mem::take(&mut queue.open_outcome);
+        let (later, open_turn) = (std::mem::take(&mut queue.later), self.lock_shared().take());
         queue.busy = Some(Busy::Commit);
         drop(queue);
         self.room.wake_all();
 
         let begin = Instant::now();
         let commit = trace::Commit::begin();
-        let outcome = match self.engine.begin(at) {
+        let outcome = match open_turn.map_or_else(|| self.engine.begin(at), Ok) {
             Ok(turn) => self.engine.commit(turn, &sealed, at),
             Err(error) => Err(Failure::before_commit(error)),
         };
@@ -429,7 +457,8 @@ impl<E: Engine> CommitQueue<E> {
         if let Some(base) = queue.base.take() {
             self.engine.release(base, at);
         }
-        let (took, waiting) = ((begin, Instant::now()), queue.open_operations);
+        let arriving = self.arriving.load(Ordering::Acquire);
+        let (took, waiting) = ((begin, Instant::now()), queue.open_operations + arriving);
         queue.window.commit_is_done(took, size.operations, waiting);
         // The leader first, so that the disk is busy again while the others are woken.
         if std::mem::take(&mut queue.has_leader) {
@@ -442,6 +471,10 @@ impl<E: Engine> CommitQueue<E> {
                 let later = queue.wakers.split_off(&(batch + 1, 0));
                 let wakers = std::mem::replace(&mut queue.wakers, later);
                 (wakers, BatchOutcome::Durable)
+            }
+            // The next turn does not depend on this one.
+            Err(failure) if self.engine.survives(&failure) => {
+                (BTreeMap::new(), BatchOutcome::Failed(failure))
             }
             Err(failure) => {
                 let over = QueueEnd::Failed {
@@ -461,6 +494,12 @@ impl<E: Engine> CommitQueue<E> {
         drop(queue);
         // Each is set once: by the commit of its batch, or by that of the one before.
         let _ = finished.set(outcome);
+        if let Some(outcome) = finished.get() {
+            for then in later {
+                // It wakes a host's waker, whose panic must not keep the others from being called.
+                let _ = catch_unwind(AssertUnwindSafe(|| then(outcome)));
+            }
+        }
         self.room.wake_all();
         wake(wakers.into_values().collect());
         self.metrics.count(size, begin.elapsed(), failure.is_some());
@@ -526,7 +565,7 @@ impl<E: Engine> CommitQueue<E> {
         at: OpContext<'_>,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Outcome<T> {
-        match self.lock_with_room(at) {
+        match self.lock_for_one(at) {
             Ok(queue) => match self.write_alone(queue, at, operation) {
                 Ok(outcome) => outcome,
                 Err(error) => Ok(Err(error)),

@@ -4,6 +4,7 @@
 use crate::commit::batch_outcome::BatchOutcome;
 use crate::commit::failure::Failure;
 use crate::commit::grouping::GroupWindow;
+use crate::commit::shared_turn::Later;
 use crate::commit::trace::Batch;
 use crate::error::RuntimeError;
 use crate::ledger::change_set::ChangeSet;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, MutexGuard, OnceLock};
 use std::task::Waker;
+use std::time::Instant;
 
 /// The limits of a batch. A batch that reached either takes no more operations.
 const MAX_BATCH_OPERATIONS: usize = 1024;
@@ -63,6 +65,10 @@ pub(crate) struct Queue<S> {
     pub(crate) window: GroupWindow,
     /// Whether a leader waits to commit the open batch as soon as the commit under way is done.
     pub(crate) has_leader: bool,
+    /// Called with the outcome of the open batch, without the lock.
+    pub(crate) later: Vec<Later>,
+    /// When a leader of shared turns last found no deletion to continue.
+    pub(crate) shared_at: Option<Instant>,
     /// The wakers of submitted operations, by batch and waiter. They are called without the lock.
     pub(crate) wakers: BTreeMap<(u64, u64), Waker>,
     /// The last batch that was given to the background thread.
@@ -102,6 +108,8 @@ impl<S> Queue<S> {
             sealed_outcome: Arc::default(),
             window: GroupWindow::default(),
             has_leader: false,
+            later: Vec::new(),
+            shared_at: None,
             wakers: BTreeMap::new(),
             driven_batch: None,
             busy: None,

@@ -160,9 +160,10 @@ impl Runtime {
         attributes: Attributes,
     ) -> Result<WorkerDetail, RuntimeError> {
         let attributes = of_host(attributes)?;
-        self.store.write("create worker", |transaction| {
-            operations::create_worker(transaction, &self.runtime_id, request, &attributes)
-        })
+        self.store
+            .write_to(&self.runtime_id, "create worker", |transaction| {
+                operations::create_worker(transaction, &self.runtime_id, request, &attributes)
+            })
     }
 
     /// Creates a worker with an id of the host's. If the same request created a worker with this id before, returns that
@@ -180,9 +181,10 @@ impl Runtime {
         worker_id: WorkerId,
         request: CreateWorkerRequest,
     ) -> Result<WorkerDetail, RuntimeError> {
-        self.store.write("create worker", |transaction| {
-            operations::create_worker_as(transaction, &self.runtime_id, worker_id, request)
-        })
+        self.store
+            .write_to(&self.runtime_id, "create worker", |transaction| {
+                operations::create_worker_as(transaction, &self.runtime_id, worker_id, request)
+            })
     }
 
     /// As [`send_input`](Self::send_input), with attributes of the transcript entry. On disk when this returns; see
@@ -198,10 +200,11 @@ impl Runtime {
         attributes: Attributes,
     ) -> Result<WorkerInteractionAck, RuntimeError> {
         let attributes = of_host(attributes)?;
-        self.store.write("send input", |transaction| {
-            let id = &self.runtime_id;
-            operations::send_input(transaction, id, worker_ref, input, &attributes)
-        })
+        self.store
+            .write_to(&self.runtime_id, "send input", |transaction| {
+                let id = &self.runtime_id;
+                operations::send_input(transaction, id, worker_ref, input, &attributes)
+            })
     }
 
     /// As [`append_reply`](Self::append_reply), with attributes of the transcript entry. On disk when this returns; see
@@ -217,10 +220,11 @@ impl Runtime {
         attributes: Attributes,
     ) -> Result<WorkerInteractionAck, RuntimeError> {
         let (content, attributes) = (content.into(), of_host(attributes)?);
-        self.store.write("append reply", |transaction| {
-            let id = &self.runtime_id;
-            operations::append_reply(transaction, id, worker_ref, content, &attributes)
-        })
+        self.store
+            .write_to(&self.runtime_id, "append reply", |transaction| {
+                let id = &self.runtime_id;
+                operations::append_reply(transaction, id, worker_ref, content, &attributes)
+            })
     }
 
     /// The attributes of a worker.
@@ -259,9 +263,10 @@ impl Runtime {
         worker_ref: &WorkerRef,
         patch: Attributes,
     ) -> Result<Attributes, RuntimeError> {
-        self.store.write("set attributes", |transaction| {
-            set(transaction, &self.runtime_id, worker_ref, patch)
-        })
+        self.store
+            .write_to(&self.runtime_id, "set attributes", |transaction| {
+                set(transaction, &self.runtime_id, worker_ref, patch)
+            })
     }
 
     /// A page of the workers that `filter` selects, by the order of their ids. The cost is a scan of all workers, from

@@ -215,9 +215,10 @@ impl Runtime {
     ///
     /// The errors of every write.
     pub fn stop_runtime(&self) -> Result<u64, RuntimeError> {
-        self.store.write("stop runtime", |transaction| {
-            operations::stop_runtime(transaction, &self.runtime_id)
-        })
+        self.store
+            .write_to(&self.runtime_id, "stop runtime", |transaction| {
+                operations::stop_runtime(transaction, &self.runtime_id)
+            })
     }
 
     /// Creates a worker. On disk when this returns; see [`Runtime`] for failures.
@@ -240,9 +241,15 @@ impl Runtime {
         &self,
         request: CreateWorkerRequest,
     ) -> Result<WorkerDetail, RuntimeError> {
-        self.store.write("create worker", |transaction| {
-            operations::create_worker(transaction, &self.runtime_id, request, &Attributes::new())
-        })
+        self.store
+            .write_to(&self.runtime_id, "create worker", |transaction| {
+                operations::create_worker(
+                    transaction,
+                    &self.runtime_id,
+                    request,
+                    &Attributes::new(),
+                )
+            })
     }
 
     /// All workers, sorted by the bytes of their ids.
@@ -290,15 +297,16 @@ impl Runtime {
         worker_ref: &WorkerRef,
         input: WorkerInput,
     ) -> Result<WorkerInteractionAck, RuntimeError> {
-        self.store.write("send input", |transaction| {
-            operations::send_input(
-                transaction,
-                &self.runtime_id,
-                worker_ref,
-                input,
-                &Attributes::new(),
-            )
-        })
+        self.store
+            .write_to(&self.runtime_id, "send input", |transaction| {
+                operations::send_input(
+                    transaction,
+                    &self.runtime_id,
+                    worker_ref,
+                    input,
+                    &Attributes::new(),
+                )
+            })
     }
 
     /// Appends a reply of a running worker to its transcript, with the role `Assistant`. It logs no event: `event_id` is
@@ -324,15 +332,16 @@ impl Runtime {
         content: impl Into<String>,
     ) -> Result<WorkerInteractionAck, RuntimeError> {
         let content = content.into();
-        self.store.write("append reply", |transaction| {
-            operations::append_reply(
-                transaction,
-                &self.runtime_id,
-                worker_ref,
-                content,
-                &Attributes::new(),
-            )
-        })
+        self.store
+            .write_to(&self.runtime_id, "append reply", |transaction| {
+                operations::append_reply(
+                    transaction,
+                    &self.runtime_id,
+                    worker_ref,
+                    content,
+                    &Attributes::new(),
+                )
+            })
     }
 
     /// Stops a worker. `reason` becomes the message of the event. The first terminal status stays: a later
@@ -347,9 +356,10 @@ impl Runtime {
         reason: Option<String>,
     ) -> Result<WorkerLifecycleAck, RuntimeError> {
         let to = (WorkerStatus::Stopped, RuntimeEventKind::WorkerStopped);
-        self.store.write("stop worker", |transaction| {
-            operations::end_worker(transaction, &self.runtime_id, worker_ref, to, reason)
-        })
+        self.store
+            .write_to(&self.runtime_id, "stop worker", |transaction| {
+                operations::end_worker(transaction, &self.runtime_id, worker_ref, to, reason)
+            })
     }
 
     /// Cancels a worker; otherwise as [`stop_worker`](Self::stop_worker).
@@ -363,9 +373,10 @@ impl Runtime {
         reason: Option<String>,
     ) -> Result<WorkerLifecycleAck, RuntimeError> {
         let to = (WorkerStatus::Cancelled, RuntimeEventKind::WorkerCancelled);
-        self.store.write("cancel worker", |transaction| {
-            operations::end_worker(transaction, &self.runtime_id, worker_ref, to, reason)
-        })
+        self.store
+            .write_to(&self.runtime_id, "cancel worker", |transaction| {
+                operations::end_worker(transaction, &self.runtime_id, worker_ref, to, reason)
+            })
     }
 
     /// Runs `operations` and commits their changes as one transaction. An `Err` or a panic of the closure
@@ -396,9 +407,10 @@ impl Runtime {
         &self,
         operations: impl FnOnce(&mut RuntimeTransaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
-        self.store.write("transaction", |transaction| {
-            RuntimeTransaction::run(transaction, &self.runtime_id, self.backend(), operations)
-        })
+        self.store
+            .write_to(&self.runtime_id, "transaction", |transaction| {
+                RuntimeTransaction::run(transaction, &self.runtime_id, self.backend(), operations)
+            })
     }
 
     /// Runs `operations` as [`transaction`](Self::transaction) does, and returns before the commit, which a
@@ -429,9 +441,10 @@ impl Runtime {
         operations: impl FnOnce(&mut RuntimeTransaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
     ) -> Pending<T> {
         let (runtime_id, backend) = (self.runtime_id.clone(), self.backend());
-        self.store.submit("submit", move |transaction| {
-            RuntimeTransaction::run(transaction, &runtime_id, backend, operations)
-        })
+        self.store
+            .submit(&self.runtime_id, "submit", move |transaction| {
+                RuntimeTransaction::run(transaction, &runtime_id, backend, operations)
+            })
     }
 
     /// Reads a page of a worker's transcript. Past the end, the page has no items and no `next_start`. The

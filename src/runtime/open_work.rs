@@ -190,9 +190,10 @@ impl Runtime {
         name: &str,
         note: &str,
     ) -> Result<(), RuntimeError> {
-        self.store.write("open work", |transaction| {
-            open(transaction, &self.runtime_id, worker_ref, (name, note))
-        })
+        self.store
+            .write_to(&self.runtime_id, "open work", |transaction| {
+                open(transaction, &self.runtime_id, worker_ref, (name, note))
+            })
     }
 
     /// Records that work ended, of this process or of an earlier one. Returns whether it was open. Works on a worker or a
@@ -202,9 +203,10 @@ impl Runtime {
     ///
     /// `WrongRuntime`, `WorkerNotFound`; the errors of every write, except `RuntimeStopped`.
     pub fn close_work(&self, worker_ref: &WorkerRef, name: &str) -> Result<bool, RuntimeError> {
-        self.store.write("close work", |transaction| {
-            close(transaction, &self.runtime_id, worker_ref, name)
-        })
+        self.store
+            .write_to(&self.runtime_id, "close work", |transaction| {
+                close(transaction, &self.runtime_id, worker_ref, name)
+            })
     }
 }
 

@@ -74,9 +74,10 @@ impl Runtime {
     ///
     /// `WrongRuntime`, `WorkerNotFound`; the errors of every write without `RuntimeStopped`.
     pub fn set_pinned(&self, worker_ref: &WorkerRef, is_pinned: bool) -> Result<(), RuntimeError> {
-        self.store.write("pin worker", |transaction| {
-            operations::set_pinned(transaction, &self.runtime_id, worker_ref, is_pinned)
-        })
+        self.store
+            .write_to(&self.runtime_id, "pin worker", |transaction| {
+                operations::set_pinned(transaction, &self.runtime_id, worker_ref, is_pinned)
+            })
     }
 
     /// Whether a worker is protected from retention.

@@ -153,10 +153,11 @@ impl Runtime {
         replacement: &str,
     ) -> Result<(), RuntimeError> {
         let positions = positions.into_iter().collect();
-        self.store.write("redact entries", |transaction| {
-            let id = &self.runtime_id;
-            redact(transaction, id, worker_ref, (&positions, replacement))
-        })
+        self.store
+            .write_to(&self.runtime_id, "redact entries", |transaction| {
+                let id = &self.runtime_id;
+                redact(transaction, id, worker_ref, (&positions, replacement))
+            })
     }
 }
 

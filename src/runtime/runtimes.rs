@@ -126,13 +126,14 @@ impl Runtime {
     ///
     /// The errors of every write, except `RuntimeStopped`.
     pub fn set_display_name(&self, display_name: Option<String>) -> Result<(), RuntimeError> {
-        self.store.write("set display name", |transaction| {
-            let mut row = pages::runtime_row(transaction, &self.runtime_id)?;
-            row.display_name = display_name;
-            transaction
-                .changes()
-                .put_runtime(self.runtime_id.as_str(), row)
-        })
+        self.store
+            .write_to(&self.runtime_id, "set display name", |transaction| {
+                let mut row = pages::runtime_row(transaction, &self.runtime_id)?;
+                row.display_name = display_name;
+                transaction
+                    .changes()
+                    .put_runtime(self.runtime_id.as_str(), row)
+            })
     }
 
     /// Sets the limits of the runtime: the most items that one read returns. They apply to reads that begin
@@ -142,12 +143,13 @@ impl Runtime {
     ///
     /// The errors of every write, except `RuntimeStopped`.
     pub fn set_limits(&self, limits: RuntimeLimits) -> Result<(), RuntimeError> {
-        self.store.write("set limits", |transaction| {
-            let mut row = pages::runtime_row(transaction, &self.runtime_id)?;
-            convert::set_limits(&mut row, limits);
-            transaction
-                .changes()
-                .put_runtime(self.runtime_id.as_str(), row)
-        })
+        self.store
+            .write_to(&self.runtime_id, "set limits", |transaction| {
+                let mut row = pages::runtime_row(transaction, &self.runtime_id)?;
+                convert::set_limits(&mut row, limits);
+                transaction
+                    .changes()
+                    .put_runtime(self.runtime_id.as_str(), row)
+            })
     }
 }

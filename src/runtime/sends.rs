@@ -108,9 +108,10 @@ impl Runtime {
         key: &str,
         input: WorkerInput,
     ) -> Result<WorkerInteractionAck, RuntimeError> {
-        self.store.write("send input", |transaction| {
-            send_once(transaction, &self.runtime_id, worker_ref, (key, input))
-        })
+        self.store
+            .write_to(&self.runtime_id, "send input", |transaction| {
+                send_once(transaction, &self.runtime_id, worker_ref, (key, input))
+            })
     }
 }
 

@@ -177,7 +177,7 @@ impl AnyStore {
     /// Runs one operation and waits for its commit.
     pub(crate) fn write<T>(
         &self,
-        operation: &'static str,
+        operation: (&'static str, Option<&str>),
         run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         on_each!(self, queue => queue.write(operation, run))
@@ -186,7 +186,7 @@ impl AnyStore {
     /// Runs one operation; a background thread commits it.
     pub(crate) fn submit<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        operation: (&'static str, &str),
         run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
     ) -> Pending<T> {
         on_each!(self, queue => queue.submit(operation, run))

@@ -9,6 +9,7 @@ use crate::engine::redb::open::options::StoreOptions;
 use crate::error::RuntimeError;
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
+use crate::model::identity::RuntimeId;
 use crate::store::any_store::AnyStore;
 use std::path::Path;
 use std::sync::Arc;
@@ -158,17 +159,29 @@ impl Store {
         run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         self.refuse_read_only(operation)?;
-        self.shared.write(operation, run)
+        self.shared.write((operation, None), run)
     }
 
-    /// Runs one operation; a background thread commits it.
+    /// Runs one operation that reads and writes rows of `runtime` only, and waits for its commit.
+    pub(crate) fn write_to<T>(
+        &self,
+        runtime: &RuntimeId,
+        operation: &'static str,
+        run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        self.refuse_read_only(operation)?;
+        self.shared.write((operation, Some(runtime.as_str())), run)
+    }
+
+    /// Runs one operation as [`write_to`](Self::write_to) does; a background thread commits it.
     pub(crate) fn submit<T: Send + 'static>(
         &self,
+        runtime: &RuntimeId,
         operation: &'static str,
         run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError> + Send + 'static,
     ) -> Pending<T> {
         match self.refuse_read_only(operation) {
-            Ok(()) => self.shared.submit(operation, run),
+            Ok(()) => self.shared.submit((operation, runtime.as_str()), run),
             Err(error) => Pending::refused(operation, error),
         }
     }

@@ -61,7 +61,9 @@ pub(crate) fn commit(turn: &Turn, changes: &ChangeSet, at: OpContext<'_>) -> Res
     };
     let mut state = turn.state();
     state.deadline = turn.server.deadline();
-    attempt.run(&mut state, at)
+    attempt.run(&mut state, at)?;
+    turn.server.cache.committed(&state.locked, changes);
+    Ok(())
 }
 
 impl Attempt<'_> {

@@ -55,6 +55,14 @@ impl Engine for PostgresEngine {
         false
     }
 
+    fn shares_turns(&self) -> bool {
+        true
+    }
+
+    fn admits(&self, turn: &Turn, runtime: &str, at: OpContext<'_>) -> Result<bool, RuntimeError> {
+        turn.admits(runtime).map_err(|error| error.runtime(at))
+    }
+
     fn others_may_commit(&self) -> bool {
         true
     }

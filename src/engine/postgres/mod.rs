@@ -8,6 +8,7 @@
 //! versions that were read, the same changes are written. Each commit stores a token, which settles the outcome of a commit
 //! whose answer was lost.
 
+pub(crate) mod cache;
 pub(crate) mod commit;
 pub(crate) mod engine;
 pub(crate) mod lease;

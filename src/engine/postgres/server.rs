@@ -1,5 +1,6 @@
 //! The connections of one store: how they are made, and the pool of those that no caller uses.
 
+use crate::engine::postgres::cache::RowCache;
 use crate::engine::postgres::options::{Durability, PostgresOptions, Writers};
 use crate::engine::postgres::wire::address::Address;
 use crate::engine::postgres::wire::connection::Connection;
@@ -41,6 +42,8 @@ pub(crate) struct Server {
     pub(crate) holder: Option<String>,
     /// The epochs of the leases that the store has, by runtime.
     pub(crate) leases: Mutex<BTreeMap<String, i64>>,
+    /// The last committed rows.
+    pub(crate) cache: RowCache,
     /// How many commits the store has made.
     pub(crate) commits: AtomicU64,
 }
@@ -93,6 +96,7 @@ impl Server {
             process: Process::current(),
             is_closed: AtomicBool::new(false),
             leases: Mutex::default(),
+            cache: RowCache::default(),
             commits: AtomicU64::new(0),
         })
     }

@@ -5,6 +5,7 @@ use crate::engine::postgres::rows::source::{Scope, Source};
 use crate::engine::postgres::server::{Pooled, Server};
 use crate::engine::postgres::wire::connection::Param;
 use crate::engine::postgres::wire::server_error::ServerError;
+use crate::ledger::rows::{RuntimeRow, WorkerRow};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +15,10 @@ use tokio_postgres::Row;
 const LOCK: &str = "SELECT runtime, version, holder, epoch,
         coalesce(expires > clock_timestamp(), false)
     FROM locks WHERE runtime = ANY($1) ORDER BY runtime FOR UPDATE";
+
+const LOCK_IF_FREE: &str = "SELECT runtime, version, holder, epoch,
+        coalesce(expires > clock_timestamp(), false)
+    FROM locks WHERE runtime = $1 FOR UPDATE SKIP LOCKED";
 
 const ADD: &str = "INSERT INTO locks (runtime) SELECT unnest($1::bytea[]) ON CONFLICT DO NOTHING";
 
@@ -101,6 +106,63 @@ impl Source for Turn {
             state.establish(server)?;
             let deadline = state.deadline;
             state.live()?.query(sql, params, deadline)
+        })
+    }
+
+    fn known_runtime(&self, id: &str) -> Result<Option<Option<RuntimeRow>>, ServerError> {
+        let version = self.version(id)?;
+        Ok(version.and_then(|version| self.server.cache.runtime(id, version)))
+    }
+
+    fn known_worker(
+        &self,
+        id: &str,
+        worker: &str,
+    ) -> Result<Option<Option<WorkerRow>>, ServerError> {
+        let version = self.version(id)?;
+        Ok(version.and_then(|version| self.server.cache.worker(id, version, worker)))
+    }
+
+    fn note_runtime(&self, id: &str, row: Option<&RuntimeRow>) {
+        if let Some(version) = self.locked_version(id) {
+            self.server.cache.note_runtime(id, version, row);
+        }
+    }
+
+    fn note_worker(&self, id: &str, worker: &str, row: Option<&WorkerRow>) {
+        if let Some(version) = self.locked_version(id) {
+            self.server.cache.note_worker(id, version, (worker, row));
+        }
+    }
+}
+
+impl Turn {
+    /// The version of a runtime, which is locked first; `None` where rows in memory do not count.
+    fn version(&self, runtime: &str) -> Result<Option<i64>, ServerError> {
+        self.lock(runtime)?;
+        let state = self.state();
+        // A load writes rows that are not committed.
+        let locked = state.locked.get(runtime).filter(|_| !state.has_written);
+        Ok(locked.map(|row| row.version))
+    }
+
+    /// The version of a runtime that the turn has locked.
+    fn locked_version(&self, runtime: &str) -> Option<i64> {
+        let state = self.state();
+        let locked = state.locked.get(runtime).filter(|_| !state.has_written);
+        locked.map(|row| row.version)
+    }
+
+    /// Whether the turn takes an operation on `runtime`: it locks the runtime, unless it would have to wait out of order.
+    pub(crate) fn admits(&self, runtime: &str) -> Result<bool, ServerError> {
+        let mut state = self.state();
+        state.deadline = self.server.deadline();
+        state.again(&self.server, |state, server| {
+            let last = state.locked.last_key_value();
+            match last.is_none_or(|(last, _)| last.as_str() <= runtime) {
+                true => state.lock(server, runtime).map(|()| true),
+                false => state.lock_if_free(server, runtime),
+            }
         })
     }
 }
@@ -193,6 +255,22 @@ impl TurnState {
         }
         self.is_live = true;
         Ok(())
+    }
+
+    /// Locks `runtime` if no other host has it locked. Returns whether it is locked.
+    fn lock_if_free(&mut self, server: &Arc<Server>, runtime: &str) -> Result<bool, ServerError> {
+        self.establish(server)?;
+        if self.locked.contains_key(runtime) {
+            return Ok(true);
+        }
+        let (id, deadline) = (runtime.as_bytes(), self.deadline);
+        let rows = self.live()?.query(LOCK_IF_FREE, &[&id], deadline)?;
+        let Some((_, row)) = read_locks(&rows)?.pop_first() else {
+            return Ok(false);
+        };
+        lease::check(server, runtime, &row)?;
+        self.locked.insert(runtime.to_owned(), row);
+        Ok(true)
     }
 
     fn lock(&mut self, server: &Arc<Server>, runtime: &str) -> Result<(), ServerError> {

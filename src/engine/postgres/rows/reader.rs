@@ -181,8 +181,14 @@ impl Rows for Reader<'_> {
 
     fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError> {
         const GET: &str = "SELECT record FROM runtimes WHERE runtime = $1";
+        let known = self.source.known_runtime(runtime);
+        if let Some(row) = known.map_err(|error| error.runtime(self.at))? {
+            return Ok(row);
+        }
         let (scope, key) = (Scope::Runtime(runtime), runtime.as_bytes());
-        self.one(scope, GET, &[&key], (RUNTIMES, &runtime))
+        let row = self.one(scope, GET, &[&key], (RUNTIMES, &runtime))?;
+        self.source.note_runtime(runtime, row.as_ref());
+        Ok(row)
     }
 
     fn runtimes(
@@ -205,9 +211,15 @@ impl Rows for Reader<'_> {
 
     fn worker(&self, runtime: &str, worker: &str) -> Result<Option<WorkerRow>, RuntimeError> {
         const GET: &str = "SELECT record FROM workers WHERE runtime = $1 AND worker = $2";
+        let known = self.source.known_worker(runtime, worker);
+        if let Some(row) = known.map_err(|error| error.runtime(self.at))? {
+            return Ok(row);
+        }
         let params: [Param<'_>; 2] = [&runtime.as_bytes(), &worker.as_bytes()];
         let key = (runtime, worker);
-        self.one(Scope::Runtime(runtime), GET, &params, (WORKERS, &key))
+        let row = self.one(Scope::Runtime(runtime), GET, &params, (WORKERS, &key))?;
+        self.source.note_worker(runtime, worker, row.as_ref());
+        Ok(row)
     }
 
     fn workers(

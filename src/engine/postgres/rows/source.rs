@@ -2,6 +2,7 @@
 
 use crate::engine::postgres::wire::connection::Param;
 use crate::engine::postgres::wire::server_error::ServerError;
+use crate::ledger::rows::{RuntimeRow, WorkerRow};
 use tokio_postgres::Row;
 
 /// The rows that a query is about.
@@ -24,4 +25,30 @@ pub(crate) trait Source {
         sql: &'static str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, ServerError>;
+
+    /// The row of a runtime, if it is in memory.
+    fn known_runtime(&self, id: &str) -> Result<Option<Option<RuntimeRow>>, ServerError> {
+        let _ = id;
+        Ok(None)
+    }
+
+    /// The row of a worker, if it is in memory.
+    fn known_worker(
+        &self,
+        id: &str,
+        worker: &str,
+    ) -> Result<Option<Option<WorkerRow>>, ServerError> {
+        let _ = (id, worker);
+        Ok(None)
+    }
+
+    /// A query has found the row of a runtime, or that there is none.
+    fn note_runtime(&self, id: &str, row: Option<&RuntimeRow>) {
+        let _ = (id, row);
+    }
+
+    /// A query has found the row of a worker, or that there is none.
+    fn note_worker(&self, id: &str, worker: &str, row: Option<&WorkerRow>) {
+        let _ = (id, worker, row);
+    }
 }
