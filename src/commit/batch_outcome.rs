@@ -4,6 +4,9 @@ use crate::commit::failure::Failure;
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
 
+/// What waits for the outcome of a batch without a thread.
+pub(crate) type Later = Box<dyn FnOnce(&BatchOutcome) + Send>;
+
 /// The outcome of a batch.
 pub(crate) enum BatchOutcome {
     /// The batch is on disk.

@@ -26,9 +26,6 @@ use std::time::{Duration, Instant};
 /// How often a leader looks for deletions that an ended host has left.
 const SHARE: Duration = Duration::from_secs(1);
 
-/// What waits for the outcome of a batch without a thread.
-pub(crate) type Later = Box<dyn FnOnce(&BatchOutcome) + Send>;
-
 /// The cell that gets the outcome of a batch.
 pub(crate) type OutcomeCell = Arc<OnceLock<BatchOutcome>>;
 

@@ -1,10 +1,9 @@
 //! The state of a commit queue: its open and its sealed batch, the current user of the file, and its
 //! terminal state.
 
-use crate::commit::batch_outcome::BatchOutcome;
+use crate::commit::batch_outcome::{BatchOutcome, Later};
 use crate::commit::failure::Failure;
 use crate::commit::grouping::GroupWindow;
-use crate::commit::shared_turn::Later;
 use crate::commit::trace::Batch;
 use crate::error::RuntimeError;
 use crate::ledger::change_set::ChangeSet;

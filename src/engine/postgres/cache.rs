@@ -3,7 +3,7 @@
 //! They are valid as long as the version of their runtime is the one of the commit that they were read or written at: the
 //! turn that uses them has the runtime locked and has read its version.
 
-use crate::engine::postgres::lease::LockRow;
+use crate::engine::postgres::lock_row::LockRow;
 use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
 use crate::ledger::rows::{RuntimeRow, WorkerRow};
 use std::collections::{BTreeMap, HashMap};

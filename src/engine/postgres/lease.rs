@@ -4,20 +4,10 @@
 //! clock of the server. Every turn checks it under the lock, so a host that lost its lease while it was paused writes
 //! nothing, whatever it believes. Commits and the I/O thread renew leases.
 
+use crate::engine::postgres::lock_row::LockRow;
 use crate::engine::postgres::server::Server;
 use crate::engine::postgres::wire::server_error::ServerError;
 use std::sync::{Arc, PoisonError, Weak};
-
-/// A row of `locks`, as it was when it was locked.
-#[derive(Clone, Debug)]
-pub(crate) struct LockRow {
-    /// The number of commits that changed the runtime.
-    pub(crate) version: i64,
-    pub(crate) holder: Option<String>,
-    pub(crate) epoch: i64,
-    /// Whether the lease of the holder has not ended.
-    pub(crate) is_held: bool,
-}
 
 /// The row of `locks` that belongs to no runtime has no lease.
 const WHOLE_STORE: &str = "";

@@ -12,6 +12,7 @@ pub(crate) mod cache;
 pub(crate) mod commit;
 pub(crate) mod engine;
 pub(crate) mod lease;
+pub(crate) mod lock_row;
 pub(crate) mod open_store;
 pub(crate) mod options;
 pub(crate) mod rows;

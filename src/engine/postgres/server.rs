@@ -140,8 +140,9 @@ impl Server {
                 Ok(connection) => return Ok(self.pooled(connection)),
                 Err(error) => {
                     self.forget();
-                    if !matches!(error, ServerError::Lost(_)) || Instant::now() + RETRY >= deadline
-                    {
+                    // After a fail-over an operator may still have to name the next standby.
+                    let is_passing = matches!(error, ServerError::Lost(_) | ServerError::Unfit(_));
+                    if !is_passing || Instant::now() + RETRY >= deadline {
                         return Err(error);
                     }
                     std::thread::sleep(RETRY);

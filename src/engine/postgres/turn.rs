@@ -1,6 +1,7 @@
 //! Turns: transactions that read and write. The lock of a runtime comes before its rows.
 
-use crate::engine::postgres::lease::{self, LockRow};
+use crate::engine::postgres::lease;
+use crate::engine::postgres::lock_row::LockRow;
 use crate::engine::postgres::rows::source::{Scope, Source};
 use crate::engine::postgres::server::{Pooled, Server};
 use crate::engine::postgres::wire::connection::Param;
