@@ -49,7 +49,7 @@ pub(crate) struct CommitQueue<E: Engine> {
     /// Wakes the leader of the open batch, which waits for the commit under way.
     turn: Condvar,
     /// Wakes the leader that keeps the group window open for expected operations.
-    gathering: Condvar,
+    pub(crate) gathering: Condvar,
     /// Threads that wait for room in the open batch, or for the queue to be idle.
     pub(crate) room: Waiters,
     /// Whether `queue.over` is set, for callers that must not wait for the lock.
@@ -375,7 +375,7 @@ impl<E: Engine> CommitQueue<E> {
 
     /// Takes the file, then keeps the group window open until the expected operations have joined the open
     /// batch. The calling thread commits it.
-    pub(crate) fn gather<'q>(
+    fn gather<'q>(
         &'q self,
         mut queue: MutexGuard<'q, Queue<E::Snapshot>>,
     ) -> MutexGuard<'q, Queue<E::Snapshot>> {

@@ -26,11 +26,21 @@ use std::time::{Duration, Instant};
 /// How often a leader looks for deletions that an ended host has left.
 const SHARE: Duration = Duration::from_secs(1);
 
+/// How long a leader waits for an operation that is on its way before it looks again.
+const ARRIVAL: Duration = Duration::from_millis(1);
+
 /// The cell that gets the outcome of a batch.
 pub(crate) type OutcomeCell = Arc<OnceLock<BatchOutcome>>;
 
 /// An operation on its way to a turn.
 struct Arriving<'q>(&'q AtomicUsize);
+
+impl<'q> Arriving<'q> {
+    fn new(count: &'q AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
 
 impl Drop for Arriving<'_> {
     fn drop(&mut self) {
@@ -120,13 +130,13 @@ impl<E: Engine> CommitQueue<E> {
         runtime: &str,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<InTurn<'_, E, T>, RuntimeError> {
-        self.arriving.fetch_add(1, Ordering::AcqRel);
-        let arriving = Arriving(&self.arriving);
         let (mut queue, turn) = self.admitted(at, runtime)?;
-        drop(arriving);
         let rows = self.engine().turn_rows(&turn, at);
         let outcome = self.stage(&mut queue, &rows, operation);
         drop(rows);
+        if self.arriving.load(Ordering::Acquire) == 0 {
+            self.end_gathering(&queue);
+        }
         self.refuse_fork(at)?;
         let batch = match queue.open.is_empty() {
             // The turn has nothing to commit.
@@ -153,6 +163,7 @@ impl<E: Engine> CommitQueue<E> {
         at: OpContext<'_>,
         runtime: &str,
     ) -> Result<(MutexGuard<'_, Queue<E::Snapshot>>, E::Turn), RuntimeError> {
+        let mut arriving = Arriving::new(&self.arriving);
         let mut queue = self.lock(at)?;
         loop {
             let is_committing = queue.busy == Some(Busy::Commit) && !queue.window.is_on;
@@ -182,8 +193,10 @@ impl<E: Engine> CommitQueue<E> {
                 Ok(false) => {
                     *self.lock_shared() = Some(turn);
                     // The leader need not wait for this one.
+                    drop(arriving);
                     self.end_gathering(&queue);
                     queue = self.room.wait(queue)?;
+                    arriving = Arriving::new(&self.arriving);
                 }
             }
         }
@@ -191,9 +204,31 @@ impl<E: Engine> CommitQueue<E> {
 
     /// Commits the open turn, after the group window.
     fn lead_turn(&self, queue: MutexGuard<'_, Queue<E::Snapshot>>, at: OpContext<'_>) {
-        let mut queue = self.gather(queue);
+        let mut queue = self.gather_arriving(queue);
         self.share_deletion(&mut queue, at);
         self.commit_open(queue, at, wake_each);
+    }
+
+    /// Takes the turn for its commit, once all operations that wait for it have run in it, and the expected ones have come
+    /// or the group window has ended. An operation that waits already costs the others less than a turn of its own.
+    fn gather_arriving<'q>(
+        &'q self,
+        mut queue: MutexGuard<'q, Queue<E::Snapshot>>,
+    ) -> MutexGuard<'q, Queue<E::Snapshot>> {
+        queue.busy = Some(Busy::Commit);
+        while queue.has_room() {
+            let left = queue
+                .window
+                .time_left(Instant::now(), queue.open_operations);
+            if left.is_none() && self.arriving.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            queue.window.is_on = true;
+            let waited = self.gathering.wait_timeout(queue, left.unwrap_or(ARRIVAL));
+            (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue.window.is_on = false;
+        }
+        queue
     }
 
     /// Continues a deletion that an ended host has left, now and then.
