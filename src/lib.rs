@@ -186,6 +186,8 @@ pub mod store {
     pub(crate) mod search;
     #[cfg(feature = "search")]
     pub(crate) mod search_files;
+    #[cfg(feature = "postgres")]
+    pub(crate) mod server_work;
     pub(crate) mod snapshot_entries;
     pub(crate) mod snapshot_files;
     pub(crate) mod snapshot_imports;

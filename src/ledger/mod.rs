@@ -13,6 +13,8 @@ pub(crate) mod load_rows;
 pub(crate) mod opening;
 pub(crate) mod overlay;
 pub(crate) mod pages;
+#[cfg(feature = "postgres")]
+pub(crate) mod raw_rows;
 pub(crate) mod recent_keys;
 pub(crate) mod removals;
 pub(crate) mod retention;

@@ -11,7 +11,11 @@ use crate::engine::redb::maintenance::verify::options::VerifyOptions;
 use crate::engine::redb::maintenance::verify::report::VerifyReport;
 use crate::engine::redb::open::existing::has_a_writer;
 use crate::error::{Place, RuntimeError};
+#[cfg(feature = "postgres")]
+use crate::store::any_store::AnyStore;
 use crate::store::handle::Store;
+#[cfg(feature = "postgres")]
+use crate::store::server_work;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,6 +62,10 @@ impl Store {
         path: impl AsRef<Path>,
         options: &BackupOptions,
     ) -> Result<BackupReport, RuntimeError> {
+        #[cfg(feature = "postgres")]
+        if let AnyStore::Postgres(store) = &self.shared {
+            return server_work::back_up(store, path.as_ref());
+        }
         back_up(self.redb("back up")?.engine(), path.as_ref(), options)
     }
 
@@ -68,6 +76,11 @@ impl Store {
     ///
     /// `StoreIo` if the file cannot be opened at its path; `StoreClosed`.
     pub fn has_writer(&self) -> Result<bool, RuntimeError> {
+        #[cfg(feature = "postgres")]
+        if let AnyStore::Postgres(_) = &self.shared {
+            // Any number of hosts may write.
+            return Ok(!self.is_read_only());
+        }
         let engine = self.redb("find the writer")?.engine();
         let at = engine.at("find the writer");
         let is_writer = engine.is_writer(at.operation())?;
@@ -103,6 +116,10 @@ impl Store {
     ///
     /// The errors of every read: `StoreIo`, `StoreCorrupt`, `StoreClosed`.
     pub fn census_with(&self, options: &CensusOptions) -> Result<Census, RuntimeError> {
+        #[cfg(feature = "postgres")]
+        if let AnyStore::Postgres(store) = &self.shared {
+            return server_work::take_census(store, options);
+        }
         take_census(self.redb("count")?.engine(), options)
     }
 
@@ -169,6 +186,10 @@ impl Store {
     /// through a descriptor of its own. After a failed read every other access of this store is
     /// `StoreFailed`.
     pub fn verify_with(&self, options: &VerifyOptions) -> Result<VerifyReport, RuntimeError> {
+        #[cfg(feature = "postgres")]
+        if let AnyStore::Postgres(store) = &self.shared {
+            return server_work::verify(store, options);
+        }
         verify(self.redb("verify")?, options)
     }
 

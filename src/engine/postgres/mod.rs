@@ -13,6 +13,7 @@ pub(crate) mod commit;
 pub(crate) mod engine;
 pub(crate) mod lease;
 pub(crate) mod lock_row;
+pub(crate) mod maintenance;
 pub(crate) mod open_store;
 pub(crate) mod options;
 pub(crate) mod rows;

@@ -41,6 +41,43 @@ impl PgSnapshot {
     }
 }
 
+/// How many rows of a cursor one call returns.
+const FETCH: &str = "FETCH 512 FROM whole";
+
+impl PgSnapshot {
+    /// Runs `call` on the connection of the snapshot, which was taken.
+    fn call<T>(
+        &self,
+        call: impl FnOnce(&Pooled, Instant) -> Result<T, ServerError>,
+    ) -> Result<T, ServerError> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = || ServerError::Lost("the snapshot was not taken".to_owned());
+        let connection = state.connection.as_ref().ok_or_else(lost)?;
+        call(connection, self.server.deadline())
+    }
+
+    /// Opens a cursor over the rows of `query`.
+    pub(crate) fn declare(&self, query: &str) -> Result<(), ServerError> {
+        let sql = format!("DECLARE whole NO SCROLL CURSOR FOR {query}");
+        self.call(|connection, deadline| connection.run(&sql, deadline))
+    }
+
+    /// The next rows of the cursor; none at its end.
+    pub(crate) fn fetch(&self) -> Result<Vec<Row>, ServerError> {
+        self.call(|connection, deadline| connection.query_once(FETCH, &[], deadline))
+    }
+
+    pub(crate) fn close_cursor(&self) -> Result<(), ServerError> {
+        self.call(|connection, deadline| connection.run("CLOSE whole", deadline))
+    }
+
+    /// Lets queries read whole tables.
+    pub(crate) fn allow_scans(&self) -> Result<(), ServerError> {
+        const ALLOW: &str = "SET LOCAL enable_seqscan TO on; SET LOCAL enable_hashjoin TO on";
+        self.call(|connection, deadline| connection.run(ALLOW, deadline))
+    }
+}
+
 impl State {
     fn try_query(
         &mut self,

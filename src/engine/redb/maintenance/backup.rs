@@ -77,17 +77,7 @@ pub(crate) fn back_up(
 ) -> Result<BackupReport, RuntimeError> {
     let place = Place::file(path);
     let at = RedbContext::new("back up", &place);
-    if ends_in_separator(at.path()) {
-        let message =
-            "a backup is a file, but the path names a directory: remove the separator at its end";
-        return Err(at.io(io::Error::new(ErrorKind::IsADirectory, message)));
-    }
-    if std::fs::symlink_metadata(at.path()).is_ok() {
-        // No later backup to this path gets further than here, so none would remove the leftovers
-        // of a killed one.
-        staged_file::remove_leftovers([at.path()]);
-        return Err(in_the_way(at));
-    }
+    refuse_in_the_way(at)?;
     let staged = StagedFile::beside(at.path()).map_err(|error| at.io(error))?;
     let from = engine.at("back up");
     let transaction = from.guard(|| engine.begin_read(from))?;
@@ -115,6 +105,22 @@ pub(crate) fn back_up(
         error => at.unpublished(error),
     })?;
     Ok(BackupReport { rows, bytes })
+}
+
+/// Rejects a path that names a directory, or at which something exists.
+pub(crate) fn refuse_in_the_way(at: RedbContext<'_>) -> Result<(), RuntimeError> {
+    if ends_in_separator(at.path()) {
+        let message =
+            "a backup is a file, but the path names a directory: remove the separator at its end";
+        return Err(at.io(io::Error::new(ErrorKind::IsADirectory, message)));
+    }
+    if std::fs::symlink_metadata(at.path()).is_ok() {
+        // No later backup to this path gets further than here, so none would remove the leftovers
+        // of a killed one.
+        staged_file::remove_leftovers([at.path()]);
+        return Err(in_the_way(at));
+    }
+    Ok(())
 }
 
 fn ends_in_separator(path: &Path) -> bool {

@@ -23,7 +23,7 @@ use std::collections::BinaryHeap;
 /// The options of a census.
 #[derive(Clone, Debug)]
 pub struct CensusOptions {
-    largest_workers: usize,
+    pub(crate) largest_workers: usize,
     on_progress: OnProgress,
 }
 

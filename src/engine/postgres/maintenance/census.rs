@@ -1,0 +1,135 @@
+//! What the server counts of a store: rows and bytes by runtime and worker, and the space of the tables.
+
+use crate::engine::postgres::rows::reader::limit;
+use crate::engine::postgres::rows::source::{Scope, Source};
+use crate::engine::postgres::snapshot::PgSnapshot;
+use crate::engine::postgres::wire::server_error::ServerError;
+use crate::ledger::table_names as table;
+use std::collections::BTreeMap;
+use tokio_postgres::Row;
+
+/// Rows and their bytes.
+pub(crate) type Count = (u64, u64);
+
+/// The space of a table.
+pub(crate) struct TableSpace {
+    pub(crate) name: &'static str,
+    pub(crate) count: Count,
+    /// The bytes of its pages, and those of its indexes.
+    pub(crate) table_bytes: u64,
+    pub(crate) index_bytes: u64,
+}
+
+/// Counts of a whole store.
+pub(crate) struct Counts {
+    pub(crate) tables: Vec<TableSpace>,
+    /// By table and runtime.
+    pub(crate) by_runtime: BTreeMap<(&'static str, String), Count>,
+    /// The largest workers, the largest first: runtime, worker, bytes, entries.
+    pub(crate) largest: Vec<(String, String, u64, u64)>,
+}
+
+/// The queries of the tables with rows of runtimes. Of files those are counted that begin with their first chunk.
+const BY_RUNTIME: [(&str, &str); 5] = [
+    (
+        table::WORKERS,
+        "SELECT runtime, count(*), sum(length(runtime) + length(worker) + length(record))::int8
+            FROM workers GROUP BY runtime",
+    ),
+    (
+        table::EVENTS,
+        "SELECT runtime, count(*), sum(length(runtime) + 8 + length(record))::int8
+            FROM events GROUP BY runtime",
+    ),
+    (
+        table::TRANSCRIPTS,
+        "SELECT runtime, count(*), sum(length(runtime) + length(worker) + 8 + length(record))::int8
+            FROM transcripts GROUP BY runtime",
+    ),
+    (
+        table::DIAGNOSTICS,
+        "SELECT runtime, count(*), sum(length(runtime) + 8 + length(record))::int8
+            FROM diagnostics GROUP BY runtime",
+    ),
+    (
+        table::FILES,
+        "SELECT runtime, count(DISTINCT path), sum(length(runtime) + length(path) + 8 + length(record))::int8
+            FROM files GROUP BY runtime",
+    ),
+];
+
+const LARGEST: &str = "SELECT w.runtime, w.worker,
+        (length(w.runtime) + length(w.worker) + length(w.record) + coalesce(t.bytes, 0))::int8 AS size,
+        coalesce(t.entries, 0)::int8
+    FROM workers AS w LEFT JOIN (
+        SELECT runtime, worker, count(*) AS entries,
+            sum(length(runtime) + length(worker) + 8 + length(record)) AS bytes
+        FROM transcripts GROUP BY runtime, worker
+    ) AS t ON t.runtime = w.runtime AND t.worker = w.worker
+    ORDER BY size DESC, w.runtime, w.worker LIMIT $1";
+
+/// Name, rows, bytes of records, bytes of pages, bytes of indexes.
+const SPACE: &str = "
+    SELECT 'meta', count(*), coalesce(sum(length(record)), 0)::int8,
+        pg_table_size('meta'), pg_indexes_size('meta') FROM meta
+    UNION ALL SELECT 'runtimes', count(*), coalesce(sum(length(record)), 0)::int8,
+        pg_table_size('runtimes'), pg_indexes_size('runtimes') FROM runtimes
+    UNION ALL SELECT 'workers', count(*), coalesce(sum(length(record)), 0)::int8,
+        pg_table_size('workers'), pg_indexes_size('workers') FROM workers
+    UNION ALL SELECT 'events', count(*), coalesce(sum(length(record)), 0)::int8,
+        pg_table_size('events'), pg_indexes_size('events') FROM events
+    UNION ALL SELECT 'transcripts', count(*), coalesce(sum(length(record)), 0)::int8,
+        pg_table_size('transcripts'), pg_indexes_size('transcripts') FROM transcripts
+    UNION ALL SELECT 'diagnostics', count(*), coalesce(sum(length(record)), 0)::int8,
+        pg_table_size('diagnostics'), pg_indexes_size('diagnostics') FROM diagnostics
+    UNION ALL SELECT 'imports', count(*), coalesce(sum(length(record)), 0)::int8,
+        pg_table_size('imports'), pg_indexes_size('imports') FROM imports
+    UNION ALL SELECT 'tombstones', count(*), coalesce(sum(length(record)), 0)::int8,
+        pg_table_size('tombstones'), pg_indexes_size('tombstones') FROM tombstones
+    UNION ALL SELECT 'files', count(*), coalesce(sum(length(record)), 0)::int8,
+        pg_table_size('files'), pg_indexes_size('files') FROM files";
+
+/// Counts what `snapshot` sees, and the `most` largest workers.
+pub(crate) fn count(snapshot: &PgSnapshot, most: usize) -> Result<Counts, ServerError> {
+    // Every row is read: without an index that is faster.
+    snapshot.allow_scans()?;
+    let mut by_runtime = BTreeMap::new();
+    for (table, sql) in BY_RUNTIME {
+        for row in snapshot.query(Scope::Hint, sql, &[])? {
+            let count = (number(&row, 1)?, number(&row, 2)?);
+            by_runtime.insert((table, text(&row, 0)?), count);
+        }
+    }
+    let most = limit(most);
+    let largest = snapshot.query(Scope::Hint, LARGEST, &[&most])?;
+    let largest = largest.iter().map(|row| {
+        let (bytes, entries) = (number(row, 2)?, number(row, 3)?);
+        Ok((text(row, 0)?, text(row, 1)?, bytes, entries))
+    });
+    let largest = largest.collect::<Result<_, ServerError>>()?;
+    let space = snapshot.query(Scope::Hint, SPACE, &[])?;
+    let tables = space.iter().map(|row| {
+        let name: &str = row.try_get(0)?;
+        Ok(TableSpace {
+            name: table::with_name(name.as_bytes()).unwrap_or(table::META),
+            count: (number(row, 1)?, number(row, 2)?),
+            table_bytes: number(row, 3)?,
+            index_bytes: number(row, 4)?,
+        })
+    });
+    Ok(Counts {
+        tables: tables.collect::<Result<_, ServerError>>()?,
+        by_runtime,
+        largest,
+    })
+}
+
+fn number(row: &Row, column: usize) -> Result<u64, ServerError> {
+    let number: i64 = row.try_get(column)?;
+    Ok(u64::try_from(number).unwrap_or(0))
+}
+
+fn text(row: &Row, column: usize) -> Result<String, ServerError> {
+    let bytes: &[u8] = row.try_get(column)?;
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}

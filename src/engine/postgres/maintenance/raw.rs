@@ -1,0 +1,80 @@
+//! Reading whole tables as they are stored, in constant memory.
+
+use crate::engine::postgres::snapshot::PgSnapshot;
+use crate::engine::postgres::wire::server_error::ServerError;
+use crate::error::RuntimeError;
+use crate::ledger::context::OpContext;
+use crate::ledger::raw_rows::{EachRaw, RawRow, RawRows};
+use crate::ledger::table_names as table;
+use tokio_postgres::Row;
+
+/// Rows of a snapshot, as they are stored.
+pub(crate) struct PgRaw<'a> {
+    pub(crate) snapshot: &'a PgSnapshot,
+    pub(crate) at: OpContext<'a>,
+}
+
+/// The query of a table: the owner, the part and the number of the key, and the record.
+fn query_of(name: &str) -> &'static str {
+    match name {
+        table::META => "SELECT property, ''::bytea, 0::int8, record FROM meta ORDER BY property",
+        table::RUNTIMES => {
+            "SELECT runtime, ''::bytea, 0::int8, record FROM runtimes ORDER BY runtime"
+        }
+        table::WORKERS => {
+            "SELECT runtime, worker, 0::int8, record FROM workers ORDER BY runtime, worker"
+        }
+        table::EVENTS => {
+            "SELECT runtime, ''::bytea, number, record FROM events ORDER BY runtime, number"
+        }
+        table::TRANSCRIPTS => {
+            "SELECT runtime, worker, number, record FROM transcripts ORDER BY runtime, worker, number"
+        }
+        table::DIAGNOSTICS => {
+            "SELECT runtime, ''::bytea, number, record FROM diagnostics ORDER BY runtime, number"
+        }
+        table::IMPORTS => {
+            "SELECT runtime, ''::bytea, 0::int8, record FROM imports ORDER BY runtime"
+        }
+        table::TOMBSTONES => {
+            "SELECT runtime, worker, 0::int8, record FROM tombstones ORDER BY runtime, worker"
+        }
+        _ => "SELECT runtime, path, number, record FROM files ORDER BY runtime, path, number",
+    }
+}
+
+impl RawRows for PgRaw<'_> {
+    fn each_raw(&self, table: &'static str, each: &mut EachRaw<'_>) -> Result<(), RuntimeError> {
+        let error = |error: ServerError| error.runtime(self.at);
+        self.snapshot.declare(query_of(table)).map_err(error)?;
+        loop {
+            let rows = self.snapshot.fetch().map_err(error)?;
+            for row in &rows {
+                each(self.raw(table, row)?)?;
+            }
+            if rows.is_empty() {
+                return self.snapshot.close_cursor().map_err(error);
+            }
+        }
+    }
+}
+
+impl PgRaw<'_> {
+    fn raw<'r>(&self, table: &str, row: &'r Row) -> Result<RawRow<'r>, RuntimeError> {
+        let unfit = |error: String| self.at.corrupt(format!("table {table}: {error}"));
+        let bytes = |column: usize| {
+            let bytes: Result<&'r [u8], _> = row.try_get(column);
+            bytes.map_err(|error| unfit(error.to_string()))
+        };
+        let text = |column: usize| {
+            std::str::from_utf8(bytes(column)?).map_err(|error| unfit(error.to_string()))
+        };
+        let number: i64 = row.try_get(2).map_err(|error| unfit(error.to_string()))?;
+        Ok(RawRow {
+            owner: text(0)?,
+            part: text(1)?,
+            number: u64::try_from(number).map_err(|error| unfit(error.to_string()))?,
+            value: bytes(3)?,
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! Copies of stores that another engine has: to a new file, and to memory.
+
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::database::redb_engine::OpenStore;
+use crate::engine::redb::database::staged_backend::backend_of;
+use crate::engine::redb::maintenance::backup::{BackupReport, refuse_in_the_way};
+use crate::engine::redb::open::create;
+use crate::engine::redb::schema::version::Schema;
+use crate::engine::redb::tables::definitions::{
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
+};
+use crate::error::{Place, RuntimeError};
+use crate::fs::staged_file::StagedFile;
+use crate::ledger::raw_rows::{RawRow, RawRows};
+use crate::ledger::stored::envelope::{self, KeyBytes, Record};
+use crate::ledger::table_names::OPENINGS;
+use redb::{Builder, Key, WriteTransaction};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A copy that is being filled.
+struct Filling<'a> {
+    transaction: &'a WriteTransaction,
+    at: RedbContext<'a>,
+    source: &'a dyn RawRows,
+    /// Whether a row that cannot be decoded ends the copy.
+    is_checked: bool,
+    rows: u64,
+}
+
+impl Filling<'_> {
+    /// Copies all tables. Of `meta` a new store has its own rows, except for the number of the last opening.
+    fn all(&mut self) -> Result<(), RuntimeError> {
+        self.table(&META, |row| row.owner, |row| row.owner == OPENINGS)?;
+        self.table(&RUNTIMES, |row| row.owner, |_| true)?;
+        self.table(&WORKERS, |row| (row.owner, row.part), |_| true)?;
+        self.table(&EVENTS, |row| (row.owner, row.number), |_| true)?;
+        self.table(
+            &TRANSCRIPTS,
+            |row| (row.owner, row.part, row.number),
+            |_| true,
+        )?;
+        self.table(&DIAGNOSTICS, |row| (row.owner, row.number), |_| true)?;
+        self.table(&IMPORTS, |row| row.owner, |_| true)?;
+        self.table(&TOMBSTONES, |row| (row.owner, row.part), |_| true)?;
+        self.table(&FILES, |row| (row.owner, row.part, row.number), |_| true)
+    }
+
+    fn table<K: Key + 'static, R: Record>(
+        &mut self,
+        table: &TableOf<K, R>,
+        key: impl for<'r> Fn(&RawRow<'r>) -> K::SelfType<'r>,
+        is_wanted: impl Fn(&RawRow<'_>) -> bool,
+    ) -> Result<(), RuntimeError>
+    where
+        for<'r> K::SelfType<'r>: KeyBytes,
+    {
+        let (at, is_checked, mut rows) = (self.at, self.is_checked, 0);
+        let open = self.transaction.open_table(table.definition);
+        let mut open = open.map_err(|error| at.redb(error))?;
+        self.source.each_raw(table.name, &mut |row| {
+            if !is_wanted(&row) {
+                return Ok(());
+            }
+            let key = key(&row);
+            if is_checked {
+                envelope::decode::<R>(table.name, &key, row.value).map_err(|message| {
+                    at.corrupt(format!("table {}, key {key:?}: {message}", table.name))
+                })?;
+            }
+            open.insert(&key, row.value)
+                .map_err(|error| at.redb(error))?;
+            rows += 1;
+            Ok(())
+        })?;
+        self.rows += rows;
+        Ok(())
+    }
+}
+
+/// Copies the rows of `source` to a new store in memory, also those that cannot be decoded.
+pub(crate) fn to_memory(source: &dyn RawRows) -> Result<Arc<OpenStore>, RuntimeError> {
+    let store = create::in_memory()?;
+    let engine = store.engine();
+    let at = engine.at("copy");
+    let transaction = engine.begin_write(at)?;
+    let mut filling = Filling {
+        transaction: &transaction,
+        at,
+        source,
+        is_checked: false,
+        rows: 0,
+    };
+    filling.all()?;
+    match transaction.into_inner() {
+        Some(transaction) => transaction.commit().map_err(|error| at.redb(error))?,
+        None => return Err(at.forked()),
+    }
+    Ok(store)
+}
+
+/// Copies the rows of `source` to a new file at `path`, which appears atomically.
+pub(crate) fn to_file(source: &dyn RawRows, path: &Path) -> Result<BackupReport, RuntimeError> {
+    let place = Place::file(path);
+    let at = RedbContext::new("back up", &place);
+    refuse_in_the_way(at)?;
+    let staged = StagedFile::beside(path).map_err(|error| at.io(error))?;
+    let rows = at.guard(|| {
+        create::create_in(backend_of(&staged, at)?, Schema::default(), at)?;
+        let database = Builder::new().create_with_backend(backend_of(&staged, at)?);
+        let database = database.map_err(|error| at.redb(error))?;
+        let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
+        transaction.set_two_phase_commit(true);
+        let mut filling = Filling {
+            transaction: &transaction,
+            at,
+            source,
+            is_checked: true,
+            rows: 0,
+        };
+        filling.all()?;
+        let rows = filling.rows;
+        transaction.commit().map_err(|error| at.redb(error))?;
+        database.close().map_err(|error| at.redb(error))?;
+        Ok(rows)
+    })?;
+    let bytes = staged.publish().map_err(|error| at.unpublished(error))?;
+    Ok(BackupReport { rows, bytes })
+}
