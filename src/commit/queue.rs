@@ -234,7 +234,7 @@ impl<E: Engine> CommitQueue<E> {
         let mut queue = self.lock_with_room(at)?;
         while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
             self.end_gathering(&queue);
-            queue = self.room.wait(queue)?;
+            queue = self.wait_for_next_turn(queue, at)?;
         }
         match queue.refusal(None, at) {
             Some(refusal) => Err(refusal),

@@ -168,7 +168,7 @@ impl<E: Engine> CommitQueue<E> {
         loop {
             let is_committing = queue.busy == Some(Busy::Commit) && !queue.window.is_on;
             if queue.over.is_none() && (is_committing || !queue.has_room()) {
-                queue = self.room.wait(queue)?;
+                queue = self.wait_for_next_turn(queue, at)?;
                 continue;
             }
             if let Some(refusal) = queue.refusal(None, at) {
@@ -195,11 +195,25 @@ impl<E: Engine> CommitQueue<E> {
                     // The leader need not wait for this one.
                     drop(arriving);
                     self.end_gathering(&queue);
-                    queue = self.room.wait(queue)?;
+                    queue = self.wait_for_next_turn(queue, at)?;
                     arriving = Arriving::new(&self.arriving);
                 }
             }
         }
+    }
+
+    /// Waits until the open turn may have been committed. A batch of submitted operations alone has no leader yet: this
+    /// thread leads it.
+    pub(crate) fn wait_for_next_turn<'q>(
+        &'q self,
+        queue: MutexGuard<'q, Queue<E::Snapshot>>,
+        at: OpContext<'_>,
+    ) -> Result<MutexGuard<'q, Queue<E::Snapshot>>, RuntimeError> {
+        if queue.busy.is_none() && !queue.open.is_empty() {
+            self.lead_turn(queue, at);
+            return Ok(self.lock_staged());
+        }
+        self.room.wait(queue)
     }
 
     /// Commits the open turn, after the group window.
