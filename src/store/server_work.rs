@@ -3,18 +3,20 @@
 use crate::engine::postgres::engine::PostgresStore;
 use crate::engine::postgres::maintenance::census::{self, Count, Counts};
 use crate::engine::postgres::maintenance::raw::PgRaw;
+use crate::engine::postgres::rows::reader::Reader;
 use crate::engine::postgres::snapshot::PgSnapshot;
 use crate::engine::redb::maintenance::backup::BackupReport;
 use crate::engine::redb::maintenance::census::{
     Census, CensusOptions, RuntimeCensus, TableCensus, Tally, WorkerCensus,
 };
-use crate::engine::redb::maintenance::take_in;
 use crate::engine::redb::maintenance::verify::check;
 use crate::engine::redb::maintenance::verify::options::VerifyOptions;
 use crate::engine::redb::maintenance::verify::report::VerifyReport;
+use crate::engine::redb::open::take_in;
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
 use crate::ledger::table_names as table;
+use crate::ledger::whole::all_runtimes;
 use crate::model::identity::{RuntimeId, WorkerId, WorkerRef};
 use std::path::Path;
 

@@ -6,6 +6,4 @@ pub(crate) mod compact;
 pub(crate) mod copy;
 pub(crate) mod page_check;
 pub(crate) mod progress;
-#[cfg(feature = "postgres")]
-pub(crate) mod take_in;
 pub(crate) mod verify;

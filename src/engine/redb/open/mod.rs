@@ -8,3 +8,5 @@ pub(crate) mod options;
 pub(crate) mod plan;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod simulated;
+#[cfg(feature = "postgres")]
+pub(crate) mod take_in;
