@@ -5,6 +5,10 @@ use crate::error::{Place, RuntimeError};
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
+use std::time::Duration;
+
+/// How often a follower looks where another process may commit.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// The storage that a [`CommitQueue`](crate::commit::queue::CommitQueue) commits to.
 ///
@@ -46,6 +50,19 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Whether the store goes on after a commit failed with `failure`. Otherwise it rejects every write until it is opened
     /// again.
     fn survives(&self, failure: &Failure) -> bool;
+
+    /// How often a follower looks for commits of other processes; `None` if there are none. `idle` counts the looks since
+    /// the last commit that it found.
+    fn poll(&self, idle: u32) -> Option<Duration> {
+        let _ = idle;
+        self.others_may_commit().then_some(POLL)
+    }
+
+    /// The number of commits that changed `runtime`, if the engine counts them: a cheap look for news.
+    fn version(&self, runtime: &str, at: OpContext<'_>) -> Result<Option<i64>, RuntimeError> {
+        let _ = (runtime, at);
+        Ok(None)
+    }
 
     /// The time that changes get, in milliseconds since 1970-01-01 00:00 UTC. Can run a host's code.
     fn now_ms(&self) -> u64;

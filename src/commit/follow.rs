@@ -8,18 +8,15 @@ use crate::ledger::context::OpContext;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// How often a follower reads where another process may commit.
-const POLL: Duration = Duration::from_millis(20);
-
 impl<E: Engine> CommitQueue<E> {
     /// Waits until there may be newer rows than when the count was `seen`: returns after a commit or the
-    /// close in this process, and every [`POLL`] where other processes may commit. Returns whether time is
-    /// left until `deadline`; without a deadline it always is.
+    /// close in this process, and after [`Engine::poll`] where other processes may commit; `idle` counts the waits
+    /// without news. Returns whether time is left until `deadline`; without a deadline it always is.
     ///
     /// Rejected where this thread may hold up the commit that it would wait for; see [`within`].
     pub(crate) fn wait_for_news(
         &self,
-        seen: u64,
+        (seen, idle): (u64, u32),
         at: OpContext<'_>,
         deadline: Option<Instant>,
     ) -> Result<bool, RuntimeError> {
@@ -29,7 +26,7 @@ impl<E: Engine> CommitQueue<E> {
         }
         self.refuse_fork(at)?;
         within::refuse_wait(self.address())?;
-        let poll = self.engine().others_may_commit().then_some(POLL);
+        let poll = self.engine().poll(idle);
         let at_most = match (left, poll) {
             (Some(left), Some(poll)) => Some(left.min(poll)),
             (left, poll) => left.or(poll),
@@ -50,7 +47,7 @@ impl<E: Engine> CommitQueue<E> {
     ) -> Result<bool, RuntimeError> {
         self.refuse_fork(at)?;
         within::refuse(self.address())?;
-        let poll = self.engine().others_may_commit().then_some(POLL);
+        let poll = self.engine().poll(0);
         let registered = self.commits.register(waiter, seen, poll);
         registered.map_err(|error| at.io(error))
     }

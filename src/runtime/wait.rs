@@ -22,16 +22,21 @@ pub(crate) fn block<T>(
     let queue = &runtime.store.shared;
     let at = queue.context(operation);
     queue.refuse_fork(at)?;
+    let (mut version, mut idle) = (None, 0);
     loop {
         // Counted before the read: a commit between the read and the wait ends the wait at once.
         let seen = queue.commits().count();
-        if let Some(found) = read()? {
-            return Ok(Some(found));
+        if has_news(runtime, operation, &mut version)? {
+            idle = 0;
+            if let Some(found) = read()? {
+                return Ok(Some(found));
+            }
         }
         refuse_file_elsewhere(runtime, operation)?;
-        if !queue.wait_for_news(seen, at, deadline)? {
+        if !queue.wait_for_news((seen, idle), at, deadline)? {
             return Ok(None);
         }
+        idle = idle.saturating_add(1);
     }
 }
 
@@ -58,6 +63,7 @@ pub(crate) async fn found<T>(
         runtime,
         number: NEXT_WAITER.fetch_add(1, Ordering::Relaxed),
     };
+    let mut version = None;
     poll_fn(|context| {
         let queue = &runtime.store.shared;
         let at = queue.context(operation);
@@ -66,7 +72,9 @@ pub(crate) async fn found<T>(
             loop {
                 // As in `block`.
                 let seen = queue.commits().count();
-                if let Some(found) = read()? {
+                if has_news(runtime, operation, &mut version)?
+                    && let Some(found) = read()?
+                {
                     return Ok(Poll::Ready(found));
                 }
                 refuse_file_elsewhere(runtime, operation)?;
@@ -82,6 +90,19 @@ pub(crate) async fn found<T>(
         }
     })
     .await
+}
+
+/// Whether the rows of the runtime have to be read: `version` is that of the last read, and becomes that of now. Always
+/// where the engine does not count versions.
+fn has_news(
+    runtime: &Runtime,
+    operation: &'static str,
+    version: &mut Option<i64>,
+) -> Result<bool, RuntimeError> {
+    let queue = &runtime.store.shared;
+    let id = runtime.runtime_id.as_str();
+    let now = queue.version(id, queue.context(operation))?;
+    Ok(now.is_none() || std::mem::replace(version, now) != now)
 }
 
 /// A future that waits. Dropping it forgets its waker.

@@ -117,7 +117,7 @@ impl AnyStore {
 
     pub(crate) fn wait_for_news(
         &self,
-        seen: u64,
+        seen: (u64, u32),
         at: OpContext<'_>,
         deadline: Option<Instant>,
     ) -> Result<bool, RuntimeError> {
@@ -131,6 +131,15 @@ impl AnyStore {
         at: OpContext<'_>,
     ) -> Result<bool, RuntimeError> {
         on_each!(self, queue => queue.poll_news(seen, waiter, at))
+    }
+
+    /// The number of commits that changed a runtime, if the engine counts them.
+    pub(crate) fn version(
+        &self,
+        runtime: &str,
+        at: OpContext<'_>,
+    ) -> Result<Option<i64>, RuntimeError> {
+        on_each!(self, queue => queue.engine().version(runtime, at))
     }
 
     /// Closes the store for all its handles.

@@ -64,9 +64,10 @@ pub(crate) fn take_census(
     let snapshot = snapshot(store, at)?;
     let counts = census::count(&snapshot, options.largest_workers);
     let counts = counts.map_err(|error| error.runtime(at))?;
-    let ids = store
-        .engine()
-        .read(at, |rows| crate::ledger::whole::all_runtimes(rows))?;
+    let ids = all_runtimes(&Reader {
+        source: &snapshot,
+        at,
+    })?;
     let runtimes = ids.into_iter().map(|(id, _)| of_runtime(&counts, id));
     Ok(Census {
         file_bytes: None,

@@ -109,3 +109,48 @@ impl RowCache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RowCache;
+    use crate::engine::postgres::lock_row::LockRow;
+    use crate::ledger::change_set::ChangeSet;
+    use crate::ledger::removals::Removals;
+    use std::collections::BTreeMap;
+
+    fn locked(version: i64) -> BTreeMap<String, LockRow> {
+        let row = LockRow {
+            version,
+            holder: None,
+            epoch: 0,
+            is_held: false,
+        };
+        BTreeMap::from([("r".to_owned(), row)])
+    }
+
+    #[test]
+    fn rows_of_another_version_are_unknown() {
+        let cache = RowCache::default();
+        cache.note_runtime("r", 4, None);
+        assert_eq!(cache.runtime("r", 4), Some(None));
+        assert_eq!(cache.runtime("r", 5), None);
+        cache.note_worker("r", 5, ("w", None));
+        assert_eq!(cache.runtime("r", 5), None, "the row of version 4 is gone");
+    }
+
+    #[test]
+    fn commit_carries_known_rows_to_next_version() {
+        let cache = RowCache::default();
+        cache.note_worker("r", 4, ("w", None));
+        let mut changes = ChangeSet::default();
+        let removed = Removals {
+            runtime: true,
+            ..Removals::default()
+        };
+        changes.remove("r", removed, 0);
+        cache.committed(&locked(4), &changes);
+        assert_eq!(cache.runtime("r", 5), Some(None));
+        assert_eq!(cache.worker("r", 5, "w"), Some(None));
+        assert_eq!(cache.runtime("r", 4), None);
+    }
+}

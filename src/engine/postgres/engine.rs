@@ -1,6 +1,6 @@
 //! The PostgreSQL engine of an open store.
 
-use crate::commit::engine::Engine;
+use crate::commit::engine::{Engine, POLL};
 use crate::commit::failure::Failure;
 use crate::commit::queue::CommitQueue;
 use crate::engine::postgres::commit;
@@ -8,11 +8,16 @@ use crate::engine::postgres::rows::reader::Reader;
 use crate::engine::postgres::server::Server;
 use crate::engine::postgres::snapshot::PgSnapshot;
 use crate::engine::postgres::turn::Turn;
+use crate::engine::postgres::wire::server_error::ServerError;
 use crate::error::{Place, RuntimeError};
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the pause of a follower doubles: to 160 milliseconds.
+const MOST_DOUBLINGS: u32 = 3;
 
 /// A store in a PostgreSQL database: the commit queue over its engine.
 pub(crate) type PostgresStore = CommitQueue<PostgresEngine>;
@@ -65,6 +70,23 @@ impl Engine for PostgresEngine {
 
     fn others_may_commit(&self) -> bool {
         true
+    }
+
+    fn poll(&self, idle: u32) -> Option<Duration> {
+        // A second of looks at the full rate, then half of it, and so on.
+        Some(POLL * (1 << (idle / 50).min(MOST_DOUBLINGS)))
+    }
+
+    fn version(&self, runtime: &str, at: OpContext<'_>) -> Result<Option<i64>, RuntimeError> {
+        const VERSION: &str = "SELECT version FROM locks WHERE runtime = $1";
+        let found = (|| {
+            let deadline = self.server.deadline();
+            let id = runtime.as_bytes();
+            let rows = self.server.query(VERSION, &[&id], deadline)?;
+            let version = rows.first().map(|row| row.try_get(0)).transpose()?;
+            Ok::<_, ServerError>(version.unwrap_or_default())
+        })();
+        found.map(Some).map_err(|error| error.runtime(at))
     }
 
     fn survives(&self, failure: &Failure) -> bool {

@@ -114,3 +114,55 @@ impl Server {
 pub(crate) fn lease_ms(server: &Server) -> f64 {
     server.options.lease.as_secs_f64() * 1000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{check, epoch_after, note};
+    use crate::engine::postgres::lock_row::LockRow;
+    use crate::engine::postgres::options::{PostgresOptions, Writers};
+    use crate::engine::postgres::server::Server;
+    use crate::engine::postgres::wire::address::Address;
+
+    fn server(writers: Writers) -> Server {
+        let url = "postgres://127.0.0.1/x";
+        let options = PostgresOptions::new(url).writers(writers);
+        Server::new(options, Address::parse(url).unwrap(), "me".to_owned()).unwrap()
+    }
+
+    fn row(holder: Option<&str>, epoch: i64, is_held: bool) -> LockRow {
+        LockRow {
+            version: 0,
+            holder: holder.map(str::to_owned),
+            epoch,
+            is_held,
+        }
+    }
+
+    #[test]
+    fn live_lease_of_another_host_excludes_all() {
+        for writers in [Writers::Many, Writers::OnePerRuntime] {
+            let server = server(writers);
+            assert!(check(&server, "r", &row(Some("other"), 1, true)).is_err());
+            assert!(check(&server, "r", &row(Some("other"), 1, false)).is_ok());
+            assert!(check(&server, "", &row(Some("other"), 1, true)).is_ok());
+        }
+    }
+
+    #[test]
+    fn host_that_lost_its_lease_writes_nothing() {
+        let server = server(Writers::OnePerRuntime);
+        let free = row(None, 3, false);
+        assert_eq!(epoch_after(&server, "r", &free), Some(4));
+        note(&server, [("r".to_owned(), 4)].into_iter());
+        assert!(check(&server, "r", &row(Some("me"), 4, false)).is_ok());
+        // Another host had the lease meanwhile, and gave it up.
+        assert!(check(&server, "r", &row(None, 5, false)).is_err());
+        assert!(check(&server, "r", &row(Some("other"), 5, false)).is_err());
+    }
+
+    #[test]
+    fn stores_without_leases_take_none() {
+        let server = server(Writers::Many);
+        assert_eq!(epoch_after(&server, "r", &row(None, 3, false)), None);
+    }
+}

@@ -35,6 +35,28 @@ pub enum Writers {
 }
 
 /// Options for connecting to a store in a PostgreSQL database; see [`Store::connect`](crate::Store::connect).
+///
+/// # What a store on PostgreSQL promises
+///
+/// An operation that returned `Ok` is committed, and replicated where [`Durability::Replicated`] is asked. Operations of all
+/// threads share commits, as in a file. Any number of hosts may write to one runtime: each operation has its runtime
+/// locked from its first read to its commit, so ids have no gaps, and a closure runs once.
+///
+/// If the connection is lost or the server undoes a transaction, the operation is written again, provided that no other
+/// host changed the runtime meanwhile; otherwise it fails with [`StoreConflict`](crate::RuntimeError::StoreConflict) and
+/// changed nothing. A commit whose answer is lost is looked up by its token. It is uncertain only if no server answers
+/// within [`outage_timeout`](Self::outage_timeout), and the store can be used afterwards.
+///
+/// A store on PostgreSQL differs from one in a file:
+///
+/// - Numbers are at most `i64::MAX`. A greater id or position is `InvalidRequest`.
+/// - Submitted operations run on a background thread, as with [`ManyWriters`](crate::store::Sharing::ManyWriters).
+/// - Followers see commits of other hosts after 20 milliseconds, and after up to 160 where nothing was committed for
+///   seconds.
+/// - `compact` is `InvalidRequest`: the server does this itself. A verification copies the store to memory.
+/// - A snapshot holds a connection, and keeps the server from removing old rows.
+///
+/// It was tested on PostgreSQL 15. The SQL keeps to plain statements; it was not run on CockroachDB or YugabyteDB.
 #[derive(Clone)]
 pub struct PostgresOptions {
     pub(crate) url: String,

@@ -3,7 +3,7 @@
 use crate::engine::postgres::cache::RowCache;
 use crate::engine::postgres::options::{Durability, PostgresOptions, Writers};
 use crate::engine::postgres::wire::address::Address;
-use crate::engine::postgres::wire::connection::Connection;
+use crate::engine::postgres::wire::connection::{Connection, Param};
 use crate::engine::postgres::wire::io_thread::{IoThread, block_on};
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::engine::postgres::wire::tls::Tls;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Config, NoTls, Row};
 
 /// How long a caller waits before it tries once more to reach a server.
 const RETRY: Duration = Duration::from_millis(50);
@@ -159,6 +159,21 @@ impl Server {
             Err(error) => {
                 self.forget();
                 Err(error)
+            }
+        }
+    }
+
+    /// Runs a query on its own, on another connection if an idle one turns out to be dead.
+    pub(crate) fn query(
+        self: &Arc<Self>,
+        sql: &'static str,
+        params: &[Param<'_>],
+        deadline: Instant,
+    ) -> Result<Vec<Row>, ServerError> {
+        loop {
+            match self.checkout(deadline)?.query(sql, params, deadline) {
+                Err(ServerError::Lost(_)) if Instant::now() + RETRY < deadline => {}
+                done => return done,
             }
         }
     }

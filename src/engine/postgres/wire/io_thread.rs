@@ -64,3 +64,28 @@ pub(crate) fn block_on<F: Future>(future: F, deadline: Instant) -> Option<F::Out
         thread::park_timeout(left);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{IoThread, block_on};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn wait_ends_at_its_deadline() {
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert_eq!(block_on(std::future::pending::<()>(), deadline), None);
+        assert!(Instant::now() >= deadline);
+    }
+
+    #[test]
+    fn wait_inside_a_host_runtime_succeeds() {
+        let host = tokio::runtime::Builder::new_current_thread();
+        let host = { host }.build().unwrap();
+        let answer = host.block_on(async {
+            let io = IoThread::start().unwrap();
+            let task = io.handle().spawn(async { 7 });
+            block_on(task, Instant::now() + Duration::from_secs(10))
+        });
+        assert_eq!(answer.unwrap().unwrap(), 7);
+    }
+}

@@ -260,3 +260,58 @@ impl Batch {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Batch, last_below, number};
+    use crate::engine::postgres::wire::server_error::ServerError;
+    use crate::engine::postgres::writes::statements as sql;
+    use crate::ledger::change_set::ChangeSet;
+    use crate::ledger::removals::{ALL, Removals};
+    use crate::ledger::rows::EventRow;
+    use crate::model::layout_form::LineForm;
+    use crate::model::observation::RuntimeEventKind;
+
+    fn event() -> EventRow<'static> {
+        EventRow {
+            worker_id: None,
+            kind: RuntimeEventKind::RuntimeStarted,
+            message: None,
+            unknown: Vec::new(),
+            recorded_at_ms: Some(1),
+            form: LineForm::default(),
+        }
+    }
+
+    #[test]
+    fn numbers_above_int8_are_rejected() {
+        assert_eq!(number(i64::MAX as u64).unwrap(), i64::MAX);
+        let too_large = i64::MAX as u64 + 1;
+        assert!(matches!(number(too_large), Err(ServerError::Invalid(_))));
+        let mut changes = ChangeSet::default();
+        changes.put_event("r", u64::MAX, event()).unwrap();
+        let encoded = Batch::encode(&changes);
+        assert!(matches!(encoded, Err(ServerError::Invalid(_))));
+    }
+
+    #[test]
+    fn removals_precede_writes_of_all_runtimes() {
+        let mut changes = ChangeSet::default();
+        changes.put_event("a", 7, event()).unwrap();
+        let removed = Removals {
+            events_below: 3,
+            ..Removals::default()
+        };
+        changes.remove("b", removed, 0);
+        let batch = Batch::encode(&changes).unwrap();
+        let statements: Vec<&str> = batch.calls().map(|call| call.sql).collect();
+        assert_eq!(statements, [sql::DELETE_EVENTS, sql::ADD_EVENTS]);
+        assert_eq!(batch.runtimes, ["a", "b"]);
+    }
+
+    #[test]
+    fn floor_above_all_removes_every_number() {
+        assert_eq!(last_below(1), 0);
+        assert_eq!(last_below(ALL), i64::MAX);
+    }
+}
