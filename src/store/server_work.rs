@@ -25,7 +25,7 @@ const PAGE_BYTES: u64 = 8192;
 
 fn snapshot(store: &PostgresStore, at: OpContext<'_>) -> Result<PgSnapshot, RuntimeError> {
     store.refuse_fork(at)?;
-    PgSnapshot::take(&store.engine().server).map_err(|error| error.runtime(at))
+    PgSnapshot::take_whole(&store.engine().server).map_err(|error| error.runtime(at))
 }
 
 /// Copies the store to a new redb file at `path`.

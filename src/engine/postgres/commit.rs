@@ -77,6 +77,10 @@ impl Attempt<'_> {
                 true => state.cut(),
                 false => state.undone(),
             }
+            if matches!(error, ServerError::Refused(..)) {
+                // The server undid the transaction, and answered.
+                self.is_sent = false;
+            }
             if !error.is_passing() || Instant::now() >= state.deadline {
                 return Err(self.failed(&error, at));
             }
@@ -94,8 +98,7 @@ impl Attempt<'_> {
     }
 
     fn failed(&self, error: &ServerError, at: OpContext<'_>) -> Failure {
-        let is_known = matches!(error, ServerError::Refused(..));
-        match self.is_sent && !is_known {
+        match self.is_sent {
             true => Failure::Uncertain(
                 ErrorKind::TimedOut,
                 format!("the outcome could not be settled in time: {error:?}"),

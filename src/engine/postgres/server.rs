@@ -113,6 +113,14 @@ impl Server {
         self.io.as_ref().map(IoThread::handle)
     }
 
+    /// Rejects calls from a fork, which has neither the I/O thread nor the connections.
+    pub(crate) fn refuse_fork(&self) -> Result<(), ServerError> {
+        match self.process.is_current() {
+            true => Ok(()),
+            false => Err(ServerError::Forked),
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
     }

@@ -5,16 +5,21 @@ use crate::engine::postgres::server::{Pooled, Server};
 use crate::engine::postgres::wire::connection::Param;
 use crate::engine::postgres::wire::server_error::ServerError;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_postgres::Row;
 
 /// The server takes the snapshot at the first query of the transaction.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// How long a query may take that reads whole tables. A server that is gone is noticed by the connection.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+
 /// The committed rows at one point in time.
 pub(crate) struct PgSnapshot {
     server: Arc<Server>,
     state: Mutex<State>,
+    /// How long a query may take; `None` for the limit of the options.
+    patience: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -30,7 +35,23 @@ impl PgSnapshot {
         Self {
             server: Arc::clone(server),
             state: Mutex::default(),
+            patience: None,
         }
+    }
+
+    /// A snapshot of now, for queries that read whole tables.
+    pub(crate) fn take_whole(server: &Arc<Server>) -> Result<Self, ServerError> {
+        let snapshot = Self::take(server)?;
+        Ok(Self {
+            patience: Some(PATIENCE),
+            ..snapshot
+        })
+    }
+
+    fn deadline(&self) -> Instant {
+        let usual = self.server.deadline();
+        let long = self.patience.map(|patience| Instant::now() + patience);
+        long.map_or(usual, |long| long.max(usual))
     }
 
     /// A snapshot of now.
@@ -50,10 +71,11 @@ impl PgSnapshot {
         &self,
         call: impl FnOnce(&Pooled, Instant) -> Result<T, ServerError>,
     ) -> Result<T, ServerError> {
+        self.server.refuse_fork()?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = || ServerError::Lost("the snapshot was not taken".to_owned());
         let connection = state.connection.as_ref().ok_or_else(lost)?;
-        call(connection, self.server.deadline())
+        call(connection, self.deadline())
     }
 
     /// Opens a cursor over the rows of `query`.
@@ -106,7 +128,8 @@ impl Source for PgSnapshot {
         sql: &'static str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, ServerError> {
-        let deadline = self.server.deadline();
+        self.server.refuse_fork()?;
+        let deadline = self.deadline();
         // No code that can panic leaves the state half changed.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

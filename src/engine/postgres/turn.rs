@@ -67,6 +67,7 @@ impl Turn {
     /// Locks `runtime`, unless the turn has.
     pub(crate) fn lock(&self, runtime: &str) -> Result<(), ServerError> {
         let mut state = self.state();
+        state.deadline = self.server.deadline();
         state.again(&self.server, |state, server| state.lock(server, runtime))
     }
 
@@ -97,9 +98,7 @@ impl Source for Turn {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, ServerError> {
         let mut state = self.state();
-        if !state.has_written {
-            state.deadline = self.server.deadline();
-        }
+        state.deadline = self.server.deadline();
         state.again(&self.server, |state, server| {
             if let Scope::Runtime(runtime) = scope {
                 state.lock(server, runtime)?;

@@ -25,7 +25,7 @@ pub(crate) struct Call<'p> {
     pub(crate) params: Vec<Param<'p>>,
 }
 
-/// A session on the server.
+/// A session on the server. It ends when this is dropped, after the statements that were sent.
 pub(crate) struct Connection {
     client: Client,
     task: AbortHandle,
@@ -195,12 +195,5 @@ impl Connection {
         self.statements
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Connection {
-    /// Ends the session. What the server still runs for it is undone, unless its commit has begun.
-    fn drop(&mut self) {
-        self.cut();
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum ServerError {
     LeaseLost,
     /// The store was closed.
     Closed,
+    /// The calling process is a fork of the one that connected.
+    Forked,
     /// All connections of the store are in use, this many.
     TooMany(usize),
     /// A number that the server has no type for, or another invalid request.
@@ -86,6 +88,7 @@ impl ServerError {
             Self::Conflict => at.conflict(),
             Self::LeaseLost => at.locked(None),
             Self::Closed => at.closed(),
+            Self::Forked => at.forked(),
             Self::TooMany(most) => {
                 at.busy(format!("all {most} connections of this handle are in use"))
             }
