@@ -197,6 +197,9 @@ pub mod store {
     pub use crate::commit::pending::Pending;
     #[cfg(feature = "postgres")]
     pub use crate::engine::postgres::options::{Durability, PostgresOptions, Writers};
+    #[cfg(all(feature = "postgres", feature = "fault-injection"))]
+    #[doc(hidden)]
+    pub use crate::engine::postgres::planted::PlantedServerBug;
     pub use crate::engine::redb::database::sharing::Sharing;
     #[cfg(feature = "fault-injection")]
     #[doc(hidden)]

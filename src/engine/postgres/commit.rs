@@ -2,6 +2,7 @@
 
 use crate::commit::failure::Failure;
 use crate::engine::postgres::lease;
+use crate::engine::postgres::planted::PlantedServerBug;
 use crate::engine::postgres::server::Server;
 use crate::engine::postgres::turn::{Turn, TurnState};
 use crate::engine::postgres::wire::connection::Call;
@@ -97,6 +98,10 @@ impl Attempt<'_> {
         }
     }
 
+    fn has_bug(&self, bug: PlantedServerBug) -> bool {
+        self.server.options.planted.is(bug)
+    }
+
     fn failed(&self, error: &ServerError, at: OpContext<'_>) -> Failure {
         match self.is_sent {
             true => Failure::Uncertain(
@@ -134,10 +139,12 @@ impl Attempt<'_> {
                 params: vec![&leased, &epochs, holder, &lease_ms],
             });
         }
-        calls.push(Call {
-            sql: sql::ADD_TOKEN,
-            params: vec![&token],
-        });
+        if !self.has_bug(PlantedServerBug::TokenMissing) {
+            calls.push(Call {
+                sql: sql::ADD_TOKEN,
+                params: vec![&token],
+            });
+        }
         let commits = self.server.commits.fetch_add(1, Ordering::Relaxed);
         if commits.is_multiple_of(TOKENS_EVERY) {
             calls.push(Call {
@@ -149,7 +156,7 @@ impl Attempt<'_> {
         connection.take_warning();
         self.is_sent = true;
         connection.execute_all(&calls, "COMMIT", deadline)?;
-        if connection.take_warning() {
+        if connection.take_warning() && !self.has_bug(PlantedServerBug::CancelTakenForSuccess) {
             return Err(not_replicated());
         }
         let taken: Vec<(String, i64)> = leased
@@ -160,6 +167,19 @@ impl Attempt<'_> {
         lease::note(self.server, taken.into_iter());
         state.committed();
         Ok(())
+    }
+
+    /// The planted bug of this name.
+    fn settle_without_lock(&mut self, state: &mut TurnState) -> Result<Settled, ServerError> {
+        let (deadline, token) = (state.deadline, &self.token[..]);
+        let connection = self.server.checkout(deadline)?;
+        let found = connection.query(sql::FIND_TOKEN, &[&token], deadline)?;
+        if found.is_empty() {
+            self.is_sent = false;
+            return Ok(Settled::Absent);
+        }
+        state.committed();
+        Ok(Settled::Done)
     }
 
     /// Settles the commit, during an outage until the deadline.
@@ -184,6 +204,9 @@ impl Attempt<'_> {
 
     /// Looks the token up under the locks, which wait for a transaction that is still under way.
     fn settle(&mut self, state: &mut TurnState) -> Result<Settled, ServerError> {
+        if self.has_bug(PlantedServerBug::SettledWithoutLock) {
+            return self.settle_without_lock(state);
+        }
         let found = state.begin_anew(self.server)?;
         let (deadline, token) = (state.deadline, &self.token[..]);
         let connection = state.connection()?;

@@ -5,6 +5,7 @@
 //! nothing, whatever it believes. Commits and the I/O thread renew leases.
 
 use crate::engine::postgres::lock_row::LockRow;
+use crate::engine::postgres::planted::PlantedServerBug;
 use crate::engine::postgres::server::Server;
 use crate::engine::postgres::wire::server_error::ServerError;
 use std::sync::{Arc, PoisonError, Weak};
@@ -20,7 +21,11 @@ pub(crate) fn check(server: &Server, runtime: &str, row: &LockRow) -> Result<(),
     let is_own = server.holder.is_some() && row.holder == server.holder;
     let leases = server.leases.lock();
     let leases = leases.unwrap_or_else(PoisonError::into_inner);
-    let is_lost = match leases.get(runtime) {
+    let without_epoch = server
+        .options
+        .planted
+        .is(PlantedServerBug::LeaseWithoutEpoch);
+    let is_lost = match leases.get(runtime).filter(|_| !without_epoch) {
         // Another host had a lease since, even if that one has ended.
         Some(epoch) => !is_own || row.epoch != *epoch,
         None => row.holder.is_some() && row.is_held && !is_own,

@@ -16,6 +16,7 @@ pub(crate) mod lock_row;
 pub(crate) mod maintenance;
 pub(crate) mod open_store;
 pub(crate) mod options;
+pub(crate) mod planted;
 pub(crate) mod rows;
 pub(crate) mod schema;
 pub(crate) mod server;

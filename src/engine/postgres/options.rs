@@ -1,6 +1,9 @@
 //! Options for connecting to a store in a PostgreSQL database.
 
 use crate::commit::clock::Clock;
+use crate::engine::postgres::planted::Planted;
+#[cfg(feature = "fault-injection")]
+use crate::engine::postgres::planted::PlantedServerBug;
 use crate::ledger::opening::Guards;
 use std::fmt;
 use std::path::PathBuf;
@@ -74,6 +77,7 @@ pub struct PostgresOptions {
     pub(crate) root_certificates: Option<PathBuf>,
     pub(crate) clock: Clock,
     pub(crate) guards: Guards,
+    pub(crate) planted: Planted,
 }
 
 /// Shows no part of the address: it can have a password.
@@ -115,6 +119,7 @@ impl PostgresOptions {
             root_certificates: None,
             clock: Clock::default(),
             guards: Guards::default(),
+            planted: Planted::default(),
         }
     }
 
@@ -214,6 +219,15 @@ impl PostgresOptions {
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Clock::of(now);
+        self
+    }
+
+    /// Plants a bug.
+    #[cfg(feature = "fault-injection")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn plant(mut self, bug: PlantedServerBug) -> Self {
+        self.planted = Planted::some(bug);
         self
     }
 
