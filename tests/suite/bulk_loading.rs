@@ -1,7 +1,8 @@
 //! Bulk loads: encoded runs of rows that are added in one transaction.
 
 use crate::support::{
-    assert_refused, bulk, entry, event, runtime_id, runtime_snapshot, worker_ref, worker_snapshot,
+    assert_refused, bulk, entry, event, fresh, runtime_id, runtime_snapshot, worker_ref,
+    worker_snapshot,
 };
 use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
@@ -33,7 +34,7 @@ fn entries(worker: &str, start: u64, sequences: std::ops::Range<u64>) -> Transcr
 
 #[test]
 fn runs_and_single_rows_make_one_log() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let (one, other) = (worker_ref("r", "one"), worker_ref("r", "other"));
     bulk(&store, |load| {
         load.put_worker(worker_snapshot(&one, 10).into())?;
@@ -84,7 +85,7 @@ fn runs_and_single_rows_make_one_log() {
 
 #[test]
 fn run_with_gap_after_transcript_is_refused() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     for start in [0, 1, 3] {
         let refused = store.bulk_load(|load| {
             load.append_transcript(entries("w", 0, 1..3))?;
@@ -96,7 +97,7 @@ fn run_with_gap_after_transcript_is_refused() {
 
 #[test]
 fn run_of_existing_events_is_refused() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     for again in [1..4, 3..4, 2..9] {
         let refused = store.bulk_load(|load| {
             load.append_events(events(1..4))?;
@@ -108,7 +109,7 @@ fn run_of_existing_events_is_refused() {
 
 #[test]
 fn visitor_error_ends_the_walk() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     bulk(&store, |load| {
         load.append_events(events(1..4))?;
         load.put_runtime(runtime_snapshot("r", 4).into())
@@ -129,7 +130,7 @@ fn visitor_error_ends_the_walk() {
 #[test]
 fn existing_key_at_append_position_is_damage() {
     for inputs in [1, 20] {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         let worker = worker_ref("r", "w");
         bulk(&store, |load| {
             load.without_checks();
@@ -275,7 +276,7 @@ const BROKEN_LOADS: [(&str, BrokenLoad, &str); 8] = [
 #[test]
 fn broken_loads_are_rejected_and_commit_nothing() {
     for (what, load, says) in BROKEN_LOADS {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         let error = store.bulk_load(load).expect_err(what);
         let message = error.to_string();
         assert!(
@@ -307,7 +308,7 @@ fn duplicate_diagnostic_ids_are_rejected() {
         (vec![1, 2], 2),
         (vec![0], 1),
     ] {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         let refused = store.bulk_load(|load| {
             let mut runtime = runtime_snapshot("r", 1);
             runtime.diagnostics = ids.iter().copied().map(diagnostic).collect();
@@ -320,7 +321,7 @@ fn duplicate_diagnostic_ids_are_rejected() {
 
 #[test]
 fn stored_counts_never_underflow() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let worker = worker_ref("r", "w");
     bulk(&store, |load| {
         load.without_checks();

@@ -1,6 +1,8 @@
 //! Shared commits, host transactions and submissions.
 
-use crate::support::{Kept, all_entries, all_events, assert_whole, named, on_both, say, seeded};
+use crate::support::{
+    Kept, Place, all_entries, all_events, assert_whole, named, on_both, say, seeded,
+};
 use proptest::prelude::*;
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
@@ -184,14 +186,13 @@ fn dropped_submission_is_still_committed() {
 
 #[test]
 fn submission_outlives_the_last_handle() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.redb");
-    let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
+    let place = Place::new();
+    let runtime = place.open().runtime(named("r")).unwrap();
     let worker = with_workers(&runtime, 1).remove(0);
     drop(submit_text(&runtime, &worker, "submitted".to_owned()));
     drop(runtime);
     // The background thread may still have the store open: then this opens the same store.
-    let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
+    let runtime = place.open().runtime(named("r")).unwrap();
     assert_eq!(say(&runtime, &worker, "later").unwrap(), 4);
     let said: Vec<String> = all_entries(&runtime, &worker)
         .into_iter()

@@ -1,8 +1,9 @@
 //! Many threads on one runtime, and a store that closes while they work.
 
+use crate::hosts::HIGHEST;
 use crate::support::{
-    Host, Kept, all_entries, assert_refused, assert_whole, cursor, entry, event, named, on_both,
-    say, scratch, worker_ref, worker_snapshot,
+    Host, Kept, all_entries, assert_refused, assert_whole, cursor, entry, event, fresh, named,
+    on_both, say, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::catalog::{CapabilityRequest, CreateWorkerRequest};
 use redb_runtime_store::management::RuntimeOptions;
@@ -41,7 +42,7 @@ fn misbehave(runtime: &Runtime, number: usize) {
     let store = runtime.store().runtime_store(&id).unwrap();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         store.commit(|transaction| -> Result<(), RuntimeError> {
-            transaction.append_event(&event(u64::MAX - 1, "never"))?;
+            transaction.append_event(&event(HIGHEST - 1, "never"))?;
             let worker = worker_ref("r", "never");
             transaction.write_worker_snapshot(&worker_snapshot(&worker, 1))?;
             transaction.append_transcript_entry(&entry(&worker, 1, "never"))?;
@@ -62,7 +63,7 @@ fn failing_operations_do_not_disturb_others() {
             .create_worker(CreateWorkerRequest::default())
             .unwrap();
         let shared = worker_ref("r", "worker-00000001");
-        let each = if host.kept == Kept::InFile { 15 } else { 40 };
+        let each = if host.kept == Kept::LASTING { 15 } else { 40 };
         let start = Barrier::new(THREADS);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
@@ -126,7 +127,7 @@ fn acknowledged_change_is_seen_by_later_reads() {
 #[test]
 fn acknowledged_before_close_survives_reopening() {
     for round in 0..5 {
-        let mut host = Host::new(Kept::InFile, named("r"));
+        let mut host = Host::new(Kept::LASTING, named("r"));
         host.runtime
             .create_worker(CreateWorkerRequest::default())
             .unwrap();
@@ -230,8 +231,7 @@ fn concurrent_requests_create_one_runtime() {
 #[test]
 fn concurrent_anonymous_requests_create_one_runtime() {
     for _ in 0..5 {
-        let (_directory, path) = scratch();
-        let store = Store::open(&path).unwrap();
+        let store = fresh();
         let start = Barrier::new(THREADS);
         std::thread::scope(|scope| {
             for _ in 0..THREADS {

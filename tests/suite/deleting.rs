@@ -2,8 +2,8 @@
 
 use crate::layout_support::{content, exported, strict, tree};
 use crate::support::{
-    Host, all_entries, all_events, full_request, named, new_worker, on_both, runtime_id, say,
-    scratch, worker_ref, worker_snapshot,
+    Host, all_entries, all_events, fresh, full_request, named, new_worker, on_both, runtime_id,
+    say, scratch, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
 use redb_runtime_store::identity::WorkerRef;
@@ -269,7 +269,7 @@ fn compacted_file_and_backup_have_no_deleted_bytes() {
 
 #[test]
 fn import_record_forgets_the_texts_of_a_deleted_worker() {
-    let from = Store::in_memory().unwrap();
+    let from = fresh();
     let runtime = from.runtime(named("r")).unwrap();
     let workers = [(); 2].map(|()| stopped_worker(&runtime, &["said"]));
     let directory = exported(&from);
@@ -286,7 +286,7 @@ fn import_record_forgets_the_texts_of_a_deleted_worker() {
         lines.push_str(&format!("no entry: {text}\n"));
         fs::write(&log, lines).unwrap();
     }
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     crate::layout_support::salvage(&store, directory.path());
     let findings = || {
         let record = store.snapshot().unwrap().import_record(&runtime_id("r"));
@@ -310,13 +310,13 @@ fn import_record_forgets_the_texts_of_a_deleted_worker() {
 
 #[test]
 fn export_without_deleted_workers_imports_equal() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     let deleted = stopped_worker(&runtime, &["a"]);
     stopped_worker(&runtime, &["b"]);
     runtime.delete_worker(&deleted).unwrap();
     let directory = exported(&store);
-    let fresh = Store::in_memory().unwrap();
+    let fresh = fresh();
     let report = strict(&fresh, directory.path()).unwrap();
     // The ids of the diagnostics that went with the worker; nothing of the worker's events.
     let kinds: Vec<_> = report.findings.iter().map(|found| found.kind).collect();
@@ -334,7 +334,7 @@ fn export_without_deleted_workers_imports_equal() {
 
 #[test]
 fn verification_finds_a_worker_that_was_deleted() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     let deleted = stopped_worker(&runtime, &["a"]);
     runtime.delete_worker(&deleted).unwrap();

@@ -1,8 +1,8 @@
 //! The persistence boundary below a runtime, for hosts with their own rules.
 
 use crate::support::{
-    Host, all_entries, all_events, assert_refused, assert_whole, cursor, entry, event, named,
-    on_both, runtime_id, say, worker_ref, worker_snapshot,
+    Host, all_entries, all_events, assert_refused, assert_whole, cursor, entry, event, fresh,
+    named, on_both, runtime_id, say, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
@@ -11,7 +11,7 @@ use redb_runtime_store::management::{RuntimeLimits, RuntimeStatus};
 use redb_runtime_store::observation::RuntimeEvent;
 use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::store::PersistedRuntimeSnapshot;
-use redb_runtime_store::{RedbRuntimeStore, RuntimeError, RuntimeStoreTransaction, Store};
+use redb_runtime_store::{RedbRuntimeStore, RuntimeError, RuntimeStoreTransaction};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) fn below(host: &Host) -> RedbRuntimeStore {
@@ -475,7 +475,7 @@ fn nested_write_in_commit_is_refused() {
     on_both(|host| {
         let store = below(host);
         let host: &Host = host;
-        let other = Store::in_memory().unwrap();
+        let other = fresh();
         let other = other.runtime(named("other")).unwrap();
         store
             .commit(|transaction| {
@@ -527,7 +527,7 @@ fn nested_write_in_bulk_load_is_refused() {
 
 #[test]
 fn worker_snapshot_precedes_entries_after_a_prune() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     let worker = runtime.create_worker(CreateWorkerRequest::default());
     let worker = worker.unwrap().worker_ref;

@@ -186,7 +186,7 @@ fn compare_names_every_difference() {
     ] {
         assert!(all.contains(what), "{what:?} is not in\n{all}");
     }
-    let empty = Store::in_memory().unwrap();
+    let empty = crate::hosts::fresh();
     assert_eq!(compare(&empty, SMALL).unwrap().total_differences, 1);
     let nothing = tempfile::tempdir().unwrap();
     fs::create_dir(nothing.path().join("runtimes")).unwrap();

@@ -1,5 +1,6 @@
 //! Helpers of the tests of directories.
 
+use crate::hosts::{REPOSITORY, fresh};
 use redb_runtime_store::layout::{
     ExportOptions, FindingKind, ImportOptions, ImportReport, LayoutError, export, import,
 };
@@ -9,12 +10,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-pub(crate) const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
+/// The small directory that ships with the tests.
+pub(crate) const SMALL: &str = crate::hosts::SMALL;
 
 /// A directory with the content of an archive of `tests/fixtures`: what a directory store wrote, or left
 /// behind where it was interrupted. `directory_store.py` next to the archives writes them.
 pub(crate) fn unpack(archive: &str) -> TempDir {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let fixtures = Path::new(REPOSITORY).join("tests/fixtures");
     let packed = fs::File::open(fixtures.join(archive)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     tar::Archive::new(flate2::read::GzDecoder::new(packed))
@@ -125,7 +127,7 @@ fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>)
 }
 
 pub(crate) fn store() -> Store {
-    Store::in_memory().unwrap()
+    fresh()
 }
 
 pub(crate) fn strict(store: &Store, root: &Path) -> Result<ImportReport, LayoutError> {

@@ -1,17 +1,17 @@
 //! Ids that are longer than the limit: every operation that takes one rejects it.
 
 use crate::support::{
-    assert_refused, cursor, entry, event, named, runtime_id, runtime_snapshot, say, worker_ref,
-    worker_snapshot,
+    assert_refused, cursor, entry, event, fresh, named, runtime_id, runtime_snapshot, say,
+    worker_ref, worker_snapshot,
 };
+use redb_runtime_store::RuntimeError;
 use redb_runtime_store::identity::MAX_ID_BYTES;
 use redb_runtime_store::interaction::TranscriptQuery;
-use redb_runtime_store::{RuntimeError, Store};
 
 #[test]
 fn worker_refs_over_the_limit_are_rejected() {
     let long = "x".repeat(MAX_ID_BYTES + 1);
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     let worker = worker_ref("r", &long);
     let mut foreign = worker_ref("r", "w");
@@ -70,7 +70,7 @@ fn worker_refs_over_the_limit_are_rejected() {
 #[test]
 fn runtime_ids_over_the_limit_are_rejected() {
     let long = "x".repeat(MAX_ID_BYTES + 1);
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     assert_refused!(store.runtime(named(&long)), RuntimeError::InvalidRequest(_));
     assert_refused!(

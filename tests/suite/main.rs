@@ -31,10 +31,13 @@ mod forgetting;
 #[cfg(unix)]
 mod forking;
 mod forks;
+#[cfg(feature = "fault-injection")]
+mod forks_in_files;
 mod generations;
 mod guards;
 mod host_store;
 mod host_store_diagnostics;
+mod hosts;
 #[cfg(feature = "program")]
 mod importing;
 mod iterating;
@@ -114,6 +117,7 @@ mod searching;
 #[cfg(feature = "search")]
 mod searching_damage;
 mod sends;
+mod sends_in_files;
 mod sequences;
 mod sharing;
 mod simulated_power_loss;

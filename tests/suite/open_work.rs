@@ -1,6 +1,6 @@
 //! Open work: what a process began and did not end.
 
-use crate::support::{Host, Kept, named, new_worker, on_both, scratch};
+use crate::support::{Host, Kept, named, new_worker, on_one_writer, scratch};
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::store::Sharing;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
@@ -19,7 +19,7 @@ fn pair(name: &str, note: &str) -> (String, String) {
 
 #[test]
 fn work_of_an_earlier_opening_is_unfinished() {
-    let mut host = Host::new(Kept::InFile, named("r"));
+    let mut host = Host::new(Kept::ONE_WRITER, named("r"));
     let runtime = host.runtime.clone();
     let worker = new_worker(&runtime);
     runtime
@@ -73,7 +73,7 @@ fn reader_lists_all_open_work() {
 
 #[test]
 fn open_work_stays_when_a_host_sets_attributes() {
-    on_both(|host: &mut Host| {
+    on_one_writer(|host: &mut Host| {
         let runtime = host.runtime.clone();
         let worker = new_worker(&runtime);
         runtime.open_work(&worker, "call", "n").unwrap();
@@ -86,7 +86,7 @@ fn open_work_stays_when_a_host_sets_attributes() {
 
 #[test]
 fn open_work_is_bounded_and_named() {
-    on_both(|host: &mut Host| {
+    on_one_writer(|host: &mut Host| {
         let runtime = host.runtime.clone();
         let worker = new_worker(&runtime);
         for name in ["", " ", &"x".repeat(4097)] {

@@ -1,7 +1,8 @@
 //! Reads: pages, snapshots, and their cost.
 
+use crate::hosts::HIGHEST;
 use crate::support::{
-    Host, Kept, assert_refused, bulk, cursor, entry, event, named, on_both, runtime_id,
+    Host, Kept, assert_refused, bulk, cursor, entry, event, fresh, named, on_both, runtime_id,
     runtime_snapshot, say, scratch, seeded, worker_ref, worker_snapshot,
 };
 use proptest::prelude::*;
@@ -39,7 +40,7 @@ fn small_limits(kept: Kept) -> Host {
 
 #[test]
 fn event_batches_are_right_at_edges() {
-    for kept in [Kept::InMemory, Kept::InFile] {
+    for &kept in Kept::ALL {
         let mut host = small_limits(kept);
         host.reopen();
         // (from, limit) to (ids, next, has_more); there are events 1 to 4.
@@ -79,7 +80,7 @@ fn event_batches_are_right_at_edges() {
 
 #[test]
 fn transcript_pages_are_right_at_edges() {
-    for kept in [Kept::InMemory, Kept::InFile] {
+    for &kept in Kept::ALL {
         let mut host = small_limits(kept);
         host.reopen();
         let worker = worker_ref("r", "worker-00000001");
@@ -149,7 +150,7 @@ const GAPPY: u64 = 300;
 
 /// A runtime with 300 events and one transcript of 300 entries, all with gaps in their numbers.
 static IMPORTED: LazyLock<Runtime> = LazyLock::new(|| {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let worker = worker_ref("r", "w");
     bulk(&store, |load| {
         load.put_worker(worker_snapshot(&worker, 1_000).into())?;
@@ -351,7 +352,7 @@ fn snapshot_is_stable_during_writes() {
 #[test]
 fn snapshots_walk_logs_across_pages() {
     for count in [0, 1, 1_023, 1_024, 1_025, 3_000] {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         let (id, long) = (runtime_id("r"), worker_ref("r", "long"));
         bulk(&store, |load| {
             load.put_worker(worker_snapshot(&long, count + 1).into())?;
@@ -408,7 +409,7 @@ const NEIGHBOURS: [&str; 8] = ["a", "a\0", "a\0\0", "a\u{1}", "a ", "ab", "aa", 
 
 /// Imports each neighbour as a runtime, with each as a worker; all texts say whose they are.
 fn load_neighbours(store: &Store) {
-    let made = Store::in_memory().unwrap();
+    let made = fresh();
     bulk(&made, |load| {
         for id in NEIGHBOURS {
             for worker in NEIGHBOURS {
@@ -419,7 +420,7 @@ fn load_neighbours(store: &Store) {
                     load.append_transcript_entry(entry(&worker, sequence, &content).into())?;
                 }
             }
-            for number in [1, u64::MAX - 1] {
+            for number in [1, HIGHEST - 1] {
                 let event = event(number, &format!("{id} {number}"));
                 load.append_event(&runtime_id(id), event.into())?;
             }
@@ -478,10 +479,10 @@ fn assert_has_its_own(store: &Store, id: &str) {
         .collect();
     assert_eq!(
         messages,
-        [format!("{id} 1"), format!("{id} {}", u64::MAX - 1)]
+        [format!("{id} 1"), format!("{id} {}", HIGHEST - 1)]
     );
     let (snapshot, key) = (store.snapshot().unwrap(), runtime_id(id));
-    assert_eq!(snapshot.last_event_id(&key).unwrap(), Some(u64::MAX - 1));
+    assert_eq!(snapshot.last_event_id(&key).unwrap(), Some(HIGHEST - 1));
     let import = snapshot.import_record(&key).unwrap().unwrap();
     assert_eq!(import.workers, NEIGHBOURS.len() as u64);
     let diagnostics = runtime.diagnostics().unwrap();
@@ -499,7 +500,7 @@ fn assert_has_its_own(store: &Store, id: &str) {
 
 #[test]
 fn similar_names_never_mix() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     load_neighbours(&store);
     for id in NEIGHBOURS {
         assert_has_its_own(&store, id);
@@ -509,7 +510,7 @@ fn similar_names_never_mix() {
 #[test]
 fn removing_runtime_touches_no_others() {
     for removed in NEIGHBOURS {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         load_neighbours(&store);
         let mut imports = import_records(&store);
         let kept = store.runtime(named(removed)).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::layout_support::{content, exported, strict};
 use crate::support::{
-    all_entries, all_events, full_request, named, on_both, say, scratch, worker_ref,
+    all_entries, all_events, fresh, full_request, named, on_both, say, scratch, worker_ref,
 };
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
@@ -257,14 +257,17 @@ fn bytes_go_in_proportion_until_they_fit() {
         let report = prune(runtime, Retention::new().keep_bytes(before / 2));
         assert_eq!(bytes(), before - report.bytes());
         assert!(bytes() <= before / 2);
-        assert_eq!(texts(runtime, &large).len(), 15);
-        assert_eq!(texts(runtime, &small).len(), 5);
+        // Whole rows, and the engines count the bytes of a key in their own way.
+        let most = texts(runtime, &large).len();
+        assert!((14..=15).contains(&most), "{most}");
+        let least = texts(runtime, &small).len();
+        assert!((4..=5).contains(&least), "{least}");
         let events = ids(runtime).len();
         assert!((20..23).contains(&events), "{events}");
         // What is pinned counts and stays.
         runtime.set_pinned(&large, true).unwrap();
-        prune(runtime, Retention::new().keep_bytes(15_000));
-        assert_eq!(texts(runtime, &large).len(), 15);
+        prune(runtime, Retention::new().keep_bytes(14_000));
+        assert_eq!(texts(runtime, &large).len(), most);
         assert_eq!(texts(runtime, &small).len(), 0);
         assert_eq!(ids(runtime).len(), 0);
     });
@@ -272,7 +275,7 @@ fn bytes_go_in_proportion_until_they_fit() {
 
 #[test]
 fn store_keeps_bytes_of_all_its_runtimes() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let two = ["one", "two"].map(|id| store.runtime(named(id)).unwrap());
     for runtime in &two {
         let worker = worker(runtime);

@@ -3,8 +3,8 @@
 use crate::layout_support::{content, edit, exported, strict, worker_dir};
 use crate::retention::{assert_sound, ids, prune, rows, talker, texts, worker};
 use crate::support::{
-    bulk, cursor, entry, event, named, on_both, runtime_id, runtime_snapshot, say, scratch,
-    worker_ref, worker_snapshot,
+    Place, bulk, cursor, entry, event, fresh, named, on_both, runtime_id, runtime_snapshot, say,
+    scratch, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::diagnostics::DiagnosticSeverity;
 use redb_runtime_store::retention::{PruneOptions, Retention};
@@ -51,7 +51,7 @@ fn cursor_below_the_floor_is_events_pruned() {
 
 #[test]
 fn transcript_follower_never_skips_pruned_entries() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     let talks = talker(&runtime, 5);
     let mut ahead = runtime.follow_transcript(&talks, 0).unwrap();
@@ -90,8 +90,7 @@ fn transcript_follower_never_skips_pruned_entries() {
 
 #[test]
 fn snapshot_keeps_what_a_prune_removes() {
-    let (_directory, path) = scratch();
-    let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
+    let runtime = fresh().runtime(named("r")).unwrap();
     let talks = talker(&runtime, 5);
     let snapshot = runtime.store().snapshot().unwrap();
     prune(&runtime, Retention::new().keep_events(0).keep_entries(0));
@@ -110,7 +109,7 @@ fn snapshot_keeps_what_a_prune_removes() {
 
 #[test]
 fn prune_is_recorded_and_the_last_hundred_records_stay() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     let talks = talker(&runtime, 2);
     for round in 0..103 {
@@ -132,7 +131,7 @@ fn prune_is_recorded_and_the_last_hundred_records_stay() {
 
 #[test]
 fn stopped_runtime_can_be_pruned() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     talker(&runtime, 3);
     runtime.stop_runtime().unwrap();
@@ -150,7 +149,7 @@ fn stopped_runtime_can_be_pruned() {
 
 #[test]
 fn host_store_continues_after_everything_was_pruned() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     let talks = talker(&runtime, 3);
     let boundary = store.runtime_store(&runtime_id("r")).unwrap();
@@ -201,7 +200,7 @@ fn host_store_continues_after_everything_was_pruned() {
 
 #[test]
 fn floors_and_pins_survive_export_and_import() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     let [cut, empty, pinned] = [5, 3, 2].map(|entries| talker(&runtime, entries));
     runtime.set_pinned(&pinned, true).unwrap();
@@ -220,7 +219,7 @@ fn floors_and_pins_survive_export_and_import() {
     let worker_json = std::fs::read_to_string(worker_dir(directory.path(), 1).join("worker.json"));
     let members = ",\n  \"first_position\": 3,\n  \"pinned\": true\n}\n";
     assert!(worker_json.unwrap().ends_with(members));
-    let fresh = Store::in_memory().unwrap();
+    let fresh = fresh();
     let report = strict(&fresh, directory.path()).unwrap();
     assert_eq!(report.findings, []);
     assert_eq!(content(&fresh), content(&store));
@@ -246,7 +245,7 @@ fn floors_and_pins_survive_export_and_import() {
 
 #[test]
 fn members_that_say_nothing_are_exported_as_they_came() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     talker(&store.runtime(named("r")).unwrap(), 1);
     let directory = exported(&store);
     let runtime_json = directory.path().join("runtimes/id-72/runtime.json");
@@ -279,7 +278,7 @@ fn members_that_say_nothing_are_exported_as_they_came() {
         );
         let members = format!(",\n  \"first_position\": {first},\n  \"pinned\": {pinned}\n}}\n");
         edit(&worker_json, "\n}\n", &members);
-        let fresh = Store::in_memory().unwrap();
+        let fresh = fresh();
         strict(&fresh, root).unwrap();
         let talks = worker_ref("r", "worker-00000001");
         let snapshot = fresh.snapshot().unwrap();
@@ -293,15 +292,15 @@ fn members_that_say_nothing_are_exported_as_they_came() {
 
 #[test]
 fn floor_above_an_event_is_damage_that_salvage_lowers() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     talker(&store.runtime(named("r")).unwrap(), 3);
     let directory = exported(&store);
     let runtime_json = directory.path().join("runtimes/id-72/runtime.json");
     edit(&runtime_json, "\n}\n", ",\n  \"first_event_id\": 3\n}\n");
-    let refused = strict(&Store::in_memory().unwrap(), directory.path()).unwrap_err();
+    let refused = strict(&fresh(), directory.path()).unwrap_err();
     let expected = "first_event_id is 3, but event id 1 exists";
     assert!(refused.to_string().contains(expected), "{refused}");
-    let fresh = Store::in_memory().unwrap();
+    let fresh = fresh();
     crate::layout_support::salvage(&fresh, directory.path());
     assert_eq!(ids(&fresh.runtime(named("r")).unwrap()), [1, 2, 3, 4, 5]);
     assert_sound(&fresh);
@@ -309,14 +308,14 @@ fn floor_above_an_event_is_damage_that_salvage_lowers() {
 
 #[test]
 fn missing_low_ids_without_a_floor_stay_a_gap() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     talker(&runtime, 3);
     prune(&runtime, Retention::new().keep_events(2));
     let directory = exported(&store);
     let runtime_json = directory.path().join("runtimes/id-72/runtime.json");
     edit(&runtime_json, ",\n  \"first_event_id\": 4", "");
-    let fresh = Store::in_memory().unwrap();
+    let fresh = fresh();
     let report = strict(&fresh, directory.path()).unwrap();
     let gap = report
         .findings
@@ -380,8 +379,7 @@ fn every_commit_of_a_prune_is_a_smaller_prune() {
 
 #[test]
 fn concurrent_prunes_remove_each_row_once() {
-    let (_directory, path) = scratch();
-    let store = Store::open(&path).unwrap();
+    let store = fresh();
     let runtime = store.runtime(named("r")).unwrap();
     let talks = talker(&runtime, 200);
     let prunes: Vec<_> = (0..4)
@@ -442,8 +440,8 @@ fn file_does_not_grow_in_rounds_of_writing_and_pruning() {
 #[cfg(feature = "fault-injection")]
 #[test]
 fn verify_reports_rows_below_a_floor() {
-    let (_directory, path) = scratch();
-    let store = Store::open(&path).unwrap();
+    let place = Place::new();
+    let store = place.open();
     let runtime = store.runtime(named("r")).unwrap();
     talker(&runtime, 3);
     let kinds = || {

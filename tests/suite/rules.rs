@@ -1,8 +1,8 @@
 //! The rules of a runtime, each with a store in memory and one in a file.
 
 use crate::support::{
-    Kept, all_entries, all_events, assert_refused, assert_whole, bulk, cursor, full_request, named,
-    on_both, runtime_id, runtime_snapshot, say, scratch, worker_ref, worker_snapshot,
+    Kept, all_entries, all_events, assert_refused, assert_whole, bulk, cursor, fresh, full_request,
+    named, on_both, runtime_id, runtime_snapshot, say, scratch, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::catalog::{
     CapabilityRequest, CreateWorkerRequest, ProfileSelector, WorkerIntent, WorkerStatus,
@@ -42,7 +42,7 @@ fn new_runtime_logs_its_start_once() {
 
 #[test]
 fn stored_settings_win_over_options() {
-    for kept in [Kept::InMemory, Kept::InFile] {
+    for &kept in Kept::ALL {
         let limits = RuntimeLimits {
             max_transcript_projection_items: 3,
             max_event_batch_items: 4,
@@ -60,11 +60,7 @@ fn stored_settings_win_over_options() {
         assert_eq!(summary.display_name.as_deref(), Some("the name"));
         assert_eq!(summary.limits, limits);
         assert_eq!(summary.status, RuntimeStatus::Stopped);
-        let backend = match kept {
-            Kept::InMemory => RuntimeBackendKind::Memory,
-            Kept::InFile => RuntimeBackendKind::RedbStore,
-        };
-        assert_eq!(summary.backend, backend);
+        assert_eq!(summary.backend, kept.backend());
     }
 }
 
@@ -527,7 +523,7 @@ fn worker_ids_have_eight_hex_digits() {
         (0x1_0000_0000, "worker-100000000"),
     ];
     for (sequence, id) in wanted {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         bulk(&store, |load| {
             let mut runtime = runtime_snapshot("r", 1);
             runtime.next_worker_sequence = sequence;

@@ -1,8 +1,8 @@
 //! Searching: equal to a naive scan, lazy, in order, and never blind to damage.
 
 use crate::support::{
-    assert_refused, bulk, entry, event, named, runtime_id, runtime_snapshot, say, scratch, seed,
-    worker_ref, worker_snapshot,
+    assert_refused, bulk, entry, event, fresh, named, runtime_id, runtime_snapshot, say, scratch,
+    seed, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
@@ -149,7 +149,7 @@ fn standard(kind: RuntimeEventKind, worker: Option<&WorkerRef>) -> String {
 
 /// A store with random rows: logs with gaps, entries of all roles, events of workers that do not exist.
 fn random_store(random: &mut Rng) -> Store {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     bulk(&store, |load| {
         for runtime in RUNTIMES {
             let mut names = WORKERS.to_vec();

@@ -1,7 +1,7 @@
 //! Random sequences of operations on two runtimes of one store, compared with the reference model.
 
 use crate::layout_support::{content, exported, strict, tree};
-use crate::support::{all_entries, all_events, named, scratch, seeded, worker_ref};
+use crate::support::{Place, all_entries, all_events, fresh, named, seeded, worker_ref};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redb_runtime_store::catalog::{
@@ -244,7 +244,7 @@ proptest! {
     fn operations_follow_model_in_memory(
         operations in vec((0_usize..2, any_operation()), 1..60)
     ) {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         assert_follows_the_model(&operations, false, || store.clone());
     }
 }
@@ -255,11 +255,10 @@ proptest! {
     fn operations_follow_model_in_a_file(
         operations in vec((0_usize..2, any_operation()), 1..60)
     ) {
-        let (_directory, path) = scratch();
+        let place = Place::new();
         assert_follows_the_model(&operations, true, || {
-            let store = Store::open(&path).unwrap();
-            store.close().unwrap();
-            Store::open(&path).unwrap()
+            place.open().close().unwrap();
+            place.open()
         });
     }
 }
@@ -270,7 +269,7 @@ proptest! {
     fn operations_survive_export_and_import(
         operations in vec((0_usize..2, any_operation()), 1..60)
     ) {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         let runtimes = IDS.map(|id| store.runtime(named(id)).unwrap());
         let mut has_deleted = false;
         for (on, operation) in operations {
@@ -280,7 +279,7 @@ proptest! {
             }
         }
         let first = exported(&store);
-        let fresh = Store::in_memory().unwrap();
+        let fresh = fresh();
         let report = strict(&fresh, first.path()).unwrap();
         // The diagnostics of a deleted worker leave a gap in their ids.
         let mut findings = report.findings.iter();

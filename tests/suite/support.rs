@@ -5,7 +5,7 @@ use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::interaction::{
     TranscriptEntry, TranscriptQuery, TranscriptRole, WorkerInput,
 };
-use redb_runtime_store::management::{RuntimeLimits, RuntimeOptions};
+use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::{EventCursor, RuntimeEvent, RuntimeEventKind};
 use redb_runtime_store::store::{BulkLoad, PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::SystemTime;
 use tempfile::TempDir;
+
+pub(crate) use crate::hosts::{Host, Kept, Place, fresh, on_both, on_one_writer};
 
 /// A temporary directory, and the path of a store in it.
 pub(crate) fn scratch() -> (TempDir, PathBuf) {
@@ -54,70 +56,6 @@ pub(crate) fn full_request() -> CreateWorkerRequest {
         }),
         requested_capabilities: vec![CapabilityRequest::named("read")],
         ..CreateWorkerRequest::default()
-    }
-}
-
-/// The kind of store of a test's runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
-    InMemory,
-    InFile,
-}
-
-/// A runtime in one of the two kinds of store.
-pub(crate) struct Host {
-    pub(crate) kept: Kept,
-    pub(crate) runtime: Runtime,
-    id: RuntimeId,
-    path: PathBuf,
-    _directory: TempDir,
-}
-
-impl Host {
-    pub(crate) fn new(kept: Kept, options: RuntimeOptions) -> Self {
-        let (_directory, path) = scratch();
-        let store = match kept {
-            Kept::InMemory => Store::in_memory().unwrap(),
-            Kept::InFile => Store::open(&path).unwrap(),
-        };
-        let runtime = store.runtime(options).unwrap();
-        let id = runtime.runtime_id().unwrap();
-        Self {
-            kept,
-            runtime,
-            id,
-            path,
-            _directory,
-        }
-    }
-
-    /// Closes the store and opens it again, with options that must not override the stored ones. A
-    /// store in memory stays open.
-    pub(crate) fn reopen(&mut self) {
-        let store = match self.kept {
-            Kept::InMemory => self.runtime.store().clone(),
-            Kept::InFile => {
-                self.runtime.store().close().unwrap();
-                Store::open(&self.path).unwrap()
-            }
-        };
-        let other = RuntimeOptions {
-            runtime_id: Some(self.id.clone()),
-            display_name: Some("not the stored name".to_owned()),
-            limits: RuntimeLimits {
-                max_transcript_projection_items: 99_999,
-                max_event_batch_items: 99_999,
-            },
-        };
-        self.runtime = store.runtime(other).unwrap();
-    }
-}
-
-/// Runs `test` with a runtime `r` of each kind of store.
-pub(crate) fn on_both(test: impl Fn(&mut Host)) {
-    for kept in [Kept::InMemory, Kept::InFile] {
-        println!("kept {kept:?}");
-        test(&mut Host::new(kept, named("r")));
     }
 }
 
@@ -354,7 +292,7 @@ pub(crate) fn seed() -> u64 {
 /// A proptest configuration with a printed seed.
 pub(crate) fn seeded(cases: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config {
-        cases,
+        cases: crate::hosts::cases(cases),
         rng_seed: proptest::test_runner::RngSeed::Fixed(seed()),
         failure_persistence: None,
         ..Default::default()
