@@ -1,0 +1,10 @@
+//! Lost connections, dead servers and paused hosts: what was acknowledged is there, once.
+
+mod campaigns;
+mod framing;
+mod hosts;
+mod locks;
+mod lost_connections;
+mod opening;
+mod replication;
+mod servers;
