@@ -40,8 +40,21 @@ struct Options {
     /// Only this kind of work; repeatable.
     #[arg(long)]
     only: Vec<Row>,
+    /// Measures the store on PostgreSQL against SQLite, and nothing else. `tests/postgres/run` installs the server.
+    #[cfg(feature = "postgres")]
+    #[arg(long)]
+    postgres: bool,
     #[command(subcommand)]
     job: Option<child::Job>,
+}
+
+impl Options {
+    fn is_postgres(&self) -> bool {
+        #[cfg(feature = "postgres")]
+        return self.postgres;
+        #[cfg(not(feature = "postgres"))]
+        false
+    }
 }
 
 fn main() -> Result<ExitCode> {
@@ -73,7 +86,14 @@ fn measure(options: &Options) -> Result<Table> {
     if options.short {
         table.note("--short: fewer and shorter rounds; import and export of 200,000 inputs");
     }
+    #[cfg(feature = "postgres")]
+    if options.postgres {
+        bench.run_postgres(&mut table)?;
+    }
     for row in Row::value_variants() {
+        if options.is_postgres() {
+            break;
+        }
         if options.only.is_empty() || options.only.contains(row) {
             let start = Instant::now();
             bench.run(*row, &mut table)?;

@@ -22,7 +22,11 @@ pub(crate) fn open(path: &Path) -> Result<Runtime> {
 }
 
 fn open_with(path: &Path, options: StoreOptions) -> Result<Runtime> {
-    let store = options.open(path)?;
+    runtime_of(&options.open(path)?)
+}
+
+/// The runtime in a store.
+pub(crate) fn runtime_of(store: &Store) -> Result<Runtime> {
     let options = RuntimeOptions {
         runtime_id: Some(runtime_id()),
         ..RuntimeOptions::default()
@@ -33,7 +37,22 @@ fn open_with(path: &Path, options: StoreOptions) -> Result<Runtime> {
 impl Ours {
     /// Opens the store, and creates the workers that it has not got.
     pub(crate) fn open(path: &Path, workers: usize, syncs: CommitSyncs) -> Result<Self> {
-        let runtime = open_with(path, Store::options().commit_syncs(syncs))?;
+        Self::with_workers(
+            open_with(path, Store::options().commit_syncs(syncs))?,
+            workers,
+        )
+    }
+
+    /// As [`open`](Self::open), of a store on a server.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn connect(
+        options: redb_runtime_store::PostgresOptions,
+        workers: usize,
+    ) -> Result<Self> {
+        Self::with_workers(runtime_of(&Store::connect(options)?)?, workers)
+    }
+
+    fn with_workers(runtime: Runtime, workers: usize) -> Result<Self> {
         for index in runtime.summary()?.worker_count..workers {
             let worker = runtime.create_worker(CreateWorkerRequest::default())?;
             ensure!(worker.worker_ref == worker_ref(index), "another name");
@@ -73,7 +92,13 @@ impl Sender for &Ours {
 /// Builds a store that holds `dataset`, and closes it.
 pub(crate) fn build(path: &Path, dataset: &Dataset, inputs: &Inputs) -> Result<()> {
     let store = Store::open(path)?;
-    store.bulk_load(|load| -> Result<(), RuntimeError> {
+    load(&store, dataset, inputs)?;
+    Ok(store.close()?)
+}
+
+/// Loads `dataset` into an empty store.
+pub(crate) fn load(store: &Store, dataset: &Dataset, inputs: &Inputs) -> Result<()> {
+    Ok(store.bulk_load(|load| -> Result<(), RuntimeError> {
         for worker in 0..dataset.workers {
             for position in 0..dataset.entries(worker) {
                 let entry = dataset.entry(inputs, worker, position);
@@ -86,6 +111,5 @@ pub(crate) fn build(path: &Path, dataset: &Dataset, inputs: &Inputs) -> Result<(
             load.append_event(&runtime, dataset.event(id).into())?;
         }
         load.put_runtime(dataset.runtime().into())
-    })?;
-    Ok(store.close()?)
+    })?)
 }

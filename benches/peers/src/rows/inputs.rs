@@ -133,7 +133,7 @@ fn report(asked: &Asked, samples: &[Samples], table: &mut Table) {
     );
 }
 
-fn counted(threads: usize) -> String {
+pub(super) fn counted(threads: usize) -> String {
     match threads {
         1 => "1 thread".to_owned(),
         threads => format!("{threads} threads"),

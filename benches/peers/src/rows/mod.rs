@@ -5,6 +5,8 @@ mod maintain;
 mod memory;
 mod moving;
 mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod prune;
 mod reads;
 mod reopen;
@@ -70,6 +72,12 @@ impl Bench {
             short,
             logs: OnceCell::new(),
         }
+    }
+
+    /// Measures the store on PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn run_postgres(&self, table: &mut Table) -> Result<()> {
+        postgres::run(self, table)
     }
 
     /// Measures one kind of work.

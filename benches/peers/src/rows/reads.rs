@@ -51,7 +51,7 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
 }
 
 /// Where the log ends, and the page before it.
-fn last_events(runtime: &Runtime) -> Result<Vec<RuntimeEvent>> {
+pub(super) fn last_events(runtime: &Runtime) -> Result<Vec<RuntimeEvent>> {
     let now = runtime.event_cursor_now()?;
     let from = EventCursor {
         next_event_id: now.next_event_id - PAGE as u64,
