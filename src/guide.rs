@@ -36,6 +36,10 @@
 //! 14. [For operators](for_operators): the program `runtime-store`.
 //! 15. [Reports](reports): one HTML file about a store.
 //! 16. [Backups](backup), verification, space and migrations.
+#![cfg_attr(
+    feature = "postgres",
+    doc = "17. [PostgreSQL](postgres): several hosts on one data set, and fail-over."
+)]
 //!
 //! The page [`store`](crate::store) describes the file: durability, locks, times, memory.
 //!
@@ -158,5 +162,13 @@ pub mod reports {}
 #[doc = include_str!("../docs/backup.md")]
 ///
 /// ---
-/// Next: [the file](crate::store).
+#[cfg_attr(feature = "postgres", doc = "Next: [PostgreSQL](crate::guide::postgres).")]
+#[cfg_attr(not(feature = "postgres"), doc = "Next: [the file](crate::store).")]
 pub mod backup {}
+
+#[cfg(feature = "postgres")]
+#[doc = include_str!("../docs/postgres.md")]
+///
+/// ---
+/// Next: [the file](crate::store).
+pub mod postgres {}
