@@ -162,7 +162,10 @@ pub mod reports {}
 #[doc = include_str!("../docs/backup.md")]
 ///
 /// ---
-#[cfg_attr(feature = "postgres", doc = "Next: [PostgreSQL](crate::guide::postgres).")]
+#[cfg_attr(
+    feature = "postgres",
+    doc = "Next: [PostgreSQL](crate::guide::postgres)."
+)]
 #[cfg_attr(not(feature = "postgres"), doc = "Next: [the file](crate::store).")]
 pub mod backup {}
 

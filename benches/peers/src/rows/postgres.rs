@@ -14,6 +14,8 @@ use anyhow::{Result, ensure};
 use postgres_tests::cluster::Cluster;
 use redb_runtime_store::store::Durability;
 use redb_runtime_store::{PostgresOptions, Store};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
 
 const ALONE: usize = 0;
@@ -61,6 +63,12 @@ impl Servers {
 }
 
 pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
+    let (servers_on, sqlite_on) = (std::env::temp_dir(), bench.dir.as_path());
+    ensure!(
+        fs::metadata(&servers_on)?.dev() == fs::metadata(sqlite_on)?.dev(),
+        "the servers would be on another disk than SQLite: set TMPDIR to a directory on that of {}",
+        sqlite_on.display()
+    );
     let servers = Servers {
         alone: Cluster::single(),
         replicated: Cluster::replicated(),
