@@ -54,6 +54,7 @@
 //!    [moving over](guide::moving_over), [forms](guide::directory_forms)
 //! 7. Operating: [for operators](guide::for_operators), [reports](guide::reports),
 //!    [backups](guide::backup)
+#![cfg_attr(feature = "postgres", doc = "8. Servers: [PostgreSQL](guide::postgres)")]
 //!
 //! [`Runtime`] documents the rules of the model, [`store`] the file.
 //! [`RedbRuntimeStore`] is for hosts that have their own runtime logic. The model's types are
@@ -117,7 +118,7 @@
 //! # Features
 //!
 //! All are off by default. Without them the library depends on 27 crates, six of them only at build time; `search`
-//! adds 4, `tracing` 3, `program` more than 50.
+//! adds 4, `tracing` 3, `postgres` 63, `program` 63.
 //!
 //! - `program`: the program `runtime-store`. Install it with
 //!   `cargo install redb-runtime-store --features program`.
@@ -125,6 +126,8 @@
 //!   (`Runtime::search`, the module `search`). The feature `program` includes it.
 //! - `tracing`: a span for each operation and an event for each commit, with its operations, bytes
 //!   and microseconds, target `redb_runtime_store`.
+//! - `postgres`: a store in a PostgreSQL database, which several hosts share (`Store::connect`, the page `postgres` of the
+//!   guide).
 //! - `fault-injection`: opens a store over a custom storage backend, and calls hooks at every change of
 //!   the file system. For simulators of faults only; not covered by semantic versioning.
 
