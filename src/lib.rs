@@ -54,7 +54,10 @@
 //!    [moving over](guide::moving_over), [forms](guide::directory_forms)
 //! 7. Operating: [for operators](guide::for_operators), [reports](guide::reports),
 //!    [backups](guide::backup)
-#![cfg_attr(feature = "postgres", doc = "8. Servers: [PostgreSQL](guide::postgres)")]
+#![cfg_attr(
+    feature = "postgres",
+    doc = "8. Servers: [PostgreSQL](guide::postgres)"
+)]
 //!
 //! [`Runtime`] documents the rules of the model, [`store`] the file.
 //! [`RedbRuntimeStore`] is for hosts that have their own runtime logic. The model's types are

@@ -47,6 +47,11 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Whether other processes may commit while this one has the store open.
     fn others_may_commit(&self) -> bool;
 
+    /// Whether no other process can write to a runtime that this one writes to, as long as it lives.
+    fn has_one_writer(&self) -> bool {
+        !self.others_may_commit()
+    }
+
     /// Whether the store goes on after a commit failed with `failure`. Otherwise it rejects every write until it is opened
     /// again.
     fn survives(&self, failure: &Failure) -> bool;

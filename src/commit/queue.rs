@@ -80,7 +80,7 @@ impl<E: Engine> CommitQueue<E> {
     /// A queue that commits to `engine`.
     pub(crate) fn new(engine: E) -> Self {
         Self {
-            opening: Opening::new(engine.others_may_commit()),
+            opening: Opening::new(engine.has_one_writer()),
             engine,
             process: Process::current(),
             queue: Mutex::new(Queue::new()),

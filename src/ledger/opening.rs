@@ -17,8 +17,8 @@ pub(crate) struct Guards {
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
     number: OnceLock<u32>,
-    /// Whether other processes may commit meanwhile.
-    pub(crate) others_may_commit: bool,
+    /// Whether no other process can write to a runtime that this one writes to, as long as it lives.
+    pub(crate) has_one_writer: bool,
     pub(crate) guards: Guards,
     pub(crate) recent_keys: RecentKeys,
     /// The runtimes and workers of forks under way.
@@ -26,9 +26,9 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    pub(crate) fn new(others_may_commit: bool) -> Self {
+    pub(crate) fn new(has_one_writer: bool) -> Self {
         Self {
-            others_may_commit,
+            has_one_writer,
             ..Self::default()
         }
     }

@@ -37,6 +37,12 @@ pub(crate) trait Rows {
     /// The number of the last opening of the store for writing that recorded open work; 0 for none.
     fn last_opening(&self) -> Result<u32, RuntimeError>;
 
+    /// Whether another host that lives has the right to write to `runtime`, as far as the engine knows of hosts.
+    fn is_held_elsewhere(&self, runtime: &str) -> Result<bool, RuntimeError> {
+        let _ = runtime;
+        Ok(false)
+    }
+
     fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError>;
 
     fn runtimes(

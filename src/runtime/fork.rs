@@ -244,7 +244,7 @@ impl Runtime {
         let operation = "fork worker";
         let id = &self.runtime_id;
         let opening = self.store.shared.opening();
-        if opening.others_may_commit {
+        if !opening.has_one_writer {
             return self.store.write(operation, |transaction| {
                 fork_whole(transaction, id, worker_ref, at)
             });

@@ -82,9 +82,9 @@ fn open(
     let row = operations::active_worker(transaction, worker_ref)?;
     let last = transaction.last_opening()?;
     let opening = match transaction.opening() {
-        Some(opening) if opening.others_may_commit => {
+        Some(opening) if !opening.has_one_writer => {
             return invalid(
-                "open work needs a store that one process writes: with several writers no lock says which process \
+                "open work needs a runtime that one process writes: with several writers no lock says which process \
                  lives"
                     .to_owned(),
             );
@@ -241,6 +241,7 @@ impl Store {
     /// worker and name. The cost is a scan of all workers.
     ///
     /// A store that is open read-only lists all open work, also that of a process which has the store open for writing.
+    /// In a store on a server that gives leases, the work of a runtime whose lease another host has is not listed.
     ///
     /// ```
     /// # let runtime = redb_runtime_store::Runtime::new_memory();
@@ -261,6 +262,9 @@ impl Store {
             let opening = self.shared.opening().number();
             let mut found = Vec::new();
             for (id, _) in whole::all_runtimes(rows)? {
+                if rows.is_held_elsewhere(id.as_str())? {
+                    continue;
+                }
                 left_by_others(rows, &id, opening, &mut found)?;
             }
             Ok(found)

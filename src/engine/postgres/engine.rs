@@ -89,6 +89,10 @@ impl Engine for PostgresEngine {
         found.map(Some).map_err(|error| error.runtime(at))
     }
 
+    fn has_one_writer(&self) -> bool {
+        self.server.holder.is_some()
+    }
+
     fn survives(&self, failure: &Failure) -> bool {
         // Nothing is kept between turns, so the next one begins with what the server has.
         !matches!(failure, Failure::Forked)

@@ -122,6 +122,10 @@ impl State {
 }
 
 impl Source for PgSnapshot {
+    fn holder(&self) -> Option<&str> {
+        self.server.holder.as_deref()
+    }
+
     fn query(
         &self,
         _: Scope<'_>,

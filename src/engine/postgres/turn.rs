@@ -91,6 +91,10 @@ impl Turn {
 }
 
 impl Source for Turn {
+    fn holder(&self) -> Option<&str> {
+        self.server.holder.as_deref()
+    }
+
     fn query(
         &self,
         scope: Scope<'_>,

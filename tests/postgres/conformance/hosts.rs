@@ -4,6 +4,7 @@ use crate::support::named;
 use postgres_tests::cluster::Cluster;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::management::{RuntimeBackendKind, RuntimeLimits, RuntimeOptions};
+use redb_runtime_store::store::Writers;
 use redb_runtime_store::{PostgresOptions, Runtime, Store};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,7 +48,12 @@ impl Place {
 
     /// Connects to the store, or creates it.
     pub(crate) fn open(&self) -> Store {
+        self.open_for(Writers::Many)
+    }
+
+    fn open_for(&self, writers: Writers) -> Store {
         let options = PostgresOptions::new(CLUSTER.url()).schema(&self.schema);
+        let options = options.writers(writers);
         // Many tests run at the same time: together they must not use up the connections of the server.
         Store::connect(options.max_connections(8)).unwrap()
     }
@@ -59,6 +65,8 @@ pub(crate) enum Kept {
     InMemory,
     InFile,
     OnServer,
+    /// On the server, with leases.
+    Leased,
 }
 
 impl Kept {
@@ -68,10 +76,10 @@ impl Kept {
     /// A kind that can be closed and opened again.
     pub(crate) const LASTING: Self = Self::OnServer;
 
-    /// A kind that lasts and that one process at a time writes to: a store on a server has many writers.
-    pub(crate) const ONE_WRITER: Self = Self::InFile;
+    /// A kind that lasts and whose runtimes one process at a time writes to.
+    pub(crate) const ONE_WRITER: Self = Self::Leased;
 
-    /// Whether one process at a time writes to the store: only then work can be open, and a fork can take several commits.
+    /// Whether one process at a time writes to a runtime: only then work can be open, and a fork can take several commits.
     pub(crate) fn has_one_writer(self) -> bool {
         self != Self::OnServer
     }
@@ -80,7 +88,7 @@ impl Kept {
         match self {
             Self::InMemory => RuntimeBackendKind::Memory,
             Self::InFile => RuntimeBackendKind::RedbStore,
-            Self::OnServer => RuntimeBackendKind::PostgresStore,
+            Self::OnServer | Self::Leased => RuntimeBackendKind::PostgresStore,
         }
     }
 }
@@ -101,6 +109,7 @@ impl Host {
             Kept::InMemory => Store::in_memory().unwrap(),
             Kept::InFile => Store::open(directory.path().join("store.redb")).unwrap(),
             Kept::OnServer => place.open(),
+            Kept::Leased => place.open_for(Writers::OnePerRuntime),
         };
         let runtime = store.runtime(options).unwrap();
         Self {
@@ -126,6 +135,10 @@ impl Host {
                 store.close().unwrap();
                 self.place.open()
             }
+            Kept::Leased => {
+                store.close().unwrap();
+                self.place.open_for(Writers::OnePerRuntime)
+            }
         };
         let options = RuntimeOptions {
             display_name: Some("not the stored name".to_owned()),
@@ -146,7 +159,7 @@ pub(crate) fn on_both(test: impl Fn(&mut Host)) {
     }
 }
 
-/// Runs `test` with a runtime `r` of each kind of store that one process at a time writes to.
+/// Runs `test` with a runtime `r` that one process at a time writes to.
 pub(crate) fn on_one_writer(test: impl Fn(&mut Host)) {
     test(&mut Host::new(Kept::ONE_WRITER, named("r")));
 }

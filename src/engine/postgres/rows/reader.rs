@@ -179,6 +179,17 @@ impl Rows for Reader<'_> {
         }
     }
 
+    fn is_held_elsewhere(&self, runtime: &str) -> Result<bool, RuntimeError> {
+        const HOLDER: &str = "SELECT holder FROM locks
+            WHERE runtime = $1 AND holder IS NOT NULL AND expires > clock_timestamp()";
+        let rows = self.query(Scope::Hint, HOLDER, &[&runtime.as_bytes()])?;
+        let Some(row) = rows.first() else {
+            return Ok(false);
+        };
+        let holder: String = row.try_get(0).map_err(|error| self.unfit("locks", error))?;
+        Ok(self.source.holder() != Some(holder.as_str()))
+    }
+
     fn runtime(&self, runtime: &str) -> Result<Option<RuntimeRow>, RuntimeError> {
         const GET: &str = "SELECT record FROM runtimes WHERE runtime = $1";
         let known = self.source.known_runtime(runtime);

@@ -26,6 +26,9 @@ pub(crate) trait Source {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, ServerError>;
 
+    /// The name under which the store takes leases; `None` if it takes none.
+    fn holder(&self) -> Option<&str>;
+
     /// The row of a runtime, if it is in memory.
     fn known_runtime(&self, id: &str) -> Result<Option<Option<RuntimeRow>>, ServerError> {
         let _ = id;
