@@ -188,3 +188,29 @@ fn paused_host_without_a_lease_gets_a_conflict() {
     host.say("later").unwrap();
     assert_eq!(host.said(), ["of the other", "later"]);
 }
+
+/// The lease of a runtime says whether the host lives whose work is open in it.
+#[test]
+fn open_work_of_a_living_host_is_not_unfinished() {
+    let leased = |options: redb_runtime_store::PostgresOptions| {
+        options.writers(Writers::OnePerRuntime).lease(LEASE)
+    };
+    let host = Host::new(leased);
+    host.runtime.open_work(&host.worker, "call", "").unwrap();
+    let options = leased(crate::hosts::options(&SHARED.url(), &host.schema));
+    let other = redb_runtime_store::Store::connect(options).unwrap();
+    let unfinished = || {
+        let work = other.unfinished().unwrap().into_iter();
+        work.map(|work| work.name).collect::<Vec<_>>()
+    };
+    thread::sleep(2 * LEASE);
+    assert_eq!(unfinished(), <[&str; 0]>::default());
+    // From here on nothing renews the lease.
+    host.proxy.fail(Fault::Hold);
+    let began = Instant::now();
+    while unfinished() != ["call"] {
+        assert!(began.elapsed() < Duration::from_secs(10));
+        thread::sleep(Duration::from_millis(50));
+    }
+    host.proxy.restore();
+}
