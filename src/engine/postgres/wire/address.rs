@@ -27,6 +27,7 @@ impl Address {
         if !is_address(url) {
             return Err("the address of a server begins with postgres://".to_owned());
         }
+        refuse_stray_at(url)?;
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut roots, mut rest) = (None, None, Vec::new());
         for part in query.split('&').filter(|part| !part.is_empty()) {
@@ -47,7 +48,7 @@ impl Address {
             return Err("the address of the server names no host".to_owned());
         }
         let is_encrypted = match mode.as_deref() {
-            None => !config.get_hosts().iter().all(is_local),
+            None => !is_all_local(&config),
             Some("verify-full" | "require") => true,
             Some("disable") => false,
             Some(other) => {
@@ -68,6 +69,25 @@ impl Address {
             name,
         })
     }
+}
+
+/// Rejects an `@` that does not end the user and the password. It would make a part of a password a part of the host.
+fn refuse_stray_at(url: &str) -> Result<(), String> {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    match rest[..end].matches('@').count() > 1 || rest[end..].contains('@') {
+        true => Err(
+            "the address of the server has an @ besides the one after the password, which is written as %40"
+                .to_owned(),
+        ),
+        false => Ok(()),
+    }
+}
+
+/// Whether what is sent to any of the hosts does not leave this machine. An address stands above the name of its host.
+fn is_all_local(config: &Config) -> bool {
+    let addresses = config.get_hostaddrs();
+    config.get_hosts().iter().all(is_local) && addresses.iter().all(IpAddr::is_loopback)
 }
 
 fn reason(error: &tokio_postgres::Error) -> String {
@@ -148,8 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn address_of_another_machine_is_encrypted() {
+        for (url, expected) in [
+            ("postgres://localhost/x?hostaddr=192.0.2.7", true),
+            ("postgres://localhost/x?hostaddr=127.0.0.1", false),
+            ("postgres:///x?hostaddr=192.0.2.7", true),
+        ] {
+            assert_eq!(Address::parse(url).unwrap().is_encrypted, expected, "{url}");
+        }
+    }
+
+    #[test]
     fn invalid_address_is_not_repeated() {
-        for url in ["postgres://me:secret@a/x?what=1", "mysql://me:secret@a/x"] {
+        for url in [
+            "postgres://me:secret@a/x?what=1",
+            "mysql://me:secret@a/x",
+            "postgres://me:p@secret@a/x",
+            "postgres://me:12/secret@a/x",
+            "postgres://me:12?secret@a/x",
+            "postgres://me:12?a=b&secret@a/x",
+        ] {
             let message = Address::parse(url).err().unwrap();
             assert!(!message.contains("secret"), "{message}");
         }
