@@ -39,7 +39,7 @@ pub(crate) fn back_up(store: &PostgresStore, path: &Path) -> Result<BackupReport
     take_in::to_file(&raw, path)
 }
 
-/// Verifies the records of the store and the rules across tables, on a copy in memory.
+/// Verifies the records of the store and the rules across tables, on a copy in a temporary file.
 pub(crate) fn verify(
     store: &PostgresStore,
     options: &VerifyOptions,
@@ -50,7 +50,7 @@ pub(crate) fn verify(
         snapshot: &snapshot,
         at,
     };
-    let copy = take_in::to_memory(&raw)?;
+    let copy = take_in::to_temporary_file(&raw)?;
     // The server checks its own pages.
     check::verify(&copy, &options.clone().pages(false))
 }

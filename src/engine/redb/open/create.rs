@@ -12,21 +12,53 @@ use crate::fs::staged_file::StagedFile;
 use crate::fs::staging::Unpublished;
 use crate::ledger::unique_id::unique_id;
 use crate::model::management::RuntimeBackendKind;
+#[cfg(feature = "postgres")]
+use redb::backends::FileBackend;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, StorageBackend};
 use std::io::ErrorKind;
 use std::sync::Arc;
+
+/// What redb holds in memory of a temporary file, in bytes.
+#[cfg(feature = "postgres")]
+const TEMPORARY_CACHE_BYTES: usize = 64 << 20;
 
 /// Creates a store in memory.
 ///
 /// The memory backend of redb supports no range locks, so redb can open it only in the exclusive
 /// mode.
 pub(crate) fn in_memory() -> Result<Arc<OpenStore>, RuntimeError> {
-    let place = Place::named("(in memory)");
+    alone(
+        &Place::named("(in memory)"),
+        &mut Builder::new(),
+        InMemoryBackend::new(),
+    )
+}
+
+/// Creates a store in a file that has no name and is gone with the store: a copy that need not fit into memory.
+#[cfg(feature = "postgres")]
+pub(crate) fn in_temporary_file() -> Result<Arc<OpenStore>, RuntimeError> {
+    let place = Place::named("(temporary file)");
     let at = RedbContext::new("create", &place);
+    let file = tempfile::tempfile().map_err(|error| at.io(error))?;
+    let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
+    alone(
+        &place,
+        Builder::new().set_cache_size(TEMPORARY_CACHE_BYTES),
+        backend,
+    )
+}
+
+/// Creates a store in `backend` that no other handle can have.
+fn alone(
+    place: &Place,
+    builder: &mut Builder,
+    backend: impl StorageBackend,
+) -> Result<Arc<OpenStore>, RuntimeError> {
+    let at = RedbContext::new("create", place);
     let database = at.guard(|| {
-        let database = Builder::new()
-            .create_with_backend(InMemoryBackend::new())
+        let database = builder
+            .create_with_backend(backend)
             .map_err(|error| at.redb(error))?;
         initialise(&database, Schema::default(), at)?;
         Ok(database)

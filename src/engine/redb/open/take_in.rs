@@ -1,4 +1,4 @@
-//! Copies of stores that another engine has: to a new file, and to memory.
+//! Copies of stores that another engine has: to a new file, and to a temporary one.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::OpenStore;
@@ -78,9 +78,9 @@ impl Filling<'_> {
     }
 }
 
-/// Copies the rows of `source` to a new store in memory, also those that cannot be decoded.
-pub(crate) fn to_memory(source: &dyn RawRows) -> Result<Arc<OpenStore>, RuntimeError> {
-    let store = create::in_memory()?;
+/// Copies the rows of `source` to a new store in a temporary file, also those that cannot be decoded.
+pub(crate) fn to_temporary_file(source: &dyn RawRows) -> Result<Arc<OpenStore>, RuntimeError> {
+    let store = create::in_temporary_file()?;
     let engine = store.engine();
     let at = engine.at("copy");
     let transaction = engine.begin_write(at)?;
