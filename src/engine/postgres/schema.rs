@@ -4,6 +4,8 @@
 //! released step never changes.
 
 use crate::engine::postgres::server::{Pooled, Server, quoted};
+use crate::engine::postgres::snapshot::PATIENCE;
+use crate::engine::postgres::wire::connection::Param;
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
@@ -28,8 +30,8 @@ CREATE TABLE imports (runtime bytea PRIMARY KEY, record bytea NOT NULL);
 CREATE TABLE tombstones (runtime bytea, worker bytea, record bytea NOT NULL, PRIMARY KEY (runtime, worker));
 CREATE TABLE files (runtime bytea, path bytea, number int8, record bytea NOT NULL,
     PRIMARY KEY (runtime, path, number));
-CREATE TABLE locks (runtime bytea PRIMARY KEY, version int8 NOT NULL DEFAULT 0, holder text,
-    epoch int8 NOT NULL DEFAULT 0, expires timestamptz);
+CREATE TABLE locks (runtime bytea PRIMARY KEY, version int8 NOT NULL DEFAULT 0, stamp bytea,
+    holder text, epoch int8 NOT NULL DEFAULT 0, expires timestamptz);
 CREATE TABLE tokens (token bytea PRIMARY KEY, at timestamptz NOT NULL);
 CREATE INDEX tokens_at ON tokens (at);
 "];
@@ -126,6 +128,8 @@ fn version(value: &[u8], at: OpContext<'_>) -> Result<u32, RuntimeError> {
     }
 }
 
+const SCHEMA: &str = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1::text";
+
 enum Creation {
     /// Another host creates the same schema.
     Raced,
@@ -142,7 +146,11 @@ fn create(
     let schema = quoted(&server.options.schema);
     let created = (|| {
         connection.begin("BEGIN");
-        connection.run(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"), deadline)?;
+        // To create a schema takes a right that the owner of an existing one need not have.
+        let name: Param<'_> = &server.options.schema;
+        if connection.query_once(SCHEMA, &[name], deadline)?.is_empty() {
+            connection.run(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"), deadline)?;
+        }
         for step in STEPS {
             connection.run(step, deadline)?;
         }
@@ -203,9 +211,10 @@ fn facts(at: OpContext<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, RuntimeError
 /// Runs the steps after the version that the schema has, in one transaction. Returns the version before. Other hosts that
 /// migrate the same store wait.
 pub(crate) fn migrate(server: &Arc<Server>, at: OpContext<'_>) -> Result<u32, RuntimeError> {
-    let deadline = server.deadline();
     let error = |error: ServerError| error.runtime(at);
-    let mut connection = server.first(deadline).map_err(error)?;
+    let mut connection = server.first(server.deadline()).map_err(error)?;
+    // A step can write every row of the store.
+    let deadline = Instant::now() + PATIENCE;
     if let Found::Nothing = find(&connection, &server.options.schema, deadline, at)? {
         return Err(at.missing());
     }

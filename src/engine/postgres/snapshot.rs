@@ -11,8 +11,8 @@ use tokio_postgres::Row;
 /// The server takes the snapshot at the first query of the transaction.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// How long a query may take that reads whole tables. A server that is gone is noticed by the connection.
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// How long a statement may take that reads whole tables, or writes them. A server that is gone is noticed by the connection.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// The committed rows at one point in time.
 pub(crate) struct PgSnapshot {
@@ -109,6 +109,11 @@ impl State {
     ) -> Result<Vec<Row>, ServerError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
+            // Another connection would show the rows of another point in time.
+            None if self.is_taken => {
+                let why = "the connection of the snapshot was lost".to_owned();
+                return Err(ServerError::Lost(why));
+            }
             none => {
                 let mut connection = server.checkout(deadline)?;
                 connection.begin(BEGIN);
