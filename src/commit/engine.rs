@@ -5,10 +5,38 @@ use crate::error::{Place, RuntimeError};
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a follower looks where another process may commit.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// How a turn may take an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admission {
+    /// When the engine gives up to reach its storage.
+    pub(crate) deadline: Instant,
+    /// Whether the engine may wait for a lock that another host holds: for a moment only, since other operations wait
+    /// meanwhile. Never while the turn has changes to commit, whose locks the other host may be waiting for.
+    pub(crate) may_wait: bool,
+}
+
+/// Whether a turn takes an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// The turn has the locks that the operation needs.
+    Yes,
+    /// Another host has them. A turn without changes is of no more use.
+    NotNow,
+}
+
+/// How long an operation waits for its turn, counted from its call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For a lock that another host holds.
+    pub(crate) lock: Duration,
+    /// For a storage that does not answer.
+    pub(crate) outage: Duration,
+}
 
 /// The storage that a [`CommitQueue`](crate::commit::queue::CommitQueue) commits to.
 ///
@@ -33,15 +61,31 @@ pub(crate) trait Engine: Send + Sync + 'static {
         false
     }
 
-    /// Whether `turn` takes an operation on `runtime`. Otherwise that operation runs in the next turn.
+    /// How long an operation waits for a shared turn.
+    fn patience(&self) -> Patience {
+        Patience {
+            lock: Duration::MAX,
+            outage: Duration::MAX,
+        }
+    }
+
+    /// Whether `turn` takes an operation on `runtime`. Otherwise that operation runs in a later turn.
     fn admits(
         &self,
         turn: &Self::Turn,
         runtime: &str,
+        how: Admission,
         at: OpContext<'_>,
-    ) -> Result<bool, RuntimeError> {
-        let _ = (turn, runtime, at);
-        Ok(true)
+    ) -> Result<Admitted, RuntimeError> {
+        let _ = (turn, runtime, how, at);
+        Ok(Admitted::Yes)
+    }
+
+    /// Rejects changes of an operation that the engine cannot write. The operation fails, and not the batch that it would
+    /// have joined.
+    fn check(&self, changes: &ChangeSet) -> Result<(), RuntimeError> {
+        let _ = changes;
+        Ok(())
     }
 
     /// Whether other processes may commit while this one has the store open.
@@ -63,7 +107,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
         self.others_may_commit().then_some(POLL)
     }
 
-    /// The number of commits that changed `runtime`, if the engine counts them: a cheap look for news.
+    /// A number that changes with each commit to `runtime`, if the engine has one: a cheap look for news.
     fn version(&self, runtime: &str, at: OpContext<'_>) -> Result<Option<i64>, RuntimeError> {
         let _ = (runtime, at);
         Ok(None)

@@ -315,7 +315,9 @@ impl<E: Engine> CommitQueue<E> {
             if let Some(max) = self.opening.guards.max_store_bytes {
                 transaction.limit_store(self.engine.file_bytes(), max);
             }
-            operation(&mut transaction)
+            let done = operation(&mut transaction)?;
+            self.engine.check(transaction.changes())?;
+            Ok(done)
         });
         let staged = transaction.into_staged();
         if matches!(outcome, Ok(Ok(_))) && !staged.is_empty() {

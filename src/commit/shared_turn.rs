@@ -12,7 +12,7 @@
 //! each other: the engine does not admit such an operation, which runs in the next turn.
 
 use crate::commit::batch_outcome::BatchOutcome;
-use crate::commit::engine::Engine;
+use crate::commit::engine::{Admission, Admitted, Engine};
 use crate::commit::queue::{CommitQueue, Outcome, wake_each};
 use crate::commit::state::{Busy, Queue};
 use crate::error::RuntimeError;
@@ -164,6 +164,12 @@ impl<E: Engine> CommitQueue<E> {
         runtime: &str,
     ) -> Result<(MutexGuard<'_, Queue<E::Snapshot>>, E::Turn), RuntimeError> {
         let mut arriving = Arriving::new(&self.arriving);
+        let far = Duration::from_secs(60 * 60 * 24 * 365);
+        let patience = self.engine().patience();
+        let (busy_at, deadline) = (
+            Instant::now() + patience.lock.min(far),
+            Instant::now() + patience.outage.min(far),
+        );
         let mut queue = self.lock(at)?;
         loop {
             let is_committing = queue.busy == Some(Busy::Commit) && !queue.window.is_on;
@@ -179,8 +185,12 @@ impl<E: Engine> CommitQueue<E> {
                 Some(turn) => turn,
                 None => self.engine().begin(at)?,
             };
-            match self.engine().admits(&turn, runtime, at) {
-                Ok(true) => return Ok((queue, turn)),
+            let how = Admission {
+                deadline,
+                may_wait: queue.open.is_empty(),
+            };
+            match self.engine().admits(&turn, runtime, how, at) {
+                Ok(Admitted::Yes) => return Ok((queue, turn)),
                 // The rows of the batch are not those of this operation.
                 Err(error) if queue.open.is_empty() => {
                     let _ = self.engine().abort(turn, at);
@@ -190,7 +200,13 @@ impl<E: Engine> CommitQueue<E> {
                     *self.lock_shared() = Some(turn);
                     return Err(error);
                 }
-                Ok(false) => {
+                Ok(Admitted::NotNow) if how.may_wait => {
+                    self.engine().abort(turn, at)?;
+                    if Instant::now() >= busy_at {
+                        return Err(at.busy("another host holds a lock on the same rows"));
+                    }
+                }
+                Ok(Admitted::NotNow) => {
                     *self.lock_shared() = Some(turn);
                     // The leader need not wait for this one.
                     drop(arriving);

@@ -2,10 +2,12 @@
 
 use crate::commit::failure::Failure;
 use crate::engine::postgres::lease;
+use crate::engine::postgres::lock_row::Token;
+use crate::engine::postgres::options::Durability;
 use crate::engine::postgres::planted::PlantedServerBug;
 use crate::engine::postgres::server::Server;
 use crate::engine::postgres::turn::{Turn, TurnState};
-use crate::engine::postgres::wire::connection::Call;
+use crate::engine::postgres::wire::connection::{Call, Connection};
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::engine::postgres::writes::batch::Batch;
 use crate::engine::postgres::writes::statements as sql;
@@ -27,7 +29,7 @@ struct Attempt<'a> {
     server: &'a Arc<Server>,
     batch: &'a Batch,
     /// Tells this commit from all others.
-    token: [u8; 16],
+    token: Token,
     /// Whether the server may have carried out a commit with this token.
     is_sent: bool,
 }
@@ -49,7 +51,7 @@ pub(crate) fn commit(turn: &Turn, changes: &ChangeSet, at: OpContext<'_>) -> Res
     for runtime in &batch.runtimes {
         turn.lock(runtime).map_err(failure)?;
     }
-    let mut token = [0; 16];
+    let mut token = Token::default();
     getrandom::fill(&mut token).map_err(|error| {
         let error = std::io::Error::from(error);
         Failure::Refused(error.kind(), error.to_string())
@@ -63,7 +65,7 @@ pub(crate) fn commit(turn: &Turn, changes: &ChangeSet, at: OpContext<'_>) -> Res
     let mut state = turn.state();
     state.deadline = turn.server.deadline();
     attempt.run(&mut state, at)?;
-    turn.server.cache.committed(&state.locked, changes);
+    turn.server.cache.committed(&state.locked, token, changes);
     Ok(())
 }
 
@@ -78,8 +80,8 @@ impl Attempt<'_> {
                 true => state.cut(),
                 false => state.undone(),
             }
-            if matches!(error, ServerError::Refused(..)) {
-                // The server undid the transaction, and answered.
+            if matches!(error, ServerError::Refused(..) | ServerError::Invalid(_)) {
+                // The server undid the transaction, and answered; or it got no COMMIT.
                 self.is_sent = false;
             }
             if !error.is_passing() || Instant::now() >= state.deadline {
@@ -130,13 +132,13 @@ impl Attempt<'_> {
         if !plain.is_empty() {
             calls.push(Call {
                 sql: sql::NEXT_VERSION,
-                params: vec![&plain],
+                params: vec![&plain, &token],
             });
         }
         if let (Some(holder), false) = (&self.server.holder, leased.is_empty()) {
             calls.push(Call {
                 sql: sql::NEXT_VERSION_LEASED,
-                params: vec![&leased, &epochs, holder, &lease_ms],
+                params: vec![&leased, &token, &epochs, holder, &lease_ms],
             });
         }
         if !self.has_bug(PlantedServerBug::TokenMissing) {
@@ -153,12 +155,8 @@ impl Attempt<'_> {
             });
         }
         let connection = state.connection()?;
-        connection.take_warning();
         self.is_sent = true;
-        connection.execute_all(&calls, "COMMIT", deadline)?;
-        if connection.take_warning() && !self.has_bug(PlantedServerBug::CancelTakenForSuccess) {
-            return Err(not_replicated());
-        }
+        self.commit(connection, &calls, deadline)?;
         let taken: Vec<(String, i64)> = leased
             .iter()
             .map(|id| String::from_utf8_lossy(id).into_owned())
@@ -167,6 +165,27 @@ impl Attempt<'_> {
         lease::note(self.server, taken.into_iter());
         state.committed();
         Ok(())
+    }
+
+    /// Sends `calls` and COMMIT. `Ok` says that the commit is as durable as was asked.
+    fn commit(
+        &self,
+        connection: &Connection,
+        calls: &[Call<'_>],
+        deadline: Instant,
+    ) -> Result<(), ServerError> {
+        let is_local = self.server.options.durability == Durability::Local;
+        connection.take_warning();
+        let after = (!is_local).then_some(sql::STANDBYS);
+        let rows = connection.commit(calls, after, deadline)?;
+        if connection.take_warning() && !self.has_bug(PlantedServerBug::CancelTakenForSuccess) {
+            return Err(not_replicated());
+        }
+        let standbys = rows.first().map(|row| row.try_get::<_, &str>(0));
+        match standbys.transpose()? {
+            Some(names) if names.trim().is_empty() => Err(not_replicated()),
+            _ => Ok(()),
+        }
     }
 
     /// The planted bug of this name.
@@ -193,9 +212,16 @@ impl Attempt<'_> {
                 true => state.cut(),
                 false => state.undone(),
             }
-            // Locks of the transaction whose answer was lost are held while it waits for a standby.
-            let is_passing = error.is_passing() || error.is_lock_timeout();
-            if !is_passing || Instant::now() + PAUSE >= state.deadline {
+            // All others can pass. The transaction whose answer was lost holds its locks while it waits for a standby, and
+            // a server that starts has no connection to spare.
+            let is_final = matches!(
+                error,
+                ServerError::Conflict
+                    | ServerError::LeaseLost
+                    | ServerError::Closed
+                    | ServerError::Forked
+            );
+            if is_final || Instant::now() + PAUSE >= state.deadline {
                 return Err(error);
             }
             std::thread::sleep(PAUSE);
@@ -207,7 +233,7 @@ impl Attempt<'_> {
         if self.has_bug(PlantedServerBug::SettledWithoutLock) {
             return self.settle_without_lock(state);
         }
-        let found = state.begin_anew(self.server)?;
+        let found = state.begin_anew(self.server, None)?;
         let (deadline, token) = (state.deadline, &self.token[..]);
         let connection = state.connection()?;
         let is_there = !connection
@@ -219,11 +245,7 @@ impl Attempt<'_> {
             return Ok(Settled::Absent);
         }
         // A commit that only read would not wait for the standby. The locks of rows make this one wait.
-        connection.take_warning();
-        connection.run("COMMIT", deadline)?;
-        if connection.take_warning() {
-            return Err(not_replicated());
-        }
+        self.commit(connection, &[], deadline)?;
         let leased = found.iter().filter_map(|(id, row)| {
             let is_own = row.holder.is_some() && row.holder == self.server.holder;
             is_own.then(|| (id.clone(), row.epoch))
@@ -246,7 +268,8 @@ fn of_kind<'r>(
         .collect()
 }
 
-/// A commit that the server ended with a warning: somebody ended its wait for the standby.
+/// A commit that the server ended without its standby: with a warning if its wait was cancelled, without one if an operator
+/// set `synchronous_standby_names` to nothing meanwhile.
 fn not_replicated() -> ServerError {
     ServerError::Lost("the server ended its wait for the standby".to_owned())
 }

@@ -1,14 +1,16 @@
 //! The PostgreSQL engine of an open store.
 
-use crate::commit::engine::{Engine, POLL};
+use crate::commit::engine::{Admission, Admitted, Engine, POLL, Patience};
 use crate::commit::failure::Failure;
 use crate::commit::queue::CommitQueue;
 use crate::engine::postgres::commit;
+use crate::engine::postgres::lock_row::Version;
 use crate::engine::postgres::rows::reader::Reader;
 use crate::engine::postgres::server::Server;
 use crate::engine::postgres::snapshot::PgSnapshot;
 use crate::engine::postgres::turn::Turn;
 use crate::engine::postgres::wire::server_error::ServerError;
+use crate::engine::postgres::writes::batch;
 use crate::error::{Place, RuntimeError};
 use crate::ledger::change_set::ChangeSet;
 use crate::ledger::context::OpContext;
@@ -64,8 +66,26 @@ impl Engine for PostgresEngine {
         true
     }
 
-    fn admits(&self, turn: &Turn, runtime: &str, at: OpContext<'_>) -> Result<bool, RuntimeError> {
-        turn.admits(runtime).map_err(|error| error.runtime(at))
+    fn patience(&self) -> Patience {
+        Patience {
+            lock: self.server.options.lock_timeout,
+            outage: self.server.options.outage_timeout,
+        }
+    }
+
+    fn admits(
+        &self,
+        turn: &Turn,
+        runtime: &str,
+        how: Admission,
+        at: OpContext<'_>,
+    ) -> Result<Admitted, RuntimeError> {
+        let admitted = turn.admits(runtime, how);
+        admitted.map_err(|error| error.runtime(at))
+    }
+
+    fn check(&self, changes: &ChangeSet) -> Result<(), RuntimeError> {
+        batch::check(changes).map_err(|error| error.runtime(OpContext::new("write", &self.place)))
     }
 
     fn others_may_commit(&self) -> bool {
@@ -78,13 +98,14 @@ impl Engine for PostgresEngine {
     }
 
     fn version(&self, runtime: &str, at: OpContext<'_>) -> Result<Option<i64>, RuntimeError> {
-        const VERSION: &str = "SELECT version FROM locks WHERE runtime = $1";
+        const VERSION: &str = "SELECT version, stamp FROM locks WHERE runtime = $1";
         let found = (|| {
             let deadline = self.server.deadline();
             let id = runtime.as_bytes();
             let rows = self.server.query(VERSION, &[&id], deadline)?;
-            let version = rows.first().map(|row| row.try_get(0)).transpose()?;
-            Ok::<_, ServerError>(version.unwrap_or_default())
+            let version = rows.first().map(|row| Version::read(row, 0));
+            let version = version.transpose()?.unwrap_or_default();
+            Ok::<_, ServerError>(version.digest())
         })();
         found.map(Some).map_err(|error| error.runtime(at))
     }

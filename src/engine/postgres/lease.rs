@@ -4,17 +4,16 @@
 //! clock of the server. Every turn checks it under the lock, so a host that lost its lease while it was paused writes
 //! nothing, whatever it believes. Commits and the I/O thread renew leases.
 
-use crate::engine::postgres::lock_row::LockRow;
+use crate::engine::postgres::lock_row::{LockRow, WHOLE_STORE};
 use crate::engine::postgres::planted::PlantedServerBug;
 use crate::engine::postgres::server::Server;
 use crate::engine::postgres::wire::server_error::ServerError;
 use std::sync::{Arc, PoisonError, Weak};
-
-/// The row of `locks` that belongs to no runtime has no lease.
-const WHOLE_STORE: &str = "";
+use std::time::{Duration, Instant};
 
 /// Checks that the store may write to `runtime`.
 pub(crate) fn check(server: &Server, runtime: &str, row: &LockRow) -> Result<(), ServerError> {
+    // It belongs to no runtime.
     if runtime == WHOLE_STORE {
         return Ok(());
     }
@@ -52,12 +51,21 @@ pub(crate) fn note(server: &Server, taken: impl Iterator<Item = (String, i64)>) 
 }
 
 /// Renews all leases of the store.
-const RENEW: &str = "UPDATE locks SET expires = clock_timestamp() + $2 * interval '1 ms'
-    WHERE holder = $1 AND runtime = ANY($3)";
+/// Rows that a turn has locked are left out: one that lasts long must not cost the other leases. They are returned neither.
+const RENEW: &str = "UPDATE locks AS t SET expires = clock_timestamp() + $2 * interval '1 ms'
+    FROM (SELECT runtime FROM locks WHERE holder = $1 AND runtime = ANY($3)
+        FOR UPDATE SKIP LOCKED) AS u
+    WHERE t.runtime = u.runtime RETURNING t.runtime";
+
+/// How often a renewal comes back to rows that were locked, and after what pause.
+const RENEWALS: u32 = 5;
+const RENEWAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Ends all leases of the store.
-const RELEASE: &str =
-    "UPDATE locks SET holder = NULL, expires = NULL WHERE holder = $1 AND runtime = ANY($2)";
+const RELEASE: &str = "UPDATE locks AS t SET holder = NULL, expires = NULL
+    FROM (SELECT runtime FROM locks WHERE holder = $1 AND runtime = ANY($2)
+        ORDER BY runtime FOR UPDATE) AS u
+    WHERE t.runtime = u.runtime";
 
 impl Server {
     fn leased(&self) -> Vec<Vec<u8>> {
@@ -87,16 +95,26 @@ impl Server {
     }
 
     fn renew_once(self: &Arc<Self>) -> Result<(), ServerError> {
-        let (Some(holder), leased) = (&self.holder, self.leased()) else {
+        let (Some(holder), mut leased) = (&self.holder, self.leased()) else {
             return Ok(());
         };
         if leased.is_empty() {
             return Ok(());
         }
-        let deadline = std::time::Instant::now() + self.options.lease / 2;
-        let connection = self.checkout(deadline)?;
+        let deadline = Instant::now() + self.options.lease / 2;
+        let connection = self.checkout_reserved(deadline)?;
         let lease = lease_ms(self);
-        connection.execute(RENEW, &[holder, &lease, &leased], deadline)?;
+        for _ in 0..RENEWALS {
+            let renewed = connection.query(RENEW, &[holder, &lease, &leased], deadline)?;
+            for row in &renewed {
+                let id: &[u8] = row.try_get(0)?;
+                leased.retain(|leased| leased != id);
+            }
+            if leased.is_empty() || Instant::now() + RENEWAL_PAUSE >= deadline {
+                break;
+            }
+            std::thread::sleep(RENEWAL_PAUSE);
+        }
         Ok(())
     }
 
@@ -109,7 +127,7 @@ impl Server {
             return Ok(());
         }
         let deadline = self.deadline();
-        let connection = self.checkout(deadline)?;
+        let connection = self.checkout_reserved(deadline)?;
         connection.execute(RELEASE, &[holder, &leased], deadline)?;
         Ok(())
     }
@@ -123,7 +141,7 @@ pub(crate) fn lease_ms(server: &Server) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{check, epoch_after, note};
-    use crate::engine::postgres::lock_row::LockRow;
+    use crate::engine::postgres::lock_row::{LockRow, Version};
     use crate::engine::postgres::options::{PostgresOptions, Writers};
     use crate::engine::postgres::server::Server;
     use crate::engine::postgres::wire::address::Address;
@@ -136,7 +154,7 @@ mod tests {
 
     fn row(holder: Option<&str>, epoch: i64, is_held: bool) -> LockRow {
         LockRow {
-            version: 0,
+            version: Version::default(),
             holder: holder.map(str::to_owned),
             epoch,
             is_held,

@@ -9,6 +9,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+/// Hosts renew a lease within a third of it.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What a commit waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,7 +60,7 @@ pub enum Writers {
 /// - Submitted operations run on a background thread, as with [`ManyWriters`](crate::store::Sharing::ManyWriters).
 /// - Followers see commits of other hosts after 20 milliseconds, and after up to 160 where nothing was committed for
 ///   seconds.
-/// - `compact` is `InvalidRequest`: the server does this itself. A verification copies the store to memory.
+/// - `compact` is `InvalidRequest`: the server does this itself. A verification copies the store to a temporary file.
 /// - A snapshot holds a connection, and keeps the server from removing old rows.
 ///
 /// It was tested on PostgreSQL 15. The SQL keeps to plain statements; it was not run on CockroachDB or YugabyteDB.
@@ -113,7 +117,7 @@ impl PostgresOptions {
             lease: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(10),
             outage_timeout: Duration::from_secs(30),
             max_connections: 16,
             root_certificates: None,
@@ -159,10 +163,10 @@ impl PostgresOptions {
     }
 
     /// How long a lease lasts by the clock of the server, unless it is renewed; see [`Writers::OnePerRuntime`]. 10 seconds
-    /// by default.
+    /// by default, at least a tenth of a second and at most a day.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
+        self.lease = lease.clamp(SHORTEST_LEASE, LONGEST_LEASE);
         self
     }
 
@@ -181,8 +185,11 @@ impl PostgresOptions {
         self
     }
 
-    /// After what time the server ends a transaction of a host that is paused within it, so that others can write. 30
+    /// After what time the server ends a transaction of a host that is paused within it, so that others can write. 10
     /// seconds by default.
+    ///
+    /// A host that lost its connection within a commit has to wait for the end of that transaction. So this is well below
+    /// [`outage_timeout`](Self::outage_timeout). A bulk load may pause for ten minutes.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
@@ -200,7 +207,7 @@ impl PostgresOptions {
         self
     }
 
-    /// The most connections of this handle. Each snapshot holds one. 16 by default.
+    /// The most connections of the readers of this handle. Each snapshot holds one. 16 by default. Two more are for writing.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(2);

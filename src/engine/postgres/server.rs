@@ -26,6 +26,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Idle connections that the pool keeps.
 const IDLE: usize = 4;
 
+/// Connections beside those of readers: one for the turn, one for the leases.
+const RESERVED: usize = 2;
+
 /// The server of a store.
 pub(crate) struct Server {
     pub(crate) options: PostgresOptions,
@@ -138,10 +141,27 @@ impl Server {
         self.freed.notify_all();
     }
 
-    /// A connection that no other caller uses. During an outage this tries until `deadline`.
+    /// A connection for a reader, which no other caller uses. During an outage this tries until `deadline`.
     pub(crate) fn checkout(self: &Arc<Self>, deadline: Instant) -> Result<Pooled, ServerError> {
+        self.checkout_of(self.options.max_connections, deadline)
+    }
+
+    /// A connection that readers leave free: they can hold theirs for long, while a commit has to be settled in time.
+    pub(crate) fn checkout_reserved(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> Result<Pooled, ServerError> {
+        self.checkout_of(self.options.max_connections + RESERVED, deadline)
+    }
+
+    /// A connection, if fewer than `most` are in use.
+    fn checkout_of(
+        self: &Arc<Self>,
+        most: usize,
+        deadline: Instant,
+    ) -> Result<Pooled, ServerError> {
         loop {
-            if let Some(connection) = self.take(deadline)? {
+            if let Some(connection) = self.take(most, deadline)? {
                 return Ok(self.pooled(connection));
             }
             match self.connect(deadline) {
@@ -149,7 +169,8 @@ impl Server {
                 Err(error) => {
                     self.forget();
                     // After a fail-over an operator may still have to name the next standby.
-                    let is_passing = matches!(error, ServerError::Lost(_) | ServerError::Unfit(_));
+                    let is_passing = matches!(error, ServerError::Lost(_) | ServerError::Unfit(_))
+                        || error.is_full();
                     if !is_passing || Instant::now() + RETRY >= deadline {
                         return Err(error);
                     }
@@ -195,25 +216,25 @@ impl Server {
     }
 
     /// An idle connection, or `None` with the right to make one.
-    fn take(&self, deadline: Instant) -> Result<Option<Connection>, ServerError> {
+    fn take(&self, most: usize, deadline: Instant) -> Result<Option<Connection>, ServerError> {
         let mut pool = self.lock();
         loop {
             if self.is_closed.load(Ordering::Acquire) {
                 return Err(ServerError::Closed);
             }
-            while let Some(connection) = pool.idle.pop() {
-                if !connection.is_closed() {
-                    return Ok(Some(connection));
+            if pool.open - pool.idle.len() < most {
+                while let Some(connection) = pool.idle.pop() {
+                    if !connection.is_closed() {
+                        return Ok(Some(connection));
+                    }
+                    pool.open -= 1;
                 }
-                pool.open -= 1;
-            }
-            if pool.open < self.options.max_connections {
                 pool.open += 1;
                 return Ok(None);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(ServerError::TooMany(self.options.max_connections));
+                return Err(ServerError::TooMany(most));
             }
             let waited = self.freed.wait_timeout(pool, left);
             (pool, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -223,7 +244,8 @@ impl Server {
     /// Gives up the right to have one connection.
     fn forget(&self) {
         self.lock().open -= 1;
-        self.freed.notify_one();
+        // The first that waits need not be one that may have this connection.
+        self.freed.notify_all();
     }
 
     fn put_back(&self, connection: Connection) {
@@ -237,7 +259,7 @@ impl Server {
             pool.idle.push(connection);
         }
         drop(pool);
-        self.freed.notify_one();
+        self.freed.notify_all();
     }
 
     fn connect(&self, deadline: Instant) -> Result<Connection, ServerError> {
@@ -316,12 +338,14 @@ fn setup(options: &PostgresOptions) -> String {
         Durability::Replicated => "on",
         Durability::Applied => "remote_apply",
     };
+    // The server finds out within seconds that the machine of a host is gone, and gives its locks up.
     // All statements find their rows by key. Without statistics the planner could choose to read a whole table.
     format!(
         "SET search_path TO {schema}; SET synchronous_commit TO {commit}; SET lock_timeout TO {lock}; \
          SET statement_timeout TO 0; SET idle_in_transaction_session_timeout TO 0; \
          SET enable_seqscan TO off; SET enable_hashjoin TO off; SET enable_mergejoin TO off; \
-         SET plan_cache_mode TO force_generic_plan; SET jit TO off; SET client_min_messages TO warning",
+         SET plan_cache_mode TO force_generic_plan; SET jit TO off; SET client_min_messages TO warning; \
+         SET tcp_keepalives_idle TO 5; SET tcp_keepalives_interval TO 2; SET tcp_keepalives_count TO 3",
         schema = quoted(&options.schema),
         lock = options.lock_timeout.as_millis().clamp(1, 1 << 30),
     )
@@ -336,10 +360,10 @@ pub(crate) struct Pooled {
 }
 
 impl Pooled {
-    /// Begins a transaction with `sql`, together with the next call.
-    pub(crate) fn begin(&mut self, sql: &str) {
+    /// Begins a transaction with `sql`, together with the next call, which fails if the beginning does.
+    pub(crate) fn begin(&mut self, sql: impl Into<String>) {
         self.roll_back();
-        self.send(sql);
+        self.begin_next(sql.into());
         self.in_transaction = true;
     }
 
@@ -349,7 +373,7 @@ impl Pooled {
     }
 
     fn roll_back(&mut self) {
-        if std::mem::take(&mut self.in_transaction) {
+        if std::mem::take(&mut self.in_transaction) && !self.forget_beginning() {
             self.send("ROLLBACK");
         }
     }

@@ -1,7 +1,8 @@
 //! Turns: transactions that read and write. The lock of a runtime comes before its rows.
 
+use crate::commit::engine::{Admission, Admitted};
 use crate::engine::postgres::lease;
-use crate::engine::postgres::lock_row::LockRow;
+use crate::engine::postgres::lock_row::{LockRow, Version, place_in_order};
 use crate::engine::postgres::rows::source::{Scope, Source};
 use crate::engine::postgres::server::{Pooled, Server};
 use crate::engine::postgres::wire::connection::Param;
@@ -12,16 +13,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_postgres::Row;
 
-/// Locks rows in the order of their ids.
-const LOCK: &str = "SELECT runtime, version, holder, epoch,
+/// Locks rows in order: by their ids, the row of the whole store last.
+const LOCK: &str = "SELECT runtime, version, stamp, holder, epoch,
         coalesce(expires > clock_timestamp(), false)
-    FROM locks WHERE runtime = ANY($1) ORDER BY runtime FOR UPDATE";
+    FROM locks WHERE runtime = ANY($1) ORDER BY runtime = '', runtime FOR UPDATE";
 
-const LOCK_IF_FREE: &str = "SELECT runtime, version, holder, epoch,
+const LOCK_IF_FREE: &str = "SELECT runtime, version, stamp, holder, epoch,
         coalesce(expires > clock_timestamp(), false)
     FROM locks WHERE runtime = $1 FOR UPDATE SKIP LOCKED";
 
 const ADD: &str = "INSERT INTO locks (runtime) SELECT unnest($1::bytea[]) ON CONFLICT DO NOTHING";
+
+/// How long the server waits for a lock before an operation is told to come again.
+const ADMISSION: Duration = Duration::from_millis(50);
+
+/// How long a load may pause between two rows before the server ends its transaction, at least.
+const LOAD_PAUSE: Duration = Duration::from_secs(600);
 
 /// How long a turn waits before it is begun again after the connection was lost.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -80,6 +87,12 @@ impl Turn {
         self.lock(runtime)?;
         let deadline = self.server.deadline();
         let mut state = self.state();
+        let connection = state.live()?;
+        if !state.has_written {
+            // What a load reads can come slowly.
+            let idle = self.server.options.idle_timeout.max(LOAD_PAUSE);
+            connection.send(&idle_limit(idle));
+        }
         state.has_written = true;
         let connection = state.live()?;
         let written = write(connection, deadline);
@@ -142,7 +155,7 @@ impl Source for Turn {
 
 impl Turn {
     /// The version of a runtime, which is locked first; `None` where rows in memory do not count.
-    fn version(&self, runtime: &str) -> Result<Option<i64>, ServerError> {
+    fn version(&self, runtime: &str) -> Result<Option<Version>, ServerError> {
         self.lock(runtime)?;
         let state = self.state();
         // A load writes rows that are not committed.
@@ -151,23 +164,27 @@ impl Turn {
     }
 
     /// The version of a runtime that the turn has locked.
-    fn locked_version(&self, runtime: &str) -> Option<i64> {
+    fn locked_version(&self, runtime: &str) -> Option<Version> {
         let state = self.state();
         let locked = state.locked.get(runtime).filter(|_| !state.has_written);
         locked.map(|row| row.version)
     }
 
-    /// Whether the turn takes an operation on `runtime`: it locks the runtime, unless it would have to wait out of order.
-    pub(crate) fn admits(&self, runtime: &str) -> Result<bool, ServerError> {
+    /// Whether the turn takes an operation on `runtime`, which it then has locked. Waits for another host only briefly, as the
+    /// operations of other threads wait meanwhile.
+    pub(crate) fn admits(&self, runtime: &str, how: Admission) -> Result<Admitted, ServerError> {
         let mut state = self.state();
-        state.deadline = self.server.deadline();
-        state.again(&self.server, |state, server| {
-            let last = state.locked.last_key_value();
-            match last.is_none_or(|(last, _)| last.as_str() <= runtime) {
-                true => state.lock(server, runtime).map(|()| true),
-                false => state.lock_if_free(server, runtime),
-            }
-        })
+        state.deadline = how.deadline;
+        let admitted = match how.may_wait {
+            true => state.again(&self.server, |state, server| state.admit(server, runtime)),
+            false => state.admit_beside_batch(&self.server, runtime),
+        };
+        match admitted {
+            Ok(true) => Ok(Admitted::Yes),
+            Ok(false) => Ok(Admitted::NotNow),
+            Err(error) if error.is_lock_timeout() => Ok(Admitted::NotNow),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -184,11 +201,7 @@ impl TurnState {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            // The server has undone the transaction, or the connection is gone.
-            self.is_live = false;
-            if error.is_lost() {
-                self.connection = None;
-            }
+            self.ended_by(&error);
             if self.has_written || !error.is_passing() || Instant::now() >= self.deadline {
                 return Err(error);
             }
@@ -206,26 +219,27 @@ impl TurnState {
         }
     }
 
-    /// Begins the transaction, unless it is live, with the locks that the turn had. The caller checks them.
+    /// Begins the transaction anew, with the locks that the turn had and that on `wanted`. The caller checks them.
     pub(crate) fn begin_anew(
         &mut self,
         server: &Arc<Server>,
+        wanted: Option<&str>,
     ) -> Result<BTreeMap<String, LockRow>, ServerError> {
         self.is_live = false;
         let deadline = self.deadline;
         let connection = match &mut self.connection {
             Some(connection) if !connection.is_closed() => connection,
-            none => none.insert(server.checkout(deadline)?),
+            none => none.insert(server.checkout_reserved(deadline)?),
         };
         // A host that is paused within the transaction keeps others out no longer than this.
-        let idle = server.options.idle_timeout.as_millis().clamp(1, 1 << 30);
-        connection.begin(&format!(
-            "BEGIN; SET LOCAL idle_in_transaction_session_timeout TO {idle}"
-        ));
-        if self.locked.is_empty() {
+        let idle = idle_limit(server.options.idle_timeout);
+        connection.begin(format!("BEGIN ISOLATION LEVEL READ COMMITTED; {idle}"));
+        let mut runtimes: Vec<&str> = self.locked.keys().map(String::as_str).collect();
+        runtimes.extend(wanted);
+        if runtimes.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let runtimes: Vec<&str> = self.locked.keys().map(String::as_str).collect();
+        runtimes.sort_by_key(|id| place_in_order(id));
         lock_all(connection, &runtimes, deadline)
     }
 
@@ -238,7 +252,7 @@ impl TurnState {
         if self.has_written {
             return Err(ServerError::Lost("the transaction has ended".to_owned()));
         }
-        let found = self.begin_anew(server)?;
+        let found = self.begin_anew(server, None)?;
         self.confirm(server, &found)?;
         self.is_live = true;
         Ok(())
@@ -261,6 +275,52 @@ impl TurnState {
         Ok(())
     }
 
+    /// Locks `runtime` if it is free, for an operation that joins a batch. The transaction of the batch must not end for it.
+    fn admit_beside_batch(
+        &mut self,
+        server: &Arc<Server>,
+        runtime: &str,
+    ) -> Result<bool, ServerError> {
+        // The leader of the batch begins its transaction anew, without the lock of the queue.
+        if !self.is_live {
+            return Ok(false);
+        }
+        match self.lock_if_free(server, runtime) {
+            // Found under the lock: the transaction goes on.
+            Err(ServerError::LeaseLost) => Err(ServerError::LeaseLost),
+            Err(error) => {
+                self.ended_by(&error);
+                match error.is_passing() {
+                    true => Ok(false),
+                    false => Err(error),
+                }
+            }
+            locked => locked,
+        }
+    }
+
+    /// Locks `runtime` for the first operation of the turn. Waits for another host for a moment.
+    fn admit(&mut self, server: &Arc<Server>, runtime: &str) -> Result<bool, ServerError> {
+        if self.lock_if_free(server, runtime)? {
+            return Ok(true);
+        }
+        if !self.is_in_order(runtime) {
+            return Ok(false);
+        }
+        let (connection, deadline) = (self.live()?, self.deadline);
+        connection.send(&lock_limit(ADMISSION.min(server.options.lock_timeout)));
+        let found = lock_all(connection, &[runtime], deadline)?;
+        connection.send(&lock_limit(server.options.lock_timeout));
+        self.hold(server, runtime, &found)?;
+        Ok(true)
+    }
+
+    /// Whether `runtime` comes after all that the turn has locked, so that two hosts never wait for each other.
+    fn is_in_order(&self, runtime: &str) -> bool {
+        let place = place_in_order(runtime);
+        self.locked.keys().all(|id| place_in_order(id) < place)
+    }
+
     /// Locks `runtime` if no other host has it locked. Returns whether it is locked.
     fn lock_if_free(&mut self, server: &Arc<Server>, runtime: &str) -> Result<bool, ServerError> {
         self.establish(server)?;
@@ -268,26 +328,60 @@ impl TurnState {
             return Ok(true);
         }
         let (id, deadline) = (runtime.as_bytes(), self.deadline);
-        let rows = self.live()?.query(LOCK_IF_FREE, &[&id], deadline)?;
-        let Some((_, row)) = read_locks(&rows)?.pop_first() else {
+        let found = read_locks(&self.live()?.query(LOCK_IF_FREE, &[&id], deadline)?)?;
+        if found.is_empty() {
             return Ok(false);
-        };
-        lease::check(server, runtime, &row)?;
-        self.locked.insert(runtime.to_owned(), row);
+        }
+        self.hold(server, runtime, &found)?;
         Ok(true)
     }
 
+    /// Locks `runtime`, and waits for another host that has it locked.
     fn lock(&mut self, server: &Arc<Server>, runtime: &str) -> Result<(), ServerError> {
         self.establish(server)?;
         if self.locked.contains_key(runtime) {
             return Ok(());
         }
-        let deadline = self.deadline;
-        let found = lock_all(self.live()?, &[runtime], deadline)?;
+        let may_wait = self.has_written || self.is_in_order(runtime);
+        if !may_wait && self.lock_if_free(server, runtime)? {
+            return Ok(());
+        }
+        if may_wait || self.is_added(runtime)? {
+            let found = lock_all(self.live()?, &[runtime], self.deadline)?;
+            return self.hold(server, runtime, &found);
+        }
+        // Gives the locks up that come after it.
+        let found = self.begin_anew(server, Some(runtime))?;
+        self.confirm(server, &found)?;
+        self.hold(server, runtime, &found)
+    }
+
+    /// Adds the lock row of `runtime`, if it has none. Then no other host can have it locked.
+    fn is_added(&self, runtime: &str) -> Result<bool, ServerError> {
+        let missing = [runtime.as_bytes()];
+        let added = self.live()?.execute(ADD, &[&&missing[..]], self.deadline)?;
+        Ok(added > 0)
+    }
+
+    /// Notes that `runtime` is locked, with its row in `found`.
+    fn hold(
+        &mut self,
+        server: &Server,
+        runtime: &str,
+        found: &BTreeMap<String, LockRow>,
+    ) -> Result<(), ServerError> {
         let row = found.get(runtime).ok_or(ServerError::Conflict)?;
         lease::check(server, runtime, row)?;
         self.locked.insert(runtime.to_owned(), row.clone());
         Ok(())
+    }
+
+    /// The call that failed with `error` has ended the transaction.
+    fn ended_by(&mut self, error: &ServerError) {
+        self.is_live = false;
+        if error.is_lost() {
+            self.connection = None;
+        }
     }
 
     /// As [`establish`](Self::establish), for a load only if its transaction lives.
@@ -326,7 +420,19 @@ impl TurnState {
     }
 }
 
-/// Locks `runtimes`, which ascend, and returns their rows.
+/// Has the server end the transaction of a host that is paused for `idle` within it.
+fn idle_limit(idle: Duration) -> String {
+    let idle = idle.as_millis().clamp(1, 1 << 30);
+    format!("SET LOCAL idle_in_transaction_session_timeout TO {idle}")
+}
+
+/// Has the server wait for a lock of another host for `wait` only.
+fn lock_limit(wait: Duration) -> String {
+    let wait = wait.as_millis().clamp(1, 1 << 30);
+    format!("SET LOCAL lock_timeout TO {wait}")
+}
+
+/// Locks `runtimes`, which are in order, and returns their rows.
 fn lock_all(
     connection: &Pooled,
     runtimes: &[&str],
@@ -355,10 +461,10 @@ fn read_locks(rows: &[Row]) -> Result<BTreeMap<String, LockRow>, ServerError> {
     let rows = rows.iter().map(|row| {
         let id: &[u8] = row.try_get(0)?;
         let lock = LockRow {
-            version: row.try_get(1)?,
-            holder: row.try_get(2)?,
-            epoch: row.try_get(3)?,
-            is_held: row.try_get(4)?,
+            version: Version::read(row, 1)?,
+            holder: row.try_get(3)?,
+            epoch: row.try_get(4)?,
+            is_held: row.try_get(5)?,
         };
         Ok((String::from_utf8_lossy(id).into_owned(), lock))
     });

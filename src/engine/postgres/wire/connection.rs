@@ -2,17 +2,19 @@
 
 use crate::engine::postgres::wire::io_thread::block_on;
 use crate::engine::postgres::wire::server_error::ServerError;
-use futures_util::future::{join, join_all};
+use crate::error::with_causes;
+use futures_util::future::{MaybeDone, join, join_all, join3, maybe_done};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 
@@ -32,6 +34,8 @@ pub(crate) struct Connection {
     /// Whether the server sent a warning. At a commit one says that the wait for the standby was given up.
     warned: Arc<AtomicBool>,
     statements: Mutex<HashMap<&'static str, Statement>>,
+    /// The statements that begin a transaction, until the next call sends them.
+    beginning: Mutex<Option<String>>,
 }
 
 impl Connection {
@@ -51,8 +55,9 @@ impl Connection {
             let mut wire = wire;
             // An error ends the calls that wait; each of them reports it.
             while let Some(Ok(message)) = poll_fn(|context| wire.poll_message(context)).await {
+                // `severity()` is a word in the language of the server.
                 if let AsyncMessage::Notice(notice) = message
-                    && notice.severity() == "WARNING"
+                    && notice.parsed_severity() == Some(Severity::Warning)
                 {
                     noted.store(true, Ordering::Release);
                 }
@@ -63,6 +68,7 @@ impl Connection {
             task: task.abort_handle(),
             warned,
             statements: Mutex::default(),
+            beginning: Mutex::default(),
         }
     }
 
@@ -81,19 +87,38 @@ impl Connection {
         self.warned.swap(false, Ordering::AcqRel)
     }
 
+    /// Waits for `call`, which is sent after the beginning of the transaction, if that is due.
     fn wait<T>(
         &self,
-        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        call: impl Future<Output = Result<T, ServerError>>,
         deadline: Instant,
     ) -> Result<T, ServerError> {
-        let done = match block_on(call, deadline) {
-            Some(done) => done.map_err(ServerError::from),
-            None => Err(ServerError::TimedOut),
+        let beginning = self.lock_beginning().take();
+        let both = async {
+            let Some(sql) = beginning else {
+                return call.await;
+            };
+            // Polled in this order, so sent in this order.
+            let (begun, done) = join(self.client.batch_execute(&sql), call).await;
+            // Without its beginning the call was no part of a transaction.
+            begun.map_err(ServerError::of_session)?;
+            done
         };
+        let done = block_on(both, deadline).unwrap_or(Err(ServerError::TimedOut));
         if done.as_ref().is_err_and(ServerError::is_lost) {
             self.cut();
         }
         done
+    }
+
+    /// Has the next call begin a transaction with `sql`.
+    pub(crate) fn begin_next(&self, sql: String) {
+        *self.lock_beginning() = Some(sql);
+    }
+
+    /// Forgets the transaction that no call has begun yet. Returns whether there was one.
+    pub(crate) fn forget_beginning(&self) -> bool {
+        self.lock_beginning().take().is_some()
     }
 
     /// Sends `sql` without waiting for an answer. The next call on the connection comes after it.
@@ -105,7 +130,7 @@ impl Connection {
 
     /// Runs statements without parameters.
     pub(crate) fn run(&self, sql: &str, deadline: Instant) -> Result<(), ServerError> {
-        self.wait(self.client.batch_execute(sql), deadline)
+        self.wait(session(self.client.batch_execute(sql)), deadline)
     }
 
     /// Runs a query that is not repeated.
@@ -115,7 +140,7 @@ impl Connection {
         params: &[Param<'_>],
         deadline: Instant,
     ) -> Result<Vec<Row>, ServerError> {
-        self.wait(self.client.query(sql, params), deadline)
+        self.wait(session(self.client.query(sql, params)), deadline)
     }
 
     /// Runs a query, whose statement the connection keeps prepared.
@@ -126,7 +151,7 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Vec<Row>, ServerError> {
         let statement = self.prepared(sql, deadline)?;
-        self.wait(self.client.query(&statement, params), deadline)
+        self.wait(session(self.client.query(&statement, params)), deadline)
     }
 
     /// Runs a statement that returns no rows. Returns how many rows it changed.
@@ -137,32 +162,59 @@ impl Connection {
         deadline: Instant,
     ) -> Result<u64, ServerError> {
         let statement = self.prepared(sql, deadline)?;
-        self.wait(self.client.execute(&statement, params), deadline)
+        self.wait(session(self.client.execute(&statement, params)), deadline)
     }
 
-    /// Sends `calls` and then `last` together, and waits for all answers. Returns the first error.
-    pub(crate) fn execute_all(
+    /// Sends `calls`, COMMIT and the query `after` together, and waits for all answers. Returns the rows of `after`, or the
+    /// first error. One that is not [`ServerError::is_lost`] says that nothing was committed.
+    pub(crate) fn commit(
         &self,
         calls: &[Call<'_>],
-        last: &str,
+        after: Option<&'static str>,
         deadline: Instant,
-    ) -> Result<(), ServerError> {
-        let statements: Vec<Statement> = calls
-            .iter()
-            .map(|call| self.prepared(call.sql, deadline))
-            .collect::<Result<_, _>>()?;
+    ) -> Result<Vec<Row>, ServerError> {
+        let prepared = calls.iter().map(|call| self.prepared(call.sql, deadline));
+        let statements: Vec<Statement> = prepared.collect::<Result<_, _>>()?;
+        let after = after.map(|sql| self.prepared(sql, deadline)).transpose()?;
         let together = async {
             let calls = calls.iter().zip(&statements);
-            let calls = calls.map(|(call, statement)| self.client.execute(statement, &call.params));
-            let calls = join_all(calls);
-            // Polled in this order, so sent in this order.
-            let (calls, last) = join(calls, self.client.batch_execute(last)).await;
-            for call in calls {
-                call?;
+            let calls = calls.map(|(call, statement)| {
+                Box::pin(maybe_done(self.client.execute(statement, &call.params)))
+            });
+            let mut calls: Vec<_> = calls.collect();
+            // The server must get no COMMIT after a part of the batch.
+            if let Some(error) = poll_fn(|context| Poll::Ready(send(&mut calls, context))).await {
+                return Err(self.not_sent(&error));
             }
-            last
+            let rows = async {
+                match &after {
+                    Some(after) => self.client.query(after, &[]).await,
+                    None => Ok(Vec::new()),
+                }
+            };
+            let answers = join_all(calls.iter_mut().map(|call| call.as_mut()));
+            // Polled in this order, so sent in this order.
+            let (_, committed, rows) =
+                join3(answers, self.client.batch_execute("COMMIT"), rows).await;
+            for call in &mut calls {
+                let answer = call.as_mut().take_output().transpose();
+                answer.map_err(ServerError::of_session)?;
+            }
+            committed.map_err(ServerError::of_session)?;
+            rows.map_err(|error| ServerError::Lost(with_causes(&error)))
         };
         self.wait(together, deadline)
+    }
+
+    /// A statement that did not reach the connection: one that is too large for a message, unless the connection is lost.
+    fn not_sent(&self, error: &tokio_postgres::Error) -> ServerError {
+        match self.client.is_closed() {
+            true => ServerError::Lost(with_causes(error)),
+            false => ServerError::Invalid(format!(
+                "a statement could not be sent to the server: {}",
+                with_causes(error)
+            )),
+        }
     }
 
     /// Copies rows into a table. `rows` is in the binary format of COPY.
@@ -178,7 +230,7 @@ impl Connection {
             futures_util::SinkExt::send(&mut sink, bytes::Bytes::from(rows)).await?;
             sink.finish().await
         };
-        self.wait(copy, deadline)
+        self.wait(session(copy), deadline)
     }
 
     fn prepared(&self, sql: &'static str, deadline: Instant) -> Result<Statement, ServerError> {
@@ -186,14 +238,42 @@ impl Connection {
         if let Some(statement) = known {
             return Ok(statement);
         }
-        let statement = self.wait(self.client.prepare(sql), deadline)?;
+        let statement = self.wait(session(self.client.prepare(sql)), deadline)?;
         self.lock_statements().insert(sql, statement.clone());
         Ok(statement)
     }
 
-    fn lock_statements(&self) -> std::sync::MutexGuard<'_, HashMap<&'static str, Statement>> {
+    fn lock_beginning(&self) -> MutexGuard<'_, Option<String>> {
+        self.beginning
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_statements(&self) -> MutexGuard<'_, HashMap<&'static str, Statement>> {
         self.statements
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Polls each of `calls` once, which sends its statement. Returns the error of the first one that could not be sent.
+fn send<F: Future<Output = Result<u64, tokio_postgres::Error>>>(
+    calls: &mut [Pin<Box<MaybeDone<F>>>],
+    context: &mut Context<'_>,
+) -> Option<tokio_postgres::Error> {
+    for call in calls {
+        let is_done = call.as_mut().poll(context).is_ready();
+        let failed = call.as_mut().output_mut().is_some_and(|done| done.is_err());
+        if is_done && failed {
+            return call.as_mut().take_output()?.err();
+        }
+    }
+    None
+}
+
+/// A call of a session that has begun.
+async fn session<T>(
+    call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, ServerError> {
+    call.await.map_err(ServerError::of_session)
 }

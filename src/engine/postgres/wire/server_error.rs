@@ -4,7 +4,7 @@ use crate::commit::failure::Failure;
 use crate::error::{RuntimeError, with_causes};
 use crate::ledger::context::OpContext;
 use std::io::{Error, ErrorKind};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 /// A failed call. No variant has the password: no message of the server or of the client has it.
 #[derive(Clone, Debug)]
@@ -41,10 +41,18 @@ fn is_outage(code: &SqlState) -> bool {
         || code.code().starts_with("08")
 }
 
+/// Whether the server ended with this error. It can have written a commit to its log before, which it finds when it starts
+/// again.
+fn is_panic(error: &DbError) -> bool {
+    error.parsed_severity() == Some(Severity::Panic)
+}
+
 impl From<tokio_postgres::Error> for ServerError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            Some(refused) if is_outage(refused.code()) => Self::Lost(refused.message().to_owned()),
+            Some(refused) if is_outage(refused.code()) || is_panic(refused) => {
+                Self::Lost(refused.message().to_owned())
+            }
             Some(refused) => Self::Refused(refused.code().clone(), refused.message().to_owned()),
             None => Self::Lost(with_causes(&error)),
         }
@@ -52,6 +60,16 @@ impl From<tokio_postgres::Error> for ServerError {
 }
 
 impl ServerError {
+    /// The error of a call in a session that has begun. One that ended the session says nothing about a commit under way.
+    pub(crate) fn of_session(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(ended) if ended.parsed_severity() == Some(Severity::Fatal) => {
+                Self::Lost(ended.message().to_owned())
+            }
+            _ => Self::from(error),
+        }
+    }
+
     /// Whether the transaction can be begun again and written once more.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
@@ -62,6 +80,11 @@ impl ServerError {
             }
             _ => false,
         }
+    }
+
+    /// Whether the server has no connection to spare.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Refused(code, _) if *code == SqlState::TOO_MANY_CONNECTIONS)
     }
 
     /// Whether the connection is of no more use.

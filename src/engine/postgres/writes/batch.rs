@@ -1,5 +1,6 @@
 //! A change set as columns of the tables, encoded once, however often it is written.
 
+use crate::engine::postgres::lock_row::place_in_order;
 use crate::engine::postgres::wire::connection::{Call, Param};
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::engine::postgres::writes::statements as sql;
@@ -19,15 +20,21 @@ pub(crate) struct Columns {
     parts: Texts,
     numbers: Vec<i64>,
     records: Texts,
+    /// The bytes of the texts and records.
+    bytes: usize,
 }
 
 /// The rows of a batch, by statement and in the order of the statements.
 #[derive(Default)]
 pub(crate) struct Batch {
     statements: Vec<(&'static str, Columns)>,
-    /// The runtimes that the batch changes.
+    /// The runtimes that the batch changes, in the order of their locks.
     pub(crate) runtimes: Vec<String>,
 }
+
+/// The most bytes of one statement with several rows. The server takes no message of a gigabyte; a row has at most half of
+/// one.
+const STATEMENT_BYTES: usize = 64 << 20;
 
 /// A key, as columns.
 struct Key<'k> {
@@ -44,6 +51,23 @@ pub(crate) fn number(number: u64) -> Result<i64, ServerError> {
             i64::MAX
         ))
     })
+}
+
+/// Rejects changes with a number that the server has no type for. The batch that they join must not fail for the other
+/// operations.
+pub(crate) fn check(changes: &ChangeSet) -> Result<(), ServerError> {
+    for staged in changes.runtimes.values() {
+        let logs = staged.transcripts.values().chain(staged.rewritten.values());
+        let last = logs.filter_map(|entries| entries.last_key_value());
+        let last = last.map(|(position, _)| *position);
+        let last = last.chain(staged.events.last_key_value().map(|(event, _)| *event));
+        let diagnostic = staged.diagnostics.last_key_value();
+        let last = last.chain(diagnostic.map(|(diagnostic, _)| *diagnostic));
+        for greatest in last {
+            number(greatest)?;
+        }
+    }
+    Ok(())
 }
 
 /// The last number below `floor`.
@@ -77,6 +101,7 @@ impl Columns {
             owners: vec![owner.as_bytes().to_vec()],
             parts: part.iter().map(|part| part.as_bytes().to_vec()).collect(),
             numbers: number.into_iter().collect(),
+            bytes: owner.len() + part.map_or(0, str::len) + record.len(),
             records: vec![record],
         }
     }
@@ -115,7 +140,9 @@ impl Batch {
             batch.write(id, staged)?;
         }
         batch.runtimes.extend(changes.runtimes.keys().cloned());
-        batch.runtimes.sort();
+        batch
+            .runtimes
+            .sort_by(|a, b| place_in_order(a).cmp(&place_in_order(b)));
         batch.runtimes.dedup();
         Ok(batch)
     }
@@ -136,12 +163,15 @@ impl Batch {
         number: Option<i64>,
         record: Option<Vec<u8>>,
     ) {
-        let at = self.statements.iter().position(|(of, _)| *of == sql);
-        let at = at.unwrap_or_else(|| {
+        let bytes = owner.len() + part.map_or(0, str::len) + record.as_ref().map_or(0, Vec::len);
+        let last = self.statements.iter().rposition(|(of, _)| *of == sql);
+        let last = last.filter(|at| self.statements[*at].1.bytes + bytes <= STATEMENT_BYTES);
+        let at = last.unwrap_or_else(|| {
             self.statements.push((sql, Columns::default()));
             self.statements.len() - 1
         });
         let columns = &mut self.statements[at].1;
+        columns.bytes += bytes;
         columns.owners.push(owner.as_bytes().to_vec());
         columns
             .parts
@@ -263,7 +293,7 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use super::{Batch, last_below, number};
+    use super::{Batch, STATEMENT_BYTES, check, last_below, number};
     use crate::engine::postgres::wire::server_error::ServerError;
     use crate::engine::postgres::writes::statements as sql;
     use crate::ledger::change_set::ChangeSet;
@@ -292,6 +322,26 @@ mod tests {
         changes.put_event("r", u64::MAX, event()).unwrap();
         let encoded = Batch::encode(&changes);
         assert!(matches!(encoded, Err(ServerError::Invalid(_))));
+        assert!(matches!(check(&changes), Err(ServerError::Invalid(_))));
+    }
+
+    #[test]
+    fn statement_is_split_before_it_is_too_large() {
+        let text = "x".repeat(STATEMENT_BYTES / 3);
+        let mut changes = ChangeSet::default();
+        for number in 1..=4 {
+            let row = EventRow {
+                message: Some(text.clone().into()),
+                ..event()
+            };
+            changes.put_event("r", number, row).unwrap();
+        }
+        let batch = Batch::encode(&changes).unwrap();
+        let rows = batch
+            .statements
+            .iter()
+            .map(|(_, columns)| columns.numbers.len());
+        assert_eq!(rows.collect::<Vec<_>>(), [2, 2]);
     }
 
     #[test]

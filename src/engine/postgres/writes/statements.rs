@@ -50,15 +50,20 @@ pub(crate) const PUT_FILES: &str = "INSERT INTO files (runtime, path, number, re
     SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::int8[], $4::bytea[])
     ON CONFLICT (runtime, path, number) DO UPDATE SET record = excluded.record";
 
-/// Counts a commit that changes these runtimes.
-pub(crate) const NEXT_VERSION: &str =
-    "UPDATE locks SET version = version + 1 WHERE runtime = ANY($1::bytea[])";
-/// As [`NEXT_VERSION`], and takes or renews the leases: runtimes, epochs, the holder, milliseconds.
+/// Counts a commit that changes these runtimes, with its token. A lease that has ended is taken from its holder, which must
+/// notice that another host wrote.
+pub(crate) const NEXT_VERSION: &str = "UPDATE locks
+    SET version = version + 1, stamp = $2, holder = NULL, expires = NULL,
+        epoch = epoch + (holder IS NOT NULL)::int
+    WHERE runtime = ANY($1::bytea[])";
+/// As [`NEXT_VERSION`], and takes or renews the leases: runtimes, token, epochs, the holder, milliseconds.
 pub(crate) const NEXT_VERSION_LEASED: &str = "UPDATE locks AS t
-    SET version = t.version + 1, holder = $3, epoch = u.e,
-        expires = clock_timestamp() + $4 * interval '1 ms'
-    FROM unnest($1::bytea[], $2::int8[]) AS u (r, e) WHERE t.runtime = u.r";
+    SET version = t.version + 1, stamp = $2, holder = $4, epoch = u.e,
+        expires = clock_timestamp() + $5 * interval '1 ms'
+    FROM unnest($1::bytea[], $3::int8[]) AS u (r, e) WHERE t.runtime = u.r";
 pub(crate) const ADD_TOKEN: &str = "INSERT INTO tokens (token, at) VALUES ($1, clock_timestamp())";
+/// Sent after COMMIT: if an operator has set it to nothing, the commit did not wait for a standby.
+pub(crate) const STANDBYS: &str = "SELECT current_setting('synchronous_standby_names')";
 pub(crate) const FIND_TOKEN: &str = "SELECT 1 FROM tokens WHERE token = $1";
 /// Tokens are needed while a host settles a commit. A day is far more than any deadline.
 pub(crate) const DELETE_OLD_TOKENS: &str = "DELETE FROM tokens WHERE token IN (
