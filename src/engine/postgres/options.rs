@@ -21,7 +21,8 @@ pub enum Durability {
     #[default]
     Local,
     /// The disks of the server and of its synchronous standby (`synchronous_commit = on`). Connecting is refused while
-    /// `synchronous_standby_names` of the server is empty.
+    /// `synchronous_standby_names` of the server is empty. If an operator sets it to nothing later, the commits under way are
+    /// [`CommitUncertain`](crate::RuntimeError::CommitUncertain), unless it is set again in time.
     Replicated,
     /// As [`Replicated`](Self::Replicated), until the standby shows the commit to its readers
     /// (`synchronous_commit = remote_apply`).

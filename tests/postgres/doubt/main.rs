@@ -5,6 +5,7 @@ mod framing;
 mod hosts;
 mod locks;
 mod lost_connections;
+mod mended;
 mod opening;
 mod replication;
 mod servers;

@@ -277,3 +277,7 @@ async fn session<T>(
 ) -> Result<T, ServerError> {
     call.await.map_err(ServerError::of_session)
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;
