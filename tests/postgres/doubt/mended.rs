@@ -88,13 +88,14 @@ fn commit_notices_that_its_standby_was_taken_away() {
 fn server_that_fails_within_a_commit_is_asked_again() {
     let mut cluster = Cluster::single();
     let host = Host::of(&cluster, |options| options);
-    let log = cluster.primary().ask("SHOW data_directory") + "/pg_wal";
+    let data = cluster.primary().ask("SHOW data_directory");
+    let log = format!("{data}/pg_wal");
     let permit = |mode: u32| {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&log, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     permit(0o500);
-    let text = "x".repeat(1 << 20);
+    let text = incompressible(1 << 20);
     thread::scope(|scope| {
         // Until the log needs a file that the server cannot make.
         let sent = scope.spawn(|| {
@@ -111,10 +112,21 @@ fn server_that_fails_within_a_commit_is_asked_again() {
             answer.unwrap();
         }
     });
+    let said_by_server = std::fs::read_to_string(format!("{data}/../log")).unwrap();
+    assert!(said_by_server.contains("PANIC"), "{said_by_server}");
     let numbers = host.said().into_iter();
     let numbers = numbers.map(|text| text.split(' ').next().unwrap().to_owned());
     let expected: Vec<_> = (0..24).map(|number: usize| number.to_string()).collect();
     assert_eq!(numbers.collect::<Vec<_>>(), expected);
+}
+
+fn incompressible(length: usize) -> String {
+    let mut state = 0x9e37_79b9_u32;
+    let letters = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'!' + (state >> 24) as u8 % 90)
+    });
+    letters.take(length).collect()
 }
 
 #[test]
@@ -124,24 +136,21 @@ fn readers_leave_a_connection_for_settling() {
         options.outage_timeout(Duration::from_secs(2))
     });
     let store = host.runtime.store();
-    let first = store.snapshot().unwrap();
-    host.proxy.plan(Point::COMMIT_LOST, Fault::Hold);
+    host.proxy.plan(Point::ANSWER_LOST, Fault::Outage);
     thread::scope(|scope| {
         let sent = scope.spawn(|| host.say("settled"));
         host.proxy.wait_fired();
-        // It takes the place of the connection that is lost.
-        let second = scope.spawn(|| {
-            let snapshot = store.snapshot();
-            thread::sleep(Duration::from_secs(3));
-            snapshot
-        });
+        // Each takes the place of a connection that is lost, and holds it.
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let _snapshot = store.snapshot();
+                thread::sleep(Duration::from_secs(3));
+            });
+        }
         thread::sleep(Duration::from_millis(300));
-        host.proxy.fail(Fault::Cut);
         host.proxy.restore();
         sent.join().unwrap().unwrap();
-        drop(second.join().unwrap());
     });
-    drop(first);
     assert_eq!(host.said(), ["settled"]);
 }
 

@@ -262,9 +262,14 @@ fn send<F: Future<Output = Result<u64, tokio_postgres::Error>>>(
     context: &mut Context<'_>,
 ) -> Option<tokio_postgres::Error> {
     for call in calls {
-        let is_done = call.as_mut().poll(context).is_ready();
-        let failed = call.as_mut().output_mut().is_some_and(|done| done.is_err());
-        if is_done && failed {
+        let _ = call.as_mut().poll(context);
+        let done = call.as_mut().output_mut();
+        // The server may have answered to it already. What it refused was sent, and COMMIT then undoes the rest.
+        let is_unsent = done.is_some_and(|done| {
+            let error = done.as_ref().err();
+            error.is_some_and(|error| error.as_db_error().is_none())
+        });
+        if is_unsent {
             return call.as_mut().take_output()?.err();
         }
     }
