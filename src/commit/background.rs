@@ -91,14 +91,6 @@ impl Background {
         Ok(())
     }
 
-    /// Whether the thread was given jobs after the one that it runs.
-    pub(crate) fn has_more(&self) -> bool {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let given = jobs.given;
-        drop(jobs);
-        given > *self.done.lock() + 1
-    }
-
     fn start(&self) -> std::io::Result<Sender<Job>> {
         let (sender, receiver) = channel::<Job>();
         let done = Arc::clone(&self.done);

@@ -1,8 +1,9 @@
 //! Turns of an exclusive writer: bulk loads, compaction, checks of the file, and the close.
 
+use crate::commit::batch_outcome::wake_each;
 use crate::commit::engine::Engine;
 use crate::commit::failure::Failure;
-use crate::commit::queue::{CommitQueue, run_noted, wake_each};
+use crate::commit::queue::{CommitQueue, run_noted};
 use crate::commit::state::{Busy, Queue, QueueEnd};
 use crate::commit::trace::{self, Batch};
 use crate::commit::within;

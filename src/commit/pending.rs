@@ -1,6 +1,6 @@
 //! Submitted operations: the caller waits for them later, or not at all.
 
-use crate::commit::batch_outcome::BatchOutcome;
+use crate::commit::batch_outcome::{BatchOutcome, wake_each};
 use crate::commit::engine::Engine;
 use crate::commit::queue::{CommitQueue, Outcome, unwind_or_return};
 use crate::commit::within;
@@ -177,15 +177,14 @@ impl<T> Slot<T> {
         self.filled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fill(&self, outcome: Outcome<T>) {
+    /// Stores the outcome for the thread that waits for it. Returns the waker of the task that does.
+    fn fill(&self, outcome: Outcome<T>) -> Option<Waker> {
         let mut filled = self.lock();
         filled.0 = Some(outcome);
         let waker = filled.1.take();
         drop(filled);
         self.ready.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker
     }
 
     /// Waits for the outcome. Rejected where this thread may hold up the operation.
@@ -321,16 +320,27 @@ impl<E: Engine> CommitQueue<E> {
         let slot = Arc::new(Slot::new(self.address()));
         let (queue, filled) = (Arc::clone(self), Arc::clone(&slot));
         let runtime = self.engine().shares_turns().then(|| runtime.to_owned());
-        let job = move || match runtime {
-            None => filled.fill(queue.write_alone_caught(queue.context(name), operation)),
-            Some(runtime) => queue.run_submitted((name, &runtime), operation, filled),
+        let job = move || {
+            queue.submitted.fetch_sub(1, Ordering::AcqRel);
+            match runtime {
+                None => {
+                    let outcome = queue.write_alone_caught(queue.context(name), operation);
+                    wake_each(filled.fill(outcome).into_iter().collect());
+                }
+                Some(runtime) => queue.run_submitted((name, &runtime), operation, filled),
+            }
         };
+        // Before the job, so that an earlier operation does not take itself for the last one after this one has run.
+        self.submitted.fetch_add(1, Ordering::AcqRel);
         let state = match self.background.run(Box::new(job)) {
             Ok(()) => State::Queued {
                 queue: Arc::<Self>::clone(self),
                 slot,
             },
-            Err(error) => State::Known(Ok(Err(self.context(name).io(error)))),
+            Err(error) => {
+                self.submitted.fetch_sub(1, Ordering::AcqRel);
+                State::Known(Ok(Err(self.context(name).io(error))))
+            }
         };
         Pending {
             state,
@@ -352,7 +362,7 @@ impl<E: Engine> CommitQueue<E> {
             Ok(()) => slot.fill(outcome),
             Err(error) => slot.fill(Ok(Err(error))),
         };
-        let is_last = || !self.background.has_more();
+        let is_last = || self.submitted.load(Ordering::Acquire) == 0;
         self.write_shared_later(self.context(name), runtime, operation, (fill, &is_last));
     }
 

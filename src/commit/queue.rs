@@ -19,17 +19,17 @@
 //! changes, so it fails too, and the queue rejects every operation until the store is opened again.
 
 use crate::commit::background::Background;
-use crate::commit::batch_outcome::BatchOutcome;
+use crate::commit::batch_outcome::{BatchOutcome, store_outcomes, wake_each};
 use crate::commit::engine::Engine;
 use crate::commit::failure::Failure;
 use crate::commit::metrics::Metrics;
 use crate::commit::notify::CommitCounter;
+use crate::commit::refused::Refused;
 use crate::commit::state::{Busy, Queue, QueueEnd, Waiters};
 use crate::commit::{trace, within};
 use crate::error::RuntimeError;
 use crate::fs::process::Process;
 use crate::ledger::context::OpContext;
-use crate::ledger::deletion;
 use crate::ledger::opening::{Guards, Opening};
 use crate::ledger::rows::Rows;
 use crate::ledger::transaction::Transaction;
@@ -62,6 +62,10 @@ pub(crate) struct CommitQueue<E: Engine> {
     pub(crate) shared: Mutex<Option<E::Turn>>,
     /// How many operations are on their way to a shared turn.
     pub(crate) arriving: AtomicUsize,
+    /// The operations that shared turns have refused.
+    pub(crate) refused: Mutex<Refused>,
+    /// How many submitted operations the background thread has still to run.
+    pub(crate) submitted: AtomicUsize,
     /// This opening of the store.
     pub(crate) opening: Opening,
     pub(crate) metrics: Metrics,
@@ -92,6 +96,8 @@ impl<E: Engine> CommitQueue<E> {
             commits: CommitCounter::default(),
             shared: Mutex::new(None),
             arriving: AtomicUsize::new(0),
+            refused: Mutex::default(),
+            submitted: AtomicUsize::new(0),
             metrics: Metrics::default(),
         }
     }
@@ -166,6 +172,24 @@ impl<E: Engine> CommitQueue<E> {
     }
 }
 
+/// The rows that an operation reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reach<'r> {
+    /// Those of this runtime. Such operations can share turns.
+    Runtime(&'r str),
+    /// Those of this runtime, if one is known, and others of the store.
+    Store(Option<&'r str>),
+}
+
+impl<'r> Reach<'r> {
+    pub(crate) fn runtime(self) -> Option<&'r str> {
+        match self {
+            Self::Runtime(runtime) => Some(runtime),
+            Self::Store(runtime) => runtime,
+        }
+    }
+}
+
 /// An operation that ran and whose commit nothing waits for yet.
 pub(crate) struct StagedForLater<T> {
     pub(crate) outcome: Outcome<T>,
@@ -181,20 +205,21 @@ pub(crate) type Outcome<T> = std::thread::Result<Result<T, RuntimeError>>;
 impl<E: Engine> CommitQueue<E> {
     /// Runs `operation` and returns when its changes are on disk.
     ///
-    /// The operation runs on this thread. If it fails or panics, none of its changes is committed. `runtime` is the only
-    /// one whose rows it reads and writes, if that is known.
+    /// The operation runs on this thread. If it fails or panics, none of its changes is committed.
     pub(crate) fn write<T>(
         &self,
-        (name, runtime): (&'static str, Option<&str>),
+        (name, reach): (&'static str, Reach<'_>),
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         let at = self.context(name);
         let _write = trace::write(at);
-        if let Some(runtime) = runtime.filter(|_| self.engine.shares_turns()) {
+        if let Reach::Runtime(runtime) = reach
+            && self.engine.shares_turns()
+        {
             return unwind_or_return(self.write_shared(at, runtime, operation)?);
         }
         if !self.engine.stages_ahead() {
-            return unwind_or_return(self.write_alone(self.lock_for_one(at)?, at, operation)?);
+            return unwind_or_return(self.write_alone(at, reach.runtime(), operation)?);
         }
         let queue = self.lock_with_room(at)?;
         let (queue, outcome, batch) = self.stage_in_open(queue, at, operation)?;
@@ -226,24 +251,8 @@ impl<E: Engine> CommitQueue<E> {
         })
     }
 
-    /// The queue, once no shared turn is open and an operation can have a turn of its own.
-    fn lock_for_one(
-        &self,
-        at: OpContext<'_>,
-    ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
-        let mut queue = self.lock_with_room(at)?;
-        while queue.over.is_none() && (queue.busy.is_some() || !queue.open.is_empty()) {
-            self.end_gathering(&queue);
-            queue = self.wait_for_next_turn(queue, at)?;
-        }
-        match queue.refusal(None, at) {
-            Some(refusal) => Err(refusal),
-            None => Ok(queue),
-        }
-    }
-
     /// The queue, once the open batch takes another operation.
-    fn lock_with_room(
+    pub(crate) fn lock_with_room(
         &self,
         at: OpContext<'_>,
     ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
@@ -446,9 +455,14 @@ impl<E: Engine> CommitQueue<E> {
 
         let begin = Instant::now();
         let commit = trace::Commit::begin();
-        let outcome = match open_turn.map_or_else(|| self.engine.begin(at), Ok) {
-            Ok(turn) => self.engine.commit(turn, &sealed, at),
-            Err(error) => Err(Failure::before_commit(error)),
+        let outcome = match open_turn {
+            Some(turn) => self.engine.commit(turn, &sealed, at),
+            // The turn that the batch was read in is gone, with a panic.
+            None if self.engine.shares_turns() => Err(Failure::Conflict),
+            None => match self.engine.begin(at) {
+                Ok(turn) => self.engine.commit(turn, &sealed, at),
+                Err(error) => Err(Failure::before_commit(error)),
+            },
         };
         let failure = outcome.as_ref().err().map(|failure| failure.error(at));
 
@@ -496,92 +510,17 @@ impl<E: Engine> CommitQueue<E> {
         drop(queue);
         // Each is set once: by the commit of its batch, or by that of the one before.
         let _ = finished.set(outcome);
-        if let Some(outcome) = finished.get() {
-            for then in later {
-                // It wakes a host's waker, whose panic must not keep the others from being called.
-                let _ = catch_unwind(AssertUnwindSafe(|| then(outcome)));
-            }
-        }
+        // Before the code of a host, which may wait for one of these threads.
         self.room.wake_all();
-        wake(wakers.into_values().collect());
+        let mut wakers: Vec<Waker> = wakers.into_values().collect();
+        if let Some(outcome) = finished.get()
+            && !later.is_empty()
+        {
+            wakers.extend(store_outcomes(later, outcome));
+        }
+        wake(wakers);
         self.metrics.count(size, begin.elapsed(), failure.is_some());
         commit.end(at, size, failure.as_ref());
-    }
-
-    /// Runs and commits one operation in a turn of its own. Where other processes write too, the operation
-    /// has to read inside the write transaction.
-    fn write_alone<T>(
-        &self,
-        mut queue: MutexGuard<'_, Queue<E::Snapshot>>,
-        at: OpContext<'_>,
-        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
-    ) -> Result<Outcome<T>, RuntimeError> {
-        let (commit, begin) = (trace::Commit::begin(), Instant::now());
-        let turn = match self.engine.begin(at) {
-            Ok(turn) => turn,
-            Err(error) => {
-                // Before `operation`, as in `stage_in_open`.
-                drop(queue);
-                return Err(error);
-            }
-        };
-        let rows = self.engine.turn_rows(&turn, at);
-        let outcome = self.stage(&mut queue, &rows, operation);
-        if matches!(outcome, Ok(Ok(_))) {
-            // No open for writing may follow a writer that ended within a deletion. A failure is that of the deletion,
-            // not of the operation: the next open for writing reports it.
-            let _ = self.stage(&mut queue, &rows, deletion::share);
-        }
-        drop(rows);
-        let batch = queue.open_batch;
-        let (staged, size) = queue.take_open();
-        if staged.is_empty() {
-            let aborted = self.engine.abort(turn, at);
-            drop(queue);
-            // The error or panic of the operation says more than that of its undoing.
-            if matches!(outcome, Ok(Ok(_))) {
-                aborted?;
-            }
-        } else if let Err(failure) = self.engine.commit(turn, &staged, at) {
-            let error = failure.error(at);
-            if !self.engine.survives(&failure) {
-                self.end(&mut queue, QueueEnd::Failed { batch, failure });
-            }
-            drop(queue);
-            self.metrics.count(size, begin.elapsed(), true);
-            commit.end(at, size, Some(&error));
-            return Err(error);
-        } else {
-            self.commits.announce();
-            drop(queue);
-            self.metrics.count(size, begin.elapsed(), false);
-            commit.end(at, size, None);
-        }
-        Ok(outcome)
-    }
-
-    /// Runs one operation as [`write`](Self::write) does where several processes write, and returns its
-    /// panic instead of raising it.
-    pub(crate) fn write_alone_caught<T>(
-        &self,
-        at: OpContext<'_>,
-        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
-    ) -> Outcome<T> {
-        match self.lock_for_one(at) {
-            Ok(queue) => match self.write_alone(queue, at, operation) {
-                Ok(outcome) => outcome,
-                Err(error) => Ok(Err(error)),
-            },
-            Err(error) => Ok(Err(error)),
-        }
-    }
-}
-
-/// Calls `wakers`.
-pub(crate) fn wake_each(wakers: Vec<Waker>) {
-    for waker in wakers {
-        // A waker is a host's code: its panic must not keep the other wakers from being called.
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 

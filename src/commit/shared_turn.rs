@@ -8,45 +8,32 @@
 //! committed rows, locked by the turn  <-  open batch  <-  the operation that runs now
 //! ```
 //!
-//! A turn locks runtimes as operations come. It never waits for a lock that is out of order, since two hosts could wait for
-//! each other: the engine does not admit such an operation, which runs in the next turn.
+//! A turn locks runtimes as operations come. A turn with changes waits for no lock, since two hosts could wait for each
+//! other: an operation whose runtime is not free begins the next turn; see [`admission`](crate::commit::admission).
 
-use crate::commit::batch_outcome::BatchOutcome;
+use crate::commit::admission::deadline;
+use crate::commit::batch_outcome::{BatchOutcome, store_outcomes, wake_each};
 use crate::commit::engine::{Admission, Admitted, Engine};
-use crate::commit::queue::{CommitQueue, Outcome, wake_each};
+use crate::commit::queue::{CommitQueue, Outcome};
 use crate::commit::state::{Busy, Queue};
+use crate::commit::within;
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
 use crate::ledger::deletion;
 use crate::ledger::transaction::Transaction;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// How often a leader looks for deletions that an ended host has left.
-const SHARE: Duration = Duration::from_secs(1);
+const DELETION: Duration = Duration::from_secs(1);
 
 /// How long a leader waits for an operation that is on its way before it looks again.
 const ARRIVAL: Duration = Duration::from_millis(1);
 
 /// The cell that gets the outcome of a batch.
 pub(crate) type OutcomeCell = Arc<OnceLock<BatchOutcome>>;
-
-/// An operation on its way to a turn.
-struct Arriving<'q>(&'q AtomicUsize);
-
-impl<'q> Arriving<'q> {
-    fn new(count: &'q AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::AcqRel);
-        Self(count)
-    }
-}
-
-impl Drop for Arriving<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// An operation that ran in the open turn, and the batch that it has to wait for; `None` if it read and wrote nothing that
 /// is not committed.
@@ -88,36 +75,44 @@ impl<E: Engine> CommitQueue<E> {
         runtime: &str,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
         then: (
-            impl FnOnce(Outcome<T>, &BatchOutcome) + Send + 'static,
+            impl FnOnce(Outcome<T>, &BatchOutcome) -> Option<Waker> + Send + 'static,
             &dyn Fn() -> bool,
         ),
     ) {
         let (then, is_last) = then;
-        let mut queue = match self.run_in_turn(at, runtime, operation) {
-            Err(error) => {
-                then(Ok(Err(error)), &BatchOutcome::Durable);
-                self.lock_staged()
-            }
+        let known = match self.run_in_turn(at, runtime, operation) {
+            Err(error) => Ok(Err(error)),
             Ok(InTurn {
                 queue,
                 outcome,
                 batch: None,
             }) => {
                 drop(queue);
-                then(outcome, &BatchOutcome::Durable);
-                self.lock_staged()
+                outcome
             }
             Ok(InTurn {
                 mut queue, outcome, ..
             }) => {
-                queue
-                    .later
-                    .push(Box::new(move |batch| then(outcome, batch)));
-                queue
+                let then = move |batch: &BatchOutcome| then(outcome, batch);
+                queue.later.push(Box::new(then));
+                return self.lead_submitted(queue, is_last, at);
             }
         };
+        let then = move |batch: &BatchOutcome| then(known, batch);
+        wake_each(store_outcomes(vec![Box::new(then)], &BatchOutcome::Durable));
+        // Operations that were submitted before it can be in the open batch.
+        self.lead_submitted(self.lock_staged(), is_last, at);
+    }
+
+    /// Commits the open batch if the last submitted operation has run: of a batch of such operations alone no other thread
+    /// is the leader.
+    fn lead_submitted(
+        &self,
+        mut queue: MutexGuard<'_, Queue<E::Snapshot>>,
+        is_last: &dyn Fn() -> bool,
+        at: OpContext<'_>,
+    ) {
         if queue.busy.is_none() && !queue.open.is_empty() && is_last() {
-            // Of a batch of such operations alone nobody else is the leader.
             queue.window.expect_no_more();
             self.lead_turn(queue, at);
         }
@@ -156,87 +151,13 @@ impl<E: Engine> CommitQueue<E> {
         })
     }
 
-    /// The queue and the open turn, once that takes an operation on `runtime`.
-    #[allow(clippy::type_complexity)]
-    fn admitted(
-        &self,
-        at: OpContext<'_>,
-        runtime: &str,
-    ) -> Result<(MutexGuard<'_, Queue<E::Snapshot>>, E::Turn), RuntimeError> {
-        let mut arriving = Arriving::new(&self.arriving);
-        let far = Duration::from_secs(60 * 60 * 24 * 365);
-        let patience = self.engine().patience();
-        let (busy_at, deadline) = (
-            Instant::now() + patience.lock.min(far),
-            Instant::now() + patience.outage.min(far),
-        );
-        let mut queue = self.lock(at)?;
-        loop {
-            let is_committing = queue.busy == Some(Busy::Commit) && !queue.window.is_on;
-            if queue.over.is_none() && (is_committing || !queue.has_room()) {
-                queue = self.wait_for_next_turn(queue, at)?;
-                continue;
-            }
-            if let Some(refusal) = queue.refusal(None, at) {
-                return Err(refusal);
-            }
-            let open = self.lock_shared().take();
-            let turn = match open {
-                Some(turn) => turn,
-                None => self.engine().begin(at)?,
-            };
-            let how = Admission {
-                deadline,
-                may_wait: queue.open.is_empty(),
-            };
-            match self.engine().admits(&turn, runtime, how, at) {
-                Ok(Admitted::Yes) => return Ok((queue, turn)),
-                // The rows of the batch are not those of this operation.
-                Err(error) if queue.open.is_empty() => {
-                    let _ = self.engine().abort(turn, at);
-                    return Err(error);
-                }
-                Err(error) => {
-                    *self.lock_shared() = Some(turn);
-                    return Err(error);
-                }
-                Ok(Admitted::NotNow) if how.may_wait => {
-                    self.engine().abort(turn, at)?;
-                    if Instant::now() >= busy_at {
-                        return Err(at.busy("another host holds a lock on the same rows"));
-                    }
-                }
-                Ok(Admitted::NotNow) => {
-                    *self.lock_shared() = Some(turn);
-                    // The leader need not wait for this one.
-                    drop(arriving);
-                    self.end_gathering(&queue);
-                    queue = self.wait_for_next_turn(queue, at)?;
-                    arriving = Arriving::new(&self.arriving);
-                }
-            }
-        }
-    }
-
-    /// Waits until the open turn may have been committed. A batch of submitted operations alone has no leader yet: this
-    /// thread leads it.
-    pub(crate) fn wait_for_next_turn<'q>(
-        &'q self,
-        queue: MutexGuard<'q, Queue<E::Snapshot>>,
-        at: OpContext<'_>,
-    ) -> Result<MutexGuard<'q, Queue<E::Snapshot>>, RuntimeError> {
-        if queue.busy.is_none() && !queue.open.is_empty() {
-            self.lead_turn(queue, at);
-            return Ok(self.lock_staged());
-        }
-        self.room.wait(queue)
-    }
-
     /// Commits the open turn, after the group window.
-    fn lead_turn(&self, queue: MutexGuard<'_, Queue<E::Snapshot>>, at: OpContext<'_>) {
+    pub(crate) fn lead_turn(&self, queue: MutexGuard<'_, Queue<E::Snapshot>>, at: OpContext<'_>) {
         let mut queue = self.gather_arriving(queue);
         self.share_deletion(&mut queue, at);
-        self.commit_open(queue, at, wake_each);
+        self.commit_open(queue, at, |wakers| {
+            within::as_background(|| wake_each(wakers));
+        });
     }
 
     /// Takes the turn for its commit, once all operations that wait for it have run in it, and the expected ones have come
@@ -264,21 +185,41 @@ impl<E: Engine> CommitQueue<E> {
     /// Continues a deletion that an ended host has left, now and then.
     fn share_deletion(&self, queue: &mut Queue<E::Snapshot>, at: OpContext<'_>) {
         let now = Instant::now();
-        if queue.shared_at.is_some_and(|last| now < last + SHARE) {
+        if queue.shared_at.is_some_and(|last| now < last + DELETION) {
             return;
         }
         let Some(turn) = self.lock_shared().take() else {
             return;
         };
         let before = queue.open.bytes();
-        let rows = self.engine().turn_rows(&turn, at);
-        // A failure is that of the deletion, which the next open for writing reports.
-        let _ = self.stage(queue, &rows, deletion::share);
-        drop(rows);
+        self.share_deletion_in(queue, &turn, at);
         if queue.open.bytes() == before {
             queue.shared_at = Some(now);
         }
         *self.lock_shared() = Some(turn);
+    }
+
+    /// Adds a share of a deletion that an ended host has left to the changes of `turn`. It waits for no lock, which other
+    /// operations of the turn would have to wait for: rows that another host has locked are left to it.
+    pub(crate) fn share_deletion_in(
+        &self,
+        queue: &mut Queue<E::Snapshot>,
+        turn: &E::Turn,
+        at: OpContext<'_>,
+    ) {
+        let how = Admission {
+            deadline: deadline(Instant::now(), self.engine().patience().outage),
+            may_wait: false,
+        };
+        let is_free = |runtime: &str| {
+            let admitted = self.engine().admits(turn, runtime, how, at);
+            matches!(admitted, Ok(Admitted::Yes))
+        };
+        let rows = self.engine().turn_rows(turn, at);
+        // A failure is that of the deletion, not of the operations of the turn: the next open for writing reports it.
+        let _ = self.stage(queue, &rows, |transaction| {
+            deletion::share(transaction, is_free)
+        });
     }
 
     /// The open turn. Its lock is taken only with the queue's.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, MutexGuard, OnceLock};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The limits of a batch. A batch that reached either takes no more operations.
 const MAX_BATCH_OPERATIONS: usize = 1024;
@@ -35,6 +35,20 @@ impl Waiters {
         let queue = self.condvar.wait(queue);
         self.count.fetch_sub(1, Ordering::Relaxed);
         queue.map_err(|_| RuntimeError::StatePoisoned)
+    }
+
+    /// As [`wait`](Self::wait), and no longer than `at_most`.
+    pub(crate) fn wait_timeout<'q, S>(
+        &self,
+        queue: MutexGuard<'q, Queue<S>>,
+        at_most: Duration,
+    ) -> Result<MutexGuard<'q, Queue<S>>, RuntimeError> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let waited = self.condvar.wait_timeout(queue, at_most);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        waited
+            .map(|(queue, _)| queue)
+            .map_err(|_| RuntimeError::StatePoisoned)
     }
 
     /// Wakes all threads. Call it after a change that was made with the queue's lock held.

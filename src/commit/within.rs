@@ -158,6 +158,22 @@ pub(crate) fn become_background(done: usize) {
     WITHIN.with_borrow_mut(|within| within.background = Some(done));
 }
 
+/// Runs `work`, which stores outcomes and calls wakers on a thread that commits for others. The rules of a background
+/// thread hold for it: a wait could be for an outcome that this thread has still to store.
+pub(crate) fn as_background<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(Option<usize>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            WITHIN.with_borrow_mut(|within| within.background = self.0);
+        }
+    }
+    let before = background();
+    let _restore = Restore(before);
+    // No background thread has this address.
+    WITHIN.with_borrow_mut(|within| within.background = Some(before.unwrap_or_default()));
+    work()
+}
+
 /// The background thread that the current thread is or works for.
 pub(crate) fn background() -> Option<usize> {
     WITHIN.with_borrow(|within| within.background)

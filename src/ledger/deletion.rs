@@ -25,6 +25,9 @@ pub(crate) const STEP_BYTES: usize = 4 << 20;
 /// The bytes of rows that a commit of another operation removes with its own changes.
 const SHARE_BYTES: usize = 1 << 20;
 
+/// How many runtimes with unfinished deletions a commit of another operation tries, where others have them locked.
+const SHARED_RUNTIMES: usize = 8;
+
 /// The bytes of a row besides its texts, about.
 pub(crate) const ROW_BYTES: usize = 64;
 
@@ -91,11 +94,26 @@ pub(crate) fn step(
 }
 
 /// Removes a share of the rows that an unfinished deletion of any runtime has left, in the commit of another operation.
-pub(crate) fn share(transaction: &mut Transaction<'_>) -> Result<(), RuntimeError> {
-    match next_unfinished(transaction, None)? {
-        Some(runtime) => step(transaction, &runtime, SHARE_BYTES).map(|_| ()),
-        None => Ok(()),
+/// `is_free` says whether the rows of a runtime can be changed without a wait; rows that cannot are left.
+pub(crate) fn share(
+    transaction: &mut Transaction<'_>,
+    is_free: impl Fn(&str) -> bool,
+) -> Result<(), RuntimeError> {
+    let mut last: Option<String> = None;
+    for _ in 0..SHARED_RUNTIMES {
+        let Some(runtime) = next_unfinished(transaction, last.as_deref())? else {
+            return Ok(());
+        };
+        if is_free(&runtime) {
+            // The list of unfinished deletions changes, too.
+            return match is_free(UNFINISHED) {
+                true => step(transaction, &runtime, SHARE_BYTES).map(|_| ()),
+                false => Ok(()),
+            };
+        }
+        last = Some(runtime);
     }
+    Ok(())
 }
 
 /// Stores what is left of the deletions of a runtime; nothing if they are done.

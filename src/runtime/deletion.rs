@@ -62,7 +62,7 @@ impl Runtime {
         let known = self.read(operation, |rows| {
             removal::known_diagnostics(rows, id, worker_ref)
         })?;
-        let is_done = self.store.write(operation, |transaction| {
+        let is_done = self.store.write_from(id, operation, |transaction| {
             removal::delete_worker(transaction, id, worker_ref, known)
         })?;
         if !is_done {
@@ -113,7 +113,7 @@ impl Store {
     ) -> Result<(), RuntimeError> {
         let operation = "delete runtime";
         checks::refuse_long_id(id.as_str())?;
-        let is_done = self.write(operation, |transaction| {
+        let is_done = self.write_from(id, operation, |transaction| {
             removal::delete_runtime(transaction, id, options.even_if_running)
         })?;
         match is_done {
@@ -129,7 +129,7 @@ impl Store {
         id: &RuntimeId,
         step_bytes: usize,
     ) -> Result<(), RuntimeError> {
-        while !self.write(operation, |transaction| {
+        while !self.write_from(id, operation, |transaction| {
             deletion::step(transaction, id.as_str(), step_bytes)
         })? {}
         Ok(())

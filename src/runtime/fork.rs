@@ -245,7 +245,7 @@ impl Runtime {
         let id = &self.runtime_id;
         let opening = self.store.shared.opening();
         if !opening.has_one_writer {
-            return self.store.write(operation, |transaction| {
+            return self.store.write_from(id, operation, |transaction| {
                 fork_whole(transaction, id, worker_ref, at)
             });
         }

@@ -179,7 +179,7 @@ fn carry_out(
             row: &row,
         };
         let done = match tear {
-            None => store.write(OPERATION, |transaction| {
+            None => store.write_from(&plan.runtime_id, OPERATION, |transaction| {
                 prune_step::changes(transaction, planned, record)?.stage(transaction)
             })?,
             Some(tear) => torn(store, (planned, record), tear)?,

@@ -144,10 +144,11 @@ impl RedbRuntimeStore {
         &self,
         stage: impl FnOnce(&mut RuntimeStoreTransaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
-        self.store.write("commit", |transaction| {
-            runtime_row(transaction, &self.runtime_id)?;
-            RuntimeStoreTransaction::run(transaction, &self.runtime_id, stage)
-        })
+        self.store
+            .write_from(&self.runtime_id, "commit", |transaction| {
+                runtime_row(transaction, &self.runtime_id)?;
+                RuntimeStoreTransaction::run(transaction, &self.runtime_id, stage)
+            })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::commit::engine::Engine;
 use crate::commit::metrics::{Metrics, StoreMetrics};
 use crate::commit::notify::CommitCounter;
 use crate::commit::pending::Pending;
+use crate::commit::queue::Reach;
 #[cfg(feature = "postgres")]
 use crate::engine::postgres::engine::PostgresStore;
 #[cfg(feature = "postgres")]
@@ -186,7 +187,7 @@ impl AnyStore {
     /// Runs one operation and waits for its commit.
     pub(crate) fn write<T>(
         &self,
-        operation: (&'static str, Option<&str>),
+        operation: (&'static str, Reach<'_>),
         run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         on_each!(self, queue => queue.write(operation, run))

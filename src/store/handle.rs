@@ -1,6 +1,7 @@
 //! The handle of an open store.
 
 use crate::commit::pending::Pending;
+use crate::commit::queue::Reach;
 #[cfg(feature = "postgres")]
 use crate::engine::postgres::engine::PostgresStore;
 use crate::engine::redb::database::redb_engine::OpenStore;
@@ -159,7 +160,7 @@ impl Store {
         run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         self.refuse_read_only(operation)?;
-        self.shared.write((operation, None), run)
+        self.shared.write((operation, Reach::Store(None)), run)
     }
 
     /// Runs one operation that reads and writes rows of `runtime` only, and waits for its commit.
@@ -170,7 +171,20 @@ impl Store {
         run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         self.refuse_read_only(operation)?;
-        self.shared.write((operation, Some(runtime.as_str())), run)
+        let reach = Reach::Runtime(runtime.as_str());
+        self.shared.write((operation, reach), run)
+    }
+
+    /// Runs one operation that reads and writes rows of `runtime` first, and others of the store, and waits for its commit.
+    pub(crate) fn write_from<T>(
+        &self,
+        runtime: &RuntimeId,
+        operation: &'static str,
+        run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        self.refuse_read_only(operation)?;
+        let reach = Reach::Store(Some(runtime.as_str()));
+        self.shared.write((operation, reach), run)
     }
 
     /// Runs one operation as [`write_to`](Self::write_to) does; a background thread commits it.
