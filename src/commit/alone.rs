@@ -1,7 +1,8 @@
 //! Operations in a turn of their own, for engines whose rows other processes change.
 
-use crate::commit::engine::Engine;
-use crate::commit::queue::{CommitQueue, Outcome};
+use crate::commit::admission::deadline;
+use crate::commit::engine::{Admission, Admitted, Engine};
+use crate::commit::queue::{CommitQueue, Outcome, Reach, unwind_or_return};
 use crate::commit::state::{Queue, QueueEnd};
 use crate::commit::trace;
 use crate::error::RuntimeError;
@@ -34,6 +35,50 @@ impl<E: Engine> CommitQueue<E> {
                 Err(error)
             }
         }
+    }
+
+    /// Runs and commits one operation, unless another host has one of `runtimes` locked: `None` then. Where hosts lock the
+    /// whole store, it waits for them.
+    pub(crate) fn write_if_free<T>(
+        &self,
+        name: &'static str,
+        runtimes: &[&str],
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<Option<T>, RuntimeError> {
+        if !self.engine().shares_turns() {
+            return self.write((name, Reach::Store(None)), operation).map(Some);
+        }
+        let at = self.context(name);
+        let _write = trace::write(at);
+        let (queue, turn) = self.admitted_alone(at, None)?;
+        for runtime in runtimes {
+            match self.is_free(&turn, runtime, at) {
+                Ok(true) => {}
+                taken => {
+                    let aborted = self.engine().abort(turn, at);
+                    drop(queue);
+                    return taken.and(aborted).map(|()| None);
+                }
+            }
+        }
+        let started = (trace::Commit::begin(), Instant::now());
+        let outcome = self.run_alone((queue, turn), started, at, operation)?;
+        unwind_or_return(outcome).map(Some)
+    }
+
+    /// Locks `runtime` for `turn` unless another host has it locked. Returns whether the turn has it.
+    pub(crate) fn is_free(
+        &self,
+        turn: &E::Turn,
+        runtime: &str,
+        at: OpContext<'_>,
+    ) -> Result<bool, RuntimeError> {
+        let how = Admission {
+            deadline: deadline(Instant::now(), self.engine().patience().outage),
+            may_wait: false,
+        };
+        let admitted = self.engine().admits(turn, runtime, how, at)?;
+        Ok(admitted == Admitted::Yes)
     }
 
     /// The queue, once no exclusive writer has the store.

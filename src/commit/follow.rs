@@ -1,10 +1,12 @@
 //! Waiting for commits of this process and of others.
 
-use crate::commit::engine::Engine;
+use crate::commit::engine::{Engine, POLL};
 use crate::commit::queue::CommitQueue;
+use crate::commit::watch::Watch;
 use crate::commit::within;
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,40 @@ impl<E: Engine> CommitQueue<E> {
         };
         self.commits.wait(seen, at_most);
         Ok(true)
+    }
+
+    /// Watches for a commit that changes `runtime` after its version `version`, since the count was `seen`. `None` if there
+    /// may be newer rows already.
+    ///
+    /// Rejected as [`poll_news`](Self::poll_news).
+    pub(crate) fn watch_news(
+        self: &Arc<Self>,
+        seen: u64,
+        (runtime, version): (&str, i64),
+        waker: &Waker,
+        at: OpContext<'_>,
+    ) -> Result<Option<Arc<Watch>>, RuntimeError> {
+        self.refuse_fork(at)?;
+        within::refuse(self.address())?;
+        let operation = at.operation;
+        // The thread that looks does not hold the store open.
+        let (queue, runtime) = (Arc::downgrade(self), runtime.to_owned());
+        let look = move |idle| {
+            let Some(queue) = queue.upgrade() else {
+                return Ok(None);
+            };
+            match queue.engine().version(&runtime, queue.context(operation)) {
+                Ok(Some(now)) if now == version => Ok(queue.engine().poll(idle)),
+                Err(RuntimeError::StoreIo { source, .. }) => Err(source),
+                // The follower gets an error from its own read.
+                Ok(_) | Err(_) => Ok(None),
+            }
+        };
+        let watch = Arc::new(Watch::new(look, waker.clone()));
+        let pause = self.engine().poll(0).unwrap_or(POLL);
+        let is_watched = self.commits.watch(&watch, seen, pause);
+        let is_watched = is_watched.map_err(|error| at.io(error))?;
+        Ok(is_watched.then_some(watch))
     }
 
     /// Leaves the waker of `waiter` for the next commit since the count was `seen`, in this process or, where other

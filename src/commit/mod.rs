@@ -23,4 +23,5 @@ pub(crate) mod shared_turn;
 mod shared_turn_tests;
 pub(crate) mod state;
 pub(crate) mod trace;
+pub(crate) mod watch;
 pub(crate) mod within;

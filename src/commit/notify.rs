@@ -4,11 +4,12 @@
 //! of its own wakes it: a waker is a host's code, which must run neither on the thread that commits nor under a lock, and
 //! commits of other processes are found only by reading again, which no commit of this process announces.
 
+use crate::commit::watch::Watch;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the thread that wakes followers lives on without one.
 const LINGER: Duration = Duration::from_millis(500);
@@ -33,6 +34,8 @@ struct State {
     waiting: usize,
     /// Followers that are awaited.
     registered: Vec<Registered>,
+    /// Followers that are awaited, where the thread looks for commits of other hosts.
+    watched: Vec<Watched>,
     has_thread: bool,
     /// How often the thread wakes all followers without a commit of this process.
     poll: Option<Duration>,
@@ -46,6 +49,18 @@ struct Registered {
     waker: Waker,
 }
 
+/// A follower for which the thread looks. Dropping it ends that.
+#[derive(Debug)]
+struct Watched {
+    /// The count at the last look.
+    seen: u64,
+    /// When to look again.
+    due: Instant,
+    /// The looks without news.
+    idle: u32,
+    watch: Weak<Watch>,
+}
+
 impl CommitCounter {
     /// The count, to be read before the rows.
     pub(crate) fn count(&self) -> u64 {
@@ -56,7 +71,7 @@ impl CommitCounter {
     #[cfg(feature = "fault-injection")]
     pub(crate) fn waiting(&self) -> usize {
         let state = self.0.lock();
-        state.waiting + state.registered.len()
+        state.waiting + state.registered.len() + state.watched.len()
     }
 
     /// Wakes all followers after a commit, or after the store was closed.
@@ -99,26 +114,28 @@ impl CommitCounter {
             waker,
         });
         state.poll = poll;
-        let has_thread = std::mem::replace(&mut state.has_thread, true);
-        drop(state);
+        let started = self.0.start_thread(state);
         drop(replaced);
-        if has_thread {
-            self.0.thread.notify_one();
-            return Ok(true);
+        if started.is_err() {
+            self.deregister(waiter);
         }
-        let shared = Arc::clone(&self.0);
-        let named = std::thread::Builder::new().name("runtime-store-follow".to_owned());
-        match named.spawn(move || shared.wake_followers()) {
-            Ok(_) => Ok(true),
-            Err(error) => {
-                let mut state = self.0.lock();
-                state.has_thread = false;
-                let removed = state.remove(waiter);
-                drop(state);
-                drop(removed);
-                Err(error)
-            }
+        started.map(|()| true)
+    }
+
+    /// Looks for news for `watch` once the count is not `seen` any more, and after `pause`. Returns `false`, and does not
+    /// look, if the count is another one already.
+    pub(crate) fn watch(&self, watch: &Arc<Watch>, seen: u64, pause: Duration) -> io::Result<bool> {
+        let mut state = self.0.lock();
+        if state.count != seen {
+            return Ok(false);
         }
+        state.watched.push(Watched {
+            seen,
+            due: Instant::now() + pause,
+            idle: 0,
+            watch: Arc::downgrade(watch),
+        });
+        self.0.start_thread(state).map(|()| true)
     }
 
     /// Forgets the waker of `waiter`.
@@ -143,6 +160,33 @@ impl State {
         let is_due = |one: &mut Registered| all || one.seen != count;
         self.registered.extract_if(.., is_due).collect()
     }
+
+    /// Takes out the followers for which the thread has to look now.
+    fn take_looks(&mut self) -> Vec<Watched> {
+        let (count, now) = (self.count, Instant::now());
+        let is_due = |one: &mut Watched| one.seen != count || one.due <= now;
+        let mut due: Vec<Watched> = self.watched.extract_if(.., is_due).collect();
+        for one in &mut due {
+            // Counted before the look: a commit during it causes another one.
+            one.seen = count;
+        }
+        due
+    }
+
+    /// How long the thread may sleep.
+    fn pause(&self) -> Option<Duration> {
+        if self.is_idle() {
+            return Some(LINGER);
+        }
+        let poll = self.poll.filter(|_| !self.registered.is_empty());
+        let due = self.watched.iter().map(|one| one.due).min();
+        let look = due.map(|due| due.saturating_duration_since(Instant::now()));
+        poll.into_iter().chain(look).min()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.registered.is_empty() && self.watched.is_empty()
+    }
 }
 
 impl Shared {
@@ -151,28 +195,46 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes the thread, or starts it.
+    fn start_thread(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> io::Result<()> {
+        let has_thread = std::mem::replace(&mut state.has_thread, true);
+        drop(state);
+        if has_thread {
+            self.thread.notify_one();
+            return Ok(());
+        }
+        let shared = Arc::clone(self);
+        let named = std::thread::Builder::new().name("runtime-store-follow".to_owned());
+        let started = named.spawn(move || shared.wake_followers());
+        if started.is_err() {
+            self.lock().has_thread = false;
+        }
+        started.map(|_| ())
+    }
+
     /// Wakes followers until none has been there for [`LINGER`]. It holds no handle of the store.
     fn wake_followers(&self) {
         let mut state = self.lock();
         let mut has_polled = false;
         loop {
-            let due = state.take_due(has_polled);
+            let (due, looks) = (state.take_due(has_polled), state.take_looks());
             has_polled = false;
-            if !due.is_empty() {
+            if !due.is_empty() || !looks.is_empty() {
                 drop(state);
                 for one in due {
                     // A panic of a host's waker must not keep the others asleep.
                     let _ = catch_unwind(AssertUnwindSafe(|| one.waker.wake()));
                 }
+                self.look(looks);
                 state = self.lock();
                 continue;
             }
-            let is_idle = state.registered.is_empty();
-            let at_most = if is_idle { Some(LINGER) } else { state.poll };
-            let (count, registered) = (state.count, state.registered.len());
+            let is_idle = state.is_idle();
+            let at_most = state.pause();
+            let before = (state.count, state.registered.len(), state.watched.len());
             state = wait(&self.thread, state, at_most);
-            let is_unchanged = (state.count, state.registered.len()) == (count, registered);
-            if is_idle && is_unchanged {
+            let now = (state.count, state.registered.len(), state.watched.len());
+            if is_idle && now == before {
                 state.has_thread = false;
                 return;
             }
@@ -180,6 +242,44 @@ impl Shared {
             has_polled = !is_idle && state.poll.is_some();
         }
     }
+
+    /// Looks for news for each of `looks`.
+    fn look(&self, looks: Vec<Watched>) {
+        let mut looks = looks.into_iter();
+        while let Some(mut one) = looks.next() {
+            let Some(watch) = one.watch.upgrade() else {
+                continue;
+            };
+            let looked = catch_unwind(AssertUnwindSafe(|| watch.look(one.idle)));
+            match looked.unwrap_or(Ok(None)) {
+                Ok(None) => end(&watch, Ok(())),
+                Ok(Some(pause)) => {
+                    one.due = Instant::now() + pause;
+                    one.idle = one.idle.saturating_add(1);
+                    self.lock().watched.push(one);
+                }
+                Err(error) => {
+                    end(&watch, Err(copy_of(&error)));
+                    // The other looks would wait as long for the same server.
+                    let waiting = std::mem::take(&mut self.lock().watched);
+                    for other in looks.by_ref().chain(waiting) {
+                        if let Some(watch) = other.watch.upgrade() {
+                            end(&watch, Err(copy_of(&error)));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}
+
+/// Ends a watch. A panic of a host's waker must not keep the others asleep.
+fn end(watch: &Watch, outcome: io::Result<()>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| watch.end(outcome)));
 }
 
 /// Waits on `condvar`, no longer than `at_most`.

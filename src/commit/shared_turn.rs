@@ -11,9 +11,8 @@
 //! A turn locks runtimes as operations come. A turn with changes waits for no lock, since two hosts could wait for each
 //! other: an operation whose runtime is not free begins the next turn; see [`admission`](crate::commit::admission).
 
-use crate::commit::admission::deadline;
 use crate::commit::batch_outcome::{BatchOutcome, store_outcomes, wake_each};
-use crate::commit::engine::{Admission, Admitted, Engine};
+use crate::commit::engine::Engine;
 use crate::commit::queue::{CommitQueue, Outcome};
 use crate::commit::state::{Busy, Queue};
 use crate::commit::within;
@@ -207,14 +206,7 @@ impl<E: Engine> CommitQueue<E> {
         turn: &E::Turn,
         at: OpContext<'_>,
     ) {
-        let how = Admission {
-            deadline: deadline(Instant::now(), self.engine().patience().outage),
-            may_wait: false,
-        };
-        let is_free = |runtime: &str| {
-            let admitted = self.engine().admits(turn, runtime, how, at);
-            matches!(admitted, Ok(Admitted::Yes))
-        };
+        let is_free = |runtime: &str| matches!(self.is_free(turn, runtime, at), Ok(true));
         let rows = self.engine().turn_rows(turn, at);
         // A failure is that of the deletion, not of the operations of the turn: the next open for writing reports it.
         let _ = self.stage(queue, &rows, |transaction| {

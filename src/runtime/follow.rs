@@ -2,6 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::convert;
+use crate::ledger::rows::Rows;
 use crate::model::observation::{
     EventCursor, RecordedEvent, RecordedEventBatch, RuntimeEventBatch,
 };
@@ -112,7 +113,11 @@ impl Iterator for Events {
             return None;
         }
         if follower.ahead.is_empty() {
-            match EventFollower::read(&follower.runtime, &follower.cursor).transpose()? {
+            let runtime = &follower.runtime;
+            let read = runtime.read(OPERATION, |rows| {
+                EventFollower::read(rows, runtime, &follower.cursor)
+            });
+            match read.transpose()? {
                 Ok(batch) => follower.ahead = batch.events.into(),
                 Err(error) => {
                     follower.has_failed = true;
@@ -183,7 +188,7 @@ impl EventFollower {
     ) -> Result<Option<RecordedEventBatch>, RuntimeError> {
         // Read again, since it shows whether more events follow.
         self.ahead.clear();
-        let read = || Self::read(&self.runtime, &self.cursor);
+        let read = |rows: &dyn Rows| Self::read(rows, &self.runtime, &self.cursor);
         let batch = wait::block(&self.runtime, OPERATION, timeout, read)?;
         if let Some(batch) = &batch {
             self.cursor = batch.cursor.clone();
@@ -199,7 +204,7 @@ impl EventFollower {
     /// As [`next_batch`](Self::next_batch).
     pub async fn next(&mut self) -> Result<RecordedEvent, RuntimeError> {
         if self.ahead.is_empty() {
-            let read = || Self::read(&self.runtime, &self.cursor);
+            let read = |rows: &dyn Rows| Self::read(rows, &self.runtime, &self.cursor);
             self.ahead = wait::found(&self.runtime, OPERATION, read)
                 .await?
                 .events
@@ -211,7 +216,7 @@ impl EventFollower {
     /// As [`next`](Self::next), blocking.
     fn next_blocking(&mut self) -> Result<RecordedEvent, RuntimeError> {
         if self.ahead.is_empty() {
-            let read = || Self::read(&self.runtime, &self.cursor);
+            let read = |rows: &dyn Rows| Self::read(rows, &self.runtime, &self.cursor);
             let batch = wait::block_until_found(&self.runtime, OPERATION, read)?;
             self.ahead = batch.events.into();
         }
@@ -230,15 +235,15 @@ impl EventFollower {
 
     /// The events from `cursor` on; `None` if there are none.
     fn read(
+        rows: &dyn Rows,
         runtime: &Runtime,
         cursor: &EventCursor,
     ) -> Result<Option<RecordedEventBatch>, RuntimeError> {
-        let batch = runtime.read(OPERATION, |rows| {
-            let limits = convert::limits(&pages::runtime_row(rows, &runtime.runtime_id)?);
-            // A limit of 0 would never return an event.
-            let limit = limits.max_event_batch_items.max(1);
-            pages::read_recorded_events(rows, &runtime.runtime_id, cursor, limit, limit)
-        })?;
+        let id = &runtime.runtime_id;
+        let limits = convert::limits(&pages::runtime_row(rows, id)?);
+        // A limit of 0 would never return an event.
+        let limit = limits.max_event_batch_items.max(1);
+        let batch = pages::read_recorded_events(rows, id, cursor, limit, limit)?;
         Ok((!batch.events.is_empty()).then_some(batch))
     }
 }

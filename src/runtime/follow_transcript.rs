@@ -2,6 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::ledger::convert;
+use crate::ledger::rows::Rows;
 use crate::model::identity::WorkerRef;
 use crate::model::interaction::{RecordedEntry, RecordedTranscript, TranscriptQuery};
 use crate::runtime::handle::Runtime;
@@ -133,7 +134,10 @@ impl Iterator for Entries {
         }
         if follower.ahead.is_empty() {
             let (runtime, worker) = (&follower.runtime, &follower.worker_ref);
-            match TranscriptFollower::read(runtime, worker, follower.position).transpose()? {
+            let read = runtime.read(OPERATION, |rows| {
+                TranscriptFollower::read(rows, runtime, worker, follower.position)
+            });
+            match read.transpose()? {
                 Ok(page) => follower.ahead = page.items.into(),
                 Err(error) => {
                     follower.has_failed = true;
@@ -166,7 +170,8 @@ impl TranscriptFollower {
         timeout: Duration,
     ) -> Result<Option<RecordedTranscript>, RuntimeError> {
         self.ahead.clear();
-        let read = || Self::read(&self.runtime, &self.worker_ref, self.position);
+        let read =
+            |rows: &dyn Rows| Self::read(rows, &self.runtime, &self.worker_ref, self.position);
         let page = wait::block(&self.runtime, OPERATION, timeout, read)?;
         if let Some(page) = &page {
             self.position = page.start.saturating_add(page.items.len());
@@ -182,7 +187,8 @@ impl TranscriptFollower {
     /// As [`next_page`](Self::next_page).
     pub async fn next(&mut self) -> Result<RecordedEntry, RuntimeError> {
         if self.ahead.is_empty() {
-            let read = || Self::read(&self.runtime, &self.worker_ref, self.position);
+            let read =
+                |rows: &dyn Rows| Self::read(rows, &self.runtime, &self.worker_ref, self.position);
             self.ahead = wait::found(&self.runtime, OPERATION, read)
                 .await?
                 .items
@@ -194,7 +200,8 @@ impl TranscriptFollower {
     /// As [`next`](Self::next), blocking.
     fn next_blocking(&mut self) -> Result<RecordedEntry, RuntimeError> {
         if self.ahead.is_empty() {
-            let read = || Self::read(&self.runtime, &self.worker_ref, self.position);
+            let read =
+                |rows: &dyn Rows| Self::read(rows, &self.runtime, &self.worker_ref, self.position);
             let page = wait::block_until_found(&self.runtime, OPERATION, read)?;
             self.ahead = page.items.into();
         }
@@ -212,24 +219,22 @@ impl TranscriptFollower {
 
     /// The entries from `position` on; `None` if there are none.
     fn read(
+        rows: &dyn Rows,
         runtime: &Runtime,
         worker_ref: &WorkerRef,
         position: usize,
     ) -> Result<Option<RecordedTranscript>, RuntimeError> {
-        let page = runtime.read(OPERATION, |rows| {
-            let limits = convert::limits(&pages::runtime_row(rows, &runtime.runtime_id)?);
-            // A limit of 0 would never return an entry.
-            let limit = limits.max_transcript_projection_items.max(1);
-            let query = TranscriptQuery::new(position, limit);
-            let page = pages::read_recorded_transcript(rows, worker_ref, query, limit)?;
-            match page.start > position {
-                true => Err(RuntimeError::EventsPruned {
-                    requested: convert::stored_size(position),
-                    first: convert::stored_size(page.start),
-                }),
-                false => Ok(page),
-            }
-        })?;
+        let limits = convert::limits(&pages::runtime_row(rows, &runtime.runtime_id)?);
+        // A limit of 0 would never return an entry.
+        let limit = limits.max_transcript_projection_items.max(1);
+        let query = TranscriptQuery::new(position, limit);
+        let page = pages::read_recorded_transcript(rows, worker_ref, query, limit)?;
+        if page.start > position {
+            return Err(RuntimeError::EventsPruned {
+                requested: convert::stored_size(position),
+                first: convert::stored_size(page.start),
+            });
+        }
         Ok((!page.items.is_empty()).then_some(page))
     }
 }

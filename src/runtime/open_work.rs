@@ -80,18 +80,16 @@ fn open(
     pages::refuse_foreign(runtime_id, worker_ref)?;
     operations::running(transaction, runtime_id)?;
     let row = operations::active_worker(transaction, worker_ref)?;
+    // Before the read of the last opening, which locks the whole store where several hosts write.
+    let current = transaction.opening();
+    if current.is_some_and(|opening| !opening.has_one_writer) {
+        return invalid(
+            "open work needs a runtime that one process writes: with several writers no lock says which process lives"
+                .to_owned(),
+        );
+    }
     let last = transaction.last_opening()?;
-    let opening = match transaction.opening() {
-        Some(opening) if !opening.has_one_writer => {
-            return invalid(
-                "open work needs a runtime that one process writes: with several writers no lock says which process \
-                 lives"
-                    .to_owned(),
-            );
-        }
-        Some(opening) => opening.number_after(last),
-        None => last,
-    };
+    let opening = current.map_or(last, |opening| opening.number_after(last));
     if opening > last {
         transaction.changes().last_opening = Some(opening);
     }

@@ -1,10 +1,13 @@
 //! Waiting for rows of a runtime, blocking or as a future, for both kinds of follower.
 
+use crate::commit::watch::Watch;
 use crate::error::RuntimeError;
+use crate::ledger::rows::Rows;
 use crate::runtime::handle::Runtime;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Numbers the futures that wait.
@@ -15,7 +18,7 @@ pub(crate) fn block<T>(
     runtime: &Runtime,
     operation: &'static str,
     timeout: Duration,
-    mut read: impl FnMut() -> Result<Option<T>, RuntimeError>,
+    mut read: impl FnMut(&dyn Rows) -> Result<Option<T>, RuntimeError>,
 ) -> Result<Option<T>, RuntimeError> {
     // A deadline beyond the range of `Instant` is no deadline.
     let deadline = Instant::now().checked_add(timeout);
@@ -26,11 +29,13 @@ pub(crate) fn block<T>(
     loop {
         // Counted before the read: a commit between the read and the wait ends the wait at once.
         let seen = queue.commits().count();
-        if has_news(runtime, operation, &mut version)? {
+        if has_news(runtime, operation, version)? {
             idle = 0;
-            if let Some(found) = read()? {
-                return Ok(Some(found));
+            let (now, found) = read_with_version(runtime, operation, &mut read)?;
+            if found.is_some() {
+                return Ok(found);
             }
+            version = now;
         }
         refuse_file_elsewhere(runtime, operation)?;
         if !queue.wait_for_news((seen, idle), at, deadline)? {
@@ -44,7 +49,7 @@ pub(crate) fn block<T>(
 pub(crate) fn block_until_found<T>(
     runtime: &Runtime,
     operation: &'static str,
-    mut read: impl FnMut() -> Result<Option<T>, RuntimeError>,
+    mut read: impl FnMut(&dyn Rows) -> Result<Option<T>, RuntimeError>,
 ) -> Result<T, RuntimeError> {
     loop {
         if let Some(found) = block(runtime, operation, Duration::MAX, &mut read)? {
@@ -53,56 +58,99 @@ pub(crate) fn block_until_found<T>(
     }
 }
 
-/// Reads rows until `read` finds some, and is woken for each read.
+/// Reads rows until `read` finds some, and is woken for each read. It reads while it is polled. Where the engine counts
+/// versions, another thread looks for news.
 pub(crate) async fn found<T>(
     runtime: &Runtime,
     operation: &'static str,
-    mut read: impl FnMut() -> Result<Option<T>, RuntimeError>,
+    mut read: impl FnMut(&dyn Rows) -> Result<Option<T>, RuntimeError>,
 ) -> Result<T, RuntimeError> {
     let waiter = Waiter {
         runtime,
         number: NEXT_WAITER.fetch_add(1, Ordering::Relaxed),
     };
-    let mut version = None;
+    let mut watch = None;
     poll_fn(|context| {
-        let queue = &runtime.store.shared;
-        let at = queue.context(operation);
-        let mut poll = || {
-            queue.refuse_fork(at)?;
-            loop {
-                // As in `block`.
-                let seen = queue.commits().count();
-                if has_news(runtime, operation, &mut version)?
-                    && let Some(found) = read()?
-                {
-                    return Ok(Poll::Ready(found));
-                }
-                refuse_file_elsewhere(runtime, operation)?;
-                if queue.poll_news(seen, (waiter.number, context.waker()), at)? {
-                    return Ok(Poll::Pending);
-                }
-            }
-        };
-        match poll() {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(found)) => Poll::Ready(Ok(found)),
+        let polled = waiter.poll((&mut watch, context.waker()), operation, &mut read);
+        match polled {
+            Ok(None) => Poll::Pending,
+            Ok(Some(found)) => Poll::Ready(Ok(found)),
             Err(error) => Poll::Ready(Err(error)),
         }
     })
     .await
 }
 
-/// Whether the rows of the runtime have to be read: `version` is that of the last read, and becomes that of now. Always
-/// where the engine does not count versions.
+impl Waiter<'_> {
+    /// Reads once, and again as long as there may be newer rows. `None` if the waker is woken for the next read.
+    fn poll<T>(
+        &self,
+        (watch, waker): (&mut Option<Arc<Watch>>, &Waker),
+        operation: &'static str,
+        read: &mut dyn FnMut(&dyn Rows) -> Result<Option<T>, RuntimeError>,
+    ) -> Result<Option<T>, RuntimeError> {
+        let (runtime, queue) = (self.runtime, &self.runtime.store.shared);
+        let at = queue.context(operation);
+        queue.refuse_fork(at)?;
+        if let Some(watched) = watch {
+            queue.refuse_within()?;
+            match watched.poll(waker) {
+                None => return Ok(None),
+                Some(outcome) => {
+                    *watch = None;
+                    outcome.map_err(|error| at.io(error))?;
+                }
+            }
+        }
+        loop {
+            // As in `block`.
+            let seen = queue.commits().count();
+            let (version, found) = read_with_version(runtime, operation, read)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            refuse_file_elsewhere(runtime, operation)?;
+            let is_waiting = match version {
+                None => queue.poll_news(seen, (self.number, waker), at)?,
+                Some(version) => {
+                    let version = (runtime.runtime_id.as_str(), version);
+                    *watch = queue.watch_news(seen, version, waker, at)?;
+                    watch.is_some()
+                }
+            };
+            if is_waiting {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Whether the rows of the runtime have to be read: `version` is that of the last read. Always where the engine does not
+/// count versions.
 fn has_news(
     runtime: &Runtime,
     operation: &'static str,
-    version: &mut Option<i64>,
+    version: Option<i64>,
 ) -> Result<bool, RuntimeError> {
+    if version.is_none() {
+        return Ok(true);
+    }
     let queue = &runtime.store.shared;
     let id = runtime.runtime_id.as_str();
     let now = queue.version(id, queue.context(operation))?;
-    Ok(now.is_none() || std::mem::replace(version, now) != now)
+    Ok(now != version)
+}
+
+/// Reads rows, and the version of the runtime that they belong to. A look can ask another server than the read: the
+/// version of that one could be newer than the rows, which would then never be read.
+fn read_with_version<T>(
+    runtime: &Runtime,
+    operation: &'static str,
+    read: &mut dyn FnMut(&dyn Rows) -> Result<Option<T>, RuntimeError>,
+) -> Result<(Option<i64>, Option<T>), RuntimeError> {
+    let id = runtime.runtime_id.as_str();
+    let queue = &runtime.store.shared;
+    queue.read_with_version(operation, id, |rows| read(rows))
 }
 
 /// A future that waits. Dropping it forgets its waker.

@@ -8,6 +8,7 @@ use crate::commit::metrics::{Metrics, StoreMetrics};
 use crate::commit::notify::CommitCounter;
 use crate::commit::pending::Pending;
 use crate::commit::queue::Reach;
+use crate::commit::watch::Watch;
 #[cfg(feature = "postgres")]
 use crate::engine::postgres::engine::PostgresStore;
 #[cfg(feature = "postgres")]
@@ -80,6 +81,11 @@ impl AnyStore {
         on_each!(self, queue => queue.engine().others_may_commit())
     }
 
+    /// Whether hosts lock runtimes, instead of the whole store.
+    pub(crate) fn shares_turns(&self) -> bool {
+        on_each!(self, queue => queue.engine().shares_turns())
+    }
+
     pub(crate) fn context(&self, operation: &'static str) -> OpContext<'_> {
         on_each!(self, queue => queue.context(operation))
     }
@@ -134,6 +140,22 @@ impl AnyStore {
         on_each!(self, queue => queue.poll_news(seen, waiter, at))
     }
 
+    /// Watches for a commit that changes a runtime after one of its versions.
+    pub(crate) fn watch_news(
+        &self,
+        seen: u64,
+        version: (&str, i64),
+        waker: &Waker,
+        at: OpContext<'_>,
+    ) -> Result<Option<Arc<Watch>>, RuntimeError> {
+        on_each!(self, queue => queue.watch_news(seen, version, waker, at))
+    }
+
+    /// Rejects waits inside closures and callbacks.
+    pub(crate) fn refuse_within(&self) -> Result<(), RuntimeError> {
+        on_each!(self, queue => queue.refuse_within())
+    }
+
     /// The number of commits that changed a runtime, if the engine counts them.
     pub(crate) fn version(
         &self,
@@ -165,6 +187,26 @@ impl AnyStore {
         }
     }
 
+    /// As [`read`](Self::read), and returns the version of `runtime` in the same snapshot, if the engine counts versions.
+    /// Another read can be one of another server, whose rows are older.
+    pub(crate) fn read_with_version<T>(
+        &self,
+        operation: &'static str,
+        runtime: &str,
+        read: impl FnOnce(&dyn Rows) -> Result<T, RuntimeError>,
+    ) -> Result<(Option<i64>, T), RuntimeError> {
+        match self {
+            Self::Redb(_) => Ok((None, self.read(operation, read)?)),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => {
+                let at = store.context(operation);
+                store.refuse_fork(at)?;
+                let (version, rows) = store.engine().read_with_version(at, runtime, read)?;
+                Ok((Some(version), rows))
+            }
+        }
+    }
+
     /// Takes a snapshot of the committed rows.
     pub(crate) fn snapshot(&self) -> Result<HeldSnapshot, RuntimeError> {
         match self {
@@ -191,6 +233,16 @@ impl AnyStore {
         run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
         on_each!(self, queue => queue.write(operation, run))
+    }
+
+    /// Runs one operation unless another host has one of `runtimes` locked: `None` then. Waits for its commit.
+    pub(crate) fn write_if_free<T>(
+        &self,
+        operation: &'static str,
+        runtimes: &[&str],
+        run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<Option<T>, RuntimeError> {
+        on_each!(self, queue => queue.write_if_free(operation, runtimes, run))
     }
 
     /// Runs one operation; a background thread commits it.

@@ -187,6 +187,17 @@ impl Store {
         self.shared.write((operation, reach), run)
     }
 
+    /// Runs one operation unless another host has one of `runtimes` locked: `None` then.
+    pub(crate) fn write_if_free<T>(
+        &self,
+        operation: &'static str,
+        runtimes: &[&str],
+        run: impl FnOnce(&mut Transaction<'_>) -> Result<T, RuntimeError>,
+    ) -> Result<Option<T>, RuntimeError> {
+        self.refuse_read_only(operation)?;
+        self.shared.write_if_free(operation, runtimes, run)
+    }
+
     /// Runs one operation as [`write_to`](Self::write_to) does; a background thread commits it.
     pub(crate) fn submit<T: Send + 'static>(
         &self,

@@ -7,6 +7,7 @@ use crate::engine::redb::open::{create, existing, plan};
 use crate::engine::redb::schema::migrate::MigrationPlan;
 use crate::error::RuntimeError;
 use crate::ledger::deletion;
+use crate::ledger::table_names::UNFINISHED;
 use crate::store::handle::Store;
 #[cfg(feature = "fault-injection")]
 use redb::StorageBackend;
@@ -60,7 +61,8 @@ impl StoreOptions {
 }
 
 impl Store {
-    /// Removes the rows that interrupted deletions have left.
+    /// Removes the rows that interrupted deletions have left. Where several hosts write, another one may be deleting: what it
+    /// has locked is left to it.
     pub(crate) fn finish_deletions(&self, operation: &'static str) -> Result<(), RuntimeError> {
         let mut last: Option<String> = None;
         loop {
@@ -72,12 +74,13 @@ impl Store {
                 return Ok(());
             };
             let finished = loop {
-                let step = self.write(operation, |transaction| {
+                let locks = [runtime.as_str(), UNFINISHED];
+                let step = self.write_if_free(operation, &locks, |transaction| {
                     deletion::step(transaction, &runtime, deletion::STEP_BYTES)
                 });
                 match step {
-                    Ok(false) => {}
-                    Ok(true) => break Ok(()),
+                    Ok(Some(false)) => {}
+                    Ok(Some(true) | None) => break Ok(()),
                     Err(error) => break Err(error),
                 }
             };
@@ -86,6 +89,11 @@ impl Store {
                 // Hidden rows that are corrupt must not make the others unreachable; a verification reports them. A
                 // closure of a store that is open already cannot write, and the host that deletes continues.
                 Err(RuntimeError::StoreCorrupt { .. } | RuntimeError::InvalidRequest(_)) => {}
+                Err(
+                    RuntimeError::StoreLocked { .. }
+                    | RuntimeError::StoreBusy { .. }
+                    | RuntimeError::StoreConflict { .. },
+                ) if self.shared.shares_turns() => {}
                 Err(error) => return Err(error),
             }
             last = Some(runtime);

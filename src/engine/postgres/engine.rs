@@ -6,6 +6,7 @@ use crate::commit::queue::CommitQueue;
 use crate::engine::postgres::commit;
 use crate::engine::postgres::lock_row::Version;
 use crate::engine::postgres::rows::reader::Reader;
+use crate::engine::postgres::rows::source::{Scope, Source};
 use crate::engine::postgres::server::Server;
 use crate::engine::postgres::snapshot::PgSnapshot;
 use crate::engine::postgres::turn::Turn;
@@ -17,6 +18,7 @@ use crate::ledger::context::OpContext;
 use crate::ledger::rows::Rows;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_postgres::Row;
 
 /// How often the pause of a follower doubles: to 160 milliseconds.
 const MOST_DOUBLINGS: u32 = 3;
@@ -47,6 +49,33 @@ impl PostgresEngine {
             at,
         })
     }
+
+    /// As [`read`](Self::read), and returns the version of `runtime` in the same snapshot.
+    pub(crate) fn read_with_version<T>(
+        &self,
+        at: OpContext<'_>,
+        runtime: &str,
+        read: impl FnOnce(&dyn Rows) -> Result<T, RuntimeError>,
+    ) -> Result<(i64, T), RuntimeError> {
+        let snapshot = PgSnapshot::later(&self.server);
+        let id = runtime.as_bytes();
+        let found = snapshot.query(Scope::Hint, VERSION, &[&id]);
+        let version = found.and_then(|rows| version_of(&rows));
+        let version = version.map_err(|error| error.runtime(at))?;
+        let reader = Reader {
+            source: &snapshot,
+            at,
+        };
+        Ok((version, read(&reader)?))
+    }
+}
+
+/// The version of a runtime.
+const VERSION: &str = "SELECT version, stamp FROM locks WHERE runtime = $1";
+
+fn version_of(rows: &[Row]) -> Result<i64, ServerError> {
+    let version = rows.first().map(|row| Version::read(row, 0));
+    Ok(version.transpose()?.unwrap_or_default().digest())
 }
 
 impl Engine for PostgresEngine {
@@ -98,16 +127,10 @@ impl Engine for PostgresEngine {
     }
 
     fn version(&self, runtime: &str, at: OpContext<'_>) -> Result<Option<i64>, RuntimeError> {
-        const VERSION: &str = "SELECT version, stamp FROM locks WHERE runtime = $1";
-        let found = (|| {
-            let deadline = self.server.deadline();
-            let id = runtime.as_bytes();
-            let rows = self.server.query(VERSION, &[&id], deadline)?;
-            let version = rows.first().map(|row| Version::read(row, 0));
-            let version = version.transpose()?.unwrap_or_default();
-            Ok::<_, ServerError>(version.digest())
-        })();
-        found.map(Some).map_err(|error| error.runtime(at))
+        let id = runtime.as_bytes();
+        let found = self.server.query(VERSION, &[&id], self.server.deadline());
+        let version = found.and_then(|rows| version_of(&rows));
+        version.map(Some).map_err(|error| error.runtime(at))
     }
 
     fn has_one_writer(&self) -> bool {
