@@ -1,4 +1,4 @@
-//! What a review found broken.
+//! Failures and settings that are rare, and what holds in spite of them.
 
 use crate::hosts::{Host, SHARED, assert_refused, named, options, said, say, schema};
 use postgres_tests::cluster::Cluster;
