@@ -186,8 +186,8 @@ pub enum RuntimeError {
         /// The error of the system.
         source: io::Error,
     },
-    /// The path does not exist.
-    #[error("{path}: no such file", path = Visible(path.display()))]
+    /// The path does not exist, or the schema on the server has no store.
+    #[error("{path}: {missing}", path = Visible(path.display()), missing = missing_at(path))]
     StoreMissing {
         /// The operation.
         operation: &'static str,
@@ -329,6 +329,19 @@ pub enum RuntimeError {
         /// The place of the store.
         place: Place,
     },
+    /// A copy found other content in the store that it goes to. Nothing of it was changed.
+    #[error(
+        "{place}: the store has other content already: {found}; replace it or leave it out",
+        found = OtherContent(runtimes, others)
+    )]
+    CopyConflict {
+        /// The place of the store that the copy goes to.
+        place: Place,
+        /// The runtimes that both stores have, with different content.
+        runtimes: Vec<RuntimeId>,
+        /// The import records and files of no runtime that differ, in words.
+        others: Vec<String>,
+    },
     /// The store was not closed cleanly, and a read-only open cannot repair it.
     /// [`StoreOptions::recover_in_memory`](crate::store::StoreOptions::recover_in_memory) reads it all the
     /// same.
@@ -398,6 +411,33 @@ pub enum RuntimeError {
     StatePoisoned,
 }
 
+/// What is missing at the place of a store.
+fn missing_at(path: &Path) -> &'static str {
+    match path.starts_with("postgres:") {
+        true => "no store in this schema",
+        false => "no such file",
+    }
+}
+
+/// The most names of a list in a message.
+const MOST_LISTED: usize = 10;
+
+/// Lists what differs, each name escaped.
+struct OtherContent<'a>(&'a [RuntimeId], &'a [String]);
+
+impl fmt::Display for OtherContent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runtimes = self.0.iter().map(|id| format!("runtime {}", Visible(id)));
+        let others = self.1.iter().map(|name| Visible(name).to_string());
+        let names: Vec<String> = runtimes.chain(others).take(MOST_LISTED).collect();
+        f.write_str(&names.join(", "))?;
+        match (self.0.len() + self.1.len()).saturating_sub(MOST_LISTED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
 impl From<InvalidAttributes> for RuntimeError {
     fn from(error: InvalidAttributes) -> Self {
         Self::InvalidRequest(error.to_string())
@@ -443,6 +483,7 @@ impl RuntimeError {
             | Self::WorkerExists { .. }
             | Self::EntryTooLarge { .. }
             | Self::StoreFull { .. }
+            | Self::CopyConflict { .. }
             | Self::InvalidRequest(_) => ErrorKind::Rejected,
             Self::WorkerNotFound { .. }
             | Self::RuntimeNotFound { .. }

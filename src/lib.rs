@@ -187,6 +187,7 @@ pub mod store {
     pub(crate) mod bulk_retained;
     #[cfg(feature = "postgres")]
     pub(crate) mod connecting;
+    pub(crate) mod copy;
     pub(crate) mod prune_plan;
     #[cfg(feature = "search")]
     pub(crate) mod search;
@@ -237,6 +238,8 @@ pub mod store {
         DeleteRuntimeOptions, RedbRuntimeStore, RuntimeStoreTransaction, UnfinishedWork,
     };
     pub use bulk_load::BulkLoad;
+    pub use copy::options::CopyOptions;
+    pub use copy::report::{CopyOutcome, CopyReport, RuntimeCopy};
     pub use handle::Store;
     pub use snapshot::Snapshot;
     pub use snapshot_files::KeptFile;

@@ -23,6 +23,15 @@ pub(crate) trait LoadRows {
 
     fn put_worker(&self, owner: (&str, &str), row: &WorkerRow) -> Result<(), RuntimeError>;
 
+    /// Puts workers of one runtime, with their ids.
+    fn put_workers(&self, runtime: &str, rows: &[(String, WorkerRow)]) -> Result<(), RuntimeError> {
+        let mut rows = rows.iter();
+        rows.try_for_each(|(worker, row)| self.put_worker((runtime, worker), row))
+    }
+
+    /// Stores the number of the last opening for writing that recorded open work.
+    fn put_last_opening(&self, number: u32) -> Result<(), RuntimeError>;
+
     fn put_diagnostics(&self, id: &str, rows: &[(u64, DiagnosticRow)]) -> Result<(), RuntimeError>;
 
     fn put_tombstones(&self, rows: &[(WorkerRef, TombstoneRow)]) -> Result<(), RuntimeError>;

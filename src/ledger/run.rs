@@ -30,7 +30,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn new(table: &str, owner: &impl KeyBytes) -> Self {
+    /// An empty run of rows of `table` whose keys begin with `owner`.
+    pub(crate) fn new(table: &str, owner: &impl KeyBytes) -> Self {
         Self {
             checksum: CrcPrefix::new(table, owner),
             rows: Vec::new(),
@@ -39,7 +40,7 @@ impl Run {
         }
     }
 
-    fn push<R: Record>(&mut self, number: u64, row: &R) -> Result<(), RuntimeError> {
+    pub(crate) fn push<R: Record>(&mut self, number: u64, row: &R) -> Result<(), RuntimeError> {
         let begin = self.values.len();
         let values = std::mem::take(&mut self.values);
         self.values = envelope::append_body(row, values).map_err(RuntimeError::InvalidRequest)?;
@@ -56,7 +57,7 @@ impl Run {
     }
 
     /// Takes all rows out of the run.
-    fn take(&mut self) -> Self {
+    pub(crate) fn take(&mut self) -> Self {
         Self {
             checksum: self.checksum.clone(),
             rows: std::mem::take(&mut self.rows),
@@ -70,8 +71,28 @@ impl Run {
         self.latest_time_ms
     }
 
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.rows.len() >= RUN_ROWS || self.values.len() >= RUN_BYTES
+    }
+
+    /// The number of rows.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The bytes of all encoded values.
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The number of the last row.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.rows.last().map(|(number, _)| *number)
+    }
+
+    /// Whether two runs have the same rows.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.rows == other.rows && self.values == other.values
     }
 
     /// The numbers with their encoded values.

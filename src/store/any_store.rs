@@ -49,6 +49,7 @@ macro_rules! on_each {
 
 impl AnyStore {
     /// The store in a file or in memory; an error that names the operation for any other.
+    #[cfg_attr(not(feature = "postgres"), allow(unused_variables))]
     pub(crate) fn redb(&self, operation: &'static str) -> Result<&Arc<RedbStore>, RuntimeError> {
         match self {
             Self::Redb(store) => Ok(store),
@@ -69,6 +70,15 @@ impl AnyStore {
             Self::Redb(store) => store.engine().backend,
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => RuntimeBackendKind::PostgresStore,
+        }
+    }
+
+    /// The greatest number that a key of the store can have.
+    pub(crate) fn greatest_number(&self) -> u64 {
+        match self {
+            Self::Redb(_) => u64::MAX,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => i64::MAX as u64,
         }
     }
 

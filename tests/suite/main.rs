@@ -14,6 +14,7 @@ mod commits;
 mod commits_in_doubt;
 mod comparing_stores;
 mod concurrency;
+mod copying;
 mod crash_steps;
 mod damage;
 mod damaged_pages;

@@ -19,6 +19,8 @@ mod bulk_loading;
 mod commits;
 #[path = "../../suite/concurrency.rs"]
 mod concurrency;
+#[path = "../../suite/copying.rs"]
+mod copying;
 #[path = "../../suite/deleting.rs"]
 mod deleting;
 #[path = "../../suite/forks.rs"]

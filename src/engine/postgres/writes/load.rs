@@ -14,6 +14,7 @@ use crate::ledger::load_rows::{LoadRows, not_after_last};
 use crate::ledger::rows::{DiagnosticRow, ImportRow, Rows, RuntimeRow, WorkerRow};
 use crate::ledger::run::Run;
 use crate::ledger::stored::kept_file::FileChunkRow;
+use crate::ledger::stored::record::MetaRecord;
 use crate::ledger::stored::tombstone::TombstoneRow;
 use crate::ledger::table_names as table;
 use crate::model::identity::WorkerRef;
@@ -157,6 +158,29 @@ impl LoadRows for PgLoad<'_> {
     ) -> Result<(), RuntimeError> {
         let record = encoded(table::WORKERS, &(runtime, worker), row).map_err(self.error())?;
         self.put(sql::PUT_WORKERS, (runtime, Some(worker), None), record)
+    }
+
+    fn put_workers(&self, runtime: &str, rows: &[(String, WorkerRow)]) -> Result<(), RuntimeError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (mut workers, mut records) = (Vec::new(), Vec::new());
+        for (worker, row) in rows {
+            let key = (runtime, worker.as_str());
+            workers.push(worker.as_bytes());
+            records.push(encoded(table::WORKERS, &key, row).map_err(self.error())?);
+        }
+        let owners = vec![runtime.as_bytes(); rows.len()];
+        let params: [Param<'_>; 3] = [&owners, &workers, &records];
+        self.execute(runtime, sql::PUT_WORKERS, &params)
+    }
+
+    fn put_last_opening(&self, number: u32) -> Result<(), RuntimeError> {
+        let (key, record) = (table::OPENINGS, MetaRecord::Number(number));
+        let record = encoded(table::META, &key, &record).map_err(self.error())?;
+        let columns = Columns::one(key, None, None, record);
+        // The lock of the whole store.
+        self.execute("", sql::PUT_META, &columns.params())
     }
 
     fn put_diagnostics(&self, id: &str, rows: &[(u64, DiagnosticRow)]) -> Result<(), RuntimeError> {

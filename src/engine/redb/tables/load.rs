@@ -2,7 +2,7 @@
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::tables::definitions::{
-    DIAGNOSTICS, EVENTS, FILES, IMPORTS, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
+    DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::engine::redb::tables::row_writer::RowWriter;
 use crate::engine::redb::tables::view::{View, after_runtime};
@@ -13,8 +13,9 @@ use crate::ledger::load_rows::{LoadRows, not_after_last};
 use crate::ledger::rows::{DiagnosticRow, ImportRow, Rows, RuntimeRow, WorkerRow};
 use crate::ledger::run::Run;
 use crate::ledger::stored::kept_file::FileChunkRow;
+use crate::ledger::stored::record::MetaRecord;
 use crate::ledger::stored::tombstone::TombstoneRow;
-use crate::ledger::table_names::UNFINISHED;
+use crate::ledger::table_names::{OPENINGS, UNFINISHED};
 use crate::model::identity::WorkerRef;
 use redb::{CursorError, Key, ReadableTable, WriteTransaction};
 use std::iter::once;
@@ -108,6 +109,18 @@ impl LoadRows for RedbLoad<'_> {
 
     fn put_worker(&self, owner: (&str, &str), row: &WorkerRow) -> Result<(), RuntimeError> {
         self.write(|writer| writer.write(&WORKERS, once((owner, row))))
+    }
+
+    fn put_workers(&self, runtime: &str, rows: &[(String, WorkerRow)]) -> Result<(), RuntimeError> {
+        let rows = rows
+            .iter()
+            .map(|(worker, row)| ((runtime, worker.as_str()), row));
+        self.write(|writer| writer.write(&WORKERS, rows))
+    }
+
+    fn put_last_opening(&self, number: u32) -> Result<(), RuntimeError> {
+        let record = MetaRecord::Number(number);
+        self.write(|writer| writer.write(&META, once((OPENINGS, &record))))
     }
 
     fn put_diagnostics(&self, id: &str, rows: &[(u64, DiagnosticRow)]) -> Result<(), RuntimeError> {
