@@ -2,6 +2,7 @@
 
 use crate::engine::postgres::open_store;
 use crate::engine::postgres::options::PostgresOptions;
+use crate::engine::redb::schema::migrate::MigrationPlan;
 use crate::error::RuntimeError;
 use crate::store::handle::Store;
 
@@ -46,5 +47,21 @@ impl PostgresOptions {
     /// As [`Store::connect`], except `StoreSchemaTooOld`.
     pub fn migrate(&self) -> Result<u32, RuntimeError> {
         open_store::migrate(self)
+    }
+
+    /// Returns what [`migrate`](Self::migrate) would do: from which version of the tables to which. Changes nothing. The plan
+    /// has no copy: make a backup first.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate).
+    pub fn migration_plan(&self) -> Result<MigrationPlan, RuntimeError> {
+        let (found, supported) = open_store::versions(self)?;
+        Ok(MigrationPlan {
+            found,
+            supported,
+            backup: None,
+            steps: Vec::new(),
+        })
     }
 }

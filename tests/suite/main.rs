@@ -15,6 +15,8 @@ mod commits_in_doubt;
 mod comparing_stores;
 mod concurrency;
 mod copying;
+#[cfg(feature = "fault-injection")]
+mod copying_in_files;
 mod crash_steps;
 mod damage;
 mod damaged_pages;

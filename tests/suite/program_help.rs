@@ -9,9 +9,10 @@ use tempfile::TempDir;
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small");
 
-const VERBS: [&str; 30] = [
+const VERBS: [&str; 31] = [
     "import",
     "export",
+    "copy",
     "compare",
     "imports",
     "runtimes",

@@ -15,6 +15,7 @@ mod report;
 mod shell;
 mod transfer;
 
+use arguments::url::without_password;
 use arguments::{help, words};
 use clap::{CommandFactory, Parser, Subcommand};
 use output::colour::When;
@@ -48,6 +49,7 @@ struct Arguments {
 enum Verb {
     Import(transfer::import::Import),
     Export(transfer::export::Export),
+    Copy(transfer::copy::Copy),
     Compare(transfer::compare::Compare),
     Imports(transfer::imports::Imports),
     Runtimes(read::runtimes::Runtimes),
@@ -83,6 +85,7 @@ impl Verb {
         match self {
             Self::Import(verb) => verb.run(output),
             Self::Export(verb) => verb.run(output),
+            Self::Copy(verb) => verb.run(output),
             Self::Compare(verb) => verb.run(output),
             Self::Imports(verb) => verb.run(output),
             Self::Runtimes(verb) => verb.run(output),
@@ -142,9 +145,11 @@ fn parse() -> Arguments {
         std::process::exit(Status::Done as i32);
     }
     Arguments::try_parse_from(&given).unwrap_or_else(|error| {
-        // clap quotes a wrong argument as it is, and a script may have taken it from a foreign name. So it
-        // gets the arguments once more, escaped.
-        let escaped = given.iter().map(|argument| visible(argument.display()));
+        // clap quotes a wrong argument as it is, and a script may have taken it from a foreign name, or it has a password.
+        // So it gets the arguments once more, escaped.
+        let escaped = given
+            .iter()
+            .map(|argument| without_password(&visible(argument.display())));
         let mut error = Arguments::try_parse_from(escaped).err().unwrap_or(error);
         words::suggest(&mut error);
         error.exit()

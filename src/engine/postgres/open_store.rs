@@ -50,6 +50,12 @@ pub(crate) fn migrate(options: &PostgresOptions) -> Result<u32, RuntimeError> {
     schema::migrate(&server, OpContext::new("migrate", &place))
 }
 
+/// The versions of the store that `options` name: that of its tables, and the one that this crate uses.
+pub(crate) fn versions(options: &PostgresOptions) -> Result<(u32, u32), RuntimeError> {
+    let (server, place) = server_of(options, "plan a migration")?;
+    schema::versions(&server, OpContext::new("plan a migration", &place))
+}
+
 impl PostgresStore {
     /// Closes the connections for every handle of the store. Operations that were accepted are committed first.
     pub(crate) fn close(&self) -> Result<(), RuntimeError> {

@@ -69,6 +69,7 @@ pub enum Writers {
 pub struct PostgresOptions {
     pub(crate) url: String,
     pub(crate) schema: String,
+    pub(crate) password: Option<String>,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) durability: Durability,
@@ -111,6 +112,7 @@ impl PostgresOptions {
         Self {
             url: url.into(),
             schema: "runtimes".to_owned(),
+            password: None,
             create: true,
             read_only: false,
             durability: Durability::default(),
@@ -126,6 +128,13 @@ impl PostgresOptions {
             guards: Guards::default(),
             planted: Planted::default(),
         }
+    }
+
+    /// The password, if the address has none.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
     }
 
     /// The schema of the database that has the tables of the store. `runtimes` by default. One schema is one store.

@@ -208,6 +208,23 @@ fn facts(at: OpContext<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, RuntimeError
     encoded.collect()
 }
 
+/// The version of the tables that the schema has, and the one that this crate uses.
+pub(crate) fn versions(
+    server: &Arc<Server>,
+    at: OpContext<'_>,
+) -> Result<(u32, u32), RuntimeError> {
+    let deadline = server.deadline();
+    let connection = server.first(deadline);
+    let connection = connection.map_err(|error| error.runtime(at))?;
+    match find(&connection, &server.options.schema, deadline, at)? {
+        Found::Nothing => Err(at.missing()),
+        Found::Version(found) if found > supported() => {
+            refuse_other(found, at).map(|()| (found, supported()))
+        }
+        Found::Version(found) => Ok((found, supported())),
+    }
+}
+
 /// Runs the steps after the version that the schema has, in one transaction. Returns the version before. Other hosts that
 /// migrate the same store wait.
 pub(crate) fn migrate(server: &Arc<Server>, at: OpContext<'_>) -> Result<u32, RuntimeError> {

@@ -75,6 +75,9 @@ impl Server {
             .tcp_user_timeout(SILENCE)
             .keepalives(true)
             .keepalives_idle(SILENCE);
+        if let (None, Some(password)) = (config.get_password(), &options.password) {
+            config.password(password);
+        }
         if config.get_application_name().is_none() {
             config.application_name(env!("CARGO_PKG_NAME"));
         }

@@ -23,8 +23,12 @@ pub(crate) const PROGRAM: &str = "\
 Exit codes: 0 success, 1 failure, no match of `search` or `redact`, or a question not answered with yes, 2 wrong arguments, \
 3 the store is locked by another process, 4 damage or differences found.
 
+A store is a file, or a schema of a PostgreSQL database: postgres://USER@HOST/DATABASE?schema=NAME, by default the schema \
+`runtimes`. Commands work beside its hosts. The password comes from PGPASSWORD or from ~/.pgpass; in the URL, other users of the \
+machine could see it.
+
 A store can be read while another process writes to it. `runtime-store <COMMAND> --help` has examples. \
-`runtime-store help <WORD>` also knows words of other programs: ls, log, tail, cat, grep, rm, info, check.
+`runtime-store help <WORD>` also knows words of other programs: ls, log, tail, cat, grep, rm, cp, info, check.
 
 On a terminal, output that is longer than the screen goes to a pager: RUNTIME_STORE_PAGER, PAGER, or less.";
 
@@ -45,11 +49,23 @@ Examples:
   runtime-store export agents.redb /backup/agents --update
   runtime-store export agents.redb out --runtime demo --runtime test";
 
+pub(crate) const COPY: &str = "\
+Examples:
+  runtime-store copy agents.redb postgres://agents@db1,db2/agents
+  runtime-store copy 'postgres://agents@db1/agents?schema=runtimes' agents.redb
+  runtime-store copy agents.redb postgres://db1/agents --runtime demo --replace
+  runtime-store copy agents.redb other.redb --dry-run
+
+  Move to a server: stop the hosts, copy, compare, and start them with the server.
+  runtime-store copy agents.redb postgres://db1/agents
+  runtime-store compare agents.redb postgres://db1/agents";
+
 pub(crate) const COMPARE: &str = "\
 Examples:
   runtime-store compare /var/lib/agents agents.redb
   runtime-store compare /var/lib/agents agents.redb --runtime demo
   runtime-store compare before.redb agents.redb
+  runtime-store compare agents.redb postgres://db1/agents
   runtime-store compare /var/lib/agents agents.redb --quiet && echo same";
 
 pub(crate) const IMPORTS: &str = "\

@@ -1,5 +1,7 @@
-//! Opening stores, and repairing a store that was not closed cleanly.
+//! Opening stores, and repairing a store that was not closed cleanly. A store on a server is connected to, and needs no
+//! repair.
 
+use crate::arguments::location::Location;
 use crate::output::failure::{Failure, error_chain, refused_repair_advice};
 use crate::output::print::Output;
 use crate::output::progress;
@@ -15,7 +17,7 @@ const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Repairs the store at `path`, prints a remark about it, and opens the store read-only.
-pub(crate) fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
+fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
     output.remark(format!(
         "{}: the store was not closed cleanly; repairing it",
         path.display()
@@ -23,7 +25,8 @@ pub(crate) fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
     let mut tries = 0;
     loop {
         // A verb that reads must not migrate: a store of an older schema is rejected, repaired or not.
-        let repaired = for_writing(Store::options().migrate(false), path, output);
+        let options = Store::options().create(false).migrate(false);
+        let repaired = file_for_writing(options, path, output);
         let locked = match repaired.and_then(|store| store.close()) {
             Ok(()) => None,
             // A host opened the store first: it repairs the store.
@@ -33,7 +36,7 @@ pub(crate) fn and_open(path: &Path, output: &Output) -> Result<Store, Failure> {
             }
             Err(error) => return Err(error.into()),
         };
-        match (for_reading(path), locked) {
+        match (file_for_reading(path), locked) {
             (Err(RuntimeError::NeedsRepair { .. }), _) if tries < TRIES => {
                 tries += 1;
                 std::thread::sleep(PAUSE);
@@ -73,21 +76,55 @@ fn for_reading_options() -> StoreOptions {
     Store::options().read_only(true).cache_bytes(CACHE_BYTES)
 }
 
-/// Opens the store at `path` read-only.
-pub(crate) fn for_reading(path: &Path) -> Result<Store, RuntimeError> {
-    for_reading_options().open(path)
-}
-
-/// Opens the store at `path` read-only, and repairs it first if it was not closed cleanly.
-pub(crate) fn for_reading_repaired(path: &Path, output: &Output) -> Result<Store, Failure> {
-    match for_reading(path) {
-        Err(RuntimeError::NeedsRepair { .. }) => and_open(path, output),
-        opened => Ok(opened?),
+/// Opens the store read-only.
+pub(crate) fn for_reading(location: &Location) -> Result<Store, RuntimeError> {
+    match location {
+        Location::File(path) => file_for_reading(path),
+        #[cfg(feature = "postgres")]
+        Location::Server(server) => server.for_reading(),
     }
 }
 
-/// Opens the store at `path` for writing, and shows the progress of a repair.
-pub(crate) fn for_writing(
+fn file_for_reading(path: &Path) -> Result<Store, RuntimeError> {
+    for_reading_options().open(path)
+}
+
+/// Opens the store read-only, and repairs it first if it was not closed cleanly.
+pub(crate) fn for_reading_repaired(location: &Location, output: &Output) -> Result<Store, Failure> {
+    match (for_reading(location), location) {
+        (Err(RuntimeError::NeedsRepair { .. }), Location::File(path)) => and_open(path, output),
+        (opened, _) => Ok(opened?),
+    }
+}
+
+/// Opens the store read-only for a completion, which neither repairs a store nor waits for long.
+pub(crate) fn for_completion(location: &Location) -> Result<Store, RuntimeError> {
+    match location {
+        Location::File(path) => file_for_reading(path),
+        #[cfg(feature = "postgres")]
+        Location::Server(server) => server.for_completion(),
+    }
+}
+
+/// Opens the store for writing, and shows the progress of a repair.
+pub(crate) fn for_writing(location: &Location, output: &Output) -> Result<Store, RuntimeError> {
+    match location {
+        Location::File(path) => file_for_writing(Store::options().create(false), path, output),
+        #[cfg(feature = "postgres")]
+        Location::Server(server) => server.for_writing(),
+    }
+}
+
+/// As [`for_writing`], and creates the store if it does not exist.
+pub(crate) fn for_filling(location: &Location, output: &Output) -> Result<Store, RuntimeError> {
+    match location {
+        Location::File(path) => file_for_writing(Store::options(), path, output),
+        #[cfg(feature = "postgres")]
+        Location::Server(server) => server.for_filling(),
+    }
+}
+
+fn file_for_writing(
     options: StoreOptions,
     path: &Path,
     output: &Output,
@@ -95,7 +132,6 @@ pub(crate) fn for_writing(
     let bar = progress::part(output, "repairing");
     let shown = bar.clone();
     let opened = options
-        .create(false)
         .on_repair(move |part| {
             progress::show_part(&shown, part);
             ControlFlow::Continue(())

@@ -1,5 +1,6 @@
 //! Arguments that name a store, and one of its runtimes.
 
+use crate::arguments::location::Location;
 use crate::arguments::repair;
 use crate::output::failure::Failure;
 use crate::output::print::Output;
@@ -8,7 +9,6 @@ use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::management::{RuntimeOptions, RuntimeSummary};
 use redb_runtime_store::store::Snapshot;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
-use std::path::{Path, PathBuf};
 
 /// A runtime id from the command line.
 pub(crate) fn parse_runtime_id(text: &str) -> Result<RuntimeId, String> {
@@ -25,19 +25,19 @@ pub(crate) fn parse_worker_id(text: &str) -> Result<WorkerId, String> {
 pub(crate) struct StoreArgument {
     /// The store's file
     #[arg(value_name = "STORE")]
-    path: PathBuf,
+    location: Location,
     #[command(flatten)]
     repair: RepairArgument,
 }
 
 impl StoreArgument {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Opens the store read-only, and repairs it first if it was not closed cleanly.
     pub(crate) fn open(&self, output: &Output) -> Result<Store, Failure> {
-        self.repair.open(&self.path, output)
+        self.repair.open(&self.location, output)
     }
 }
 
@@ -50,11 +50,11 @@ pub(crate) struct RepairArgument {
 }
 
 impl RepairArgument {
-    /// Opens the store at `path` read-only, and repairs it first if it was not closed cleanly.
-    pub(crate) fn open(&self, path: &Path, output: &Output) -> Result<Store, Failure> {
+    /// Opens the store read-only, and repairs it first if it was not closed cleanly.
+    pub(crate) fn open(&self, location: &Location, output: &Output) -> Result<Store, Failure> {
         match self.no_repair {
-            true => Ok(repair::for_reading(path)?),
-            false => repair::for_reading_repaired(path, output),
+            true => Ok(repair::for_reading(location)?),
+            false => repair::for_reading_repaired(location, output),
         }
     }
 }
@@ -64,7 +64,7 @@ impl RepairArgument {
 pub(crate) struct WritableArgument {
     /// The store's file
     #[arg(value_name = "STORE")]
-    path: PathBuf,
+    location: Location,
     #[command(flatten)]
     runtime: RuntimeArgument,
 }
@@ -72,14 +72,14 @@ pub(crate) struct WritableArgument {
 impl WritableArgument {
     /// Opens the store for writing, and the runtime: the named one, or the only one.
     pub(crate) fn open(&self, output: &Output) -> Result<(Store, Runtime), Failure> {
-        let store = repair::for_writing(Store::options(), &self.path, output)?;
+        let store = repair::for_writing(&self.location, output)?;
         let runtime = self.of(&store)?;
         Ok((store, runtime))
     }
 
     /// As [`open`](Self::open), but read-only, to show what a change would do. It works while a host has the store open.
     pub(crate) fn open_for_reading(&self, output: &Output) -> Result<(Store, Runtime), Failure> {
-        let store = repair::for_reading_repaired(&self.path, output)?;
+        let store = repair::for_reading_repaired(&self.location, output)?;
         let runtime = self.of(&store)?;
         Ok((store, runtime))
     }
@@ -90,7 +90,7 @@ impl WritableArgument {
         id: &RuntimeId,
         output: &Output,
     ) -> Result<(Store, Runtime), Failure> {
-        let store = repair::for_writing(Store::options(), &self.path, output)?;
+        let store = repair::for_writing(&self.location, output)?;
         let runtime = runtime_of(&store, id)?;
         Ok((store, runtime))
     }

@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 
 /// A word and the commands for it.
-const WORDS: [(&str, &[&str]); 16] = [
+const WORDS: [(&str, &[&str]); 17] = [
     ("cat", &["transcript"]),
     ("check", &["verify"]),
+    ("cp", &["copy", "backup"]),
     ("diff", &["compare"]),
     ("fsck", &["verify"]),
     ("gc", &["prune", "compact"]),

@@ -2,6 +2,7 @@
 
 use crate::arguments::confirm::{ConfirmArguments, Going, refuse_change, refuse_running, shown};
 use crate::arguments::help;
+use crate::arguments::location::Location;
 use crate::arguments::repair;
 use crate::arguments::select::{find_runtime, parse_runtime_id};
 use crate::output::failure::{Failure, Status};
@@ -14,7 +15,6 @@ use redb_runtime_store::store::{DeleteRuntimeOptions, Snapshot};
 use redb_runtime_store::{RuntimeError, Store};
 use serde::Serialize;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 /// Delete a stopped runtime with all its records
 ///
@@ -25,7 +25,7 @@ use std::path::PathBuf;
 pub(crate) struct DeleteRuntime {
     /// The store's file
     #[arg(value_name = "STORE")]
-    store: PathBuf,
+    store: Location,
     /// The runtime, or the beginning of its id
     #[arg(value_name = "ID", value_parser = parse_runtime_id)]
     runtime: RuntimeId,
@@ -61,7 +61,7 @@ impl DeleteRuntime {
             ControlFlow::Continue(shown) => shown,
             ControlFlow::Break(status) => return Ok(status),
         };
-        let store = repair::for_writing(Store::options(), &self.store, output)?;
+        let store = repair::for_writing(&self.store, output)?;
         let Some(shown) = shown else {
             let id = find_runtime(&store, &self.runtime)?.runtime_id;
             return self.delete(&store, &id, output);

@@ -4,6 +4,7 @@ use crate::arguments::age::parse_age;
 use crate::arguments::bytes::parse_bytes;
 use crate::arguments::confirm::{ConfirmArguments, Mode, ask, declined, refuse_change, unread};
 use crate::arguments::help;
+use crate::arguments::location::Location;
 use crate::arguments::repair;
 use crate::arguments::select::{find_runtime, parse_runtime_id, runtime_of};
 use crate::output::failure::{Failure, Status};
@@ -14,7 +15,6 @@ use clap::Args;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::retention::{PruneOptions, PruneReport, Retention, RuntimePrune};
 use redb_runtime_store::{RuntimeError, Store};
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// Remove the oldest events and entries of a store
@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Prune {
     /// The store's file
     #[arg(value_name = "STORE")]
-    store: PathBuf,
+    store: Location,
     /// Prune only this runtime, instead of all: its id, or the beginning of its id
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Option<RuntimeId>,
@@ -109,7 +109,7 @@ impl Prune {
     }
 
     fn open(&self, output: &Output) -> Result<Store, RuntimeError> {
-        repair::for_writing(Store::options(), &self.store, output)
+        repair::for_writing(&self.store, output)
     }
 
     /// The only runtime to prune; `None` for all.

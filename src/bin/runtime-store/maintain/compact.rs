@@ -1,16 +1,15 @@
 //! `compact`: returns the free space of a store's file to the file system.
 
 use crate::arguments::help;
+use crate::arguments::location::Location;
 use crate::arguments::repair;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
 use crate::output::text::bytes_for_people;
 use clap::Args;
-use redb_runtime_store::Store;
 use redb_runtime_store::store::CompactReport;
 use serde::Serialize;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Return a store's free space to the file system
@@ -25,7 +24,7 @@ use std::time::Instant;
 pub(crate) struct Compact {
     /// The store's file
     #[arg(value_name = "STORE")]
-    store: PathBuf,
+    store: Location,
 }
 
 #[derive(Serialize)]
@@ -38,8 +37,11 @@ struct Printed {
 
 impl Compact {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
+        let Some(path) = self.store.file() else {
+            return left_to_server(output);
+        };
         let begin = Instant::now();
-        let store = repair::for_writing(Store::options(), &self.store, output)?;
+        let store = repair::for_writing(&self.store, output)?;
         let spinner = progress::spinner(output, "compacting");
         let compacted = store.compact();
         spinner.set_message("closing");
@@ -48,7 +50,7 @@ impl Compact {
         let mut report = compacted?;
         closed?;
         // Closing writes a few more pages: report the size that remains afterwards.
-        if let Ok(metadata) = std::fs::metadata(&self.store) {
+        if let Ok(metadata) = std::fs::metadata(path) {
             report.bytes_after = metadata.len();
         }
         let freed_bytes = report.bytes_before.saturating_sub(report.bytes_after);
@@ -78,4 +80,16 @@ impl Compact {
         })?;
         Ok(Status::Done)
     }
+}
+
+/// The end of a run for a store on a server.
+fn left_to_server(output: &mut Output) -> Result<Status, Failure> {
+    if output.json {
+        output.object(&serde_json::json!({ "left_to_server": true }))?;
+    }
+    output.summary(
+        "nothing was done: the server frees the space of removed rows by itself (autovacuum), for new rows; VACUUM FULL returns \
+         it to the file system",
+    )?;
+    Ok(Status::Done)
 }

@@ -1,11 +1,13 @@
 //! `migrate`: migrates a store to the newest schema version.
 
 use crate::arguments::help;
+use crate::arguments::location::Location;
 use crate::arguments::repair;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use clap::Args;
-use redb_runtime_store::Store;
+use redb_runtime_store::store::MigrationPlan;
+use redb_runtime_store::{RuntimeError, Store};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -18,7 +20,7 @@ use std::path::PathBuf;
 pub(crate) struct Migrate {
     /// The store's file
     #[arg(value_name = "STORE")]
-    store: PathBuf,
+    store: Location,
     /// Report what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
@@ -41,11 +43,27 @@ struct PrintedStep {
 }
 
 impl Migrate {
+    fn plan(&self) -> Result<MigrationPlan, RuntimeError> {
+        match &self.store {
+            Location::File(path) => Store::options().migration_plan(path),
+            #[cfg(feature = "postgres")]
+            Location::Server(server) => server.options().migration_plan(),
+        }
+    }
+
+    fn migrate(&self, output: &Output) -> Result<(), RuntimeError> {
+        match &self.store {
+            Location::File(_) => repair::for_writing(&self.store, output)?.close(),
+            #[cfg(feature = "postgres")]
+            Location::Server(server) => server.options().migrate().map(|_| ()),
+        }
+    }
+
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        let plan = Store::options().migration_plan(&self.store)?;
+        let plan = self.plan()?;
         let migrates = plan.is_needed() && !self.dry_run;
         if migrates {
-            repair::for_writing(Store::options(), &self.store, output)?.close()?;
+            self.migrate(output)?;
         }
         let (found, supported) = (plan.found, plan.supported);
         if output.json {

@@ -46,15 +46,21 @@ impl Verify {
         let begin = Instant::now();
         let store = match self.store.open(output) {
             Err(Failure::Store(error)) if is_of_contents(&error) => {
+                let Some(path) = self.store.location().file() else {
+                    return Err(error.into());
+                };
                 output.remark(error_chain(&error));
                 let pages = pages_bar(output);
-                let report = Store::verify_file(self.store.path(), &self.options(&pages));
+                let report = Store::verify_file(path, &self.options(&pages));
                 pages.finish_and_clear();
                 let is_unread = matches!(error, RuntimeError::StoreIo { .. });
                 return report_result(output, &report?, begin, is_unread);
             }
             opened => opened?,
         };
+        if self.store.location().file().is_none() {
+            output.remark(PAGES_OF_SERVER);
+        }
         let bar = pages_bar(output);
         let (shown, rows_begin) = (bar.clone(), Once::new());
         let options = self.options(&bar).on_progress(move |progress| {
@@ -74,6 +80,10 @@ impl Verify {
             .on_page_progress(move |part| progress::show_part(&shown, part))
     }
 }
+
+/// What is not checked of a store on a server.
+const PAGES_OF_SERVER: &str = "checking records and rules; the pages are the server's: it checks them where it was set up with \
+     data checksums, and pg_amcheck checks its indexes";
 
 /// Whether a store does not open because of its contents: some are damaged, or the disk does not give them.
 fn is_of_contents(error: &RuntimeError) -> bool {

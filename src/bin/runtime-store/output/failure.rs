@@ -158,8 +158,16 @@ fn store_advice(error: &RuntimeError) -> Option<&'static str> {
         RuntimeError::CommitUncertain { source, .. } if source.kind() == ErrorKind::StorageFull => {
             NO_SPACE
         }
+        RuntimeError::StoreIo { path, source, .. }
+            if path.starts_with("postgres:") && source.to_string().contains("password") =>
+        {
+            "the password comes from PGPASSWORD or from ~/.pgpass, which only its owner may read"
+        }
         RuntimeError::NeedsRepair { .. } => {
             "run the command without --no-repair to repair it first"
+        }
+        RuntimeError::StoreMissing { path, .. } if path.starts_with("postgres:") => {
+            "check the URL and the schema in it; `runtime-store copy` and `import` create a store"
         }
         RuntimeError::StoreMissing { .. } => {
             "check the path; `runtime-store import` creates a store from a directory"
@@ -176,6 +184,9 @@ fn store_advice(error: &RuntimeError) -> Option<&'static str> {
         }
         RuntimeError::BytesAfterEnd { .. } => {
             "`runtime-store backup` makes a copy without these bytes; put it in the store's place"
+        }
+        RuntimeError::CopyConflict { .. } => {
+            "use --replace to replace what the store already has, or --runtime to copy other runtimes"
         }
         RuntimeError::EventsPruned { .. } => {
             "without `--from` and `--start` the command begins with the first row that is left"
@@ -240,8 +251,12 @@ pub(crate) fn is_too_long(difference: &Difference) -> bool {
 
 fn store_status(error: &RuntimeError) -> Status {
     match error {
-        RuntimeError::StoreLocked { .. } | RuntimeError::StoreBusy { .. } => Status::Locked,
-        RuntimeError::StoreCorrupt { .. } | RuntimeError::BytesAfterEnd { .. } => Status::Differs,
+        RuntimeError::StoreLocked { .. }
+        | RuntimeError::StoreBusy { .. }
+        | RuntimeError::StoreConflict { .. } => Status::Locked,
+        RuntimeError::CopyConflict { .. }
+        | RuntimeError::StoreCorrupt { .. }
+        | RuntimeError::BytesAfterEnd { .. } => Status::Differs,
         _ => Status::Failed,
     }
 }

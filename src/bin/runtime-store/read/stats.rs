@@ -61,6 +61,9 @@ fn file(output: &mut Output, census: &Census) -> Result<(), Failure> {
             held.as_deref().unwrap_or("an unknown size"),
         ))?;
     }
+    if census.file_bytes.is_none() {
+        return output.line("the space is that of the tables and indexes on the server");
+    }
     output.line(format!(
         "unused {}, compacting would free about {}",
         bytes(census.unused_bytes),

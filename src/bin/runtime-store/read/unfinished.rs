@@ -41,7 +41,9 @@ impl Unfinished {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
         let store = self.store.open(output)?;
         // Before the list: work of a host that opens the store in between is listed as if it were left.
-        let host_has_store = store.has_writer()?;
+        // Which hosts have a store on a server open is not known.
+        let is_on_server = self.store.location().file().is_none();
+        let host_has_store = is_on_server || store.has_writer()?;
         let all = store.unfinished()?;
         let times = Times::shown(self.utc);
         let mut table = Table::new([
@@ -62,6 +64,9 @@ impl Unfinished {
             return Ok(Status::Done);
         }
         let host = match host_has_store {
+            true if is_on_server => {
+                "a host of the server can have the store open: the work can be under way"
+            }
             true => "a host has the store open: the work can be under way",
             false => "no host has the store open",
         };

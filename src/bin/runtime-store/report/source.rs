@@ -28,9 +28,14 @@ pub(crate) struct Source {
 impl Source {
     /// The store at `path`, read now.
     pub(crate) fn of(path: &Path, checked: Option<Checked>) -> Self {
-        let name = path.file_name().unwrap_or_default();
+        let is_file = path.exists();
+        let name = path.file_name().filter(|_| is_file);
         Self {
-            name: name.to_string_lossy().into_owned(),
+            // A store on a server has its URL as its name.
+            name: name
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy()
+                .into_owned(),
             path: path.to_owned(),
             bytes: path.metadata().ok().map(|file| file.len()),
             read_at: SystemTime::now(),

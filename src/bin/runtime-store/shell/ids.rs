@@ -1,19 +1,20 @@
 //! Completes ids from the store on the line.
 
+use crate::arguments::location::Location;
 use crate::arguments::repair;
-use clap::Command;
+use clap::{Command, ValueHint};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use redb_runtime_store::identity::{RuntimeId, WorkerId};
 use redb_runtime_store::{RuntimeError, Store};
 use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The most ids that are offered.
 const MOST: usize = 1000;
 
-/// Completes every argument that is the id of a runtime or of a worker.
+/// Completes every argument that is the id of a runtime or of a worker, or the place of a store.
 pub(crate) fn complete_ids(program: Command) -> Command {
     program.mut_subcommands(|verb| {
         verb.mut_args(|argument| {
@@ -22,6 +23,8 @@ pub(crate) fn complete_ids(program: Command) -> Command {
                 argument.add(ArgValueCompleter::new(runtimes))
             } else if value == TypeId::of::<WorkerId>() {
                 argument.add(ArgValueCompleter::new(workers))
+            } else if value == TypeId::of::<Location>() {
+                argument.value_hint(ValueHint::AnyPath)
             } else {
                 argument
             }
@@ -63,7 +66,7 @@ fn candidates(
     each: impl FnOnce(&Store, &mut dyn FnMut(&str) -> bool) -> Result<(), RuntimeError>,
 ) -> Vec<CompletionCandidate> {
     let mut found = BTreeSet::new();
-    let Some(store) = store_on_line().and_then(|path| repair::for_reading(&path).ok()) else {
+    let Some(store) = store_on_line().and_then(|store| repair::for_completion(&store).ok()) else {
         return Vec::new();
     };
     let begun = begun.to_string_lossy();
@@ -92,11 +95,14 @@ fn words() -> impl Iterator<Item = OsString> {
     std::env::args_os().skip_while(|word| word != "--").skip(2)
 }
 
-/// The first word that is the path of a file.
-fn store_on_line() -> Option<PathBuf> {
-    words()
-        .map(|word| at_home(PathBuf::from(unquoted(&word.to_string_lossy()))))
-        .find(|path| path.is_file())
+/// The first word that is the path of a file, or the URL of a store.
+fn store_on_line() -> Option<Location> {
+    let places = words().filter_map(|word| {
+        let path = at_home(PathBuf::from(unquoted(&word.to_string_lossy())));
+        Location::parse(path.as_os_str()).ok()
+    });
+    let mut stores = places.filter(|place| place.file().is_none_or(Path::is_file));
+    stores.next()
 }
 
 /// A word without the quotes around it.

@@ -2,6 +2,7 @@
 
 use crate::arguments::bytes::parse_bytes;
 use crate::arguments::help;
+use crate::arguments::location::Location;
 use crate::arguments::select::{RepairArgument, parse_runtime_id};
 use crate::output::failure::{Failure, MORE_LINE_BYTES, Status, is_too_long};
 use crate::output::print::Output;
@@ -14,7 +15,7 @@ use redb_runtime_store::layout::{
 };
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Compare a directory with a store, or two stores
 ///
@@ -25,10 +26,10 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Compare {
     /// A directory that contains `runtimes/`, or a store's file
     #[arg(value_name = "ROOT|STORE")]
-    left: PathBuf,
+    left: Location,
     /// A store's file; or a directory, if the first one is a store
     #[arg(value_name = "STORE")]
-    right: PathBuf,
+    right: Location,
     /// Compare only this runtime; may be repeated
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Vec<RuntimeId>,
@@ -41,11 +42,10 @@ pub(crate) struct Compare {
 
 impl Compare {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Status, Failure> {
-        match (self.left.is_dir(), self.right.is_dir()) {
+        match (self.left.is_directory(), self.right.is_directory()) {
             (true, true) => Err(Failure::WrongUse(format!(
                 "{} and {} are directories: one side must be a store; `diff -r` compares two directories",
-                self.left.display(),
-                self.right.display()
+                self.left, self.right
             ))),
             (false, true) => self.directory(output, &self.right, &self.left),
             (true, false) => self.directory(output, &self.left, &self.right),
@@ -59,12 +59,19 @@ impl Compare {
             .max_line_bytes(self.max_line_bytes)
     }
 
-    fn open(&self, path: &Path, output: &Output) -> Result<Store, Failure> {
-        self.repair.open(path, output)
+    fn open(&self, location: &Location, output: &Output) -> Result<Store, Failure> {
+        self.repair.open(location, output)
     }
 
-    fn directory(&self, output: &mut Output, root: &Path, store: &Path) -> Result<Status, Failure> {
+    fn directory(
+        &self,
+        output: &mut Output,
+        root: &Location,
+        store: &Location,
+    ) -> Result<Status, Failure> {
         let store = self.open(store, output)?;
+        // A directory is one of files.
+        let root = root.file().unwrap_or(Path::new(""));
         let comparison = layout::compare_with(&store, root, self.options())?;
         match output.json {
             true => output.object(&comparison)?,
@@ -88,13 +95,13 @@ impl Compare {
 
     /// Prints a comparison of two stores for people.
     fn of_stores(&self, output: &mut Output, comparison: &StoreComparison) -> Result<(), Failure> {
-        let names = (self.left.display(), self.right.display());
+        let names = (&self.left, &self.right);
         for difference in &comparison.differences {
             listed(
                 output,
                 difference.headline(),
                 &difference.window,
-                (&names.0, &names.1),
+                (names.0, names.1),
             )?;
         }
         more(
@@ -106,12 +113,12 @@ impl Compare {
             (
                 comparison.times_only_in_first,
                 comparison.pruned_only_in_first,
-                &names.0,
+                names.0,
             ),
             (
                 comparison.times_only_in_second,
                 comparison.pruned_only_in_second,
-                &names.1,
+                names.1,
             ),
         ];
         for (times, _, name) in sides {

@@ -2,12 +2,17 @@
 
 use crate::arguments::bytes::parse_bytes;
 use crate::arguments::help;
+use crate::arguments::location::Location;
 use crate::arguments::select::parse_runtime_id;
+#[cfg(feature = "postgres")]
+use crate::arguments::server::Server;
 use crate::output::failure::{Failure, Status};
 use crate::output::print::Output;
 use crate::output::progress;
 use crate::output::text::{OTHER_FILE, OTHER_FILES, count, rate, totals};
 use clap::Args;
+#[cfg(feature = "postgres")]
+use redb_runtime_store::RuntimeError;
 use redb_runtime_store::Store;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::layout::{
@@ -33,7 +38,7 @@ pub(crate) struct Import {
     root: PathBuf,
     /// The store's file
     #[arg(value_name = "STORE")]
-    store: PathBuf,
+    store: Location,
     /// Import only this runtime; may be repeated
     #[arg(long, value_name = "ID", value_parser = parse_runtime_id)]
     runtime: Vec<RuntimeId>,
@@ -90,18 +95,56 @@ impl Import {
             .max_line_bytes(self.max_line_bytes)
             .max_document_bytes(self.max_document_bytes as u64)
             .on_progress(move |progress| progress::show(&shown, progress));
-        let imported = layout::import_to_path(&self.root, &self.store, &Store::options(), &options);
+        let imported = self.import(&options);
         bar.finish_and_clear();
         if let (true, Err(error)) = (output.json, &imported) {
             self.print_refusal(output, error)?;
         }
-        let report = imported?;
-        self.print(output, &report, begin.elapsed())?;
+        let (report, creates_none) = imported?;
+        self.print(output, (&report, creates_none), begin.elapsed())?;
         Ok(if report.has_losses() {
             Status::Differs
         } else {
             Status::Done
         })
+    }
+
+    /// Imports, and returns whether there is no store afterwards.
+    fn import(&self, options: &ImportOptions) -> Result<(ImportReport, bool), LayoutError> {
+        match &self.store {
+            Location::File(path) => {
+                let report = layout::import_to_path(&self.root, path, &Store::options(), options)?;
+                Ok((report, !path.exists()))
+            }
+            #[cfg(feature = "postgres")]
+            Location::Server(server) => self.import_to_server(server, options),
+        }
+    }
+
+    /// As [`import`](Self::import). The schema is created once the directory is known to have something to import.
+    #[cfg(feature = "postgres")]
+    fn import_to_server(
+        &self,
+        server: &Server,
+        options: &ImportOptions,
+    ) -> Result<(ImportReport, bool), LayoutError> {
+        let store = match self.dry_run {
+            true => server.for_reading(),
+            false => server.for_writing(),
+        };
+        match store {
+            Err(RuntimeError::StoreMissing { .. }) => {}
+            store => return Ok((layout::import(&store?, &self.root, options)?, false)),
+        }
+        let checked = layout::check(&self.root, options)?;
+        let is_empty = checked.count(ImportOutcome::Imported) == 0 && checked.files == 0;
+        if self.dry_run || is_empty {
+            return Ok((checked, true));
+        }
+        Ok((
+            layout::import(&server.for_filling()?, &self.root, options)?,
+            false,
+        ))
     }
 
     /// Prints every finding and conflict of a rejected import as JSON.
@@ -126,7 +169,7 @@ impl Import {
     fn print(
         &self,
         output: &mut Output,
-        report: &ImportReport,
+        (report, creates_none): (&ImportReport, bool),
         elapsed: Duration,
     ) -> Result<(), Failure> {
         let seconds = elapsed.as_secs_f64();
@@ -153,7 +196,7 @@ impl Import {
                 output.summary(format!("{name}: {runtimes}"))?;
             }
         }
-        self.print_taken(output, report)?;
+        self.print_taken(output, (report, creates_none))?;
         if report.count(ImportOutcome::AlreadyImported) == report.runtimes.len()
             && report.files == 0
             && !report.runtimes.is_empty()
@@ -166,7 +209,11 @@ impl Import {
     }
 
     /// Prints the totals of what was imported, or why nothing was.
-    fn print_taken(&self, output: &mut Output, report: &ImportReport) -> Result<(), Failure> {
+    fn print_taken(
+        &self,
+        output: &mut Output,
+        (report, creates_none): (&ImportReport, bool),
+    ) -> Result<(), Failure> {
         let taken: Vec<&RuntimeImport> = report
             .runtimes
             .iter()
@@ -188,10 +235,10 @@ impl Import {
             }
             (false, _) => "every runtime was left out or is there already",
         };
-        output.summary(match (self.dry_run, self.store.exists()) {
+        output.summary(match (self.dry_run, creates_none) {
             (true, _) => format!("nothing would be imported: {why}"),
-            (false, true) => format!("nothing was imported: {why}"),
-            (false, false) => format!("nothing was imported, and no store was created: {why}"),
+            (false, false) => format!("nothing was imported: {why}"),
+            (false, true) => format!("nothing was imported, and no store was created: {why}"),
         })
     }
 
