@@ -1,0 +1,5 @@
+//! The program `runtime-store` with the URLs of stores, and copies that are interrupted.
+
+mod copying;
+mod runs;
+mod verbs;
