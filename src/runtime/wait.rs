@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+/// Reads what came after the follower's place; `None` if nothing did.
+type ReadNews<'r, T> = dyn FnMut(&dyn Rows) -> Result<Option<T>, RuntimeError> + 'r;
+
 /// Numbers the futures that wait.
 static NEXT_WAITER: AtomicU64 = AtomicU64::new(0);
 
@@ -87,7 +90,7 @@ impl Waiter<'_> {
         &self,
         (watch, waker): (&mut Option<Arc<Watch>>, &Waker),
         operation: &'static str,
-        read: &mut dyn FnMut(&dyn Rows) -> Result<Option<T>, RuntimeError>,
+        read: &mut ReadNews<'_, T>,
     ) -> Result<Option<T>, RuntimeError> {
         let (runtime, queue) = (self.runtime, &self.runtime.store.shared);
         let at = queue.context(operation);
@@ -146,7 +149,7 @@ fn has_news(
 fn read_with_version<T>(
     runtime: &Runtime,
     operation: &'static str,
-    read: &mut dyn FnMut(&dyn Rows) -> Result<Option<T>, RuntimeError>,
+    read: &mut ReadNews<'_, T>,
 ) -> Result<(Option<i64>, Option<T>), RuntimeError> {
     let id = runtime.runtime_id.as_str();
     let queue = &runtime.store.shared;
