@@ -51,8 +51,9 @@ impl<E: Engine> CommitQueue<E> {
         let at = self.context(name);
         let _write = trace::write(at);
         let (queue, turn) = self.admitted_alone(at, None)?;
-        for runtime in runtimes {
-            match self.is_free(&turn, runtime, at) {
+        for (index, runtime) in runtimes.iter().enumerate() {
+            // A turn without locks may wait for a moment.
+            match self.is_free(&turn, runtime, index == 0, at) {
                 Ok(true) => {}
                 taken => {
                     let aborted = self.engine().abort(turn, at);
@@ -71,11 +72,12 @@ impl<E: Engine> CommitQueue<E> {
         &self,
         turn: &E::Turn,
         runtime: &str,
+        may_wait: bool,
         at: OpContext<'_>,
     ) -> Result<bool, RuntimeError> {
         let how = Admission {
             deadline: deadline(Instant::now(), self.engine().patience().outage),
-            may_wait: false,
+            may_wait,
         };
         let admitted = self.engine().admits(turn, runtime, how, at)?;
         Ok(admitted == Admitted::Yes)

@@ -12,6 +12,7 @@ use crate::ledger::stored::kept_file::{FileChunkRow, FileKey};
 use crate::ledger::stored::tombstone::{TombstoneRow, Unfinished};
 use crate::ledger::table_names::UNFINISHED;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -25,6 +26,10 @@ pub(crate) struct MockEngine {
     state: Mutex<MockState>,
     changed: Condvar,
 }
+
+/// A turn; whether it was asked for a lock.
+#[derive(Default)]
+pub(crate) struct MockTurn(AtomicBool);
 
 #[derive(Default)]
 pub(crate) struct MockState {
@@ -40,6 +45,8 @@ pub(crate) struct MockState {
     pub(crate) begun: usize,
     /// The runtimes of each commit.
     pub(crate) commits: Vec<Vec<String>>,
+    /// How often a turn with locks was to wait for another one.
+    pub(crate) waits_with_locks: usize,
     /// Runtimes whose rows were read.
     pub(crate) read: BTreeSet<String>,
 }
@@ -71,7 +78,7 @@ impl MockEngine {
 
 impl Engine for MockEngine {
     type Snapshot = ();
-    type Turn = ();
+    type Turn = MockTurn;
 
     fn place(&self) -> &Place {
         &self.place
@@ -91,12 +98,14 @@ impl Engine for MockEngine {
 
     fn admits(
         &self,
-        (): &(),
+        turn: &MockTurn,
         runtime: &str,
         how: Admission,
         _: OpContext<'_>,
     ) -> Result<Admitted, RuntimeError> {
-        let state = self.state();
+        let mut state = self.state();
+        let has_locks = turn.0.swap(true, Ordering::Relaxed);
+        state.waits_with_locks += usize::from(has_locks && how.may_wait);
         let is_locked = state.locked.contains(runtime);
         let is_refused = !how.may_wait && state.needs_wait.contains(runtime);
         drop(state);
@@ -135,15 +144,15 @@ impl Engine for MockEngine {
 
     fn release(&self, (): (), _: OpContext<'_>) {}
 
-    fn begin(&self, _: OpContext<'_>) -> Result<(), RuntimeError> {
-        Ok(())
+    fn begin(&self, _: OpContext<'_>) -> Result<MockTurn, RuntimeError> {
+        Ok(MockTurn::default())
     }
 
-    fn turn_rows<'a>(&'a self, (): &'a (), at: OpContext<'a>) -> impl Rows + 'a {
+    fn turn_rows<'a>(&'a self, _: &'a MockTurn, at: OpContext<'a>) -> impl Rows + 'a {
         NoRows { engine: self, at }
     }
 
-    fn commit(&self, (): (), changes: &ChangeSet, _: OpContext<'_>) -> Result<(), Failure> {
+    fn commit(&self, _: MockTurn, changes: &ChangeSet, _: OpContext<'_>) -> Result<(), Failure> {
         let mut state = self.state();
         state.begun += 1;
         while state
@@ -158,7 +167,7 @@ impl Engine for MockEngine {
         Ok(())
     }
 
-    fn abort(&self, (): (), _: OpContext<'_>) -> Result<(), RuntimeError> {
+    fn abort(&self, _: MockTurn, _: OpContext<'_>) -> Result<(), RuntimeError> {
         Ok(())
     }
 }

@@ -206,7 +206,7 @@ impl<E: Engine> CommitQueue<E> {
         turn: &E::Turn,
         at: OpContext<'_>,
     ) {
-        let is_free = |runtime: &str| matches!(self.is_free(turn, runtime, at), Ok(true));
+        let is_free = |runtime: &str| matches!(self.is_free(turn, runtime, false, at), Ok(true));
         let rows = self.engine().turn_rows(turn, at);
         // A failure is that of the deletion, not of the operations of the turn: the next open for writing reports it.
         let _ = self.stage(queue, &rows, |transaction| {

@@ -205,6 +205,7 @@ fn refused_operation_begins_next_turn() {
             begin.elapsed()
         );
     }
+    assert_eq!(queue.engine().state().waits_with_locks, 0);
 }
 
 #[test]
@@ -379,6 +380,35 @@ fn waker_on_leader_may_write() {
         write(queue, "waker")
     });
     written.unwrap();
+}
+
+#[test]
+fn blocking_waker_leaves_operations_running() {
+    let waited = waker_on_leader(|queue, next| {
+        queue.engine().allow_commits(None);
+        thread::spawn(move || next.wait()).join().unwrap()
+    });
+    waited.unwrap();
+}
+
+#[test]
+fn blocking_waker_of_refused_leader_leaves_operations_running() {
+    let queue = queue(Duration::from_secs(1));
+    queue.engine().state().locked.insert("locked".to_owned());
+    let turn = queue.take_turn(queue.context("hold")).unwrap();
+    let mut first = submit(&queue, "free");
+    let (sender, receiver) = channel();
+    {
+        let queue = Arc::clone(&queue);
+        on_wake(&mut first, move || {
+            let written = thread::spawn(move || write(&queue, "free")).join();
+            sender.send(written.unwrap()).unwrap();
+        });
+    }
+    let refused = submit(&queue, "locked");
+    drop(turn);
+    receive(&receiver).unwrap();
+    assert!(in_time(move || refused.wait()).is_err());
 }
 
 #[test]
