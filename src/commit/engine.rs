@@ -12,6 +12,8 @@ pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// How a turn may take an operation.
 #[derive(Clone, Copy, Debug)]
+// redb admits every operation.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 pub(crate) struct Admission {
     /// When the engine gives up to reach its storage.
     pub(crate) deadline: Instant,
@@ -22,6 +24,7 @@ pub(crate) struct Admission {
 
 /// Whether a turn takes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 pub(crate) enum Admitted {
     /// The turn has the locks that the operation needs.
     Yes,
