@@ -29,7 +29,8 @@ pub(crate) fn cases(cases: u32) -> u32 {
 
 /// A new store, which need not outlive its last handle.
 pub(crate) fn fresh() -> Store {
-    Place::new().open()
+    // Random operations open work, which needs one writer.
+    Place::new().open_for(Writers::OnePerRuntime)
 }
 
 /// A place for a store that can be closed and opened again: a schema of the server.
