@@ -32,10 +32,7 @@ fn snapshot(store: &PostgresStore, at: OpContext<'_>) -> Result<PgSnapshot, Runt
 pub(crate) fn back_up(store: &PostgresStore, path: &Path) -> Result<BackupReport, RuntimeError> {
     let at = store.context("back up");
     let snapshot = snapshot(store, at)?;
-    let raw = PgRaw {
-        snapshot: &snapshot,
-        at,
-    };
+    let raw = PgRaw::new(&snapshot, at);
     take_in::to_file(&raw, path)
 }
 
@@ -46,10 +43,7 @@ pub(crate) fn verify(
 ) -> Result<VerifyReport, RuntimeError> {
     let at = store.context("verify");
     let snapshot = snapshot(store, at)?;
-    let raw = PgRaw {
-        snapshot: &snapshot,
-        at,
-    };
+    let raw = PgRaw::new(&snapshot, at);
     let copy = take_in::to_temporary_file(&raw)?;
     // The server checks its own pages.
     check::verify(&copy, &options.clone().pages(false))
@@ -62,8 +56,7 @@ pub(crate) fn take_census(
 ) -> Result<Census, RuntimeError> {
     let at = store.context("take a census");
     let snapshot = snapshot(store, at)?;
-    let counts = census::count(&snapshot, options.largest_workers);
-    let counts = counts.map_err(|error| error.runtime(at))?;
+    let counts = census::count(&snapshot, options.largest_workers, at)?;
     let ids = all_runtimes(&Reader {
         source: &snapshot,
         at,

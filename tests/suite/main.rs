@@ -28,6 +28,8 @@ mod disk_errors;
 mod durability;
 #[cfg(feature = "fault-injection")]
 mod erasing;
+#[cfg(all(feature = "fault-injection", feature = "search"))]
+mod family_ids;
 mod faults;
 #[cfg(feature = "fault-injection")]
 mod forgetting;

@@ -1,6 +1,7 @@
 //! The commit of a turn, and how its outcome is settled when the answer is lost.
 
 use crate::commit::failure::Failure;
+use crate::engine::postgres::keys::key;
 use crate::engine::postgres::lease;
 use crate::engine::postgres::lock_row::Token;
 use crate::engine::postgres::options::Durability;
@@ -32,6 +33,17 @@ struct Attempt<'a> {
     token: Token,
     /// Whether the server may have carried out a commit with this token.
     is_sent: bool,
+}
+
+/// The keys of the runtimes whose versions a commit counts on.
+#[derive(Default)]
+struct Versions {
+    plain: Vec<Vec<u8>>,
+    /// With a lease, and its epoch.
+    leased: Vec<Vec<u8>>,
+    epochs: Vec<i64>,
+    /// The ids and epochs of `leased`.
+    taken: Vec<(String, i64)>,
 }
 
 /// What settling a commit found.
@@ -118,15 +130,12 @@ impl Attempt<'_> {
     fn write(&mut self, state: &mut TurnState) -> Result<(), ServerError> {
         state.require(self.server)?;
         let deadline = state.deadline;
-        let (runtimes, epochs): (Vec<&[u8]>, Vec<Option<i64>>) = state
-            .locked
-            .iter()
-            .filter(|(id, _)| state.has_written || self.batch.runtimes.contains(id))
-            .map(|(id, row)| (id.as_bytes(), lease::epoch_after(self.server, id, row)))
-            .unzip();
-        let plain = of_kind(&runtimes, &epochs, |epoch| epoch.is_none());
-        let leased = of_kind(&runtimes, &epochs, |epoch| epoch.is_some());
-        let epochs: Vec<i64> = epochs.into_iter().flatten().collect();
+        let Versions {
+            plain,
+            leased,
+            epochs,
+            taken,
+        } = self.versions(state);
         let (token, lease_ms) = (&self.token[..], lease::lease_ms(self.server));
         let mut calls: Vec<Call<'_>> = self.batch.calls().collect();
         if !plain.is_empty() {
@@ -157,14 +166,29 @@ impl Attempt<'_> {
         let connection = state.connection()?;
         self.is_sent = true;
         self.commit(connection, &calls, deadline)?;
-        let taken: Vec<(String, i64)> = leased
-            .iter()
-            .map(|id| String::from_utf8_lossy(id).into_owned())
-            .zip(epochs)
-            .collect();
         lease::note(self.server, taken.into_iter());
         state.committed();
         Ok(())
+    }
+
+    /// The runtimes that the commit changes.
+    fn versions(&self, state: &TurnState) -> Versions {
+        let mut versions = Versions::default();
+        for (id, row) in &state.locked {
+            if !state.has_written && !self.batch.runtimes.contains(id) {
+                continue;
+            }
+            let key = key(id).into_owned();
+            match lease::epoch_after(self.server, id, row) {
+                None => versions.plain.push(key),
+                Some(epoch) => {
+                    versions.leased.push(key);
+                    versions.epochs.push(epoch);
+                    versions.taken.push((id.clone(), epoch));
+                }
+            }
+        }
+        versions
     }
 
     /// Sends `calls` and COMMIT. `Ok` says that the commit is as durable as was asked.
@@ -254,18 +278,6 @@ impl Attempt<'_> {
         state.committed();
         Ok(Settled::Done)
     }
-}
-
-/// The runtimes whose epoch is of a kind.
-fn of_kind<'r>(
-    runtimes: &[&'r [u8]],
-    epochs: &[Option<i64>],
-    is_of_kind: impl Fn(&Option<i64>) -> bool,
-) -> Vec<&'r [u8]> {
-    let both = runtimes.iter().zip(epochs);
-    both.filter(|(_, epoch)| is_of_kind(epoch))
-        .map(|(id, _)| *id)
-        .collect()
 }
 
 /// A commit that the server ended without its standby: with a warning if its wait was cancelled, without one if an operator

@@ -4,6 +4,7 @@ use crate::commit::engine::{Admission, Admitted, Engine, POLL, Patience};
 use crate::commit::failure::Failure;
 use crate::commit::queue::CommitQueue;
 use crate::engine::postgres::commit;
+use crate::engine::postgres::keys::key;
 use crate::engine::postgres::lock_row::Version;
 use crate::engine::postgres::rows::reader::Reader;
 use crate::engine::postgres::rows::source::{Scope, Source};
@@ -58,7 +59,7 @@ impl PostgresEngine {
         read: impl FnOnce(&dyn Rows) -> Result<T, RuntimeError>,
     ) -> Result<(i64, T), RuntimeError> {
         let snapshot = PgSnapshot::later(&self.server);
-        let id = runtime.as_bytes();
+        let id = key(runtime);
         let found = snapshot.query(Scope::Hint, VERSION, &[&id]);
         let version = found.and_then(|rows| version_of(&rows));
         let version = version.map_err(|error| error.runtime(at))?;
@@ -127,7 +128,7 @@ impl Engine for PostgresEngine {
     }
 
     fn version(&self, runtime: &str, at: OpContext<'_>) -> Result<Option<i64>, RuntimeError> {
-        let id = runtime.as_bytes();
+        let id = key(runtime);
         let found = self.server.query(VERSION, &[&id], self.server.deadline());
         let version = found.and_then(|rows| version_of(&rows));
         version.map(Some).map_err(|error| error.runtime(at))

@@ -4,6 +4,7 @@
 //! clock of the server. Every turn checks it under the lock, so a host that lost its lease while it was paused writes
 //! nothing, whatever it believes. Commits and the I/O thread renew leases.
 
+use crate::engine::postgres::keys::key;
 use crate::engine::postgres::lock_row::{LockRow, WHOLE_STORE};
 use crate::engine::postgres::planted::PlantedServerBug;
 use crate::engine::postgres::server::Server;
@@ -50,8 +51,7 @@ pub(crate) fn note(server: &Server, taken: impl Iterator<Item = (String, i64)>) 
     leases.unwrap_or_else(PoisonError::into_inner).extend(taken);
 }
 
-/// Renews all leases of the store.
-/// Rows that a turn has locked are left out: one that lasts long must not cost the other leases. They are returned neither.
+/// Renews all leases of the store. Rows that a turn has locked are left out: one that lasts long must not cost the other leases. They are returned neither.
 const RENEW: &str = "UPDATE locks AS t SET expires = clock_timestamp() + $2 * interval '1 ms'
     FROM (SELECT runtime FROM locks WHERE holder = $1 AND runtime = ANY($3)
         FOR UPDATE SKIP LOCKED) AS u
@@ -71,7 +71,7 @@ impl Server {
     fn leased(&self) -> Vec<Vec<u8>> {
         let leases = self.leases.lock();
         let leases = leases.unwrap_or_else(PoisonError::into_inner);
-        leases.keys().map(|id| id.as_bytes().to_vec()).collect()
+        leases.keys().map(|id| key(id).into_owned()).collect()
     }
 
     /// Renews the leases until the store is closed, on a thread of its own. It ends with the store.

@@ -1,14 +1,17 @@
 //! The rows of `locks`.
 
+use crate::engine::postgres::keys::key;
 use crate::engine::postgres::wire::server_error::ServerError;
+use std::borrow::Cow;
 use tokio_postgres::Row;
 
 /// The id of the row of `locks` that belongs to no runtime: of the list of all, and of the number of the last opening.
 pub(crate) const WHOLE_STORE: &str = "";
 
-/// The place of a runtime in the order in which hosts wait for locks. The row of the whole store comes last.
-pub(crate) fn place_in_order(runtime: &str) -> (bool, &str) {
-    (runtime == WHOLE_STORE, runtime)
+/// The place of a runtime in the order in which hosts wait for locks: that of the keys, which the server sorts by. The row
+/// of the whole store comes last.
+pub(crate) fn place_in_order(runtime: &str) -> (bool, Cow<'_, [u8]>) {
+    (runtime == WHOLE_STORE, key(runtime))
 }
 
 /// Tells a commit from all others: 128 random bits.
@@ -57,4 +60,27 @@ pub(crate) struct LockRow {
     pub(crate) epoch: i64,
     /// Whether the lease of the holder has not ended.
     pub(crate) is_held: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place_in_order;
+    use crate::engine::postgres::keys::{PREFIX, key};
+
+    /// The server locks rows in the order of their keys.
+    #[test]
+    fn locks_are_in_the_order_of_the_server() {
+        let long = "x".repeat(PREFIX);
+        let mut runtimes: Vec<String> = (b'a'..=b'z')
+            .map(|tail| format!("{long}{}", char::from(tail)))
+            .chain(["", "a", "z"].map(str::to_owned))
+            .collect();
+        runtimes.sort_by(|a, b| place_in_order(a).cmp(&place_in_order(b)));
+        assert_eq!(
+            runtimes.pop().as_deref(),
+            Some(""),
+            "the whole store is last"
+        );
+        assert!(runtimes.is_sorted_by_key(|id| key(id).into_owned()));
+    }
 }

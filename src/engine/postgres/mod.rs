@@ -11,6 +11,7 @@
 pub(crate) mod cache;
 pub(crate) mod commit;
 pub(crate) mod engine;
+pub(crate) mod keys;
 pub(crate) mod lease;
 pub(crate) mod lock_row;
 pub(crate) mod maintenance;

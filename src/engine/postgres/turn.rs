@@ -1,6 +1,7 @@
 //! Turns: transactions that read and write. The lock of a runtime comes before its rows.
 
 use crate::commit::engine::{Admission, Admitted};
+use crate::engine::postgres::keys::key;
 use crate::engine::postgres::lease;
 use crate::engine::postgres::lock_row::{LockRow, Version, place_in_order};
 use crate::engine::postgres::rows::source::{Scope, Source};
@@ -8,7 +9,8 @@ use crate::engine::postgres::server::{Pooled, Server};
 use crate::engine::postgres::wire::connection::Param;
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::ledger::rows::{RuntimeRow, WorkerRow};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_postgres::Row;
@@ -239,7 +241,7 @@ impl TurnState {
         if runtimes.is_empty() {
             return Ok(BTreeMap::new());
         }
-        runtimes.sort_by_key(|id| place_in_order(id));
+        runtimes.sort_by(|a, b| place_in_order(a).cmp(&place_in_order(b)));
         lock_all(connection, &runtimes, deadline)
     }
 
@@ -327,8 +329,9 @@ impl TurnState {
         if self.locked.contains_key(runtime) {
             return Ok(true);
         }
-        let (id, deadline) = (runtime.as_bytes(), self.deadline);
-        let found = read_locks(&self.live()?.query(LOCK_IF_FREE, &[&id], deadline)?)?;
+        let (id, deadline) = (key(runtime), self.deadline);
+        let found = self.live()?.query(LOCK_IF_FREE, &[&id], deadline)?;
+        let found = read_locks(&[runtime], &found)?;
         if found.is_empty() {
             return Ok(false);
         }
@@ -358,7 +361,7 @@ impl TurnState {
 
     /// Adds the lock row of `runtime`, if it has none. Then no other host can have it locked.
     fn is_added(&self, runtime: &str) -> Result<bool, ServerError> {
-        let missing = [runtime.as_bytes()];
+        let missing = [key(runtime)];
         let added = self.live()?.execute(ADD, &[&&missing[..]], self.deadline)?;
         Ok(added > 0)
     }
@@ -438,35 +441,36 @@ fn lock_all(
     runtimes: &[&str],
     deadline: Instant,
 ) -> Result<BTreeMap<String, LockRow>, ServerError> {
-    let ids: Vec<&[u8]> = runtimes.iter().map(|id| id.as_bytes()).collect();
-    let mut found = read_locks(&connection.query(LOCK, &[&ids], deadline)?)?;
-    let missing: Vec<&[u8]> = runtimes
-        .iter()
-        .filter(|id| !found.contains_key(**id))
-        .map(|id| id.as_bytes())
-        .collect();
+    let lock = |keys: &Vec<Cow<'_, [u8]>>| {
+        let rows = connection.query(LOCK, &[keys], deadline)?;
+        read_locks(runtimes, &rows)
+    };
+    let keys: Vec<_> = runtimes.iter().map(|id| key(id)).collect();
+    let mut found = lock(&keys)?;
+    let missing = runtimes.iter().filter(|id| !found.contains_key(**id));
+    let missing: Vec<_> = missing.map(|id| key(id)).collect();
     if !missing.is_empty() {
         // It waits for another host that inserts the same row.
         connection.execute(ADD, &[&missing], deadline)?;
-        found.extend(read_locks(&connection.query(
-            LOCK,
-            &[&missing],
-            deadline,
-        )?)?);
+        found.extend(lock(&missing)?);
     }
     Ok(found)
 }
 
-fn read_locks(rows: &[Row]) -> Result<BTreeMap<String, LockRow>, ServerError> {
-    let rows = rows.iter().map(|row| {
-        let id: &[u8] = row.try_get(0)?;
+/// The rows of `runtimes` in `rows`.
+fn read_locks(runtimes: &[&str], rows: &[Row]) -> Result<BTreeMap<String, LockRow>, ServerError> {
+    let ids: HashMap<_, _> = runtimes.iter().map(|id| (key(id), *id)).collect();
+    let mut found = BTreeMap::new();
+    for row in rows {
         let lock = LockRow {
             version: Version::read(row, 1)?,
             holder: row.try_get(3)?,
             epoch: row.try_get(4)?,
             is_held: row.try_get(5)?,
         };
-        Ok((String::from_utf8_lossy(id).into_owned(), lock))
-    });
-    rows.collect()
+        if let Some(id) = ids.get(row.try_get::<_, &[u8]>(0)?) {
+            found.insert((*id).to_owned(), lock);
+        }
+    }
+    Ok(found)
 }

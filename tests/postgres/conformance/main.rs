@@ -23,6 +23,8 @@ mod concurrency;
 mod copying;
 #[path = "../../suite/deleting.rs"]
 mod deleting;
+#[path = "../../suite/family_ids.rs"]
+mod family_ids;
 #[path = "../../suite/forks.rs"]
 mod forks;
 #[path = "../../suite/host_store.rs"]

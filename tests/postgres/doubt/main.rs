@@ -4,6 +4,7 @@ mod campaigns;
 mod framing;
 mod hosts;
 mod locks;
+mod long_keys;
 mod lost_connections;
 mod mended;
 mod opening;

@@ -3,11 +3,11 @@
 use crate::hosts::{Host, SHARED, assert_refused, named, options, said, say, schema};
 use postgres_tests::cluster::{Cluster, url};
 use postgres_tests::server::free_port;
-use redb_runtime_store::identity::{MAX_ID_BYTES, RuntimeId, WorkerId, WorkerRef};
+use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::{RuntimeEvent, RuntimeEventKind};
-use redb_runtime_store::store::{Durability, PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
+use redb_runtime_store::store::{Durability, PersistedRuntimeSnapshot};
 use redb_runtime_store::{PostgresOptions, RuntimeError, Store};
 use std::time::Duration;
 
@@ -143,40 +143,6 @@ fn numbers_over_the_column_are_refused() {
     load(highest).unwrap();
     let snapshot = store.snapshot().unwrap();
     assert_eq!(snapshot.last_event_id(&id).unwrap(), Some(highest));
-}
-
-/// Bytes that no compression makes short enough for a page of an index.
-fn random_id(length: usize) -> String {
-    let mut state = 0x9e37_79b9_u32;
-    let letter = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        char::from(b'!' + (state % 90) as u8)
-    });
-    letter.take(length).collect()
-}
-
-#[test]
-fn ids_longer_than_a_key_are_refused() {
-    let store = Store::connect(options(&SHARED.url(), &schema())).unwrap();
-    let refused = store.runtime(named(&random_id(MAX_ID_BYTES)));
-    assert_refused!(refused, RuntimeError::InvalidRequest(why) if why.contains("too long"));
-    let (id, worker) = (random_id(1_000), random_id(1_500));
-    let runtime = store.runtime(named(&id)).unwrap();
-    let worker = WorkerRef::new(
-        RuntimeId::new(&id).unwrap(),
-        WorkerId::new(&worker).unwrap(),
-    );
-    let request = redb_runtime_store::catalog::CreateWorkerRequest::default();
-    let snapshot = PersistedWorkerSnapshot::new(worker.clone(), request, 0);
-    let boundary = store.runtime_store(&worker.runtime_id).unwrap();
-    boundary
-        .commit(|transaction| transaction.write_worker_snapshot(&snapshot))
-        .unwrap();
-    say(&runtime, &worker, "hello").unwrap();
-    assert_eq!(said(&runtime, &worker), ["hello"]);
-    assert_eq!(runtime.list_workers().unwrap().len(), 1);
 }
 
 /// Many hosts write to a store on a server: none can say that work of another is not under way.

@@ -1,9 +1,12 @@
 //! What the server counts of a store: rows and bytes by runtime and worker, and the space of the tables.
 
+use crate::engine::postgres::rows::long_texts::LongTexts;
 use crate::engine::postgres::rows::reader::limit;
 use crate::engine::postgres::rows::source::{Scope, Source};
 use crate::engine::postgres::snapshot::PgSnapshot;
 use crate::engine::postgres::wire::server_error::ServerError;
+use crate::error::RuntimeError;
+use crate::ledger::context::OpContext;
 use crate::ledger::table_names as table;
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
@@ -89,36 +92,47 @@ const SPACE: &str = "
     UNION ALL SELECT 'files', count(*), coalesce(sum(length(record)), 0)::int8,
         pg_table_size('files'), pg_indexes_size('files') FROM files";
 
-/// Counts what `snapshot` sees, and the `most` largest workers.
-pub(crate) fn count(snapshot: &PgSnapshot, most: usize) -> Result<Counts, ServerError> {
+/// Counts what `snapshot` sees, with keys as the server has them, and the `most` largest workers.
+pub(crate) fn count(
+    snapshot: &PgSnapshot,
+    most: usize,
+    at: OpContext<'_>,
+) -> Result<Counts, RuntimeError> {
+    let (texts, error) = (LongTexts::new(snapshot, at), |error: ServerError| {
+        error.runtime(at)
+    });
     // Every row is read: without an index that is faster.
-    snapshot.allow_scans()?;
+    snapshot.allow_scans().map_err(error)?;
     let mut by_runtime = BTreeMap::new();
     for (table, sql) in BY_RUNTIME {
-        for row in snapshot.query(Scope::Hint, sql, &[])? {
-            let count = (number(&row, 1)?, number(&row, 2)?);
-            by_runtime.insert((table, text(&row, 0)?), count);
+        for row in snapshot.query(Scope::Hint, sql, &[]).map_err(error)? {
+            let owner = bytes(&row, 0).map_err(error)?;
+            let count = numbers(&row, 1).map_err(error)?;
+            by_runtime.insert((table, texts.owner(table, owner)?), count);
         }
     }
     let most = limit(most);
-    let largest = snapshot.query(Scope::Hint, LARGEST, &[&most])?;
+    let largest = snapshot.query(Scope::Hint, LARGEST, &[&most]);
+    let largest = largest.map_err(error)?;
     let largest = largest.iter().map(|row| {
-        let (bytes, entries) = (number(row, 2)?, number(row, 3)?);
-        Ok((text(row, 0)?, text(row, 1)?, bytes, entries))
+        let (owner, part) = (bytes(row, 0).map_err(error)?, bytes(row, 1).map_err(error)?);
+        let (bytes, entries) = numbers(row, 2).map_err(error)?;
+        let worker = texts.part(table::WORKERS, owner, part)?;
+        Ok((texts.owner(table::WORKERS, owner)?, worker, bytes, entries))
     });
-    let largest = largest.collect::<Result<_, ServerError>>()?;
-    let space = snapshot.query(Scope::Hint, SPACE, &[])?;
+    let largest = largest.collect::<Result<_, RuntimeError>>()?;
+    let space = snapshot.query(Scope::Hint, SPACE, &[]).map_err(error)?;
     let tables = space.iter().map(|row| {
         let name: &str = row.try_get(0)?;
         Ok(TableSpace {
             name: table::with_name(name.as_bytes()).unwrap_or(table::META),
-            count: (number(row, 1)?, number(row, 2)?),
+            count: numbers(row, 1)?,
             table_bytes: number(row, 3)?,
             index_bytes: number(row, 4)?,
         })
     });
     Ok(Counts {
-        tables: tables.collect::<Result<_, ServerError>>()?,
+        tables: tables.collect::<Result<_, ServerError>>().map_err(error)?,
         by_runtime,
         largest,
     })
@@ -129,7 +143,11 @@ fn number(row: &Row, column: usize) -> Result<u64, ServerError> {
     Ok(u64::try_from(number).unwrap_or(0))
 }
 
-fn text(row: &Row, column: usize) -> Result<String, ServerError> {
-    let bytes: &[u8] = row.try_get(column)?;
-    Ok(String::from_utf8_lossy(bytes).into_owned())
+/// The number in a column, and that in the next one.
+fn numbers(row: &Row, column: usize) -> Result<Count, ServerError> {
+    Ok((number(row, column)?, number(row, column + 1)?))
+}
+
+fn bytes(row: &Row, column: usize) -> Result<&[u8], ServerError> {
+    Ok(row.try_get(column)?)
 }

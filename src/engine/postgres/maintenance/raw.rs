@@ -1,5 +1,6 @@
 //! Reading whole tables as they are stored, in constant memory.
 
+use crate::engine::postgres::rows::long_texts::LongTexts;
 use crate::engine::postgres::snapshot::PgSnapshot;
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::error::RuntimeError;
@@ -8,10 +9,22 @@ use crate::ledger::raw_rows::{EachRaw, RawRow, RawRows};
 use crate::ledger::table_names as table;
 use tokio_postgres::Row;
 
-/// Rows of a snapshot, as they are stored.
+/// Rows of a snapshot, as they are stored. Rows of one family of keys come in the order of the keys.
 pub(crate) struct PgRaw<'a> {
-    pub(crate) snapshot: &'a PgSnapshot,
-    pub(crate) at: OpContext<'a>,
+    snapshot: &'a PgSnapshot,
+    at: OpContext<'a>,
+    texts: LongTexts<'a>,
+}
+
+impl<'a> PgRaw<'a> {
+    pub(crate) fn new(snapshot: &'a PgSnapshot, at: OpContext<'a>) -> Self {
+        let texts = LongTexts::new(snapshot, at);
+        Self {
+            snapshot,
+            at,
+            texts,
+        }
+    }
 }
 
 /// The query of a table: the owner, the part and the number of the key, and the record.
@@ -50,7 +63,7 @@ impl RawRows for PgRaw<'_> {
         loop {
             let rows = self.snapshot.fetch().map_err(error)?;
             for row in &rows {
-                each(self.raw(table, row)?)?;
+                self.pass(table, row, each)?;
             }
             if rows.is_empty() {
                 return self.snapshot.close_cursor().map_err(error);
@@ -60,19 +73,17 @@ impl RawRows for PgRaw<'_> {
 }
 
 impl PgRaw<'_> {
-    fn raw<'r>(&self, table: &str, row: &'r Row) -> Result<RawRow<'r>, RuntimeError> {
+    fn pass(&self, table: &str, row: &Row, each: &mut EachRaw<'_>) -> Result<(), RuntimeError> {
         let unfit = |error: String| self.at.corrupt(format!("table {table}: {error}"));
         let bytes = |column: usize| {
-            let bytes: Result<&'r [u8], _> = row.try_get(column);
+            let bytes: Result<&[u8], _> = row.try_get(column);
             bytes.map_err(|error| unfit(error.to_string()))
         };
-        let text = |column: usize| {
-            std::str::from_utf8(bytes(column)?).map_err(|error| unfit(error.to_string()))
-        };
+        let (owner, part) = (bytes(0)?, bytes(1)?);
         let number: i64 = row.try_get(2).map_err(|error| unfit(error.to_string()))?;
-        Ok(RawRow {
-            owner: text(0)?,
-            part: text(1)?,
+        each(RawRow {
+            owner: &self.texts.owner(table, owner)?,
+            part: &self.texts.part(table, owner, part)?,
             number: u64::try_from(number).map_err(|error| unfit(error.to_string()))?,
             value: bytes(3)?,
         })

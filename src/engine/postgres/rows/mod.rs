@@ -1,5 +1,8 @@
 //! Reading rows.
 
+mod bounded_reads;
+pub(crate) mod lists;
+pub(crate) mod long_texts;
 pub(crate) mod reader;
 #[cfg(feature = "search")]
 pub(crate) mod scan;

@@ -1,6 +1,7 @@
 //! Scans of one log that keep their place between calls. Each checks every value that it passes, and decodes only those
 //! that its caller asks for.
 
+use crate::engine::postgres::keys::key;
 use crate::engine::postgres::rows::reader::{LOG_ROWS, Reader, limit, number};
 use crate::engine::postgres::rows::source::Scope;
 use crate::engine::postgres::wire::connection::Param;
@@ -169,8 +170,8 @@ impl<R: Record> LogScan<R> {
             WHERE runtime = $1 AND worker = $4 AND number >= $2 ORDER BY number LIMIT $3";
         const ENTRIES_DOWN: &str = "SELECT number, record FROM transcripts
             WHERE runtime = $1 AND worker = $4 AND number <= $2 ORDER BY number DESC LIMIT $3";
-        let (id, next, most) = (self.runtime.as_bytes(), number(next), limit(wanted));
-        let worker = self.worker.as_deref().map(str::as_bytes);
+        let (id, next, most) = (key(&self.runtime), number(next), limit(wanted));
+        let worker = self.worker.as_deref().map(key);
         let mut params: Vec<Param<'_>> = vec![&id, &next, &most];
         if let Some(worker) = &worker {
             params.push(worker);

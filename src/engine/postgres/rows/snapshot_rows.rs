@@ -1,5 +1,7 @@
 //! The reads of a snapshot that no operation needs.
 
+use crate::engine::postgres::keys::key;
+use crate::engine::postgres::rows::lists::{self, List, Range, after};
 use crate::engine::postgres::rows::reader::{LOG_ROWS, Reader};
 use crate::engine::postgres::rows::source::Scope;
 use crate::engine::postgres::wire::connection::Param;
@@ -24,6 +26,15 @@ const NUMBER_BYTES: usize = size_of::<u64>();
 const CHUNKS: usize = 4;
 
 impl Reader<'_> {
+    /// The first row of a list in `range`.
+    fn next(
+        &self,
+        list: (&List, Option<&str>),
+        range: Range<'_>,
+    ) -> Result<Option<(String, Row)>, RuntimeError> {
+        Ok(self.list(Scope::Hint, list, range, 1)?.pop())
+    }
+
     /// Passes rows with their sizes to `each`, until it returns `Break`.
     fn sized<R: Record, K: KeyBytes + Debug>(
         &self,
@@ -55,6 +66,20 @@ impl Reader<'_> {
     }
 }
 
+/// The texts from `from` on.
+fn from_on(from: &str) -> Range<'_> {
+    Range { from, below: None }
+}
+
+/// The texts below `text`, or all.
+#[cfg(feature = "search")]
+fn below(text: Option<&str>) -> Range<'_> {
+    Range {
+        from: "",
+        below: text,
+    }
+}
+
 fn facts(number: u64, time_ms: Option<u64>, bytes: u64) -> RowFacts {
     RowFacts {
         number,
@@ -64,20 +89,11 @@ fn facts(number: u64, time_ms: Option<u64>, bytes: u64) -> RowFacts {
 }
 
 impl SnapshotRows for Reader<'_> {
-    fn next_import(
-        &self,
-        after: Option<&str>,
-    ) -> Result<Option<(String, ImportRow)>, RuntimeError> {
-        const FIRST: &str =
-            "SELECT runtime, record FROM imports WHERE runtime >= $1 ORDER BY runtime LIMIT 1";
-        const NEXT: &str =
-            "SELECT runtime, record FROM imports WHERE runtime > $1 ORDER BY runtime LIMIT 1";
-        let sql = if after.is_some() { NEXT } else { FIRST };
-        let after = after.unwrap_or_default().as_bytes();
-        let rows = self.query(Scope::Hint, sql, &[&after])?;
-        let next = rows.first().map(|row| {
-            let id = self.text(IMPORTS, row, 0)?;
-            let record = self.decode::<ImportRow>((IMPORTS, &id.as_str()), row, 1)?;
+    fn next_import(&self, last: Option<&str>) -> Result<Option<(String, ImportRow)>, RuntimeError> {
+        let from = last.map(after).unwrap_or_default();
+        let next = self.next((&lists::IMPORTS, None), from_on(&from))?;
+        let next = next.map(|(id, row)| {
+            let record = self.decode::<ImportRow>((IMPORTS, &id.as_str()), &row, 1)?;
             Ok((id, record))
         });
         next.transpose()
@@ -94,14 +110,14 @@ impl SnapshotRows for Reader<'_> {
         let mut from = 0;
         loop {
             let page = |from: i64, most: i64| {
-                let params: [Param<'_>; 4] = [&owner.as_bytes(), &path.as_bytes(), &from, &most];
+                let params: [Param<'_>; 4] = [&key(owner), &key(path), &from, &most];
                 self.query(Scope::Hint, PAGE, &params)
             };
             let (mut seen, mut last) = (0, 0);
             self.log(FILES, (from, CHUNKS), page, |chunk, row| {
                 (seen, last) = (seen + 1, chunk);
-                let key = (owner, path, chunk);
-                each(chunk, self.decode::<FileChunkRow>((FILES, &key), row, 1)?)
+                let of = (owner, path, chunk);
+                each(chunk, self.decode::<FileChunkRow>((FILES, &of), row, 1)?)
             })?;
             match last.checked_add(1) {
                 Some(next) if seen == CHUNKS => from = next,
@@ -116,15 +132,10 @@ impl SnapshotRows for Reader<'_> {
         from: &str,
         is_after: bool,
     ) -> Result<Option<String>, RuntimeError> {
-        const FROM: &str =
-            "SELECT path FROM files WHERE runtime = $1 AND path >= $2 ORDER BY path LIMIT 1";
-        const AFTER: &str =
-            "SELECT path FROM files WHERE runtime = $1 AND path > $2 ORDER BY path LIMIT 1";
-        let sql = if is_after { AFTER } else { FROM };
-        let params: [Param<'_>; 2] = [&owner.as_bytes(), &from.as_bytes()];
-        let rows = self.query(Scope::Hint, sql, &params)?;
-        let path = rows.first().map(|row| self.text(FILES, row, 0));
-        path.transpose()
+        let first = is_after.then(|| after(from));
+        let range = from_on(first.as_deref().unwrap_or(from));
+        let next = self.next((&lists::FILES, Some(owner)), range)?;
+        Ok(next.map(|(path, _)| path))
     }
 
     fn event_facts(
@@ -135,7 +146,7 @@ impl SnapshotRows for Reader<'_> {
     ) -> Result<(), RuntimeError> {
         const PAGE: &str = "SELECT number, record FROM events WHERE runtime = $1 AND number >= $2
             ORDER BY number LIMIT $3";
-        let id = runtime.as_bytes();
+        let id = key(runtime);
         let page = |from: i64, most: i64| self.query(Scope::Hint, PAGE, &[&id, &from, &most]);
         let key = |number| (runtime, number);
         let table = (EVENTS, runtime.len());
@@ -153,12 +164,12 @@ impl SnapshotRows for Reader<'_> {
         const PAGE: &str = "SELECT number, record FROM transcripts
             WHERE runtime = $1 AND worker = $2 AND number >= $3 ORDER BY number LIMIT $4";
         let page = |from: i64, most: i64| {
-            let params: [Param<'_>; 4] = [&runtime.as_bytes(), &worker.as_bytes(), &from, &most];
+            let params: [Param<'_>; 4] = [&key(runtime), &key(worker), &from, &most];
             self.query(Scope::Hint, PAGE, &params)
         };
-        let key = |number| (runtime, worker, number);
+        let of = |number| (runtime, worker, number);
         let table = (TRANSCRIPTS, runtime.len() + worker.len());
-        self.sized::<TranscriptRow<'static>, _>(table, from, page, key, |number, row, bytes| {
+        self.sized::<TranscriptRow<'static>, _>(table, from, page, of, |number, row, bytes| {
             each(facts(number, row.recorded_at_ms, bytes), bytes)
         })
     }
@@ -170,7 +181,7 @@ impl SnapshotRows for Reader<'_> {
     ) -> Result<(), RuntimeError> {
         const PAGE: &str = "SELECT number, record FROM diagnostics WHERE runtime = $1
             AND number >= $2 ORDER BY number LIMIT $3";
-        let id = runtime.as_bytes();
+        let id = key(runtime);
         let page = |from: i64, most: i64| self.query(Scope::Hint, PAGE, &[&id, &from, &most]);
         let key = |number| (runtime, number);
         let table = (DIAGNOSTICS, runtime.len());
@@ -184,11 +195,11 @@ impl SnapshotRows for Reader<'_> {
         (runtime, worker): (&str, &str),
     ) -> Result<Option<(WorkerRow, u64)>, RuntimeError> {
         const GET: &str = "SELECT record FROM workers WHERE runtime = $1 AND worker = $2";
-        let params: [Param<'_>; 2] = [&runtime.as_bytes(), &worker.as_bytes()];
+        let params: [Param<'_>; 2] = [&key(runtime), &key(worker)];
         let rows = self.query(Scope::Hint, GET, &params)?;
         let row = rows.first().map(|row| {
-            let key = (runtime, worker);
-            let decoded = self.decode::<WorkerRow>((WORKERS, &key), row, 0)?;
+            let owner = (runtime, worker);
+            let decoded = self.decode::<WorkerRow>((WORKERS, &owner), row, 0)?;
             let bytes = runtime.len() + worker.len() + self.bytes(WORKERS, row, 0)?.len();
             Ok((decoded, stored_size(bytes)))
         });
@@ -201,21 +212,16 @@ impl SnapshotRows for Reader<'_> {
         last: Option<&str>,
         backwards: bool,
     ) -> Result<Option<(String, RuntimeRow)>, RuntimeError> {
-        const NEXT: &str =
-            "SELECT runtime, record FROM runtimes WHERE runtime > $1 ORDER BY runtime LIMIT 1";
-        const BEFORE: &str =
-            "SELECT runtime, record FROM runtimes WHERE runtime < $1 ORDER BY runtime DESC LIMIT 1";
-        const LAST: &str = "SELECT runtime, record FROM runtimes ORDER BY runtime DESC LIMIT 1";
-        let after = last.unwrap_or_default().as_bytes();
-        let rows = match (backwards, last) {
-            (false, _) => self.query(Scope::Hint, NEXT, &[&after])?,
-            (true, Some(_)) => self.query(Scope::Hint, BEFORE, &[&after])?,
-            (true, None) => self.query(Scope::Hint, LAST, &[])?,
+        use crate::ledger::table_names::RUNTIMES;
+        let next = match backwards {
+            false => {
+                let from = last.map(after).unwrap_or_default();
+                self.next((&lists::RUNTIMES, None), from_on(&from))?
+            }
+            true => self.next((&lists::RUNTIMES_BACKWARDS, None), below(last))?,
         };
-        let next = rows.first().map(|row| {
-            use crate::ledger::table_names::RUNTIMES;
-            let id = self.text(RUNTIMES, row, 0)?;
-            let decoded = self.decode::<RuntimeRow>((RUNTIMES, &id.as_str()), row, 1)?;
+        let next = next.map(|(id, row)| {
+            let decoded = self.decode::<RuntimeRow>((RUNTIMES, &id.as_str()), &row, 1)?;
             Ok((id, decoded))
         });
         next.transpose()
@@ -228,22 +234,16 @@ impl SnapshotRows for Reader<'_> {
         last: Option<&str>,
         backwards: bool,
     ) -> Result<Option<(String, WorkerRow)>, RuntimeError> {
-        const NEXT: &str = "SELECT worker, record FROM workers WHERE runtime = $1 AND worker > $2
-            ORDER BY worker LIMIT 1";
-        const BEFORE: &str = "SELECT worker, record FROM workers WHERE runtime = $1 AND worker < $2
-            ORDER BY worker DESC LIMIT 1";
-        const LAST: &str = "SELECT worker, record FROM workers WHERE runtime = $1
-            ORDER BY worker DESC LIMIT 1";
-        let (id, after) = (runtime.as_bytes(), last.unwrap_or_default().as_bytes());
-        let rows = match (backwards, last) {
-            (false, _) => self.query(Scope::Hint, NEXT, &[&id, &after])?,
-            (true, Some(_)) => self.query(Scope::Hint, BEFORE, &[&id, &after])?,
-            (true, None) => self.query(Scope::Hint, LAST, &[&id])?,
+        let next = match backwards {
+            false => {
+                let from = last.map(after).unwrap_or_default();
+                self.next((&lists::WORKERS, Some(runtime)), from_on(&from))?
+            }
+            true => self.next((&lists::WORKERS_BACKWARDS, Some(runtime)), below(last))?,
         };
-        let next = rows.first().map(|row| {
-            let worker = self.text(WORKERS, row, 0)?;
-            let key = (runtime, worker.as_str());
-            let decoded = self.decode::<WorkerRow>((WORKERS, &key), row, 1)?;
+        let next = next.map(|(worker, row)| {
+            let owner = (runtime, worker.as_str());
+            let decoded = self.decode::<WorkerRow>((WORKERS, &owner), &row, 1)?;
             Ok((worker, decoded))
         });
         next.transpose()

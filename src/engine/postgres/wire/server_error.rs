@@ -149,12 +149,9 @@ fn refused(code: &SqlState, message: &str, at: OpContext<'_>) -> RuntimeError {
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE || code.code().starts_with("28") => {
             at.io(Error::new(ErrorKind::PermissionDenied, message))
         }
-        // An entry of an index has at most a third of a page.
-        code if *code == SqlState::PROGRAM_LIMIT_EXCEEDED => RuntimeError::InvalidRequest(format!(
-            "{}: the ids of the runtime and the worker are too long for a key of the server, which has at most 2,700 bytes: \
-             {message}",
-            at.place
-        )),
+        code if *code == SqlState::PROGRAM_LIMIT_EXCEEDED => {
+            RuntimeError::InvalidRequest(format!("{}: {message}", at.place))
+        }
         code if *code == SqlState::DISK_FULL => at.io(Error::new(ErrorKind::StorageFull, message)),
         code => at.io(Error::other(format!(
             "{message} (SQLSTATE {})",

@@ -1,14 +1,16 @@
 //! A change set as columns of the tables, encoded once, however often it is written.
 
+use crate::engine::postgres::keys::{is_long, keeper, key, long_texts};
 use crate::engine::postgres::lock_row::place_in_order;
 use crate::engine::postgres::wire::connection::{Call, Param};
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::engine::postgres::writes::statements as sql;
 use crate::ledger::change_set::{ChangeSet, RuntimeChanges};
-use crate::ledger::removals::ALL;
+use crate::ledger::removals::{ALL, Removals};
 use crate::ledger::stored::envelope::{self, KeyBytes, Record};
 use crate::ledger::stored::record::MetaRecord;
 use crate::ledger::table_names as table;
+use std::collections::BTreeSet;
 
 /// Bytes of a column, one value a row.
 pub(crate) type Texts = Vec<Vec<u8>>;
@@ -28,6 +30,8 @@ pub(crate) struct Columns {
 #[derive(Default)]
 pub(crate) struct Batch {
     statements: Vec<(&'static str, Columns)>,
+    /// The texts of long keys that have a statement, with the runtimes that keep them.
+    long_texts: BTreeSet<(String, String)>,
     /// The runtimes that the batch changes, in the order of their locks.
     pub(crate) runtimes: Vec<String>,
 }
@@ -70,6 +74,29 @@ pub(crate) fn check(changes: &ChangeSet) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// The memory of a row, about.
+fn bytes_of(owner: &str, part: Option<&str>, record: Option<&[u8]>) -> usize {
+    owner.len() + part.map_or(0, str::len) + record.map_or(0, <[u8]>::len)
+}
+
+/// The runtimes that may keep texts of long keys of the removed rows of the runtime `id`.
+fn keepers_of<'r>(id: &'r str, removed: &'r Removals) -> BTreeSet<&'r str> {
+    let workers = removed.workers.iter().chain(removed.entries_below.keys());
+    let parts = workers.chain(removed.files.iter().map(|(path, _)| path));
+    let parts = parts.map(|part| (table::WORKERS, part));
+    let is_mark = id == table::UNFINISHED;
+    let tombstones = removed.tombstones.iter();
+    let parts = parts.chain(tombstones.map(|part| (table::TOMBSTONES, part)));
+    // With the mark goes what a deletion has left.
+    let parts = parts.filter(|(_, part)| is_mark || is_long(part.as_bytes()));
+    let mut keepers: BTreeSet<&str> = parts.map(|(table, part)| keeper(table, id, part)).collect();
+    // All rows of the runtime go, also those that the removals do not name.
+    if removed.runtime || removed.all_entries {
+        keepers.insert(id);
+    }
+    keepers
+}
+
 /// The last number below `floor`.
 fn last_below(floor: u64) -> i64 {
     match floor {
@@ -97,13 +124,23 @@ impl Columns {
         number: Option<i64>,
         record: Vec<u8>,
     ) -> Self {
-        Self {
-            owners: vec![owner.as_bytes().to_vec()],
-            parts: part.iter().map(|part| part.as_bytes().to_vec()).collect(),
-            numbers: number.into_iter().collect(),
-            bytes: owner.len() + part.map_or(0, str::len) + record.len(),
-            records: vec![record],
-        }
+        let mut columns = Self::default();
+        columns.push(owner, part, number, Some(record));
+        columns
+    }
+
+    fn push(
+        &mut self,
+        owner: &str,
+        part: Option<&str>,
+        number: Option<i64>,
+        record: Option<Vec<u8>>,
+    ) {
+        self.bytes += bytes_of(owner, part, record.as_deref());
+        self.owners.push(key(owner).into_owned());
+        self.parts.extend(part.map(|part| key(part).into_owned()));
+        self.numbers.extend(number);
+        self.records.extend(record);
     }
 
     /// The columns that have values, as parameters.
@@ -139,6 +176,7 @@ impl Batch {
         for (id, staged) in &changes.runtimes {
             batch.write(id, staged)?;
         }
+        batch.forget_texts(changes);
         batch.runtimes.extend(changes.runtimes.keys().cloned());
         batch
             .runtimes
@@ -163,21 +201,35 @@ impl Batch {
         number: Option<i64>,
         record: Option<Vec<u8>>,
     ) {
-        let bytes = owner.len() + part.map_or(0, str::len) + record.as_ref().map_or(0, Vec::len);
+        let bytes = bytes_of(owner, part, record.as_deref());
         let last = self.statements.iter().rposition(|(of, _)| *of == sql);
         let last = last.filter(|at| self.statements[*at].1.bytes + bytes <= STATEMENT_BYTES);
         let at = last.unwrap_or_else(|| {
             self.statements.push((sql, Columns::default()));
             self.statements.len() - 1
         });
-        let columns = &mut self.statements[at].1;
-        columns.bytes += bytes;
-        columns.owners.push(owner.as_bytes().to_vec());
-        columns
-            .parts
-            .extend(part.map(|part| part.as_bytes().to_vec()));
-        columns.numbers.extend(number);
-        columns.records.extend(record);
+        self.statements[at].1.push(owner, part, number, record);
+    }
+
+    /// Puts the texts of the long keys of a row.
+    fn put_texts(&mut self, table: &str, owner: &str, part: Option<&str>) {
+        for (keeper, text) in long_texts(table, owner, part) {
+            if self.long_texts.insert((keeper.to_owned(), text.to_owned())) {
+                let record = Some(text.as_bytes().to_vec());
+                self.put(sql::PUT_LONG_KEYS, keeper, Some(text), None, record);
+            }
+        }
+    }
+
+    /// Removes the texts of long keys that no row has any more.
+    fn forget_texts(&mut self, changes: &ChangeSet) {
+        let mut keepers = BTreeSet::new();
+        for (id, staged) in &changes.runtimes {
+            keepers.extend(keepers_of(id, &staged.removed));
+        }
+        for keeper in keepers {
+            self.put(sql::FORGET_LONG_KEYS, keeper, None, None, None);
+        }
     }
 
     fn remove(&mut self, id: &str, staged: &RuntimeChanges) {
@@ -236,6 +288,7 @@ impl Batch {
             (Some(part), Some(of)) => encoded(table, &(owner, part, of), row),
         }?;
         let of = of.map(number).transpose()?;
+        self.put_texts(table, owner, part);
         self.put(sql, owner, part, of, Some(record));
         Ok(())
     }

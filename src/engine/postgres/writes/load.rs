@@ -1,5 +1,6 @@
 //! The writes of a bulk load: logs by COPY, all other rows one statement each.
 
+use crate::engine::postgres::keys::{Family, PREFIX, is_long, key, long_texts};
 use crate::engine::postgres::rows::reader::Reader;
 use crate::engine::postgres::rows::source::{Scope, Source};
 use crate::engine::postgres::turn::Turn;
@@ -18,12 +19,20 @@ use crate::ledger::stored::record::MetaRecord;
 use crate::ledger::stored::tombstone::TombstoneRow;
 use crate::ledger::table_names as table;
 use crate::model::identity::WorkerRef;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 /// A bulk load in a turn.
 pub(crate) struct PgLoad<'a> {
     turn: &'a Turn,
     reader: Reader<'a>,
+    /// Long texts that the load has put, with the runtimes that keep them: these need not be put again. A removal can
+    /// have removed them.
+    long_texts: RefCell<BTreeSet<(String, String)>>,
 }
+
+/// The most long texts that a load keeps in memory. Each has up to 128 KiB.
+const KNOWN_TEXTS: usize = 256;
 
 /// What the binary format of COPY begins with: a signature, flags, and the length of an extension.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -36,6 +45,7 @@ impl<'a> PgLoad<'a> {
         Self {
             turn,
             reader: Reader { source: turn, at },
+            long_texts: RefCell::default(),
         }
     }
 
@@ -55,13 +65,36 @@ impl<'a> PgLoad<'a> {
         done.map(|_| ()).map_err(self.error())
     }
 
+    /// Puts the texts of the long keys of a row, unless the load has.
+    fn put_texts(&self, table: &str, owner: &str, part: Option<&str>) -> Result<(), RuntimeError> {
+        for (keeper, text) in long_texts(table, owner, part) {
+            let mut known = self.long_texts.borrow_mut();
+            if known.len() >= KNOWN_TEXTS {
+                known.clear();
+            }
+            if known.insert((keeper.to_owned(), text.to_owned())) {
+                let record = text.as_bytes().to_vec();
+                let columns = Columns::one(keeper, Some(text), None, record);
+                self.execute(owner, sql::PUT_LONG_KEYS, &columns.params())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the texts of long keys of `owner` that no row has any more.
+    fn forget_texts(&self, owner: &str) -> Result<(), RuntimeError> {
+        self.long_texts.borrow_mut().clear();
+        self.execute(owner, sql::FORGET_LONG_KEYS, &[&vec![key(owner)]])
+    }
+
     /// Puts one row.
     fn put(
         &self,
-        sql: &'static str,
+        (sql, table): (&'static str, &str),
         (owner, part, number): (&str, Option<&str>, Option<i64>),
         record: Vec<u8>,
     ) -> Result<(), RuntimeError> {
+        self.put_texts(table, owner, part)?;
         let columns = Columns::one(owner, part, number, record);
         self.execute(owner, sql, &columns.params())
     }
@@ -80,6 +113,8 @@ impl<'a> PgLoad<'a> {
         if last.is_some_and(|last| last >= first) {
             return Err(not_after_last(table, first));
         }
+        let part = owner.get(1).copied();
+        self.put_texts(table, runtime, part)?;
         let rows = copied(owner, run).map_err(self.error())?;
         let done = self.turn.write(runtime, |connection, deadline| {
             connection.copy_in(copy, rows, deadline)
@@ -103,7 +138,7 @@ impl<'a> PgLoad<'a> {
     fn last_entry(&self, runtime: &str, worker: &str) -> Result<Option<u64>, RuntimeError> {
         const LAST: &str = "SELECT number FROM transcripts WHERE runtime = $1 AND worker = $2
             ORDER BY number DESC LIMIT 1";
-        let params: [Param<'_>; 2] = [&runtime.as_bytes(), &worker.as_bytes()];
+        let params: [Param<'_>; 2] = [&key(runtime), &key(worker)];
         self.last(runtime, LAST, &params)
     }
 }
@@ -115,7 +150,7 @@ fn copied(owner: &[&str], run: &Run) -> Result<Vec<u8>, ServerError> {
     for (of, value) in run.rows() {
         bytes.extend_from_slice(&columns.to_be_bytes());
         for part in owner {
-            copy_field(&mut bytes, part.as_bytes())?;
+            copy_field(&mut bytes, &key(part))?;
         }
         copy_field(&mut bytes, &number(of)?.to_be_bytes())?;
         copy_field(&mut bytes, value)?;
@@ -148,7 +183,11 @@ impl LoadRows for PgLoad<'_> {
 
     fn put_runtime(&self, id: &str, row: &RuntimeRow) -> Result<(), RuntimeError> {
         let record = encoded(table::RUNTIMES, &id, row).map_err(self.error())?;
-        self.put(sql::PUT_RUNTIMES, (id, None, None), record)
+        self.put(
+            (sql::PUT_RUNTIMES, table::RUNTIMES),
+            (id, None, None),
+            record,
+        )
     }
 
     fn put_worker(
@@ -157,7 +196,11 @@ impl LoadRows for PgLoad<'_> {
         row: &WorkerRow,
     ) -> Result<(), RuntimeError> {
         let record = encoded(table::WORKERS, &(runtime, worker), row).map_err(self.error())?;
-        self.put(sql::PUT_WORKERS, (runtime, Some(worker), None), record)
+        self.put(
+            (sql::PUT_WORKERS, table::WORKERS),
+            (runtime, Some(worker), None),
+            record,
+        )
     }
 
     fn put_workers(&self, runtime: &str, rows: &[(String, WorkerRow)]) -> Result<(), RuntimeError> {
@@ -167,10 +210,11 @@ impl LoadRows for PgLoad<'_> {
         let (mut workers, mut records) = (Vec::new(), Vec::new());
         for (worker, row) in rows {
             let key = (runtime, worker.as_str());
-            workers.push(worker.as_bytes());
+            self.put_texts(table::WORKERS, runtime, Some(worker))?;
+            workers.push(self::key(worker));
             records.push(encoded(table::WORKERS, &key, row).map_err(self.error())?);
         }
-        let owners = vec![runtime.as_bytes(); rows.len()];
+        let owners = vec![key(runtime); rows.len()];
         let params: [Param<'_>; 3] = [&owners, &workers, &records];
         self.execute(runtime, sql::PUT_WORKERS, &params)
     }
@@ -192,7 +236,8 @@ impl LoadRows for PgLoad<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let owners = vec![id.as_bytes(); rows.len()];
+        self.put_texts(table::DIAGNOSTICS, id, None)?;
+        let owners = vec![key(id); rows.len()];
         let params: [Param<'_>; 3] = [&owners, &numbers, &records];
         self.execute(id, sql::PUT_DIAGNOSTICS, &params)
     }
@@ -202,14 +247,18 @@ impl LoadRows for PgLoad<'_> {
             let (runtime, worker) = owner_of(worker);
             let record = encoded(table::TOMBSTONES, &(runtime, worker), row);
             let record = record.map_err(self.error())?;
-            self.put(sql::PUT_TOMBSTONES, (runtime, Some(worker), None), record)?;
+            self.put(
+                (sql::PUT_TOMBSTONES, table::TOMBSTONES),
+                (runtime, Some(worker), None),
+                record,
+            )?;
         }
         Ok(())
     }
 
     fn put_import(&self, id: &str, row: &ImportRow) -> Result<(), RuntimeError> {
         let record = encoded(table::IMPORTS, &id, row).map_err(self.error())?;
-        self.put(sql::PUT_IMPORTS, (id, None, None), record)
+        self.put((sql::PUT_IMPORTS, table::IMPORTS), (id, None, None), record)
     }
 
     fn put_file_chunk(
@@ -219,14 +268,18 @@ impl LoadRows for PgLoad<'_> {
     ) -> Result<(), RuntimeError> {
         let record = encoded(table::FILES, &(owner, path, chunk), row).map_err(self.error())?;
         let chunk = number(chunk).map_err(self.error())?;
-        self.put(sql::PUT_FILES, (owner, Some(path), Some(chunk)), record)
+        self.put(
+            (sql::PUT_FILES, table::FILES),
+            (owner, Some(path), Some(chunk)),
+            record,
+        )
     }
 
     fn append_events(&self, id: &str, run: &Run) -> Result<(), RuntimeError> {
         const COPY: &str = "COPY events (runtime, number, record) FROM STDIN (FORMAT binary)";
         const LAST: &str =
             "SELECT number FROM events WHERE runtime = $1 ORDER BY number DESC LIMIT 1";
-        let last = self.last(id, LAST, &[&id.as_bytes()])?;
+        let last = self.last(id, LAST, &[&key(id)])?;
         self.append(id, (table::EVENTS, COPY), (&[id], run), last)
     }
 
@@ -243,7 +296,7 @@ impl LoadRows for PgLoad<'_> {
     }
 
     fn remove_runtime(&self, id: &str) -> Result<(), RuntimeError> {
-        let key: [Param<'_>; 1] = [&id.as_bytes()];
+        let key: [Param<'_>; 1] = [&key(id)];
         for sql in [
             "DELETE FROM runtimes WHERE runtime = $1",
             "DELETE FROM imports WHERE runtime = $1",
@@ -257,23 +310,36 @@ impl LoadRows for PgLoad<'_> {
         ] {
             self.execute(id, sql, &key)?;
         }
-        Ok(())
+        self.forget_texts(id)
     }
 
     fn remove_diagnostics(&self, id: &str) -> Result<(), RuntimeError> {
         const DELETE: &str = "DELETE FROM diagnostics WHERE runtime = $1";
-        self.execute(id, DELETE, &[&id.as_bytes()])
+        self.execute(id, DELETE, &[&key(id)])
     }
 
     fn remove_file(&self, owner: &str, path: &str) -> Result<(), RuntimeError> {
         const DELETE: &str = "DELETE FROM files WHERE runtime = $1 AND path = $2";
-        let params: [Param<'_>; 2] = [&owner.as_bytes(), &path.as_bytes()];
-        self.execute(owner, DELETE, &params)
+        let params: [Param<'_>; 2] = [&key(owner), &key(path)];
+        self.execute(owner, DELETE, &params)?;
+        match is_long(path.as_bytes()) {
+            true => self.forget_texts(owner),
+            false => Ok(()),
+        }
     }
 
     fn remove_files(&self, owner: &str, first: &str, end: &str) -> Result<(), RuntimeError> {
-        const DELETE: &str = "DELETE FROM files WHERE runtime = $1 AND path >= $2 AND path < $3";
-        let params: [Param<'_>; 3] = [&owner.as_bytes(), &first.as_bytes(), &end.as_bytes()];
-        self.execute(owner, DELETE, &params)
+        // The keys of a family do not have the order of their texts.
+        const DELETE: &str = "DELETE FROM files AS t
+            WHERE t.runtime = $1 AND t.path >= $2 AND t.path < $3 AND (length(t.path) <= $6
+                OR EXISTS (SELECT FROM long_keys AS l WHERE l.runtime = t.runtime AND l.key = t.path
+                    AND l.text >= $4 AND l.text < $5))";
+        let texts = (first.as_bytes(), end.as_bytes());
+        let first = Family::of(texts.0).map_or(texts.0.to_vec(), |family| family.lower);
+        let behind = Family::of(texts.1).map_or(texts.1.to_vec(), |family| family.upper);
+        let own = PREFIX as i32;
+        let params: [Param<'_>; 6] = [&key(owner), &first, &behind, &texts.0, &texts.1, &own];
+        self.execute(owner, DELETE, &params)?;
+        self.forget_texts(owner)
     }
 }

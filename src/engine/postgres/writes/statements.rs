@@ -21,6 +21,27 @@ pub(crate) const DELETE_FILES: &str = "DELETE FROM files AS t
     USING unnest($1::bytea[], $2::bytea[], $3::int8[]) AS u (r, p, n)
     WHERE t.runtime = u.r AND t.path = u.p AND t.number = u.n";
 
+/// The texts of long keys: those of runtimes, keys, texts.
+pub(crate) const PUT_LONG_KEYS: &str = "INSERT INTO long_keys (runtime, key, text)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING";
+/// Comes last: removes the texts of runtimes that no row has any more.
+pub(crate) const FORGET_LONG_KEYS: &str = "DELETE FROM long_keys AS l
+    USING unnest($1::bytea[]) AS u (r) WHERE l.runtime = u.r
+    AND NOT EXISTS (SELECT FROM workers AS t WHERE t.runtime = l.runtime AND t.worker = l.key)
+    AND NOT EXISTS (SELECT FROM transcripts AS t WHERE t.runtime = l.runtime AND t.worker = l.key)
+    AND NOT EXISTS (SELECT FROM tombstones AS t WHERE t.runtime = l.runtime AND t.worker = l.key)
+    AND NOT EXISTS (SELECT FROM tombstones AS t WHERE t.runtime = '' AND t.worker = l.key)
+    AND NOT EXISTS (SELECT FROM files AS t WHERE t.runtime = l.runtime AND t.path = l.key)
+    AND NOT (l.key = l.runtime AND (
+        EXISTS (SELECT FROM runtimes AS t WHERE t.runtime = l.key)
+        OR EXISTS (SELECT FROM workers AS t WHERE t.runtime = l.key)
+        OR EXISTS (SELECT FROM events AS t WHERE t.runtime = l.key)
+        OR EXISTS (SELECT FROM transcripts AS t WHERE t.runtime = l.key)
+        OR EXISTS (SELECT FROM diagnostics AS t WHERE t.runtime = l.key)
+        OR EXISTS (SELECT FROM imports AS t WHERE t.runtime = l.key)
+        OR EXISTS (SELECT FROM tombstones AS t WHERE t.runtime = l.key)
+        OR EXISTS (SELECT FROM files AS t WHERE t.runtime = l.key)))";
+
 pub(crate) const PUT_META: &str = "INSERT INTO meta (property, record)
     SELECT * FROM unnest($1::bytea[], $2::bytea[])
     ON CONFLICT (property) DO UPDATE SET record = excluded.record";
