@@ -7,12 +7,12 @@ use crate::ours::{self, Ours};
 use crate::peer::{InputPeer, Measured};
 use crate::rows::inputs::counted;
 use crate::rows::reads::last_events;
-use crate::sqlite::{self, Connections, Sqlite};
+use crate::sqlite::{self, Connections, Copying, Sqlite};
 use crate::table::{Bound, Line, Table, Unit, duration, rate, thousands};
 use crate::workload::PAGE;
 use anyhow::{Result, ensure};
 use postgres_tests::cluster::Cluster;
-use redb_runtime_store::store::Durability;
+use redb_runtime_store::store::{CopyOptions, Durability};
 use redb_runtime_store::{PostgresOptions, Store};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -77,7 +77,8 @@ pub(super) fn run(bench: &Bench, table: &mut Table) -> Result<()> {
         let samples = inputs(bench, &servers, (asked.threads, number))?;
         report_inputs(asked, &samples, table);
     }
-    end_of_log(bench, &servers, table)
+    end_of_log(bench, &servers, table)?;
+    copies(bench, &servers, table)
 }
 
 /// The seconds that an input takes: on a server alone, on one with a standby, in SQLite with connections of their own, in SQLite
@@ -140,7 +141,7 @@ fn report_inputs(asked: &Asked, samples: &[Samples], table: &mut Table) {
     }
 }
 
-/// Loads a long log, reads its end, and copies it from and to a file.
+/// Loads a long log, and reads its end.
 fn end_of_log(bench: &Bench, servers: &Servers, table: &mut Table) -> Result<()> {
     let [options, _] = servers.options();
     let store = Store::connect(options.schema("long"))?;
@@ -186,4 +187,68 @@ fn end_of_log(bench: &Bench, servers: &Servers, table: &mut Table) -> Result<()>
         theirs: duration(samples[1].median()),
     });
     Ok(store.close()?)
+}
+
+/// Copies a long log from a file to a server and back.
+fn copies(bench: &Bench, servers: &Servers, table: &mut Table) -> Result<()> {
+    let dir = TempDir::new_in(&bench.dir)?;
+    let path = |name: &str| dir.path().join(name);
+    ours::build(&path("long.redb"), &LONG, &bench.inputs)?;
+    sqlite::build(&path("long.sqlite"), &LONG, &bench.inputs)?;
+    let connection = sqlite::connect(&path("long.sqlite"))?;
+    let file = Store::open(path("long.redb"))?;
+    let [options, _] = servers.options();
+    let on_server = || Store::connect(options.clone().schema("copy"));
+    let forget = || {
+        let drop = "DROP SCHEMA copied CASCADE";
+        servers.alone.primary().ask(drop);
+    };
+    copied(&file, &on_server()?)?;
+    let kept = on_server()?;
+    let contenders: Vec<Contender<'_>> = vec![
+        Box::new(|| {
+            let there = Store::connect(options.clone().schema("copied"))?;
+            let (seconds, ()) = time(1, || copied(&file, &there))?;
+            there.close()?;
+            forget();
+            Ok(seconds)
+        }),
+        Box::new(|| {
+            let there = Store::open(path("copied.redb"))?;
+            let (seconds, ()) = time(1, || copied(&kept, &there))?;
+            there.close()?;
+            fs::remove_file(path("copied.redb"))?;
+            Ok(seconds)
+        }),
+        Box::new(|| {
+            let copy = path("copied.sqlite");
+            let back_up = || sqlite::back_up(&connection, &copy, Copying::Pages);
+            let (seconds, ()) = time(1, back_up)?;
+            fs::remove_file(&copy)?;
+            Ok(seconds)
+        }),
+    ];
+    let samples = interleave(bench.rounds(5, 2), contenders)?;
+    for (index, way) in ["to PostgreSQL", "from PostgreSQL"].iter().enumerate() {
+        table.push(Line {
+            work: format!("copy of {0} + {0} {way}", thousands(LONG.inputs)),
+            against: "SQLite's backup to a file",
+            threshold: Bound::None,
+            stretch: Bound::None,
+            value: samples[index].speed_over(&samples[2]),
+            unit: Unit::Times,
+            ours: duration(samples[index].median()),
+            theirs: duration(samples[2].median()),
+        });
+    }
+    kept.close()?;
+    Ok(file.close()?)
+}
+
+/// Copies all of `from`.
+fn copied(from: &Store, to: &Store) -> Result<()> {
+    let report = from.copy_to(to, &CopyOptions::new())?;
+    let events: u64 = report.runtimes.iter().map(|runtime| runtime.events).sum();
+    ensure!(events == LONG.events(), "{events} events were copied");
+    Ok(())
 }
