@@ -18,14 +18,50 @@ use redb::{Builder, Key, WriteTransaction};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A copy that is being filled.
+/// The bytes of the rows that one commit of a copy writes, about. redb keeps a record of each page of a transaction in memory.
+const PART_BYTES: usize = 16 << 20;
+
+/// A copy that is being filled, in parts.
 struct Filling<'a> {
-    transaction: &'a WriteTransaction,
+    /// Begins the transaction of a part.
+    begin: &'a dyn Fn() -> Result<WriteTransaction, RuntimeError>,
     at: RedbContext<'a>,
     source: &'a dyn RawRows,
     /// Whether a row that cannot be decoded ends the copy.
     is_checked: bool,
     rows: u64,
+}
+
+/// A row that waits for the rest of its part.
+struct WaitingRow {
+    owner: String,
+    part: String,
+    number: u64,
+    value: Vec<u8>,
+}
+
+impl WaitingRow {
+    fn new(row: &RawRow<'_>) -> Self {
+        Self {
+            owner: row.owner.to_owned(),
+            part: row.part.to_owned(),
+            number: row.number,
+            value: row.value.to_vec(),
+        }
+    }
+
+    fn raw(&self) -> RawRow<'_> {
+        RawRow {
+            owner: &self.owner,
+            part: &self.part,
+            number: self.number,
+            value: &self.value,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.owner.len() + self.part.len() + self.value.len()
+    }
 }
 
 impl Filling<'_> {
@@ -55,26 +91,55 @@ impl Filling<'_> {
     where
         for<'r> K::SelfType<'r>: KeyBytes,
     {
-        let (at, is_checked, mut rows) = (self.at, self.is_checked, 0);
-        let open = self.transaction.open_table(table.definition);
-        let mut open = open.map_err(|error| at.redb(error))?;
+        let (mut part, mut bytes) = (Vec::new(), 0);
         self.source.each_raw(table.name, &mut |row| {
             if !is_wanted(&row) {
                 return Ok(());
             }
+            let row = WaitingRow::new(&row);
+            bytes += row.bytes();
+            part.push(row);
+            if bytes >= PART_BYTES {
+                bytes = 0;
+                self.rows += self.write(table, &key, std::mem::take(&mut part))?;
+            }
+            Ok(())
+        })?;
+        self.rows += self.write(table, &key, part)?;
+        Ok(())
+    }
+
+    /// Writes and commits rows of a table. Returns how many there were.
+    fn write<K: Key + 'static, R: Record>(
+        &self,
+        table: &TableOf<K, R>,
+        key: &impl for<'r> Fn(&RawRow<'r>) -> K::SelfType<'r>,
+        part: Vec<WaitingRow>,
+    ) -> Result<u64, RuntimeError>
+    where
+        for<'r> K::SelfType<'r>: KeyBytes,
+    {
+        let at = self.at;
+        if part.is_empty() {
+            return Ok(0);
+        }
+        let transaction = (self.begin)()?;
+        let open = transaction.open_table(table.definition);
+        let mut open = open.map_err(|error| at.redb(error))?;
+        for row in &part {
+            let row = row.raw();
             let key = key(&row);
-            if is_checked {
+            if self.is_checked {
                 envelope::decode::<R>(table.name, &key, row.value).map_err(|message| {
                     at.corrupt(format!("table {}, key {key:?}: {message}", table.name))
                 })?;
             }
             open.insert(&key, row.value)
                 .map_err(|error| at.redb(error))?;
-            rows += 1;
-            Ok(())
-        })?;
-        self.rows += rows;
-        Ok(())
+        }
+        drop(open);
+        transaction.commit().map_err(|error| at.redb(error))?;
+        Ok(part.len() as u64)
     }
 }
 
@@ -83,19 +148,18 @@ pub(crate) fn to_temporary_file(source: &dyn RawRows) -> Result<Arc<OpenStore>, 
     let store = create::in_temporary_file()?;
     let engine = store.engine();
     let at = engine.at("copy");
-    let transaction = engine.begin_write(at)?;
+    let begin = || {
+        let transaction = engine.begin_write(at)?;
+        transaction.into_inner().ok_or_else(|| at.forked())
+    };
     let mut filling = Filling {
-        transaction: &transaction,
+        begin: &begin,
         at,
         source,
         is_checked: false,
         rows: 0,
     };
     filling.all()?;
-    match transaction.into_inner() {
-        Some(transaction) => transaction.commit().map_err(|error| at.redb(error))?,
-        None => return Err(at.forked()),
-    }
     Ok(store)
 }
 
@@ -109,10 +173,13 @@ pub(crate) fn to_file(source: &dyn RawRows, path: &Path) -> Result<BackupReport,
         create::create_in(backend_of(&staged, at)?, Schema::default(), at)?;
         let database = Builder::new().create_with_backend(backend_of(&staged, at)?);
         let database = database.map_err(|error| at.redb(error))?;
-        let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
-        transaction.set_two_phase_commit(true);
+        let begin = || {
+            let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
+            transaction.set_two_phase_commit(true);
+            Ok(transaction)
+        };
         let mut filling = Filling {
-            transaction: &transaction,
+            begin: &begin,
             at,
             source,
             is_checked: true,
@@ -120,7 +187,6 @@ pub(crate) fn to_file(source: &dyn RawRows, path: &Path) -> Result<BackupReport,
         };
         filling.all()?;
         let rows = filling.rows;
-        transaction.commit().map_err(|error| at.redb(error))?;
         database.close().map_err(|error| at.redb(error))?;
         Ok(rows)
     })?;
