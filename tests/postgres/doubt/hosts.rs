@@ -95,6 +95,17 @@ pub(crate) fn said(runtime: &Runtime, worker: &WorkerRef) -> Vec<String> {
     entries.map(|entry| entry.content).collect()
 }
 
+/// Everything that an error shows, with its causes.
+pub(crate) fn shown(error: &RuntimeError) -> String {
+    let mut shown = format!("{error:?} {error} {error:#?}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        shown += &format!(" {error:?} {error}");
+        cause = error.source();
+    }
+    shown
+}
+
 /// Asserts that a result is an error of one kind.
 macro_rules! assert_refused {
     ($result:expr, $pattern:pat $(if $guard:expr)? $(,)?) => {

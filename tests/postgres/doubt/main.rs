@@ -8,5 +8,7 @@ mod long_keys;
 mod lost_connections;
 mod mended;
 mod opening;
+mod passwords;
 mod replication;
 mod servers;
+mod tls;

@@ -54,13 +54,7 @@ fn password_is_in_no_error_and_no_debug_output() {
             .connect_timeout(Duration::from_millis(300))
             .outage_timeout(Duration::from_millis(300));
         shown.push(format!("{options:?}"));
-        let error = Store::connect(options).unwrap_err();
-        shown.push(format!("{error:?} {error} {error:#?}"));
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            shown.push(format!("{error:?} {error}"));
-            cause = error.source();
-        }
+        shown.push(crate::hosts::shown(&Store::connect(options).unwrap_err()));
     }
     SHARED.primary().ask(&format!(
         "CREATE USER agents SUPERUSER PASSWORD '{PASSWORD}'"

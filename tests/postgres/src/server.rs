@@ -194,11 +194,36 @@ impl Server {
     /// Sets `name` to `value` for good, without a restart.
     pub fn set(&self, name: &str, value: &str) {
         self.ask(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+        self.reload();
+        assert_eq!(self.ask(&format!("SHOW {name}")), value, "{name}");
+    }
+
+    /// Writes a file into the directory of the data, which only the server's user may read. Returns its path.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::{OpenOptionsExt, chown};
+        let path = self.data.join(name);
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(true).mode(0o600);
+        let written = file.open(&path).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            match Install::get().account() {
+                Some((user, group)) => chown(&path, Some(user), Some(group)),
+                None => Ok(()),
+            }
+        });
+        written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// Has the server read its configuration again.
+    pub fn reload(&self) {
+        const READ_AT: &str = "SELECT pg_conf_load_time()";
+        let before = self.ask(READ_AT);
         self.ask("SELECT pg_reload_conf()");
-        // The postmaster reads its configuration later than it answers.
+        // The postmaster reads it later than it answers.
         let began = Instant::now();
-        while self.ask(&format!("SHOW {name}")) != value {
-            assert!(began.elapsed() < PATIENCE, "{name} was not set to {value}");
+        while self.ask(READ_AT) == before {
+            assert!(began.elapsed() < PATIENCE, "the server did not reload");
             sleep(Duration::from_millis(10));
         }
     }

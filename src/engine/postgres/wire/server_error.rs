@@ -54,10 +54,13 @@ impl From<tokio_postgres::Error> for ServerError {
                 Self::Lost(refused.message().to_owned())
             }
             Some(refused) => Self::Refused(refused.code().clone(), refused.message().to_owned()),
-            None => Self::Lost(with_causes(&error)),
+            None => Self::without_answer(with_causes(&error)),
         }
     }
 }
+
+/// How the client says that the server asks for a password and the address has none. It has no code.
+const NO_PASSWORD: &str = "password missing";
 
 impl ServerError {
     /// The error of a call in a session that has begun. One that ended the session says nothing about a commit under way.
@@ -67,6 +70,14 @@ impl ServerError {
                 Self::Lost(ended.message().to_owned())
             }
             _ => Self::from(error),
+        }
+    }
+
+    /// A failure of the client.
+    fn without_answer(message: String) -> Self {
+        match message.ends_with(NO_PASSWORD) {
+            true => Self::Refused(SqlState::INVALID_PASSWORD, message),
+            false => Self::Lost(message),
         }
     }
 

@@ -3,7 +3,7 @@
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use std::future::Future;
 use std::io;
 use std::path::Path;
@@ -24,13 +24,10 @@ impl Tls {
         let mut trusted = RootCertStore::empty();
         match roots {
             None => trusted.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            Some(path) => {
-                let certificates = CertificateDer::pem_file_iter(path).map_err(io::Error::other)?;
-                for certificate in certificates {
-                    let certificate = certificate.map_err(io::Error::other)?;
-                    trusted.add(certificate).map_err(io::Error::other)?;
-                }
-            }
+            Some(path) => add_file(&mut trusted, path).map_err(|error| {
+                let message = format!("the certificates in {}: {error}", path.display());
+                io::Error::new(error.kind(), message)
+            })?,
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
@@ -39,6 +36,25 @@ impl Tls {
             .with_root_certificates(trusted)
             .with_no_client_auth();
         Ok(Self(Arc::new(config)))
+    }
+}
+
+/// Adds the certificates in a file. A file without one would refuse every server, with an error that blames the server.
+fn add_file(trusted: &mut RootCertStore, path: &Path) -> io::Result<()> {
+    let refused = |error: pem::Error| match error {
+        pem::Error::Io(error) => error,
+        error => io::Error::new(io::ErrorKind::InvalidData, error),
+    };
+    for certificate in CertificateDer::pem_file_iter(path).map_err(refused)? {
+        let added = trusted.add(certificate.map_err(refused)?);
+        added.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    }
+    match trusted.is_empty() {
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "there is none in PEM",
+        )),
+        false => Ok(()),
     }
 }
 
