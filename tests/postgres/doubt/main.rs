@@ -7,6 +7,7 @@ mod locks;
 mod long_keys;
 mod lost_connections;
 mod mended;
+mod migration;
 mod opening;
 mod passwords;
 mod replication;
