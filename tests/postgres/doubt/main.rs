@@ -9,6 +9,7 @@ mod lost_connections;
 mod mended;
 mod migration;
 mod opening;
+mod partition;
 mod passwords;
 mod replication;
 mod servers;

@@ -6,11 +6,12 @@ use crate::server::{Server, free_port};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The names of the two servers. Either is the primary or the standby; after a fail-over they change roles.
-const NAMES: [&str; 2] = ["a", "b"];
+/// The names of the servers. The first two are the primary and the standby; after a fail-over they change roles. The third is
+/// the standby of a primary whose predecessor lives on.
+const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// Which standbys a commit waits for: whichever of the two servers is the standby.
-const SYNCHRONOUS: &str = "FIRST 1 (a, b)";
+/// Which standbys a commit waits for: whichever of the servers is the standby.
+const SYNCHRONOUS: &str = "FIRST 1 (a, b, c)";
 
 /// How long a new standby may take to follow.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +26,8 @@ pub struct Cluster {
     ports: Vec<u16>,
     /// Which of [`NAMES`] is the primary.
     leader: usize,
+    /// Which of them is the standby, or the next one.
+    follower: usize,
     scratch: Scratch,
 }
 
@@ -50,6 +53,7 @@ impl Cluster {
             primary,
             standby: None,
             leader: 0,
+            follower: 1,
             scratch,
         }
     }
@@ -135,21 +139,33 @@ impl Cluster {
     /// that the primary took down with it.
     pub fn fail_over(&mut self) {
         self.primary.kill();
+        self.promote();
+    }
+
+    /// Makes the standby the primary while the old one, which is returned, lives on: the network between them is lost.
+    pub fn split(&mut self) -> Server {
+        let old = self.promote();
+        self.follower = NAMES.len() - 1;
+        self.ports.push(free_port());
+        old
+    }
+
+    /// Makes the standby the primary, and returns the old one.
+    fn promote(&mut self) -> Server {
         let Standby { mut server, link } = self.standby.take().expect("a standby");
         drop(link);
         server.promote();
-        self.primary = server;
-        self.leader = 1 - self.leader;
+        std::mem::swap(&mut self.leader, &mut self.follower);
+        std::mem::replace(&mut self.primary, server)
     }
 
-    /// Makes a new standby, in the place of the server that was killed.
+    /// Makes a new standby, in the place of the server that was killed, or a third one after a split.
     pub fn rejoin(&mut self) {
         let link = Proxy::new(self.primary.port());
-        let follower = 1 - self.leader;
         let server = Server::standby(
             self.scratch.directory(),
-            NAMES[follower],
-            self.ports[follower],
+            NAMES[self.follower],
+            self.ports[self.follower],
             link.port(),
         );
         self.standby = Some(Standby { server, link });
