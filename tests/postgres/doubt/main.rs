@@ -1,6 +1,7 @@
 //! Lost connections, dead servers and paused hosts: what was acknowledged is there, once.
 
 mod campaigns;
+mod copies;
 mod framing;
 mod hosts;
 mod locks;
