@@ -341,14 +341,16 @@ fn setup(options: &PostgresOptions) -> String {
         Durability::Replicated => "on",
         Durability::Applied => "remote_apply",
     };
-    // The server finds out within seconds that the machine of a host is gone, and gives its locks up.
+    // The server finds out within seconds that the machine of a host is gone, and gives its locks up. While it has sent what
+    // was not acknowledged, only `tcp_user_timeout` ends the wait: by default that takes a quarter of an hour.
     // All statements find their rows by key. Without statistics the planner could choose to read a whole table.
     format!(
         "SET search_path TO {schema}; SET synchronous_commit TO {commit}; SET lock_timeout TO {lock}; \
          SET statement_timeout TO 0; SET idle_in_transaction_session_timeout TO 0; \
          SET enable_seqscan TO off; SET enable_hashjoin TO off; SET enable_mergejoin TO off; \
          SET plan_cache_mode TO force_generic_plan; SET jit TO off; SET client_min_messages TO warning; \
-         SET tcp_keepalives_idle TO 5; SET tcp_keepalives_interval TO 2; SET tcp_keepalives_count TO 3",
+         SET tcp_keepalives_idle TO 5; SET tcp_keepalives_interval TO 2; SET tcp_keepalives_count TO 3; \
+         SET tcp_user_timeout TO 11000",
         schema = quoted(&options.schema),
         lock = options.lock_timeout.as_millis().clamp(1, 1 << 30),
     )

@@ -15,3 +15,4 @@ mod passwords;
 mod replication;
 mod servers;
 mod tls;
+mod vanished;

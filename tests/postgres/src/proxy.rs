@@ -1,7 +1,8 @@
 //! A proxy on loopback that loses or holds a connection at a chosen message.
 
 use crate::frames::{Commits, Frame, Start};
-use std::collections::BTreeMap;
+use socket2::{SockFilter, SockRef};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// How long to wait for a fault that was planned.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The filter that keeps nothing of a packet: `ret #0`.
+const DROP: SockFilter = SockFilter::new(6, 0, 0, 0);
 
 /// Who sends a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +106,9 @@ pub enum Fault {
     Outage,
     /// Nothing is passed on, and nothing is closed, until [`Proxy::restore`].
     Hold,
+    /// As if the host's machine had lost its power: the system acknowledges no packet of the connection any more, and nothing
+    /// is closed. No other connection is accepted until [`Proxy::restore`].
+    Vanish,
 }
 
 /// A proxy before a server. It ends when dropped, with all its connections.
@@ -129,8 +136,12 @@ struct State {
     counted: usize,
     /// Messages of each side since the last plan.
     messages: [usize; 2],
+    /// The bytes of the longest message of a host, ever.
+    longest: usize,
     fired: bool,
     holding: bool,
+    /// Connections whose host has vanished.
+    vanished: BTreeSet<u64>,
     refusing: bool,
     closed: bool,
     cancels: usize,
@@ -190,6 +201,11 @@ impl Proxy {
         self.shared.lock().messages
     }
 
+    /// The bytes of the longest message that a host has sent.
+    pub fn longest(&self) -> usize {
+        self.shared.lock().longest
+    }
+
     /// Requests to cancel a statement, ever.
     pub fn cancels(&self) -> usize {
         self.shared.lock().cancels
@@ -208,7 +224,7 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// Ends an outage or a hold. What was held is passed on.
+    /// Ends an outage or a hold. What was held is passed on. A host that has vanished stays away, and can connect again.
     pub fn restore(&self) {
         let mut state = self.shared.lock();
         (state.holding, state.refusing) = (false, false);
@@ -235,11 +251,13 @@ impl State {
         match fault {
             Fault::Hold => self.holding = true,
             Fault::Cut => {}
-            Fault::Outage => self.refusing = true,
+            Fault::Outage | Fault::Vanish => self.refusing = true,
         }
-        if fault != Fault::Hold {
-            for connection in connections {
-                self.cut(*connection);
+        for connection in connections {
+            match fault {
+                Fault::Hold => {}
+                Fault::Cut | Fault::Outage => self.cut(*connection),
+                Fault::Vanish => self.vanish(*connection),
             }
         }
         self.fired = true;
@@ -250,6 +268,15 @@ impl State {
         if let Some([host, server]) = self.connections.get(&connection) {
             let _ = host.shutdown(Shutdown::Both);
             let _ = server.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Has the system drop every packet that arrives for a connection, acknowledgements included.
+    fn vanish(&mut self, connection: u64) {
+        self.vanished.insert(connection);
+        for stream in self.connections.get(&connection).into_iter().flatten() {
+            let dropped = SockRef::from(stream).attach_filter(&[DROP]);
+            dropped.expect("a filter of packets");
         }
     }
 
@@ -345,8 +372,12 @@ impl Shared {
             if is_commit {
                 kinds.push(Which::Commit);
             }
-            if from == Side::Host && frame.is_end_of_request() {
-                kinds.push(Which::Request);
+            if from == Side::Host {
+                let mut state = self.lock();
+                state.longest = state.longest.max(frame.bytes.len());
+                if frame.is_end_of_request() {
+                    kinds.push(Which::Request);
+                }
             }
             if self
                 .forward(number, from, &kinds, || target.write_all(&frame.bytes))
@@ -380,7 +411,7 @@ impl Shared {
         if let Some((When::Before, fault)) = planned {
             self.happen(number, fault)?;
         }
-        self.wait_while_holding()?;
+        self.wait_while_held(number)?;
         write().map_err(|_| Ended)?;
         if let Some((When::After, fault)) = planned {
             self.happen(number, fault)?;
@@ -393,19 +424,19 @@ impl Shared {
         let mut state = self.lock();
         let lost: Vec<u64> = match fault {
             Fault::Outage => state.connections.keys().copied().collect(),
-            Fault::Cut | Fault::Hold => vec![number],
+            Fault::Cut | Fault::Hold | Fault::Vanish => vec![number],
         };
         state.begin(fault, &lost);
         self.changed.notify_all();
         match fault {
-            Fault::Hold => Ok(()),
+            Fault::Hold | Fault::Vanish => Ok(()),
             Fault::Cut | Fault::Outage => Err(Ended),
         }
     }
 
-    fn wait_while_holding(&self) -> Result<(), Ended> {
+    fn wait_while_held(&self, number: u64) -> Result<(), Ended> {
         let mut state = self.lock();
-        while state.holding && !state.closed {
+        while (state.holding || state.vanished.contains(&number)) && !state.closed {
             let wait = self.changed.wait(state);
             state = wait.unwrap_or_else(PoisonError::into_inner);
         }
