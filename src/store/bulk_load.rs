@@ -77,7 +77,8 @@ impl Store {
     ///
     /// The error of `load`; `InvalidRequest` for a load that breaks a rule of [`BulkLoad`]; the errors of
     /// every write: `StoreReadOnly`, `StoreClosed`, `StoreFailed`, `StoreIo`, `StoreCorrupt`,
-    /// `CommitUncertain`.
+    /// `CommitUncertain`. On a server `StoreConflict`, with none of the load stored, if another host loads the same runtimes in
+    /// another order: the server ends one of the two. Loads that take runtimes in the order of their ids only wait.
     pub fn bulk_load<T, E: From<RuntimeError>>(
         &self,
         load: impl FnOnce(&mut BulkLoad<'_>) -> Result<T, E>,

@@ -2,14 +2,17 @@
 
 mod campaigns;
 mod copies;
+mod crowded;
 mod framing;
 mod hosts;
+mod large;
 mod locks;
 mod long_keys;
 mod lost_connections;
 mod mended;
 mod migration;
 mod opening;
+mod orders;
 mod partition;
 mod passwords;
 mod replication;
