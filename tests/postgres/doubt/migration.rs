@@ -67,7 +67,6 @@ fn assert_whole(schema: &str) {
 }
 
 #[test]
-#[ignore = "the tables have one version"]
 fn older_store_is_migrated_only_when_asked() {
     let newest = newest();
     let schema = first_version();
@@ -89,7 +88,6 @@ fn older_store_is_migrated_only_when_asked() {
 }
 
 #[test]
-#[ignore = "the tables have one version"]
 fn two_hosts_migrate_at_the_same_time() {
     let newest = newest();
     let schema = first_version();
@@ -111,7 +109,6 @@ fn two_hosts_migrate_at_the_same_time() {
 
 /// Cuts the migration at each of its messages, in both directions.
 #[test]
-#[ignore = "the tables have one version"]
 fn interrupted_migration_changes_nothing_or_all() {
     let newest = newest();
     let old = state(&first_version());
