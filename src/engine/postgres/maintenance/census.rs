@@ -1,5 +1,6 @@
 //! What the server counts of a store: rows and bytes by runtime and worker, and the space of the tables.
 
+use crate::engine::postgres::rows::key_bytes::part_bytes_sql;
 use crate::engine::postgres::rows::long_texts::LongTexts;
 use crate::engine::postgres::rows::reader::limit;
 use crate::engine::postgres::rows::source::{Scope, Source};
@@ -32,44 +33,71 @@ pub(crate) struct Counts {
     pub(crate) largest: Vec<(String, String, u64, u64)>,
 }
 
-/// The queries of the tables with rows of runtimes. Of files those are counted that begin with their first chunk.
+/// The queries of the tables with rows of runtimes. A file is counted with its first chunk, and the own text of a document is
+/// none.
 const BY_RUNTIME: [(&str, &str); 5] = [
     (
         table::WORKERS,
-        "SELECT runtime, count(*), sum(length(runtime) + length(worker) + length(record))::int8
-            FROM workers GROUP BY runtime",
+        concat!(
+            "SELECT runtime, count(*), sum(",
+            part_bytes_sql!("runtime"),
+            " + length(worker) + length(record))::int8 FROM workers GROUP BY runtime"
+        ),
     ),
     (
         table::EVENTS,
-        "SELECT runtime, count(*), sum(length(runtime) + 8 + length(record))::int8
-            FROM events GROUP BY runtime",
+        concat!(
+            "SELECT runtime, count(*), sum(",
+            part_bytes_sql!("runtime"),
+            " + 8 + length(record))::int8 FROM events GROUP BY runtime"
+        ),
     ),
     (
         table::TRANSCRIPTS,
-        "SELECT runtime, count(*), sum(length(runtime) + length(worker) + 8 + length(record))::int8
-            FROM transcripts GROUP BY runtime",
+        concat!(
+            "SELECT runtime, count(*), sum(",
+            part_bytes_sql!("runtime"),
+            " + ",
+            part_bytes_sql!("worker"),
+            " + 8 + length(record))::int8 FROM transcripts GROUP BY runtime"
+        ),
     ),
     (
         table::DIAGNOSTICS,
-        "SELECT runtime, count(*), sum(length(runtime) + 8 + length(record))::int8
-            FROM diagnostics GROUP BY runtime",
+        concat!(
+            "SELECT runtime, count(*), sum(",
+            part_bytes_sql!("runtime"),
+            " + 8 + length(record))::int8 FROM diagnostics GROUP BY runtime"
+        ),
     ),
     (
         table::FILES,
-        "SELECT runtime, count(DISTINCT path), sum(length(runtime) + length(path) + 8 + length(record))::int8
-            FROM files GROUP BY runtime",
+        concat!(
+            "SELECT runtime, count(*) FILTER (WHERE number = 0 AND path <> 'r/runtime.json'
+                AND (path NOT LIKE 'w/%/worker.json' OR path LIKE 'w/%/%/worker.json')), sum(",
+            part_bytes_sql!("runtime"),
+            " + ",
+            part_bytes_sql!("path"),
+            " + 8 + length(record))::int8 FROM files GROUP BY runtime"
+        ),
     ),
 ];
 
-const LARGEST: &str = "SELECT w.runtime, w.worker,
-        (length(w.runtime) + length(w.worker) + length(w.record) + coalesce(t.bytes, 0))::int8 AS size,
+const LARGEST: &str = concat!(
+    "SELECT w.runtime, w.worker, (",
+    part_bytes_sql!("w.runtime"),
+    " + length(w.worker) + length(w.record) + coalesce(t.bytes, 0))::int8 AS size,
         coalesce(t.entries, 0)::int8
     FROM workers AS w LEFT JOIN (
-        SELECT runtime, worker, count(*) AS entries,
-            sum(length(runtime) + length(worker) + 8 + length(record)) AS bytes
+        SELECT runtime, worker, count(*) AS entries, sum(",
+    part_bytes_sql!("runtime"),
+    " + ",
+    part_bytes_sql!("worker"),
+    " + 8 + length(record)) AS bytes
         FROM transcripts GROUP BY runtime, worker
     ) AS t ON t.runtime = w.runtime AND t.worker = w.worker
-    ORDER BY size DESC, w.runtime, w.worker LIMIT $1";
+    ORDER BY size DESC, w.runtime, w.worker LIMIT $1"
+);
 
 /// Name, rows, bytes of records, bytes of pages, bytes of indexes.
 const SPACE: &str = "

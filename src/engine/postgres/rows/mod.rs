@@ -1,6 +1,7 @@
 //! Reading rows.
 
 mod bounded_reads;
+pub(crate) mod key_bytes;
 pub(crate) mod lists;
 pub(crate) mod long_texts;
 pub(crate) mod reader;

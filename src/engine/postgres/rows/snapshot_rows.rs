@@ -1,6 +1,7 @@
 //! The reads of a snapshot that no operation needs.
 
 use crate::engine::postgres::keys::key;
+use crate::engine::postgres::rows::key_bytes::part_bytes;
 use crate::engine::postgres::rows::lists::{self, List, Range, after};
 use crate::engine::postgres::rows::reader::{LOG_ROWS, Reader};
 use crate::engine::postgres::rows::source::Scope;
@@ -149,7 +150,7 @@ impl SnapshotRows for Reader<'_> {
         let id = key(runtime);
         let page = |from: i64, most: i64| self.query(Scope::Hint, PAGE, &[&id, &from, &most]);
         let key = |number| (runtime, number);
-        let table = (EVENTS, runtime.len());
+        let table = (EVENTS, part_bytes(runtime.len()));
         self.sized::<EventRow<'static>, _>(table, from, page, key, |number, row, bytes| {
             each(facts(number, row.recorded_at_ms, bytes), bytes)
         })
@@ -168,7 +169,8 @@ impl SnapshotRows for Reader<'_> {
             self.query(Scope::Hint, PAGE, &params)
         };
         let of = |number| (runtime, worker, number);
-        let table = (TRANSCRIPTS, runtime.len() + worker.len());
+        let key_bytes = part_bytes(runtime.len()) + part_bytes(worker.len());
+        let table = (TRANSCRIPTS, key_bytes);
         self.sized::<TranscriptRow<'static>, _>(table, from, page, of, |number, row, bytes| {
             each(facts(number, row.recorded_at_ms, bytes), bytes)
         })
@@ -184,7 +186,7 @@ impl SnapshotRows for Reader<'_> {
         let id = key(runtime);
         let page = |from: i64, most: i64| self.query(Scope::Hint, PAGE, &[&id, &from, &most]);
         let key = |number| (runtime, number);
-        let table = (DIAGNOSTICS, runtime.len());
+        let table = (DIAGNOSTICS, part_bytes(runtime.len()));
         self.sized::<DiagnosticRow, _>(table, 0, page, key, |number, row, bytes| {
             each((number, row), bytes)
         })
@@ -200,7 +202,8 @@ impl SnapshotRows for Reader<'_> {
         let row = rows.first().map(|row| {
             let owner = (runtime, worker);
             let decoded = self.decode::<WorkerRow>((WORKERS, &owner), row, 0)?;
-            let bytes = runtime.len() + worker.len() + self.bytes(WORKERS, row, 0)?.len();
+            let key_bytes = part_bytes(runtime.len()) + worker.len();
+            let bytes = key_bytes + self.bytes(WORKERS, row, 0)?.len();
             Ok((decoded, stored_size(bytes)))
         });
         row.transpose()
