@@ -1,7 +1,9 @@
 //! Archives: a directory that an update keeps whole while the store is pruned.
 
 use crate::layout_support::{content, edit, tree, worker_dir};
-use crate::support::{all_entries, all_events, full_request, named, say, scratch, worker_snapshot};
+use crate::support::{
+    Place, all_entries, all_events, fresh, full_request, named, say, worker_snapshot,
+};
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::layout::{
     Comparison, ExistingDirectory, ExportOptions, ExportReport, ImportOptions, ImportOutcome,
@@ -43,7 +45,7 @@ pub(crate) fn worker(runtime: &Runtime) -> WorkerRef {
 }
 
 pub(crate) fn restored(root: &Path) -> Store {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let report = import(&store, root, ImportOptions::new()).unwrap();
     assert_eq!(report.findings, []);
     let report = store.verify().unwrap();
@@ -63,23 +65,23 @@ pub(crate) fn compared(store: &Store, root: &Path) -> Comparison {
 }
 
 /// A store with the runtime `r` and two workers, and an archive of it.
-pub(crate) fn archived() -> (TempDir, Runtime, [WorkerRef; 2], TempDir) {
-    let (directory, path) = scratch();
-    let runtime = Store::open(&path).unwrap().runtime(named("r")).unwrap();
+pub(crate) fn archived() -> (Place, Runtime, [WorkerRef; 2], TempDir) {
+    let place = Place::new();
+    let runtime = place.open().runtime(named("r")).unwrap();
     let workers = [(); 2].map(|()| worker(&runtime));
     for worker in &workers {
         talk(&runtime, worker, 6);
     }
     let archive = tempfile::tempdir().unwrap();
     update(runtime.store(), archive.path()).unwrap();
-    (directory, runtime, workers, archive)
+    (place, runtime, workers, archive)
 }
 
 #[test]
 fn archive_over_three_prune_cycles_restores_everything() {
-    let (_directory, runtime, [one, other], archive) = archived();
+    let (_place, runtime, [one, other], archive) = archived();
     // A second store gets the same calls and is never pruned.
-    let whole = Store::in_memory().unwrap();
+    let whole = fresh();
     let twin = whole.runtime(named("r")).unwrap();
     for worker in [worker(&twin), worker(&twin)] {
         talk(&twin, &worker, 6);
@@ -127,7 +129,7 @@ fn archive_over_three_prune_cycles_restores_everything() {
 
 #[test]
 fn update_without_news_writes_nothing_after_a_prune() {
-    let (_directory, runtime, _, archive) = archived();
+    let (_place, runtime, _, archive) = archived();
     prune(&runtime, Retention::new().keep_events(2).keep_entries(1));
     update(runtime.store(), archive.path()).unwrap();
     let before = tree(archive.path());
@@ -138,7 +140,7 @@ fn update_without_news_writes_nothing_after_a_prune() {
 
 #[test]
 fn archive_that_ends_before_the_floor_is_refused() {
-    let (_directory, runtime, [one, _], archive) = archived();
+    let (_place, runtime, [one, _], archive) = archived();
     talk(&runtime, &one, 4);
     prune(&runtime, Retention::new().keep_events(2));
     let before = tree(archive.path());
@@ -159,7 +161,7 @@ fn archive_that_ends_before_the_floor_is_refused() {
     ));
     assert_eq!(tree(archive.path()), before, "nothing was written");
     update_with_gap(runtime.store(), archive.path());
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let report = import(&store, archive.path(), ImportOptions::new()).unwrap();
     let messages: Vec<_> = report
         .findings
@@ -174,7 +176,7 @@ fn archive_that_ends_before_the_floor_is_refused() {
 
 #[test]
 fn transcript_that_ends_before_the_floor_is_refused() {
-    let (_directory, runtime, [one, _], archive) = archived();
+    let (_place, runtime, [one, _], archive) = archived();
     talk(&runtime, &one, 4);
     prune(&runtime, Retention::new().keep_entries(2));
     let refused = update(runtime.store(), archive.path()).unwrap_err();
@@ -218,7 +220,7 @@ fn transcript_that_ends_before_the_floor_is_refused() {
 
 #[test]
 fn archive_that_ends_right_before_the_floor_is_continued() {
-    let (_directory, runtime, [one, _], archive) = archived();
+    let (_place, runtime, [one, _], archive) = archived();
     talk(&runtime, &one, 4);
     // All that the archive has, and no more.
     prune(&runtime, Retention::new().keep_events(4).keep_entries(4));
@@ -238,7 +240,7 @@ fn archive_that_ends_right_before_the_floor_is_continued() {
 
 #[test]
 fn rows_that_both_have_must_agree() {
-    let (_directory, runtime, _, archive) = archived();
+    let (_place, runtime, _, archive) = archived();
     prune(&runtime, Retention::new().keep_events(2).keep_entries(2));
     let transcript = worker_dir(archive.path(), 1).join("transcript.jsonl");
     // Below the floor only the archive has it.
@@ -256,7 +258,7 @@ fn rows_that_both_have_must_agree() {
 
 #[test]
 fn worker_that_retention_removed_stays_in_the_archive() {
-    let (_directory, runtime, [one, other], archive) = archived();
+    let (_place, runtime, [one, other], archive) = archived();
     runtime.stop_worker(&one, None).unwrap();
     update(runtime.store(), archive.path()).unwrap();
     let whole = content(runtime.store());
@@ -277,7 +279,7 @@ fn worker_that_retention_removed_stays_in_the_archive() {
 
 #[test]
 fn worker_that_was_deleted_leaves_the_archive() {
-    let (_directory, runtime, [one, other], archive) = archived();
+    let (_place, runtime, [one, other], archive) = archived();
     runtime.stop_worker(&one, None).unwrap();
     update(runtime.store(), archive.path()).unwrap();
     runtime.delete_worker(&one).unwrap();
@@ -298,7 +300,7 @@ fn worker_that_was_deleted_leaves_the_archive() {
 
 #[test]
 fn archive_onto_a_pruned_store_is_a_conflict_unless_replaced() {
-    let (_directory, runtime, [one, _], archive) = archived();
+    let (_place, runtime, [one, _], archive) = archived();
     prune(&runtime, Retention::new().keep_entries(1));
     let store = runtime.store();
     let conflict = import(store, archive.path(), ImportOptions::new()).unwrap_err();
@@ -325,7 +327,7 @@ fn archive_onto_a_pruned_store_is_a_conflict_unless_replaced() {
 
 #[test]
 fn floors_and_pins_that_differ_are_differences() {
-    let (_directory, runtime, [one, _], archive) = archived();
+    let (_place, runtime, [one, _], archive) = archived();
     runtime.set_pinned(&one, true).unwrap();
     let comparison = compare(runtime.store(), archive.path()).unwrap();
     assert_eq!(comparison.total_differences, 1);
@@ -353,7 +355,7 @@ fn floors_and_pins_that_differ_are_differences() {
 /// A prune adds to its record with each of its commits.
 #[test]
 fn archive_updated_during_a_prune_is_continued() {
-    let (_directory, runtime, _, archive) = archived();
+    let (_place, runtime, _, archive) = archived();
     prune(&runtime, Retention::new().keep_events(2).keep_entries(1));
     update(runtime.store(), archive.path()).unwrap();
     let document = archive.path().join("runtimes/id-72/runtime.json");
@@ -366,7 +368,7 @@ fn archive_updated_during_a_prune_is_continued() {
 
 #[test]
 fn new_name_and_limits_catch_up_in_the_archive() {
-    let (_directory, runtime, _, archive) = archived();
+    let (_place, runtime, _, archive) = archived();
     runtime
         .set_display_name(Some("renamed".to_owned()))
         .unwrap();
@@ -385,7 +387,7 @@ fn new_name_and_limits_catch_up_in_the_archive() {
 
 #[test]
 fn refused_update_says_whether_the_archive_is_a_copy() {
-    let (_directory, runtime, _, archive) = archived();
+    let (_place, runtime, _, archive) = archived();
     let transcript = worker_dir(archive.path(), 1).join("transcript.jsonl");
     edit(&transcript, "entry 5", "other 5");
     let refused = update(runtime.store(), archive.path()).unwrap_err();
@@ -398,7 +400,7 @@ fn refused_update_says_whether_the_archive_is_a_copy() {
 
 #[test]
 fn dropped_worker_that_the_archive_has_in_part_is_refused() {
-    let (_directory, runtime, [one, _], archive) = archived();
+    let (_place, runtime, [one, _], archive) = archived();
     say(&runtime, &one, "never archived").unwrap();
     runtime.stop_worker(&one, None).unwrap();
     prune(&runtime, Retention::new().ended_before(Duration::ZERO));
@@ -429,7 +431,7 @@ fn dropped_worker_that_the_archive_has_in_part_is_refused() {
 
 #[test]
 fn worker_dropped_before_the_archive_got_it_is_refused() {
-    let (_directory, runtime, _, archive) = archived();
+    let (_place, runtime, _, archive) = archived();
     let new = worker(&runtime);
     talk(&runtime, &new, 2);
     runtime.stop_worker(&new, None).unwrap();
@@ -450,7 +452,7 @@ fn worker_dropped_before_the_archive_got_it_is_refused() {
 
 #[test]
 fn torn_line_of_a_dropped_worker_is_a_gap() {
-    let (_directory, runtime, [one, other], archive) = archived();
+    let (_place, runtime, [one, other], archive) = archived();
     let transcripts = [1, 2].map(|n| worker_dir(archive.path(), n).join("transcript.jsonl"));
     for transcript in &transcripts {
         let text = std::fs::read(transcript).unwrap();
@@ -486,7 +488,7 @@ fn torn_line_of_a_dropped_worker_is_a_gap() {
 
 #[test]
 fn members_that_say_nothing_give_way_to_floors_and_pins() {
-    let (_directory, runtime, [one, _], archive) = archived();
+    let (_place, runtime, [one, _], archive) = archived();
     drop(runtime);
     let documents = [
         worker_dir(archive.path(), 1).join("worker.json"),
@@ -500,7 +502,7 @@ fn members_that_say_nothing_give_way_to_floors_and_pins() {
         let open = text.strip_suffix("\n}\n").unwrap();
         std::fs::write(document, format!("{open},\n{members}")).unwrap();
     }
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     import(&store, archive.path(), ImportOptions::new()).unwrap();
     let before = tree(archive.path());
     update(&store, archive.path()).unwrap();
@@ -520,7 +522,7 @@ fn members_that_say_nothing_give_way_to_floors_and_pins() {
 /// An export and an import of a pruned store take the removed ids along.
 #[test]
 fn ids_of_removed_workers_survive_export_and_import() {
-    let (_directory, runtime, [one, other], archive) = archived();
+    let (_place, runtime, [one, other], archive) = archived();
     for worker in [&one, &other] {
         runtime.stop_worker(worker, None).unwrap();
     }

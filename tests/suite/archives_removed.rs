@@ -1,10 +1,9 @@
-//! Archives: workers that the store has removed, and updates that were killed before.
+//! Archives: workers that the store has removed.
 
 use crate::archives::{archived, compared, prune, restored, talk, update, update_with_gap, worker};
-use crate::layout_support::{copy, edit, exported, strict, tree, worker_dir};
-use crate::sharing::{as_child, child};
-use crate::support::{all_entries, all_events, named, runtime_id, seed, tell};
-use redb_runtime_store::Store;
+use crate::hosts::cases;
+use crate::layout_support::{edit, exported, strict, tree};
+use crate::support::{all_entries, all_events, fresh, named, runtime_id, seed};
 use redb_runtime_store::layout::{
     Comparison, ExistingDirectory, ExportOptions, FindingKind, LayoutError, compare, export,
 };
@@ -15,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use torture::rng::Rng;
 
-fn all_ended() -> Retention {
+pub(crate) fn all_ended() -> Retention {
     Retention::new().ended_before(Duration::ZERO)
 }
 
@@ -31,7 +30,7 @@ fn differences(comparison: &Comparison) -> String {
 
 #[test]
 fn gap_of_a_dropped_worker_is_allowed_once() {
-    let (_directory, runtime, [one, _], archive) = archived();
+    let (_place, runtime, [one, _], archive) = archived();
     talk(&runtime, &one, 2);
     runtime.stop_worker(&one, None).unwrap();
     prune(&runtime, all_ended());
@@ -66,7 +65,7 @@ fn gap_of_a_dropped_worker_is_allowed_once() {
 /// Another gap of the same worker is another loss.
 #[test]
 fn listed_end_allows_no_other_gap() {
-    let (_directory, runtime, [one, other], archive) = archived();
+    let (_place, runtime, [one, other], archive) = archived();
     talk(&runtime, &one, 1);
     talk(&runtime, &other, 1);
     runtime.stop_worker(&one, None).unwrap();
@@ -89,110 +88,10 @@ fn listed_end_allows_no_other_gap() {
     );
 }
 
-/// Runs an update of the archive in `directory`, and copies the archive after each of its steps.
-fn copy_each_step(directory: &Path) {
-    let archive = directory.join("archive");
-    let (from, to) = (archive.clone(), directory.to_owned());
-    let steps = std::sync::atomic::AtomicUsize::new(0);
-    redb_runtime_store::steps::on_step(move |_| {
-        let step = steps.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        copy(&from, &to.join(format!("step-{step:03}")));
-    });
-    update(
-        &Store::open(directory.join("store.redb")).unwrap(),
-        &archive,
-    )
-    .unwrap();
-    tell("done");
-}
-
-/// The states of the archive `root` that a kill of an update can leave.
-fn killed_updates(directory: &Path, archive: &Path) -> Vec<PathBuf> {
-    copy(archive, &directory.join("archive"));
-    let name = "archives_removed::killed_update_hides_no_dropped_worker";
-    let mut child = child(name, "update", directory);
-    assert_eq!(child.hear().as_deref(), Some("done"));
-    let entries = fs::read_dir(directory).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    let is_state = |path: &PathBuf| path.to_string_lossy().contains("step-");
-    let mut states: Vec<_> = paths.filter(is_state).collect();
-    states.sort();
-    states.push(directory.join("archive"));
-    states
-}
-
-/// The number of lines of the transcript of a worker; `None` without one.
-fn entries(root: &Path, worker: u64) -> Option<usize> {
-    let text = fs::read_to_string(worker_dir(root, worker).join("transcript.jsonl")).ok()?;
-    Some(text.matches('\n').count())
-}
-
-/// Kills come after each step; then retention removes the workers that the update had to write.
-#[test]
-fn killed_update_hides_no_dropped_worker() {
-    if let Some((_, directory)) = as_child() {
-        return copy_each_step(&directory);
-    }
-    let (directory, runtime, [one, other], archive) = archived();
-    let directory = directory.path();
-    talk(&runtime, &one, 2);
-    let new = worker(&runtime);
-    talk(&runtime, &new, 3);
-    for worker in [&one, &new, &other] {
-        runtime.stop_worker(worker, None).unwrap();
-    }
-    runtime.delete_worker(&other).unwrap();
-    runtime.store().close().unwrap();
-    let states = killed_updates(directory, archive.path());
-    let path = directory.join("store.redb");
-    let store = Store::open(&path).unwrap();
-    let whole = exported(&store);
-    store.close().unwrap();
-    let pruned = directory.join("pruned.redb");
-    fs::copy(&path, &pruned).unwrap();
-    let (store, pruned) = (Store::open(&path).unwrap(), Store::open(&pruned).unwrap());
-    prune(&pruned.runtime(named("r")).unwrap(), all_ended());
-    let (mut refused, mut hidden) = (0, 0);
-    for state in &states {
-        let again = tempfile::tempdir().unwrap();
-        copy(state, again.path());
-        update(&store, again.path()).unwrap();
-        assert_eq!(
-            tree(again.path()),
-            tree(whole.path()),
-            "{}",
-            state.display()
-        );
-        let has_all = entries(state, 1) == Some(8) && entries(state, 3) == Some(3);
-        match update(&pruned, state) {
-            Ok(_) => assert!(has_all, "{} lacks entries", state.display()),
-            Err(LayoutError::PrunedGap { first, last, .. }) => {
-                let has = entries(state, 1).unwrap() as u64;
-                assert_eq!((first, last), (has, 7), "{}", state.display());
-                refused += 1;
-            }
-            Err(LayoutError::PrunedWorker { worker_id, .. }) => {
-                assert_eq!(worker_id, new.worker_id);
-                hidden += 1;
-            }
-            Err(error) => panic!("{}: {error}", state.display()),
-        }
-        update_with_gap(&pruned, state);
-        update(&pruned, state).unwrap();
-        compared(&pruned, state);
-        strict(&Store::in_memory().unwrap(), state).unwrap();
-    }
-    assert!(
-        refused > 3 && hidden > 2,
-        "{refused} and {hidden} of {}",
-        states.len()
-    );
-}
-
 /// Its text stays readable there, so an operator has to know.
 #[test]
 fn update_reports_directories_of_deleted_runtimes() {
-    let (_directory, runtime, _, archive) = archived();
+    let (_place, runtime, _, archive) = archived();
     let store = runtime.store();
     for name in ["x", "y"] {
         store.runtime(named(name)).unwrap();
@@ -219,7 +118,7 @@ fn update_reports_directories_of_deleted_runtimes() {
 
 #[test]
 fn removed_workers_that_differ_are_differences() {
-    let (_directory, runtime, [one, other], _archive) = archived();
+    let (_place, runtime, [one, other], _archive) = archived();
     for worker in [&one, &other] {
         runtime.stop_worker(worker, None).unwrap();
     }
@@ -271,7 +170,7 @@ fn removed_workers_that_differ_are_differences() {
 /// An archive has rows of the removed workers, and says by these that they were removed.
 #[test]
 fn archived_rows_stand_for_removed_workers() {
-    let (_directory, runtime, [one, other], archive) = archived();
+    let (_place, runtime, [one, other], archive) = archived();
     for worker in [&one, &other] {
         runtime.stop_worker(worker, None).unwrap();
     }
@@ -296,7 +195,7 @@ fn archived_rows_stand_for_removed_workers() {
 /// The values of rows that both have must agree. A time counts where both have one.
 #[test]
 fn times_that_both_have_must_agree() {
-    let (_directory, runtime, _, _) = archived();
+    let (_place, runtime, _, _) = archived();
     let archive = tempfile::tempdir().unwrap();
     let with_times = || {
         let options = ExportOptions::new().existing(ExistingDirectory::Update);
@@ -330,9 +229,9 @@ fn times_that_both_have_must_agree() {
 #[test]
 fn random_archive_restores_what_was_never_pruned() {
     let (mut random, mut dropped) = (Rng::new(seed()), 0);
-    for _ in 0..6 {
-        let (_directory, runtime, workers, archive) = archived();
-        let whole = Store::in_memory().unwrap();
+    for _ in 0..cases(6) {
+        let (_place, runtime, workers, archive) = archived();
+        let whole = fresh();
         let twin = whole.runtime(named("r")).unwrap();
         let both = [&runtime, &twin];
         for worker in workers.map(|_| worker(&twin)) {
@@ -374,7 +273,7 @@ fn random_archive_restores_what_was_never_pruned() {
         }
         update(runtime.store(), archive.path()).unwrap();
         compared(runtime.store(), archive.path());
-        let back = Store::in_memory().unwrap();
+        let back = fresh();
         strict(&back, archive.path()).unwrap();
         let back = back.runtime(named("r")).unwrap();
         assert_eq!(all_events(&back), all_events(&twin));

@@ -4,14 +4,13 @@ use crate::support::{
     assert_refused, bulk, entry, event, fresh, runtime_id, runtime_snapshot, worker_ref,
     worker_snapshot,
 };
-use redb_runtime_store::catalog::{CreateWorkerRequest, WorkerStatus};
+use redb_runtime_store::RuntimeError;
+use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::interaction::{TranscriptEntry, WorkerInput};
 use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::observation::RuntimeEvent;
-use redb_runtime_store::store::{BulkLoad, EventRun, Sharing, Stored, TranscriptRun};
-use redb_runtime_store::{RuntimeError, Store};
-use torture::disk::{Disk, EIO, Errors, Fault, FaultKind};
+use redb_runtime_store::store::{BulkLoad, EventRun, Stored, TranscriptRun};
 
 fn events(ids: std::ops::Range<u64>) -> EventRun {
     let mut run = EventRun::new(runtime_id("r"));
@@ -161,44 +160,6 @@ fn existing_key_at_append_position_is_damage() {
             (1..30).map(|id| event(id, "event")).collect::<Vec<_>>()
         );
     }
-}
-
-/// After a failed access to the file redb rejects every write, also after a load that is abandoned
-/// before its commit.
-#[test]
-fn disk_error_in_bulk_load_ends_writing() {
-    let mut steps = std::collections::BTreeSet::new();
-    for after in 0.. {
-        // In an exclusive file a load reads only when it needs more space.
-        let disk = Disk::shared(Sharing::Exclusive);
-        let options = Store::options().sharing(Sharing::Exclusive);
-        let store = options.open_backend(disk.clone()).unwrap();
-        let runtime = store.runtime(crate::support::named("other")).unwrap();
-        let (kind, errors) = (FaultKind::Change, Errors::only(EIO, false));
-        disk.set_fault(Some(Fault {
-            kind,
-            after,
-            errors,
-        }));
-        let loaded = store.bulk_load(|load| {
-            // More than the free space of a new file.
-            let ids = 1..=100_u64;
-            ids.clone().try_for_each(|id| {
-                let event = event(id, &"long ".repeat(6_000));
-                load.append_event(&runtime_id("r"), event.into())
-            })?;
-            load.put_runtime(runtime_snapshot("r", ids.end() + 1).into())
-        });
-        let Some(strike) = disk.first_strike() else {
-            loaded.unwrap();
-            break;
-        };
-        steps.insert(strike.step);
-        assert!(loaded.is_err(), "{after}: {strike:?}");
-        let later = runtime.create_worker(CreateWorkerRequest::default());
-        assert_refused!(later, RuntimeError::StoreFailed { .. });
-    }
-    assert!(steps.contains("set_len"), "{steps:?}");
 }
 
 /// A load whose runtime breaks one rule of every store.

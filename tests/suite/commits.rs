@@ -1,7 +1,7 @@
 //! Shared commits, host transactions and submissions.
 
 use crate::support::{
-    Kept, Place, all_entries, all_events, assert_whole, named, on_both, say, seeded,
+    Kept, Place, all_entries, all_events, assert_whole, fresh, named, on_both, say, seeded,
 };
 use proptest::prelude::*;
 use redb_runtime_store::catalog::CreateWorkerRequest;
@@ -265,7 +265,7 @@ fn pending_is_a_future_for_any_executor() {
 
 #[test]
 fn finished_pending_refuses_another_wait() {
-    let runtime = Runtime::new_memory();
+    let runtime = fresh().runtime(named("r")).unwrap();
     let mut pending = runtime.submit(|tx| tx.summary());
     pollster::block_on(&mut pending).unwrap();
     assert!(matches!(
@@ -471,19 +471,19 @@ fn check_against_sequential_model(kept: Kept, threads: Vec<Vec<Step>>) {
 proptest! {
     #![proptest_config(seeded(40))]
     #[test]
-    fn interleavings_equal_a_sequence_in_memory(
+    fn interleavings_equal_a_sequence(
         threads in prop::collection::vec(prop::collection::vec(step(), 0..25), 8)
     ) {
-        check_against_sequential_model(Kept::InMemory, threads);
+        check_against_sequential_model(Kept::ALL[0], threads);
     }
 }
 
 proptest! {
     #![proptest_config(seeded(3))]
     #[test]
-    fn interleavings_equal_a_sequence_in_file(
+    fn interleavings_equal_a_sequence_that_lasts(
         threads in prop::collection::vec(prop::collection::vec(step(), 0..25), 8)
     ) {
-        check_against_sequential_model(Kept::InFile, threads);
+        check_against_sequential_model(Kept::LASTING, threads);
     }
 }

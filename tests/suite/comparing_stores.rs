@@ -1,6 +1,7 @@
 //! Comparisons of two stores.
 
-use crate::support::{entry, named, new_worker, runtime_id, say, scratch};
+use crate::hosts::REPOSITORY;
+use crate::support::{Place, entry, fresh, named, new_worker, runtime_id, say};
 use redb_runtime_store::attributes::Attributes;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::WorkerInput;
@@ -11,17 +12,12 @@ use redb_runtime_store::layout::{
 use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
-use tempfile::TempDir;
-
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/schema-2.redb");
 
 /// A copy of the golden store, which has rows of every kind.
-fn golden() -> (TempDir, PathBuf) {
-    let (directory, path) = scratch();
-    fs::copy(GOLDEN, &path).unwrap();
-    (directory, path)
+fn golden() -> Place {
+    Place::of_file(&Path::new(REPOSITORY).join("tests/fixtures/schema-2.redb"))
 }
 
 fn compared(first: &Store, second: &Store) -> StoreComparison {
@@ -53,11 +49,10 @@ fn kinds(comparison: &StoreComparison) -> Vec<(DifferenceKind, u64)> {
 
 #[test]
 fn backup_has_the_same_content() {
-    let (directory, path) = golden();
-    let store = Store::open(&path).unwrap();
-    let copy = directory.path().join("copy");
-    store.backup(&copy).unwrap();
-    let copy = Store::open(&copy).unwrap();
+    let place = golden();
+    let store = place.open();
+    let copy = Place::copy_of(&store);
+    let copy = copy.open();
     let comparison = compared(&store, &copy);
     assert!(comparison.is_same(), "{comparison:?}");
     assert_eq!(comparison.runtimes, comparison.same_runtimes);
@@ -78,12 +73,12 @@ fn backup_has_the_same_content() {
 
 #[test]
 fn reimported_export_differs_only_in_provenance() {
-    let (directory, path) = golden();
-    let store = Store::open(&path).unwrap();
+    let (place, directory) = (golden(), tempfile::tempdir().unwrap());
+    let store = place.open();
     let again = |times: bool, name: &str| {
         let root = directory.path().join(name);
         export(&store, &root, ExportOptions::new().times(times)).unwrap();
-        let again = Store::in_memory().unwrap();
+        let again = fresh();
         import(&again, &root, ImportOptions::new()).unwrap();
         compared(&store, &again)
     };
@@ -97,16 +92,15 @@ fn reimported_export_differs_only_in_provenance() {
 }
 
 /// A store with one runtime that has one worker, with entries.
-fn small() -> (TempDir, PathBuf, WorkerRef) {
-    let (directory, path) = scratch();
-    let store = Store::open(&path).unwrap();
+fn small() -> (Place, Store, WorkerRef) {
+    let place = Place::new();
+    let store = place.open();
     let runtime = store.runtime(named("r")).unwrap();
     let worker = new_worker(&runtime);
     for text in ["one", "two", "three"] {
         say(&runtime, &worker, text).unwrap();
     }
-    store.close().unwrap();
-    (directory, path, worker)
+    (place, store, worker)
 }
 
 /// A change of a runtime with a worker.
@@ -193,11 +187,9 @@ fn every_kind_of_change_is_a_difference() {
         ),
     ];
     for (name, change, expected) in changes {
-        let (directory, path, worker) = small();
-        let store = Store::open(&path).unwrap();
-        let copy = directory.path().join("copy");
-        store.backup(&copy).unwrap();
-        let copy = Store::open(&copy).unwrap();
+        let (_place, store, worker) = small();
+        let copy = Place::copy_of(&store);
+        let copy = copy.open();
         change(&copy.runtime(named("r")).unwrap(), &worker).unwrap();
         let comparison = compared(&store, &copy);
         let expected: Vec<_> = expected.iter().filter(|(_, n)| *n > 0).copied().collect();
@@ -212,8 +204,7 @@ fn every_kind_of_change_is_a_difference() {
 
 #[test]
 fn floors_of_event_logs_are_compared() {
-    let (directory, path, _) = small();
-    let store = Store::open(&path).unwrap();
+    let (_place, store, _) = small();
     let keep = |store: &Store, events: u64| {
         let policy = Retention::new().keep_events(events);
         assert!(
@@ -224,9 +215,8 @@ fn floors_of_event_logs_are_compared() {
         );
     };
     keep(&store, 4);
-    let copy = directory.path().join("copy");
-    store.backup(&copy).unwrap();
-    let copy = Store::open(&copy).unwrap();
+    let copy = Place::copy_of(&store);
+    let copy = copy.open();
     keep(&copy, 3);
     let comparison = compared(&store, &copy);
     let what = &comparison.differences[0].what;
@@ -239,9 +229,10 @@ fn floors_of_event_logs_are_compared() {
 
 #[test]
 fn files_that_differ_are_differences() {
-    let (directory, path, _) = small();
+    let (_place, store, _) = small();
+    let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("root");
-    export(&Store::open(&path).unwrap(), &root, ExportOptions::new()).unwrap();
+    export(&store, &root, ExportOptions::new()).unwrap();
     let with = |write: &dyn Fn(&Path)| {
         let copy = directory.path().join("edited");
         if copy.exists() {
@@ -249,7 +240,7 @@ fn files_that_differ_are_differences() {
         }
         copy_tree(&root, &copy);
         write(&copy);
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         import(&store, &copy, ImportOptions::new()).unwrap();
         store
     };
@@ -293,14 +284,16 @@ fn files_that_differ_are_differences() {
 
 #[test]
 fn files_of_a_worker_go_with_the_worker() {
-    let (directory, path, worker) = small();
+    let (_place, store, worker) = small();
+    let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("root");
-    export(&Store::open(&path).unwrap(), &root, ExportOptions::new()).unwrap();
+    export(&store, &root, ExportOptions::new()).unwrap();
     let workers = root.join("runtimes/id-72/workers");
     let of_worker = fs::read_dir(workers).unwrap().next().unwrap().unwrap();
     fs::write(of_worker.path().join("notes"), "x").unwrap();
-    let stores = ["with", "without"].map(|name| {
-        let store = Store::open(directory.path().join(name)).unwrap();
+    let places = [(); 2].map(|()| Place::new());
+    let stores = places.each_ref().map(|place| {
+        let store = place.open();
         import(&store, &root, ImportOptions::new()).unwrap();
         store
     });
@@ -332,7 +325,7 @@ fn copy_tree(from: &Path, to: &Path) {
 fn long_values_are_shown_around_their_difference() {
     let long = |middle: &str| format!("{}{middle}{}", "x".repeat(1 << 20), "y".repeat(1 << 20));
     let store = |middle: &str| {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         let runtime = store.runtime(named("r")).unwrap();
         let worker = new_worker(&runtime);
         runtime
@@ -362,10 +355,9 @@ fn long_values_are_shown_around_their_difference() {
 
 #[test]
 fn only_named_runtimes_are_compared() {
-    let (directory, path, _) = small();
-    let (one, other) = (Store::open(&path).unwrap(), directory.path().join("copy"));
-    one.backup(&other).unwrap();
-    let other = Store::open(&other).unwrap();
+    let (_place, one, _) = small();
+    let other = Place::copy_of(&one);
+    let other = other.open();
     one.runtime(named("a")).unwrap();
     other.runtime(named("c")).unwrap();
     let of = |ids: &[&str]| {
@@ -386,7 +378,7 @@ fn only_named_runtimes_are_compared() {
 fn records_are_matched_by_their_numbers() {
     use crate::support::{bulk, event, runtime_snapshot, worker_snapshot};
     let store = |sequences: &'static [u64]| {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         let worker = crate::support::worker_ref("r", "w");
         bulk(&store, |load| {
             for sequence in sequences {
@@ -417,10 +409,9 @@ fn records_are_matched_by_their_numbers() {
 }
 
 /// A store whose rows were all recorded at this time, in seconds.
-fn recorded_at(directory: &Path, seconds: u64) -> Store {
+fn recorded_at(place: &Place, seconds: u64) -> Store {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let options = Store::options().clock(move || time);
-    let store = options.open(directory.join(seconds.to_string())).unwrap();
+    let store = place.open_with(Place::options().clock(move || time));
     let runtime = store.runtime(named("r")).unwrap();
     say(&runtime, &new_worker(&runtime), "one").unwrap();
     store
@@ -428,8 +419,8 @@ fn recorded_at(directory: &Path, seconds: u64) -> Store {
 
 #[test]
 fn other_times_are_differences() {
-    let directory = tempfile::tempdir().unwrap();
-    let [one, other] = [1, 2].map(|seconds| recorded_at(directory.path(), seconds));
+    let places = [(); 2].map(|()| Place::new());
+    let [one, other] = [0, 1].map(|n| recorded_at(&places[n], 1 + n as u64));
     let expected = [
         (DifferenceKind::Event, 3),
         (DifferenceKind::TranscriptEntry, 1),
@@ -440,12 +431,10 @@ fn other_times_are_differences() {
 
 #[test]
 fn removed_workers_are_compared_with_their_ends() {
-    let (directory, path, worker) = small();
-    let store = Store::open(&path).unwrap();
-    let copies = [false, true].map(|says_more| {
-        let copy = directory.path().join(says_more.to_string());
-        store.backup(&copy).unwrap();
-        let copy = Store::open(&copy).unwrap();
+    let (_place, store, worker) = small();
+    let places = [(); 2].map(|()| Place::copy_of(&store));
+    let copies = [(&places[0], false), (&places[1], true)].map(|(place, says_more)| {
+        let copy = place.open();
         let runtime = copy.runtime(named("r")).unwrap();
         if says_more {
             say(&runtime, &worker, "four").unwrap();

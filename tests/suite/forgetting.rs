@@ -1,7 +1,7 @@
 //! The texts of import records about removed workers and runtimes.
 
 use crate::layout_support::{edit, exported, salvage};
-use crate::support::{full_request, named, runtime_id, say, scratch};
+use crate::support::{Place, fresh, full_request, named, runtime_id, say};
 use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::layout::{ImportOptions, import};
@@ -22,7 +22,7 @@ fn stopped_worker(runtime: &Runtime) -> WorkerRef {
 
 /// A directory of the runtime `r` with two stopped workers.
 fn directory() -> (TempDir, [WorkerRef; 2]) {
-    let from = Store::in_memory().unwrap();
+    let from = fresh();
     let runtime = from.runtime(named("r")).unwrap();
     let workers = [(); 2].map(|()| stopped_worker(&runtime));
     (exported(&from), workers)
@@ -54,13 +54,7 @@ fn has_bytes(store: &Store, mark: &str) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("copy.redb");
     store.backup(&copy).unwrap();
-    is_in_file(&copy, mark)
-}
-
-fn is_in_file(path: &Path, mark: &str) -> bool {
-    let bytes = fs::read(path).unwrap();
-    let mut windows = bytes.windows(mark.len());
-    windows.any(|window| window == mark.as_bytes())
+    memchr::memmem::find(&fs::read(&copy).unwrap(), mark.as_bytes()).is_some()
 }
 
 fn assert_sound(store: &Store) {
@@ -78,8 +72,8 @@ fn retention_forgets_import_texts_of_dropped_workers() {
             &format!("no entry: {text}\n"),
         );
     }
-    let (_files, path) = scratch();
-    let store = Store::open(&path).unwrap();
+    let place = Place::new();
+    let store = place.open();
     salvage(&store, directory.path());
     let runtime = store.runtime(named("r")).unwrap();
     // An imported end has no time. A stop that is written anew has.
@@ -98,9 +92,8 @@ fn retention_forgets_import_texts_of_dropped_workers() {
     let policy = Retention::new().ended_before(Duration::ZERO);
     let report = runtime.prune(&policy, PruneOptions::new()).unwrap();
     assert_eq!(report.runtimes[0].workers, 1);
-    store.compact().unwrap();
-    assert!(!is_recorded(&store, "first-quote") && !is_in_file(&path, "first-quote"));
-    assert!(is_recorded(&store, "second-quote") && is_in_file(&path, "second-quote"));
+    assert!(!is_recorded(&store, "first-quote") && !place.has_text(&store, "first-quote"));
+    assert!(is_recorded(&store, "second-quote") && place.has_text(&store, "second-quote"));
     assert_sound(&store);
 }
 
@@ -113,15 +106,14 @@ fn redaction_forgets_conflicts_about_the_worker() {
 
 /// Asserts that `change` of a worker forgets the conflicts about it, and those about no other.
 fn conflict_is_forgotten_with_its_worker(change: impl Fn(&Runtime, &WorkerRef)) {
-    let (_files, store, [differs, other]) = with_conflict("secret-difference");
+    let (place, store, [differs, other]) = with_conflict("secret-difference");
     let runtime = store.runtime(named("r")).unwrap();
     change(&runtime, &other);
     assert!(is_recorded(&store, "secret-difference"));
     change(&runtime, &differs);
     assert!(!is_recorded(&store, "secret-difference"));
     assert!(!has_bytes(&store, "secret-difference"));
-    store.compact().unwrap();
-    assert!(!is_in_file(store.path(), "secret-difference"));
+    assert!(!place.has_text(&store, "secret-difference"));
     assert_sound(&store);
 }
 
@@ -132,8 +124,8 @@ fn redaction_forgets_the_own_text_of_a_line() {
     let log = log_of(directory.path(), 1);
     let line = "\"content\" : \"secret-text\", \"x\":\"secret-member\", \"attributes\":{\"n\":\"secret-note\"}";
     edit(&log, "\"content\":\"said\"", line);
-    let (_files, path) = scratch();
-    let store = Store::open(&path).unwrap();
+    let place = Place::new();
+    let store = place.open();
     import(&store, directory.path(), ImportOptions::new()).unwrap();
     let marks = ["secret-text", "secret-member", "secret-note"];
     for mark in marks {
@@ -144,9 +136,8 @@ fn redaction_forgets_the_own_text_of_a_line() {
     for mark in marks {
         assert!(!has_bytes(&store, mark), "{mark}");
     }
-    store.compact().unwrap();
     for mark in marks {
-        assert!(!is_in_file(&path, mark), "{mark}");
+        assert!(!place.has_text(&store, mark), "{mark}");
     }
     let exported = exported(&store);
     let text = fs::read_to_string(log_of(exported.path(), 1)).unwrap();
@@ -155,10 +146,10 @@ fn redaction_forgets_the_own_text_of_a_line() {
 }
 
 /// A store with the runtime `r`, and a conflict with a directory that differs in `differing` of worker 1.
-fn with_conflict(differing: &str) -> (TempDir, Store, [WorkerRef; 2]) {
+fn with_conflict(differing: &str) -> (Place, Store, [WorkerRef; 2]) {
     let (directory, workers) = directory();
-    let (files, path) = scratch();
-    let store = Store::open(&path).unwrap();
+    let place = Place::new();
+    let store = place.open();
     salvage(&store, directory.path());
     edit(
         &log_of(directory.path(), 1),
@@ -168,7 +159,7 @@ fn with_conflict(differing: &str) -> (TempDir, Store, [WorkerRef; 2]) {
     salvage(&store, directory.path());
     // The conflict quotes it.
     assert!(is_recorded(&store, differing) && has_bytes(&store, differing));
-    (files, store, workers)
+    (place, store, workers)
 }
 
 #[test]
@@ -180,7 +171,7 @@ fn deletion_of_a_worker_forgets_conflicts_about_it() {
 
 #[test]
 fn deletion_of_a_runtime_forgets_conflicts_about_it() {
-    let (_files, store, _) = with_conflict("secret-difference");
+    let (place, store, _) = with_conflict("secret-difference");
     let other = store.runtime(named("r2")).unwrap();
     other.stop_runtime().unwrap();
     store.delete_runtime(&runtime_id("r2")).unwrap();
@@ -190,8 +181,7 @@ fn deletion_of_a_runtime_forgets_conflicts_about_it() {
     store.delete_runtime(&runtime_id("r")).unwrap();
     assert!(!is_recorded(&store, "secret-difference"));
     assert!(!has_bytes(&store, "secret-difference"));
-    store.compact().unwrap();
-    assert!(!is_in_file(store.path(), "secret-difference"));
+    assert!(!place.has_text(&store, "secret-difference"));
     assert_sound(&store);
 }
 
@@ -218,7 +208,7 @@ fn deletion_forgets_left_out_diagnostics_of_the_worker() {
     let (_, tail) = tail.split_once(']').unwrap();
     let all = diagnostics.join(", ");
     fs::write(&json, format!("{head}\"diagnostics\": [{all}]{tail}")).unwrap();
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     salvage(&store, directory.path());
     assert!(is_recorded(&store, "first-quote") && is_recorded(&store, "second-quote"));
     let runtime = store.runtime(named("r")).unwrap();
@@ -241,33 +231,39 @@ fn with_files() -> (TempDir, [WorkerRef; 2]) {
     (directory, workers)
 }
 
-/// A store with that directory, after `change`, compacted.
-fn compacted_after(change: impl FnOnce(&Store, &Runtime, &WorkerRef)) -> (TempDir, PathBuf) {
+/// The marks that a store with that directory has after `change`.
+fn marks_after(change: impl FnOnce(&Store, &Runtime, &WorkerRef)) -> Vec<&'static str> {
     let (directory, [worker, _]) = with_files();
-    let (files, path) = scratch();
-    let store = Store::open(&path).unwrap();
+    let place = Place::new();
+    let store = place.open();
     salvage(&store, directory.path());
     assert!(has_bytes(&store, "first-file") && has_bytes(&store, "first-file-name"));
     let runtime = store.runtime(named("r")).unwrap();
+    assert_eq!(marks(&place, &store), MARKS);
     change(&store, &runtime, &worker);
-    store.compact().unwrap();
     assert_sound(&store);
-    store.close().unwrap();
-    (files, path)
+    marks(&place, &store)
+}
+
+/// What the kept files have, and one of their names.
+const MARKS: [&str; 3] = ["first-file", "second-file", "runtime-file"];
+
+fn marks(place: &Place, store: &Store) -> Vec<&'static str> {
+    let is_there = |mark: &&str| place.has_text(store, mark);
+    MARKS.into_iter().filter(is_there).collect()
 }
 
 #[test]
 fn deletion_of_a_worker_forgets_its_files() {
-    let (_files, path) = compacted_after(|_, runtime, worker| {
+    let marks = marks_after(|_, runtime, worker| {
         runtime.delete_worker(worker).unwrap();
     });
-    assert!(!is_in_file(&path, "first-file"), "its content and its name");
-    assert!(is_in_file(&path, "second-file") && is_in_file(&path, "runtime-file"));
+    assert_eq!(marks, MARKS[1..], "its content and its name are gone");
 }
 
 #[test]
 fn retention_forgets_files_of_dropped_workers() {
-    let (_files, path) = compacted_after(|store, runtime, worker| {
+    let marks = marks_after(|store, runtime, worker| {
         let boundary = store.runtime_store(&runtime_id("r")).unwrap();
         let state = boundary.load_runtime_state().unwrap();
         let is_first = |one: &&PersistedWorkerSnapshot| one.worker_ref == *worker;
@@ -282,22 +278,20 @@ fn retention_forgets_files_of_dropped_workers() {
         let report = runtime.prune(&policy, PruneOptions::new()).unwrap();
         assert_eq!(report.runtimes[0].workers, 1);
     });
-    assert!(!is_in_file(&path, "first-file"));
-    assert!(is_in_file(&path, "second-file") && is_in_file(&path, "runtime-file"));
+    assert_eq!(marks, MARKS[1..]);
 }
 
 #[test]
 fn deletion_and_replacement_of_a_runtime_forget_its_files() {
-    let (_files, path) = compacted_after(|store, runtime, _| {
+    let marks = marks_after(|store, runtime, _| {
         runtime.stop_runtime().unwrap();
         store.delete_runtime(&runtime_id("r")).unwrap();
     });
-    let marks = ["first-file", "second-file", "runtime-file"];
-    assert!(marks.iter().all(|mark| !is_in_file(&path, mark)));
-    let (_files, path) = compacted_after(|store, _, _| {
+    assert_eq!(marks, [""; 0]);
+    let marks = marks_after(|store, _, _| {
         let (without, _) = directory();
         let replace = ImportOptions::new().replace(true);
         import(store, without.path(), &replace).unwrap();
     });
-    assert!(marks.iter().all(|mark| !is_in_file(&path, mark)));
+    assert_eq!(marks, [""; 0]);
 }

@@ -6,8 +6,9 @@
 use crate::support::{named, scratch};
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::management::{RuntimeBackendKind, RuntimeLimits, RuntimeOptions};
-use redb_runtime_store::{Runtime, Store};
-use std::path::PathBuf;
+use redb_runtime_store::store::{Sharing, StoreOptions};
+use redb_runtime_store::{Runtime, RuntimeError, Store};
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// The repository.
@@ -23,6 +24,12 @@ pub(crate) const HIGHEST: u64 = u64::MAX;
 pub(crate) fn cases(cases: u32) -> u32 {
     cases
 }
+
+/// The distance of the places at which a file is cut off.
+pub(crate) const CUT_STEP: usize = 1;
+
+/// The number of random directories.
+pub(crate) const DIRECTORIES: u64 = 20_000;
 
 /// A new store, which need not outlive its last handle.
 pub(crate) fn fresh() -> Store {
@@ -41,9 +48,83 @@ impl Place {
         Self { path, _directory }
     }
 
+    /// A place with a copy of the redb file at `path`.
+    pub(crate) fn of_file(path: &Path) -> Self {
+        let place = Self::new();
+        std::fs::copy(path, &place.path).unwrap();
+        place
+    }
+
+    /// A place with a copy of `store`.
+    pub(crate) fn copy_of(store: &Store) -> Self {
+        let place = Self::new();
+        store.backup(&place.path).unwrap();
+        place
+    }
+
     /// Opens the store, or creates it.
     pub(crate) fn open(&self) -> Store {
-        Store::open(&self.path).unwrap()
+        self.open_with(Self::options())
+    }
+
+    /// Opens the store for reading only, as another process does.
+    pub(crate) fn open_read_only(&self) -> Store {
+        self.open_with(Self::options().read_only(true))
+    }
+
+    pub(crate) fn options() -> Options {
+        Store::options()
+    }
+
+    pub(crate) fn open_with(&self, options: Options) -> Store {
+        options.open(&self.path).unwrap()
+    }
+
+    /// Whether any row of the store has `text`, after it was compacted.
+    pub(crate) fn has_text(&self, store: &Store, text: &str) -> bool {
+        store.compact().unwrap();
+        let bytes = std::fs::read(&self.path).unwrap();
+        memchr::memmem::find(&bytes, text.as_bytes()).is_some()
+    }
+}
+
+/// Options for opening a store. Of those of a file that is used which each engine has.
+pub(crate) type Options = StoreOptions;
+
+/// How hosts share a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shared {
+    OneWriter,
+    ManyWriters,
+    Exclusive,
+    InMemory,
+}
+
+impl Shared {
+    pub(crate) const ALL: &[Self] = &[
+        Self::OneWriter,
+        Self::ManyWriters,
+        Self::Exclusive,
+        Self::InMemory,
+    ];
+
+    /// With one writer to a runtime.
+    pub(crate) const ONE_WRITER: Self = Self::OneWriter;
+
+    /// Where a background thread alone runs what is submitted, and calls wakers.
+    pub(crate) const IN_BACKGROUND: &[Self] = &[Self::ManyWriters];
+
+    /// Where a thread that writes or waits may run what others submitted.
+    pub(crate) const BY_CALLERS: &[Self] = &[Self::OneWriter, Self::Exclusive, Self::InMemory];
+
+    pub(crate) fn open(self, place: &Place) -> Result<Store, RuntimeError> {
+        let sharing = match self {
+            Self::OneWriter => Sharing::OneWriter,
+            Self::ManyWriters => Sharing::ManyWriters,
+            Self::Exclusive => Sharing::Exclusive,
+            Self::InMemory => return Store::in_memory(),
+        };
+        Place::options().sharing(sharing).open(&place.path)
     }
 }
 

@@ -1,8 +1,7 @@
 //! Files of a directory that are not part of the layout: stored as they are, and written again.
 
 use crate::layout_support::*;
-use crate::program::run;
-use crate::support::{runtime_id, scratch};
+use crate::support::{Place, runtime_id};
 use redb_runtime_store::Store;
 use redb_runtime_store::layout::{
     ExistingDirectory, ExportOptions, FindingKind, ImportOptions, ImportOutcome, LayoutError,
@@ -24,7 +23,7 @@ fn bytes(length: usize) -> Vec<u8> {
 }
 
 /// The small directory, with files in every place that has none in the layout.
-fn with_files() -> TempDir {
+pub(crate) fn with_files() -> TempDir {
     let dir = small();
     let (runtime, worker) = (runtime_dir(dir.path()), worker_dir(dir.path(), 1));
     let runtimes = dir.path().join("runtimes");
@@ -52,8 +51,8 @@ fn with_files() -> TempDir {
 #[test]
 fn kept_files_come_back_byte_for_byte() {
     let dir = with_files();
-    let (_files, path) = scratch();
-    let store = Store::open(&path).unwrap();
+    let place = Place::new();
+    let store = place.open();
     let report = strict(&store, dir.path()).unwrap();
     assert!(
         report
@@ -76,13 +75,12 @@ fn kept_files_come_back_byte_for_byte() {
         verified.findings
     );
 
-    // A backup and a compacted file have them, too.
-    let copy = path.with_extension("copy");
+    // A backup has them, too.
+    let beside = tempfile::tempdir().unwrap();
+    let copy = beside.path().join("copy");
     store.backup(&copy).unwrap();
     let copy = Store::open(&copy).unwrap();
     assert!(tree(exported(&copy).path()) == tree(dir.path()));
-    store.compact().unwrap();
-    assert!(tree(exported(&store).path()) == tree(dir.path()));
 }
 
 #[test]
@@ -355,7 +353,7 @@ fn export_replaces_files_of_no_runtime_on_request() {
     assert!(tree(out.path()) == tree(dir.path()));
 }
 
-fn runtime_of(root: &Path) -> std::path::PathBuf {
+pub(crate) fn runtime_of(root: &Path) -> std::path::PathBuf {
     root.join("runtimes").join(dir_of("demo"))
 }
 
@@ -452,32 +450,4 @@ fn leftovers_of_exports_are_not_stored() {
     );
     assert!(tree(exported(&store).path()) == tree(small().path()));
     assert!(compare(&store, dir.path()).unwrap().is_same());
-}
-
-#[test]
-fn program_shows_stored_and_left_out_files() {
-    let dir = with_files();
-    let scratch = tempfile::tempdir().unwrap();
-    let (store, without) = (scratch.path().join("store"), scratch.path().join("without"));
-    let said = run(&[&"import", &dir.path(), &store]);
-    let said = said.expect_code(0).stdout();
-    // Those of the runtime and those of none.
-    assert!(
-        said.contains("imported 23 files that are not part of the layout"),
-        "{said}"
-    );
-    let said = run(&[&"stats", &store]).expect_code(0).stdout();
-    assert!(said.contains("16 files of runtime demo"), "{said}");
-    assert!(said.contains("7 files of no runtime"), "{said}");
-    run(&[&"import", &dir.path(), &without, &"--without-files"]).expect_code(0);
-    let said = run(&[&"compare", &dir.path(), &without]);
-    let said = said.expect_code(0).stdout();
-    assert!(
-        said.contains("23 files are only in the directory: the import left them out"),
-        "{said}"
-    );
-    let said = run(&[&"stats", &without]).expect_code(0).stdout();
-    assert!(!said.contains("place in the model"), "{said}");
-    fs::write(runtime_of(dir.path()).join("one-chunk"), "changed").unwrap();
-    run(&[&"compare", &dir.path(), &store]).expect_code(4);
 }

@@ -5,6 +5,7 @@
 use super::layout_bytes::{Files, changed, read, whole, write};
 use super::layout_later::{FORMS, of_form};
 use super::layout_support::*;
+use crate::hosts::{CUT_STEP, DIRECTORIES};
 use crate::support::seed;
 use redb_runtime_store::Store;
 use redb_runtime_store::layout::{
@@ -117,7 +118,7 @@ fn holds_for(root: &Path) -> bool {
 #[test]
 fn any_directory_imports_after_salvage() {
     let seed = number_from("LAYOUT_SEED", seed());
-    let count = number_from("LAYOUT_COUNT", 20_000);
+    let count = number_from("LAYOUT_COUNT", DIRECTORIES);
     println!("LAYOUT_SEED={seed} LAYOUT_COUNT={count}");
     let threads = 2;
     let accepted: u64 = std::thread::scope(|scope| {
@@ -211,7 +212,7 @@ fn at_every_cut(files: &[(&'static str, PathBuf)], check: impl Fn(&Cut<'_>) + Sy
         let all = rows(&salvage(&store(), dir.path()));
         let path = dir.path().join(relative);
         let whole = fs::read(&path).unwrap();
-        for length in 0..=whole.len() {
+        for length in (0..=whole.len()).rev().step_by(CUT_STEP) {
             fs::write(&path, &whole[..length]).unwrap();
             let store = store();
             let report = salvage(&store, dir.path());

@@ -1,6 +1,7 @@
 //! Directories of later forms: they come back as the same bytes, and after operations with what these changed.
 
 use super::layout_support::*;
+use crate::hosts::REPOSITORY;
 use crate::support::{named, say, worker_ref};
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::layout::{
@@ -30,7 +31,7 @@ pub(crate) fn of_form(name: &str) -> TempDir {
     if name == "a" {
         return small();
     }
-    let later = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/later");
+    let later = Path::new(REPOSITORY).join("tests/fixtures/later");
     let dir = tempfile::tempdir().unwrap();
     copy(&later.join(name), dir.path());
     dir

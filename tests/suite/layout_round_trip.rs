@@ -1,11 +1,9 @@
 //! Round trips: an export of an imported directory has the same bytes.
 
 use super::layout_support::*;
-use redb_runtime_store::Store;
 use redb_runtime_store::identity::{RuntimeId, WorkerId, WorkerRef};
 use redb_runtime_store::layout::{
-    ExportOptions, FindingKind, ImportOptions, ImportOutcome, LayoutError, compare, export,
-    import_to_path,
+    ExportOptions, FindingKind, ImportOutcome, LayoutError, compare, export,
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -284,30 +282,6 @@ fn overlong_id_is_refused_before_export_writes() {
     assert!(!root.exists());
     let only_demo = ExportOptions::new().runtimes([demo]);
     export(&store, &root, &only_demo).unwrap();
-}
-
-#[test]
-fn failed_import_leaves_no_new_file() {
-    let dir = small();
-    let store_dir = tempfile::tempdir().unwrap();
-    let path = store_dir.path().join("store.redb");
-    append(&runtime_dir(dir.path()).join("events.jsonl"), b"{\"id\":9");
-    let options = ImportOptions::new();
-    let error = import_to_path(dir.path(), &path, &Store::options(), &options).unwrap_err();
-    assert!(matches!(error, LayoutError::Refused { .. }), "{error}");
-    assert_eq!(fs::read_dir(store_dir.path()).unwrap().count(), 0);
-
-    let report = import_to_path(SMALL, &path, &Store::options(), &options).unwrap();
-    assert_eq!(report.count(ImportOutcome::Imported), 1);
-    assert_eq!(fs::read_dir(store_dir.path()).unwrap().count(), 1);
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    let report = import_to_path(SMALL, &path, &Store::options(), &options).unwrap();
-    assert_eq!(report.count(ImportOutcome::AlreadyImported), 1);
-    let store = Store::open(&path).unwrap();
-    assert!(compare(&store, SMALL).unwrap().is_same());
 }
 
 #[test]

@@ -94,10 +94,20 @@ pub(crate) fn dir_of(id: &str) -> String {
     format!("id-{hex}")
 }
 
-/// The only runtime directory under a root.
+/// The only runtime directory under a root. Other files and directories may be there.
 pub(crate) fn runtime_dir(root: &Path) -> PathBuf {
-    let mut dirs = fs::read_dir(root.join("runtimes")).unwrap();
-    dirs.next().unwrap().unwrap().path()
+    let dirs = fs::read_dir(root.join("runtimes")).unwrap();
+    let mut paths: Vec<PathBuf> = dirs.map(|entry| entry.unwrap().path()).collect();
+    let is_id = |path: &PathBuf| {
+        path.file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with("id-")
+    };
+    match paths.iter().position(is_id) {
+        Some(runtime) => paths.swap_remove(runtime),
+        None => paths.swap_remove(0),
+    }
 }
 
 /// The directory of the `n`-th worker of the only runtime.

@@ -2,10 +2,13 @@
 
 mod archives;
 #[cfg(feature = "fault-injection")]
+mod archives_in_files;
+#[cfg(feature = "fault-injection")]
 mod archives_removed;
 mod attributes;
 mod bit_rot;
 mod bulk_loading;
+mod bulk_loading_in_files;
 mod checked_pages;
 #[cfg(feature = "fault-injection")]
 mod commit_queue;
@@ -40,6 +43,7 @@ mod forks;
 mod forks_in_files;
 mod generations;
 mod guards;
+mod guards_in_files;
 mod host_store;
 mod host_store_diagnostics;
 mod hosts;
@@ -47,6 +51,8 @@ mod hosts;
 mod importing;
 mod iterating;
 mod kept_files;
+#[cfg(feature = "program")]
+mod kept_files_in_files;
 mod kills;
 mod layout_attributes;
 mod layout_bytes;
@@ -68,6 +74,7 @@ mod layout_states;
 mod layout_states_of_documents;
 mod layout_states_of_logs;
 mod layout_support;
+mod layout_to_path;
 mod locking;
 mod long_ids;
 mod maintenance;
@@ -107,16 +114,20 @@ mod program_terminal;
 #[cfg(feature = "program")]
 mod program_times;
 mod reading;
+mod reading_in_files;
 mod repairing;
 #[cfg(feature = "fault-injection")]
 mod replacing;
 mod replies;
+mod replies_in_files;
 mod retention;
 #[cfg(feature = "fault-injection")]
 mod retention_effects;
+mod retention_in_files;
 mod retention_races;
 mod retention_shared;
 mod rules;
+mod rules_in_files;
 #[cfg(feature = "search")]
 mod searching;
 #[cfg(feature = "search")]
@@ -135,10 +146,15 @@ mod support;
 mod system_faults;
 #[cfg(feature = "tracing")]
 mod telemetry;
+#[cfg(feature = "tracing")]
+mod telemetry_in_files;
 #[cfg(feature = "program")]
 mod terminal;
 mod times;
+mod times_in_files;
 mod verifying;
 mod watching;
+mod watching_in_files;
 mod within;
+mod within_in_files;
 mod within_waits;

@@ -1,9 +1,9 @@
 //! Open work: what a process began and did not end.
 
-use crate::support::{Host, Kept, named, new_worker, on_one_writer, scratch};
+use crate::hosts::Shared;
+use crate::support::{Host, Kept, Place, named, new_worker, on_one_writer};
 use redb_runtime_store::interaction::WorkerInput;
-use redb_runtime_store::store::Sharing;
-use redb_runtime_store::{Runtime, RuntimeError, Store};
+use redb_runtime_store::{RuntimeError, Store};
 
 /// Name and note of all unfinished work.
 fn unfinished(store: &Store) -> Vec<(String, String)> {
@@ -62,13 +62,13 @@ fn work_of_an_earlier_opening_is_unfinished() {
 
 #[test]
 fn reader_lists_all_open_work() {
-    let host = Host::new(Kept::InFile, named("r"));
-    let worker = new_worker(&host.runtime);
-    host.runtime.open_work(&worker, "call", "n").unwrap();
-    let path = host.runtime.store().path().to_owned();
-    host.runtime.store().close().unwrap();
-    let reader = Store::open_read_only(&path).unwrap();
-    assert_eq!(unfinished(&reader), [pair("call", "n")]);
+    let place = Place::new();
+    let runtime = Shared::ONE_WRITER.open(&place).unwrap().runtime(named("r"));
+    let runtime = runtime.unwrap();
+    let worker = new_worker(&runtime);
+    runtime.open_work(&worker, "call", "n").unwrap();
+    runtime.store().close().unwrap();
+    assert_eq!(unfinished(&place.open_read_only()), [pair("call", "n")]);
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn open_work_is_bounded_and_named() {
 
 #[test]
 fn several_writers_have_no_open_work() {
-    let (_directory, path) = scratch();
-    let options = Store::options().sharing(Sharing::ManyWriters);
-    let runtime: Runtime = options.open(&path).unwrap().runtime(named("r")).unwrap();
+    let place = Place::new();
+    let store = Shared::ManyWriters.open(&place).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
     let worker = new_worker(&runtime);
     match runtime.open_work(&worker, "call", "") {
         Err(RuntimeError::InvalidRequest(why)) => assert!(why.contains("one process"), "{why}"),

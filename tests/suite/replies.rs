@@ -1,22 +1,27 @@
 //! Replies, and followers of transcripts and events.
 
+use crate::hosts::Shared;
 use crate::support::{
-    Host, all_entries, all_events, named, new_worker, on_both, say, scratch, worker_ref,
+    Host, Place, all_entries, all_events, fresh, named, new_worker, on_both, say, worker_ref,
 };
 use redb_runtime_store::catalog::WorkerStatus;
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::{TranscriptRole, WorkerInput};
-use redb_runtime_store::store::Sharing;
-use redb_runtime_store::{EventFollower, Runtime, RuntimeError, Store, TranscriptFollower};
+use redb_runtime_store::{EventFollower, Runtime, RuntimeError, TranscriptFollower};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
+
+/// A runtime of a new store.
+fn runtime() -> Runtime {
+    fresh().runtime(named("r")).unwrap()
+}
 
 #[test]
 fn reply_is_an_entry_without_an_event() {
@@ -62,7 +67,7 @@ fn reply_is_an_entry_without_an_event() {
 
 #[test]
 fn replies_are_refused_by_the_rules_of_inputs() {
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let id = runtime.runtime_id().unwrap();
     let worker = new_worker(&runtime);
     let before = runtime.worker_detail(&worker).unwrap();
@@ -103,7 +108,7 @@ fn replies_are_refused_by_the_rules_of_inputs() {
 
 #[test]
 fn input_and_reply_can_share_a_commit() {
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let worker = new_worker(&runtime);
     let undone: Result<(), _> = runtime.transaction(|transaction| {
         transaction.send_input(&worker, WorkerInput::user("a"))?;
@@ -130,7 +135,7 @@ fn input_and_reply_can_share_a_commit() {
 }
 
 /// The texts that `follower` yields until it has `count`.
-fn heard(follower: &mut TranscriptFollower, count: usize) -> Vec<String> {
+pub(crate) fn heard(follower: &mut TranscriptFollower, count: usize) -> Vec<String> {
     let entries = follower
         .take(count)
         .map(|entry| entry.unwrap().entry.content);
@@ -139,7 +144,7 @@ fn heard(follower: &mut TranscriptFollower, count: usize) -> Vec<String> {
 
 #[test]
 fn transcript_follower_gets_each_entry_once() {
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let worker = new_worker(&runtime);
     say(&runtime, &worker, "0").unwrap();
     let mut follower = runtime.follow_transcript(&worker, 1).unwrap();
@@ -187,7 +192,7 @@ fn transcript_follower_gets_each_entry_once() {
 
 #[test]
 fn followers_refuse_what_they_cannot_follow() {
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let id = runtime.runtime_id().unwrap();
     let refused = runtime.follow_transcript(&worker_ref(id.as_str(), "unknown"), 0);
     assert!(
@@ -199,36 +204,6 @@ fn followers_refuse_what_they_cannot_follow() {
         matches!(refused, Err(RuntimeError::WrongRuntime { .. })),
         "{refused:?}"
     );
-}
-
-#[test]
-fn transcript_is_followed_across_processes() {
-    let name = "replies::transcript_is_followed_across_processes";
-    if let Some(path) = crate::support::told_as_child() {
-        let runtime = Store::open(path).unwrap().runtime(named("r")).unwrap();
-        let worker = worker_ref("r", "worker-00000001");
-        for number in 0..200 {
-            runtime.append_reply(&worker, number.to_string()).unwrap();
-        }
-        return;
-    }
-    let (_directory, path) = scratch();
-    let store = Store::open(&path).unwrap();
-    let worker = new_worker(&store.runtime(named("r")).unwrap());
-    store.close().unwrap();
-    let reader = Store::open_read_only(&path).unwrap();
-    let runtime = reader.runtime(named("r")).unwrap();
-    let mut awaited = runtime.follow_transcript(&worker, 0).unwrap();
-    let mut blocking = runtime.follow_transcript(&worker, 0).unwrap();
-    let mut child = crate::support::TestChild::start(name, &path);
-    let expected: Vec<_> = (0..200).map(|number| number.to_string()).collect();
-    let in_async = thread::spawn(move || {
-        let next = |_| pollster::block_on(awaited.next()).unwrap().entry.content;
-        (0..200).map(next).collect::<Vec<_>>()
-    });
-    assert_eq!(heard(&mut blocking, 200), expected);
-    assert_eq!(in_async.join().unwrap(), expected);
-    assert_eq!(child.hear(), None);
 }
 
 /// Counts how often it was woken.
@@ -243,7 +218,7 @@ impl Wake for Counting {
 
 #[test]
 fn future_is_woken_by_a_commit_and_not_before() {
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let worker = new_worker(&runtime);
     let mut events = runtime
         .follow_events(runtime.event_cursor_now().unwrap())
@@ -258,7 +233,7 @@ fn future_is_woken_by_a_commit_and_not_before() {
     assert!(next_entry.as_mut().poll(&mut contexts[1]).is_pending());
     // A second poll replaces the waker, and adds none.
     assert!(next_entry.as_mut().poll(&mut contexts[1]).is_pending());
-    assert_eq!(runtime.store().waiting_followers(), 2);
+    await_followers(&runtime, 2);
     let woken = || {
         counts
             .each_ref()
@@ -279,24 +254,33 @@ fn future_is_woken_by_a_commit_and_not_before() {
         Poll::Ready(Ok(entry)) => assert_eq!(entry.entry.content, "x"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(runtime.store().waiting_followers(), 1);
+    await_followers(&runtime, 1);
+}
+
+/// Waits until `count` followers wait. The thread that looks for commits of other hosts takes them off and puts them back.
+fn await_followers(runtime: &Runtime, count: usize) {
+    let begin = Instant::now();
+    while runtime.store().waiting_followers() != count {
+        assert!(begin.elapsed() < LONG, "not {count} followers wait");
+        thread::yield_now();
+    }
 }
 
 #[test]
 fn dropped_future_loses_nothing_and_forgets_its_waker() {
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let worker = new_worker(&runtime);
     let mut follower = runtime.follow_transcript(&worker, 0).unwrap();
     for is_committed in [false, true] {
         let mut next = Box::pin(follower.next());
         let mut context = Context::from_waker(Waker::noop());
         assert!(next.as_mut().poll(&mut context).is_pending());
-        assert_eq!(runtime.store().waiting_followers(), 1);
+        await_followers(&runtime, 1);
         if is_committed {
             runtime.append_reply(&worker, "a").unwrap();
         }
         drop(next);
-        assert_eq!(runtime.store().waiting_followers(), 0);
+        await_followers(&runtime, 0);
     }
     runtime.append_reply(&worker, "b").unwrap();
     let said = [(); 2].map(|()| pollster::block_on(follower.next()).unwrap().entry.content);
@@ -305,7 +289,7 @@ fn dropped_future_loses_nothing_and_forgets_its_waker() {
 
 #[test]
 fn close_ends_every_kind_of_waiting() {
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let worker = new_worker(&runtime);
     let event_follower = || {
         runtime
@@ -336,7 +320,7 @@ fn close_ends_every_kind_of_waiting() {
 
 #[test]
 fn iterator_ends_after_its_first_error() {
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let mut follower = runtime
         .follow_events(runtime.event_cursor_from_start().unwrap())
         .unwrap();
@@ -355,7 +339,7 @@ fn followers_run_on_tokio_tasks() {
         .worker_threads(2)
         .build()
         .unwrap();
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let worker = new_worker(&runtime);
     let followers: Vec<_> = (0..20)
         .map(|_| {
@@ -402,9 +386,9 @@ fn waker_may_write_to_the_store_it_follows() {
             }
         }
     }
-    for sharing in [Sharing::OneWriter, Sharing::ManyWriters] {
-        let (_directory, path) = scratch();
-        let store = Store::options().sharing(sharing).open(&path).unwrap();
+    for sharing in Shared::ALL {
+        let place = Place::new();
+        let store = sharing.open(&place).unwrap();
         let runtime = store.runtime(named("r")).unwrap();
         let worker = new_worker(&runtime);
         let writing = Arc::new(Writing {
@@ -432,7 +416,7 @@ fn waker_may_write_to_the_store_it_follows() {
 
 #[test]
 fn futures_are_refused_inside_transactions() {
-    let runtime = Runtime::new_memory();
+    let runtime = runtime();
     let worker = new_worker(&runtime);
     let mut follower = runtime.follow_transcript(&worker, 0).unwrap();
     let refused = runtime.transaction(|_| Ok(pollster::block_on(follower.next())));

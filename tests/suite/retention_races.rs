@@ -2,7 +2,7 @@
 
 use crate::layout_support::{content, exported};
 use crate::retention::{assert_sound, ids, rows, talker, texts};
-use crate::support::{bulk, event, named, runtime_id, say};
+use crate::support::{Place, bulk, event, named, runtime_id, say};
 use redb_runtime_store::diagnostics::{DiagnosticSeverity, RuntimeDiagnostic};
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::layout::{ImportOptions, import};
@@ -13,7 +13,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
-use tempfile::TempDir;
 
 type Action = Box<dyn FnOnce() + Send>;
 
@@ -34,15 +33,15 @@ impl Clock {
     }
 }
 
-/// A runtime `r` in a file, whose clock is at 1,000 ms.
-fn runtime() -> (TempDir, Clock, Runtime) {
-    let (directory, path) = crate::support::scratch();
+/// A runtime `r` whose clock is at 1,000 ms.
+fn runtime() -> (Place, Clock, Runtime) {
+    let place = Place::new();
     let clock = Clock::default();
     clock.now_ms.store(1_000, Ordering::SeqCst);
     let of_store = clock.clone();
-    let store = Store::options().clock(move || of_store.now()).open(path);
-    let runtime = store.unwrap().runtime(named("r")).unwrap();
-    (directory, clock, runtime)
+    let store = place.open_with(Place::options().clock(move || of_store.now()));
+    let runtime = store.runtime(named("r")).unwrap();
+    (place, clock, runtime)
 }
 
 /// Prunes, and runs `action` between the plan and the first step.
@@ -70,7 +69,7 @@ fn prune_less(runtime: &Runtime, keep: u64) -> impl FnOnce() + Send + 'static {
 
 #[test]
 fn new_plan_keeps_a_hundred_records() {
-    let (_directory, clock, runtime) = runtime();
+    let (_place, clock, runtime) = runtime();
     let talks = talker(&runtime, 2);
     for _ in 0..100 {
         say(&runtime, &talks, "more").unwrap();
@@ -98,7 +97,7 @@ fn replace(store: &Store, root: &Path) -> impl FnOnce() + Send + 'static {
 
 #[test]
 fn runtime_replaced_during_a_prune_stays() {
-    let (_directory, clock, runtime) = runtime();
+    let (_place, clock, runtime) = runtime();
     let talks = talker(&runtime, 5);
     // The same runtime without times, and one with another text at the last row to remove.
     let old = exported(runtime.store());
@@ -126,7 +125,7 @@ fn runtime_replaced_during_a_prune_stays() {
 /// A worker of the new runtime ends at the same time and has the same positions as the planned one.
 #[test]
 fn workers_of_a_runtime_replaced_during_a_prune_stay() {
-    let (_directory, clock, runtime) = runtime();
+    let (_place, clock, runtime) = runtime();
     let ended = talker(&runtime, 2);
     runtime.stop_worker(&ended, None).unwrap();
     talker(&runtime, 3);
@@ -166,7 +165,7 @@ fn diagnose(runtime: &Runtime, worker: &WorkerRef) {
 
 #[test]
 fn diagnostics_between_plan_and_drop_go_with_the_worker() {
-    let (_directory, clock, runtime) = runtime();
+    let (_place, clock, runtime) = runtime();
     let (ended, other) = (talker(&runtime, 2), talker(&runtime, 1));
     runtime.stop_worker(&ended, None).unwrap();
     let before = runtime.diagnostics().unwrap();
@@ -190,7 +189,7 @@ fn diagnostics_between_plan_and_drop_go_with_the_worker() {
 
 #[test]
 fn bulk_load_rejects_events_below_the_floor() {
-    let (_directory, _clock, runtime) = runtime();
+    let (_place, _clock, runtime) = runtime();
     talker(&runtime, 5);
     for keep in [2, 0] {
         let policy = Retention::new().keep_events(keep);

@@ -2,18 +2,16 @@
 
 use crate::support::{
     Kept, all_entries, all_events, assert_refused, assert_whole, bulk, cursor, fresh, full_request,
-    named, on_both, runtime_id, runtime_snapshot, say, scratch, worker_ref, worker_snapshot,
+    named, on_both, runtime_id, runtime_snapshot, say, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::catalog::{
     CapabilityRequest, CreateWorkerRequest, ProfileSelector, WorkerIntent, WorkerStatus,
 };
 use redb_runtime_store::diagnostics::DiagnosticSeverity;
 use redb_runtime_store::interaction::{TranscriptQuery, TranscriptRole, WorkerInput};
-use redb_runtime_store::management::{
-    RuntimeBackendKind, RuntimeLimits, RuntimeOptions, RuntimeStatus,
-};
+use redb_runtime_store::management::{RuntimeLimits, RuntimeOptions, RuntimeStatus};
 use redb_runtime_store::observation::{EventSubscriptionMode, RuntimeEventKind};
-use redb_runtime_store::{RedbRuntimeStoreOptions, Runtime, RuntimeError, Store};
+use redb_runtime_store::{Runtime, RuntimeError};
 
 fn request() -> CreateWorkerRequest {
     CreateWorkerRequest::default()
@@ -65,40 +63,21 @@ fn stored_settings_win_over_options() {
 }
 
 #[test]
-fn in_memory_runtimes_have_unique_ids() {
-    let (a, b) = (Runtime::new_memory(), Runtime::new_memory());
-    assert_ne!(a.runtime_id().unwrap(), b.runtime_id().unwrap());
-    assert_eq!(a.summary().unwrap().backend, RuntimeBackendKind::Memory);
-    let named = Runtime::with_options(named("r"));
-    assert_eq!(named.runtime_id().unwrap(), runtime_id("r"));
-    assert_refused!(
-        a.worker_detail(&worker_ref("r", "w")),
-        RuntimeError::WrongRuntime { .. }
-    );
-}
-
-#[test]
 fn missing_id_means_the_only_runtime() {
-    let (_directory, path) = scratch();
-    let by_path = || Runtime::with_redb_store(RedbRuntimeStoreOptions::new(&path));
-    let fresh = by_path().unwrap().runtime_id().unwrap();
-    assert!(fresh.as_str().starts_with("runtime-"), "{fresh}");
-    assert_eq!(by_path().unwrap().runtime_id().unwrap(), fresh);
-    assert_eq!(Store::open(&path).unwrap().runtimes().unwrap().len(), 1);
-
-    let second = RedbRuntimeStoreOptions {
-        runtime_id: Some(runtime_id("second \"one\"")),
-        ..RedbRuntimeStoreOptions::new(&path)
-    };
-    let second = Runtime::with_redb_store(second).unwrap();
-    match by_path() {
+    let store = fresh();
+    let without_id = || store.runtime(RuntimeOptions::default());
+    let first = without_id().unwrap().runtime_id().unwrap();
+    assert!(first.as_str().starts_with("runtime-"), "{first}");
+    assert_eq!(without_id().unwrap().runtime_id().unwrap(), first);
+    assert_eq!(store.runtimes().unwrap().len(), 1);
+    store.runtime(named("second \"one\"")).unwrap();
+    match without_id() {
         Err(RuntimeError::InvalidRequest(message)) => {
-            assert!(message.contains(fresh.as_str()), "{message}");
+            assert!(message.contains(first.as_str()), "{message}");
             assert!(message.contains(r#""second \"one\"""#), "{message}");
         }
         other => panic!("wanted a list of the runtimes, got {other:?}"),
     }
-    assert_eq!(second.store().runtimes().unwrap().len(), 2);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Searching: equal to a naive scan, lazy, in order, and never blind to damage.
 
 use crate::support::{
-    assert_refused, bulk, entry, event, fresh, named, runtime_id, runtime_snapshot, say, scratch,
+    Place, assert_refused, bulk, entry, event, fresh, named, runtime_id, runtime_snapshot, say,
     seed, worker_ref, worker_snapshot,
 };
 use redb_runtime_store::catalog::CreateWorkerRequest;
@@ -12,11 +12,9 @@ use redb_runtime_store::search::{Search, SearchMatch, SearchRow};
 use redb_runtime_store::store::Snapshot;
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tempfile::TempDir;
 use torture::rng::Rng;
 
 /// Some of `items`.
@@ -382,9 +380,9 @@ fn search_continues_behind_every_row() {
     }
 }
 
-/// A store in a file, closed: a worker with eight entries, and an event for each.
-pub(crate) fn eight_entries(path: &Path) -> WorkerRef {
-    let runtime = Store::open(path).unwrap().runtime(named("r")).unwrap();
+/// Makes a worker with eight entries, and an event for each, and closes the store.
+pub(crate) fn eight_entries(store: &Store) -> WorkerRef {
+    let runtime = store.runtime(named("r")).unwrap();
     let worker = runtime
         .create_worker(CreateWorkerRequest::default())
         .unwrap()
@@ -398,9 +396,9 @@ pub(crate) fn eight_entries(path: &Path) -> WorkerRef {
 
 #[test]
 fn search_is_stable_during_writes() {
-    let (_directory, path) = scratch();
-    let worker = eight_entries(&path);
-    let store = Store::open(&path).unwrap();
+    let place = Place::new();
+    let worker = eight_entries(&place.open());
+    let store = place.open();
     let runtime = store.runtime(named("r")).unwrap();
     for newest_first in [false, true] {
         let search = Search::regex("text|accepted").newest_first(newest_first);
@@ -484,12 +482,12 @@ fn foreign_and_removed_runtimes_are_refused() {
 }
 
 /// A store whose rows have the times 1,000 to 8,000 ms, one second apart, and a runtime without times.
-fn dated_store() -> (TempDir, Store) {
-    let (directory, path) = scratch();
+fn dated_store() -> (Place, Store) {
+    let place = Place::new();
     let seconds = Arc::new(AtomicU64::new(1));
     let clock = Arc::clone(&seconds);
     let clock = move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::Relaxed));
-    let store = Store::options().clock(clock).open(path).unwrap();
+    let store = place.open_with(Place::options().clock(clock));
     let runtime = store.runtime(named("r")).unwrap();
     let worker = runtime.create_worker(CreateWorkerRequest::default());
     let worker = worker.unwrap().worker_ref;
@@ -507,12 +505,12 @@ fn dated_store() -> (TempDir, Store) {
         load.put_worker(worker_snapshot(&worker, 2).into())?;
         load.put_runtime(runtime_snapshot("undated", 2).into())
     });
-    (directory, store)
+    (place, store)
 }
 
 #[test]
 fn search_range_of_times_selects_rows() {
-    let (_directory, store) = dated_store();
+    let (_place, store) = dated_store();
     let snapshot = store.snapshot().unwrap();
     let at = |ms: u64| UNIX_EPOCH + Duration::from_millis(ms);
     let times = |search: &Search| -> Vec<Option<u64>> {

@@ -38,7 +38,7 @@ type EntryKey = (&'static str, &'static str, u64);
 #[test]
 fn search_reads_no_row_before_it_is_asked() {
     let (_directory, path) = scratch();
-    eight_entries(&path);
+    eight_entries(&Store::open(&path).unwrap());
     damage::<EntryKey>(&path, "transcripts", ("r", "worker-00000001", 5), None);
     let store = Store::open(&path).unwrap();
     let snapshot = store.snapshot().unwrap();
@@ -70,7 +70,7 @@ fn search_reads_no_row_before_it_is_asked() {
 #[test]
 fn damaged_row_is_error_also_without_match() {
     let (_directory, path) = scratch();
-    eight_entries(&path);
+    eight_entries(&Store::open(&path).unwrap());
     // One letter of the text: nothing but the checksum of the value shows it.
     let change: fn(&mut Vec<u8>) = |value| {
         let at = value.windows(4).position(|part| part == b"text").unwrap();
@@ -115,7 +115,7 @@ fn damaged_row_is_error_also_without_match() {
 #[test]
 fn missing_worker_is_damage_not_fewer_matches() {
     let (_directory, path) = scratch();
-    let worker = eight_entries(&path);
+    let worker = eight_entries(&Store::open(&path).unwrap());
     damage::<(&str, &str)>(&path, "workers", ("r", "worker-00000001"), None);
     let store = Store::open(&path).unwrap();
     let snapshot = store.snapshot().unwrap();

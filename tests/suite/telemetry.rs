@@ -4,14 +4,13 @@
 //! run at the same time in threads without one. So one subscriber serves all threads, and passes spans
 //! and events to the listener of the current thread.
 
-use crate::support::{named, say};
+use crate::support::{fresh, named, on_both, say};
 use redb_runtime_store::catalog::CreateWorkerRequest;
-use redb_runtime_store::{RuntimeError, Store};
+use redb_runtime_store::{Runtime, RuntimeError};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, Once};
-use torture::disk::{Disk, EIO, Errors, Fault, FaultKind};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -127,18 +126,21 @@ impl Listener {
     }
 }
 
-fn number(fields: &Fields, name: &str) -> u64 {
+pub(crate) fn number(fields: &Fields, name: &str) -> u64 {
     fields[name].parse().unwrap()
 }
 
 #[test]
 fn operations_are_spans_and_commits_events() {
-    let runtime = Store::in_memory().unwrap().runtime(named("r")).unwrap();
+    on_both(|host| assert_traces(&host.runtime));
+}
+
+fn assert_traces(runtime: &Runtime) {
     let ((), listener) = listen(|| {
         let worker = runtime
             .create_worker(CreateWorkerRequest::default())
             .unwrap();
-        say(&runtime, &worker.worker_ref, &"x".repeat(1000)).unwrap();
+        say(runtime, &worker.worker_ref, &"x".repeat(1000)).unwrap();
     });
     assert_eq!(
         listener.operations(),
@@ -159,7 +161,10 @@ fn operations_are_spans_and_commits_events() {
 
 #[test]
 fn transaction_traces_as_one_operation() {
-    let runtime = Store::in_memory().unwrap().runtime(named("r")).unwrap();
+    on_both(|host| assert_one_operation(&host.runtime));
+}
+
+fn assert_one_operation(runtime: &Runtime) {
     let (worker, listener) = listen(|| {
         runtime
             .transaction(|tx| {
@@ -171,7 +176,7 @@ fn transaction_traces_as_one_operation() {
     });
     assert_eq!(listener.operations(), ["\"transaction\""]);
     assert_eq!(listener.events.len(), 1);
-    let (refused, listener) = listen(|| say(&runtime, &worker, " "));
+    let (refused, listener) = listen(|| say(runtime, &worker, " "));
     assert!(matches!(refused, Err(RuntimeError::InvalidRequest(_))));
     assert_eq!(listener.operations(), ["\"send input\""]);
     assert_eq!(listener.events, Vec::<Fields>::new());
@@ -179,7 +184,7 @@ fn transaction_traces_as_one_operation() {
 
 #[test]
 fn bulk_load_traces_without_bytes() {
-    let store = Store::in_memory().unwrap();
+    let store = fresh();
     let ((), listener) = listen(|| store.bulk_load(|_| Ok::<_, RuntimeError>(())).unwrap());
     let commits = listener.events;
     assert_eq!(commits.len(), 1);
@@ -192,7 +197,7 @@ fn bulk_load_traces_without_bytes() {
 fn subscriber_may_write_after_a_load() {
     let (done, is_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let store = Store::in_memory().unwrap();
+        let store = fresh();
         let runtime = store.runtime(named("r")).unwrap();
         let request = CreateWorkerRequest::default();
         let worker = runtime.create_worker(request).unwrap().worker_ref;
@@ -202,25 +207,4 @@ fn subscriber_may_write_after_a_load() {
     });
     let written = is_done.recv_timeout(std::time::Duration::from_secs(60));
     written.expect("it waits for the load").unwrap();
-}
-
-#[test]
-fn failed_commit_traces_its_cause() {
-    let disk = Disk::default();
-    let store = Store::options().open_backend(disk.clone()).unwrap();
-    let runtime = store.runtime(named("r")).unwrap();
-    disk.set_fault(Some(Fault {
-        kind: FaultKind::Sync,
-        after: 0,
-        errors: Errors::only(EIO, true),
-    }));
-    let (failed, listener) = listen(|| runtime.create_worker(CreateWorkerRequest::default()));
-    assert!(matches!(failed, Err(RuntimeError::CommitUncertain { .. })));
-    let [commit] = listener.events.as_slice() else {
-        panic!("{:?}", listener.events);
-    };
-    assert_eq!(commit["message"], "commit failed");
-    assert_eq!(commit["level"], "ERROR");
-    assert_eq!(number(commit, "operations"), 1);
-    assert!(commit["error"].contains("os error 5"), "{commit:?}");
 }

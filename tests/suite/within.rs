@@ -2,16 +2,14 @@
 //!
 //! A hang fails its test after [`LONG`].
 
+use crate::hosts::Shared;
 use crate::layout_support::SMALL;
-use crate::support::{assert_refused, named, say, scratch};
-use redb_runtime_store::catalog::CreateWorkerRequest;
+use crate::support::{Place, assert_refused, named, new_worker, say};
 use redb_runtime_store::identity::WorkerRef;
 use redb_runtime_store::interaction::WorkerInput;
 use redb_runtime_store::layout::{ExportOptions, ImportOptions, export, import};
-use redb_runtime_store::store::{BackupOptions, CensusOptions, Sharing, VerifyOptions};
+use redb_runtime_store::store::VerifyOptions;
 use redb_runtime_store::{Pending, Runtime, RuntimeError, Store};
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,7 +17,6 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// Longer than anything here takes.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -35,58 +32,29 @@ pub(crate) fn in_time<T: Send + 'static>(
     ended.unwrap_or_else(|error| panic!("{what}: no result: {error}"))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    OneWriter,
-    ManyWriters,
-    Exclusive,
-    InMemory,
-}
-
-pub(crate) const KINDS: [Kind; 4] = [
-    Kind::OneWriter,
-    Kind::ManyWriters,
-    Kind::Exclusive,
-    Kind::InMemory,
-];
-
 /// A store with one worker.
 pub(crate) struct Host {
-    kind: Kind,
+    kind: Shared,
     pub(crate) store: Store,
     pub(crate) runtime: Runtime,
     pub(crate) worker: WorkerRef,
-    path: PathBuf,
-    directory: TempDir,
+    place: Place,
 }
 
-impl Kind {
-    fn open(self, path: &Path) -> Result<Store, RuntimeError> {
-        let sharing = match self {
-            Kind::OneWriter => Sharing::OneWriter,
-            Kind::ManyWriters => Sharing::ManyWriters,
-            Kind::Exclusive => Sharing::Exclusive,
-            Kind::InMemory => return Store::in_memory(),
-        };
-        Store::options().sharing(sharing).open(path)
-    }
-
-    pub(crate) fn host(self) -> Arc<Host> {
-        let (directory, path) = scratch();
-        let store = self.open(&path).unwrap();
-        let runtime = store.runtime(named("r")).unwrap();
-        let request = CreateWorkerRequest::default();
-        let worker = runtime.create_worker(request).unwrap().worker_ref;
-        say(&runtime, &worker, "hello").unwrap();
-        Arc::new(Host {
-            kind: self,
-            store,
-            runtime,
-            worker,
-            path,
-            directory,
-        })
-    }
+/// A host of a new store.
+pub(crate) fn host(kind: Shared) -> Arc<Host> {
+    let place = Place::new();
+    let store = kind.open(&place).unwrap();
+    let runtime = store.runtime(named("r")).unwrap();
+    let worker = new_worker(&runtime);
+    say(&runtime, &worker, "hello").unwrap();
+    Arc::new(Host {
+        kind,
+        store,
+        runtime,
+        worker,
+        place,
+    })
 }
 
 impl Host {
@@ -115,7 +83,7 @@ pub(crate) fn poll<T>(pending: &mut Pending<T>, waker: &Waker) -> Poll<Result<T,
 
 /// What is called inside a closure or a callback, on the store of a host. The last one closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
+pub(crate) enum Action {
     Read,
     Open,
     Write,
@@ -140,14 +108,15 @@ impl Action {
         let runtime = &host.runtime;
         match self {
             Action::Read => runtime.worker_detail(&host.worker).map(drop),
-            Action::Open => host.kind.open(&host.path).map(drop),
+            Action::Open => host.kind.open(&host.place).map(drop),
             Action::Write => say(runtime, &host.worker, "written").map(drop),
             Action::Transaction => runtime.transaction(|tx| tx.summary()).map(drop),
             Action::SubmitAndWait => host.submit().wait().map(drop),
             Action::Follow => {
                 let now = runtime.event_cursor_now()?;
                 let mut follower = runtime.follow_events(now)?;
-                follower.next_batch(Duration::from_millis(5)).map(drop)
+                // Longer than a read takes: only what waits is refused.
+                follower.next_batch(Duration::from_millis(300)).map(drop)
             }
             Action::Close => host.store.close(),
         }
@@ -155,15 +124,15 @@ impl Action {
 }
 
 /// Runs an action the first time that it is called, and sends its outcome.
-struct Call {
-    host: Arc<Host>,
+pub(crate) struct Call {
+    pub(crate) host: Arc<Host>,
     action: Action,
     was_called: AtomicBool,
     ended: Sender<Result<(), RuntimeError>>,
 }
 
 impl Call {
-    fn call(&self) {
+    pub(crate) fn call(&self) {
         if !self.was_called.swap(true, Ordering::Relaxed) {
             let _ = self.ended.send(self.action.run(&self.host));
         }
@@ -186,7 +155,7 @@ pub(crate) fn waker<T: Send + Sync + 'static>(with: Arc<T>, work: fn(&T)) -> Wak
 }
 
 /// Has the call made inside something.
-type Inside = fn(&Arc<Call>);
+pub(crate) type Inside = fn(&Arc<Call>);
 
 fn transaction(call: &Arc<Call>) {
     let _ = call.host.runtime.transaction(|tx| {
@@ -261,35 +230,7 @@ fn import_progress(call: &Arc<Call>) {
     import(&call.host.store, SMALL, &options).unwrap();
 }
 
-fn page_progress(call: &Arc<Call>) {
-    let inner = Arc::clone(call);
-    let options = VerifyOptions::new().on_page_progress(move |_| inner.call());
-    call.host.store.verify_with(&options).unwrap();
-}
-
-fn repair(call: &Arc<Call>) {
-    let path = unclean(&call.host.directory.path().join("another.redb"));
-    let inner = Arc::clone(call);
-    let options = Store::options().on_repair(move |_| {
-        inner.call();
-        ControlFlow::Continue(())
-    });
-    options.open(&path).unwrap().close().unwrap();
-    std::fs::remove_file(path).unwrap();
-}
-
-/// A store as a kill leaves it.
-pub(crate) fn unclean(path: &Path) -> PathBuf {
-    let live = path.with_extension("live");
-    let store = Store::open(&live).unwrap();
-    store.runtime(named("r")).unwrap();
-    std::fs::copy(&live, path).unwrap();
-    store.close().unwrap();
-    std::fs::remove_file(live).unwrap();
-    path.to_owned()
-}
-
-fn only_reads(_: Kind, action: Action) -> bool {
+pub(crate) fn only_reads(_: Shared, action: Action) -> bool {
     matches!(action, Action::Read | Action::Open)
 }
 
@@ -308,15 +249,12 @@ fn holding_closures_refuse_changes_and_waits() {
         ),
         ("an export inside a transaction", read_inside_transaction),
     ];
-    assert_table(&contexts, &KINDS, only_reads);
+    assert_table(&contexts, Shared::ALL, only_reads);
 }
 
 #[test]
 fn holding_callbacks_refuse_changes_and_waits() {
-    let contexts: [(&str, Inside); 2] = [("an import", import_progress), ("a repair", repair)];
-    assert_table(&contexts, &KINDS, only_reads);
-    // A store in memory has no pages to check.
-    assert_table(&[("pages", page_progress)], &KINDS[..3], only_reads);
+    assert_table(&[("an import", import_progress)], Shared::ALL, only_reads);
 }
 
 fn in_waker(call: &Arc<Call>) {
@@ -374,10 +312,10 @@ fn in_waker_of_a_load(call: &Arc<Call>) {
     drop(go);
 }
 
-fn no_waits_for_background(kind: Kind, action: Action) -> bool {
+fn no_waits_for_background(kind: Shared, action: Action) -> bool {
     match action {
         Action::Follow => false,
-        Action::SubmitAndWait => kind != Kind::ManyWriters,
+        Action::SubmitAndWait => Shared::BY_CALLERS.contains(&kind),
         _ => true,
     }
 }
@@ -389,45 +327,18 @@ fn wakers_refuse_only_waits_for_background() {
         ("a waker", in_waker),
         ("an export inside a waker", export_in_waker),
     ];
-    assert_table(&contexts, &KINDS, no_waits_for_background);
-    // With several writers no thread but the one in the background calls wakers.
-    let kinds = [Kind::OneWriter, Kind::Exclusive, Kind::InMemory];
+    assert_table(&contexts, Shared::ALL, no_waits_for_background);
+    let kinds = Shared::BY_CALLERS;
     let contexts: [(&str, Inside); 1] = [("a waker that a load would call", in_waker_of_a_load)];
-    assert_table(&contexts, &kinds, no_waits_for_background);
+    assert_table(&contexts, kinds, no_waits_for_background);
     let contexts: [(&str, Inside); 1] = [("a waker on a writer's thread", in_waker_of_a_write)];
-    assert_table(&contexts, &kinds, |_, _| true);
+    assert_table(&contexts, kinds, |_, _| true);
 }
 
 fn row_progress(call: &Arc<Call>) {
     let inner = Arc::clone(call);
     let options = VerifyOptions::new().on_progress(move |_| inner.call());
     let _ = call.host.store.verify_with(&options);
-}
-
-fn backup_progress(call: &Arc<Call>) {
-    let inner = Arc::clone(call);
-    let options = BackupOptions::new().on_progress(move |_| inner.call());
-    let directory = tempfile::tempdir().unwrap();
-    let _ = call
-        .host
-        .store
-        .backup_with(directory.path().join("copy"), &options);
-}
-
-fn backup_page_progress(call: &Arc<Call>) {
-    let inner = Arc::clone(call);
-    let options = BackupOptions::new().on_page_progress(move |_| inner.call());
-    let directory = tempfile::tempdir().unwrap();
-    let _ = call
-        .host
-        .store
-        .backup_with(directory.path().join("copy"), &options);
-}
-
-fn census_progress(call: &Arc<Call>) {
-    let inner = Arc::clone(call);
-    let options = CensusOptions::new().on_progress(move |_| inner.call());
-    let _ = call.host.store.census_with(&options);
 }
 
 fn dry_run_progress(call: &Arc<Call>) {
@@ -451,28 +362,25 @@ fn events(call: &Arc<Call>) {
 
 #[test]
 fn callbacks_over_a_snapshot_may_write() {
-    let contexts: [(&str, Inside); 7] = [
+    let contexts: [(&str, Inside); 4] = [
         ("rows of a verification", row_progress),
-        ("a backup", backup_progress),
-        ("pages of a backup", backup_page_progress),
-        ("a census", census_progress),
         ("an export", export_elsewhere),
         ("a dry run", dry_run_progress),
         ("events of a snapshot", events),
     ];
-    assert_table(&contexts, &KINDS, |_, _| true);
+    assert_table(&contexts, Shared::ALL, |_, _| true);
 }
 
 /// Makes every call inside every context, on a store of each kind. `is_allowed` says which have to go
 /// through; the others have to be refused.
-fn assert_table(
+pub(crate) fn assert_table(
     contexts: &[(&'static str, Inside)],
-    kinds: &[Kind],
-    is_allowed: fn(Kind, Action) -> bool,
+    kinds: &[Shared],
+    is_allowed: fn(Shared, Action) -> bool,
 ) {
     for (name, inside) in contexts {
         for kind in kinds {
-            let host = kind.host();
+            let host = host(*kind);
             for action in ACTIONS {
                 let what = format!("{action:?} inside {name}, {kind:?}");
                 let outcome = outcome(&what, &host, action, *inside);

@@ -3,56 +3,53 @@
 //!
 //! A hang fails its test after [`LONG`].
 
-use crate::support::{assert_refused, scratch};
-use crate::within::{KINDS, Kind, LONG, in_time, poll, unclean, waker};
+use crate::hosts::Shared;
+use crate::support::assert_refused;
+use crate::within::{Host, LONG, host, in_time, poll, waker};
 use redb_runtime_store::catalog::CreateWorkerRequest;
-use redb_runtime_store::{Pending, Runtime, RuntimeError, Store};
-use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use redb_runtime_store::{Pending, Runtime, RuntimeError};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
 
 #[test]
 fn transactions_of_two_stores_do_not_deadlock() {
-    let both = in_time("within each other", || {
-        let (a, b) = (Runtime::new_memory(), Runtime::new_memory());
-        let barrier = Barrier::new(2);
-        let within = |from: &Runtime, to: &Runtime| {
-            from.transaction(|_| {
-                barrier.wait();
-                to.list_workers()?;
-                to.create_worker(CreateWorkerRequest::default())
+    for kind in Shared::ALL {
+        let (a, b) = (host(*kind), host(*kind));
+        let both = in_time("within each other", move || {
+            let barrier = Barrier::new(2);
+            let within = |from: &Runtime, to: &Runtime| {
+                from.transaction(|_| {
+                    barrier.wait();
+                    to.list_workers()?;
+                    to.create_worker(CreateWorkerRequest::default())
+                })
+            };
+            thread::scope(|scope| {
+                let other = scope.spawn(|| within(&a.runtime, &b.runtime));
+                [within(&b.runtime, &a.runtime), other.join().unwrap()]
             })
-        };
-        thread::scope(|scope| {
-            let other = scope.spawn(|| within(&a, &b));
-            [within(&b, &a), other.join().unwrap()]
-        })
-    });
-    for refused in both {
-        assert_refused!(refused, RuntimeError::InvalidRequest(_));
+        });
+        for refused in both {
+            assert_refused!(refused, RuntimeError::InvalidRequest(_));
+        }
     }
 }
 
 /// What another thread of the host submitted cannot run before the transaction ends.
 #[test]
 fn pending_is_refused_inside_transaction() {
-    for kind in [Kind::OneWriter, Kind::ManyWriters] {
-        let host = kind.host();
+    for kind in Shared::ALL {
+        let host = host(*kind);
         in_time("a pending inside a transaction", move || {
             let before = host.submit();
             before.wait().unwrap();
             let elsewhere = Arc::clone(&host);
-            let pending = match kind {
-                Kind::OneWriter => Some([host.submit(), host.submit()]),
-                _ => None,
-            };
+            let waits_for_callers = Shared::BY_CALLERS.contains(kind);
+            let pending = waits_for_callers.then(|| [host.submit(), host.submit()]);
             let done = host.runtime.transaction(|tx| {
-                // With several writers it is submitted while the transaction holds them up.
+                // Where a thread in the background would run it, it is submitted while the transaction holds that up.
                 let submit = move || [elsewhere.submit(), elsewhere.submit()];
                 let [mut polled, waited] =
                     pending.unwrap_or_else(|| thread::spawn(submit).join().unwrap());
@@ -81,8 +78,8 @@ fn pending_is_refused_inside_transaction() {
 /// A pending may be waited for in its own waker: its result is there.
 #[test]
 fn waker_gets_result_of_its_own_submission() {
-    for kind in KINDS {
-        let host = kind.host();
+    for kind in Shared::ALL {
+        let host = host(*kind);
         let (sends, sent) = channel::<Pending<u64>>();
         let (tells, told) = channel();
         let shared = Arc::new((Mutex::new(sent), tells));
@@ -99,8 +96,8 @@ fn waker_gets_result_of_its_own_submission() {
 /// A batch is full and the thread that commits it is in a waker, which submits one operation more.
 #[test]
 fn waker_in_background_commits_full_batch() {
-    for kind in [Kind::OneWriter, Kind::InMemory] {
-        let host = kind.host();
+    for kind in Shared::BY_CALLERS {
+        let host = host(*kind);
         let (entered, is_entered) = channel();
         let (go, gate) = channel::<()>();
         let (done, is_done) = channel();
@@ -128,74 +125,37 @@ fn waker_in_background_commits_full_batch() {
 
 #[test]
 fn memory_runtime_is_created_inside_transaction() {
-    in_time("a runtime in memory", || {
-        let outer = Runtime::new_memory();
-        let inner = outer.transaction(|tx| {
-            let inner = Runtime::new_memory();
-            let written = inner.create_worker(CreateWorkerRequest::default());
-            assert_refused!(written, RuntimeError::InvalidRequest(_));
-            // It is still the outer transaction.
-            let written = outer.create_worker(CreateWorkerRequest::default());
-            assert_refused!(written, RuntimeError::InvalidRequest(_));
-            tx.create_worker(CreateWorkerRequest::default())?;
-            Ok(inner)
-        });
-        inner
-            .unwrap()
-            .create_worker(CreateWorkerRequest::default())
-            .unwrap();
-    });
-}
-
-#[test]
-fn open_waits_for_no_lock_inside_transaction() {
-    let (_directory, path) = scratch();
-    Store::open(&path).unwrap().close().unwrap();
-    let held = redb::Database::open(&path).unwrap();
-    let waiting = Store::options().lock_timeout(Duration::MAX);
-    let opened = in_time("the open", move || {
-        Runtime::new_memory().transaction(|_| waiting.open(&path).map(drop))
-    });
-    assert_refused!(opened, RuntimeError::InvalidRequest(_));
-    drop(held);
-}
-
-#[test]
-fn repairs_that_open_each_other_are_refused() {
-    let (directory, _) = scratch();
-    let paths = ["a", "b"].map(|name| unclean(&directory.path().join(name)));
-    let barrier = Arc::new(Barrier::new(2));
-    let repairs = |path: &PathBuf, other: &PathBuf| {
-        let (path, other, barrier) = (path.clone(), other.clone(), Arc::clone(&barrier));
-        let (tells, told) = channel();
-        thread::spawn(move || {
-            let (first, inner) = (AtomicBool::new(true), tells.clone());
-            let options = Store::options().on_repair(move |_| {
-                if first.swap(false, Ordering::Relaxed) {
-                    barrier.wait();
-                    let opened = Store::open(&other).map(drop);
-                    // Both threads have opened before either of them continues.
-                    barrier.wait();
-                    inner.send(opened).unwrap();
-                }
-                ControlFlow::Continue(())
+    for kind in Shared::ALL {
+        let host = host(*kind);
+        in_time("a runtime in memory", move || {
+            let outer = &host.runtime;
+            let inner = outer.transaction(|tx| {
+                let inner = Runtime::new_memory();
+                let written = inner.create_worker(CreateWorkerRequest::default());
+                assert_refused!(written, RuntimeError::InvalidRequest(_));
+                // It is still the outer transaction.
+                let written = outer.create_worker(CreateWorkerRequest::default());
+                assert_refused!(written, RuntimeError::InvalidRequest(_));
+                tx.create_worker(CreateWorkerRequest::default())?;
+                Ok(inner)
             });
-            tells.send(options.open(&path).map(drop)).unwrap();
+            inner
+                .unwrap()
+                .create_worker(CreateWorkerRequest::default())
+                .unwrap();
         });
-        told
-    };
-    let told = [repairs(&paths[0], &paths[1]), repairs(&paths[1], &paths[0])];
-    for told in told {
-        let inner = told.recv_timeout(LONG).expect("they wait for each other");
-        assert_refused!(inner, RuntimeError::InvalidRequest(_));
-        told.recv_timeout(LONG).expect("the open").unwrap();
     }
 }
 
 /// The background threads of two stores close each other's.
 #[test]
 fn wakers_that_close_each_other_are_refused() {
-    let hosts = [Kind::ManyWriters.host(), Kind::ManyWriters.host()];
+    for kind in Shared::IN_BACKGROUND {
+        assert_closing_each_other_is_refused([host(*kind), host(*kind)]);
+    }
+}
+
+fn assert_closing_each_other_is_refused(hosts: [Arc<Host>; 2]) {
     let barrier = Arc::new(Barrier::new(2));
     let (tells, told) = channel();
     for (own, other) in [(0, 1), (1, 0)] {

@@ -4,8 +4,9 @@ use crate::support::named;
 use postgres_tests::cluster::Cluster;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::management::{RuntimeBackendKind, RuntimeLimits, RuntimeOptions};
-use redb_runtime_store::store::Writers;
-use redb_runtime_store::{PostgresOptions, Runtime, Store};
+use redb_runtime_store::store::{CopyOptions, Writers};
+use redb_runtime_store::{PostgresOptions, Runtime, RuntimeError, Store};
+use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
@@ -19,6 +20,19 @@ pub(crate) const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures
 /// The highest number of an event or entry: a column `int8` is signed. The only difference between the engines.
 pub(crate) const HIGHEST: u64 = i64::MAX as u64;
 
+/// The tables that have records.
+const TABLES: [&str; 9] = [
+    "meta",
+    "runtimes",
+    "workers",
+    "events",
+    "transcripts",
+    "diagnostics",
+    "imports",
+    "tombstones",
+    "files",
+];
+
 /// Ends with this process: the cluster's own process sees to that.
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(Cluster::single);
 
@@ -26,6 +40,12 @@ static CLUSTER: LazyLock<Cluster> = LazyLock::new(Cluster::single);
 pub(crate) fn cases(cases: u32) -> u32 {
     cases.div_ceil(20)
 }
+
+/// The distance of the places at which a file is cut off. Each cut is a store.
+pub(crate) const CUT_STEP: usize = 61;
+
+/// The number of random directories. Each is two stores.
+pub(crate) const DIRECTORIES: u64 = 100;
 
 /// A new store, which need not outlive its last handle.
 pub(crate) fn fresh() -> Store {
@@ -47,16 +67,88 @@ impl Place {
         }
     }
 
+    /// A place with the content of the redb file at `path`.
+    pub(crate) fn of_file(path: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("store.redb");
+        std::fs::copy(path, &copy).unwrap();
+        Self::copy_of(&Store::open(copy).unwrap())
+    }
+
+    /// A place with a copy of `store`.
+    pub(crate) fn copy_of(store: &Store) -> Self {
+        let place = Self::new();
+        store.copy_to(&place.open(), &CopyOptions::new()).unwrap();
+        place
+    }
+
     /// Connects to the store, or creates it.
     pub(crate) fn open(&self) -> Store {
-        self.open_for(Writers::Many)
+        self.open_with(Self::options())
+    }
+
+    /// Connects to the store for reading only, as another host does.
+    pub(crate) fn open_read_only(&self) -> Store {
+        self.open_with(Self::options().read_only(true))
+    }
+
+    pub(crate) fn options() -> Options {
+        let options = PostgresOptions::new(CLUSTER.url());
+        // Many tests run at the same time: together they must not use up the connections of the server.
+        options.max_connections(8)
+    }
+
+    pub(crate) fn open_with(&self, options: Options) -> Store {
+        Store::connect(options.schema(&self.schema)).unwrap()
     }
 
     fn open_for(&self, writers: Writers) -> Store {
-        let options = PostgresOptions::new(CLUSTER.url()).schema(&self.schema);
-        let options = options.writers(writers);
-        // Many tests run at the same time: together they must not use up the connections of the server.
-        Store::connect(options.max_connections(8)).unwrap()
+        self.open_with(Self::options().writers(writers))
+    }
+
+    /// Whether any record of the store, or its key, has `text`. The locks are not searched: they have the id of a runtime for
+    /// good, as its versions go on.
+    pub(crate) fn has_text(&self, _: &Store, text: &str) -> bool {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02X}")).collect();
+        TABLES.iter().any(|table| {
+            let dump = format!(
+                "SET xmlbinary = hex; SELECT table_to_xml('{}.{table}', true, false, '')",
+                self.schema
+            );
+            CLUSTER.primary().ask(&dump).contains(&hex)
+        })
+    }
+}
+
+/// Options for connecting to a store.
+pub(crate) type Options = PostgresOptions;
+
+/// How hosts share a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shared {
+    ManyWriters,
+    OneWriterEach,
+}
+
+impl Shared {
+    pub(crate) const ALL: &[Self] = &[Self::ManyWriters, Self::OneWriterEach];
+
+    /// With one writer to a runtime.
+    pub(crate) const ONE_WRITER: Self = Self::OneWriterEach;
+
+    /// Where a background thread alone runs what is submitted, and calls wakers.
+    pub(crate) const IN_BACKGROUND: &[Self] = Self::ALL;
+
+    /// Where a thread that writes or waits may run what others submitted.
+    pub(crate) const BY_CALLERS: &[Self] = &[];
+
+    pub(crate) fn open(self, place: &Place) -> Result<Store, RuntimeError> {
+        let writers = match self {
+            Self::ManyWriters => Writers::Many,
+            Self::OneWriterEach => Writers::OnePerRuntime,
+        };
+        let options = Place::options().writers(writers);
+        Store::connect(options.schema(&place.schema))
     }
 }
 
