@@ -3,7 +3,7 @@
 //! The package `tests/postgres` compiles these tests too, with a module of this name whose stores are on a server. What is
 //! named here is therefore all that they may know of where a store is.
 
-use crate::support::{named, scratch};
+use crate::support::{LONG, named, scratch};
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::management::{RuntimeBackendKind, RuntimeLimits, RuntimeOptions};
 use redb_runtime_store::store::{Sharing, StoreOptions};
@@ -39,13 +39,29 @@ pub(crate) fn fresh() -> Store {
 /// A place for a store that can be closed and opened again.
 pub(crate) struct Place {
     path: PathBuf,
-    _directory: TempDir,
+    _directory: Option<TempDir>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let (_directory, path) = scratch();
-        Self { path, _directory }
+        let (directory, path) = scratch();
+        Self {
+            path,
+            _directory: Some(directory),
+        }
+    }
+
+    /// The place of a store of another process.
+    pub(crate) fn at(address: &Path) -> Self {
+        Self {
+            path: address.to_owned(),
+            _directory: None,
+        }
+    }
+
+    /// What another process needs to open the store.
+    pub(crate) fn address(&self) -> &Path {
+        &self.path
     }
 
     /// A place with a copy of the redb file at `path`.
@@ -74,6 +90,13 @@ impl Place {
 
     pub(crate) fn options() -> Options {
         Store::options()
+    }
+
+    /// Options with which several processes may write.
+    pub(crate) fn many_writers() -> Options {
+        Self::options()
+            .sharing(Sharing::ManyWriters)
+            .lock_timeout(LONG)
     }
 
     pub(crate) fn open_with(&self, options: Options) -> Store {

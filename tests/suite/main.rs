@@ -119,7 +119,6 @@ mod repairing;
 #[cfg(feature = "fault-injection")]
 mod replacing;
 mod replies;
-mod replies_in_files;
 mod retention;
 #[cfg(feature = "fault-injection")]
 mod retention_effects;

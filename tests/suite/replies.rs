@@ -135,7 +135,7 @@ fn input_and_reply_can_share_a_commit() {
 }
 
 /// The texts that `follower` yields until it has `count`.
-pub(crate) fn heard(follower: &mut TranscriptFollower, count: usize) -> Vec<String> {
+fn heard(follower: &mut TranscriptFollower, count: usize) -> Vec<String> {
     let entries = follower
         .take(count)
         .map(|entry| entry.unwrap().entry.content);
@@ -425,4 +425,34 @@ fn futures_are_refused_inside_transactions() {
         matches!(refused, Err(RuntimeError::InvalidRequest(_))),
         "{refused:?}"
     );
+}
+
+#[test]
+fn transcript_is_followed_across_processes() {
+    let name = "replies::transcript_is_followed_across_processes";
+    if let Some(path) = crate::support::told_as_child() {
+        let runtime = Place::at(&path).open().runtime(named("r")).unwrap();
+        let worker = worker_ref("r", "worker-00000001");
+        for number in 0..200 {
+            runtime.append_reply(&worker, number.to_string()).unwrap();
+        }
+        return;
+    }
+    let place = Place::new();
+    let store = place.open();
+    let worker = new_worker(&store.runtime(named("r")).unwrap());
+    store.close().unwrap();
+    let reader = place.open_read_only();
+    let runtime = reader.runtime(named("r")).unwrap();
+    let mut awaited = runtime.follow_transcript(&worker, 0).unwrap();
+    let mut blocking = runtime.follow_transcript(&worker, 0).unwrap();
+    let mut child = crate::support::TestChild::start(name, place.address());
+    let expected: Vec<_> = (0..200).map(|number| number.to_string()).collect();
+    let in_async = thread::spawn(move || {
+        let next = |_| pollster::block_on(awaited.next()).unwrap().entry.content;
+        (0..200).map(next).collect::<Vec<_>>()
+    });
+    assert_eq!(heard(&mut blocking, 200), expected);
+    assert_eq!(in_async.join().unwrap(), expected);
+    assert_eq!(child.hear(), None);
 }

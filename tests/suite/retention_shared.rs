@@ -1,18 +1,19 @@
 //! Prunes while other processes write, follow, and are killed.
 
-use crate::sharing::{LONG, as_child, child, first_worker, many, wait_to_be_killed};
-use crate::support::{TestChild, cursor, named, runtime_id, say, scratch, tell};
+use crate::support::{
+    LONG, Place, TestChild, as_child, child, cursor, first_worker, named, runtime_id, say, tell,
+    wait_to_be_killed,
+};
 use redb_runtime_store::observation::RuntimeEventKind;
 use redb_runtime_store::retention::{PruneOptions, Retention};
 use redb_runtime_store::{Runtime, RuntimeError};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 const NAME: &str = "retention_shared::writers_and_followers_continue_during_killed_prunes";
 
 /// Tells each event, and each gap that an error announced, until the runtime is stopped.
-fn follow(path: &Path) {
-    let store = many().read_only(true).open(path).unwrap();
+fn follow(place: &Place) {
+    let store = place.open_with(Place::many_writers().read_only(true));
     let runtime = store.runtime(named("r")).unwrap();
     let mut follower = runtime.follow_events(cursor("r", 1)).unwrap();
     loop {
@@ -35,11 +36,16 @@ fn follow(path: &Path) {
     }
 }
 
-fn act(role: &str, path: &Path) {
+fn runtime(place: &Place) -> Runtime {
+    let store = place.open_with(Place::many_writers());
+    store.runtime(named("r")).unwrap()
+}
+
+fn act(role: &str, place: &Place) {
     if role == "follows" {
-        follow(path);
+        follow(place);
     }
-    let runtime = many().open(path).unwrap().runtime(named("r")).unwrap();
+    let runtime = runtime(place);
     if role == "prunes" {
         let policy = Retention::new().keep_events(20).keep_entries(10);
         loop {
@@ -109,16 +115,16 @@ fn assert_floors_match_rows(runtime: &Runtime) {
 #[test]
 fn writers_and_followers_continue_during_killed_prunes() {
     if let Some((role, path)) = as_child() {
-        return act(&role, &path);
+        return act(&role, &Place::at(&path));
     }
-    let (_directory, path) = scratch();
-    let runtime = many().open(&path).unwrap().runtime(named("r")).unwrap();
+    let place = Place::new();
+    let (runtime, path) = (runtime(&place), place.address());
     first_worker(&runtime);
-    let mut followers = [0, 1].map(|_| child(NAME, "follows", &path));
-    let mut writers = [0, 1].map(|_| child(NAME, "writes", &path));
+    let mut followers = [0, 1].map(|_| child(NAME, "follows", path));
+    let mut writers = [0, 1].map(|_| child(NAME, "writes", path));
     for _ in 0..4 {
         // Killed at any place: the next prune finds a smaller one.
-        let mut prunes = child(NAME, "prunes", &path);
+        let mut prunes = child(NAME, "prunes", path);
         assert_eq!(prunes.hear().unwrap(), "pruned");
         prunes.kill();
     }

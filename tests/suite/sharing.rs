@@ -2,7 +2,7 @@
 
 use crate::support::{
     TestChild, all_entries, all_events, assert_refused, assert_whole, full_request, named, say,
-    scratch, tell, told_as_child,
+    scratch, tell,
 };
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::WorkerRef;
@@ -11,43 +11,15 @@ use redb_runtime_store::store::{Sharing, StoreOptions};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longer than anything here takes.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
-
-/// A child of the test `name` (with its module) that plays `role` on the store at `path`.
-pub(crate) fn child(name: &str, role: &str, path: &Path) -> TestChild {
-    TestChild::start(name, &PathBuf::from(format!("{role}|{}", path.display())))
-}
-
-/// The role and the store of this process, if it is a child.
-pub(crate) fn as_child() -> Option<(String, PathBuf)> {
-    let told = told_as_child()?;
-    let (role, path) = told.to_str().unwrap().split_once('|').unwrap();
-    Some((role.to_owned(), PathBuf::from(path)))
-}
-
-/// Waits until the parent ends this process.
-pub(crate) fn wait_to_be_killed() -> ! {
-    let _ = std::io::stdin().read(&mut [0]);
-    std::process::exit(0)
-}
+pub(crate) use crate::support::{LONG, as_child, child, first_worker, wait_to_be_killed};
 
 pub(crate) fn many() -> StoreOptions {
     Store::options()
         .sharing(Sharing::ManyWriters)
         .lock_timeout(LONG)
-}
-
-/// The first worker of a runtime, created if there is none.
-pub(crate) fn first_worker(runtime: &Runtime) -> WorkerRef {
-    match runtime.list_workers().unwrap().first() {
-        Some(worker) => worker.worker_ref.clone(),
-        None => runtime.create_worker(full_request()).unwrap().worker_ref,
-    }
 }
 
 #[test]

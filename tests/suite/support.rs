@@ -10,10 +10,10 @@ use redb_runtime_store::observation::{EventCursor, RuntimeEvent, RuntimeEventKin
 use redb_runtime_store::store::{BulkLoad, PersistedRuntimeSnapshot, PersistedWorkerSnapshot};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 pub(crate) use crate::hosts::{Host, Kept, Place, fresh, on_both, on_one_writer};
@@ -277,6 +277,35 @@ impl Drop for TestChild {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Longer than anything here takes.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// A child of the test `name` (with its module) that plays `role` on the store at `path`.
+pub(crate) fn child(name: &str, role: &str, path: &Path) -> TestChild {
+    TestChild::start(name, &PathBuf::from(format!("{role}|{}", path.display())))
+}
+
+/// The role and the store of this process, if it is a child.
+pub(crate) fn as_child() -> Option<(String, PathBuf)> {
+    let told = told_as_child()?;
+    let (role, path) = told.to_str().unwrap().split_once('|').unwrap();
+    Some((role.to_owned(), PathBuf::from(path)))
+}
+
+/// Waits until the parent ends this process.
+pub(crate) fn wait_to_be_killed() -> ! {
+    let _ = std::io::stdin().read(&mut [0]);
+    std::process::exit(0)
+}
+
+/// The first worker of a runtime, created if there is none.
+pub(crate) fn first_worker(runtime: &Runtime) -> WorkerRef {
+    match runtime.list_workers().unwrap().first() {
+        Some(worker) => worker.worker_ref.clone(),
+        None => runtime.create_worker(full_request()).unwrap().worker_ref,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Followers of an event log.
 
 use crate::support::{
-    Place, all_events, assert_refused, bulk, cursor, full_request, named, on_both, runtime_id, say,
+    Place, TestChild, all_events, assert_refused, assert_whole, bulk, cursor, first_worker,
+    full_request, named, on_both, runtime_id, say, tell, told_as_child, wait_to_be_killed,
 };
 use redb_runtime_store::management::RuntimeLimits;
 use redb_runtime_store::observation::RuntimeEvent;
@@ -128,6 +129,44 @@ fn closing_the_store_wakes_followers() {
     runtime.store().close().unwrap();
     let ended = ended.recv_timeout(LONG).expect("the follower still waits");
     assert_refused!(ended, RuntimeError::StoreClosed { .. });
+}
+
+#[test]
+fn follower_survives_kills_of_the_writer() {
+    let name = "watching::follower_survives_kills_of_the_writer";
+    if let Some(path) = told_as_child() {
+        let runtime = Place::at(&path).open().runtime(named("r")).unwrap();
+        let worker = first_worker(&runtime);
+        for input in 0..500 {
+            say(&runtime, &worker, &format!("input {input}")).unwrap();
+        }
+        tell("done");
+        wait_to_be_killed();
+    }
+    let place = Place::new();
+    let open = || place.open().runtime(named("r")).unwrap();
+    open().store().close().unwrap();
+    let follower = place.open_read_only();
+    let follower = follower.runtime(named("r")).unwrap();
+    let start = follower.event_cursor_from_start().unwrap();
+    let mut follower = follower.follow_events(start).unwrap();
+    let mut events = Vec::new();
+    for _ in 0..2 {
+        let mut writer = TestChild::start(name, place.address());
+        // The first events are read while it writes.
+        events.extend(next(&mut follower, 100));
+        assert_eq!(writer.hear().as_deref(), Some("done"));
+        // It never closes the store: the next writer of a file repairs it while this reader has it open.
+        writer.kill();
+    }
+    let runtime = open();
+    runtime.stop_runtime().unwrap();
+    while events.len() < 1003 {
+        events.extend(next(&mut follower, 1));
+    }
+    assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
+    assert_eq!(events, all_events(&runtime));
+    assert_whole(&runtime);
 }
 
 #[test]

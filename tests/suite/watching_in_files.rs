@@ -1,58 +1,11 @@
 //! Followers of an event log in a file: of other processes, of a file that is moved or replaced, and of the program.
 
-use crate::support::{
-    TestChild, all_events, assert_refused, assert_whole, full_request, named, say, scratch, tell,
-    told_as_child,
-};
-use crate::watching::next;
+use crate::support::{TestChild, assert_refused, named, scratch, tell, told_as_child};
 use redb_runtime_store::{Runtime, RuntimeError, Store};
-use std::io::Read;
 use std::time::Duration;
 
 fn open(path: &std::path::Path) -> Runtime {
     Store::open(path).unwrap().runtime(named("r")).unwrap()
-}
-
-#[test]
-fn follower_survives_kills_of_the_writer() {
-    let name = "watching_in_files::follower_survives_kills_of_the_writer";
-    if let Some(path) = told_as_child() {
-        let runtime = open(&path);
-        let workers = runtime.list_workers().unwrap();
-        let worker = match workers.first() {
-            Some(worker) => worker.worker_ref.clone(),
-            None => runtime.create_worker(full_request()).unwrap().worker_ref,
-        };
-        for input in 0..500 {
-            say(&runtime, &worker, &format!("input {input}")).unwrap();
-        }
-        tell("done");
-        let _ = std::io::stdin().read(&mut [0]);
-        return;
-    }
-    let (_directory, path) = scratch();
-    open(&path).store().close().unwrap();
-    let follower = Store::open_read_only(&path).unwrap();
-    let follower = follower.runtime(named("r")).unwrap();
-    let start = follower.event_cursor_from_start().unwrap();
-    let mut follower = follower.follow_events(start).unwrap();
-    let mut events = Vec::new();
-    for _ in 0..2 {
-        let mut writer = TestChild::start(name, &path);
-        // The first events are read while it writes.
-        events.extend(next(&mut follower, 100));
-        assert_eq!(writer.hear().as_deref(), Some("done"));
-        // It never closes the store: the next writer repairs the file while this reader has it open.
-        writer.kill();
-    }
-    let runtime = open(&path);
-    runtime.stop_runtime().unwrap();
-    while events.len() < 1003 {
-        events.extend(next(&mut follower, 1));
-    }
-    assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
-    assert_eq!(events, all_events(&runtime));
-    assert_whole(&runtime);
 }
 
 #[test]

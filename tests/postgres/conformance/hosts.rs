@@ -1,14 +1,14 @@
 //! The stores of the suite's tests, on a server that all tests of this process share. See `tests/suite/hosts.rs`.
 
-use crate::support::named;
+use crate::support::{LONG, named};
 use postgres_tests::cluster::Cluster;
 use redb_runtime_store::identity::RuntimeId;
 use redb_runtime_store::management::{RuntimeBackendKind, RuntimeLimits, RuntimeOptions};
 use redb_runtime_store::store::{CopyOptions, Writers};
 use redb_runtime_store::{PostgresOptions, Runtime, RuntimeError, Store};
-use std::path::Path;
-use std::sync::LazyLock;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use tempfile::TempDir;
 
 /// The repository.
@@ -36,6 +36,13 @@ const TABLES: [&str; 9] = [
 /// Ends with this process: the cluster's own process sees to that.
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(Cluster::single);
 
+/// The server's address: that of the parent in a process that a test has started.
+static URL: OnceLock<String> = OnceLock::new();
+
+fn url() -> &'static str {
+    URL.get_or_init(|| CLUSTER.url())
+}
+
 /// The number of cases of a random test that has `cases` in the suite. A commit takes a sync and three round trips.
 pub(crate) fn cases(cases: u32) -> u32 {
     cases.div_ceil(20)
@@ -56,15 +63,32 @@ pub(crate) fn fresh() -> Store {
 /// A place for a store that can be closed and opened again: a schema of the server.
 pub(crate) struct Place {
     schema: String,
+    /// The schema and the server, for other processes.
+    address: PathBuf,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("store_{number}");
+        let address = PathBuf::from(format!("{schema} {}", url()));
+        Self { schema, address }
+    }
+
+    /// The place of a store of another process, whose server this process uses from here on.
+    pub(crate) fn at(address: &Path) -> Self {
+        let (schema, url) = address.to_str().unwrap().split_once(' ').unwrap();
+        URL.get_or_init(|| url.to_owned());
         Self {
-            schema: format!("store_{number}"),
+            schema: schema.to_owned(),
+            address: address.to_owned(),
         }
+    }
+
+    /// What another process needs to connect to the store.
+    pub(crate) fn address(&self) -> &Path {
+        &self.address
     }
 
     /// A place with the content of the redb file at `path`.
@@ -93,9 +117,14 @@ impl Place {
     }
 
     pub(crate) fn options() -> Options {
-        let options = PostgresOptions::new(CLUSTER.url());
+        let options = PostgresOptions::new(url());
         // Many tests run at the same time: together they must not use up the connections of the server.
         options.max_connections(8)
+    }
+
+    /// Options with which several hosts may write.
+    pub(crate) fn many_writers() -> Options {
+        Self::options().lock_timeout(LONG)
     }
 
     pub(crate) fn open_with(&self, options: Options) -> Store {

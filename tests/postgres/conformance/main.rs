@@ -97,6 +97,8 @@ mod retention;
 mod retention_effects;
 #[path = "../../suite/retention_races.rs"]
 mod retention_races;
+#[path = "../../suite/retention_shared.rs"]
+mod retention_shared;
 #[path = "../../suite/rules.rs"]
 mod rules;
 #[path = "../../suite/searching.rs"]
