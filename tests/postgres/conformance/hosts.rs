@@ -193,7 +193,7 @@ pub(crate) enum Kept {
 
 impl Kept {
     /// The kinds that a test of every kind runs on here.
-    pub(crate) const ALL: &[Self] = &[Self::OnServer];
+    pub(crate) const ALL: &[Self] = &[Self::OnServer, Self::Leased];
 
     /// A kind that can be closed and opened again.
     pub(crate) const LASTING: Self = Self::OnServer;
@@ -274,9 +274,10 @@ impl Host {
     }
 }
 
-/// Runs `test` with a runtime `r` on the server.
+/// Runs `test` with a runtime `r` on the server, with several writers and with leases.
 pub(crate) fn on_both(test: impl Fn(&mut Host)) {
     for &kept in Kept::ALL {
+        println!("kept {kept:?}");
         test(&mut Host::new(kept, named("r")));
     }
 }
