@@ -163,6 +163,7 @@ impl Server {
         most: usize,
         deadline: Instant,
     ) -> Result<Pooled, ServerError> {
+        let mut before = None;
         loop {
             if let Some(connection) = self.take(most, deadline)? {
                 return Ok(self.pooled(connection));
@@ -175,8 +176,13 @@ impl Server {
                     let is_passing = matches!(error, ServerError::Lost(_) | ServerError::Unfit(_))
                         || error.is_full();
                     if !is_passing || Instant::now() + RETRY >= deadline {
-                        return Err(error);
+                        // The deadline can pass within an attempt. Then the one before says why none succeeds.
+                        return Err(match error {
+                            ServerError::TimedOut => before.unwrap_or(error),
+                            error => error,
+                        });
                     }
+                    before = Some(error);
                     std::thread::sleep(RETRY);
                 }
             }
