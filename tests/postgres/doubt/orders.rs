@@ -67,7 +67,7 @@ fn batches_of_two_hosts_never_deadlock() {
     assert_eq!(runs.into_inner(), sent);
     let counts = workers.iter().zip(&one).map(|(worker, runtime)| {
         let detail = runtime.worker_detail(worker).unwrap();
-        detail.transcript_len as usize
+        detail.transcript_len
     });
     assert_eq!(counts.sum::<usize>(), sent);
     assert_eq!(deadlocks(&cluster), 0);
