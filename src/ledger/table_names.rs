@@ -10,6 +10,9 @@ pub(crate) const IMPORTS: &str = "imports";
 pub(crate) const TOMBSTONES: &str = "tombstones";
 pub(crate) const FILES: &str = "files";
 
+/// The key in `meta` of the id of the store.
+pub(crate) const STORE_ID: &str = "store_id";
+
 /// The key in `meta` of the number of the last opening for writing that recorded open work.
 pub(crate) const OPENINGS: &str = "openings";
 

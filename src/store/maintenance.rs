@@ -48,7 +48,7 @@ impl Store {
     /// letters or digits; the next backup into that directory removes it, under whatever name. The copy has
     /// rows only: text that was removed or replaced, and that free pages of the store still contain, is not
     /// in it. Takes constant memory. The store cannot reuse pages that the snapshot has before the backup
-    /// ends.
+    /// ends. The rows of a store on a server come into another temporary file in the same directory first.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Store {
     ) -> Result<BackupReport, RuntimeError> {
         #[cfg(feature = "postgres")]
         if let AnyStore::Postgres(store) = &self.shared {
-            return server_work::back_up(store, path.as_ref());
+            return server_work::back_up(store, path.as_ref(), options);
         }
         back_up(self.redb("back up")?.engine(), path.as_ref(), options)
     }

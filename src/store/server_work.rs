@@ -1,19 +1,24 @@
 //! Maintenance of a store in a PostgreSQL database: backup to a file, census, verification.
 
+use crate::commit::engine::Engine;
 use crate::engine::postgres::engine::PostgresStore;
 use crate::engine::postgres::maintenance::census::{self, Count, Counts};
 use crate::engine::postgres::maintenance::raw::PgRaw;
 use crate::engine::postgres::rows::reader::Reader;
 use crate::engine::postgres::snapshot::PgSnapshot;
-use crate::engine::redb::maintenance::backup::BackupReport;
+use crate::engine::redb::context::RedbContext;
+use crate::engine::redb::maintenance::backup::{
+    self, BackupOptions, BackupReport, refuse_in_the_way,
+};
 use crate::engine::redb::maintenance::census::{
     Census, CensusOptions, RuntimeCensus, TableCensus, Tally, WorkerCensus,
 };
+use crate::engine::redb::maintenance::progress::OnProgress;
 use crate::engine::redb::maintenance::verify::check;
 use crate::engine::redb::maintenance::verify::options::VerifyOptions;
 use crate::engine::redb::maintenance::verify::report::VerifyReport;
 use crate::engine::redb::open::take_in;
-use crate::error::RuntimeError;
+use crate::error::{Place, RuntimeError};
 use crate::ledger::context::OpContext;
 use crate::ledger::table_names as table;
 use crate::ledger::whole::all_runtimes;
@@ -28,12 +33,26 @@ fn snapshot(store: &PostgresStore, at: OpContext<'_>) -> Result<PgSnapshot, Runt
     PgSnapshot::take_whole(&store.engine().server).map_err(|error| error.runtime(at))
 }
 
-/// Copies the store to a new redb file at `path`.
-pub(crate) fn back_up(store: &PostgresStore, path: &Path) -> Result<BackupReport, RuntimeError> {
+/// Copies the store to a new redb file at `path`: first to a temporary file beside it, of which the backup is then made, so
+/// that a backup has the same rows and is checked in the same way whichever engine has the store.
+pub(crate) fn back_up(
+    store: &PostgresStore,
+    path: &Path,
+    options: &BackupOptions,
+) -> Result<BackupReport, RuntimeError> {
     let at = store.context("back up");
+    let to = Place::file(path);
+    refuse_in_the_way(RedbContext::new("back up", &to))?;
     let snapshot = snapshot(store, at)?;
+    let rows = census::count_rows(&snapshot).map_err(|error| error.runtime(at))?;
     let raw = PgRaw::new(&snapshot, at);
-    take_in::to_file(&raw, path)
+    let beside = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let beside = beside.unwrap_or(Path::new("."));
+    let place = (store.engine().place(), Some(beside));
+    let copy = take_in::to_temporary_file(&raw, place, &mut options.first_half(rows))?;
+    drop(raw);
+    drop(snapshot);
+    backup::back_up(copy.engine(), path, &options.second_half())
 }
 
 /// Verifies the records of the store and the rules across tables, on a copy in a temporary file.
@@ -44,7 +63,8 @@ pub(crate) fn verify(
     let at = store.context("verify");
     let snapshot = snapshot(store, at)?;
     let raw = PgRaw::new(&snapshot, at);
-    let copy = take_in::to_temporary_file(&raw)?;
+    let place = (store.engine().place(), None);
+    let copy = take_in::to_temporary_file(&raw, place, &mut OnProgress::default().meter(0))?;
     // The server checks its own pages.
     check::verify(&copy, &options.clone().pages(false))
 }
@@ -56,7 +76,10 @@ pub(crate) fn take_census(
 ) -> Result<Census, RuntimeError> {
     let at = store.context("take a census");
     let snapshot = snapshot(store, at)?;
+    let rows = census::count_rows(&snapshot).map_err(|error| error.runtime(at))?;
+    let mut meter = options.on_progress.meter(rows);
     let counts = census::count(&snapshot, options.largest_workers, at)?;
+    meter.finish();
     let ids = all_runtimes(&Reader {
         source: &snapshot,
         at,

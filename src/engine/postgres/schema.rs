@@ -11,7 +11,7 @@ use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
 use crate::ledger::stored::envelope;
 use crate::ledger::stored::record::MetaRecord;
-use crate::ledger::table_names::META;
+use crate::ledger::table_names::{META, STORE_ID};
 use crate::ledger::unique_id::unique_id;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +24,6 @@ const STEPS: &[&str] = &[
 ];
 
 const SCHEMA_VERSION: &str = "schema_version";
-const STORE_ID: &str = "store_id";
 const CREATED_BY: &str = "created_by";
 
 /// How often a creation is tried that another host's creation gets in the way of.

@@ -6,6 +6,7 @@ use crate::engine::postgres::lease;
 use crate::engine::postgres::lock_row::{LockRow, Version, place_in_order};
 use crate::engine::postgres::rows::source::{Scope, Source};
 use crate::engine::postgres::server::{Pooled, Server};
+use crate::engine::postgres::snapshot::PATIENCE;
 use crate::engine::postgres::wire::connection::Param;
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::ledger::rows::{RuntimeRow, WorkerRow};
@@ -87,7 +88,8 @@ impl Turn {
         write: impl FnOnce(&Pooled, Instant) -> Result<T, ServerError>,
     ) -> Result<T, ServerError> {
         self.lock(runtime)?;
-        let deadline = self.server.deadline();
+        // A statement can remove all rows of a runtime.
+        let deadline = self.server.deadline().max(Instant::now() + PATIENCE);
         let mut state = self.state();
         let connection = state.live()?;
         if !state.has_written {

@@ -1,5 +1,6 @@
 //! Lost connections, dead servers and paused hosts: what was acknowledged is there, once.
 
+mod backups;
 mod campaigns;
 mod copies;
 mod crowded;

@@ -120,6 +120,20 @@ const SPACE: &str = "
     UNION ALL SELECT 'files', count(*), coalesce(sum(length(record)), 0)::int8,
         pg_table_size('files'), pg_indexes_size('files') FROM files";
 
+const ROWS: &str = "SELECT (SELECT count(*) FROM meta) + (SELECT count(*) FROM runtimes)
+    + (SELECT count(*) FROM workers) + (SELECT count(*) FROM events)
+    + (SELECT count(*) FROM transcripts) + (SELECT count(*) FROM diagnostics)
+    + (SELECT count(*) FROM imports) + (SELECT count(*) FROM tombstones)
+    + (SELECT count(*) FROM files)";
+
+/// Counts the rows of all tables that a store in a file has, too.
+pub(crate) fn count_rows(snapshot: &PgSnapshot) -> Result<u64, ServerError> {
+    snapshot.allow_scans()?;
+    let rows = snapshot.query(Scope::Hint, ROWS, &[])?;
+    let rows = rows.first().map(|row| number(row, 0));
+    Ok(rows.transpose()?.unwrap_or(0))
+}
+
 /// Counts what `snapshot` sees, with keys as the server has them, and the `most` largest workers.
 pub(crate) fn count(
     snapshot: &PgSnapshot,

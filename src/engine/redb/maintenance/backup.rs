@@ -59,6 +59,22 @@ impl BackupOptions {
     }
 }
 
+#[cfg(feature = "postgres")]
+impl BackupOptions {
+    /// The meter of a first copy with `rows` rows, of which the backup is made.
+    pub(crate) fn first_half(&self, rows: u64) -> Meter {
+        self.on_progress.meter(rows.saturating_mul(2))
+    }
+
+    /// The options of the backup itself.
+    pub(crate) fn second_half(&self) -> Self {
+        Self {
+            on_progress: self.on_progress.second_half(),
+            on_page_progress: self.on_page_progress.clone(),
+        }
+    }
+}
+
 /// The contents of a finished backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -24,7 +24,7 @@ use std::collections::BinaryHeap;
 #[derive(Clone, Debug)]
 pub struct CensusOptions {
     pub(crate) largest_workers: usize,
-    on_progress: OnProgress,
+    pub(crate) on_progress: OnProgress,
 }
 
 impl Default for CensusOptions {

@@ -28,6 +28,18 @@ impl OnProgress {
         Self(Some(Arc::new(on_progress)))
     }
 
+    /// Reports the second half of a job whose first half had as many rows.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn second_half(&self) -> Self {
+        let Some(whole) = self.0.clone() else {
+            return Self::default();
+        };
+        Self::new(move |half| {
+            let (done, total) = (half.total / 2 + half.done / 2, half.total);
+            whole(RowProgress { done, total });
+        })
+    }
+
     /// A meter for `total` rows. It reports 0 at once.
     pub(crate) fn meter(&self, total: u64) -> Meter {
         let meter = Meter {
@@ -179,6 +191,13 @@ impl Meter {
         if self.progress.done.is_multiple_of(STRIDE) {
             self.report();
         }
+    }
+
+    /// Counts all rows at once.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn finish(&mut self) {
+        self.progress.done = self.progress.total;
+        self.report();
     }
 
     /// The number of rows that were counted.

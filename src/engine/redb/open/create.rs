@@ -17,6 +17,8 @@ use redb::backends::FileBackend;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, StorageBackend};
 use std::io::ErrorKind;
+#[cfg(feature = "postgres")]
+use std::path::Path;
 use std::sync::Arc;
 
 /// What redb holds in memory of a temporary file, in bytes.
@@ -37,13 +39,16 @@ pub(crate) fn in_memory() -> Result<Arc<OpenStore>, RuntimeError> {
 
 /// Creates a store in a file that has no name and is gone with the store: a copy that need not fit into memory.
 #[cfg(feature = "postgres")]
-pub(crate) fn in_temporary_file() -> Result<Arc<OpenStore>, RuntimeError> {
-    let place = Place::named("(temporary file)");
-    let at = RedbContext::new("create", &place);
-    let file = tempfile::tempfile().map_err(|error| at.io(error))?;
+pub(crate) fn in_temporary_file(
+    place: &Place,
+    dir: Option<&Path>,
+) -> Result<Arc<OpenStore>, RuntimeError> {
+    let at = RedbContext::new("create a temporary copy", place);
+    let file = dir.map_or_else(tempfile::tempfile, tempfile::tempfile_in);
+    let file = file.map_err(|error| at.io(error))?;
     let backend = FileBackend::new(file).map_err(|error| at.redb(error))?;
     alone(
-        &place,
+        place,
         Builder::new().set_cache_size(TEMPORARY_CACHE_BYTES),
         backend,
     )

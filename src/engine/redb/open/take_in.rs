@@ -1,20 +1,17 @@
-//! Copies of stores that another engine has: to a new file, and to a temporary one.
+//! Copies of stores that another engine has, in a temporary file.
 
 use crate::engine::redb::context::RedbContext;
 use crate::engine::redb::database::redb_engine::OpenStore;
-use crate::engine::redb::database::staged_backend::backend_of;
-use crate::engine::redb::maintenance::backup::{BackupReport, refuse_in_the_way};
+use crate::engine::redb::maintenance::progress::Meter;
 use crate::engine::redb::open::create;
-use crate::engine::redb::schema::version::Schema;
 use crate::engine::redb::tables::definitions::{
     DIAGNOSTICS, EVENTS, FILES, IMPORTS, META, RUNTIMES, TOMBSTONES, TRANSCRIPTS, TableOf, WORKERS,
 };
 use crate::error::{Place, RuntimeError};
-use crate::fs::staged_file::StagedFile;
 use crate::ledger::raw_rows::{RawRow, RawRows};
-use crate::ledger::stored::envelope::{self, KeyBytes, Record};
-use crate::ledger::table_names::OPENINGS;
-use redb::{Builder, Key, WriteTransaction};
+use crate::ledger::stored::envelope::{KeyBytes, Record};
+use crate::ledger::table_names::{OPENINGS, STORE_ID};
+use redb::{Key, WriteTransaction};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,9 +24,7 @@ struct Filling<'a> {
     begin: &'a dyn Fn() -> Result<WriteTransaction, RuntimeError>,
     at: RedbContext<'a>,
     source: &'a dyn RawRows,
-    /// Whether a row that cannot be decoded ends the copy.
-    is_checked: bool,
-    rows: u64,
+    meter: &'a mut Meter,
 }
 
 /// A row that waits for the rest of its part.
@@ -65,9 +60,13 @@ impl WaitingRow {
 }
 
 impl Filling<'_> {
-    /// Copies all tables. Of `meta` a new store has its own rows, except for the number of the last opening.
+    /// Copies all tables. Of `meta` the copy has the id of the store and the number of its last opening.
     fn all(&mut self) -> Result<(), RuntimeError> {
-        self.table(&META, |row| row.owner, |row| row.owner == OPENINGS)?;
+        self.table(
+            &META,
+            |row| row.owner,
+            |row| [STORE_ID, OPENINGS].contains(&row.owner),
+        )?;
         self.table(&RUNTIMES, |row| row.owner, |_| true)?;
         self.table(&WORKERS, |row| (row.owner, row.part), |_| true)?;
         self.table(&EVENTS, |row| (row.owner, row.number), |_| true)?;
@@ -101,51 +100,49 @@ impl Filling<'_> {
             part.push(row);
             if bytes >= PART_BYTES {
                 bytes = 0;
-                self.rows += self.write(table, &key, std::mem::take(&mut part))?;
+                self.write(table, &key, std::mem::take(&mut part))?;
             }
             Ok(())
         })?;
-        self.rows += self.write(table, &key, part)?;
-        Ok(())
+        self.write(table, &key, part)
     }
 
-    /// Writes and commits rows of a table. Returns how many there were.
+    /// Writes and commits rows of a table.
     fn write<K: Key + 'static, R: Record>(
-        &self,
+        &mut self,
         table: &TableOf<K, R>,
         key: &impl for<'r> Fn(&RawRow<'r>) -> K::SelfType<'r>,
         part: Vec<WaitingRow>,
-    ) -> Result<u64, RuntimeError>
+    ) -> Result<(), RuntimeError>
     where
         for<'r> K::SelfType<'r>: KeyBytes,
     {
         let at = self.at;
         if part.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         let transaction = (self.begin)()?;
         let open = transaction.open_table(table.definition);
         let mut open = open.map_err(|error| at.redb(error))?;
         for row in &part {
             let row = row.raw();
-            let key = key(&row);
-            if self.is_checked {
-                envelope::decode::<R>(table.name, &key, row.value).map_err(|message| {
-                    at.corrupt(format!("table {}, key {key:?}: {message}", table.name))
-                })?;
-            }
-            open.insert(&key, row.value)
+            open.insert(&key(&row), row.value)
                 .map_err(|error| at.redb(error))?;
+            self.meter.step();
         }
         drop(open);
-        transaction.commit().map_err(|error| at.redb(error))?;
-        Ok(part.len() as u64)
+        transaction.commit().map_err(|error| at.redb(error))
     }
 }
 
-/// Copies the rows of `source` to a new store in a temporary file, also those that cannot be decoded.
-pub(crate) fn to_temporary_file(source: &dyn RawRows) -> Result<Arc<OpenStore>, RuntimeError> {
-    let store = create::in_temporary_file()?;
+/// Copies the rows of `source` to a new store in a temporary file, also those that cannot be decoded. The file is in `dir`, or
+/// where the system has such files. Errors name `place`.
+pub(crate) fn to_temporary_file(
+    source: &dyn RawRows,
+    (place, dir): (&Place, Option<&Path>),
+    meter: &mut Meter,
+) -> Result<Arc<OpenStore>, RuntimeError> {
+    let store = create::in_temporary_file(place, dir)?;
     let engine = store.engine();
     let at = engine.at("copy");
     let begin = || {
@@ -156,40 +153,8 @@ pub(crate) fn to_temporary_file(source: &dyn RawRows) -> Result<Arc<OpenStore>, 
         begin: &begin,
         at,
         source,
-        is_checked: false,
-        rows: 0,
+        meter,
     };
     filling.all()?;
     Ok(store)
-}
-
-/// Copies the rows of `source` to a new file at `path`, which appears atomically.
-pub(crate) fn to_file(source: &dyn RawRows, path: &Path) -> Result<BackupReport, RuntimeError> {
-    let place = Place::file(path);
-    let at = RedbContext::new("back up", &place);
-    refuse_in_the_way(at)?;
-    let staged = StagedFile::beside(path).map_err(|error| at.io(error))?;
-    let rows = at.guard(|| {
-        create::create_in(backend_of(&staged, at)?, Schema::default(), at)?;
-        let database = Builder::new().create_with_backend(backend_of(&staged, at)?);
-        let database = database.map_err(|error| at.redb(error))?;
-        let begin = || {
-            let mut transaction = database.begin_write().map_err(|error| at.redb(error))?;
-            transaction.set_two_phase_commit(true);
-            Ok(transaction)
-        };
-        let mut filling = Filling {
-            begin: &begin,
-            at,
-            source,
-            is_checked: true,
-            rows: 0,
-        };
-        filling.all()?;
-        let rows = filling.rows;
-        database.close().map_err(|error| at.redb(error))?;
-        Ok(rows)
-    })?;
-    let bytes = staged.publish().map_err(|error| at.unpublished(error))?;
-    Ok(BackupReport { rows, bytes })
 }

@@ -11,7 +11,7 @@ use crate::engine::redb::tables::row_writer::RowWriter;
 use crate::engine::redb::tables::view::View;
 use crate::error::RuntimeError;
 use crate::ledger::stored::record::MetaRecord;
-use crate::ledger::table_names::OPENINGS;
+use crate::ledger::table_names::{OPENINGS, STORE_ID};
 use redb::{ReadTransaction, StorageError, TableError, TableHandle, WriteTransaction};
 
 #[path = "../../../../migrations/0001_initial.rs"]
@@ -43,7 +43,6 @@ pub(crate) struct Schema {
 }
 
 const SCHEMA_VERSION: &str = "schema_version";
-const STORE_ID: &str = "store_id";
 const CREATED_BY: &str = "created_by";
 
 /// Whether a property has a valid value.
