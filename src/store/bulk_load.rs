@@ -78,7 +78,8 @@ impl Store {
     /// The error of `load`; `InvalidRequest` for a load that breaks a rule of [`BulkLoad`]; the errors of
     /// every write: `StoreReadOnly`, `StoreClosed`, `StoreFailed`, `StoreIo`, `StoreCorrupt`,
     /// `CommitUncertain`. On a server `StoreConflict`, with none of the load stored, if another host loads the same runtimes in
-    /// another order: the server ends one of the two. Loads that take runtimes in the order of their ids only wait.
+    /// another order: the server ends one of the two. Loads that take runtimes in the order of their ids only wait, unless ids
+    /// agree in their first 1,024 bytes.
     pub fn bulk_load<T, E: From<RuntimeError>>(
         &self,
         load: impl FnOnce(&mut BulkLoad<'_>) -> Result<T, E>,

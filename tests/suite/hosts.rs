@@ -78,6 +78,11 @@ impl Place {
         place
     }
 
+    /// Opens the store, or creates it, as the only process that writes to it.
+    pub(crate) fn open_alone(&self) -> Store {
+        self.open()
+    }
+
     /// Opens the store, or creates it.
     pub(crate) fn open(&self) -> Store {
         self.open_with(Self::options())

@@ -76,6 +76,8 @@ mod layout_states_of_logs;
 mod layout_support;
 mod layout_to_path;
 mod locking;
+#[cfg(feature = "fault-injection")]
+mod long_deletions;
 mod long_ids;
 mod maintenance;
 mod migrations;

@@ -22,6 +22,11 @@ pub(crate) const ABOVE_ALL: &[u8] = &[MARK];
 
 const DIGEST_BYTES: usize = 32;
 
+/// Whether a key has the form of one. A key of another form was written by another program.
+pub(crate) fn is_whole(key: &[u8]) -> bool {
+    !is_long(key) || (key.len() == PREFIX + 1 + DIGEST_BYTES && key[PREFIX] == MARK)
+}
+
 /// Whether the text of a key, or the text itself, is longer than a key.
 pub(crate) fn is_long(key: &[u8]) -> bool {
     key.len() > PREFIX

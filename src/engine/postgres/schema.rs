@@ -4,7 +4,6 @@
 //! released step never changes.
 
 use crate::engine::postgres::server::{Pooled, Server, quoted};
-use crate::engine::postgres::snapshot::PATIENCE;
 use crate::engine::postgres::wire::connection::Param;
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::error::RuntimeError;
@@ -14,7 +13,7 @@ use crate::ledger::stored::record::MetaRecord;
 use crate::ledger::table_names::{META, STORE_ID};
 use crate::ledger::unique_id::unique_id;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
 /// Step `n`, counted from 0, leads from version `n` to version `n + 1`. Steps are only appended.
@@ -25,6 +24,28 @@ const STEPS: &[&str] = &[
 
 const SCHEMA_VERSION: &str = "schema_version";
 const CREATED_BY: &str = "created_by";
+
+/// How long a migration may take. A server that is gone is noticed by the connection.
+const MIGRATION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Gives the roles that may use the workers of the store the same rights on its other tables.
+const SAME_RIGHTS: &str = "DO $$
+DECLARE given record; other regclass;
+BEGIN
+    FOR given IN SELECT DISTINCT acl.grantee, acl.privilege_type
+        FROM pg_class AS c, aclexplode(c.relacl) AS acl
+        WHERE c.oid = 'workers'::regclass AND acl.grantee <> c.relowner
+            AND acl.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+    LOOP
+        FOR other IN SELECT c.oid::regclass FROM pg_class AS c
+            WHERE c.relkind = 'r' AND c.relnamespace =
+                (SELECT w.relnamespace FROM pg_class AS w WHERE w.oid = 'workers'::regclass)
+        LOOP
+            EXECUTE format('GRANT %s ON %s TO %s', given.privilege_type, other,
+                CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END);
+        END LOOP;
+    END LOOP;
+END $$";
 
 /// How often a creation is tried that another host's creation gets in the way of.
 const TRIES: usize = 8;
@@ -212,16 +233,16 @@ pub(crate) fn versions(
 }
 
 /// Runs the steps after the version that the schema has, in one transaction. Returns the version before. Other hosts that
-/// migrate the same store wait.
+/// migrate the same store wait, for the lock time-out of their options at most.
 pub(crate) fn migrate(server: &Arc<Server>, at: OpContext<'_>) -> Result<u32, RuntimeError> {
     let error = |error: ServerError| error.runtime(at);
     let mut connection = server.first(server.deadline()).map_err(error)?;
     // A step can write every row of the store.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + MIGRATION;
     if let Found::Nothing = find(&connection, &server.options.schema, deadline, at)? {
         return Err(at.missing());
     }
-    connection.begin("BEGIN");
+    connection.begin("BEGIN; SET LOCAL enable_seqscan TO on; SET LOCAL enable_hashjoin TO on");
     const LOCKED: &str = "SELECT record FROM meta WHERE property = $1 FOR UPDATE";
     let rows = connection.query_once(LOCKED, &[&SCHEMA_VERSION.as_bytes()], deadline);
     let rows = rows.map_err(error)?;
@@ -233,6 +254,7 @@ pub(crate) fn migrate(server: &Arc<Server>, at: OpContext<'_>) -> Result<u32, Ru
     for step in &STEPS[found as usize..] {
         connection.run(step, deadline).map_err(error)?;
     }
+    connection.run(SAME_RIGHTS, deadline).map_err(error)?;
     let mut value = Vec::new();
     let record = MetaRecord::Number(supported());
     envelope::encode(META, &SCHEMA_VERSION, &record, &mut value)

@@ -62,9 +62,6 @@ impl PgSnapshot {
     }
 }
 
-/// How many rows of a cursor one call returns.
-const FETCH: &str = "FETCH 512 FROM whole";
-
 impl PgSnapshot {
     /// Runs `call` on the connection of the snapshot, which was taken.
     fn call<T>(
@@ -84,9 +81,10 @@ impl PgSnapshot {
         self.call(|connection, deadline| connection.run(&sql, deadline))
     }
 
-    /// The next rows of the cursor; none at its end.
-    pub(crate) fn fetch(&self) -> Result<Vec<Row>, ServerError> {
-        self.call(|connection, deadline| connection.query_once(FETCH, &[], deadline))
+    /// The next rows of the cursor, up to this many; none at its end.
+    pub(crate) fn fetch(&self, rows: usize) -> Result<Vec<Row>, ServerError> {
+        let sql = format!("FETCH {rows} FROM whole");
+        self.call(|connection, deadline| connection.query_once(&sql, &[], deadline))
     }
 
     pub(crate) fn close_cursor(&self) -> Result<(), ServerError> {

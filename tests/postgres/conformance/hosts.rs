@@ -57,7 +57,7 @@ pub(crate) const DIRECTORIES: u64 = 100;
 /// A new store, which need not outlive its last handle.
 pub(crate) fn fresh() -> Store {
     // Random operations open work, which needs one writer.
-    Place::new().open_for(Writers::OnePerRuntime)
+    Place::new().open_alone()
 }
 
 /// A place for a store that can be closed and opened again: a schema of the server.
@@ -129,6 +129,11 @@ impl Place {
 
     pub(crate) fn open_with(&self, options: Options) -> Store {
         Store::connect(options.schema(&self.schema)).unwrap()
+    }
+
+    /// As [`open`](Self::open), as the only host that writes to its runtimes.
+    pub(crate) fn open_alone(&self) -> Store {
+        self.open_for(Writers::OnePerRuntime)
     }
 
     fn open_for(&self, writers: Writers) -> Store {

@@ -83,6 +83,8 @@ mod layout_states;
 mod layout_states_of_documents;
 #[path = "../../suite/layout_states_of_logs.rs"]
 mod layout_states_of_logs;
+#[path = "../../suite/long_deletions.rs"]
+mod long_deletions;
 #[path = "../../suite/long_ids.rs"]
 mod long_ids;
 #[path = "../../suite/open_work.rs"]

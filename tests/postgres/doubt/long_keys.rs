@@ -3,8 +3,9 @@
 use crate::hosts::{SHARED, assert_refused, named, options, said, say, schema};
 use postgres_tests::proxy::{Fault, Point};
 use redb_runtime_store::identity::{MAX_ID_BYTES, RuntimeId, WorkerId, WorkerRef};
+use redb_runtime_store::search::Search;
 use redb_runtime_store::store::{
-    DeleteRuntimeOptions, PersistedRuntimeSnapshot, PersistedWorkerSnapshot,
+    CopyOptions, DeleteRuntimeOptions, PersistedRuntimeSnapshot, PersistedWorkerSnapshot,
 };
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::time::Duration;
@@ -143,11 +144,55 @@ fn missing_text_of_a_key_is_damage() {
     let primary = SHARED.primary();
     primary.ask(&format!("UPDATE {schema}.long_keys SET text = 'other'"));
     assert_refused!(store.runtimes(), RuntimeError::StoreCorrupt { .. });
-    assert_refused!(store.verify(), RuntimeError::StoreCorrupt { .. });
+    assert!(!store.verify().unwrap().is_clean());
     primary.ask(&format!("DELETE FROM {schema}.long_keys"));
     assert_refused!(store.runtimes(), RuntimeError::StoreCorrupt { message, .. }
         if message.contains("long_keys") || message.contains("long key"));
-    assert_refused!(store.verify(), RuntimeError::StoreCorrupt { .. });
+    assert!(!store.verify().unwrap().is_clean());
+    let directory = tempfile::tempdir().unwrap();
+    let backup = store.backup(directory.path().join("copy.redb"));
+    assert_refused!(backup, RuntimeError::StoreCorrupt { .. });
+}
+
+/// No version of the engine makes it: its list would never end.
+#[test]
+fn key_of_another_form_is_damage() {
+    let schema = schema();
+    let store = Store::connect(options(&SHARED.url(), &schema)).unwrap();
+    store.runtime(named("r")).unwrap();
+    let raw =
+        "INSERT INTO {}.runtimes SELECT decode(repeat('61', 1100), 'hex'), record FROM {}.runtimes";
+    SHARED.primary().ask(&raw.replace("{}", &schema));
+    assert_refused!(store.runtimes(), RuntimeError::StoreCorrupt { .. });
+    let found = store.snapshot().unwrap();
+    let found = found
+        .search(&Search::literal("").newest_first(true))
+        .unwrap();
+    assert!(found.take(3).any(|found| found.is_err()));
+    assert!(!store.verify().unwrap().is_clean());
+}
+
+/// In a list each of them is a family of its own, as are their files.
+#[test]
+fn files_of_long_ids_are_counted_as_in_a_file() {
+    let from = Store::in_memory().unwrap();
+    let runtime = from.runtime(named("r")).unwrap();
+    for seed in 1..40 {
+        worker(&runtime, &noise(seed, 1_100));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::connect(options(&SHARED.url(), &schema())).unwrap();
+    from.copy_to(&store, &CopyOptions::new()).unwrap();
+    assert_eq!(
+        store.runtime(named("r")).unwrap().list_workers().unwrap(),
+        runtime.list_workers().unwrap()
+    );
+    let path = directory.path().join("copy.redb");
+    store.backup(&path).unwrap();
+    let [there, here] = [store, Store::open(&path).unwrap()]
+        .map(|store| store.census().unwrap().runtimes.swap_remove(0));
+    assert_eq!(there.files, here.files);
+    assert_eq!(there.workers.items, here.workers.items);
 }
 
 /// Version 1 had each id as its own key, up to what an entry of an index has.
@@ -177,6 +222,9 @@ fn long_ids_of_version_1_are_migrated() {
     assert_eq!(options.migrate().unwrap(), 1);
     let store = Store::connect(options).unwrap();
     assert_eq!(texts(&schema), "3");
+    // A host of that version which goes on.
+    let of_version_1 = format!("INSERT INTO {schema}.tokens VALUES ('token', now())");
+    SHARED.primary().try_ask(&of_version_1).unwrap_err();
     for id in ["r", &long] {
         let runtime = store.runtime(named(id)).unwrap();
         let workers = runtime.list_workers().unwrap();
@@ -213,7 +261,7 @@ fn back_to_version_1(schema: &str) {
         statements += &format!("; UPDATE {table} AS t SET {own}, {part}");
     }
     statements += &format!(
-        "; DROP TABLE long_keys; UPDATE meta SET record = '\\x{VERSION_1}' WHERE property = 'schema_version'"
+        "; DROP TABLE long_keys; ALTER TABLE commits RENAME TO tokens; UPDATE meta SET record = '\\x{VERSION_1}' WHERE property = 'schema_version'"
     );
     SHARED.primary().ask(&statements);
 }

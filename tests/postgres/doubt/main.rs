@@ -4,6 +4,7 @@ mod backups;
 mod campaigns;
 mod copies;
 mod crowded;
+mod deletions;
 mod framing;
 mod hosts;
 mod large;

@@ -162,3 +162,29 @@ fn await_sessions(schema: &str) {
         thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// A role that has rights on the tables of the store has them on its new tables, too.
+#[test]
+fn migration_gives_roles_the_same_rights() {
+    let schema = first_version();
+    ask(&format!(
+        "CREATE ROLE {schema}_app LOGIN; GRANT USAGE ON SCHEMA {schema} TO {schema}_app;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}_app"
+    ));
+    direct(&schema).migrate().unwrap();
+    let url = SHARED.url().replace("postgres@", &format!("{schema}_app@"));
+    let store = Store::connect(options(&url, &schema)).unwrap();
+    let long = "x".repeat(2_000);
+    let runtime = store.runtime(crate::hosts::named(&long)).unwrap();
+    let worker = runtime
+        .create_worker(Default::default())
+        .unwrap()
+        .worker_ref;
+    runtime.stop_worker(&worker, None).unwrap();
+    assert!(runtime.delete_worker(&worker).unwrap().deleted);
+    let tables =
+        "SELECT count(*) FILTER (WHERE NOT has_table_privilege($1, oid, 'INSERT')) FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = $2::regnamespace";
+    let tables = tables.replace("$1", &format!("'{schema}_app'"));
+    assert_eq!(ask(&tables.replace("$2", &format!("'{schema}'"))), "0");
+}

@@ -73,12 +73,15 @@ const BY_RUNTIME: [(&str, &str); 5] = [
     (
         table::FILES,
         concat!(
-            "SELECT runtime, count(*) FILTER (WHERE number = 0 AND path <> 'r/runtime.json'
-                AND (path NOT LIKE 'w/%/worker.json' OR path LIKE 'w/%/%/worker.json')), sum(",
+            "SELECT runtime, count(*) FILTER (WHERE number = 0 AND text <> 'r/runtime.json'
+                AND (text NOT LIKE 'w/%/worker.json' OR text LIKE 'w/%/%/worker.json')), sum(",
             part_bytes_sql!("runtime"),
             " + ",
-            part_bytes_sql!("path"),
-            " + 8 + length(record))::int8 FROM files GROUP BY runtime"
+            part_bytes_sql!("text"),
+            " + 8 + length(record))::int8 FROM (SELECT runtime, number, record,
+                CASE WHEN length(path) <= 1024 THEN path ELSE coalesce((SELECT l.text
+                    FROM long_keys AS l WHERE l.runtime = f.runtime AND l.key = f.path), path)
+                END AS text FROM files AS f) AS texts GROUP BY runtime"
         ),
     ),
 ];

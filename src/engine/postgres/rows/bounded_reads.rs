@@ -261,19 +261,22 @@ impl Rows for Reader<'_> {
             WHERE runtime = $1 AND path = $2 AND number >= $3 ORDER BY number LIMIT $4";
         let scope = Scope::Runtime(runtime);
         let params: [Param<'_>; 4] = [&key(runtime), &key(path), &number(chunk), &limit(most)];
-        // A path that is not below `end` has no chunk that belongs to the answer.
-        let is_below = end.is_none_or(|end| path < end);
-        let first = match is_below {
-            true => self.query(scope, CHUNKS, &params)?,
-            false => Vec::new(),
+        // The list has whole files.
+        let is_below = |path: &str| end.is_none_or(|end| path < end);
+        let (first, from) = match chunk {
+            0 => (Vec::new(), path.to_owned()),
+            _ if is_below(path) => (self.query(scope, CHUNKS, &params)?, after(path)),
+            _ => (Vec::new(), after(path)),
         };
-        let from = after(path);
         let range = Range {
             from: &from,
             below: end,
         };
         let left = most - first.len();
-        let others = self.list(scope, (&lists::FILES, Some(runtime)), range, left)?;
+        let others = match is_below(&from) {
+            true => self.list(scope, (&lists::FILES, Some(runtime)), range, left)?,
+            false => Vec::new(),
+        };
         let first = first.into_iter().map(|row| (path.to_owned(), row));
         let keys = first.chain(others).map(|(path, row)| {
             Ok(FileKey {

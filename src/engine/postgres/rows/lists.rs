@@ -3,7 +3,7 @@
 //! Keys have the order of their texts, except within a [`Family`]. A list reads pages in the order of keys, up to the first
 //! long key. Then it reads the family of that key in the order of its texts, and goes on behind the family.
 
-use crate::engine::postgres::keys::{ABOVE_ALL, Family, is_long, key};
+use crate::engine::postgres::keys::{ABOVE_ALL, Family, is_long, is_whole, key};
 use crate::engine::postgres::rows::long_texts::missing_text;
 use crate::engine::postgres::rows::reader::{Reader, limit};
 use crate::engine::postgres::rows::source::Scope;
@@ -87,6 +87,9 @@ pub(crate) fn after(text: &str) -> String {
     format!("{text}\0")
 }
 
+/// The rows of a page behind a long key.
+const PAGE_ROWS_AT_LEAST: usize = 8;
+
 /// A list that is being read.
 struct Walk<'w> {
     reader: &'w Reader<'w>,
@@ -95,6 +98,8 @@ struct Walk<'w> {
     owner: Option<&'w str>,
     range: Range<'w>,
     most: usize,
+    /// The most rows of the next page.
+    page_rows: usize,
     found: Vec<(String, Row)>,
 }
 
@@ -115,6 +120,7 @@ impl Reader<'_> {
             owner,
             range,
             most,
+            page_rows: most,
             found: Vec::new(),
         };
         match list.backwards {
@@ -168,7 +174,11 @@ impl Walk<'_> {
         texts: Option<(&[u8], &[u8])>,
     ) -> Result<Vec<Row>, RuntimeError> {
         let owner = self.owner.map(key);
-        let left = limit(self.most - self.found.len());
+        let left = self.most - self.found.len();
+        let left = limit(match texts {
+            None => left.min(self.page_rows),
+            Some(_) => left,
+        });
         let mut params: Vec<Param<'_>> = owner.iter().map(|owner| owner as Param<'_>).collect();
         params.extend([first as Param<'_>, behind, &left]);
         if let Some((first, behind)) = &texts {
@@ -186,9 +196,15 @@ impl Walk<'_> {
         if self.found.len() >= self.most {
             return Ok(None);
         }
+        let before = self.found.len();
         for row in self.query(self.list.page, (first, behind), None)? {
             let key = self.reader.bytes(self.list.table, &row, 0)?;
+            if !is_whole(key) {
+                return Err(missing_text(self.reader.at, self.list.table));
+            }
             if let Some(family) = Family::of(key) {
+                // Where long keys are frequent, most of a large page would be read in vain.
+                self.page_rows = PAGE_ROWS_AT_LEAST.max(2 * (self.found.len() - before));
                 return Ok(Some(family));
             }
             let text = self.reader.text(self.list.table, &row, 0)?;

@@ -9,7 +9,7 @@ use crate::ledger::table_names::{TOMBSTONES, UNFINISHED};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// The most texts that are in memory. Each has up to 128 KiB.
+/// The most texts that are in memory. Each has up to 140 KiB: a path has the id of a worker in hex.
 const KNOWN: usize = 64;
 
 /// The key of the runtime that keeps a text, and the key of the text.

@@ -31,7 +31,7 @@ pub(crate) struct PgLoad<'a> {
     long_texts: RefCell<BTreeSet<(String, String)>>,
 }
 
-/// The most long texts that a load keeps in memory. Each has up to 128 KiB.
+/// The most long texts that a load keeps in memory. Each has up to 140 KiB: a path has the id of a worker in hex.
 const KNOWN_TEXTS: usize = 256;
 
 /// What the binary format of COPY begins with: a signature, flags, and the length of an extension.

@@ -30,7 +30,8 @@ pub(crate) const FORGET_LONG_KEYS: &str = "DELETE FROM long_keys AS l
     AND NOT EXISTS (SELECT FROM workers AS t WHERE t.runtime = l.runtime AND t.worker = l.key)
     AND NOT EXISTS (SELECT FROM transcripts AS t WHERE t.runtime = l.runtime AND t.worker = l.key)
     AND NOT EXISTS (SELECT FROM tombstones AS t WHERE t.runtime = l.runtime AND t.worker = l.key)
-    AND NOT EXISTS (SELECT FROM tombstones AS t WHERE t.runtime = '' AND t.worker = l.key)
+    AND NOT (l.key = l.runtime
+        AND EXISTS (SELECT FROM tombstones AS t WHERE t.runtime = '' AND t.worker = l.key))
     AND NOT EXISTS (SELECT FROM files AS t WHERE t.runtime = l.runtime AND t.path = l.key)
     AND NOT (l.key = l.runtime AND (
         EXISTS (SELECT FROM runtimes AS t WHERE t.runtime = l.key)
@@ -82,11 +83,11 @@ pub(crate) const NEXT_VERSION_LEASED: &str = "UPDATE locks AS t
     SET version = t.version + 1, stamp = $2, holder = $4, epoch = u.e,
         expires = clock_timestamp() + $5 * interval '1 ms'
     FROM unnest($1::bytea[], $3::int8[]) AS u (r, e) WHERE t.runtime = u.r";
-pub(crate) const ADD_TOKEN: &str = "INSERT INTO tokens (token, at) VALUES ($1, clock_timestamp())";
+pub(crate) const ADD_TOKEN: &str = "INSERT INTO commits (token, at) VALUES ($1, clock_timestamp())";
 /// Sent after COMMIT: if an operator has set it to nothing, the commit did not wait for a standby.
 pub(crate) const STANDBYS: &str = "SELECT current_setting('synchronous_standby_names')";
-pub(crate) const FIND_TOKEN: &str = "SELECT 1 FROM tokens WHERE token = $1";
+pub(crate) const FIND_TOKEN: &str = "SELECT 1 FROM commits WHERE token = $1";
 /// Tokens are needed while a host settles a commit. A day is far more than any deadline.
-pub(crate) const DELETE_OLD_TOKENS: &str = "DELETE FROM tokens WHERE token IN (
-    SELECT token FROM tokens WHERE at < clock_timestamp() - interval '1 day'
+pub(crate) const DELETE_OLD_TOKENS: &str = "DELETE FROM commits WHERE token IN (
+    SELECT token FROM commits WHERE at < clock_timestamp() - interval '1 day'
     ORDER BY at LIMIT 10000 FOR UPDATE SKIP LOCKED)";
