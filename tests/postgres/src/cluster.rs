@@ -3,6 +3,7 @@
 use crate::proxy::Proxy;
 use crate::scratch::Scratch;
 use crate::server::{Server, free_port};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -133,6 +134,20 @@ impl Cluster {
         let proxy = Proxy::new(self.primary.port());
         let url = url(&[proxy.port()]);
         (proxy, url)
+    }
+
+    /// A proxy before the place of each server, and the address of the database through them. They stay when a server is
+    /// replaced: the new one has the port of the old.
+    pub fn proxies(&self) -> (Vec<Proxy>, String) {
+        let proxies: Vec<_> = self.ports.iter().copied().map(Proxy::new).collect();
+        let ports: Vec<_> = proxies.iter().map(Proxy::port).collect();
+        let url = url(&ports);
+        (proxies, url)
+    }
+
+    /// The directory of the servers' directories. A process that works in here ends with the cluster, however that ends.
+    pub fn directory(&self) -> &Path {
+        self.scratch.directory()
     }
 
     /// Kills the primary and makes the standby the primary. What the link still held is lost, as on a network

@@ -167,6 +167,11 @@ impl Proxy {
         self.port
     }
 
+    /// The port of the server.
+    pub fn target(&self) -> u16 {
+        self.shared.target
+    }
+
     /// Has `fault` happen at `point`, once.
     pub fn plan(&self, point: Point, fault: Fault) {
         let mut state = self.shared.lock();
@@ -194,6 +199,13 @@ impl Proxy {
             let wait = self.shared.changed.wait_timeout(state, PATIENCE);
             state = wait.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits for `limit` until the fault that was planned last has happened. Returns whether it has.
+    pub fn wait_fired_within(&self, limit: Duration) -> bool {
+        let (state, changed) = (self.shared.lock(), &self.shared.changed);
+        let waited = changed.wait_timeout_while(state, limit, |state| !state.fired);
+        waited.unwrap_or_else(PoisonError::into_inner).0.fired
     }
 
     /// Messages of the host and of the server since the last plan.

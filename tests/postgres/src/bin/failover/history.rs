@@ -16,6 +16,8 @@ pub(crate) enum Answer {
     Uncertain,
     /// Nothing was changed.
     Refused(String),
+    /// None: the host was killed.
+    Missing,
 }
 
 /// An input of a host. No two have the same text.
@@ -29,8 +31,9 @@ pub(crate) struct Input {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) acknowledged: usize,
-    pub(crate) uncertain: usize,
-    /// How many of the uncertain ones are stored.
+    /// Uncertain, or without an answer.
+    pub(crate) doubtful: usize,
+    /// How many of these are stored.
     pub(crate) stored: usize,
     pub(crate) refused: usize,
     pub(crate) lost: usize,
@@ -40,14 +43,14 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             acknowledged,
-            uncertain,
+            doubtful,
             stored,
             refused,
             lost,
         } = self;
         write!(
             f,
-            "{acknowledged} acknowledged, {lost} lost, {uncertain} in doubt ({stored} stored), {refused} refused"
+            "{acknowledged} acknowledged, {lost} lost, {doubtful} in doubt ({stored} stored), {refused} refused"
         )
     }
 }
@@ -55,44 +58,70 @@ impl fmt::Display for Tally {
 impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.acknowledged += other.acknowledged;
-        self.uncertain += other.uncertain;
+        self.doubtful += other.doubtful;
         self.stored += other.stored;
         self.refused += other.refused;
         self.lost += other.lost;
     }
 }
 
-/// The inputs that the store has, by text: how often, and the event of the first.
-type Stored = BTreeMap<String, (usize, u64)>;
+/// What a store has at the end of a round.
+pub(crate) struct History {
+    /// The inputs, by text: how often each is stored, and the event of the first.
+    stored: BTreeMap<String, (usize, u64)>,
+    /// The number of entries.
+    entries: usize,
+}
 
-/// Compares the inputs of each sender, in order, with the transcript of `worker`. `may_lose` counts lost ones instead of
-/// returning the first as an error.
-pub(crate) fn check(
-    runtime: &Runtime,
-    worker: &WorkerRef,
-    senders: &[Vec<Input>],
-    may_lose: bool,
-) -> Result<Tally, String> {
-    let (stored, order) = transcript(runtime, worker)?;
-    events_are_dense(runtime)?;
-    let mut tally = Tally::default();
-    for input in senders.iter().flatten() {
-        let found = stored.get(&input.text);
-        let text = &input.text;
+impl History {
+    /// Reads the transcript of `worker` and the events. An error if either has a gap or a repeat.
+    pub(crate) fn read(runtime: &Runtime, worker: &WorkerRef) -> Result<Self, String> {
+        events_are_dense(runtime)?;
+        transcript(runtime, worker)
+    }
+
+    /// The event of an input, if that is stored.
+    pub(crate) fn event(&self, input: &Input) -> Option<u64> {
+        self.stored.get(&input.text).map(|(_, event)| *event)
+    }
+
+    /// Compares the inputs of each sender, in order, with what is stored. `may_lose` counts lost ones instead of returning
+    /// the first as an error.
+    pub(crate) fn check(&self, senders: &[Vec<Input>], may_lose: bool) -> Result<Tally, String> {
+        let mut tally = Tally::default();
+        for input in senders.iter().flatten() {
+            tally += self.check_input(input, may_lose)?;
+        }
+        let sent: usize = senders.iter().map(Vec::len).sum();
+        if tally.acknowledged - tally.lost + tally.stored != self.entries {
+            return Err(format!(
+                "{} inputs are stored, of {sent} that were sent: {tally}",
+                self.entries
+            ));
+        }
+        for sender in senders {
+            self.is_in_order(sender)?;
+        }
+        Ok(tally)
+    }
+
+    /// Compares one input.
+    fn check_input(&self, input: &Input, may_lose: bool) -> Result<Tally, String> {
+        let (text, found) = (&input.text, self.stored.get(&input.text));
         if let Some((count @ 2.., _)) = found {
             return Err(format!(
                 "{text:?} is stored {count} times: {:?}",
                 input.answer
             ));
         }
+        let mut tally = Tally::default();
         match (&input.answer, found) {
             (Answer::Acknowledged(event), Some((_, stored))) if stored == event => {
-                tally.acknowledged += 1;
+                tally.acknowledged = 1;
             }
             // After a loss the events of the others have other numbers.
             (Answer::Acknowledged(_), _) if may_lose => {
-                tally.acknowledged += 1;
-                tally.lost += 1;
+                (tally.acknowledged, tally.lost) = (1, 1);
             }
             (Answer::Acknowledged(event), Some((_, stored))) => {
                 return Err(format!(
@@ -104,42 +133,45 @@ pub(crate) fn check(
                     "{text:?} was acknowledged as event {event} and is lost"
                 ));
             }
-            (Answer::Uncertain, found) => {
-                tally.uncertain += 1;
-                tally.stored += usize::from(found.is_some());
+            (Answer::Uncertain | Answer::Missing, found) => {
+                tally.doubtful = 1;
+                tally.stored = usize::from(found.is_some());
             }
-            (Answer::Refused(_), None) => tally.refused += 1,
+            (Answer::Refused(_), None) => tally.refused = 1,
             (Answer::Refused(why), Some((_, event))) => {
                 return Err(format!("{text:?} was refused and is event {event}: {why}"));
             }
         }
+        Ok(tally)
     }
-    let sent: usize = senders.iter().map(Vec::len).sum();
-    if tally.acknowledged - tally.lost + tally.stored != order.len() {
-        return Err(format!(
-            "{} inputs are stored, of {sent} that were sent: {tally}",
-            order.len()
-        ));
+
+    /// An error if inputs of one sender, which sends one after the other, are stored in another order.
+    fn is_in_order(&self, sender: &[Input]) -> Result<(), String> {
+        let events: Vec<u64> = sender
+            .iter()
+            .filter_map(|input| self.event(input))
+            .collect();
+        match events.is_sorted() {
+            true => Ok(()),
+            false => Err(format!(
+                "the inputs of one sender are stored in the order {events:?}"
+            )),
+        }
     }
-    for sender in senders {
-        is_in_order(sender, &stored)?;
-    }
-    Ok(tally)
 }
 
 /// Reads the whole transcript. An error if its sequence has a gap.
-fn transcript(runtime: &Runtime, worker: &WorkerRef) -> Result<(Stored, Vec<String>), String> {
-    let (mut stored, mut order) = (Stored::new(), Vec::new());
+fn transcript(runtime: &Runtime, worker: &WorkerRef) -> Result<History, String> {
+    let (mut stored, mut entries) = (BTreeMap::new(), 0);
     loop {
-        let query = TranscriptQuery::new(order.len(), 256);
+        let query = TranscriptQuery::new(entries, 256);
         let page = runtime.transcript_projection(worker, query);
         let page = page.map_err(|error| format!("the transcript cannot be read: {error}"))?;
         for entry in page.items {
-            order.push(entry.content.clone());
-            if entry.sequence != order.len() as u64 {
+            entries += 1;
+            if entry.sequence != entries as u64 {
                 return Err(format!(
-                    "entry {} has the sequence {}",
-                    order.len(),
+                    "entry {entries} has the sequence {}",
                     entry.sequence
                 ));
             }
@@ -147,7 +179,7 @@ fn transcript(runtime: &Runtime, worker: &WorkerRef) -> Result<(Stored, Vec<Stri
             found.or_insert((0, entry.event_id)).0 += 1;
         }
         if page.next_start.is_none() {
-            return Ok((stored, order));
+            return Ok(History { stored, entries });
         }
     }
 }
@@ -176,18 +208,6 @@ fn events_are_dense(runtime: &Runtime) -> Result<(), String> {
         false => Err(format!(
             "the next event is {now}, and the last is {}",
             next - 1
-        )),
-    }
-}
-
-/// An error if inputs of one sender, which sends one after the other, are stored in another order.
-fn is_in_order(sender: &[Input], stored: &Stored) -> Result<(), String> {
-    let events = sender.iter().filter_map(|input| stored.get(&input.text));
-    let events: Vec<u64> = events.map(|(_, event)| *event).collect();
-    match events.is_sorted() {
-        true => Ok(()),
-        false => Err(format!(
-            "the inputs of one sender are stored in the order {events:?}"
         )),
     }
 }
