@@ -180,7 +180,8 @@ impl PostgresOptions {
         self
     }
 
-    /// How long to wait for each host to accept a connection. 5 seconds by default.
+    /// How long to wait for each host to accept a connection. 5 seconds by default. A host that accepts it and does not begin
+    /// the session, such as a stopped server, is given up after twice that time; then the next one is tried.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;

@@ -4,6 +4,7 @@ use crate::engine::postgres::cache::RowCache;
 use crate::engine::postgres::options::{Durability, PostgresOptions, Writers};
 use crate::engine::postgres::wire::address::Address;
 use crate::engine::postgres::wire::connection::{Connection, Param};
+use crate::engine::postgres::wire::hosts;
 use crate::engine::postgres::wire::io_thread::{IoThread, block_on};
 use crate::engine::postgres::wire::server_error::ServerError;
 use crate::engine::postgres::wire::tls::Tls;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::{Config, NoTls, Row};
+use tokio_postgres::{Config, Row};
 
 /// How long a caller waits before it tries once more to reach a server.
 const RETRY: Duration = Duration::from_millis(50);
@@ -274,19 +275,9 @@ impl Server {
     fn connect(&self, deadline: Instant) -> Result<Connection, ServerError> {
         let io = self.io().ok_or(ServerError::Closed)?.clone();
         let (config, tls) = (self.config.clone(), self.tls.clone());
-        let made = io.spawn(async move {
-            let io = Handle::current();
-            match tls {
-                Some(tls) => {
-                    let (client, wire) = config.connect(tls).await?;
-                    Ok::<_, tokio_postgres::Error>(Connection::serve(&io, client, wire))
-                }
-                None => {
-                    let (client, wire) = config.connect(NoTls).await?;
-                    Ok(Connection::serve(&io, client, wire))
-                }
-            }
-        });
+        // To accept the connection, and to begin the session.
+        let limit = self.options.connect_timeout.saturating_mul(2);
+        let made = io.spawn(async move { hosts::connect(&config, tls, limit).await });
         let abort = made.abort_handle();
         let connection = match block_on(made, deadline) {
             Some(Ok(connection)) => connection?,
