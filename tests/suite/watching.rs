@@ -105,7 +105,7 @@ fn follower_refuses_waiting_inside_transaction() {
                 // Committed events can be read.
                 assert!(follower.next_batch(Duration::ZERO).unwrap().is_some());
                 assert_eq!(follower.next_batch(Duration::ZERO).unwrap(), None);
-                let waited = follower.next_batch(Duration::from_millis(20));
+                let waited = follower.next_batch(LONG);
                 assert_refused!(waited, RuntimeError::InvalidRequest(_));
                 tx.create_worker(full_request())
             })

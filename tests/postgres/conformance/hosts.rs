@@ -49,10 +49,10 @@ pub(crate) fn cases(cases: u32) -> u32 {
 }
 
 /// The distance of the places at which a file is cut off. Each cut is a store.
-pub(crate) const CUT_STEP: usize = 61;
+pub(crate) const CUT_STEP: usize = 151;
 
 /// The number of random directories. Each is two stores.
-pub(crate) const DIRECTORIES: u64 = 100;
+pub(crate) const DIRECTORIES: u64 = 25;
 
 /// A new store, which need not outlive its last handle.
 pub(crate) fn fresh() -> Store {

@@ -7,9 +7,12 @@ use rustix::process::Signal;
 use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -31,18 +34,32 @@ log_line_prefix = '%m [%p] %a '
 /// How long a server may take to start, to stop or to become the primary.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A port of loopback that nothing listens on. Below those that the system gives to outgoing connections, so
-/// that none of these takes it before the server does, or while the server is down.
+/// A port of loopback that nothing listens on, and that no other process with these tests gets. Below those that the
+/// system gives to outgoing connections, so that none of these takes it before the server does, or while the server is
+/// down.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    static RESERVED: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
     let first = 12_000 + (std::process::id() % 150) as u16 * 100;
     for _ in 0..1_000 {
         let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 5_000;
+        let Some(reserved) = reserve(port) else {
+            continue;
+        };
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            let mut all = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(reserved);
             return port;
         }
     }
     panic!("no free port on loopback");
+}
+
+/// Takes `port` for this process, by a name that the system gives to one at a time and takes back at its end.
+fn reserve(port: u16) -> Option<UnixListener> {
+    let name = format!("redb-runtime-store tests/postgres port {port}");
+    let address = SocketAddr::from_abstract_name(name).ok()?;
+    UnixListener::bind_addr(&address).ok()
 }
 
 /// A server that runs, or that was stopped or killed. Its processes end when it is dropped.
