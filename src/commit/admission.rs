@@ -128,7 +128,7 @@ impl<'q, 'c, E: Engine> Candidate<'q, 'c, E> {
 
     fn admitted(mut self) -> Result<(Guard<'q, E>, E::Turn), RuntimeError> {
         self.arrive();
-        let mut queue = self.queue.lock(self.at)?;
+        let mut queue = self.queue.lock_soon(self.at)?;
         loop {
             self.arrive();
             if let Some(refusal) = queue.refusal(None, self.at) {

@@ -36,7 +36,7 @@ use crate::ledger::transaction::Transaction;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -79,6 +79,11 @@ pub(crate) fn run_noted<T, E: Engine>(
     let operation = || within::operation(queue.address(), operation);
     catch_unwind(AssertUnwindSafe(operation))
 }
+
+/// How often a thread lets others run before it sleeps on the lock of the queue. A thread that sleeps has to be woken by the
+/// one before it, which takes longer than its operation: 64 threads on two processors made 23,600 inputs a second without,
+/// 32,500 with 8, and 25,700 with 64.
+const YIELDS: usize = 8;
 
 impl<E: Engine> CommitQueue<E> {
     /// A queue that commits to `engine`.
@@ -135,6 +140,24 @@ impl<E: Engine> CommitQueue<E> {
         self.refuse_fork(at)?;
         self.refuse_within()?;
         self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
+    }
+
+    /// As [`lock`](Self::lock), for one of many threads that each hold the lock for microseconds: it lets others run for a
+    /// while before it sleeps.
+    pub(crate) fn lock_soon(
+        &self,
+        at: OpContext<'_>,
+    ) -> Result<MutexGuard<'_, Queue<E::Snapshot>>, RuntimeError> {
+        self.refuse_fork(at)?;
+        self.refuse_within()?;
+        for _ in 0..YIELDS {
+            match self.queue.try_lock() {
+                Ok(queue) => return Ok(queue),
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+                Err(TryLockError::Poisoned(_)) => return Err(RuntimeError::StatePoisoned),
+            }
+        }
+        self.lock(at)
     }
 
     /// The address of the queue, by which [`within`] knows it.
