@@ -84,11 +84,9 @@ fn keepers_of<'r>(id: &'r str, removed: &'r Removals) -> BTreeSet<&'r str> {
     let workers = removed.workers.iter().chain(removed.entries_below.keys());
     let parts = workers.chain(removed.files.iter().map(|(path, _)| path));
     let parts = parts.map(|part| (table::WORKERS, part));
-    let is_mark = id == table::UNFINISHED;
     let tombstones = removed.tombstones.iter();
     let parts = parts.chain(tombstones.map(|part| (table::TOMBSTONES, part)));
-    // With the mark goes what a deletion has left.
-    let parts = parts.filter(|(_, part)| is_mark || is_long(part.as_bytes()));
+    let parts = parts.filter(|(_, part)| is_long(part.as_bytes()));
     let mut keepers: BTreeSet<&str> = parts.map(|(table, part)| keeper(table, id, part)).collect();
     // All rows of the runtime go, also those that the removals do not name.
     if removed.runtime || removed.all_entries {
