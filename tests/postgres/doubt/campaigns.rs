@@ -33,8 +33,9 @@ fn fail_over_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn inputs_are_lost_without_a_synchronous_standby() {
-    let (is_success, _) = failover("--control --count 1");
-    assert!(is_success, "the control lost nothing");
+    // On a busy machine the standby can be cut off before anything is acknowledged.
+    let loses = |seed| failover(&format!("--control --count 1 --seed {seed}")).0;
+    assert!((1..=6).any(loses), "the control lost nothing");
 }
 
 #[test]

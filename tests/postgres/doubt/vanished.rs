@@ -26,8 +26,7 @@ fn state(host: &Host) -> String {
 }
 
 /// Another host writes when the server has given the locks of `host` up.
-fn assert_given_up(host: &Host, expected: &str) {
-    assert_eq!(state(host), expected);
+fn assert_given_up(host: &Host) {
     let began = Instant::now();
     let options = options(&SHARED.url(), &host.schema);
     let store = Store::connect(options.lock_timeout(2 * LONGEST)).unwrap();
@@ -38,15 +37,27 @@ fn assert_given_up(host: &Host, expected: &str) {
     assert!(waited < LONGEST, "{waited:?}");
 }
 
-/// Has `host` vanish at `point` of an operation.
-fn vanish(host: &Host, point: Point, operation: impl FnOnce() + Send, expected: &str) {
+/// Has `host` vanish at `point` of an operation. Returns whether its session is in the state `expected` then: a busy machine
+/// can come too late. If it is, the server gives the locks up.
+fn vanishes(host: &Host, point: Point, operation: impl FnOnce() + Send, expected: &str) -> bool {
     host.proxy.plan(point, Fault::Vanish);
     thread::scope(|scope| {
         scope.spawn(operation);
         host.proxy.wait_fired();
         thread::sleep(Duration::from_millis(300));
-        assert_given_up(host, expected);
-    });
+        let found = state(host);
+        if found != expected {
+            println!("the session is {found}, not {expected}");
+            return false;
+        }
+        assert_given_up(host);
+        true
+    })
+}
+
+/// Tries a few hosts, until one vanishes in the state that the test is about.
+fn assert_one_vanishes(vanishes: impl Fn() -> bool) {
+    assert!((0..4).any(|_| vanishes()), "no host vanished in time");
 }
 
 fn say_in_vain(host: &Host) {
@@ -55,50 +66,60 @@ fn say_in_vain(host: &Host) {
 
 #[test]
 fn host_that_vanished_before_its_commit_holds_no_lock_for_long() {
-    let host = Host::new(unlimited);
-    let expected = "idle in transaction|ClientRead";
-    vanish(&host, Point::COMMIT_LOST, || say_in_vain(&host), expected);
-    assert_eq!(host.proxy.cancels(), 0);
+    assert_one_vanishes(|| {
+        let host = Host::new(unlimited);
+        let expected = "idle in transaction|ClientRead";
+        let vanishes = vanishes(&host, Point::COMMIT_LOST, || say_in_vain(&host), expected);
+        assert_eq!(host.proxy.cancels(), 0);
+        vanishes
+    });
 }
 
 /// The server waits for the rest of a request. No time-out of its own ends that wait.
 #[test]
 fn host_that_vanished_within_a_request_holds_no_lock_for_long() {
-    let host = Host::new(unlimited);
-    host.say("to count").unwrap();
-    let never = Point::message(Side::Host, usize::MAX, When::After);
-    host.proxy.plan(never, Fault::Cut);
-    host.say("counted").unwrap();
-    let [messages, _] = host.proxy.messages();
-    // The last ones are Bind, Execute and Sync of a statement, and COMMIT.
-    let point = Point {
-        which: Which::Any,
-        ..Point::message(Side::Host, messages - 3, When::After)
-    };
-    vanish(&host, point, || say_in_vain(&host), "active|ClientRead");
+    assert_one_vanishes(|| {
+        let host = Host::new(unlimited);
+        host.say("to count").unwrap();
+        let never = Point::message(Side::Host, usize::MAX, When::After);
+        host.proxy.plan(never, Fault::Cut);
+        host.say("counted").unwrap();
+        let [messages, _] = host.proxy.messages();
+        // The last ones are Bind, Execute and Sync of a statement, and COMMIT.
+        let point = Point {
+            which: Which::Any,
+            ..Point::message(Side::Host, messages - 3, When::After)
+        };
+        vanishes(&host, point, || say_in_vain(&host), "active|ClientRead")
+    });
 }
 
 /// The server cannot send the rest of an answer. The system does not ask whether the peer is there while packets are under
 /// way.
 #[test]
 fn host_that_vanished_within_an_answer_holds_no_lock_for_long() {
-    let host = Host::new(unlimited);
-    for _ in 0..24 {
-        host.say(&"x".repeat(1 << 20)).unwrap();
-    }
-    let read = || {
-        let query = TranscriptQuery::new(0, 256);
-        let (runtime, worker) = (&host.runtime, &host.worker);
-        runtime.transaction(|transaction| transaction.transcript_projection(worker, query))
-    };
-    let never = Point::message(Side::Server, usize::MAX, When::After);
-    host.proxy.plan(never, Fault::Cut);
-    assert_eq!(read().unwrap().items.len(), 24);
-    // The answer to ROLLBACK, which nobody waits for.
-    thread::sleep(Duration::from_millis(200));
-    let [_, messages] = host.proxy.messages();
-    // More bytes come after it than the system sends ahead.
-    let point = Point::message(Side::Server, messages - 22, When::After);
-    let read = || drop(read().unwrap_err());
-    vanish(&host, point, read, "active|ClientWrite");
+    assert_one_vanishes(|| {
+        let host = Host::new(unlimited);
+        for _ in 0..24 {
+            host.say(&"x".repeat(1 << 20)).unwrap();
+        }
+        let read = || {
+            let query = TranscriptQuery::new(0, 256);
+            let (runtime, worker) = (&host.runtime, &host.worker);
+            runtime.transaction(|transaction| transaction.transcript_projection(worker, query))
+        };
+        // Prepares the statements.
+        read().unwrap();
+        thread::sleep(Duration::from_millis(200));
+        let never = Point::message(Side::Server, usize::MAX, When::After);
+        host.proxy.plan(never, Fault::Cut);
+        assert_eq!(read().unwrap().items.len(), 24);
+        // The answer to ROLLBACK, which nobody waits for.
+        thread::sleep(Duration::from_millis(200));
+        let [_, messages] = host.proxy.messages();
+        // More bytes come after it than the system sends ahead.
+        let point = Point::message(Side::Server, messages - 20, When::After);
+        let read = || drop(read());
+        vanishes(&host, point, read, "active|ClientWrite")
+    });
 }
