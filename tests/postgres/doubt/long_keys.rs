@@ -172,9 +172,9 @@ fn key_of_another_form_is_damage() {
     assert!(!store.verify().unwrap().is_clean());
 }
 
-/// In a list each of them is a family of its own, as are their files.
+/// In a list each of them is a family of its own.
 #[test]
-fn files_of_long_ids_are_counted_as_in_a_file() {
+fn long_workers_are_listed_and_counted_as_in_a_file() {
     let from = Store::in_memory().unwrap();
     let runtime = from.runtime(named("r")).unwrap();
     for seed in 1..40 {
