@@ -157,7 +157,7 @@ impl<E: Engine> CommitQueue<E> {
                 Err(TryLockError::Poisoned(_)) => return Err(RuntimeError::StatePoisoned),
             }
         }
-        self.lock(at)
+        self.queue.lock().map_err(|_| RuntimeError::StatePoisoned)
     }
 
     /// The address of the queue, by which [`within`] knows it.

@@ -33,8 +33,8 @@ fn snapshot(store: &PostgresStore, at: OpContext<'_>) -> Result<PgSnapshot, Runt
     PgSnapshot::take_whole(&store.engine().server).map_err(|error| error.runtime(at))
 }
 
-/// Copies the store to a new redb file at `path`: first to a temporary file beside it, of which the backup is then made, so
-/// that a backup has the same rows and is checked in the same way whichever engine has the store.
+/// Copies the store to a new redb file at `path`. The rows are first copied to a temporary file in the same directory. Then
+/// that file is backed up as any store in a file, so a backup has the same rows and the same checks for every engine.
 pub(crate) fn back_up(
     store: &PostgresStore,
     path: &Path,
@@ -76,10 +76,10 @@ pub(crate) fn take_census(
 ) -> Result<Census, RuntimeError> {
     let at = store.context("take a census");
     let snapshot = snapshot(store, at)?;
-    let rows = census::count_rows(&snapshot).map_err(|error| error.runtime(at))?;
-    let mut meter = options.on_progress.meter(rows);
     let counts = census::count(&snapshot, options.largest_workers, at)?;
-    meter.finish();
+    // The server counts all rows at once.
+    let rows = counts.tables.iter().map(|table| table.count.0).sum();
+    options.on_progress.meter(rows).finish();
     let ids = all_runtimes(&Reader {
         source: &snapshot,
         at,

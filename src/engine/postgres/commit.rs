@@ -35,17 +35,6 @@ struct Attempt<'a> {
     is_sent: bool,
 }
 
-/// The keys of the runtimes whose versions a commit counts on.
-#[derive(Default)]
-struct Versions {
-    plain: Vec<Vec<u8>>,
-    /// With a lease, and its epoch.
-    leased: Vec<Vec<u8>>,
-    epochs: Vec<i64>,
-    /// The ids and epochs of `leased`.
-    taken: Vec<(String, i64)>,
-}
-
 /// What settling a commit found.
 enum Settled {
     Done,
@@ -130,12 +119,11 @@ impl Attempt<'_> {
     fn write(&mut self, state: &mut TurnState) -> Result<(), ServerError> {
         state.require(self.server)?;
         let deadline = state.deadline;
-        let Versions {
-            plain,
-            leased,
-            epochs,
-            taken,
-        } = self.versions(state);
+        let (plain, taken) = self.changed(state);
+        let leased = taken
+            .iter()
+            .map(|(id, epoch)| (key(id).into_owned(), *epoch));
+        let (leased, epochs): (Vec<Vec<u8>>, Vec<i64>) = leased.unzip();
         let (token, lease_ms) = (&self.token[..], lease::lease_ms(self.server));
         let mut calls: Vec<Call<'_>> = self.batch.calls().collect();
         if !plain.is_empty() {
@@ -171,24 +159,20 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// The runtimes that the commit changes.
-    fn versions(&self, state: &TurnState) -> Versions {
-        let mut versions = Versions::default();
+    /// The runtimes that the commit changes: the keys of those without a lease, and the ids of the others with the epochs of
+    /// their leases.
+    fn changed(&self, state: &TurnState) -> (Vec<Vec<u8>>, Vec<(String, i64)>) {
+        let (mut plain, mut leased) = (Vec::new(), Vec::new());
         for (id, row) in &state.locked {
             if !state.has_written && !self.batch.runtimes.contains(id) {
                 continue;
             }
-            let key = key(id).into_owned();
             match lease::epoch_after(self.server, id, row) {
-                None => versions.plain.push(key),
-                Some(epoch) => {
-                    versions.leased.push(key);
-                    versions.epochs.push(epoch);
-                    versions.taken.push((id.clone(), epoch));
-                }
+                None => plain.push(key(id).into_owned()),
+                Some(epoch) => leased.push((id.clone(), epoch)),
             }
         }
-        versions
+        (plain, leased)
     }
 
     /// Sends `calls` and COMMIT. `Ok` says that the commit is as durable as was asked.

@@ -2,8 +2,8 @@
 //!
 //! An entry of an index has at most about 2,700 bytes, and an id can have 64 KiB. A text of up to [`PREFIX`] bytes is its
 //! own key. The key of a longer one is its first [`PREFIX`] bytes, a byte that no text in UTF-8 has, and its SHA-256. The
-//! row of the table `long_keys` has the text: under its key and that of its runtime, of which nothing is empty but the
-//! runtime of files that belong to none. The id of a runtime is kept under its own key.
+//! table `long_keys` stores the text under two keys: that of its runtime, and its own. For the id of a runtime both are the
+//! same. The first one is empty for files that belong to no runtime.
 //!
 //! Keys have the order of their texts, except within a [`Family`].
 
@@ -46,11 +46,9 @@ pub(crate) fn key(text: &str) -> Cow<'_, [u8]> {
 
 /// The runtime under which `long_keys` has the text `part` of a row of `owner`. The mark of an unfinished deletion has the
 /// id of a runtime as its part.
-pub(crate) fn keeper<'t>(table: &str, owner: &'t str, part: &'t str) -> &'t str {
-    match (table, owner) {
-        (TOMBSTONES, UNFINISHED) => part,
-        (_, owner) => owner,
-    }
+pub(crate) fn keeper<'t, T: AsRef<[u8]> + ?Sized>(table: &str, owner: &'t T, part: &'t T) -> &'t T {
+    let is_mark = table == TOMBSTONES && owner.as_ref() == UNFINISHED.as_bytes();
+    if is_mark { part } else { owner }
 }
 
 /// The long texts of a row's key, each with the runtime that keeps it.

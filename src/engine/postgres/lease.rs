@@ -51,7 +51,8 @@ pub(crate) fn note(server: &Server, taken: impl Iterator<Item = (String, i64)>) 
     leases.unwrap_or_else(PoisonError::into_inner).extend(taken);
 }
 
-/// Renews all leases of the store. Rows that a turn has locked are left out: one that lasts long must not cost the other leases. They are returned neither.
+/// Renews all leases of the store, and returns their runtimes. Skips rows that a turn has locked: a long turn must not cost the
+/// other leases.
 const RENEW: &str = "UPDATE locks AS t SET expires = clock_timestamp() + $2 * interval '1 ms'
     FROM (SELECT runtime FROM locks WHERE holder = $1 AND runtime = ANY($3)
         FOR UPDATE SKIP LOCKED) AS u

@@ -202,7 +202,7 @@ impl PostgresOptions {
     /// A host that lost its connection within a commit has to wait for the end of that transaction. So this is well below
     /// [`outage_timeout`](Self::outage_timeout). A bulk load may pause for ten minutes. If the machine of a host is gone, the
     /// server finds out within 11 seconds. A process that is stopped while it sends a large request, on a machine that is
-    /// there, keeps its locks until it goes on, or an administrator ends its session.
+    /// there, keeps its locks until it continues, or an administrator ends its session.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;

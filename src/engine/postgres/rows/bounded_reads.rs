@@ -1,7 +1,7 @@
 //! Bounded reads of rows.
 
 use crate::engine::postgres::keys::key;
-use crate::engine::postgres::rows::lists::{self, List, Range, after};
+use crate::engine::postgres::rows::lists::{self, List, Range, after, behind};
 use crate::engine::postgres::rows::reader::{Reader, limit, number};
 use crate::engine::postgres::rows::source::{Scope, WHOLE_STORE};
 use crate::engine::postgres::wire::connection::Param;
@@ -43,12 +43,8 @@ impl Reader<'_> {
         (table, runtime): (&str, &str),
         (last, most): (Option<&str>, usize),
     ) -> Result<Vec<(String, R)>, RuntimeError> {
-        let from = last.map(after).unwrap_or_default();
-        let range = Range {
-            from: &from,
-            below: None,
-        };
-        let rows = self.list(scope, (list, owner), range, most)?;
+        let from = behind(last);
+        let rows = self.list(scope, (list, owner), Range::from(&from), most)?;
         let rows = rows.into_iter().map(|(id, row)| {
             let decoded = self.decode::<R>((table, &(runtime, id.as_str())), &row, 1)?;
             Ok((id, decoded))
@@ -103,12 +99,8 @@ impl Rows for Reader<'_> {
         last: Option<&str>,
         most: usize,
     ) -> Result<Vec<(String, RuntimeRow)>, RuntimeError> {
-        let from = last.map(after).unwrap_or_default();
-        let range = Range {
-            from: &from,
-            below: None,
-        };
-        let rows = self.list(WHOLE_STORE, (&lists::RUNTIMES, None), range, most)?;
+        let (from, list) = (behind(last), (&lists::RUNTIMES, None));
+        let rows = self.list(WHOLE_STORE, list, Range::from(&from), most)?;
         let rows = rows.into_iter().map(|(id, row)| {
             let decoded = self.decode::<RuntimeRow>((RUNTIMES, &id.as_str()), &row, 1)?;
             Ok((id, decoded))

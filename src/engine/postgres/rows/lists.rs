@@ -1,7 +1,7 @@
 //! Lists of rows in the order of their ids or paths.
 //!
 //! Keys have the order of their texts, except within a [`Family`]. A list reads pages in the order of keys, up to the first
-//! long key. Then it reads the family of that key in the order of its texts, and goes on behind the family.
+//! long key. Then it reads the family of that key in the order of its texts, and continues with the key after the family.
 
 use crate::engine::postgres::keys::{ABOVE_ALL, Family, is_long, is_whole, key};
 use crate::engine::postgres::rows::long_texts::missing_text;
@@ -82,9 +82,28 @@ pub(crate) struct Range<'t> {
     pub(crate) below: Option<&'t str>,
 }
 
+impl<'t> Range<'t> {
+    /// The texts from `from` on.
+    pub(crate) fn from(from: &'t str) -> Self {
+        Self { from, below: None }
+    }
+
+    /// The texts below `text`, or all.
+    #[cfg(feature = "search")]
+    pub(crate) fn below(text: Option<&'t str>) -> Self {
+        let from = "";
+        Self { from, below: text }
+    }
+}
+
 /// The first text that follows `text`.
 pub(crate) fn after(text: &str) -> String {
     format!("{text}\0")
+}
+
+/// The first text that follows `last`, or the first of all.
+pub(crate) fn behind(last: Option<&str>) -> String {
+    last.map(after).unwrap_or_default()
 }
 
 /// The rows of a page behind a long key.

@@ -1,11 +1,10 @@
 //! The texts of keys, where a row has the key alone.
 
-use crate::engine::postgres::keys::{is_long, key};
+use crate::engine::postgres::keys::{is_long, keeper, key};
 use crate::engine::postgres::rows::source::{Scope, Source};
 use crate::engine::postgres::snapshot::PgSnapshot;
 use crate::error::RuntimeError;
 use crate::ledger::context::OpContext;
-use crate::ledger::table_names::{TOMBSTONES, UNFINISHED};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -50,8 +49,7 @@ impl<'a> LongTexts<'a> {
         owner: &[u8],
         part: &[u8],
     ) -> Result<String, RuntimeError> {
-        let is_mark = table == TOMBSTONES && owner == UNFINISHED.as_bytes();
-        self.text(table, if is_mark { part } else { owner }, part)
+        self.text(table, keeper(table, owner, part), part)
     }
 
     fn text(&self, table: &str, keeper: &[u8], of: &[u8]) -> Result<String, RuntimeError> {

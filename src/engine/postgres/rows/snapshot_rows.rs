@@ -2,7 +2,7 @@
 
 use crate::engine::postgres::keys::key;
 use crate::engine::postgres::rows::key_bytes::part_bytes;
-use crate::engine::postgres::rows::lists::{self, List, Range, after};
+use crate::engine::postgres::rows::lists::{self, List, Range, after, behind};
 use crate::engine::postgres::rows::reader::{LOG_ROWS, Reader};
 use crate::engine::postgres::rows::source::Scope;
 use crate::engine::postgres::wire::connection::Param;
@@ -67,20 +67,6 @@ impl Reader<'_> {
     }
 }
 
-/// The texts from `from` on.
-fn from_on(from: &str) -> Range<'_> {
-    Range { from, below: None }
-}
-
-/// The texts below `text`, or all.
-#[cfg(feature = "search")]
-fn below(text: Option<&str>) -> Range<'_> {
-    Range {
-        from: "",
-        below: text,
-    }
-}
-
 fn facts(number: u64, time_ms: Option<u64>, bytes: u64) -> RowFacts {
     RowFacts {
         number,
@@ -91,8 +77,8 @@ fn facts(number: u64, time_ms: Option<u64>, bytes: u64) -> RowFacts {
 
 impl SnapshotRows for Reader<'_> {
     fn next_import(&self, last: Option<&str>) -> Result<Option<(String, ImportRow)>, RuntimeError> {
-        let from = last.map(after).unwrap_or_default();
-        let next = self.next((&lists::IMPORTS, None), from_on(&from))?;
+        let from = behind(last);
+        let next = self.next((&lists::IMPORTS, None), Range::from(&from))?;
         let next = next.map(|(id, row)| {
             let record = self.decode::<ImportRow>((IMPORTS, &id.as_str()), &row, 1)?;
             Ok((id, record))
@@ -134,7 +120,7 @@ impl SnapshotRows for Reader<'_> {
         is_after: bool,
     ) -> Result<Option<String>, RuntimeError> {
         let first = is_after.then(|| after(from));
-        let range = from_on(first.as_deref().unwrap_or(from));
+        let range = Range::from(first.as_deref().unwrap_or(from));
         let next = self.next((&lists::FILES, Some(owner)), range)?;
         Ok(next.map(|(path, _)| path))
     }
@@ -218,10 +204,10 @@ impl SnapshotRows for Reader<'_> {
         use crate::ledger::table_names::RUNTIMES;
         let next = match backwards {
             false => {
-                let from = last.map(after).unwrap_or_default();
-                self.next((&lists::RUNTIMES, None), from_on(&from))?
+                let from = behind(last);
+                self.next((&lists::RUNTIMES, None), Range::from(&from))?
             }
-            true => self.next((&lists::RUNTIMES_BACKWARDS, None), below(last))?,
+            true => self.next((&lists::RUNTIMES_BACKWARDS, None), Range::below(last))?,
         };
         let next = next.map(|(id, row)| {
             let decoded = self.decode::<RuntimeRow>((RUNTIMES, &id.as_str()), &row, 1)?;
@@ -239,10 +225,13 @@ impl SnapshotRows for Reader<'_> {
     ) -> Result<Option<(String, WorkerRow)>, RuntimeError> {
         let next = match backwards {
             false => {
-                let from = last.map(after).unwrap_or_default();
-                self.next((&lists::WORKERS, Some(runtime)), from_on(&from))?
+                let from = behind(last);
+                self.next((&lists::WORKERS, Some(runtime)), Range::from(&from))?
             }
-            true => self.next((&lists::WORKERS_BACKWARDS, Some(runtime)), below(last))?,
+            true => self.next(
+                (&lists::WORKERS_BACKWARDS, Some(runtime)),
+                Range::below(last),
+            )?,
         };
         let next = next.map(|(worker, row)| {
             let owner = (runtime, worker.as_str());
