@@ -14,20 +14,14 @@ use redb_runtime_store::search::{Search, SearchRow};
 use redb_runtime_store::store::DeleteRuntimeOptions;
 use redb_runtime_store::{RuntimeError, Store};
 use std::collections::BTreeSet;
+use torture::rng::Rng;
 
 /// The most bytes of an id that is its own key on a server.
 const KEY: usize = 1024;
 
 /// An id that no compression makes shorter.
 fn noise(length: usize) -> String {
-    let mut state = 0x9e37_79b9_u32;
-    let letters = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        char::from(b'!' + (state % 90) as u8)
-    });
-    letters.take(length).collect()
+    Rng::new(1).text(length)
 }
 
 /// Ids in their order: short ones, and several that have their first bytes in common, as a server's keys end within them.

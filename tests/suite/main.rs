@@ -108,6 +108,8 @@ mod program_report;
 #[cfg(all(target_os = "linux", feature = "program"))]
 mod program_retention;
 #[cfg(feature = "program")]
+mod program_run;
+#[cfg(feature = "program")]
 mod program_search;
 #[cfg(feature = "program")]
 mod program_shell;

@@ -1,5 +1,6 @@
 //! The program as its users see it.
 
+use crate::program_run::Run;
 use crate::support::{all_entries, all_events, named, new_worker, say, scratch, send_many};
 use crate::terminal::terminal;
 use redb_runtime_store::catalog::{CreateWorkerRequest, ProfileSelector, WorkerIntent};
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use unicode_width::UnicodeWidthStr;
 
@@ -47,11 +48,6 @@ impl Workplace {
     }
 }
 
-pub(crate) struct Run {
-    output: Output,
-    command: String,
-}
-
 pub(crate) fn command(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-store"));
     for argument in arguments {
@@ -61,34 +57,7 @@ pub(crate) fn command(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
 }
 
 pub(crate) fn run(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Run {
-    let mut command = command(arguments);
-    let output = command.output().expect("the program runs");
-    Run {
-        output,
-        command: format!("{command:?}"),
-    }
-}
-
-impl Run {
-    #[track_caller]
-    pub(crate) fn expect_code(&self, code: i32) -> &Self {
-        let (out, err) = (self.stdout(), self.stderr());
-        let command = &self.command;
-        assert_eq!(
-            self.output.status.code(),
-            Some(code),
-            "{command}\n{out}\n{err}"
-        );
-        self
-    }
-
-    pub(crate) fn stdout(&self) -> String {
-        String::from_utf8_lossy(&self.output.stdout).into_owned()
-    }
-
-    pub(crate) fn stderr(&self) -> String {
-        String::from_utf8_lossy(&self.output.stderr).into_owned()
-    }
+    Run::of(command(arguments))
 }
 
 /// The standard output of a run at a terminal, without colours.
@@ -381,10 +350,7 @@ fn run_without_writes(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Run {
         .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""])
         .arg(program.get_program())
         .args(program.get_args());
-    Run {
-        output: limited.output().expect("the program runs"),
-        command: format!("{limited:?}"),
-    }
+    Run::of(limited)
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn uncertain_copy_is_continued() {
     finish(&source, &schema);
 }
 
-/// The answer to the COMMIT of a load is lost, and the server is there: the copy goes on.
+/// The answer to the COMMIT of a load is lost, and the server can be reached: the copy continues.
 #[test]
 fn lost_answer_of_a_copy_is_settled() {
     let (source, _directory) = source(2, LARGE);

@@ -9,20 +9,14 @@ use redb_runtime_store::store::{
 };
 use redb_runtime_store::{Runtime, RuntimeError, Store};
 use std::time::Duration;
+use torture::rng::Rng;
 
 /// The schema version 1 as a row of `meta` has it.
 const VERSION_1: &str = "010001d9545cbd";
 
 /// An id that no compression makes shorter.
-fn noise(seed: u32, length: usize) -> String {
-    let mut state = seed;
-    let letters = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        char::from(b'!' + (state % 90) as u8)
-    });
-    letters.take(length).collect()
+fn noise(seed: u64, length: usize) -> String {
+    Rng::new(seed).text(length)
 }
 
 /// A running worker with this id.
@@ -222,7 +216,7 @@ fn long_ids_of_version_1_are_migrated() {
     assert_eq!(options.migrate().unwrap(), 1);
     let store = Store::connect(options).unwrap();
     assert_eq!(texts(&schema), "3");
-    // A host of that version which goes on.
+    // A host of that version that is still running.
     let of_version_1 = format!("INSERT INTO {schema}.tokens VALUES ('token', now())");
     SHARED.primary().try_ask(&of_version_1).unwrap_err();
     for id in ["r", &long] {

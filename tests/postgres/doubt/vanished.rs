@@ -114,7 +114,7 @@ fn host_that_vanished_within_an_answer_holds_no_lock_for_long() {
         let never = Point::message(Side::Server, usize::MAX, When::After);
         host.proxy.plan(never, Fault::Cut);
         assert_eq!(read().unwrap().items.len(), 24);
-        // The answer to ROLLBACK, which nobody waits for.
+        // The answer to ROLLBACK: the store does not wait for it.
         thread::sleep(Duration::from_millis(200));
         let [_, messages] = host.proxy.messages();
         // More bytes come after it than the system sends ahead.

@@ -2,5 +2,7 @@
 
 mod copying;
 mod passwords;
+#[path = "../../suite/program_run.rs"]
+mod program_run;
 mod runs;
 mod verbs;

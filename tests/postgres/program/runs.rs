@@ -1,5 +1,6 @@
 //! Runs of the program, and stores for them.
 
+use crate::program_run::Run;
 use postgres_tests::cluster::Cluster;
 use redb_runtime_store::catalog::CreateWorkerRequest;
 use redb_runtime_store::identity::RuntimeId;
@@ -8,7 +9,7 @@ use redb_runtime_store::management::RuntimeOptions;
 use redb_runtime_store::{PostgresOptions, Runtime, Store};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -56,43 +57,13 @@ pub(crate) fn program() -> Command {
     Command::new(program)
 }
 
-pub(crate) struct Run {
-    output: Output,
-    command: String,
-}
-
 /// Runs the program with `arguments`.
 pub(crate) fn run(arguments: &[&dyn AsRef<OsStr>]) -> Run {
     let mut command = program();
     for argument in arguments {
         command.arg(argument.as_ref());
     }
-    Run {
-        output: command.output().unwrap(),
-        command: format!("{command:?}"),
-    }
-}
-
-impl Run {
-    #[track_caller]
-    pub(crate) fn expect_code(&self, code: i32) -> &Self {
-        let (out, err) = (self.stdout(), self.stderr());
-        let command = &self.command;
-        assert_eq!(
-            self.output.status.code(),
-            Some(code),
-            "{command}\n{out}\n{err}"
-        );
-        self
-    }
-
-    pub(crate) fn stdout(&self) -> String {
-        String::from_utf8_lossy(&self.output.stdout).into_owned()
-    }
-
-    pub(crate) fn stderr(&self) -> String {
-        String::from_utf8_lossy(&self.output.stderr).into_owned()
-    }
+    Run::of(command)
 }
 
 /// The runtime `id` of a store.

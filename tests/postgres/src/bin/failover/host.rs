@@ -26,7 +26,7 @@ const BEGINNING: Duration = Duration::from_secs(60);
 /// The pause after a connection that could not be made.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a host process is told on its command line. Times are in milliseconds.
+/// The command line of a host process. Times are in milliseconds.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HostArguments {
     /// The address of the database.

@@ -37,7 +37,7 @@ enum Promoted {
     Before,
     /// While the second host sends.
     During,
-    /// After the first host goes on.
+    /// After the first host has continued.
     After,
 }
 
